@@ -1,0 +1,51 @@
+# Each target does its own set-up and can be repeated.  PYTHON names the interpreter that the environment is built with.
+PYTHON ?= python3
+BIN := .venv/bin
+CORE := .venv/.core
+DEV := .venv/.dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.PHONY: demo test test-slow check docs clean help
+help:
+	@echo "make demo       corpus, tokenizer, pre-training, fine-tuning and a report, from this machine's own documentation"
+	@echo "make test       the test suite"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make check      format, lint, types, and that imports point down"
+	@echo "make docs       writes docs/family.md from the recipes"
+	@echo "make clean      removes the environment and caches"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "bertsmith needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv
+
+# The date of a stamp is the date of an installation that ended well.
+$(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing bertsmith into .venv"
+	@start=$$(date +%s) && $(PIP) install --quiet -c constraints.txt -e . && echo $$(( $$(date +%s) - start )) > $@ && echo "installed in $$(cat $@) s"
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing bertsmith and its test tools into .venv"
+	@start=$$(date +%s) && $(PIP) install --quiet -c constraints.txt -e '.[dev]' && echo $$(( $$(date +%s) - start )) > $@ && echo "installed in $$(cat $@) s"
+
+demo: $(CORE)
+	@$(BIN)/python -m bertsmith.downstream.demo --out demo --force
+	@echo "installation took $$(cat $(CORE)) s"
+
+test: $(DEV)
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(DEV)
+	@$(BIN)/python -m pytest -q -m slow --timeout 1800
+
+check: $(DEV)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_layers.py
+
+docs: $(DEV)
+	@$(BIN)/python -m bertsmith.downstream.family docs/family.md
+
+clean:
+	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""Forge any member of the BERT family on your own text.  The verbs of the command line, as functions:
+
+bertsmith.prepare("corpus/", "store"); bertsmith.pretrain("bert:mini", "store", "run", minutes=10); bertsmith.load("run")
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Loaded on first use: `bertsmith --help` needs no torch.
+_VERBS = {
+    "prepare": "bertsmith.text.prepare",
+    "show": "bertsmith.downstream.show",
+    "pretrain": "bertsmith.training.loop",
+    "load": "bertsmith.downstream.model",
+    "fill": "bertsmith.downstream.fill",
+    "finetune": "bertsmith.downstream.finetune",
+    "predict": "bertsmith.downstream.predict",
+    "evaluate": "bertsmith.downstream.predict",
+    "embed": "bertsmith.downstream.embed",
+    "report": "bertsmith.downstream.report",
+    "verify": "bertsmith.downstream.verify",
+    "find": "bertsmith.recipe",
+    "members": "bertsmith.recipe",
+}
+__all__ = sorted(_VERBS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'bertsmith' has no attribute {name!r}")
+    return getattr(importlib.import_module(_VERBS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

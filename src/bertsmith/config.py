@@ -1,0 +1,139 @@
+"""Configurations are frozen dataclasses; this file is everything else they need: JSON out, JSON in, strict overrides.
+
+A tree names classes of the installed bertsmith only (`{"type": "bertsmith.data.select:Tokens", "rate": 0.15}`), so a config
+file can never name code to import.  A member of one's own is admitted by name: `from_dict(tree, members=("mypackage.mymember",))`.
+"""
+
+import dataclasses
+import importlib
+import json
+import math
+import sys
+import types
+import typing
+from typing import Any
+
+from bertsmith.errors import InputError, nearest
+
+PACKAGE = __name__.partition(".")[0]
+
+
+def to_dict(config: Any) -> Any:
+    """A JSON-safe tree; every dataclass carries its class under "type", so that a saved file rebuilds it."""
+    if dataclasses.is_dataclass(config):
+        cls = type(config)
+        body = {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {"type": f"{cls.__module__}:{cls.__qualname__}", **body}
+    if isinstance(config, (list, tuple)):
+        return [to_dict(item) for item in config]
+    return config
+
+
+def from_dict(tree: Any, members: tuple[str, ...] = (), where: str = "config") -> Any:
+    """The configuration that `to_dict` wrote.  Unknown classes, unknown fields and wrong types are InputErrors that name the field."""
+    if isinstance(tree, list):
+        return tuple(from_dict(item, members, f"{where}.{i}") for i, item in enumerate(tree))
+    if not isinstance(tree, dict):
+        return tree
+    cls = _class(tree.get("type"), members, where)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    values = {}
+    for name, value in tree.items():
+        if name == "type":
+            continue
+        if name not in fields:
+            raise InputError(f"{where}.{name}: {cls.__name__} has no field {name!r}; {nearest(name, fields)}")
+        values[name] = checked(cls, name, from_dict(value, members, f"{where}.{name}"), f"{where}.{name}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise InputError(f"{where}: {cls.__name__}: {error}") from None
+
+
+def _class(name: Any, members: tuple[str, ...], where: str) -> type:
+    module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if not (module == PACKAGE or module.startswith(PACKAGE + ".") or module in members):
+        raise InputError(f"{where}.type: {name!r} is not a class of {PACKAGE}; a member of your own loads with --member package.module")
+    try:
+        cls = getattr(sys.modules.get(module) or importlib.import_module(module), attribute, None)
+    except ImportError:
+        cls = None
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module):
+        raise InputError(f"{where}.type: {PACKAGE} has no configuration class {name!r}; a newer version may have written it")
+    return cls
+
+
+def override(config: Any, assignments: list[str]) -> Any:
+    """`override(recipe, ["model.layers=6", "schedule.lr=3e-4"])`.  Raises InputError for an unknown name or a wrong type."""
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise InputError(f"--set {assignment}: expected field=value, such as model.layers=6")
+        try:
+            value = json.loads(text)
+        except (json.JSONDecodeError, RecursionError, ValueError):
+            value = text
+        config = _replace(config, path.split("."), value, path)
+    return config
+
+
+def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
+    head, *rest = path
+    if isinstance(config, tuple):
+        if not head.isdigit() or int(head) >= len(config):
+            raise InputError(f"--set {whole}: {head!r} is not one of 0..{len(config) - 1}")
+        items = list(config)
+        items[int(head)] = _replace(items[int(head)], rest, value, whole) if rest else value
+        return tuple(items)
+    if not dataclasses.is_dataclass(config):
+        raise InputError(f"--set {whole}: nothing below {head!r} can be set")
+    fields = {f.name: f for f in dataclasses.fields(config)}
+    if head not in fields:
+        raise InputError(f"--set {whole}: {type(config).__name__} has no field {head!r}; {nearest(head, fields)}")
+    old = getattr(config, head)
+    if rest:
+        value = _replace(old, rest, value, whole)
+    elif dataclasses.is_dataclass(old):
+        inside = ", ".join(f"{whole}.{f.name}" for f in dataclasses.fields(old))
+        raise InputError(f"--set {whole}: is a group of fields; set one of {inside}")
+    else:
+        value = checked(type(config), head, tuple(value) if isinstance(value, list) else value, f"--set {whole}")
+    return dataclasses.replace(config, **{head: value})
+
+
+def checked(cls: type, name: str, value: Any, where: str) -> Any:
+    """`value` as the annotation of field `name` of `cls` wants it; an int serves where a float is asked, a bool never as a number."""
+    wanted = typing.get_type_hints(cls)[name]
+    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    for option in options:
+        kind = typing.get_origin(option) or option
+        if kind is typing.Literal:
+            if value in typing.get_args(option):
+                return value
+        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        elif kind is float and isinstance(value, float):
+            if not math.isfinite(value):
+                raise InputError(f"{where}: {value} is not a finite number")
+            return value
+        elif kind in (Any, object):
+            return value
+        elif isinstance(kind, type) and isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+            return value
+    raise InputError(f"{where}: expected {_spell(options)}, got {value!r} ({type(value).__name__})")
+
+
+def _spell(options: tuple) -> str:
+    names = []
+    for option in options:
+        if typing.get_origin(option) is typing.Literal:
+            names += map(repr, typing.get_args(option))
+        else:
+            names.append("null" if option is type(None) else getattr(option, "__name__", str(option)))
+    return " or ".join(names)
+
+
+def require(condition: bool, message: str) -> None:
+    """Used by `__post_init__` of configurations: an InputError that names the value, the rule and the way out."""
+    if not condition:
+        raise InputError(message)

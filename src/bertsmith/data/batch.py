@@ -1,0 +1,141 @@
+"""What flows: Row (clean) -> Batch (corrupted), many sequences in one flat row of real tokens.  Padded nowhere.
+
+n tokens, s sequences, m predictions.  A layout makes Rows; `corruption(row)` makes NumPy Batches; `Batch.to(device)` makes torch ones.
+Visibility is data: within a sequence, token q sees token k when `key_rank[k] <= query_rank[q]`.  Full attention is (0, 0);
+causal is (i, i); a permutation is (order, order); a token that only asks is (order - 1, NEVER).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:  # layouts, selects and rewrites are NumPy only: nothing here loads torch before `to`
+    import torch
+    from torch import Tensor
+
+IGNORE = -100
+NEVER = 1 << 20
+Array = np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocab:
+    """The ids that layouts and corruptions need."""
+
+    size: int
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+    special: tuple[int, ...]  # every id that is not text; random replacement by RoBERTa's rule avoids them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Clean sequences, specials included: what a layout emits and a corruption consumes.  NumPy only."""
+
+    tokens: Array  # (n,) int32
+    segments: Array  # (n,) uint8
+    starts: Array  # (n,) bool: a word starts here; False on specials
+    special: Array  # (n,) bool: [CLS], [SEP]: never hidden
+    sentences: Array  # (n,) bool: a sentence starts here
+    lengths: Array  # (s,) int64
+    labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
+    epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
+    example: Array  # (s,) int64: number of the sequence within its epoch's layout, before shuffling
+
+    @cached_property
+    def offsets(self) -> Array:
+        """(s + 1,): where each sequence starts; the last entry is n."""
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+    @cached_property
+    def sequence(self) -> Array:
+        """(n,): the sequence that each token belongs to."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @cached_property
+    def positions(self) -> Array:
+        """(n,): each token's place in its own sequence, from 0."""
+        return np.arange(len(self.tokens)) - np.repeat(self.offsets[:-1], self.lengths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One side of a model's input, packed: flat (n,) tokens of s sequences; NumPy or torch alike."""
+
+    tokens: Array | Tensor
+    positions: Array | Tensor
+    segments: Array | Tensor
+    query_rank: Array | Tensor
+    key_rank: Array | Tensor
+    lengths: tuple[int, ...]  # a token sees only its own sequence
+    visibility: str = "full"  # what the ranks amount to: "full", "causal" or "ranks"; attention dispatches on it
+    window: int | None = None  # with a window w a token also sees only |position difference| <= w
+
+    @classmethod
+    def plain(cls, row: Row, tokens: Array) -> "Stream":
+        """Everything in a sequence sees everything in it; `tokens` replace the clean ones."""
+        zeros = np.zeros(len(tokens), np.int64)
+        return cls(
+            tokens=tokens.astype(np.int64, copy=False),
+            positions=row.positions,
+            segments=row.segments.astype(np.int64),
+            query_rank=zeros,
+            key_rank=zeros,
+            lengths=tuple(row.lengths.tolist()),
+        )
+
+    def to(self, device: str | torch.device) -> "Stream":
+        arrays = ("tokens", "positions", "segments", "query_rank", "key_rank")
+        return replace(self, **{name: _tensor(getattr(self, name), device) for name in arrays})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What one loss term is asked: `labels` (m,), read off the predicting side at `at` (m, k).
+
+    Column 0 of `at` is the place of the answer; further columns are places that its head reads (SpanBERT's two boundaries).
+    All of `at` are indices into the flat row, so that packing shifts them.
+    """
+
+    at: Array | Tensor
+    labels: Array | Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Corrupted sequences, NumPy or torch.  `targets` are keyed by loss term: token, pair, boundary, replaced, label, …"""
+
+    input: Stream
+    output: Stream | None = None
+    targets: dict[str, Target] = field(default_factory=dict)
+    examples: tuple[tuple[int, int], ...] = ()  # (epoch, example) of each sequence, for error messages
+
+    def counts(self) -> dict[str, int]:
+        """Predictions of each term; known before the forward pass, so that they can be summed over micro-batches and processes first."""
+        return {name: len(target) for name, target in self.targets.items()}
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens that go in, both sides."""
+        return len(self.input.tokens) + (0 if self.output is None else len(self.output.tokens))
+
+    def to(self, device: str | torch.device) -> "Batch":
+        targets = {k: Target(at=_tensor(t.at, device), labels=_tensor(t.labels, device)) for k, t in self.targets.items()}
+        return replace(self, input=self.input.to(device), output=self.output and self.output.to(device), targets=targets)
+
+
+def _tensor(array: Array | Tensor, device: str | torch.device) -> Tensor:
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, Array) else array
+    return tensor.to(device, non_blocking=True)

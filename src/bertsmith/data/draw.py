@@ -1,0 +1,61 @@
+"""Counter-based randomness: a hash of (seed, epoch, example, purpose, position), for a whole row at once.
+
+No state is kept anywhere, so a draw is the same for any number of workers or processes and after any resume.
+"""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+
+_GOLDEN, _M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def mix(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele et al. 2014): a bijection of uint64 that scatters every input bit."""
+    x = np.atleast_1d(np.asarray(x)).astype(np.uint64)
+    x += _GOLDEN
+    x ^= x >> np.uint64(30)
+    x *= _M1
+    x ^= x >> np.uint64(27)
+    x *= _M2
+    x ^= x >> np.uint64(31)
+    return x
+
+
+def hashed(seed: int, purpose: str, *keys) -> np.ndarray:
+    """uint64, one for each broadcast element of the integer arrays `keys`."""
+    state = mix(np.uint64(seed & (2**64 - 1)) ^ mix(np.uint64(crc32(purpose.encode())))[0])
+    for key in keys:
+        state = mix(state ^ np.asarray(key).astype(np.uint64))
+    return state
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draws for the sequences of a Row: `draw.tokens("mask", row)` gives (n,), `draw.sequences("label", row)` gives (s,)."""
+
+    seed: int
+
+    def bits(self, purpose: str, row) -> np.ndarray:
+        """(n,) uint64, one for each token of the row; depends on the token's sequence and its position there."""
+        per_sequence = hashed(self.seed, purpose, row.epoch, row.example)
+        return mix(np.repeat(per_sequence, row.lengths) ^ row.positions.astype(np.uint64))
+
+    def tokens(self, purpose: str, row) -> np.ndarray:
+        """(n,) float64, uniform in [0, 1)."""
+        return uniform(self.bits(purpose, row))
+
+    def sequences(self, purpose: str, row) -> np.ndarray:
+        """(s,) float64, uniform in [0, 1)."""
+        return uniform(hashed(self.seed, purpose, row.epoch, row.example))
+
+
+def uniform(bits: np.ndarray) -> np.ndarray:
+    """uint64 -> float64 in [0, 1), 53 bits."""
+    return (bits >> np.uint64(11)) * 2.0**-53
+
+
+def integers(bits: np.ndarray, below: int | np.ndarray) -> np.ndarray:
+    """uint64 -> int64 in [0, below), uniform up to 2**-53."""
+    return (uniform(bits) * below).astype(np.int64)

@@ -1,0 +1,49 @@
+"""What can go wrong for a user, and the exit code that says so.  Anything else that escapes is our bug (exit 1)."""
+
+
+class BertsmithError(Exception):
+    """One line for the user: where, what is wrong, what is allowed or how to mend it."""
+
+    exit_code = 1
+
+
+class InputError(BertsmithError):
+    """Bad input, configuration or checkpoint."""
+
+    exit_code = 2
+
+
+class ResourceError(BertsmithError):
+    """Disk, memory, permission, port, or a process that died."""
+
+    exit_code = 3
+
+
+class NumericsError(BertsmithError):
+    """A loss or gradient that is not finite."""
+
+    exit_code = 4
+
+
+class Interrupted(BertsmithError):
+    """A signal ended the run, after it was saved; the exit code is 128 + signal."""
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
+def printable(text: object, limit: int = 200) -> str:
+    """`text` on one line: control characters, line breaks and undecodable bytes escaped, cut at `limit` characters."""
+    raw = str(text)
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in raw[: limit + 1])
+    return line if len(raw) <= limit else line[: limit - 1] + "…"
+
+
+def nearest(name: str, known) -> str:
+    """`; did you mean 'x'?`, or the list of what is known where nothing is near."""
+    import difflib
+
+    known = sorted(map(str, known))
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"

@@ -1,0 +1,143 @@
+"""A recipe is one value on each axis of the family; a run's config.json is a recipe and rebuilds the run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bertsmith.config import require
+from bertsmith.data.batch import Batch, Row, Vocab
+from bertsmith.data.draw import Draw
+from bertsmith.errors import InputError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corruption:
+    """Which spans are hidden (`select`), and how they are asked for (`rewrite`).
+
+    `copies`: 0 draws anew in every epoch (dynamic), 1 always gives the same view (static), k gives k views in turn (static x k).
+    """
+
+    select: Any
+    rewrite: Any
+    copies: int = 0
+
+    def __post_init__(self):
+        require(self.copies >= 0, f"corruption.copies: {self.copies} is negative; 0 = dynamic, 1 = static, k = k static copies")
+
+    def view(self, epoch: int) -> int:
+        """The epoch that layouts and masks are drawn for, when the data is read for the `epoch`-th time."""
+        return epoch % self.copies if self.copies else epoch
+
+    def __call__(self, row: Row, vocab: Vocab, draw: Draw) -> Batch:
+        return self.rewrite(row, self.select(row, draw), vocab, draw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """AdamW and its rate: linear warm-up over `warmup` of the steps, then linear decay to 0."""
+
+    lr: float = 1e-4
+    warmup: float = 0.1  # share of the steps below 1, number of steps from 1
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-6
+    weight_decay: float = 0.01  # not on biases and norms
+    clip: float = 1.0  # of the global gradient norm; 0 = never
+    bias_correction: bool = True  # BERT's own Adam has none
+
+    def __post_init__(self):
+        require(self.lr > 0, f"schedule.lr: {self.lr} must be above 0")
+        require(self.warmup >= 0, f"schedule.warmup: {self.warmup} is negative")
+        require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), f"schedule.betas: {self.betas} must be two numbers in [0, 1)")
+        require(self.clip >= 0 and self.weight_decay >= 0 and self.eps > 0, "schedule: clip and weight_decay must not be negative, eps must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a run is carried out; nothing here changes what is learned but `batch`."""
+
+    batch: int = 8192  # real input tokens per update, over all processes and micro-batches
+    accumulate: int = 1  # micro-batches per update and process
+    checkpoint: int = 500  # steps between checkpoints
+    keep: int = 2  # newest steps kept
+    evaluate: int = 500  # steps between held-out evaluations; 0 = at the end only
+    held_out: int = 65536  # tokens that an evaluation reads at most
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self):
+        for name in ("batch", "accumulate", "checkpoint", "held_out"):
+            require(getattr(self, name) > 0, f"training.{name}: {getattr(self, name)} must be above 0")
+        require(self.keep >= 2, f"training.keep: {self.keep} is below 2; the newest step and the one before it are always kept")
+        require(self.evaluate >= 0, f"training.evaluate: {self.evaluate} is negative; 0 evaluates at the end only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One member at one size.  `model.vocab` follows the store's tokenizer."""
+
+    name: str  # "bert"
+    tokenizer: str  # what `prepare --tokenizer` would be given for it: "wordpiece:30522"
+    layout: Any
+    corruption: Corruption
+    model: Any
+    objective: Any
+    schedule: Schedule = field(default_factory=Schedule)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self):
+        positions = getattr(self.model, "longest", None)
+        require(
+            positions is None or self.layout.length <= positions,
+            f"layout.length: {self.layout.length} is more than the model's {positions} positions; lower it or raise model.positions.length",
+        )
+
+    def with_vocab(self, size: int) -> Recipe:
+        return replace(self, model=replace(self.model, vocab=size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A file of `recipes/`: the module's docstring says what the member is, `sizes` builds each published size."""
+
+    name: str
+    paper: str
+    sizes: dict[str, Callable[[], Recipe]]
+    about: str
+
+
+def members() -> dict[str, Member]:
+    """Every member in `bertsmith.recipes`, by name."""
+    import bertsmith.recipes as home
+
+    found = {}
+    for path in sorted(Path(home.__file__).parent.glob("[a-z]*.py")):
+        module = importlib.import_module(f"{home.__name__}.{path.stem}")
+        found |= {member.name: member for member in getattr(module, "MEMBERS", ())}
+    return found
+
+
+def find(name: str) -> Recipe:
+    """`find("bert:base")`, or `find("package.module:function")` for a member of one's own."""
+    head, _, size = name.partition(":")
+    if "." in head:
+        return _own(head, size)
+    known = members()
+    if head not in known:
+        raise InputError(f"recipe {name!r}: no member {head!r}; {nearest(head, known)}")
+    sizes = known[head].sizes
+    if size not in sizes:
+        raise InputError(f"recipe {name!r}: {head} has no size {size!r}; known: {', '.join(f'{head}:{s}' for s in sizes)}")
+    return sizes[size]()
+
+
+def _own(module: str, function: str) -> Recipe:
+    try:
+        build = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"recipe {module}:{function}: {error}") from None
+    recipe = build()
+    require(isinstance(recipe, Recipe), f"recipe {module}:{function}: returned a {type(recipe).__name__}, not a Recipe")
+    return recipe

@@ -1,0 +1,59 @@
+"""Fixtures that every test file may use.  The corpus is the language reference that comes with every Python."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def real_data() -> Path | None:
+    """The folder of real corpora beside the checkout, where there is one."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[str]:
+    """About 80 documents of real English: the topics of `pydoc`, one paragraph a line."""
+    from pydoc_data.topics import topics
+
+    found = []
+    for name in sorted(topics):
+        paragraphs = [re.sub(r"\s+", " ", p).strip() for p in topics[name].split("\n\n")]
+        found.append("\n".join(p for p in paragraphs if len(p.split()) > 4))
+    return [text for text in found if text.count("\n") > 2]
+
+
+@pytest.fixture(scope="session")
+def corpus(documents, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "topics.txt"
+    path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(corpus, tmp_path_factory):
+    """A real store: lower-cased WordPiece, 2,000 pieces, a twentieth held out."""
+    from bertsmith.text.prepare import prepare
+    from bertsmith.text.store import Store
+
+    out = tmp_path_factory.mktemp("store") / "store"
+    prepare([str(corpus)], str(out), tokenizer="wordpiece:2000", lowercase=True, holdout=0.05)
+    return Store.open(out)
+
+
+@pytest.fixture
+def tiny():
+    """A member small enough for a test of a second: `tiny("bert")`, further overrides as on the command line."""
+    from bertsmith.config import override
+    from bertsmith.recipe import find
+
+    def build(name: str, *assignments: str):
+        small = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
+        return override(find(f"{name}:tiny"), [*small, *assignments])
+
+    return build

@@ -1,0 +1,189 @@
+"""The contract of every member: this file runs on each recipe that `bertsmith.recipes` holds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bertsmith.config import override
+from bertsmith.data.batch import NEVER
+from bertsmith.data.draw import Draw
+from bertsmith.data.loader import Loader
+from bertsmith.nn.member import build
+from bertsmith.recipe import find, members
+from bertsmith.training.loop import pretrain
+
+NAMES = sorted(members())
+every_member = pytest.mark.parametrize("name", NAMES)
+
+
+def loader(recipe, store, **options):
+    recipe = recipe.with_vocab(store.vocab.size)
+    settings = {"seed": 0, "batch": recipe.training.batch, **options}
+    return recipe, iter(Loader(store.train, recipe.layout, recipe.corruption, store.vocab, **settings))
+
+
+def row_of(recipe, store, sequences=40, epoch=0):
+    plan = recipe.layout.plan(store.train, store.vocab, 0, epoch)
+    return plan.row(plan.order[:sequences])
+
+
+@every_member
+def test_it_learns_real_text(name, store, tmp_path):
+    recipe = override(find(f"{name}:tiny"), ["training.batch=2048", "layout.length=64", "schedule.lr=3e-3", "training.evaluate=0"])
+    pretrain(recipe, store, tmp_path / "run", steps=250, threads=2)
+    import json
+
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 251))
+    for term in lines[0]["terms"]:
+        first, last = (np.mean([line["terms"][term] for line in part]) for part in (lines[:5], lines[-25:]))
+        assert last < first, f"{term} did not fall: {first} to {last}"
+    assert np.mean([line["terms"]["token"] for line in lines[-25:]]) < store.unigram_entropy() - 0.1
+
+
+@every_member
+def test_an_untrained_member_knows_nothing(name, store, tiny):
+    recipe, steps = loader(tiny(name), store)
+    torch.manual_seed(0)
+    member = build(recipe)
+    step = next(steps)
+    sums = member.objective(member.model, step.batches[0].to("cpu"))
+    assert abs(sums["token"].item() / step.counts["token"] - math.log(store.vocab.size)) < 0.2
+
+
+@every_member
+def test_no_prediction_reads_its_own_answer(name, store, tiny):
+    """Change a hidden clean token: with the same draws the model's input is bit for bit the same, unless the rewrite kept the token."""
+    recipe = tiny(name).with_vocab(store.vocab.size)
+    row = row_of(recipe, store)
+    draw = Draw(0)
+    batch = recipe.corruption(row, store.vocab, draw)
+    at = batch.targets["token"].at[:, 0]
+    hidden = at[batch.input.tokens[at] == store.vocab.mask]
+    assert len(hidden)
+    tokens = row.tokens.copy()
+    tokens[hidden] = (tokens[hidden] + 1) % store.vocab.size
+    import dataclasses
+
+    again = recipe.corruption(dataclasses.replace(row, tokens=tokens), store.vocab, draw)
+    assert np.array_equal(again.input.tokens, batch.input.tokens)
+
+
+@every_member
+def test_what_a_token_may_not_see_cannot_move_its_output(name, store, tiny):
+    """Sequences in one flat row, and ranks within a sequence, are walls: perturb each token of one sequence and look."""
+    recipe = tiny(name).with_vocab(store.vocab.size)
+    batch = recipe.corruption(row_of(recipe, store, 3), store.vocab, Draw(0)).to("cpu").input
+    torch.manual_seed(0)
+    model = build(recipe).model.eval()
+    reach = reachable(batch, recipe.model.layers)
+    with torch.no_grad():
+        clean = model(batch)
+        for k in range(0, len(batch.tokens), 7):
+            tokens = batch.tokens.clone()
+            tokens[k] = (tokens[k] + 1) % store.vocab.size
+            import dataclasses
+
+            moved = (model(dataclasses.replace(batch, tokens=tokens)) != clean).any(-1)
+            assert not (moved & ~reach[:, k]).any()
+            assert moved[k]
+
+
+def reachable(stream, layers):
+    """(n, n) bool: may token k influence the output of q?  The closure of the ranks over the layers."""
+    sequence = torch.repeat_interleave(torch.arange(len(stream.lengths)), torch.tensor(stream.lengths))
+    same = sequence[:, None] == sequence[None]
+    sees = same & (stream.key_rank[None] <= stream.query_rank[:, None]) & (stream.key_rank < NEVER)[None]
+    step = sees | torch.eye(len(sequence), dtype=torch.bool)
+    reach = step
+    for _ in range(layers - 1):
+        reach = (reach.float() @ step.float()) > 0
+    return reach
+
+
+@every_member
+def test_the_clean_sequence_can_be_rebuilt(name, store, tiny):
+    recipe = tiny(name)
+    row = row_of(recipe, store)
+    batch = recipe.corruption(row, store.vocab, Draw(0))
+    rebuilt = batch.input.tokens.copy()
+    target = batch.targets["token"]
+    rebuilt[target.at[:, 0]] = target.labels
+    assert np.array_equal(rebuilt, row.tokens)
+
+
+@every_member
+def test_the_budget_is_met_and_specials_are_never_hidden(name, store, tiny):
+    recipe = tiny(name)
+    row = row_of(recipe, store, 400)
+    spans = recipe.corruption.select(row, Draw(0))
+    hidden = np.zeros(len(row.tokens), bool)
+    for start, end in spans:
+        hidden[start:end] = True
+    assert not (hidden & row.special).any()
+    assert (spans[1:, 0] >= spans[:-1, 1]).all()
+    long = row.lengths >= 40
+    share = np.add.reduceat(hidden, row.offsets[:-1])[long] / row.lengths[long]
+    assert abs(share.mean() - recipe.corruption.select.rate) < 0.01
+
+
+@every_member
+def test_an_epoch_gives_new_masks_and_the_same_epoch_the_same(name, store, tiny):
+    recipe = tiny(name)
+    first, again, later = (recipe.corruption(row_of(recipe, store, 5, e), store.vocab, Draw(0)) for e in (0, 0, 1))
+    assert np.array_equal(first.input.tokens, again.input.tokens)
+    assert first.input.tokens.shape != later.input.tokens.shape or not np.array_equal(first.input.tokens, later.input.tokens)
+
+
+@every_member
+def test_accumulation_equals_one_big_batch(name, store, tiny):
+    gradients = []
+    for accumulate in (1, 3):
+        recipe, steps = loader(tiny(name, "model.dropout=0", f"training.accumulate={accumulate}"), store, accumulate=accumulate)
+        step = next(steps)
+        assert len(step.batches) == accumulate
+        torch.manual_seed(0)
+        member = build(recipe).double()
+        weights = member.objective.weights()
+        for batch in step.batches:
+            sums = member.objective(member.model, batch.to("cpu"))
+            sum(weights[term] * loss / step.counts[term] for term, loss in sums.items()).backward()
+        gradients.append({key: p.grad for key, p in member.named_parameters()})
+    for key, one in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], one, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@every_member
+def test_reading_only_what_is_asked_changes_nothing(name, store, tiny):
+    recipe = tiny(name).with_vocab(store.vocab.size)
+    batch = recipe.corruption(row_of(recipe, store, 5), store.vocab, Draw(0)).to("cpu")
+    torch.manual_seed(0)
+    model = build(recipe).model.eval()
+    read = torch.unique(torch.cat([target.at.flatten() for target in batch.targets.values()]))
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch.input, read=read), model(batch.input)[read], rtol=1e-5, atol=1e-6)
+
+
+@every_member
+def test_a_run_that_was_resumed_equals_one_that_was_not(name, store, tiny, tmp_path):
+    recipe = tiny(name, "model.dropout=0.1", "training.checkpoint=3", "training.evaluate=4", "training.held_out=512")
+    pretrain(recipe, store, tmp_path / "straight", steps=8, threads=2)
+    stopped = StopAfter(5)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(recipe, store, tmp_path / "resumed", steps=8, threads=2, progress=stopped)
+    pretrain(recipe, store, tmp_path / "resumed", steps=8, threads=2, resume=True, workers=2)
+    for file in ("metrics.jsonl", "steps/step-00000008/model.safetensors"):
+        assert (tmp_path / "straight" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes(), file
+
+
+class StopAfter:
+    """A progress callback that breaks the run off, as a kill would: nothing gets the chance to save."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, step, *_):
+        if step == self.step:
+            raise KeyboardInterrupt
