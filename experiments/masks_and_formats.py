@@ -1,0 +1,68 @@
+"""RoBERTa's tables 1 and 2 in small: static, static x 10 and dynamic masks; the four input formats.
+
+    python experiments/masks_and_formats.py CORPORA --out results [--seconds 90] [--seeds 3]
+
+Tiny members on at most a million tokens (else static masks never repeat), read on held-out masked loss and SST-2.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import bertsmith
+from bertsmith.config import override
+from bertsmith.objectives.predict import Pair, Predict, Tokens
+from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs, SentencePairs
+
+from glue import _lines, tables
+
+FORMATS = {
+    "segment-pair": SegmentPairs(length=128),
+    "sentence-pair": SentencePairs(length=128),
+    "full-sentences": FullSentences(length=128),
+    "doc-sentences": DocSentences(length=128),
+}
+
+
+def cells():
+    """Name and recipe of every cell; all differ in one thing from `dynamic` on full sentences."""
+    base = override(bertsmith.find("bert:tiny"), ["training.batch=4096", "schedule.lr=2e-3", "training.evaluate=0", "training.checkpoint=100000"])
+    alone = replace(base, layout=FORMATS["full-sentences"], objective=Predict(heads=(Tokens(),)))
+    for name, copies in (("static", 1), ("static x 10", 10), ("dynamic", 0)):
+        yield name, replace(alone, corruption=replace(alone.corruption, copies=copies))
+    for name, layout in FORMATS.items():
+        heads = (Tokens(), Pair()) if name.endswith("pair") else (Tokens(),)
+        if name != "full-sentences":  # that cell is `dynamic`
+            yield name, replace(base, layout=layout, objective=Predict(heads=heads))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--seconds", type=float, default=90)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--characters", type=int, default=4_500_000, help="about a million tokens")
+    given = arguments.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    text = given.out / "wiki.txt"
+    text.write_text("\n".join(_lines(given.data / "en_wiki", ""))[: given.characters], encoding="utf-8")
+    store = given.out / "store"
+    if not store.exists():
+        bertsmith.prepare([str(text)], str(store), tokenizer="wordpiece:4000", lowercase=True, holdout=0.03, say=print)
+    train, dev = map(str, tables(given.data, given.out / "tasks")["sst2"])
+    for seed in range(given.seeds):
+        for name, recipe in cells():
+            run = given.out / f"{name.replace(' ', '-')}-{seed}"
+            if run.exists():
+                continue
+            began = time.time()
+            end = bertsmith.pretrain(recipe, store, run, minutes=given.seconds / 60, seed=seed)
+            score = bertsmith.finetune(run, task="classify", train=train, dev=dev, out=given.out / f"{run.name}-sst2", seed=seed, set=["epochs=2"])
+            print(json.dumps({"cell": name, "seed": seed, "seconds": round(time.time() - began), "pretrain": end, "sst2": score}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Loader: the order of an epoch -> steps of whole sequences -> rows -> corrupted batches, for ever.
+
+What a step holds depends on seed and batch alone: neither processes, accumulation, workers nor a resume change it.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bertsmith.data.batch import Array, Batch, Row, Vocab
+from bertsmith.data.draw import Draw
+from bertsmith.errors import InputError
+
+Cursor = tuple[int, int]
+HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
+AHEAD = 2  # steps that each worker prepares ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One update's worth of data, as this process sees it."""
+
+    batches: tuple[Batch, ...]  # NumPy, one for each micro-batch of this process
+    counts: dict[str, int]  # predictions of each term, over the whole step and all processes
+    tokens: int  # real input tokens, over the whole step and all processes
+    cursor: Cursor  # (epoch, next sequence of its order): where the step after this one begins
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Epoch:
+    """One pass over the corpus: the plan of its view, in this pass's order."""
+
+    plan: Any
+    order: Array  # (s,)
+    ends: Array  # (s + 1,) tokens of the order's first i sequences
+
+    @classmethod
+    def of(cls, plan: Any, number: int) -> "Epoch":
+        order = plan.shuffled(number)
+        return cls(plan=plan, order=order, ends=np.concatenate([[0], np.cumsum(plan.lengths[order])]))
+
+    def fill(self, at: int, room: int) -> int:
+        """One past the last sequence, in order from `at`, that still fits."""
+        return int(np.searchsorted(self.ends, self.ends[at] + room, "right")) - 1
+
+
+class Loader:
+    """Iterates `Step`s for ever, from `cursor` on; each `iter()` starts there anew.
+
+    `workers`: threads that prepare steps ahead (NumPy lets them run beside the training), 0 prepares between the steps.
+    InputError if the corpus cannot be used, or if a sequence is longer than `batch`.
+    """
+
+    def __init__(
+        self,
+        split: Any,
+        layout: Any,
+        corruption: Any,
+        vocab: Vocab,
+        *,
+        seed: int,
+        batch: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        cursor: Cursor = (0, 0),
+        workers: int = 0,
+    ):
+        self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
+        self.seed, self.batch, self.accumulate, self.rank, self.world = seed, batch, accumulate, rank, world
+        self.cursor, self.workers = (int(cursor[0]), int(cursor[1])), workers
+        self.draw = Draw(seed)
+        self._epochs: OrderedDict[int, Epoch] = OrderedDict()
+        layout.check(split)
+        self._epoch(self.cursor[0])  # a corpus that does not fit the batch is refused before anything starts
+
+    @property
+    def epoch_tokens(self) -> int:
+        """Real input tokens of the epoch that the loader starts in."""
+        return int(self._epoch(self.cursor[0]).ends[-1])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that begin in one epoch, counted from its first sequence."""
+        epoch, at, steps = self._epoch(self.cursor[0]), 0, 0
+        while at < len(epoch.order):
+            at = epoch.fill(at, self.batch)
+            steps += 1
+        return steps
+
+    def __iter__(self) -> Iterator[Step]:
+        return self._ahead() if self.workers else map(self._prepare, self._steps())
+
+    def _ahead(self) -> Iterator[Step]:
+        steps = self._steps()
+        pending: deque[Future[Step]] = deque()
+        pool = ThreadPoolExecutor(self.workers, "loader")
+        composer = ThreadPoolExecutor(1, "planner")  # planning an epoch takes seconds on large corpora: never between two steps
+        try:
+            composed = composer.submit(next, steps)
+            while True:
+                while len(pending) < AHEAD * self.workers and (not pending or composed.done()):
+                    pending.append(pool.submit(self._prepare, composed.result()))
+                    composed = composer.submit(next, steps)
+                yield pending.popleft().result()
+        finally:
+            for executor in (composer, pool):
+                executor.shutdown(wait=True, cancel_futures=True)
+
+    def _epoch(self, number: int) -> Epoch:
+        if number not in self._epochs:
+            view = self.corruption.view(number)
+            known = (epoch.plan for epoch in self._epochs.values() if epoch.plan.epoch == view)
+            plan = next(known, None) or self.layout.plan(self.split, self.vocab, self.seed, view)
+            longest = int(plan.lengths.max())
+            if longest > self.batch:
+                raise InputError(
+                    f"training.batch: {self.batch} tokens cannot hold a sequence of {longest}; raise it to {longest} or lower layout.length"
+                )
+            self._epochs[number] = Epoch.of(plan, number)
+            while len(self._epochs) > 2:
+                self._epochs.popitem(last=False)
+        return self._epochs[number]
+
+    def _steps(self) -> Iterator[tuple[list[tuple[Epoch, int, int]], Cursor]]:
+        """What each step takes: (epoch, from, to) for every epoch that it has part of, and the cursor behind it."""
+        number, at = self.cursor
+        while True:
+            room, parts = self.batch, []
+            while True:
+                epoch = self._epoch(number)
+                end = epoch.fill(at, room)
+                if end > at:
+                    parts.append((epoch, at, end))
+                    room -= int(epoch.ends[end] - epoch.ends[at])
+                if end < len(epoch.order):
+                    break
+                number, end, at = number + 1, 0, 0
+            at = end
+            yield parts, (number, at)
+
+    def _prepare(self, composed: tuple[list[tuple[Epoch, int, int]], Cursor]) -> Step:
+        parts, cursor = composed
+        indices = [epoch.order[at:end] for epoch, at, end in parts]
+        source = np.repeat(np.arange(len(parts)), [len(part) for part in indices])
+        index = np.concatenate(indices)
+        lengths = np.concatenate([epoch.plan.lengths[part] for (epoch, _, _), part in zip(parts, indices, strict=True)])
+        place = deal(lengths, self.world * self.accumulate)
+        mine = range(self.rank * self.accumulate, (self.rank + 1) * self.accumulate)
+        batches: list[Batch] = []
+        counts: dict[str, int] = {}
+        for number in range(self.world * self.accumulate):
+            here = place == number
+            if not here.any():
+                continue  # fewer sequences than rows
+            row = join([parts[p][0].plan.row(index[here & (source == p)]) for p in np.unique(source[here]).tolist()])
+            spans = self.corruption.select(row, self.draw)
+            if number in mine:
+                batches.append(self.corruption.rewrite(row, spans, self.vocab, self.draw))
+                found = batches[-1].counts()
+            else:
+                found = self.corruption.rewrite.counts(row, spans)
+            for term, count in found.items():
+                counts[term] = counts.get(term, 0) + count
+        return Step(batches=tuple(batches), counts=counts, tokens=int(lengths.sum()), cursor=cursor)
+
+
+def deal(lengths: Array, rows: int) -> Array:
+    """(s,) the row of each sequence: longest first, each to the emptiest row; ties go to the earlier sequence and the lower row."""
+    place = np.zeros(len(lengths), np.int64)
+    if rows > 1:
+        load = [0] * rows
+        for i in np.argsort(-lengths, kind="stable").tolist():
+            place[i] = row = load.index(min(load))
+            load[row] += int(lengths[i])
+    return place
+
+
+def join(rows: list[Row]) -> Row:
+    """Rows, one after the other, as one."""
+    if len(rows) == 1:
+        return rows[0]
+    fields = ("tokens", "segments", "starts", "special", "sentences", "lengths", "labels", "epoch", "example")
+    return Row(**{name: np.concatenate([getattr(row, name) for row in rows]) for name in fields})
+
+
+def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens: int, batch: int) -> list[Batch]:
+    """Held-out sequences of `tokens` tokens at most (one at least) in rows of `batch`, with the same masks in every run."""
+    plan = layout.plan(split, vocab, HELD_OUT_SEED, 0)
+    epoch, draw = Epoch.of(plan, 0), Draw(HELD_OUT_SEED)
+    last = max(epoch.fill(0, tokens), 1)
+    batches, at = [], 0
+    while at < last:
+        end = min(max(epoch.fill(at, batch), at + 1), last)
+        batches.append(corruption(plan.row(epoch.order[at:end]), vocab, draw))
+        at = end
+    return batches

@@ -1,0 +1,1 @@
+"""What is done with models: fine-tuning, prediction, scores, reports."""

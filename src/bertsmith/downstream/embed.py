@@ -1,0 +1,96 @@
+"""Texts to vectors, in input order; neither batching nor the other texts change a vector."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from bertsmith import files
+from bertsmith.downstream.model import Loaded, opened
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.tasks.kinds import Encoded, OnLong, encode, say_long
+from bertsmith.tasks.readers import read, say_notes
+
+BUDGET = 8192  # tokens in one pass
+VECTORS, ABOUT = "vectors.npy", "embed.json"
+Pool = Literal["mean", "cls"]
+
+
+def embed(
+    model: str | Path | Loaded,
+    texts: Sequence[str] | str | Path,
+    *,
+    pool: Pool = "mean",
+    layer: int | None = None,
+    out: str | Path | None = None,
+    columns: str | Mapping[str, str | int] | None = None,
+    header: bool = True,
+    on_long: OnLong = "truncate",
+    budget: int = BUDGET,
+    say: Callable[[str], None] = lambda line: None,
+) -> np.ndarray:
+    """(texts, width) float32.  `texts`: a list, or a file with a column `text` (and `text2` for pairs).
+
+    `pool`: the mean over a text's tokens, specials included, or the state of [CLS].  `layer`: 0 is the embedding, None the last.
+    Over-long texts as `on_long` says (window: the mean of the windows' vectors), counted.  `out`: a folder for vectors.npy.
+    """
+    loaded = opened(model)
+    layers = loaded.recipe.model.layers
+    if pool not in ("mean", "cls"):
+        raise InputError(f"--pool {printable(pool)}: unknown; {nearest(str(pool), ('mean', 'cls'))}")
+    if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):
+        raise InputError(f"--layer {printable(layer)}: this model has layers 0 (the embedding) to {layers}")
+    if out is not None and Path(out).exists():
+        raise InputError(f"{printable(out)}: --out exists already; choose another place")
+    first, second, name, where = texts, None, "texts", None
+    if isinstance(texts, (str, Path)):
+        table = read(texts, columns=columns, header=header)
+        say_notes(table, say)
+        first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
+    if not len(first):
+        raise InputError("no texts to embed")
+    length = loaded.length()
+    encoded = encode(loaded.tokenizer, list(first), second, length=length, segments=loaded.recipe.model.segments, on_long=on_long, where=where)
+    say_long(encoded.counts, name, length, on_long, say)
+    vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget))
+    if out is not None:
+        _write(Path(out), vectors, {"pool": pool, "layer": layers if layer is None else layer, "model": str(loaded.path), **encoded.counts})
+    return vectors
+
+
+@torch.no_grad()
+def pooled(loaded: Loaded, encoded: Encoded, pool: Pool, layer: int | None = None, budget: int = BUDGET) -> np.ndarray:
+    """(sequences, width) float32, one for each sequence of `encoded`; dropout off, float32 'highest'."""
+    model = loaded.member.model.eval()
+    found = np.empty((len(encoded), loaded.recipe.model.width), np.float32)
+    with loaded.exact.policy(), loaded.exact.autocast():
+        for which in encoded.by_length(budget):
+            batch = encoded.batch(which)
+            stream = batch.input.to(loaded.device)
+            ends = torch.tensor(stream.lengths, device=loaded.device).cumsum(0)
+            first = ends - torch.tensor(stream.lengths, device=loaded.device)
+            if layer is not None:
+                hidden = model.states(stream)[layer]
+            elif pool == "cls":
+                found[which] = model(stream, first).float().cpu().numpy()
+                continue
+            else:
+                hidden = model(stream)
+            states = hidden[first] if pool == "cls" else torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+            found[which] = states.float().cpu().numpy()
+    return found
+
+
+def _write(out: Path, vectors: np.ndarray, about: dict) -> None:
+    data = io.BytesIO()
+    np.save(data, vectors, allow_pickle=False)
+    with files.partial(out) as folder, files.writing(out):
+        (folder / VECTORS).write_bytes(data.getvalue())
+        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        files.publish(folder, out)

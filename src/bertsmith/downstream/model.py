@@ -1,0 +1,170 @@
+"""A model on disk, ready to work: a pre-training run (its newest step), a fine-tuning run (its best), or one step inside either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertsmith import files
+from bertsmith.config import from_dict
+from bertsmith.data.batch import Vocab
+from bertsmith.errors import InputError, printable
+from bertsmith.nn.member import MemberModel, build
+from bertsmith.recipe import Recipe
+from bertsmith.tasks.kinds import Labels
+from bertsmith.training.checkpoint import Saved, load_model, load_step, load_weights
+from bertsmith.training.precision import Precision, choose_device
+from bertsmith.training.run import CONFIG, FORMAT, STEPS, TOKENIZER, Run
+
+RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step (or which seed's run) is the best
+
+
+class Tuned(Run):
+    """The folder of a fine-tuning: a Run whose config.json says so, and whose result.json names the best step."""
+
+    def config(self) -> dict | None:
+        path = self / CONFIG
+        try:
+            config = files.unsealed(path.read_bytes(), path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
+        if config.get("kind") != "finetune":
+            raise InputError(f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not a fine-tuning run")
+        _check_format(config, path)
+        return config
+
+    def result(self) -> dict | None:
+        """What result.json says; None where the fine-tuning did not finish."""
+        path = self / RESULT
+        if not path.is_file():
+            return None
+        result = files.unsealed(path.read_bytes(), path)
+        _check_format(result, path)
+        return result
+
+
+def _check_format(tree: dict, path: Path) -> None:
+    if not isinstance(tree.get("format"), int) or tree["format"] > FORMAT:
+        raise InputError(f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {FORMAT})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """`task` is None after pre-training; after fine-tuning {kind, labels, columns, …}."""
+
+    member: MemberModel
+    recipe: Recipe
+    tokenizer: Any
+    path: Path  # of the step
+    kind: str  # "pretrain" or "finetune"
+    task: dict | None = None
+    config: dict = field(default_factory=dict)
+
+    @property
+    def vocab(self) -> Vocab:
+        return self.tokenizer.vocab
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.member.parameters()).device
+
+    @property
+    def exact(self) -> Precision:
+        return Precision.exact(self.device)
+
+    @property
+    def run(self) -> Path:
+        return self.path.parent.parent
+
+    @property
+    def labels(self) -> Labels:
+        task = self.task or {}
+        return Labels(names=tuple(task.get("labels", ())), mean=task.get("mean", 0.0), scale=task.get("scale", 1.0))
+
+    def length(self) -> int:
+        """The most tokens that the model was trained to read at once: the task's own limit, or the layout's."""
+        return (self.task or {}).get("length") or self.recipe.layout.length
+
+
+def load(model: str | Path, device: str | None = "cpu", members: tuple[str, ...] = ()) -> Loaded:
+    """InputError naming what is missing, damaged, or does not fit: a file, a tensor, the tokenizer."""
+    from bertsmith.text.tokenizer import Tokenizer
+
+    weights, config, step = _read(Path(model))
+    run = step.parent.parent
+    recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
+    tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
+    if tokenizer.size != recipe.model.vocab:
+        raise InputError(f"{printable(run / TOKENIZER)}: {tokenizer.size} tokens, but the model's table has {recipe.model.vocab} rows; it is not this model's tokenizer")
+    with torch.random.fork_rng(devices=[]):
+        member = build(recipe)
+    load_weights(member, weights, str(step))
+    member.to(choose_device(device)).eval()
+    return Loaded(member=member, recipe=recipe, tokenizer=tokenizer, path=step, kind=config["kind"], task=config.get("task"), config=config)
+
+
+def _roles(path: Path, config: dict) -> dict[str, str] | None:
+    """Names of the special tokens by the ids in config.json: tokenizer.json alone need not tell them."""
+    import tokenizers
+
+    ids = (config.get("data") or {}).get("vocab")
+    if not isinstance(ids, dict):
+        return None
+    try:
+        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise InputError(f"{printable(path)}: not a tokenizer: {printable(error)}") from None
+    names = {role: backend.id_to_token(ids[role]) for role in ("pad", "unk", "cls", "sep", "mask") if isinstance(ids.get(role), int)}
+    if len(names) < 5 or None in names.values():
+        raise InputError(f"{printable(path)}: has no token for a role that {CONFIG} names; it is not this model's tokenizer")
+    return names
+
+
+def opened(model: str | Path | Loaded, device: str | None = "cpu", members: tuple[str, ...] = ()) -> Loaded:
+    return model if isinstance(model, Loaded) else load(model, device, members)
+
+
+def _read(path: Path) -> tuple[dict, dict, Path]:
+    inside = path.parent.name == STEPS and path.name.startswith("step-")
+    run = Tuned(path.parent.parent if inside else path)
+    if not _tuned(run):
+        return load_model(path)
+    if inside:
+        number = path.name.removeprefix("step-")
+        if not (number.isdecimal() and path.is_dir()):
+            raise InputError(f"{printable(path)}: no such step; there are {', '.join(map(str, run.steps())) or 'none'}")
+        saved, owner = load_step(run, int(number)), run
+    else:
+        saved, owner = _best(run)
+    config = owner.config()
+    assert config is not None  # load_step read it
+    return saved.weights, config, saved.path
+
+
+def _tuned(run: Tuned) -> bool:
+    """Whether this is a fine-tuning: decided by what stands in the folder, so that a damaged one is told as such."""
+    if (run / RESULT).is_file():
+        return True
+    try:
+        return files.unsealed((run / CONFIG).read_bytes(), run / CONFIG).get("kind") == "finetune"
+    except (OSError, InputError):
+        return False
+
+
+def _best(run: Tuned) -> tuple[Saved, Tuned]:
+    result = run.result()
+    if result is None:
+        raise InputError(f"{printable(run.path)}: the fine-tuning here did not finish; run it again, or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}")
+    if "seeds" in result:  # one run for each seed: the best of them on the dev file
+        run = Tuned(run / f"seed-{int(result['best_seed'])}")
+        result = run.result()
+        if result is None:
+            raise InputError(f"{printable(run.path / RESULT)}: missing; {printable(run.path.parent / RESULT)} names it")
+    return load_step(run, int(result["best"])), run

@@ -1,0 +1,215 @@
+"""Show: what the model will see, example by example, and whether the rates that the recipe asks for are met.
+
+`lines` yields the objects of `show --json` (the last is the summary); `text` renders them for people.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertsmith.config import override
+from bertsmith.data.batch import IGNORE, NEVER, Batch, Row, Vocab
+from bertsmith.data.draw import Draw
+from bertsmith.errors import InputError
+from bertsmith.recipe import Recipe, find
+from bertsmith.text.store import Split, Store
+
+CHUNK = 256  # examples made at a time; a row is its sequences one by one, so the number changes nothing
+
+
+def show(
+    recipe: str | Recipe,
+    data: str | Path | Store | None = None,
+    *,
+    text: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    n: int = 3,
+    seed: int = 0,
+    epoch: int = 0,
+    set: Iterable[str] = (),
+) -> Iterator[dict[str, Any]]:
+    """The first `n` examples of an epoch and the summary, from a store, or from a text file with a tokenizer."""
+    recipe = find(recipe) if isinstance(recipe, str) else recipe
+    recipe = override(recipe, list(set))
+    if (data is None) == (text is None) or (text is None) != (tokenizer is None):
+        raise InputError("show: needs either --data STORE, or --text FILE and --tokenizer DIR")
+    if text is not None:
+        return _of_text(recipe, text, tokenizer, n, seed, epoch)
+    store = data if isinstance(data, Store) else Store.open(data)
+    return lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch)
+
+
+def _of_text(recipe: Recipe, text: Any, tokenizer: Any, n: int, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+    """As `prepare` reads it, so that what is shown is what would be trained on."""
+    from bertsmith.text.prepare import prepare
+
+    with tempfile.TemporaryDirectory(prefix="bertsmith-show-") as folder:
+        prepare([str(text)], str(Path(folder) / "store"), tokenizer=str(tokenizer), holdout=0)
+        store = Store.open(Path(folder) / "store", verify=False)
+        yield from lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch)
+
+
+def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
+    """A split in memory, from documents of sentences."""
+    ids, starts, sentences, bounds = [np.zeros(0, np.uint32)], [np.zeros(0, bool)], [0], [0]
+    for document in documents:
+        for sentence_ids, sentence_starts in tokenizer.encode(list(document)):
+            ids.append(np.asarray(sentence_ids, np.uint32))
+            starts.append(np.asarray(sentence_starts, bool))
+            sentences.append(sentences[-1] + len(sentence_ids))
+        bounds.append(len(sentences) - 1)
+    return Split(
+        shards=(np.concatenate(ids),),
+        packed=(np.packbits(np.concatenate(starts)),),
+        sentences=np.array(sentences, np.int64),
+        documents=np.array(bounds, np.int64),
+    )
+
+
+def lines(recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
+    recipe.layout.check(split)
+    tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
+    draw, index = Draw(seed), 0
+    while index < n:
+        plan = recipe.layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
+        order = plan.shuffled(epoch)[: n - index]
+        for at in range(0, len(order), CHUNK):
+            some = order[at : at + CHUNK]
+            row = plan.row(some)
+            spans = recipe.corruption.select(row, draw)
+            batch = recipe.corruption.rewrite(row, spans, vocab, draw)
+            tally.add(row, spans, batch, plan.cut[some], plan.account.get("random_next"))
+            for line in _examples(row, spans, batch, tokenizer):
+                yield {"index": index, "epoch": epoch, **line}
+                index += 1
+        epoch += 1
+    yield {"summary": tally.summary(recipe)}
+
+
+def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """Each sequence of a corrupted row on its own, with indices of its own."""
+    words, sentences = np.flatnonzero(row.starts), np.flatnonzero(row.sentences)
+    for i, (begin, end) in enumerate(zip(row.offsets[:-1].tolist(), row.offsets[1:].tolist(), strict=True)):
+        ids = row.tokens[begin:end].tolist()
+        targets: dict[str, Any] = {}
+        for name, target in batch.targets.items():
+            low, high = np.searchsorted(target.at[:, 0], [begin, end])
+            labels = target.labels[low:high].tolist()
+            if name == "pair":
+                targets |= {name: labels[0]} if labels else {}
+            else:
+                places = (target.at[low:high, 0] - begin).tolist()
+                targets[name] = [list(row) for row in zip(places, tokenizer.tokens(labels), labels, strict=True)]
+        yield {
+            "source": {
+                "tokens": tokenizer.tokens(ids),
+                "ids": ids,
+                "words": _within(words, begin, end),
+                "sentences": _within(sentences, begin, end),
+            },
+            "input": _side(batch.input, begin, end, tokenizer),
+            "output": None,
+            "spans": (spans[np.searchsorted(spans[:, 0], begin) : np.searchsorted(spans[:, 0], end)] - begin).tolist(),
+            "targets": targets,
+        }
+
+
+def _within(places: np.ndarray, begin: int, end: int) -> list[int]:
+    return (places[np.searchsorted(places, begin) : np.searchsorted(places, end)] - begin).tolist()
+
+
+def _side(stream: Any, begin: int, end: int, tokenizer: Any) -> dict[str, Any]:
+    ids = stream.tokens[begin:end].tolist()
+    keys = ("segments", "positions", "query_rank", "key_rank")
+    arrays = {key: getattr(stream, key)[begin:end].tolist() for key in keys}
+    arrays["key_rank"] = [None if rank == NEVER else rank for rank in arrays["key_rank"]]
+    side = {"tokens": tokenizer.tokens(ids), "ids": ids, "segments": arrays["segments"], "positions": arrays["positions"]}
+    side |= {"sequence": [0] * len(ids), "query_rank": arrays["query_rank"], "key_rank": arrays["key_rank"]}
+    return side if stream.window is None else side | {"window": stream.window}
+
+
+@dataclass
+class Tally:
+    """Counts over the lines printed."""
+
+    by_span: bool
+    vocab: Vocab
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def _count(self, **more: float) -> None:
+        for key, value in more.items():
+            self.counts[key] = self.counts.get(key, 0) + value
+
+    def add(self, row: Row, spans: np.ndarray, batch: Batch, cut: np.ndarray, random_next: float | None) -> None:
+        target = batch.targets["token"]
+        written = batch.input.tokens[target.at[:, 0]]
+        masked, kept = written == self.vocab.mask, written == target.labels
+        if self.by_span and len(spans):  # what holds for a span holds for all of its tokens
+            first = np.cumsum(spans[:, 1] - spans[:, 0]) - (spans[:, 1] - spans[:, 0])
+            masked, kept = np.logical_and.reduceat(masked, first), np.logical_and.reduceat(kept, first)
+        self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
+        self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
+        labels = row.labels[row.labels != IGNORE]
+        if len(labels):
+            self._count(pairs=len(labels), random_next=int((labels == 1).sum()), expected=len(labels) * (random_next or 0.0))
+
+    def summary(self, recipe: Recipe) -> dict[str, Any]:
+        """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
+        c, rewrite = self.counts, recipe.corruption.rewrite
+        draws = max(c["draws"], 1)
+        requested = {"rate": recipe.corruption.select.rate, "mask": rewrite.mask, "kept": 1 - rewrite.mask - rewrite.random}
+        requested["random"] = rewrite.random
+        achieved = {"rate": c["asked"] / c["source"], "mask": c["mask"] / draws, "kept": c["kept"] / draws}
+        achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
+        if "pairs" in c:
+            requested["pair"] = c["expected"] / c["pairs"]
+            achieved["pair"] = c["random_next"] / c["pairs"]
+        return {
+            "requested": {key: round(value, 6) for key, value in requested.items()},
+            "achieved": {key: round(value, 6) for key, value in achieved.items()},
+            "examples": c["examples"],
+            "tokens": {"used": c["used"], "padding": 0, "dropped": c["cut"]},
+        }
+
+
+LEGEND = "[MASK:x] hidden x · [y<-x] random y written over x · [=x] asked, kept as it is"
+
+
+def text(found: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """For people, a line of the terminal at a time."""
+    for line in found:
+        if "summary" in line:
+            yield from _table(line["summary"])
+            continue
+        asked = {position: token for position, token, _ in line["targets"].get("token", [])}
+        pair = {0: " · pair 0: B follows A", 1: " · pair 1: B is random"}.get(line["targets"].get("pair"), "")
+        if line["index"] == 0:
+            yield LEGEND
+        yield f"\nexample {line['index']} · epoch {line['epoch']} · {len(line['source']['ids'])} tokens · {len(asked)} asked{pair}"
+        yield " ".join(_mark(i, line, asked) for i in range(len(line["source"]["ids"])))
+
+
+def _mark(i: int, line: dict[str, Any], asked: dict[int, str]) -> str:
+    written, clean = line["input"]["tokens"][i], line["source"]["tokens"][i]
+    if i not in asked:
+        return clean
+    if line["input"]["ids"][i] == line["source"]["ids"][i]:
+        return f"[={clean}]"
+    bare = written.strip("[]<>")
+    return f"[MASK:{clean}]" if bare.lower() == "mask" else f"[{written}<-{clean}]"
+
+
+def _table(summary: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield f"{'':8}{'requested':>12}{'achieved':>12}"
+    for key, wanted in summary["requested"].items():
+        yield f"{key:8}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
+    tokens = summary["tokens"]
+    yield f"{summary['examples']} examples, {tokens['used']:,} tokens used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped"

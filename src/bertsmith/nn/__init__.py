@@ -1,0 +1,1 @@
+"""The parts that members are put together from."""

@@ -1,0 +1,55 @@
+"""Heads: hidden states of the asked positions to logits.  m predictions, d width, V vocabulary."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.nn.blocks import ACTIVATIONS
+
+
+class TokenHead(nn.Module):
+    """Dense, activation and norm (`transform`), then the model's own token table and a bias for each token.
+
+    The table is handed in, not held: it is the model's and is saved once.
+    """
+
+    def __init__(self, width: int, embedding: int, vocab: int, transform: bool, activation: str, eps: float):
+        super().__init__()
+        self.dense = nn.Linear(width, embedding) if transform else None
+        self.norm = nn.LayerNorm(embedding, eps=eps) if transform else None
+        self.activation = ACTIVATIONS[activation]
+        self.bias = nn.Parameter(torch.zeros(vocab))
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """hidden (m, d), table (V, d) -> (m, V)."""
+        if self.dense is not None:
+            hidden = self.norm(self.activation(self.dense(hidden)))
+        return F.linear(hidden, table, self.bias)
+
+
+class Pooler(nn.Module):
+    """BERT's summary of a sequence: tanh of a dense layer over [CLS]."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(m, d) -> (m, d)."""
+        return torch.tanh(self.dense(hidden))
+
+
+class PairHead(nn.Module):
+    """Pooler and a linear layer.  With dropout between them it is also the head of fine-tuning, which takes the pooler over."""
+
+    def __init__(self, width: int, classes: int, dropout: float = 0.0):
+        super().__init__()
+        self.pooler = Pooler(width)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(m, d) -> (m, classes)."""
+        return self.out(self.dropout(self.pooler(hidden)))

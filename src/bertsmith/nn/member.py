@@ -1,0 +1,36 @@
+"""A member at work: the model and the objective that trains it.  State-dict keys start with `model.` and `objective.`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Batch
+
+
+class MemberModel(nn.Module):
+    def __init__(self, model: nn.Module, objective: nn.Module):
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The sum of each loss term over the batch; the caller divides by counts."""
+        return self.objective(self.model, batch)
+
+    def weights(self) -> dict[str, float]:
+        return self.objective.weights()
+
+
+def build(recipe: Any) -> MemberModel:
+    """Fresh weights for a recipe, from the global torch generator."""
+    model = recipe.model.build()
+    return MemberModel(model, recipe.objective.build(model))
+
+
+def parameters(recipe: Any) -> int:
+    """Exact number of parameters, heads included and tied ones once; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(recipe).parameters())

@@ -1,0 +1,110 @@
+"""The Transformer: embeddings, positions and a stack of layers, each a slot.  n tokens in one flat row, d width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from bertsmith.config import require
+from bertsmith.data.batch import Stream
+from bertsmith.nn.blocks import ACTIVATIONS, PostNorm, initialise
+from bertsmith.nn.embeddings import Embeddings
+from bertsmith.nn.positions import Learned
+
+BYTES = 16  # training holds four float32 of each parameter: weight, gradient, two moments
+MOST = 1 << 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    vocab: int  # follows the store's tokenizer
+    layers: int
+    width: int
+    heads: int
+    hidden: int  # width between the two matrices of the feed-forward part
+    segments: int = 2  # 0: no segment embedding
+    positions: Any = field(default_factory=Learned)
+    norm: Literal["post"] = "post"
+    activation: Literal["gelu", "gelu_tanh"] = "gelu"
+    embedding: int | None = None  # width of a factorised token table; null = `width`
+    dropout: float = 0.1  # on embeddings, attention probabilities and the output of every sublayer
+    eps: float = 1e-12  # of the norms
+
+    def __post_init__(self):
+        for name in ("vocab", "layers", "width", "heads", "hidden"):
+            require(getattr(self, name) > 0, f"model.{name}: {getattr(self, name)} must be above 0")
+        require(self.segments >= 0, f"model.segments: {self.segments} is negative; 0 = no segment embedding")
+        require(
+            self.embedding is None or self.embedding > 0,
+            f"model.embedding: {self.embedding} must be above 0, or null for the width",
+        )
+        below = self.width // self.heads * self.heads
+        near = min((w for w in (below, below + self.heads) if w), key=lambda w: abs(w - self.width))
+        require(
+            self.width % self.heads == 0,
+            f"model: heads ({self.heads}) must divide width ({self.width}); nearest width: {near}",
+        )
+        require(
+            self.activation in ACTIVATIONS,
+            f"model.activation: {self.activation!r} is not one of {', '.join(ACTIVATIONS)}",
+        )
+        require(0 <= self.dropout < 1, f"model.dropout: {self.dropout} is not in [0, 1)")
+        require(self.eps > 0, f"model.eps: {self.eps} must be above 0")
+        size = self.parameters()
+        require(
+            size * BYTES <= MOST,
+            f"model: {size:,} parameters take {size * BYTES / MOST:,.1f} TiB in training, above the limit of 1; lower layers, width, hidden or vocab",
+        )
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that a sequence may have; None where positions have no end."""
+        return getattr(self.positions, "length", None)
+
+    def parameters(self) -> int:
+        """Exact number of parameters, without heads."""
+        inner, width = self.embedding or self.width, self.width
+        embeddings = (self.vocab + self.segments + 2) * inner + self.positions.parameters(inner, self.heads)
+        project = (inner + 1) * width if self.embedding else 0
+        attention = 4 * (width + 1) * width + 2 * width
+        feedforward = 2 * self.hidden * width + self.hidden + width + 2 * width
+        return embeddings + project + self.layers * (attention + feedforward)
+
+    def build(self) -> "Transformer":
+        """Fresh weights from the global torch generator."""
+        return initialise(Transformer(self))
+
+
+class Transformer(nn.Module):
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        inner = config.embedding or config.width
+        self.embeddings = Embeddings(
+            config.vocab, config.width, config.segments, config.embedding, config.eps, config.dropout
+        )
+        self.positions = config.positions.build(inner, config.heads)
+        layer = (config.width, config.heads, config.hidden, config.activation, config.eps, config.dropout)
+        self.layers = nn.ModuleList(PostNorm(*layer) for _ in range(config.layers))
+
+    @property
+    def tokens(self) -> nn.Embedding:
+        """The token table, which heads tie themselves to."""
+        return self.embeddings.tokens
+
+    def forward(self, stream: Stream, read: Tensor | None = None) -> Tensor:
+        """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these."""
+        x = self.embeddings(stream, self.positions)
+        *before, last = self.layers
+        for layer in before:
+            x = layer(x, stream, self.positions)
+        return last(x, stream, self.positions, read)
+
+    def states(self, stream: Stream) -> list[Tensor]:
+        """The embedding and every layer's output, each (n, d)."""
+        states = [self.embeddings(stream, self.positions)]
+        for layer in self.layers:
+            states.append(layer(states[-1], stream, self.positions))
+        return states

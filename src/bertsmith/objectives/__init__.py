@@ -1,0 +1,1 @@
+"""What is asked: heads, and sums of losses."""

@@ -1,0 +1,140 @@
+"""Encode once, then apply heads: the objective of BERT, RoBERTa and their neighbours.
+
+m predictions of a term, n tokens, V vocabulary.  Losses are sums; whoever trains divides by counts taken before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.config import require
+from bertsmith.data.batch import Batch, Stream, Target
+from bertsmith.nn.blocks import initialise, pick
+from bertsmith.nn.heads import PairHead, TokenHead
+from bertsmith.nn.transformer import Transformer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Which token stood here?  Over the whole vocabulary, tied to the model's token table."""
+
+    name: str = "token"
+    transform: bool = True  # dense, activation and norm before the table
+    weight: float = 1.0
+
+    def build(self, model: Transformer) -> "TokenTerm":
+        return initialise(TokenTerm(model, self.transform))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """How do the two segments relate?  Read off [CLS] through the pooler."""
+
+    name: str = "pair"
+    classes: int = 2
+    weight: float = 1.0
+
+    def __post_init__(self):
+        require(self.classes > 1, f"objective: {self.name}.classes: {self.classes} is below 2")
+
+    def build(self, model: Transformer) -> "PairTerm":
+        return initialise(PairTerm(model.config.width, self.classes))
+
+
+class TokenTerm(TokenHead):
+    def __init__(self, model: Transformer, transform: bool):
+        config = model.config
+        super().__init__(
+            config.width, config.embedding or config.width, config.vocab, transform, config.activation, config.eps
+        )
+
+    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
+        """hidden (m, d) -> (m, V)."""
+        return self(hidden, model.tokens.weight)
+
+
+class PairTerm(PairHead):
+    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
+        """hidden (m, d) -> (m, classes)."""
+        return self(hidden)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Each head is a term, asked where the batch has a target of its name."""
+
+    heads: tuple[Any, ...]
+
+    def __post_init__(self):
+        names = [head.name for head in self.heads]
+        require(
+            bool(names) and len(set(names)) == len(names),
+            f"objective.heads: {names} must be at least one, each with its own name",
+        )
+
+    def build(self, model: Transformer) -> "Prediction":
+        return Prediction(self, model)
+
+    def weights(self) -> dict[str, float]:
+        return {head.name: head.weight for head in self.heads}
+
+
+class Prediction(nn.Module):
+    """The heads stand under their terms' names: `objective.token.dense.weight`, `objective.pair.pooler.dense.weight`."""
+
+    def __init__(self, config: Predict, model: Transformer):
+        super().__init__()
+        self.config = config
+        for head in config.heads:
+            self.add_module(head.name, head.build(model))
+
+    def weights(self) -> dict[str, float]:
+        """The factor of each term's mean in the loss."""
+        return self.config.weights()
+
+    def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
+        """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
+        asked = self._asked(batch)
+        logits = self._logits(model, batch.input, {name: target.at[:, 0] for name, target in asked.items()})
+        return {name: loss_sum(logits[name], target.labels) for name, target in asked.items()}
+
+    @torch.no_grad()
+    def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
+        """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
+        asked = self._asked(batch)
+        logits = self._logits(model, batch.input, {name: target.at[:, 0] for name, target in asked.items()})
+        return {name: score(logits[name], target.labels) for name, target in asked.items()}
+
+    def logits(self, model: Transformer, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
+        """What `term` says at the flat indices `at` (m,), in any order -> (m, V)."""
+        return self._logits(model, stream, {term: at})[term]
+
+    def _asked(self, batch: Batch) -> dict[str, Target]:
+        return {name: batch.targets[name] for name in self.weights() if name in batch.targets}
+
+    def _logits(self, model: Transformer, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Encodes once, reading only the places that some term asks for."""
+        if not places:
+            return {}
+        read, where = torch.unique(torch.cat(list(places.values())), return_inverse=True)
+        hidden = model(stream, read)
+        parts = where.split([len(at) for at in places.values()])
+        return {
+            name: self.get_submodule(name).logits(pick(hidden, rows), model)
+            for name, rows in zip(places, parts, strict=True)
+        }
+
+
+def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, summed in float32; each loss is computed in the logits' own precision."""
+    return F.cross_entropy(logits, labels, reduction="none").float().sum()
+
+
+def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    correct = (logits.argmax(-1) == labels).sum()
+    return {"loss": loss_sum(logits.float(), labels).item(), "correct": int(correct), "count": len(labels)}

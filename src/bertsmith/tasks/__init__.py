@@ -1,0 +1,1 @@
+"""Labelled tasks: readers, and what each kind of task is."""

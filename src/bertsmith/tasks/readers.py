@@ -1,0 +1,407 @@
+"""Labelled rows out of .tsv, .csv, .jsonl and .txt (each also .gz, .xz, .zst): named columns in, a Table out, every error with its line.
+
+.jsonl (or .json with one object a line)   keys are the columns.
+.csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.  A .csv whose first line holds tabs and no
+        comma is read as .tsv, and that is said.
+.tsv    One line is one row and quotes are text (GLUE's files hold stray ones).  Only a field that nothing but a CSV writer makes is
+        unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.
+.txt    One text per line, no columns.
+
+Lines end in \\n or \\r\\n; no other character ends a line.  Columns are `text`, `text2` and `label` unless `columns` says otherwise:
+`text=sentence,label=3` takes a name of the header or, where there is no such name, a 1-based number.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+import json
+import lzma
+import math
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bertsmith.errors import InputError, ResourceError, nearest, printable
+
+ROLES = ("text", "text2", "label")
+PACKED = (".gz", ".xz", ".zst")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of one file.  `columns[role][i]` stands at `line(i)`; counts hold what was skipped or ignored."""
+
+    path: str
+    columns: dict[str, list[Any]]
+    lines: list[int]
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what a user should know; the caller says them
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, i: int) -> str:
+        return f"{printable(self.path)}:{self.lines[i]}"
+
+    def rows(self, role: str) -> list[Any] | None:
+        return self.columns.get(role)
+
+
+def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
+    """`text=sentence,label=3` (or the same as a mapping) -> {role: name or number}."""
+    if spec is None:
+        return {}
+    if isinstance(spec, str):
+        pairs = [item.partition("=")[::2] for item in spec.split(",")]
+    else:
+        pairs = [(role, str(column)) for role, column in spec.items()]
+    chosen: dict[str, str] = {}
+    for role, column in pairs:
+        role, column = role.strip(), column.strip()
+        if not column:
+            raise InputError(f"--columns {printable(role)}: expected role=column, such as text=sentence,label=3")
+        if role not in ROLES:
+            raise InputError(f"--columns {printable(role)}: is not a column of this task; {nearest(role, ROLES)}")
+        if role in chosen:
+            raise InputError(f"--columns {role}: is given twice")
+        chosen[role] = column
+    return chosen
+
+
+def read(
+    path: str | Path,
+    *,
+    columns: str | Mapping[str, str | int] | None = None,
+    header: bool = True,
+    required: tuple[str, ...] = ("text",),
+) -> Table:
+    """The columns `text`, `text2`, `label` that the file has; those of `required`, and those that `columns` names, it must have.
+
+    Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float or bool).  No rows: InputError.
+    """
+    path = Path(path)
+    chosen = parse_columns(columns)
+    suffix = _suffix(path)
+    lines = Lines(path)
+    if suffix == ".txt":
+        rows, table_notes, counts = _text(lines), [], {}
+        if set(required) - {"text"}:
+            raise InputError(f"{printable(path)}: a .txt holds texts only, and {required[-1]!r} is needed; use .tsv, .csv or .jsonl")
+        table = _collect(path, rows, ("text",), counts, table_notes)
+    elif suffix in (".jsonl", ".json"):
+        counts = {"blank": 0}
+        table = _collect(path, _json(lines, chosen, required, counts), None, counts, [])
+    elif suffix in (".tsv", ".csv"):
+        table = _delimited(path, lines, suffix, chosen, header, required)
+    else:
+        raise InputError(f"{printable(path)}: unknown kind of file {printable(path.suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}")
+    if not len(table):
+        raise InputError(f"{printable(path)}: holds no rows" + (" below its header" if suffix in (".tsv", ".csv") and header else ""))
+    return table
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+class Lines:
+    """(number, text) of each line of a UTF-8 file, a byte order mark at its start left out; the line break is not part of it."""
+
+    def __init__(self, path: Path):
+        self.path, self.name = path, printable(path)
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        with opened(self.path) as file:
+            number, start = 0, 0
+            try:
+                for raw in file:
+                    number += 1
+                    start += len(raw)
+                    try:
+                        text = raw.decode("utf-8")
+                    except UnicodeDecodeError as error:
+                        at, byte = start - len(raw) + error.start, raw[error.start]
+                        raise InputError(f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}); convert the file to UTF-8") from None
+                    if number == 1:
+                        text = text.removeprefix("\ufeff")
+                    yield number, text.removesuffix("\n").removesuffix("\r")
+            except InputError:
+                raise
+            except Exception as error:
+                if not _damaged(error):
+                    raise
+                raise InputError(f"{self.name}:{number + 1}: the compressed file is damaged or cut off ({printable(error)})") from None
+
+
+def _damaged(error: Exception) -> bool:
+    return isinstance(error, (EOFError, zlib.error, lzma.LZMAError, OSError)) or type(error).__name__ == "ZstdError"
+
+
+def opened(path: Path):
+    """A binary stream of a regular file, unpacked by its last suffix."""
+    name, suffix = printable(path), path.suffix.lower()
+    try:
+        if not path.is_file():
+            raise InputError(f"{name}: is not a regular file" if path.exists() else f"{name}: no such file{_beside(path)}")
+        if suffix == ".gz":
+            return gzip.open(path)
+        if suffix == ".xz":
+            return lzma.open(path)
+        if suffix == ".zst":
+            import zstandard
+
+            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True))
+        return path.open("rb")
+    except PermissionError:
+        raise ResourceError(f"{name}: permission denied") from None
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}") from None
+
+
+def _beside(path: Path) -> str:
+    known = [p.name for p in path.parent.iterdir()][:1000] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, known, n=1, cutoff=0.6)
+    return f"; did you mean {printable(path.parent / near[0])}?" if near else ""
+
+
+def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+    for number, line in lines:
+        yield number, [line]
+
+
+def _collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) -> Table:
+    """`rows` yields (line number, values); `roles` names the values, or None where each row is a dict."""
+    values: dict[str, list[Any]] = {}
+    numbers: list[int] = []
+    for number, row in rows:
+        pairs = row.items() if roles is None else zip(roles, row, strict=True)
+        for role, value in pairs:
+            values.setdefault(role, []).append(value)
+        numbers.append(number)
+    return Table(path=str(path), columns=values, lines=numbers, counts=counts, notes=notes)
+
+
+# -- JSON lines ---------------------------------------------------------------------------------------------------------------------
+
+
+def _json(lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    keys = {role: chosen.get(role, role) for role in ROLES}
+    present: dict[str, bool] = {}  # the first row decides whether optional columns are there; a later row that differs is an error
+    for number, line in lines:
+        where = f"{lines.name}:{number}"
+        if not line.strip():
+            counts["blank"] += 1
+            continue
+        row = _object(line, where)
+        if not present:
+            present = {role: role in required or role in chosen or keys[role] in row for role in ROLES}
+        found = {}
+        for role, there in present.items():
+            key = keys[role]
+            if there != (key in row):
+                if there:
+                    raise InputError(f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; --columns {role}=NAME says which")
+                raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
+            if there:
+                found[role] = row[key]
+                if role != "label":
+                    _check_text(row[key], f"{where}: {printable(key)}")
+                elif isinstance(row[key], (dict, list)) or row[key] is None:
+                    raise InputError(f"{where}: {printable(key)}: {_kind(row[key])} is not a label; a string or a number is")
+                elif isinstance(row[key], str):
+                    _check_text(row[key], f"{where}: {printable(key)}")
+        yield number, found
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    def constant(name: str):
+        raise InputError(f"{where}: {name} is not a number that JSON knows")
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            raise InputError(f"{where}: {printable(text, 40)} is beyond the range of numbers")
+        return value
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(items)
+        if len(row) != len(items):
+            twice = next(k for i, (k, _) in enumerate(items) if k in dict(items[:i]))
+            raise InputError(f"{where}: {printable(twice)}: stands twice in one object")
+        return row
+
+    try:
+        row = json.loads(line, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise InputError(f"{where}: column {error.colno}: more than one JSON value; one object a line is allowed") from None
+        hint = "; a JSON array is not read, write one object a line" if line.lstrip().startswith("[") else ""
+        raise InputError(f"{where}: column {error.colno}: not JSON ({error.msg}){hint}") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deep") from None
+    except ValueError as error:
+        raise InputError(f"{where}: {printable(error)}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: {_kind(row)} where an object is expected, such as {{\"text\": \"…\", \"label\": \"…\"}}")
+    return row
+
+
+def _check_text(value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{where}: {_kind(value)} where a string is expected")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: character {error.start}: lone surrogate (\\u{ord(value[error.start]):04x}) is not text") from None
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return names[type(value)]
+
+
+# -- tab- and comma-separated -------------------------------------------------------------------------------------------------------
+
+
+def _delimited(path: Path, lines: Lines, suffix: str, chosen: dict[str, str], header: bool, required: tuple[str, ...]) -> Table:
+    notes, counts = [], {"blank": 0, "wide": 0}
+    if suffix == ".csv":
+        first = next(iter(lines), (1, ""))[1]
+        if "\t" in first and "," not in first:
+            suffix = ".tsv"
+            notes.append(f"{printable(path)}: holds tabs and no comma in its first line: read as tab-separated")
+    records = _tsv(lines, counts) if suffix == ".tsv" else _csv(lines, counts)
+    names: list[str] | None = None
+    if header:
+        number, names = next(records, (1, None))
+        if names is None:
+            raise InputError(f"{printable(path)}: is empty; a header with the names of the columns is expected in line 1")
+        _check_header(names, f"{lines.name}:{number}")
+    elif not chosen:
+        raise InputError(f"{printable(path)}: without a header --columns must say where the texts stand, such as --columns text=1,label=2")
+    where = f"{lines.name}:1"
+    places = {role: _place(role, chosen, names, where, header) for role in ROLES}
+    places = {role: place for role, place in places.items() if place is not None or role in required}
+    for role, place in places.items():
+        if place is None:
+            raise InputError(_missing(role, names, where))
+    return _collect(path, _pick(lines.name, records, places, names, counts, notes), tuple(places), counts, notes)
+
+
+def _check_header(names: list[str], where: str) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i] and name:
+            raise InputError(f"{where}: {printable(name)!r} names two columns ({names.index(name) + 1} and {i + 1}); --header no says that line 1 is data")
+
+
+def _place(role: str, chosen: dict[str, str], names: list[str] | None, where: str, header: bool) -> int | None:
+    """0-based column of `role`, or None where it was not asked for and does not stand in the header."""
+    column = chosen.get(role)
+    if column is None:
+        return names.index(role) if names and role in names else None
+    if names and column in names:
+        return names.index(column)
+    if column.isascii() and column.isdigit():
+        if int(column) < 1 or (names and int(column) > len(names)):
+            raise InputError(f"--columns {role}={column}: columns are numbered from 1" + (f" to {len(names)}" if names else ""))
+        if int(column) > 10_000:
+            raise InputError(f"--columns {role}={printable(column, 40)}: no row has that many columns")
+        return int(column) - 1
+    if names is None:
+        raise InputError(f"--columns {role}={printable(column)}: without a header a column is a number, from 1")
+    raise InputError(f"{where}: no column {printable(column)!r}; {nearest(column, [printable(n, 40) for n in names][:20])}; --header no says that line 1 is data")
+
+
+def _missing(role: str, names: list[str] | None, where: str) -> str:
+    if names is None:
+        return f"--columns: {role!r} is needed; without a header give its number, such as {role}=1"
+    shown = ", ".join(printable(n, 40) for n in names[:20])
+    return f"{where}: no column {role!r}; the header has: {shown}; --columns {role}=NAME says which, --header no that line 1 is data"
+
+
+def _pick(name: str, records, places: dict[str, int], names: list[str] | None, counts: dict[str, int], notes: list[str]):
+    width = None if names is None else len(names)
+    least = max(places.values()) + 1
+    for number, fields in records:
+        where = f"{name}:{number}"
+        if names is not None and len(fields) != width:
+            raise InputError(f"{where}: {len(fields)} columns but {width} in the header (line 1)")
+        if len(fields) < least:
+            role = max(places, key=lambda r: places[r])
+            hint = "; is the separator a comma?" if len(fields) == 1 and "," in fields[0] else ""
+            raise InputError(f"{where}: {role}: {len(fields)} columns, and column {least} is asked for{hint}")
+        width = width or len(fields)
+        if len(fields) > width:
+            counts["wide"] += 1
+        yield number, [fields[place].strip() if role == "label" else fields[place] for role, place in places.items()]
+    if counts["wide"]:
+        notes.append(f"{name}: {counts['wide']} rows have more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read")
+
+
+def _tsv(lines: Lines, counts: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in lines:
+        if not line:
+            counts["blank"] += 1
+            continue
+        yield number, [_unquoted(f) if f[:1] == '"' else f for f in line.split("\t")]
+
+
+def _unquoted(value: str) -> str:
+    """What a CSV writer quoted, or `value` itself: see the head of this file."""
+    inside = value[1:-1]
+    if len(value) > 3 and value[-1] == '"' and '""' in inside and '"' not in inside.replace('""', ""):
+        return inside.replace('""', '"')
+    return value
+
+
+def _csv(lines: Lines, counts: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
+    last = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal last
+        for number, line in lines:
+            last = number
+            yield line + "\n"
+
+    limit = csv.field_size_limit(sys.maxsize >> 33)  # 1 GiB: texts are longer than the module's 128 KiB
+    try:
+        reader = csv.reader(texts(), strict=True)
+        while True:
+            start = last + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                raise InputError(f"{lines.name}:{start}: {_csv_problem(str(error))}") from None
+            if fields is None:
+                return
+            if not fields:
+                counts["blank"] += 1
+                continue
+            yield start, fields
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _csv_problem(message: str) -> str:
+    if "unexpected end of data" in message:
+        return 'a quote opened in this row is never closed; a quote inside a quoted field is doubled ("")'
+    if "expected after" in message:
+        return 'text after a closing quote; a quote inside a quoted field is doubled ("")'
+    return printable(message)
+
+
+def say_notes(table: Table, say: Callable[[str], None]) -> None:
+    """What the reader noticed, and the lines it skipped."""
+    for note in table.notes:
+        say(note)
+    if table.counts.get("blank"):
+        say(f"{printable(table.path)}: {table.counts['blank']} blank lines skipped")

@@ -1,0 +1,138 @@
+"""Chunks of paragraphs to ids, on one core or on several processes; in order, and the same for any number of them."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertsmith.errors import ResourceError
+from bertsmith.text.sentences import split
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+SINGLE = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+
+
+@dataclass(slots=True)
+class Encoded:
+    """A chunk as tokens: p parts of documents, k sentences, n tokens."""
+
+    ids: np.ndarray  # (n,) uint16 or uint32
+    starts: np.ndarray  # (n,) bool
+    lengths: np.ndarray  # (k,) tokens of each sentence, none 0
+    counts: np.ndarray  # (p,) sentences of each part
+    used: int  # bytes of the sentences
+    without_token: int  # bytes of sentences of which the tokenizer made nothing (zero-width characters, say)
+    dropped: int  # such sentences
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Sentences and ids of paragraphs; `lines` is "sentence" where each paragraph is one already."""
+
+    tokenizer: "Tokenizer"
+    language: str
+    lines: str
+
+    def __call__(self, parts: list[list[str]]) -> Encoded:
+        sentences: list[str] = []
+        counts = np.empty(len(parts), np.int64)
+        for i, paragraphs in enumerate(parts):
+            before = len(sentences)
+            if self.lines == "sentence":
+                sentences += paragraphs
+            else:
+                for paragraph in paragraphs:
+                    sentences += [s for found in split(paragraph, self.language) if (s := found.strip())]
+            counts[i] = len(sentences) - before
+        dtype = np.uint16 if self.tokenizer.size < 65536 else np.uint32
+        pairs = self.tokenizer.encode(sentences)
+        lengths = np.fromiter((len(ids) for ids, _ in pairs), np.int64, len(pairs))
+        used = len("".join(sentences).encode())
+        empty = np.flatnonzero(lengths == 0)
+        lost = sum(len(sentences[i].encode()) for i in empty.tolist())
+        if len(empty):
+            part = np.repeat(np.arange(len(parts)), counts)
+            counts -= np.bincount(part[empty], minlength=len(parts))
+            lengths = lengths[lengths > 0]
+        ids = np.concatenate([np.asarray(ids) for ids, _ in pairs] or [np.zeros(0)]).astype(dtype)
+        starts = np.concatenate([np.asarray(starts) for _, starts in pairs] or [np.zeros(0)]).astype(bool)
+        return Encoded(ids, starts, lengths, counts, used - lost, lost, len(empty))
+
+
+def encoded(chunks: Iterable[list[list[str]]], encoder: Encoder, folder: Path, workers: int) -> Iterator[Encoded]:
+    """Each chunk encoded, in order.  `folder` holds the tokenizer for the other processes; one worker is this process, on one core.
+
+    Processes are spawned: a script that calls this with more than one needs the usual `if __name__ == "__main__":`.
+    """
+    chunks = iter(chunks)
+    first = list(islice(chunks, 2))
+    if workers == 1 or len(first) < 2:
+        with one_thread():
+            for chunk in chain(first, chunks):
+                yield encoder(chunk)
+        return
+    with one_thread():  # the environment that the processes start with
+        pool = ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), _start, (str(folder), encoder.language, encoder.lines)
+        )
+        waiting = deque()
+        try:
+            for chunk in chain(first, chunks):
+                waiting.append(pool.submit(_work, chunk))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise ResourceError("a worker process died (out of memory?); fewer --workers need less") from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """`tokenizers` asks the environment at every call whether it may use all cores."""
+    before = {name: os.environ.get(name) for name in SINGLE}
+    os.environ.update(SINGLE)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_encoder: Encoder | None = None  # of a worker process
+
+
+def _start(folder: str, language: str, lines: str) -> None:
+    global _encoder
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from bertsmith.text.tokenizer import Tokenizer
+
+    _encoder = Encoder(Tokenizer.load(folder), language, lines)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _work(chunk: list[list[str]]) -> Encoded:
+    return _encoder(chunk)

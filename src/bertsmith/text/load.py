@@ -1,0 +1,235 @@
+"""Tokenizers of others: vocab.txt, tokenizer.json, a Hugging Face folder.  Checked in Python before the Rust code sees them.
+
+What comes back is a backend and its roles: which token is pad, unk, cls, sep and mask, by name ("<s>", "</s>", "<mask>").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as Backend
+
+from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.text.train import SPECIALS, bert, settled
+
+ROLES = ("pad", "unk", "cls", "sep", "mask")
+_NAMES = {  # where no file says: the names that published models use
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<s>", "<cls>"),
+    "sep": ("[SEP]", "</s>", "<sep>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+_MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
+
+
+def load(
+    path: str | Path, lowercase: bool | None = None, roles: Mapping[str, str] | None = None
+) -> tuple[Backend, dict[str, str]]:
+    """The backend and its roles.  `lowercase` concerns vocab.txt alone, which does not say; None: as tokenizer_config.json
+    beside it says, else whether the vocabulary has no capitals."""
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()]
+        if not found:
+            raise InputError(f"{printable(path)}: no tokenizer.json and no vocab.txt in this folder")
+        path = found[0]
+    settings = _settings(path.parent)
+    if path.suffix == ".json":
+        backend = parsed(_read(path), printable(path))
+    else:
+        vocab = _vocab(path)
+        if lowercase is None:
+            lowercase = settings.get("do_lower_case")
+        if not isinstance(lowercase, bool):
+            lowercase = not any(c.isupper() for token in vocab if not token.startswith("[") for c in token)
+        backend = bert(vocab, lowercase)
+        backend.add_special_tokens([name for name in SPECIALS])
+    return backend, _roles(
+        backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path)
+    )
+
+
+def parsed(text: str, where: str) -> Backend:
+    """The backend of a tokenizer.json.  Raises InputError naming the field."""
+    tree = _json(text, where)
+    model = tree.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    if kind not in _MODELS:
+        raise InputError(
+            f"{where}: model.type: {printable(repr(kind), 60)} is not a tokenizer model; known: {', '.join(_MODELS)}"
+        )
+    ids = _model_ids(model, where)
+    added = tree.get("added_tokens")
+    for n, token in enumerate(added if added is not None else []):
+        field = f"{where}: added_tokens[{n}]"
+        if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+            raise InputError(f"{field}.content: is not a string")
+        if not token["content"]:
+            raise InputError(f"{field}.content: is empty; an added token needs at least one character")
+        _id(token.get("id"), f"{field}.id")
+        if ids.setdefault(token["content"], token["id"]) != token["id"]:
+            raise InputError(
+                f"{field}.id: {token['id']}, but {printable(token['content'])!r} is {ids[token['content']]} in model.vocab"
+            )
+    _contiguous(ids, where)
+    if kind == "Unigram":
+        model["vocab"] = [[piece, settled(score)] for piece, score in model["vocab"]]
+        text = json.dumps(tree)
+    try:
+        backend = Backend.from_str(text)
+    except BaseException as error:  # the Rust code's PanicException is no Exception
+        raise refused(error, where) from None
+    backend.no_padding()
+    backend.no_truncation()
+    wrong = next((token for token, i in ids.items() if backend.token_to_id(token) != i), None)
+    if wrong is not None:
+        raise InputError(
+            f"{where}: {printable(wrong)!r}: id {ids[wrong]} in the file, {backend.token_to_id(wrong)} once loaded"
+        )
+    return backend
+
+
+def refused(error: BaseException, where: str) -> BaseException:
+    """What to raise for an error of the Rust library: InputError, unless it was not about its input."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError, InputError)):
+        return error
+    return InputError(f"{where}: {printable(error)}")
+
+
+def _model_ids(model: dict[str, Any], where: str) -> dict[str, int]:
+    vocab = model.get("vocab")
+    if model["type"] == "Unigram":
+        if not isinstance(vocab, list) or not all(
+            isinstance(e, list) and len(e) == 2 and isinstance(e[0], str) and isinstance(e[1], (int, float))
+            for e in vocab
+        ):
+            raise InputError(f"{where}: model.vocab: is not a list of [piece, score]")
+        ids: dict[str, int] = {}
+        for i, (piece, _) in enumerate(vocab):
+            if ids.setdefault(piece, i) != i:
+                raise InputError(f"{where}: model.vocab[{i}]: {printable(piece)!r} stands at {ids[piece]} already")
+        unk = model.get("unk_id")
+        if unk is not None and not (isinstance(unk, int) and 0 <= unk < len(vocab)):
+            raise InputError(f"{where}: model.unk_id: {printable(unk)} is outside the {len(vocab)} pieces")
+        return ids
+    if not isinstance(vocab, dict):
+        raise InputError(f"{where}: model.vocab: is not an object of token: id")
+    for token, i in vocab.items():
+        _id(i, f"{where}: model.vocab[{printable(token)!r}]")
+    return dict(vocab)
+
+
+def _id(i: Any, field: str) -> None:
+    if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < 2**31:
+        raise InputError(f"{field}: {printable(repr(i), 60)} is not an id; ids are integers from 0")
+
+
+def _contiguous(ids: dict[str, int], where: str) -> None:
+    if len(ids) < 2:
+        raise InputError(f"{where}: {len(ids)} tokens; a vocabulary needs the five special tokens and some text")
+    by_id: dict[int, str] = {}
+    for token, i in ids.items():
+        if by_id.setdefault(i, token) != token:
+            raise InputError(
+                f"{where}: id {i} is given to {printable(by_id[i])!r} and to {printable(token)!r}; ids are unique"
+            )
+    if max(by_id) != len(by_id) - 1:
+        gap = next(i for i in range(len(by_id)) if i not in by_id)
+        worst = max(by_id)
+        raise InputError(
+            f"{where}: id {gap} is missing, {printable(by_id[worst])!r} has id {worst} of {len(by_id)} tokens; ids must run from 0 without gaps"
+        )
+
+
+def _vocab(path: Path) -> dict[str, int]:
+    text = _read(path)
+    where = printable(path)
+    lines = text.removesuffix("\n").split("\n") if text else []
+    if not lines:
+        raise InputError(f"{where}: is empty; a vocabulary has one token per line")
+    vocab: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        token = line.removesuffix("\r")
+        if not token.strip():
+            raise InputError(
+                f"{where}:{number}: blank line; a vocabulary has one token per line and its id is the line's number"
+            )
+        if token in vocab:
+            raise InputError(
+                f"{where}:{number}: {printable(token)!r} stands on line {vocab[token] + 1} already; tokens are unique"
+            )
+        vocab[token] = number - 1
+    missing = [name for name in SPECIALS if name not in vocab]
+    if missing:
+        raise InputError(
+            f"{where}: {len(vocab)} lines, none of them {' or '.join(missing)}; BERT's vocabulary holds {' '.join(SPECIALS)}"
+        )
+    if len(vocab) == len(SPECIALS):
+        raise InputError(f"{where}: {len(vocab)} lines, all of them special tokens; nothing is left to write text with")
+    return vocab
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json over special_tokens_map.json; only strings and booleans are looked at, nothing names code."""
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            settings |= _json(_read(folder / name), printable(folder / name))
+    return settings
+
+
+def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, str]:
+    roles = {}
+    for role in ROLES:
+        named = settings.get(f"{role}_token")
+        named = named.get("content") if isinstance(named, dict) else named
+        if isinstance(named, str):
+            if backend.token_to_id(named) is None:
+                raise InputError(
+                    f"{where}: {role}_token: {printable(named)!r} is not in the vocabulary of {backend.get_vocab_size()} tokens"
+                )
+            roles[role] = named
+            continue
+        known = [name for name in _NAMES[role] if backend.token_to_id(name) is not None]
+        if not known:
+            raise InputError(
+                f"{where}: no {role} token: neither {' nor '.join(_NAMES[role])} is in the vocabulary; "
+                f'name it in tokenizer_config.json beside it ("{role}_token": "…")'
+            )
+        roles[role] = known[0]
+    return roles
+
+
+def well_known(backend: Backend, roles: Mapping[str, str]) -> bool:
+    """Whether the vocabulary alone tells the roles."""
+    return all(next((n for n in _NAMES[r] if backend.token_to_id(n) is not None), None) == roles[r] for r in ROLES)
+
+
+def _json(text: str, where: str) -> dict[str, Any]:
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON: {printable(error)}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{where}: holds a {type(tree).__name__}, not an object")
+    return tree
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{printable(path)}:{line}: not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
+        ) from None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise InputError(
+            f"{printable(path)}: no such file; expected vocab.txt, tokenizer.json, or a folder that holds one"
+        ) from None
+    except OSError as error:
+        raise ResourceError(f"{printable(path)}: {error.strerror}") from None

@@ -1,0 +1,359 @@
+"""Text to token store: sample, tokenizer, sentences, ids, word starts, splits, account, manifest.
+
+The bytes of a store are a function of the text and the options: not of workers, time, machine or names of files.
+"""
+
+import heapq
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertsmith import files
+from bertsmith.data.draw import hashed, uniform
+from bertsmith.errors import InputError, printable
+from bertsmith.text import store
+from bertsmith.text.corpus import Account, Document, Options, documents
+from bertsmith.text.encode import Encoded, Encoder, encoded
+from bertsmith.text.sentences import checked_language
+from bertsmith.text.sources import Source, apart, expand
+from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+CHUNK = 1 << 20  # characters that are encoded at once
+EVERY = 5.0  # seconds between progress lines
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
+def prepare(
+    sources: list[str],
+    out: str | Path,
+    *,
+    tokenizer: str = "wordpiece:8000",
+    lowercase: bool = False,
+    language: str = "en",
+    documents: str = "blank",
+    lines: str = "paragraph",
+    field: str = "text",
+    holdout: float = 0.01,
+    workers: int = 1,
+    tokenizer_sample: str | int = "100MB",
+    encoding: str = "utf-8",
+    on_bad_line: str = "error",
+    force: bool = False,
+    say: Callable[[str], None] = silent,
+) -> dict[str, Any]:
+    """Write the token store `out`; returns the account, which the manifest holds too.
+
+    `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
+    `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
+    """
+    named = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
+    checked_language(language)
+    sample_size = _bytes(tokenizer_sample)
+    if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
+        raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
+        raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
+    trains = _trains(tokenizer, lowercase)
+    found = expand(named)
+    apart(found, named, out)
+    files.refuse_unless_replaceable(out, store.ours, "store", force)
+
+    sample = None
+    if trains:
+        backend, sample = _train(tokenizer, lowercase, found, options, sample_size, say)
+    else:
+        backend = _load(tokenizer)
+    with files.partial(out) as folder:
+        backend.save(folder)
+        work = _Work(folder, backend, options, float(holdout), say)
+        work.run(found, language, workers)
+        account = work.account(sample)
+        kind = tokenizer if trains else "loaded"
+        described = {
+            "documents": documents,
+            "lines": lines,
+            "field": field,
+            "encoding": encoding,
+            "on_bad_line": on_bad_line,
+        }
+        described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, "lowercase": lowercase}
+        described |= {"tokenizer_sample": sample_size}
+        rest = {"options": described, "account": account}
+        close_store(folder, work.splits, tokenizer_field(backend, kind), rest)
+        files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
+        files.publish(folder, out)
+    for line in _summary(account):
+        say(line)
+    return account
+
+
+# The tokenizer
+
+
+def _trains(tokenizer: str, lowercase: bool) -> bool:
+    from bertsmith.text.train import KINDS, parse
+
+    name = os.fspath(tokenizer)
+    if os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
+        if not os.path.exists(name):
+            raise InputError(
+                f"--tokenizer: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
+            )
+        if lowercase:
+            raise InputError("--lowercase: only for a tokenizer that is trained here; a loaded one keeps its own rule")
+        return False
+    parse(name)
+    return True
+
+
+def _load(path: str) -> "Tokenizer":
+    from bertsmith.text.tokenizer import Tokenizer
+
+    return Tokenizer.load(path)
+
+
+def _train(
+    kind: str, lowercase: bool, found: tuple[Source, ...], options: Options, size: int, say: Callable[[str], None]
+) -> tuple["Tokenizer", dict[str, int]]:
+    from bertsmith.text.tokenizer import Tokenizer
+
+    account = Account()
+    texts, counts = sample(documents(found, options, account), size)
+    if not texts:
+        raise _no_text(account)
+    counts = {"limit": size, **counts}
+    share = (
+        "all of the text"
+        if counts["bytes"] == counts["bytes_of"]
+        else f"a sample, {counts['bytes'] / counts['bytes_of']:.1%} of the text"
+    )
+    say(f"tokenizer: training {kind} on {counts['bytes']:,} bytes of {counts['documents']:,} documents ({share})")
+    return Tokenizer.train(kind, texts, lowercase=lowercase), counts
+
+
+def sample(pieces: Iterator[Document], size: int) -> tuple[list[str], dict[str, int]]:
+    """The paragraphs, in order, of those documents (parts of 1 MB of long ones) that a hash of their number picks: up to `size` bytes.
+
+    The pieces with the smallest hashes are kept, so that the rate need not be known beforehand and memory stays below `size`.
+    """
+    kept: list[tuple[int, int, int, list[str]]] = []  # a heap: largest hash first
+    total = whole = 0
+    keys = _keys()
+    for order, piece in enumerate(pieces):
+        length = sum(len(p) if p.isascii() else len(p.encode()) for p in piece.paragraphs)
+        whole += length
+        heapq.heappush(kept, (-next(keys), order, length, [piece.number, piece.paragraphs]))
+        total += length
+        while total > size and len(kept) > 1:
+            total -= heapq.heappop(kept)[2]
+    kept.sort(key=lambda piece: piece[1])
+    counts = {"bytes": total, "bytes_of": whole, "documents": len({content[0] for *_, content in kept})}
+    return [paragraph for *_, content in kept for paragraph in content[1]], counts
+
+
+def _keys() -> Iterator[int]:
+    start = 0
+    while True:
+        yield from hashed(0, "tokenizer sample", np.arange(start, start + 4096)).tolist()
+        start += 4096
+
+
+# The pass over the text
+
+
+@dataclass(slots=True)
+class _Work:
+    folder: Path
+    backend: "Tokenizer"
+    options: Options
+    holdout: float
+    say: Callable[[str], None]
+    read: Account = field(default_factory=Account)
+    splits: list[SplitWriter] = field(default_factory=list)
+    used: int = 0
+    without_token: int = 0
+    dropped: int = 0
+
+    def run(self, found: tuple[Source, ...], language: str, workers: int) -> None:
+        """Fill both splits."""
+        self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
+        waiting: list[tuple[list[int], list[bool]]] = []
+
+        def chunks() -> Iterator[list[list[str]]]:
+            for chunk in _chunks(documents(found, self.options, self.read)):
+                waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk]))
+                yield [piece.paragraphs for piece in chunk]
+
+        encoder = Encoder(self.backend, language, self.options.lines)
+        begun = spoken = time.monotonic()
+        for part in encoded(chunks(), encoder, self.folder, workers):
+            numbers, last = waiting.pop(0)
+            self._append(part, np.array(numbers), np.array(last))
+            now = time.monotonic()
+            if now - spoken >= EVERY:
+                spoken = now
+                done = sum(writer.tokens for writer in self.splits)
+                self.say(
+                    f"prepare: {self.used / 1e6:,.0f} MB of text, {done:,} tokens, {self.used / 1e6 / (now - begun):.1f} MB/s"
+                )
+        for writer in self.splits:
+            writer.close()
+        train, held = self.splits
+        if not train.tokens + held.tokens:
+            raise _no_text(self.read)
+        if self.holdout and not held.documents and train.documents > 1:
+            self.splits = list(move_document(self.folder, train, _lowest(train.documents), held))
+        elif not train.documents and held.documents > 1:
+            self.splits = list(reversed(move_document(self.folder, held, _lowest(held.documents), train)))
+        elif not train.documents:
+            raise InputError("--holdout: the only document would be held out; --holdout 0 keeps it for training")
+
+    def _append(self, part: Encoded, numbers: np.ndarray, last: np.ndarray) -> None:
+        self.used += part.used
+        self.without_token += part.without_token
+        self.dropped += part.dropped
+        aside = uniform(hashed(0, "held-out", numbers)) < self.holdout
+        for writer, mine in zip(self.splits, (~aside, aside), strict=True):
+            if not mine.any():
+                continue
+            ids, starts, lengths = part.ids, part.starts, part.lengths
+            if not mine.all():
+                sentences = np.repeat(mine, part.counts)
+                tokens = np.repeat(sentences, lengths)
+                ids, starts, lengths = ids[tokens], starts[tokens], lengths[sentences]
+            writer.append(ids, starts, lengths, np.cumsum(part.counts[mine])[last[mine]])
+
+    def account(self, sample: dict[str, int] | None) -> dict[str, Any]:
+        """Where every byte went: used + newlines + markup + the sum of dropped == read + recoded."""
+        read, (train, held) = self.read, self.splits
+        kept = train.documents + held.documents
+        sentences = train.sentences + held.sentences
+        dropped = {**read.dropped, "without_token": self.without_token}
+        between = read.text - self.used - self.without_token  # white space between sentences
+        warnings = []
+        if read.hard_wrapped and self.options.lines == "paragraph":
+            warnings.append(
+                f"lines look hard-wrapped: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
+                f"{read.closed} end like a sentence; --lines wrapped joins them (and --documents file, if blank lines part paragraphs)"
+            )
+        several = int((np.diff(train.split().documents) > 1).sum())
+        layouts = _layouts(train, several)
+        warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
+        if read.bad_lines:
+            warnings.append(
+                f"{read.bad_lines} bad lines were skipped ({dropped['bad_encoding'] + dropped['bad_record']} bytes)"
+            )
+        return {
+            "files": read.files,
+            "bytes": {
+                "read": read.read,
+                "recoded": read.recoded,
+                "used": self.used,
+                "newlines": read.newlines,
+                "markup": read.markup - read.newlines + between,
+                "dropped": dropped,
+            },
+            "lines": {
+                "read": read.lines,
+                "blank": read.blank_lines,
+                "bad": read.bad_lines,
+                "cut": read.cut_lines,
+                "crlf": read.crlf,
+                "lone_cr": read.lone_cr,
+                "byte_order_marks": read.byte_order_marks,
+            },
+            "records": read.records,
+            "documents": kept,
+            "documents_without_tokens": read.documents - kept,
+            "sentences": sentences,
+            "sentences_without_tokens": self.dropped,
+            "tokens": train.tokens + held.tokens,
+            "sentences_per_document": sentences / kept,
+            "tokens_per_sentence": (train.tokens + held.tokens) / sentences,
+            "held_out": {
+                "share": self.holdout,
+                "documents": held.documents,
+                "sentences": held.sentences,
+                "tokens": held.tokens,
+            },
+            "documents_of_several_sentences": several,
+            "hard_wrapped": read.hard_wrapped,
+            "tokenizer_sample": sample,
+            "layouts": layouts,
+            "warnings": warnings,
+        }
+
+
+def _chunks(pieces: Iterator[Document]) -> Iterator[list[Document]]:
+    chunk, size = [], 0
+    for piece in pieces:
+        chunk.append(piece)
+        size += piece.size + 16  # a million empty or tiny documents are not one chunk
+        if size >= CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _lowest(count: int) -> int:
+    return int(np.argmin(hashed(0, "held-out", np.arange(count))))
+
+
+def _layouts(train: SplitWriter, several: int) -> dict[str, str]:
+    """What each layout can make of the training split: "usable", or what is in the way, with counts."""
+    pairs = "usable"
+    if train.documents < 2:
+        pairs = f"not usable: {train.documents} document; random segments come from another document (--documents blank makes more)"
+    elif not several:
+        pairs = f"not usable: none of {train.documents} documents has two sentences"
+    elif several < 0.5 * train.documents:
+        pairs = f"few pairs: only {several} of {train.documents} documents have two sentences"
+    return {"FullSentences": "usable", "DocSentences": "usable", "SegmentPairs": pairs, "SentencePairs": pairs}
+
+
+def _no_text(account: Account) -> InputError:
+    lines = f"{account.lines} lines, {account.blank_lines} blank, {account.bad_lines} bad"
+    return InputError(
+        f"SOURCE: no text in {account.files} files ({account.read} bytes; {lines}); nothing to make a store of"
+    )
+
+
+def _bytes(size: str | int) -> int:
+    """ "100MB" -> 100000000."""
+    match = re.fullmatch(r"(\d{1,12})\s*(|[kKMGT]?B)", str(size))
+    if not match or int(match[1]) == 0:
+        raise InputError(f"--tokenizer-sample: {printable(repr(size))} is not a size; such as 100MB or 2GB")
+    return int(match[1]) * {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[match[2].upper()]
+
+
+def _summary(account: dict[str, Any]) -> Iterator[str]:
+    size, lines = account["bytes"], account["lines"]
+    dropped = ", ".join(f"{name} {count:,}" for name, count in size["dropped"].items())
+    yield (
+        f"bytes: {size['read']:,} read = {size['used']:,} used + {size['newlines']:,} line ends + {size['markup']:,} white space and markup"
+        + (
+            f" + {sum(size['dropped'].values()):,} dropped ({dropped})"
+            + (f" - {size['recoded']:,} added by conversion to UTF-8" * bool(size["recoded"]))
+        )
+    )
+    yield "lines: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in lines.items())
+    held = account["held_out"]
+    yield f"documents: {account['documents']:,}, of which {held['documents']:,} held out; {account['documents_without_tokens']:,} without tokens"
+    yield f"sentences: {account['sentences']:,}, {account['sentences_per_document']:.1f} per document, {account['tokens_per_sentence']:.1f} tokens each"
+    yield f"tokens: {account['tokens']:,}, of which {held['tokens']:,} held out"
+    for warning in account["warnings"]:
+        yield f"warning: {warning}"

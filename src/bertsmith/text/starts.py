@@ -1,0 +1,180 @@
+"""Word starts without offsets: three bits per vocabulary entry instead of two numbers per token.  t tokens.
+
+Whether a token starts a word depends on its own characters and, where it opens with a letter, on whether the token before it
+ends in one: `always[id] | (opens[id] & ~ends[previous id])`.  That holds for tokenizers whose tokens show where words part and for texts
+whose characters the normaliser leaves in their class; every other text, and every text of a script without spaces, is `odd` and
+is settled by offsets (words.word_starts), which the tests hold this file against.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer as Backend
+
+from bertsmith.text.words import INVISIBLE, LETTER, MARK, OTHER, SPACE, UNSPACED, classes
+
+Array = np.ndarray
+
+# Normalisers that map each character on its own, or join a mark to the letter before it.
+_BY_CHARACTER = {
+    "BertNormalizer",
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "Lowercase",
+    "StripAccents",
+    "Nmt",
+    "Precompiled",
+    "Strip",
+}
+_UNKNOWN, _SAFE, _ODD = range(3)
+
+
+class StartTable:
+    """The tables of one tokenizer.  `scheme` None: this tokenizer's tokens do not show where words part."""
+
+    def __init__(self, backend: Backend, tree: dict[str, Any], size: int, special: set[int], unk: int):
+        self.normalizer = backend.normalizer
+        self.scheme = _scheme(tree)
+        self.blank = np.zeros(size, bool)  # nothing visible in the token
+        self.irregular = np.zeros(size, bool)  # texts with this token need offsets
+        self.always = np.zeros(size, bool)
+        self.opens = np.zeros(size, bool)
+        self.ends = np.zeros(size, bool)
+        self._characters = np.zeros(0x110000, np.uint8)
+        if self.scheme == "space":
+            self._characters[0x2581] = _ODD  # a literal ▁ looks like a space
+        added = {token["id"] for token in tree.get("added_tokens") or ()}
+        for i in range(size):
+            if i == unk and self.scheme == "wordpiece":  # stands for everything between two spaces or punctuation marks
+                self.always[i] = True
+            elif i in added or i in special or i == unk:
+                self.irregular[i] = True
+            else:
+                self._enter(i, backend.id_to_token(i))
+
+    def _enter(self, i: int, token: str) -> None:
+        new = closes = False
+        if self.scheme == "wordpiece":
+            new, token = not token.startswith("##"), token.removeprefix("##")
+        elif self.scheme == "bytes":
+            try:
+                token = bytes(_BYTES[c] for c in token).decode()
+            except (KeyError, UnicodeDecodeError):  # part of a character: only the tokens beside it say which
+                self.irregular[i] = True
+                return
+        elif self.scheme == "suffix":
+            closes, token = token.endswith("</w>"), token.removesuffix("</w>")
+        elif self.scheme == "space":
+            token = token.replace("▁", " ")
+        else:
+            self.blank[i] = not token.strip("▁Ġ ")
+            return
+        kinds = [int(classes()[ord(c)]) for c in token]
+        visible = [k > INVISIBLE for k in kinds]
+        self.blank[i] = not any(visible)
+        if INVISIBLE in kinds or not kinds:
+            self.irregular[i] = True
+            return
+        inner = any(
+            k == OTHER or (k >= LETTER and before < LETTER) for before, k in zip(kinds, kinds[1:], strict=False)
+        )
+        self.always[i] = inner or kinds[0] == OTHER or (new and kinds[0] >= LETTER)
+        self.opens[i] = kinds[0] >= LETTER
+        self.ends[i] = kinds[-1] >= LETTER and not closes
+
+    def starts(self, ids: Array, first: Array) -> Array:
+        """(t,) bool for the concatenated `ids` (t,) of many texts; `first` holds the index of each text's first token."""
+        follows = np.zeros(len(ids), bool)
+        follows[1:] = self.ends[ids[:-1]]
+        follows[first] = False
+        return self.always[ids] | (self.opens[ids] & ~follows)
+
+    def odd(self, points: Array, bounds: Array) -> Array:
+        """(s,) bool: which of the texts points[bounds[i]:bounds[i + 1]] need offsets, by their characters."""
+        if self.scheme is None:
+            return np.ones(len(bounds) - 1, bool)
+        state = self._characters[points]
+        if (state == _UNKNOWN).any():
+            for c in np.unique(points[state == _UNKNOWN]).tolist():
+                self._characters[c] = _SAFE if self._keeps_class(c) else _ODD
+            state = self._characters[points]
+        wrong = state == _ODD
+        kinds = classes()[points]
+        marks = np.flatnonzero(kinds == MARK)
+        if len(marks):  # a mark with no letter before it: normalisers join it to what it should not be joined to
+            alone = np.isin(marks, bounds[:-1]) | (kinds[marks - 1] < LETTER)
+            wrong[marks[alone]] = True
+        count = np.concatenate([[0], np.cumsum(wrong)])
+        return count[bounds[1:]] > count[bounds[:-1]]
+
+    def _keeps_class(self, point: int) -> bool:
+        kind = int(classes()[point])
+        if kind in (INVISIBLE, UNSPACED):
+            return False
+        if self.normalizer is None:
+            return True
+        out = [int(classes()[ord(c)]) for c in self.normalizer.normalize_str(f"a{chr(point)}a")]
+        if kind == MARK:
+            return all(k in (LETTER, MARK) for k in out)
+        if out[:1] != [LETTER] or out[-1:] != [LETTER]:
+            return False
+        inside = out[1:-1]
+        if kind == LETTER:
+            return bool(inside) and inside[0] == LETTER and all(k in (LETTER, MARK) for k in inside)
+        if kind == OTHER:
+            return inside == [OTHER]
+        return bool(inside) and all(k == SPACE for k in inside)
+
+
+def _scheme(tree: dict[str, Any]) -> str | None:
+    """How tokens show where words part: "wordpiece" (##), "bytes" (Ġ), "space" (▁), "suffix" (</w>), or not at all."""
+    model, splits, changes = tree["model"], _flat(tree.get("pre_tokenizer")), _flat(tree.get("normalizer"))
+    if not all(c["type"] in _BY_CHARACTER for c in changes):
+        return None
+    kinds = [split["type"] for split in splits]
+    if kinds == ["BertPreTokenizer"]:
+        if model["type"] == "WordPiece" and model.get("continuing_subword_prefix") == "##":
+            return "wordpiece"
+        if (
+            model["type"] == "BPE"
+            and model.get("end_of_word_suffix") == "</w>"
+            and not model.get("continuing_subword_prefix")
+        ):
+            return "suffix"
+    if kinds == ["ByteLevel"] and model["type"] == "BPE":
+        plain = not model.get("end_of_word_suffix") and not model.get("continuing_subword_prefix")
+        return "bytes" if plain else None
+    if (
+        model["type"] == "Unigram"
+        and not model.get("byte_fallback")
+        and kinds in (["Metaspace"], ["WhitespaceSplit", "Metaspace"])
+    ):
+        return (
+            "space" if splits[-1].get("replacement") == "▁" and splits[-1].get("prepend_scheme") == "always" else None
+        )
+    return None
+
+
+def _flat(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if part is None:
+        return []
+    inner = part.get("normalizers") or part.get("pretokenizers")
+    return [leaf for item in inner for leaf in _flat(item)] if part.get("type") == "Sequence" and inner else [part]
+
+
+def _byte_of_character() -> dict[str, int]:
+    """GPT-2's printable stand-ins for bytes, inverted."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table, shifted = {chr(b): b for b in printable}, 256
+    for b in range(256):
+        if b not in printable:
+            table[chr(shifted)] = b
+            shifted += 1
+    return table
+
+
+_BYTES = _byte_of_character()

@@ -1,0 +1,271 @@
+"""The token store: memory-mapped ids and word starts, sentence and document offsets, a manifest with hashes.
+
+A folder of plain .npy files (little endian, no objects), the same bytes for the same text and options:
+
+    manifest.json                 format, counts, account, tokenizer and its roles, options, files with bytes and SHA-256, its own seal
+    tokenizer.json                what `tokenizers` reads
+    unigrams.npy                  (vocab,) int64: how often each token stands in the training split
+    train-00000.npy, ...          (<= 2**27,) uint16, or uint32 from 65536 tokens on: the ids, sentence after sentence
+    train-starts-00000.npy, ...   uint8: one bit for each id of the shard of that number, first bit highest: a word starts here
+    train-sentences.npy           (k + 1,) uint64: token offset of each sentence; the last entry is the number of tokens
+    train-documents.npy           (d + 1,) uint64: sentence offset of each document; the last entry is the number of sentences
+    held-out-...                  the same for the documents that training never sees
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertsmith import files
+from bertsmith.data.batch import Vocab
+from bertsmith.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+FORMAT = 1
+SHARD = 1 << 27  # tokens; a multiple of 8, so that no byte of word starts spans two shards
+SPLITS = ("train", "held-out")
+ROLES = ("pad", "unk", "cls", "sep", "mask")
+_OURS = re.compile(
+    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|(train|held-out)-(starts-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
+)
+
+
+def ours(name: str) -> bool:
+    """Whether a store holds a file of this name."""
+    return _OURS.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """One side of a store.  Tokens are numbered through all shards; so are sentences and documents."""
+
+    shards: tuple[np.ndarray, ...]  # ids, memory-mapped
+    packed: tuple[np.ndarray, ...]  # word starts, eight to a byte
+    sentences: np.ndarray  # (k + 1,) int64 token offsets
+    documents: np.ndarray  # (d + 1,) int64 sentence offsets
+    shard: int = SHARD
+
+    @cached_property
+    def count(self) -> int:
+        """Tokens of the split."""
+        return int(sum(map(len, self.shards)))
+
+    def gather(self, indices: np.ndarray | slice) -> np.ndarray:
+        """The ids of these tokens, int32; of a (contiguous) slice or an array of indices, in their order.  IndexError outside the split."""
+        if isinstance(indices, slice):
+            parts = [self.shards[i][a:b] for i, a, b in self._slices(indices)]
+            return np.concatenate(parts).astype(np.int32) if len(parts) != 1 else parts[0].astype(np.int32)
+        indices = self._checked(indices)
+        if len(self.shards) == 1:
+            return self.shards[0][indices].astype(np.int32)
+        out = np.empty(len(indices), np.int32)
+        for i, here, places in self._by_shard(indices):
+            out[here] = self.shards[i][places]
+        return out
+
+    def starts(self, indices: np.ndarray | slice) -> np.ndarray:
+        """Whether a word starts at these tokens, bool."""
+        if isinstance(indices, slice):
+            parts = []
+            for i, a, b in self._slices(indices):
+                bits = np.unpackbits(self.packed[i][a >> 3 : (b + 7) >> 3])
+                parts.append(bits[a & 7 : (a & 7) + b - a])
+            return np.concatenate(parts).astype(bool)
+        indices = self._checked(indices)
+        if len(self.shards) == 1:
+            return _bits(self.packed[0], indices)
+        out = np.empty(len(indices), bool)
+        for i, here, places in self._by_shard(indices):
+            out[here] = _bits(self.packed[i], places)
+        return out
+
+    def _checked(self, indices: np.ndarray) -> np.ndarray:
+        indices = np.asarray(indices)
+        if indices.dtype.kind not in "iu":
+            indices = indices.astype(np.int64)
+        if len(indices) and not (0 <= indices.min() and indices.max() < self.count):
+            raise IndexError(f"tokens {indices.min()} to {indices.max()} of a split of {self.count}")
+        return indices
+
+    def _by_shard(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        which = indices // self.shard
+        for i in np.unique(which).tolist():
+            here = np.flatnonzero(which == i)
+            yield i, here, indices[here] - i * self.shard
+
+    def _slices(self, part: slice) -> list[tuple[int, int, int]]:
+        start, stop, step = part.indices(self.count)
+        if step != 1:
+            raise ValueError("a slice of tokens has step 1; pass an array of indices")
+        first, last = start // self.shard, max(start, stop - 1) // self.shard
+        inside = [
+            (i, max(start - i * self.shard, 0), min(stop - i * self.shard, self.shard)) for i in range(first, last + 1)
+        ]
+        return [(i, a, max(a, b)) for i, a, b in inside if i < len(self.shards)] or [(0, 0, 0)]
+
+
+def _bits(packed: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    shift = (7 - (indices & 7)).astype(np.uint8)
+    return ((packed[indices >> 3] >> shift) & 1).astype(bool)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Store:
+    """An opened store; nothing of it is in memory but what is read."""
+
+    path: Path
+    manifest: dict[str, Any]
+    digest: str  # SHA-256 of manifest.json, and so of everything
+    vocab: Vocab
+    unigrams: np.ndarray  # (size,) int64, of the training split
+    train: Split
+    held_out: Split
+
+    @classmethod
+    def open(cls, path: str | Path, verify: bool = True) -> "Store":
+        """Check a store against its manifest, then map it.  InputError naming the file that is not as written.
+
+        `verify=False` trusts the hashes (sizes are checked all the same: reading a mapped file that is too short kills the process).
+        """
+        path = Path(path)
+        manifest = verified(path, hashes=verify)
+        where = printable(path / files.MANIFEST)
+        splits = {}
+        for name in SPLITS:
+            counts = _field(manifest, "splits", name, where=where)
+            numbers = range(_count(counts, "shards", where))
+            split = Split(
+                shards=tuple(_map(path, f"{name}-{i:05d}.npy", "u") for i in numbers),
+                packed=tuple(_map(path, f"{name}-starts-{i:05d}.npy", "u") for i in numbers),
+                sentences=_map(path, f"{name}-sentences.npy", "u").view(np.int64),
+                documents=_map(path, f"{name}-documents.npy", "u").view(np.int64),
+                shard=_count(manifest, "shard", where),
+            )
+            _agree(split, counts, path / f"{name}-sentences.npy")
+            splits[name] = split
+        unigrams = np.array(_map(path, "unigrams.npy", "i"))
+        vocab = _vocab(manifest, where)
+        if len(unigrams) != vocab.size:
+            raise InputError(
+                f"{printable(path / 'unigrams.npy')}: {len(unigrams)} counts for a vocabulary of {vocab.size}"
+            )
+        digest = files.sha256(path / files.MANIFEST)
+        return cls(
+            path=path,
+            manifest=manifest,
+            digest=digest,
+            vocab=vocab,
+            unigrams=unigrams,
+            train=splits["train"],
+            held_out=splits["held-out"],
+        )
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        from bertsmith.text.tokenizer import Tokenizer
+
+        return Tokenizer.load(self.path)
+
+    def unigram_entropy(self) -> float:
+        """Nats per token of the training split, each token on its own: the loss of a model that has learned nothing but frequencies."""
+        counts = self.unigrams[self.unigrams > 0].astype(np.float64)
+        p = counts / counts.sum()
+        return float(-(p * np.log(p)).sum()) if len(counts) else 0.0
+
+
+def verified(path: str | Path, hashes: bool = True) -> dict[str, Any]:
+    """The manifest of a store whose every file is as written; InputError naming the first that is not.  `bertsmith verify` calls it."""
+    path = Path(path)
+    manifest = files.read_manifest(path, "store", FORMAT)
+    listed = manifest.get("files")
+    files.check(path, listed, hashes)
+    for name in sorted(os.listdir(path)):
+        if ours(name) and name != files.MANIFEST and name not in listed:
+            raise InputError(
+                f"{printable(path / name)}: not listed in {files.MANIFEST}; it does not belong to this store"
+            )
+    return manifest
+
+
+def verify(path: str | Path) -> dict[str, Any]:
+    """Everything that `Store.open` checks, and that every id is in the vocabulary.  Returns {"files": n, "bytes": n}."""
+    store = Store.open(path)
+    for name, split in zip(SPLITS, (store.train, store.held_out), strict=True):
+        for i, ids in enumerate(split.shards):
+            if len(ids) and int(ids.max()) >= store.vocab.size:
+                where = printable(store.path / f"{name}-{i:05d}.npy")
+                raise InputError(f"{where}: token {int(ids.max())} is not in a vocabulary of {store.vocab.size}")
+    listed = store.manifest["files"]
+    return {"kind": "store", "files": len(listed) + 1, "bytes": sum(file["bytes"] for file in listed.values())}
+
+
+def _map(folder: Path, name: str, kind: str) -> np.ndarray:
+    path = folder / name
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{printable(path)}: missing") from None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise InputError(f"{printable(path)}: not a plain .npy file: {printable(error)}") from None
+    if array.ndim != 1 or array.dtype.kind != kind or not array.dtype.isnative:
+        raise InputError(f"{printable(path)}: expected a plain row of integers, found {array.dtype} {array.shape}")
+    return np.asarray(array)  # a plain view of the mapped file: indexing a np.memmap costs more
+
+
+def _agree(split: Split, counts: dict, where: Path) -> None:
+    wanted = {
+        "tokens": split.count,
+        "sentences": len(split.sentences) - 1,
+        "documents": len(split.documents) - 1,
+    }
+    for name, found in wanted.items():
+        if counts.get(name) != found:
+            raise InputError(
+                f"{printable(where.parent / files.MANIFEST)}: {name}: says {counts.get(name)!r}, the files hold {found}"
+            )
+    full = all(len(ids) == split.shard for ids in split.shards[:-1])
+    bits = all(len(ids) + 7 >> 3 == len(packed) for ids, packed in zip(split.shards, split.packed, strict=True))
+    if not (
+        full and bits and _offsets(split.sentences, split.count) and _offsets(split.documents, len(split.sentences) - 1)
+    ):
+        raise InputError(f"{printable(where)}: the offsets do not fit the shards")
+
+
+def _offsets(offsets: np.ndarray, total: int) -> bool:
+    return len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == total
+
+
+def _field(tree: Any, *names: str, where: str) -> dict:
+    for name in names:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    if not isinstance(tree, dict):
+        raise InputError(f"{where}: {'.'.join(names)}: missing")
+    return tree
+
+
+def _count(tree: dict, name: str, where: str) -> int:
+    value = tree.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2**48:
+        raise InputError(f"{where}: {name}: expected a count, got {printable(repr(value))}")
+    return value
+
+
+def _vocab(manifest: dict, where: str) -> Vocab:
+    described = _field(manifest, "tokenizer", where=where)
+    roles = _field(described, "roles", where=where)
+    size = _count(described, "size", where)
+    ids = {role: _count(_field(roles, role, where=where), "id", where) for role in ROLES}
+    special = described.get("special")
+    if not isinstance(special, list) or not all(
+        isinstance(i, int) and 0 <= i < size for i in [*special, *ids.values()]
+    ):
+        raise InputError(f"{where}: tokenizer.special: expected token ids below {size}")
+    return Vocab(size=size, special=tuple(special), **ids)

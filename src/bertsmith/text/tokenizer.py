@@ -1,0 +1,230 @@
+"""The tokenizer: text to ids and word starts, ids to text; trained (train.py), loaded (load.py) or extended.
+
+The `tokenizers` library does the work; ids are its own, roles go by name.  Text of a corpus is text: a literal "[MASK]" in it is
+spelt out like any other word unless `specials=True` asks for the token, as `fill` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+
+from bertsmith.data.batch import Vocab
+from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.text import load, train
+from bertsmith.text.starts import StartTable
+from bertsmith.text.words import Segmenter, code_points, word_starts
+
+Array = np.ndarray
+_UNUSED = re.compile(r"\[unused\d+\]")
+
+
+class Tokenizer:
+    """`backend` is the `tokenizers.Tokenizer`; `roles` names the pad, unk, cls, sep and mask token."""
+
+    def __init__(self, backend: Backend, roles: Mapping[str, str], segmenter: Segmenter | None = None):
+        self.backend = backend
+        self.roles = dict(roles)
+        self.segmenter = segmenter
+
+    @classmethod
+    def train(
+        cls, kind: str, texts: Iterable[str], lowercase: bool = False, segmenter: Segmenter | None = None
+    ) -> Tokenizer:
+        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N".  The same bytes for the same text, in any process."""
+        return cls(train.train(kind, texts, lowercase), dict(zip(load.ROLES, train.SPECIALS, strict=True)), segmenter)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        lowercase: bool | None = None,
+        roles: Mapping[str, str] | None = None,
+        segmenter: Segmenter | None = None,
+    ) -> Tokenizer:
+        """A vocab.txt, a tokenizer.json, or a folder with either.  `roles`, if given, win over what files say."""
+        return cls(*load.load(path, lowercase, roles), segmenter)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes tokenizer.json, and special_tokens_map.json where the names alone do not tell the roles; returns the paths."""
+        folder = Path(folder)
+        files = {"tokenizer.json": self._text}
+        if not load.well_known(self.backend, self.roles):
+            files["special_tokens_map.json"] = json.dumps({f"{k}_token": v for k, v in self.roles.items()}, indent=1)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                temporary = folder / f".{name}.{os.getpid()}"
+                temporary.write_bytes(text.encode())
+                temporary.replace(folder / name)
+        except OSError as error:
+            raise ResourceError(f"{printable(folder)}: {error.strerror}") from None
+        return [folder / name for name in files]
+
+    def extend(self, words: Iterable[str]) -> Tokenizer:
+        """A tokenizer that also has `words` as tokens of their own, after the present ones, matched as whole words only."""
+        words = list(words)
+        for n, word in enumerate(words, 1):
+            if not word or word != word.strip() or any(c.isspace() for c in word):
+                raise InputError(f"new word {n}: {printable(word)!r} is empty or holds white space; give one word each")
+        new = [word for word in dict.fromkeys(words) if self.backend.token_to_id(word) is None]
+        backend = Backend.from_str(self._text)
+        backend.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in new])
+        return Tokenizer(backend, self.roles, self.segmenter)
+
+    @property
+    def size(self) -> int:
+        return self.backend.get_vocab_size()
+
+    @cached_property
+    def vocab(self) -> Vocab:
+        ids = {role: self.backend.token_to_id(name) for role, name in self.roles.items()}
+        return Vocab(size=self.size, **ids, special=tuple(sorted(self._special)))
+
+    @property
+    def mask_token(self) -> str:
+        return self.roles["mask"]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical tokenizer.json."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+    def token(self, i: int) -> str:
+        return self.tokens([i])[0]
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        tokens = []
+        for i in map(int, ids):
+            token = self.backend.id_to_token(i) if 0 <= i < self.size else None
+            if token is None:
+                raise InputError(f"token id {i} is outside the vocabulary of {self.size}")
+            tokens.append(token)
+        return tokens
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text for people: specials stay visible; white space and dropped characters do not come back from WordPiece."""
+        parts, run = [], []
+        for i in map(int, ids):
+            if i in self._set_apart:
+                parts += [self._decoded(run), self.token(i)]
+                run = []
+            else:
+                run.append(i)
+        return " ".join(part for part in [*parts, self._decoded(run)] if part)
+
+    def encode(self, texts: Sequence[str], specials: bool = False) -> list[tuple[Array, Array]]:
+        """(ids int32 (t,), starts bool (t,)) for each text; no special tokens are added.  `specials`: match those written in it."""
+        texts = list(texts)
+        if not texts:
+            return []
+        bounds = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
+        odd = self._table.odd(code_points("".join(texts)), bounds)
+        backend = self.backend if specials else self._plain
+        plain = [text for text, is_odd in zip(texts, odd.tolist(), strict=True) if not is_odd]
+        ids, ends = self._flat_ids(backend, plain)
+        first = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        irregular = np.concatenate([[0], np.cumsum(self._table.irregular[ids])])
+        again = np.zeros(len(texts), bool)
+        again[~odd] = irregular[ends] > irregular[first]
+        starts = self._table.starts(ids, first[first < ends])
+        by_offsets = iter(self._by_offsets(backend, [texts[i] for i in np.flatnonzero(odd | again)]))
+        cuts = iter(zip(first.tolist(), ends.tolist(), strict=True))
+        results = []
+        for is_odd, is_again in zip(odd.tolist(), again.tolist(), strict=True):
+            begin, end = (0, 0) if is_odd else next(cuts)
+            results.append(next(by_offsets) if is_odd or is_again else (ids[begin:end], starts[begin:end]))
+        return results
+
+    def _flat_ids(self, backend: Backend, texts: list[str]) -> tuple[Array, Array]:
+        lists = [encoding.ids for encoding in _encoded(backend.encode_batch_fast, texts)]
+        ends = np.cumsum([len(one) for one in lists], dtype=np.int64)
+        return np.fromiter(chain.from_iterable(lists), np.int32, int(ends[-1]) if len(ends) else 0), ends
+
+    def _by_offsets(self, backend: Backend, texts: list[str]) -> list[tuple[Array, Array]]:
+        """Word starts from character offsets, all texts as one: they are joined by line breaks, which no word crosses."""
+        encodings = _encoded(backend.encode_batch, texts)
+        lists = [encoding.ids for encoding in encodings]
+        counts = np.array([len(one) for one in lists], np.int64)
+        ids = np.fromiter(chain.from_iterable(lists), np.int32, int(counts.sum()))
+        flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+        base = np.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
+        offsets = np.fromiter(flat, np.int64, 2 * len(ids)).reshape(-1, 2) + np.repeat(base, counts)[:, None]
+        segmenter = self.segmenter and (lambda _: chain.from_iterable(map(self.segmenter, texts)))
+        starts = word_starts("\n".join(texts), offsets, segmenter, self._table.blank[ids])
+        starts &= ~np.isin(ids, self._never)
+        ends = np.cumsum(counts)
+        return [
+            (ids[end - count : end], starts[end - count : end])
+            for count, end in zip(counts.tolist(), ends.tolist(), strict=True)
+        ]
+
+    def _decoded(self, ids: list[int]) -> str:
+        return self.backend.decode(ids, skip_special_tokens=False) if ids else ""
+
+    @cached_property
+    def _text(self) -> str:
+        return self.backend.to_str()
+
+    @cached_property
+    def _tree(self) -> dict[str, Any]:
+        return json.loads(self._text)
+
+    @cached_property
+    def _never(self) -> Array:
+        """Specials, which start no word; [UNK] stands for text and may."""
+        return np.array(sorted(self._special - {self.vocab.unk}))
+
+    @cached_property
+    def _special(self) -> set[int]:
+        """Every id that is not text: roles, what the file marks special, [unused…]."""
+        special = {token["id"] for token in self._tree["added_tokens"] if token["special"]}
+        unused = {i for name, i in self.backend.get_vocab().items() if _UNUSED.fullmatch(name)}
+        return special | unused | {self.backend.token_to_id(name) for name in self.roles.values()}
+
+    @cached_property
+    def _set_apart(self) -> set[int]:
+        """Ids that a decoder would glue to the word beside them."""
+        if self._table.scheme == "bytes":  # here spaces are tokens' own
+            return set()
+        return self._special | {token["id"] for token in self._tree["added_tokens"]}
+
+    @cached_property
+    def _table(self) -> StartTable:
+        return StartTable(
+            self.backend, self._tree, self.size, self._special, self.backend.token_to_id(self.roles["unk"])
+        )
+
+    @cached_property
+    def _plain(self) -> Backend:
+        """The same ids, but special tokens written in a text are plain characters."""
+        tree = json.loads(self._text)
+        if (
+            tree["model"]["type"] == "Unigram"
+        ):  # its lattice would find "[MASK]" in the vocabulary: no text holds "\0[MASK]"
+            tree["added_tokens"] = [token for token in tree["added_tokens"] if not token["special"]]
+            tree["post_processor"] = None
+            for i in self._special & set(range(len(tree["model"]["vocab"]))):
+                if i != tree["model"]["unk_id"] or tree["model"]["vocab"][i][0] == self.roles["unk"]:
+                    tree["model"]["vocab"][i][0] = "\0" + tree["model"]["vocab"][i][0]
+        plain = Backend.from_str(json.dumps(tree))
+        plain.encode_special_tokens = True
+        return plain
+
+
+def _encoded(encode, texts: list[str]) -> list:
+    try:
+        return encode(texts, add_special_tokens=False)
+    except BaseException as error:  # the Rust code's PanicException is no Exception
+        raise load.refused(error, "tokenizer") from None

@@ -1,0 +1,215 @@
+"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram.  A function of text and options, in any process.
+
+The `tokenizers` trainers number an alphabet with affixes (##a, a</w>) in hash order and break ties between merges by those
+numbers, so the alphabet is numbered here, sorted, before training; what remains is exact counting.
+Unigram sums floats per thread, so `sentencepiece` always gets the same number of threads.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+
+import numpy as np
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.text.words import INVISIBLE, classes, code_points
+
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
+KINDS = ("wordpiece", "bpe", "bpe-char", "unigram")
+LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
+COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
+THREADS = 4  # of sentencepiece; fixed, because its sums depend on it
+
+
+def parse(kind: str) -> tuple[str, int]:
+    """ "wordpiece:8000" -> ("wordpiece", 8000)."""
+    name, _, number = kind.partition(":")
+    if name not in KINDS:
+        raise InputError(f"tokenizer {printable(kind)!r}: no kind {printable(name)!r}; {nearest(name, KINDS)}")
+    if not (number.isascii() and number.isdigit()) or not 0 < len(number) < 9:
+        raise InputError(
+            f"tokenizer {printable(kind)!r}: expected {name}:N with N the vocabulary size, such as {name}:8000"
+        )
+    if int(number) <= len(SPECIALS):
+        raise InputError(f"tokenizer {kind!r}: {len(SPECIALS)} entries are special tokens; N must be larger")
+    return name, int(number)
+
+
+def train(kind: str, texts: Iterable[str], lowercase: bool = False) -> Tokenizer:
+    """A trained backend with [PAD] [UNK] [CLS] [SEP] [MASK] as ids 0..4 and BERT's template as post-processor."""
+    name, size = parse(kind)
+    texts = [text for text in texts if text and not text.isspace()]
+    if not texts:
+        raise InputError(f"tokenizer {kind!r}: there is no text to train on")
+    backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram}[name](
+        texts, size, lowercase
+    )
+    backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
+    cls, sep = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", cls), ("[SEP]", sep)],
+    )
+    return backend
+
+
+def bert(vocab: dict[str, int], lowercase: bool) -> Tokenizer:
+    """BERT's own pipeline round a WordPiece vocabulary."""
+    model = models.WordPiece(
+        vocab, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD, continuing_subword_prefix="##"
+    )
+    return _bert_pipeline(Tokenizer(model), lowercase, decoders.WordPiece(prefix="##", cleanup=False))
+
+
+def _bert_pipeline(backend: Tokenizer, lowercase: bool, decoder: decoders.Decoder) -> Tokenizer:
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoder
+    return backend
+
+
+def _wordpiece(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+    """Merges by pair count, as `tokenizers` does it: not the likelihood gain of Schuster & Nakajima."""
+    backend = bert({"[UNK]": 0}, lowercase)
+    alphabet, tokens = _alphabet(backend, texts, size, lambda c, alone: [c] if alone else [c, "##" + c])
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=[*SPECIALS, *tokens],
+        continuing_subword_prefix="##",
+        **_fixed(alphabet),
+    )
+    backend.train_from_iterator(texts, trainer)
+    return bert(json.loads(backend.to_str())["model"]["vocab"], lowercase)
+
+
+def _characters(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+    """BPE over characters with an end-of-word mark (Sennrich et al. 2016), on BERT's words, as the first GPT had it."""
+    shape = {"unk_token": "[UNK]", "end_of_word_suffix": "</w>"}
+    decoder = decoders.BPEDecoder(suffix="</w>")
+    backend = _bert_pipeline(Tokenizer(models.BPE(**shape)), lowercase, decoder)
+    alphabet, tokens = _alphabet(backend, texts, size, lambda c, alone: [c, c + "</w>"])
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=[*SPECIALS, *tokens],
+        end_of_word_suffix="</w>",
+        **_fixed(alphabet),
+    )
+    backend.train_from_iterator(texts, trainer)
+    model = json.loads(backend.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    return _bert_pipeline(Tokenizer(models.BPE(model["vocab"], merges, **shape)), lowercase, decoder)
+
+
+def _bytes(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+    """Byte-level BPE as RoBERTa's; a space before the first word, so that a word has one form wherever it stands."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if size < len(SPECIALS) + len(alphabet):
+        raise InputError(f"tokenizer 'bpe:{size}': {len(SPECIALS)} specials and 256 bytes need N of at least 261")
+    backend = Tokenizer(models.BPE())
+    backend.normalizer = normalizers.Lowercase() if lowercase else None
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, min_frequency=2, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    return backend
+
+
+def _unigram(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+    """SentencePiece's Unigram.  NFKC is done by `tokenizers`, before both training and use, so that one table serves both;
+    on normalised text the ids are those of the SentencePiece model."""
+    import sentencepiece
+
+    backend = Tokenizer(models.Unigram())
+    steps = [normalizers.Nmt(), normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])]
+    backend.normalizer = normalizers.Sequence(steps)
+    clean = [line for t in texts if (line := " ".join(backend.normalizer.normalize_str(t.replace("\0", " ")).split()))]
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(clean),
+            model_writer=written,
+            model_type="unigram",
+            vocab_size=size,
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            max_sentence_length=max(len(line.encode()) for line in clean) + 1 if clean else 1,
+            num_threads=THREADS,
+            pad_id=0,
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            pad_piece=SPECIALS[0],
+            unk_piece=SPECIALS[1],
+            control_symbols=list(SPECIALS[2:]),
+            minloglevel=3,
+        )
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"tokenizer 'unigram:{size}': {printable(error)}") from None
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    scored = [(pieces.id_to_piece(i), settled(pieces.get_score(i))) for i in range(pieces.get_piece_size())]
+    backend.model = models.Unigram(scored, unk_id=1, byte_fallback=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    return backend
+
+
+def settled(score: float) -> float:
+    """A score that survives JSON: the Rust parser is exact up to 15 digits only, and a digest must outlive save and load."""
+    return round(score, 10)
+
+
+def _fixed(alphabet: list[str]) -> dict:
+    """Trainer options under which exactly these characters are kept."""
+    return {"initial_alphabet": alphabet, "limit_alphabet": len(alphabet), "show_progress": False}
+
+
+def _alphabet(backend: Tokenizer, texts: list[str], size: int, forms) -> tuple[list[str], list[str]]:
+    """The characters kept and the vocabulary entries that spell them: `forms(character, stands alone)`.
+
+    The most frequent characters that make up 99.99 % of the text, fewer (down to 99 %) where the vocabulary is too small.
+    A character is followed by its form inside words unless BERT's rules always set it apart (punctuation, Han).
+    """
+    counts = np.zeros(0x110000, np.int64)
+    for i in range(0, len(texts), 1024):
+        points = code_points("".join(texts[i : i + 1024]))
+        values, times = np.unique(points, return_counts=True)
+        counts[values] += times
+    total: dict[str, int] = {}
+    for point in np.flatnonzero(counts).tolist():
+        for c in backend.normalizer.normalize_str(chr(point)):
+            if classes()[ord(c)] >= INVISIBLE and not c.isspace():
+                total[c] = total.get(c, 0) + int(counts[point])
+    ranked = sorted(total, key=lambda c: (-total[c], c))
+    if not ranked:
+        raise InputError("tokenizer: the text holds no visible character to train on")
+    spelt = {c: forms(c, _stands_alone(backend, c)) for c in ranked}
+    share = np.cumsum([total[c] for c in ranked]) / sum(total.values())
+    entries = len(SPECIALS) + np.cumsum([len(spelt[c]) for c in ranked])
+    wanted = int(np.searchsorted(share, COVERAGE)) + 1
+    fits = int(np.searchsorted(entries, size, side="right"))
+    keep = min(wanted, fits, len(ranked))
+    if keep == 0 or share[keep - 1] < min(LEAST_COVERAGE, share[-1]):
+        least = int(entries[min(int(np.searchsorted(share, LEAST_COVERAGE)), len(ranked) - 1)])
+        raise InputError(
+            f"tokenizer: a vocabulary of {size} cannot spell this text: it has {len(ranked)} characters, "
+            f"and special tokens and the commonest characters (99 % of the text) need {least}; ask for more than that"
+        )
+    kept = sorted(ranked[:keep])
+    return kept, sorted((form for c in kept for form in spelt[c]), key=lambda form: (len(form), form))
+
+
+def _stands_alone(backend: Tokenizer, c: str) -> bool:
+    text = backend.normalizer.normalize_str(f"a{c}a")
+    return len(backend.pre_tokenizer.pre_tokenize_str(text)) > 1

@@ -1,0 +1,198 @@
+"""Writes a token store, append by append; see store.py for the format."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertsmith import files
+from bertsmith.text.store import FORMAT, ROLES, SHARD, Split, _map
+
+
+class Row:
+    """A .npy file that grows: one row of a plain type, its length put into the header at the end."""
+
+    def __init__(self, path: Path, dtype: str):
+        self.path, self.dtype, self.count = path, np.dtype(dtype), 0
+        with files.writing(path):
+            self.file = open(path, "xb")
+            self._header()
+
+    def _header(self) -> None:
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count,)}
+        np.lib.format.write_array_header_1_0(self.file, header)  # leaves room for any length: always as many bytes
+
+    def append(self, values: np.ndarray) -> None:
+        self.count += len(values)
+        with files.writing(self.path):
+            self.file.write(np.ascontiguousarray(values, self.dtype).data)
+
+    def close(self) -> None:
+        with files.writing(self.path):
+            if not self.file.closed:
+                self.file.seek(0)
+                self._header()
+                self.file.close()
+
+
+class SplitWriter:
+    """One side of a store."""
+
+    def __init__(self, folder: Path, name: str, vocab: int, shard: int = SHARD):
+        self.folder, self.name, self.vocab, self.shard = folder, name, vocab, shard
+        self.dtype = "<u2" if vocab < 65536 else "<u4"
+        self.unigrams = np.zeros(vocab, np.int64)
+        self.tokens = self.sentences = self.documents = self._ended = 0
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self._waits = self.shards = 0
+        self._ids = self._starts = None
+        self._sentences = Row(folder / f"{name}-sentences.npy", "<u8")
+        self._documents = Row(folder / f"{name}-documents.npy", "<u8")
+        self._sentences.append(np.zeros(1))
+        self._documents.append(np.zeros(1))
+        self._next_shard()
+
+    def append(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, ends: np.ndarray) -> None:
+        """`ids` (n,) of whole sentences of `lengths` (k,) tokens, none 0; `ends`: how many of the k precede the end of each document
+        that ends here, ascending.  A document without a sentence does not count."""
+        ends = self.sentences + np.asarray(ends, np.int64)
+        ends = ends[np.diff(ends, prepend=self._ended) > 0]
+        self._documents.append(ends)
+        self._sentences.append(self.tokens + np.cumsum(lengths, dtype=np.int64))
+        self.unigrams += np.bincount(ids, minlength=self.vocab)
+        self.tokens += len(ids)
+        self.sentences += len(lengths)
+        self.documents += len(ends)
+        self._ended = int(ends[-1]) if len(ends) else self._ended
+        self._waiting.append((ids, starts))
+        self._waits += len(ids)
+        if self._waits >= 1 << 20:
+            self._flush()
+
+    def _flush(self, last: bool = False) -> None:
+        if not self._waiting:
+            return
+        ids, starts = (np.concatenate(part) for part in zip(*self._waiting, strict=True))
+        while True:
+            room = self.shard - self._ids.count
+            whole = min(len(ids) if last else len(ids) & ~7, room)  # eights, so that bytes of word starts are full
+            self._ids.append(ids[:whole])
+            self._starts.append(np.packbits(starts[:whole]))
+            ids, starts = ids[whole:], starts[whole:]
+            if self._ids.count < self.shard or not len(ids):
+                break
+            self._close_shard()
+            self._next_shard()
+        self._waiting, self._waits = [(ids, starts)], len(ids)
+
+    def _next_shard(self) -> None:
+        self._ids = Row(self.folder / f"{self.name}-{self.shards:05d}.npy", self.dtype)
+        self._starts = Row(self.folder / f"{self.name}-starts-{self.shards:05d}.npy", "|u1")
+        self.shards += 1
+
+    def _close_shard(self) -> None:
+        self._ids.close()
+        self._starts.close()
+
+    def close(self) -> dict[str, int]:
+        """Finish the files; the counts that the manifest says of this split."""
+        self._flush(last=True)
+        if self._ended < self.sentences:
+            raise ValueError("the last document was not ended")
+        for row in (self._ids, self._starts, self._sentences, self._documents):
+            row.close()
+        return {"tokens": self.tokens, "sentences": self.sentences, "documents": self.documents, "shards": self.shards}
+
+    def split(self) -> Split:
+        """What was written (after `close`), mapped."""
+        shards = tuple(_map(self.folder, f"{self.name}-{i:05d}.npy", "u") for i in range(self.shards))
+        packed = tuple(_map(self.folder, f"{self.name}-starts-{i:05d}.npy", "u") for i in range(self.shards))
+        offsets = (
+            _map(self.folder, f"{self.name}-{what}.npy", "u").view(np.int64) for what in ("sentences", "documents")
+        )
+        return Split(shards=shards, packed=packed, sentences=next(offsets), documents=next(offsets), shard=self.shard)
+
+    def names(self) -> list[str]:
+        numbered = [f"{self.name}-{i:05d}.npy" for i in range(self.shards)] + [
+            f"{self.name}-starts-{i:05d}.npy" for i in range(self.shards)
+        ]
+        return [*numbered, f"{self.name}-sentences.npy", f"{self.name}-documents.npy"]
+
+
+def move_document(
+    folder: Path, source: SplitWriter, number: int, other: SplitWriter
+) -> tuple[SplitWriter, SplitWriter]:
+    """Give document `number` of a closed `source` to the closed, empty `other`; both are written anew."""
+    aside = folder / "aside"
+    with files.writing(aside):
+        aside.mkdir()
+        for name in source.names():
+            (folder / name).rename(aside / name)
+        for name in other.names():
+            (folder / name).unlink()
+    source.folder = aside
+    whole = source.split()
+    new = [SplitWriter(folder, writer.name, writer.vocab, writer.shard) for writer in (source, other)]
+    documents = len(whole.documents) - 1
+    for writer, first, last in ((new[0], 0, number), (new[1], number, number + 1), (new[0], number + 1, documents)):
+        for start in range(first, last, 4096):
+            _copy(whole, start, min(start + 4096, last), writer)
+    for writer in new:
+        writer.close()
+    with files.writing(aside):
+        for path in aside.iterdir():
+            path.unlink()
+        aside.rmdir()
+    return new[0], new[1]
+
+
+def _copy(split: Split, first: int, last: int, writer: SplitWriter) -> None:
+    """Documents first..last, some sentences at a time."""
+    ends = split.documents[first + 1 : last + 1]
+    start, stop = int(split.documents[first]), int(split.documents[last])
+    for a in range(start, stop, 1 << 16):
+        b = min(a + (1 << 16), stop)
+        tokens = slice(int(split.sentences[a]), int(split.sentences[b]))
+        inside = ends[(ends > a) & (ends <= b)] - a
+        writer.append(split.gather(tokens), split.starts(tokens), np.diff(split.sentences[a : b + 1]), inside)
+
+
+def close_store(
+    folder: Path,
+    splits: list[SplitWriter],
+    tokenizer: dict[str, Any],
+    rest: dict[str, Any],
+) -> dict[str, Any]:
+    """Write unigrams.npy and, last, the manifest; returns the manifest.  The tokenizer is saved in `folder` already; `tokenizer`: see below."""
+    unigrams = Row(folder / "unigrams.npy", "<i8")
+    unigrams.append(splits[0].unigrams)
+    unigrams.close()
+    counts = {
+        w.name: {"tokens": w.tokens, "sentences": w.sentences, "documents": w.documents, "shards": w.shards}
+        for w in splits
+    }
+    names = sorted(path.name for path in folder.iterdir())
+    manifest = {
+        "kind": "store",
+        "format": FORMAT,
+        "shard": splits[0].shard,
+        "splits": counts,
+        "tokenizer": tokenizer,
+        **rest,
+        "files": files.listing(folder, names),
+    }
+    files.write(folder / files.MANIFEST, files.sealed(manifest))
+    return manifest
+
+
+def tokenizer_field(tokenizer: Any, kind: str) -> dict[str, Any]:
+    """What the manifest says of a tokenizer: its kind, size, digest and special roles."""
+    vocab = tokenizer.vocab
+    roles = {role: {"id": int(getattr(vocab, role)), "token": tokenizer.token(getattr(vocab, role))} for role in ROLES}
+    return {
+        "kind": kind,
+        "size": int(vocab.size),
+        "digest": tokenizer.digest,
+        "roles": roles,
+        "special": [int(i) for i in vocab.special],
+    }

@@ -1,0 +1,293 @@
+"""A step on disk, whole or not there at all:
+
+    steps/step-00000100/model.safetensors       float32 weights, tied ones once
+                        optimizer.safetensors   moments by parameter name
+                        state.json              step, tokens, where the loader stands, bytes of metrics.jsonl
+                        manifest.json           written last; seals these, the run's config.json, tokenizer.json, first bytes of metrics.jsonl
+
+No random state is stored: every draw is a hash of (seed, step) or of (seed, epoch, example).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+from bertsmith import __version__, files
+from bertsmith.errors import InputError, NumericsError, printable
+from bertsmith.training.optim import optimizer_state
+from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remove
+
+FORMAT = 1
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Where a run stands besides its tensors."""
+
+    step: int
+    tokens: int  # real tokens so far
+    cursor: tuple[int, int]  # (epoch, next sequence) of the loader
+    pending: dict | None = None  # the metrics line of this step, if a signal cut its evaluation short
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A step that verified."""
+
+    path: Path
+    state: State
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    metrics: int  # bytes of metrics.jsonl up to here
+    environment: dict = field(default_factory=dict)
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and stored buffers by name; tied ones stand under their first name only."""
+    buffers = {name: b for name, b in module.named_buffers() if name in module.state_dict()}
+    return {**dict(module.named_parameters()), **buffers}
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Put `weights_of` back.  InputError listing what is missing, unexpected, of another shape, or not finite."""
+    own = weights_of(module)
+    problems = [f"{name} is missing" for name in own if name not in weights]
+    problems += [f"{printable(name)} is unexpected" for name in weights if name not in own]
+    for name in own.keys() & weights.keys():
+        if own[name].shape != weights[name].shape:
+            problems.append(f"{name} has shape {list(weights[name].shape)}, the model {list(own[name].shape)}")
+        elif not torch.isfinite(weights[name]).all():
+            problems.append(f"{name} is not finite")
+    if problems:
+        more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise InputError(f"{printable(where)}: the weights do not fit the model: {'; '.join(sorted(problems)[:4])}{more}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])
+
+
+def size_estimate(parameters: int) -> int:
+    """Bytes of a saved step: weights and two moments in float32."""
+    return 12 * parameters + (1 << 20)
+
+
+def save_step(run: Run, state: State, member: nn.Module, optimizer: torch.optim.Optimizer, metrics: dict, environment: dict, keep: int) -> Path:
+    """Write, verify, publish, then prune to the `keep` newest.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
+
+    NumericsError if a weight is not finite, ResourceError if the disk refuses; either way the older steps stay as they are.
+    """
+    weights = {name: t.detach().cpu().contiguous() for name, t in weights_of(member).items()}
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise NumericsError(f"step {state.step}: {name} is no longer finite; not saved; a lower schedule.lr helps most often")
+    moments = {name: t.detach().cpu().contiguous() for name, t in optimizer_state(optimizer, member).items()}
+    final = run.step(state.step)
+    with files.partial(final) as folder, files.writing(final):
+        _write(folder / MODEL, tensors_to_bytes(weights))
+        _write(folder / OPTIMIZER, tensors_to_bytes(moments))
+        _write(folder / STATE, json.dumps(_state_tree(state), indent=1).encode() + b"\n")
+        listed = files.listing(folder, (MODEL, OPTIMIZER, STATE))
+        manifest = {
+            "format": FORMAT,
+            "kind": "step",
+            "step": state.step,
+            "created_by": f"bertsmith {__version__}",
+            "environment": environment,
+            "run": {**files.listing(run.path, (CONFIG, TOKENIZER)), METRICS: metrics},
+            "files": listed,
+        }
+        files.sync(folder)
+        _write(folder / files.MANIFEST, files.sealed(manifest))
+        files.publish(folder, final)
+    files.check(final, listed)
+    with files.writing(final):
+        prune(run, keep)
+    return final
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _state_tree(state: State) -> dict:
+    return {"step": state.step, "tokens": state.tokens, "cursor": list(state.cursor), "pending": state.pending}
+
+
+def prune(run: Run, keep: int) -> None:
+    """Remove all steps but the `keep` newest; only folders that carry our name and our manifest."""
+    for step in run.steps()[:-keep]:
+        remove(run.step(step))
+
+
+def verify_step(run: Run, step: int, tensors: bool = True) -> dict:
+    """The manifest of a step after every file that it seals was checked, the run's config.json and metrics.jsonl included.
+
+    InputError naming the file that is not as written.
+    """
+    folder = run.step(step)
+    manifest = files.read_manifest(folder, "step", FORMAT)
+    listed, sealed = manifest.get("files"), manifest.get("run")
+    if not (isinstance(listed, dict) and isinstance(sealed, dict) and {MODEL, STATE} <= listed.keys() and sealed.keys() == {CONFIG, TOKENIZER, METRICS}):
+        raise InputError(f"{printable(folder / files.MANIFEST)}: files, run: not those of a step")
+    if manifest.get("step") != step:
+        raise InputError(f"{printable(folder / files.MANIFEST)}: step: says {printable(repr(manifest.get('step')))}, the folder {step}")
+    files.check(folder, listed, hashes=tensors)
+    files.check(run.path, {TOKENIZER: sealed[TOKENIZER]})
+    _check_config(run, sealed[CONFIG])
+    _check_metrics(run / METRICS, sealed[METRICS])
+    return manifest
+
+
+def _check_config(run: Run, sealed: dict) -> None:
+    """config.json as this step saw it; or one that a resume put in its place, which names the one before it."""
+    config = run.config()  # checks its own seal
+    if config is None:
+        raise InputError(f"{printable(run / CONFIG)}: missing; {files.MANIFEST} of a step names it")
+    if files.sha256(run / CONFIG) != sealed.get("sha256") and sealed.get("sha256") not in config.get("previous", []):
+        raise InputError(f"{printable(run / CONFIG)}: not the one that the step was saved under")
+
+
+def _check_metrics(path: Path, sealed: dict) -> None:
+    length = sealed.get("bytes")
+    if not isinstance(length, int) or isinstance(length, bool) or length < 0:
+        raise InputError(f"{printable(path)}: the manifest of a step gives no length")
+    digest, left = hashlib.sha256(), length
+    try:
+        with open(path, "rb") as file:
+            while left and (data := file.read(min(left, 1 << 20))):
+                digest.update(data)
+                left -= len(data)
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
+    if left or digest.hexdigest() != sealed.get("sha256"):
+        raise InputError(f"{printable(path)}: damaged: its first {length} bytes are not those that a step sealed")
+
+
+def verify_run(path: str | Path) -> dict[str, Any]:
+    """Every saved step of a run, and all that they seal.  InputError naming the first file that is not as written."""
+    run = Run(path)
+    listed: dict[Path, int] = {}
+    for step in run.steps():
+        folder = run.step(step)
+        manifest = verify_step(run, step)
+        for name in os.listdir(folder):
+            if name != files.MANIFEST and name not in manifest["files"]:
+                raise InputError(f"{printable(folder / name)}: not listed in {files.MANIFEST}; it does not belong to this step")
+        names = [folder / files.MANIFEST, *(folder / name for name in manifest["files"]), *(run / name for name in manifest["run"])]
+        listed |= {name: name.stat().st_size for name in names}
+    if not listed:
+        raise InputError(f"{printable(path)}: holds no saved step")
+    return {"kind": "run", "files": len(listed), "bytes": sum(listed.values())}
+
+
+def load_step(run: Run, step: int) -> Saved:
+    """A step, verified.  InputError naming the damaged file."""
+    folder = run.step(step)
+    manifest = verify_step(run, step, tensors=False)
+    read = {name: _read(folder / name, expected) for name, expected in manifest["files"].items() if name in (MODEL, OPTIMIZER, STATE)}
+    return Saved(
+        path=folder,
+        state=_state(read[STATE], folder / STATE, step),
+        weights=_tensors(read[MODEL], folder / MODEL),
+        optimizer=_tensors(read[OPTIMIZER], folder / OPTIMIZER) if OPTIMIZER in read else {},
+        metrics=manifest["run"][METRICS]["bytes"],
+        environment=manifest.get("environment") or {},
+    )
+
+
+def _read(path: Path, expected: dict) -> bytes:
+    """Hashed as it is read, so that what was verified is what is used."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+        raise InputError(f"{printable(path)}: damaged: its SHA-256 is not the one in {files.MANIFEST}")
+    return data
+
+
+def _tensors(data: bytes, where: Path) -> dict[str, Tensor]:
+    try:
+        return tensors_from_bytes(data)
+    except Exception as error:  # safetensors raises its own, ValueError and KeyError, by what is wrong with the header
+        raise InputError(f"{printable(where)}: not a safetensors file: {printable(error)}") from None
+
+
+def _state(data: bytes, where: Path, step: int) -> State:
+    try:
+        tree = json.loads(data)
+        epoch, at = tree["cursor"]
+        state = State(step=tree["step"], tokens=tree["tokens"], cursor=(epoch, at), pending=tree["pending"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{printable(where)}: not the state of a step") from None
+    numbers = (state.step, state.tokens, *state.cursor)
+    if any(not isinstance(n, int) or isinstance(n, bool) or not 0 <= n < 2**62 for n in numbers) or state.step != step:
+        raise InputError(f"{printable(where)}: step, tokens, cursor: expected counts, and step {step}")
+    return state
+
+
+def load_newest(run: Run, say: Callable[[str], None]) -> Saved | None:
+    """The newest step that verifies, saying which newer ones do not; None where no step was ever saved.
+
+    InputError if steps are there and none verifies.
+    """
+    problems = []
+    for step in reversed(run.steps()):
+        try:
+            saved = load_step(run, step)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            say(f"warning: {problem}; using step {step} instead")
+        return saved
+    if problems:
+        raise InputError(f"{printable(run.path)}: no step verifies; the newest: {problems[0]}")
+    return None
+
+
+def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict, Path]:
+    """Weights, config.json and step folder of a run (its newest step that verifies) or of one of its steps (as it is, or InputError)."""
+    path = Path(path)
+    where = printable(path)
+    if path.parent.name == STEPS and path.name.startswith("step-"):
+        run, number = Run(path.parent.parent), path.name.removeprefix("step-")
+        if not (number.isdecimal() and path.is_dir()):
+            raise InputError(f"{where}: no such step; there are {', '.join(map(str, run.steps())) or 'none'}")
+        saved = load_step(run, int(number))
+    else:
+        if not path.is_dir():
+            raise InputError(f"{where}: no such folder; a run, or a step inside it, is wanted")
+        run = Run(path)
+        _refuse_hugging_face(path)
+        found = load_newest(run, lambda line: None)
+        if found is None:
+            raise InputError(f"{where}: holds no saved step")
+        saved = found
+    config = run.config()
+    assert config is not None  # verify_step read it
+    return saved.weights, config, saved.path
+
+
+def _refuse_hugging_face(path: Path) -> None:
+    try:
+        config = json.loads((path / CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return
+    if isinstance(config, dict) and "kind" not in config and ("model_type" in config or "architectures" in config):
+        raise InputError(f"{printable(path)}: a Hugging Face folder; this version reads runs of bertsmith only, `bertsmith import` comes with the next")
+
+

@@ -1,0 +1,86 @@
+"""Held-out evaluation on fixed masks: the same numbers whenever it is run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bertsmith.data.batch import Batch
+from bertsmith.errors import InputError, NumericsError
+from bertsmith.training.precision import Precision, choose_device
+
+Scores = dict[str, dict[str, float]]
+
+
+def batch_scores(member: Any, batches: Sequence[Batch], precision: Precision) -> Iterator[Scores]:
+    """{term: {loss: sum, correct, count}} of each batch, dropout off.  Bootstrap over these for intervals."""
+    training = member.training
+    member.eval()
+    try:
+        for batch in batches:
+            with torch.no_grad(), precision.autocast():
+                scores = member.objective.scores(member.model, batch.to(precision.device))
+            yield {term: {key: float(value) for key, value in found.items()} for term, found in scores.items()}
+    finally:
+        member.train(training)
+
+
+def held_out(member: nn.Module, batches: Sequence[Batch], precision: Precision, stop: Callable[[], bool] = lambda: False) -> dict | None:
+    """{term: {loss, accuracy, perplexity, count}} over all of `batches`; loss in nats per prediction.
+
+    None if `stop()` turned true on the way.  NumericsError if a loss is not finite.
+    """
+    totals: Scores = {}
+    for scores in batch_scores(member, batches, precision):
+        for term, found in scores.items():
+            total = totals.setdefault(term, {"loss": 0.0, "correct": 0.0, "count": 0.0})
+            for key in total:
+                total[key] += found[key]
+        if stop():
+            return None
+    return {term: _means(term, total) for term, total in totals.items() if total["count"]}
+
+
+def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
+    loss = total["loss"] / total["count"]
+    if not math.isfinite(loss):
+        raise NumericsError(f"held-out evaluation: {term}: loss {loss} is not finite; a lower schedule.lr helps most often")
+    perplexity = math.exp(min(loss, 700.0))  # above that a double overflows
+    return {"loss": loss, "accuracy": total["correct"] / total["count"], "perplexity": perplexity, "count": int(total["count"])}
+
+
+def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
+    """The held-out batches of a recipe on a store; they depend on nothing else.  InputError if its layout cannot use them."""
+    from bertsmith.data.loader import fixed_batches
+
+    recipe.layout.check(store.held_out)
+    training = recipe.training
+    return fixed_batches(store.held_out, recipe.layout, recipe.corruption, store.vocab, training.held_out, training.batch)
+
+
+def evaluate_run(path: str | Path, data: Any, *, device: str | None = None, threads: int | None = None, precision: str | None = None) -> dict:
+    """A pre-training run (its newest step) or one of its steps on the held-out documents of `data`, a Store or its folder.
+
+    `precision` None takes the run's own, which gives the numbers of metrics.jsonl again.  Returns {step, evaluation}.
+    """
+    from bertsmith.config import from_dict
+    from bertsmith.nn.member import build
+    from bertsmith.training.checkpoint import load_model, load_weights
+    from bertsmith.training.run import open_store, threads_set
+
+    state, config, where = load_model(path)
+    store = open_store(data)
+    if store.tokenizer.digest != config["data"]["tokenizer"]:
+        raise InputError(f"{where}: was trained with another tokenizer than {store.path} holds")
+    place = choose_device(device)
+    policy = Precision.choose(precision or config["precision"], place)
+    recipe = from_dict(config["recipe"])
+    member = build(recipe).to(place)
+    load_weights(member, state, str(where))
+    with policy.policy(), threads_set(threads or config["threads"]):
+        return {"step": int(where.name.rpartition("-")[2]), "evaluation": held_out(member, fixed_batches_of(recipe, store), policy)}

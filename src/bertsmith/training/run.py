@@ -1,0 +1,193 @@
+"""A run's folder: what stands where in it, its config.json, and the lock that keeps two processes out.
+
+    config.json      rebuilds the run: recipe, data, steps, seed, machine; sealed like a manifest
+    tokenizer.json   the store's
+    metrics.jsonl    one line per update; speed.jsonl, log.txt, events/: rates, times, what was said
+    steps/step-00000100/   see checkpoint.py
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertsmith import files
+from bertsmith.errors import InputError, printable
+
+FORMAT = 1
+CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS = (
+    "config.json",
+    "tokenizer.json",
+    "metrics.jsonl",
+    "speed.jsonl",
+    "log.txt",
+    "events",
+    "steps",
+)
+OURS = {CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS}
+STEP = re.compile(r"step-(\d{8,12})")
+_TEMPORARY = re.compile(r"\.([a-z]+(?:\.json|-\d{8,12}))\.(tmp|old)-\d{1,10}")  # files.write and files.partial name them so
+# Fields of a recipe that may change on resume; all but `accumulate` leave every number of metrics.jsonl as it was.
+CHANGEABLE = {f"recipe.training.{name}" for name in ("checkpoint", "keep", "evaluate", "accumulate")}
+_locked: set[str] = set()  # a record lock does not keep out its own process
+
+
+class Run:
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def step(self, step: int) -> Path:
+        return self.path / STEPS / f"step-{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Numbers of the steps whose manifest was written, ascending; whether they verify is not asked."""
+        folder = self.path / STEPS
+        if not folder.is_dir():
+            return []
+        found = [STEP.fullmatch(name) for name in os.listdir(folder)]
+        return sorted(int(m[1]) for m in found if m and (folder / m[0] / files.MANIFEST).is_file())
+
+    def config(self) -> dict | None:
+        """What config.json says; None where there is none.  InputError if it is damaged or from a newer bertsmith."""
+        path = self / CONFIG
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
+        config = files.unsealed(data, path)
+        if config.get("kind") != "pretrain":
+            raise InputError(f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not a pre-training run")
+        if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
+            version = printable(repr(config.get("format")))
+            raise InputError(f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {FORMAT})")
+        return config
+
+    def check_free(self, resume: bool) -> None:
+        """InputError unless a run may be written here: nothing yet, something half-written of ours, or (resume) a run."""
+        where = printable(self.path)
+        if self.path.is_symlink() and not self.path.exists():
+            raise InputError(f"{where}: --out is a dangling link; choose another place")
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise InputError(f"{where}: --out is a file; choose a folder that does not exist yet")
+        for name in sorted(os.listdir(self.path)):
+            if name not in OURS and not _TEMPORARY.fullmatch(name):
+                raise InputError(f"{where}: --out is a folder that is not a run (it holds {printable(name)}); choose another place")
+        steps = self.steps()
+        if steps and not resume:
+            raise InputError(f"{where}: --out holds a run already, saved at step {steps[-1]}; --resume goes on with it")
+
+    def clean(self, everything: bool = False) -> None:
+        """Remove what a killed process left half-written; with `everything` all that is ours but log.txt."""
+        for folder in (self.path, self.path / STEPS):
+            for name in os.listdir(folder) if folder.is_dir() else ():
+                match = _TEMPORARY.fullmatch(name)
+                if match and match[2] == "old" and not (folder / match[1]).exists():
+                    os.rename(folder / name, folder / match[1])  # killed between two renames: what was to be replaced still stands
+                elif match:
+                    remove(folder / name)
+        for name in sorted(OURS - {LOG}) if everything else ():
+            remove(self / name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """InputError if another process writes to this run.  The lock dies with its process, however that ends, and leaves no file:
+        it is a record lock on log.txt, whose first line names the process."""
+        key = os.path.realpath(self.path)
+        with files.writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            log = open(self / LOG, "a+b", buffering=0)  # closing any descriptor of it would drop the lock: kept to the end
+        try:
+            try:
+                fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                busy = key in _locked
+            except OSError:
+                busy = True
+            if busy:
+                log.seek(0)
+                pids = re.findall(rb"process (\d+)", log.read(1 << 20))
+                who = f"process {pids[-1].decode()}" if pids else "another process"
+                raise InputError(f"{printable(self.path)}: --out is being written by {who}; wait for it, stop it, or choose another place")
+            _locked.add(key)
+            self.log = log
+            try:
+                yield
+            finally:
+                _locked.discard(key)
+        finally:
+            log.close()
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def differences(old: Any, new: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+    """The leaves of two JSON trees that are not equal: (dotted name, old, new)."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(name for name in new if name not in old)]:
+            yield from differences(old.get(name), new.get(name), f"{where}.{name}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from differences(a, b, f"{where}.{i}")
+    elif old != new:
+        yield where, old, new
+
+
+def check_same(run: Run, old: dict, new: dict) -> list[str]:
+    """InputError naming the first field in which a resumed run would not be the one that was begun.  Returns those that may change, and did."""
+    changed = []
+    same = ("recipe", "data.digest", "data.tokenizer", "seed", "from")
+    for name in same:
+        for field, was, now in differences(_at(old, name), _at(new, name), name):
+            if field not in CHANGEABLE:
+                spelled = field.removeprefix("recipe.")
+                raise InputError(
+                    f"{printable(run.path)}: --resume: {spelled}: the run was begun with {printable(repr(was), 80)}, now it is "
+                    f"{printable(repr(now), 80)}; use the same, or another --out"
+                )
+            changed.append(f"{field.removeprefix('recipe.')} {was} -> {now}")
+    return changed
+
+
+def _at(tree: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def open_store(data: Any) -> Any:
+    """A Store, or the folder of one."""
+    if isinstance(data, (str, os.PathLike)):
+        from bertsmith.text.store import Store
+
+        return Store.open(data)
+    return data
+
+
+@contextmanager
+def threads_set(threads: int | None) -> Iterator[None]:
+    """torch's number of CPU threads for the length of a run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,115 @@
+"""One update: sums divided by counts taken before the forward pass, so that micro-batches amount to one big batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from bertsmith.data.batch import Batch
+from bertsmith.data.draw import hashed
+from bertsmith.errors import NumericsError, ResourceError
+from bertsmith.training.precision import Precision
+
+NAMED = 8  # examples that an error names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an update did.  A term that nothing was asked of is None, and adds 0 to the loss."""
+
+    loss: float
+    terms: dict[str, float | None]
+    grad_norm: float  # before clipping
+
+
+def train_step(
+    member: nn.Module,
+    batches: Sequence[Batch],
+    counts: dict[str, int],
+    optimizer: torch.optim.Optimizer,
+    *,
+    precision: Precision,
+    clip: float,
+    seed: int,
+    step: int,
+) -> Outcome:
+    """Forward and backward over `batches` (NumPy), check, clip, update.  The rate is already set on `optimizer`.
+
+    `counts`: predictions of each term over the whole step.  Dropout is drawn anew from (seed, step, micro-batch), so a resumed run
+    needs no stored random state.  NumericsError before anything is updated, ResourceError when memory runs out.
+    """
+    member.train()
+    optimizer.zero_grad(set_to_none=True)
+    weights = member.objective.weights()
+    try:
+        sums = [_backward(member, b, counts, weights, precision, _dropout_seed(seed, step, i)) for i, b in enumerate(batches)]
+        terms = _totals(sums, counts, weights)
+        gradients = [p.grad for p in member.parameters() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        outcome = Outcome(loss=sum(weights[k] * v for k, v in terms.items() if v is not None), terms=terms, grad_norm=float(norm))
+        if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
+            optimizer.zero_grad(set_to_none=True)
+            raise NumericsError(_not_finite(step, outcome, batches))
+        if clip and gradients:
+            clip_grads_with_norm_([p for p in member.parameters() if p.grad is not None], clip, norm)
+        optimizer.step()
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ResourceError(_no_memory(step, batches)) from None
+    return outcome
+
+
+def _dropout_seed(seed: int, step: int, micro: int) -> int:
+    return int(hashed(seed, "dropout", step, micro)[0])
+
+
+def _backward(member: Any, batch: Batch, counts: dict[str, int], weights: dict[str, float], precision: Precision, seed: int) -> dict[str, Tensor]:
+    """Gradients of one micro-batch are added to what is there; returns the detached sums."""
+    torch.manual_seed(seed)
+    with precision.autocast():
+        sums = member.objective(member.model, batch.to(precision.device))
+    parts = [weights[name] * sums[name].float() / counts[name] for name in sums if counts.get(name)]
+    if parts:
+        torch.stack(parts).sum().backward()
+    return {name: value.detach() for name, value in sums.items()}
+
+
+def _totals(sums: list[dict[str, Tensor]], counts: dict[str, int], weights: dict[str, float]) -> dict[str, float | None]:
+    """Means over the whole step, added in double precision."""
+    means: dict[str, float | None] = {}
+    for name in weights:
+        found = [float(part[name]) for part in sums if name in part]
+        means[name] = sum(found) / counts[name] if found and counts.get(name) else None
+    return means
+
+
+def _not_finite(step: int, outcome: Outcome, batches: Sequence[Batch]) -> str:
+    terms = ", ".join(f"{name} {value}" for name, value in outcome.terms.items() if value is not None)
+    examples = [example for batch in batches for example in batch.examples]
+    shown = ", ".join(f"{epoch}:{example}" for epoch, example in examples[:NAMED])
+    more = f" and {len(examples) - NAMED} more" if len(examples) > NAMED else ""
+    return (
+        f"step {step}: not finite: loss {outcome.loss} ({terms}), gradient norm {outcome.grad_norm}; nothing was updated; "
+        f"examples (epoch:example) {shown}{more}; a lower schedule.lr or a longer schedule.warmup helps most often"
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """torch says it as OutOfMemoryError on a GPU and as a plain RuntimeError on a CPU."""
+    text = str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text or "can't allocate memory" in text
+
+
+def _no_memory(step: int, batches: Sequence[Batch]) -> str:
+    largest = max(batch.tokens for batch in batches)
+    return (
+        f"step {step}: out of memory at {largest} tokens in one pass; --set training.accumulate={2 * len(batches)} "
+        f"(now {len(batches)}) halves what a pass holds and learns the same"
+    )

@@ -1,0 +1,41 @@
+"""SIGINT and SIGTERM: the first lets the current step end and be saved, the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """`with Stop() as stop:` then ask `stop.asked()`; `stop.signal` is which one came.  Outside the main thread nothing is installed."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._owner = os.getpid()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._caught) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def asked(self) -> bool:
+        return self.signal is not None
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # a forked worker: Ctrl-C reaches the whole group, and its parent decides
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = signal.Signals(number)

@@ -1,0 +1,107 @@
+"""AdamW, its two groups, BERT's uncorrected moments, and the schedule."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bertsmith.errors import InputError
+from bertsmith.recipe import Schedule
+from bertsmith.training.optim import build_optimizer, optimizer_state, rate_at, restore_optimizer, set_rate, warmup_steps
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 3))
+
+
+def gradients(module: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for p in module.parameters():
+        p.grad = torch.randn(p.shape, generator=generator)
+
+
+def test_biases_and_norms_are_not_decayed():
+    module = network()
+    decayed, spared = build_optimizer(module, Schedule(weight_decay=0.3)).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    assert {id(p) for p in decayed["params"]} == {id(module[0].weight), id(module[2].weight)}
+    assert {id(p) for p in spared["params"]} == {id(module[1].weight), id(module[1].bias), id(module[2].bias)}
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_updates_follow_the_formula(corrected):
+    schedule = Schedule(lr=1e-2, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.1, bias_correction=corrected)
+    module = network()
+    optimizer = build_optimizer(module, schedule)
+    expected = {name: (p.detach().double(), torch.zeros_like(p).double(), torch.zeros_like(p).double()) for name, p in module.named_parameters()}
+    for step in range(1, 6):
+        rate = 1e-2 / step
+        gradients(module, step)
+        for name, p in module.named_parameters():
+            value, m, v = expected[name]
+            m = 0.9 * m + 0.1 * p.grad.double()
+            v = 0.999 * v + 0.001 * p.grad.double() ** 2
+            a, b = (1 - 0.9**step, 1 - 0.999**step) if corrected else (1.0, 1.0)
+            decay = 0.1 if p.ndim > 1 else 0.0
+            expected[name] = (value - rate * ((m / a) / ((v / b).sqrt() + 1e-6) + decay * value), m, v)
+        set_rate(optimizer, rate)
+        optimizer.step()
+    for name, p in module.named_parameters():
+        torch.testing.assert_close(p.detach().double(), expected[name][0], rtol=2e-6, atol=2e-7)
+
+
+def test_first_update_without_correction_is_about_three_times_larger():
+    moved = {}
+    for corrected in (False, True):
+        module = network()
+        before = module[2].weight.detach().clone()
+        optimizer = build_optimizer(module, Schedule(lr=1e-3, weight_decay=0.0, bias_correction=corrected))
+        gradients(module, 1)
+        optimizer.step()
+        moved[corrected] = (module[2].weight.detach() - before).abs().median().item()
+    assert moved[False] / moved[True] == pytest.approx(0.1 / math.sqrt(0.001), rel=1e-2)
+
+
+def test_rate_rises_to_its_peak_and_falls_to_zero_one_step_after_the_last():
+    schedule = Schedule(lr=1.0, warmup=0.1)
+    rates = [rate_at(schedule, step, 100) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
+    assert max(rates) == rates[9] and min(rates) > 0
+    falls = [a - b for a, b in zip(rates[9:], rates[10:], strict=False)]
+    assert max(falls) == pytest.approx(min(falls)) == pytest.approx(rates[-1]) == pytest.approx(1 / 91)
+
+
+def test_warmup_from_one_on_counts_steps():
+    assert rate_at(Schedule(lr=1.0, warmup=4), 2, 100) == 0.5
+    assert rate_at(Schedule(lr=1.0, warmup=0), 1, 100) == 1.0
+    assert warmup_steps(Schedule(warmup=1), 1) == 1
+
+
+def test_more_warmup_than_steps_is_refused():
+    with pytest.raises(InputError, match=r"schedule.warmup: 10000 steps of warm-up in a run of 300; at most 300"):
+        warmup_steps(Schedule(warmup=10_000), 300)
+
+
+def test_state_goes_back_bit_for_bit_and_only_into_its_own_model():
+    def run(module, optimizer, steps):
+        for step in steps:
+            gradients(module, step)
+            optimizer.step()
+
+    straight, schedule = network(), Schedule(lr=1e-2)
+    run(straight, build_optimizer(straight, schedule), range(6))
+    first = network()
+    optimizer = build_optimizer(first, schedule)
+    run(first, optimizer, range(3))
+    state = {name: tensor.clone() for name, tensor in optimizer_state(optimizer, first).items()}
+    second = network()
+    second.load_state_dict(first.state_dict())
+    resumed = build_optimizer(second, schedule)
+    restore_optimizer(resumed, second, state, "here")
+    run(second, resumed, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), second.parameters(), strict=True))
+    other = nn.Linear(4, 3)
+    with pytest.raises(InputError, match="here: the optimizer state of another model"):
+        restore_optimizer(build_optimizer(other, schedule), other, state, "here")
