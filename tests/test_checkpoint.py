@@ -11,13 +11,51 @@ import torch
 from safetensors.torch import load_file
 
 from bertsmith import files
+from bertsmith.config import override
 from bertsmith.errors import InputError, NumericsError, ResourceError
+from bertsmith.recipe import find
 from bertsmith.training import checkpoint
 from bertsmith.training.loop import pretrain
 from bertsmith.training.run import Run
-from test_training import lines, same, small
 
 STEPS = 6
+SMALL = [
+    "model.layers=1",
+    "model.width=16",
+    "model.hidden=32",
+    "model.heads=2",
+    "model.dropout=0.1",
+    "layout.length=32",
+    "training.batch=256",
+    "training.checkpoint=5",
+    "training.evaluate=4",
+    "training.held_out=512",
+]
+
+
+def small(*assignments: str):
+    return override(find("bert:tiny"), [*SMALL, *assignments])
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def same(a: Path, b: Path) -> None:
+    """Bit for bit: every loss, and every weight and moment of the last step."""
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    last = Run(a).steps()[-1]
+    for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
+        assert files.sha256(Run(a).step(last) / name) == files.sha256(Run(b).step(last) / name), name
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small models gain nothing from more, and a busy machine loses much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +72,9 @@ def run(finished, tmp_path) -> Run:
 
 
 def resume(run: Run, store, **options):
-    return pretrain(small("training.checkpoint=3", "training.evaluate=0"), store, run.path, steps=STEPS, resume=True, **options)
+    return pretrain(
+        small("training.checkpoint=3", "training.evaluate=0"), store, run.path, steps=STEPS, resume=True, **options
+    )
 
 
 def flip(path: Path, at: int) -> None:
@@ -45,7 +85,12 @@ def flip(path: Path, at: int) -> None:
 
 def test_a_step_holds_exactly_what_its_manifest_says(run):
     assert run.steps() == [3, 6]
-    assert sorted(os.listdir(run.step(6))) == ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+    assert sorted(os.listdir(run.step(6))) == [
+        "manifest.json",
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+    ]
     manifest = checkpoint.verify_step(run, 6)
     assert manifest["run"]["config.json"]["sha256"] == files.sha256(run / "config.json")
     assert manifest["run"]["metrics.jsonl"]["bytes"] == (run / "metrics.jsonl").stat().st_size
@@ -91,7 +136,7 @@ def test_other_damage_is_found(run, wreck):
     elif wreck != "gone":
         path.write_bytes({"cut": data[:-1], "empty": b"", "longer": data + b"0"}[wreck])
     assert checkpoint.load_newest(run, lambda line: None).state.step == 3
-    with pytest.raises(InputError, match="model.safetensors"):
+    with pytest.raises(InputError, match=r"model\.safetensors"):
         checkpoint.verify_run(run.path)
 
 
@@ -155,7 +200,9 @@ def test_files_last_before_their_names_do(store, tmp_path, monkeypatch):
     before = [Path(name).name for what, name in order[:at] if what == "sync"]
     for name in ("metrics.jsonl", "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"):
         assert name in before
-    assert before.index("manifest.json") > max(map(before.index, ("model.safetensors", "optimizer.safetensors", "state.json", "metrics.jsonl")))
+    assert before.index("manifest.json") > max(
+        map(before.index, ("model.safetensors", "optimizer.safetensors", "state.json", "metrics.jsonl"))
+    )
     assert order[at + 1] == ("sync", str((tmp_path / "run" / "steps").resolve()))
 
 
@@ -177,7 +224,10 @@ def test_weights_that_are_not_finite_are_not_saved(run):
 
 
 def test_weights_of_another_model_are_listed():
-    with pytest.raises(InputError, match=r"here: the weights do not fit the model: bias has shape \[3\], the model \[2\]; more is unexpected; weight is missing"):
+    with pytest.raises(
+        InputError,
+        match=r"here: the weights do not fit the model: bias has shape \[3\], the model \[2\]; more is unexpected; weight is missing",
+    ):
         checkpoint.load_weights(torch.nn.Linear(2, 2), {"bias": torch.zeros(3), "more": torch.zeros(1)}, "here")
 
 
@@ -185,7 +235,7 @@ def test_a_state_with_impossible_numbers_is_refused(run):
     for tree in ({"step": -1}, {"step": 2**63}, {"step": "6"}, {"cursor": [0]}, {"tokens": True}):
         path = run.step(6) / "state.json"
         good = json.loads(path.read_text())
-        with pytest.raises(InputError, match="state.json"):
+        with pytest.raises(InputError, match=r"state\.json"):
             checkpoint._state(json.dumps(good | tree).encode(), path, 6)
 
 

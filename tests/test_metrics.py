@@ -23,7 +23,9 @@ def test_classification_scores_equal_those_of_scikit_learn(classes, seed):
 
 def test_macro_f1_leaves_out_classes_that_never_occur_as_scikit_learn_does():
     truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
-    assert metrics.classification(truth, predicted, 4)["f1"]["value"] == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
+    assert metrics.classification(truth, predicted, 4)["f1"]["value"] == pytest.approx(
+        sk.f1_score(truth, predicted, average="macro")
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -49,9 +51,9 @@ def test_constant_predictions_score_0_never_nan():
     assert metrics.classification(truth, np.zeros(4, int), 2)["matthews"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert metrics.classification(truth, np.zeros(4, int), 2)["f1"]["value"] == 0.0
     for constant in (0.0, 0.1, 1e9 + 0.1):
-        scores = metrics.regression([1.0, 2.0, 3.0], [constant] * 3)
+        scores = metrics.regression(np.arange(7.0), [constant] * 7)
         assert scores["pearson"]["value"] == scores["spearman"]["value"] == 0.0
-        assert np.isfinite([*scores["pearson"].values()]).all()
+        assert scores["pearson"] == {"value": 0.0, "low": 0.0, "high": 0.0}, "rounding noise is not a correlation"
 
 
 def test_a_correlation_of_tiny_or_huge_numbers_is_not_taken_for_a_constant():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_micro_batches_divided_by_the_counts_of_all_equal_one_big_batch(cuts):
     big = {name: loss / counts[name] for name, loss in built(whole).items()}
     want = slopes(built, sum(big.values()))
     small, got = dict.fromkeys(big, 0.0), [torch.zeros_like(p) for p in built.parameters()]
-    for first, last in zip(cuts, cuts[1:]):
+    for first, last in pairwise(cuts):
         losses = {name: loss / counts[name] for name, loss in built(part(whole, first, last)).items()}
         small = {name: small[name] + losses[name].item() for name in small}
         got = [a + b for a, b in zip(got, slopes(built, sum(losses.values())), strict=True)]
@@ -203,7 +204,7 @@ def test_terms_are_weighed_and_named_once():
     heads = (Tokens(weight=2.0), Pair())
     assert member(Predict(heads=heads)).weights() == {"token": 2.0, "pair": 1.0}
     for bad in ((), (Tokens(), Pair(name="token"))):
-        with pytest.raises(InputError, match="objective.heads"):
+        with pytest.raises(InputError, match=r"objective\.heads"):
             Predict(heads=bad)
     with pytest.raises(InputError, match="below 2"):
         Pair(classes=1)

@@ -1,5 +1,6 @@
 """AdamW, its two groups, BERT's uncorrected moments, and the schedule."""
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,14 @@ from torch import nn
 
 from bertsmith.errors import InputError
 from bertsmith.recipe import Schedule
-from bertsmith.training.optim import build_optimizer, optimizer_state, rate_at, restore_optimizer, set_rate, warmup_steps
+from bertsmith.training.optim import (
+    build_optimizer,
+    optimizer_state,
+    rate_at,
+    restore_optimizer,
+    set_rate,
+    warmup_steps,
+)
 
 
 def network() -> nn.Module:
@@ -35,7 +43,10 @@ def test_updates_follow_the_formula(corrected):
     schedule = Schedule(lr=1e-2, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.1, bias_correction=corrected)
     module = network()
     optimizer = build_optimizer(module, schedule)
-    expected = {name: (p.detach().double(), torch.zeros_like(p).double(), torch.zeros_like(p).double()) for name, p in module.named_parameters()}
+    expected = {
+        name: (p.detach().double(), torch.zeros_like(p).double(), torch.zeros_like(p).double())
+        for name, p in module.named_parameters()
+    }
     for step in range(1, 6):
         rate = 1e-2 / step
         gradients(module, step)
@@ -69,7 +80,7 @@ def test_rate_rises_to_its_peak_and_falls_to_zero_one_step_after_the_last():
     rates = [rate_at(schedule, step, 100) for step in range(1, 101)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
     assert max(rates) == rates[9] and min(rates) > 0
-    falls = [a - b for a, b in zip(rates[9:], rates[10:], strict=False)]
+    falls = [a - b for a, b in itertools.pairwise(rates[9:])]
     assert max(falls) == pytest.approx(min(falls)) == pytest.approx(rates[-1]) == pytest.approx(1 / 91)
 
 

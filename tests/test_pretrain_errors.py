@@ -3,13 +3,41 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from bertsmith import files
+from bertsmith.config import override
 from bertsmith.errors import BertsmithError, InputError, ResourceError
+from bertsmith.recipe import find
 from bertsmith.training import budget
 from bertsmith.training.loop import pretrain
 from bertsmith.training.run import Run
-from test_training import small
+
+SMALL = [
+    "model.layers=1",
+    "model.width=16",
+    "model.hidden=32",
+    "model.heads=2",
+    "model.dropout=0.1",
+    "layout.length=32",
+    "training.batch=256",
+    "training.checkpoint=5",
+    "training.evaluate=4",
+    "training.held_out=512",
+]
+
+
+def small(*assignments: str):
+    return override(find("bert:tiny"), [*SMALL, *assignments])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small models gain nothing from more, and a busy machine loses much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def refused(match: str, recipe, store, out, kind=InputError, **options) -> None:
@@ -23,7 +51,12 @@ def refused(match: str, recipe, store, out, kind=InputError, **options) -> None:
 def test_no_length_names_what_one_epoch_takes(store, tmp_path):
     epoch = budget.Epoch.of(small().with_vocab(store.vocab.size), store, 0)
     assert epoch.steps > 1 and epoch.per_step <= 256
-    refused(rf"--steps N, --tokens N, --minutes M; one epoch .* --steps {epoch.steps} or --tokens {epoch.tokens}", small(), store, tmp_path / "run")
+    refused(
+        rf"--steps N, --tokens N, --minutes M; one epoch .* --steps {epoch.steps} or --tokens {epoch.tokens}",
+        small(),
+        store,
+        tmp_path / "run",
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,21 +77,40 @@ def test_options_that_make_no_sense(store, tmp_path, options, match):
 
 
 def test_a_batch_smaller_than_a_sequence(store, tmp_path):
-    refused(r"training.batch: 16 tokens are fewer than the longest sequence has \(32\)", small("training.batch=16"), store, tmp_path / "run", steps=2)
+    refused(
+        r"training.batch: 16 tokens are fewer than the longest sequence has \(32\)",
+        small("training.batch=16"),
+        store,
+        tmp_path / "run",
+        steps=2,
+    )
 
 
 def test_more_warmup_than_steps(store, tmp_path):
-    refused(r"schedule.warmup: 10 steps of warm-up in a run of 5", small("schedule.warmup=10"), store, tmp_path / "run", steps=5)
+    refused(
+        r"schedule.warmup: 10 steps of warm-up in a run of 5",
+        small("schedule.warmup=10"),
+        store,
+        tmp_path / "run",
+        steps=5,
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_a_model_that_no_machine_holds_is_refused_before_it_is_built(store, tmp_path):
-    refused(r"model: [\d,]+ parameters take .* GiB", small("model.width=1000000"), store, tmp_path / "run", steps=2)
+    refused(r"model: [\d,]+ parameters take .* GiB", small("model.width=100000"), store, tmp_path / "run", steps=2)
 
 
 def test_a_disk_that_is_too_full(store, tmp_path, monkeypatch):
     monkeypatch.setattr(budget.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    refused(r"MiB are needed for 3 saved steps, 0 MiB are free", small(), store, tmp_path / "run", kind=ResourceError, steps=2)
+    refused(
+        r"MiB are needed for 3 saved steps, 0 MiB are free",
+        small(),
+        store,
+        tmp_path / "run",
+        kind=ResourceError,
+        steps=2,
+    )
 
 
 @pytest.mark.parametrize("place", ["file", "foreign", "store", "inside", "dangling"])
@@ -82,8 +134,16 @@ def test_a_run_is_not_overwritten_and_resumes_only_as_it_was_begun(store, tmp_pa
     listing = files.listing(out, ("metrics.jsonl", "config.json"))
     refused(r"holds a run already, saved at step 3; --resume goes on with it", small(), store, out, steps=3, seed=1)
     again = {"steps": 3, "seed": 1, "resume": True}
-    refused(r"--resume: schedule.lr: the run was begun with 0.001, now it is 0.5", small("schedule.lr=0.5"), store, out, **again)
-    refused(r"--resume: model.layers: the run was begun with 1, now it is 2", small("model.layers=2"), store, out, **again)
+    refused(
+        r"--resume: schedule.lr: the run was begun with 0.001, now it is 0.5",
+        small("schedule.lr=0.5"),
+        store,
+        out,
+        **again,
+    )
+    refused(
+        r"--resume: model.layers: the run was begun with 1, now it is 2", small("model.layers=2"), store, out, **again
+    )
     refused(r"--resume: seed: the run was begun with 1, now it is 2", small(), store, out, **again | {"seed": 2})
     other = replace(store, digest="0" * 64)
     refused(r"--resume: data.digest: ", small(), other, out, **again)
@@ -94,7 +154,14 @@ def test_a_run_is_not_overwritten_and_resumes_only_as_it_was_begun(store, tmp_pa
 def test_weights_of_another_shape_or_tokenizer_are_no_start(store, tmp_path):
     out = tmp_path / "run"
     pretrain(small(), store, out, steps=1)
-    refused(r"--from .*the weights do not fit the model: .*shape", small("model.width=32"), store, tmp_path / "b", steps=1, from_=out)
+    refused(
+        r"--from .*the weights do not fit the model: .*shape",
+        small("model.width=32"),
+        store,
+        tmp_path / "b",
+        steps=1,
+        from_=out,
+    )
     path = out / "config.json"
     config = files.unsealed(path.read_bytes(), path)
     config["previous"] = [files.sha256(path)]

@@ -41,7 +41,11 @@ def test_the_same_rows_come_out_of_every_format_and_packing(tmp_path, name, cont
 
     pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}[packed]
     rows = table(tmp_path, name + packed, pack(content.encode()), required=("text", "label"))
-    assert rows.rows("text") == ["good film", "bad film"] and rows.rows("label") == ["1", "0"] and rows.rows("text2") is None
+    assert (
+        rows.rows("text") == ["good film", "bad film"]
+        and rows.rows("label") == ["1", "0"]
+        and rows.rows("text2") is None
+    )
     assert rows.where(1).endswith(f"{name}{packed}:{2 if name == 'a.json' else 3}")
 
 
@@ -51,14 +55,35 @@ def test_columns_are_names_of_the_header_or_numbers_from_1(tmp_path):
         assert table(tmp_path, "a.tsv", content, columns=columns).columns == {"text": ["good"], "label": ["1"]}
     rows = table(tmp_path, "b.tsv", "one\t0\ntwo\t1\n", columns="text=1,label=2", header=False)
     assert rows.rows("text") == ["one", "two"] and rows.lines == [1, 2]
-    assert table(tmp_path, "c.tsv", "3\t1\ta\nx\ty\tz\n", columns="text=3").rows("text") == ["x"], "a name goes before a number"
-    assert table(tmp_path, "d.jsonl", '{"sentence": "x", "gold": 1}\n', columns="text=sentence,label=gold").columns == {"text": ["x"], "label": [1]}
+    assert table(tmp_path, "c.tsv", "3\t1\ta\nx\ty\tz\n", columns="text=3").rows("text") == ["x"], (
+        "a name goes before a number"
+    )
+    assert table(tmp_path, "d.jsonl", '{"sentence": "x", "gold": 1}\n', columns="text=sentence,label=gold").columns == {
+        "text": ["x"],
+        "label": [1],
+    }
 
 
 def test_stray_quotes_of_a_tsv_are_text_and_a_csv_writers_quotes_are_not(tmp_path):
-    lines = ['"Fairies" - fine.', '"quoted whole"', '"He said ""yes"" twice"', 'a "b', '"""Saddam"" he said"', '""', '"']
+    lines = [
+        '"Fairies" - fine.',
+        '"quoted whole"',
+        '"He said ""yes"" twice"',
+        'a "b',
+        '"""Saddam"" he said"',
+        '""',
+        '"',
+    ]
     rows = table(tmp_path, "a.tsv", "text\n" + "\n".join(lines) + "\n")
-    assert rows.rows("text") == ['"Fairies" - fine.', '"quoted whole"', 'He said "yes" twice', 'a "b', '"Saddam" he said', '""', '"']
+    assert rows.rows("text") == [
+        '"Fairies" - fine.',
+        '"quoted whole"',
+        'He said "yes" twice',
+        'a "b',
+        '"Saddam" he said',
+        '""',
+        '"',
+    ]
 
 
 def test_a_quoted_csv_field_may_hold_commas_line_breaks_and_quotes(tmp_path):
@@ -120,7 +145,7 @@ def test_a_bad_json_line_is_named_with_its_field(tmp_path, line, says):
 
 @pytest.mark.parametrize("label", ["null", '["a"]', "{}"])
 def test_a_label_that_is_no_label_is_named(tmp_path, label):
-    assert ":1: label:" in error(tmp_path, "a.jsonl", '{"text": "a", "label": %s}\n' % label)
+    assert ":1: label:" in error(tmp_path, "a.jsonl", '{"text": "a", "label": ' + label + "}\n")
 
 
 @pytest.mark.parametrize(
@@ -134,13 +159,28 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
         ("a.csv", 'text,label\na,1\n"b,1\n"c",0\n', {}, ":3: text after a closing quote"),
         ("a.csv", "text,label\na\rb,1\n", {}, ":2: "),
         ("a.tsv", "text\ttext\na\tb\n", {}, ":1: 'text' names two columns (1 and 2)"),
-        ("a.tsv", "good film\t1\n", {}, ":1: no column 'text'; the header has: good film, 1; --columns text=NAME says which, --header no"),
-        ("a.tsv", "sentence\tlabel\na\t1\n", {"columns": "text=sentense"}, ":1: no column 'sentense'; did you mean 'sentence'"),
+        (
+            "a.tsv",
+            "good film\t1\n",
+            {},
+            ":1: no column 'text'; the header has: good film, 1; --columns text=NAME says which, --header no",
+        ),
+        (
+            "a.tsv",
+            "sentence\tlabel\na\t1\n",
+            {"columns": "text=sentense"},
+            ":1: no column 'sentense'; did you mean 'sentence'",
+        ),
         ("a.tsv", "text\n", {}, ": holds no rows below its header"),
         ("a.tsv", "", {}, ": is empty"),
         ("a.jsonl", "\n \n", {}, ": holds no rows"),
         ("a.tsv", "a\t1\n", {"header": False}, ": without a header --columns"),
-        ("a.tsv", "a\t1\nb\n", {"header": False, "columns": "text=1,label=2"}, ":2: label: 1 columns, and column 2 is asked for"),
+        (
+            "a.tsv",
+            "a\t1\nb\n",
+            {"header": False, "columns": "text=1,label=2"},
+            ":2: label: 1 columns, and column 2 is asked for",
+        ),
         ("a.tsv", b"text\nab\n\xffc\n", {}, ":3: byte 8: not UTF-8 (0xff)"),
         ("a.tsv", "text\nab".encode("utf-16"), {}, ":1: byte 0: not UTF-8 (0xff)"),
         ("a.tsv.gz", gzip.compress(b"text\nab\n" * 1000)[:-9], {}, "damaged or cut off"),
@@ -151,13 +191,19 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
     ],
 )
 def test_a_bad_table_is_named_with_its_line(tmp_path, name, content, options, says):
-    assert f"{name}{says}" in error(tmp_path, name, content, **options) or says in error(tmp_path, name, content, **options)
+    assert f"{name}{says}" in error(tmp_path, name, content, **options) or says in error(
+        tmp_path, name, content, **options
+    )
 
 
 def test_what_is_not_a_file_is_refused_and_a_near_name_offered(tmp_path):
     (tmp_path / "train.tsv").write_text("text\na\n")
     (tmp_path / "folder.tsv").mkdir()
-    for name, says in (("folder.tsv", "not a regular file"), ("trian.tsv", "no such file; did you mean .*train.tsv"), ("x" * 300 + ".tsv", "too long|no such")):
+    for name, says in (
+        ("folder.tsv", "not a regular file"),
+        ("trian.tsv", "no such file; did you mean .*train.tsv"),
+        ("x" * 300 + ".tsv", "too long|no such"),
+    ):
         with pytest.raises(InputError, match=says):
             read(tmp_path / name)
 
@@ -168,12 +214,16 @@ def test_file_names_and_cells_are_escaped_in_messages(tmp_path):
     assert "\n" not in str(raised.value) and "\x1b" not in str(raised.value)
 
 
-@pytest.mark.parametrize("spec, says", [("text", "expected role=column"), ("txt=1", "did you mean"), ("text=1,text=2", "twice")])
+@pytest.mark.parametrize(
+    "spec, says", [("text", "expected role=column"), ("txt=1", "did you mean"), ("text=1,text=2", "twice")]
+)
 def test_a_wrong_columns_option_says_what_is_allowed(spec, says):
     with pytest.raises(InputError, match=says):
         parse_columns(spec)
 
 
 def test_numbers_and_booleans_are_handed_on_as_labels(tmp_path):
-    rows = table(tmp_path, "a.jsonl", "".join(json.dumps({"text": "a", "label": v}) + "\n" for v in (1, 0.5, True, "x")))
+    rows = table(
+        tmp_path, "a.jsonl", "".join(json.dumps({"text": "a", "label": v}) + "\n" for v in (1, 0.5, True, "x"))
+    )
     assert rows.rows("label") == [1, 0.5, True, "x"]

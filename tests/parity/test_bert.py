@@ -236,6 +236,8 @@ def test_what_cannot_be_read_or_written_is_said():
         from_hf(good, "berta")
     with pytest.raises(InputError, match="no head for it"):
         to_hf({**ours(BERT).state_dict(), "objective.boundary.bias": torch.zeros(1)}, BERT)
+    with pytest.raises(InputError, match=r"objective\.token\.extra: bert has no name for it"):
+        to_hf({**ours(BERT).state_dict(), "objective.token.extra": torch.zeros(1)}, BERT)
     with pytest.raises(InputError, match="no factorised"):
         family_of(dataclasses.replace(MODEL, embedding=8))
     with pytest.raises(InputError, match="only encoders with GELU"):

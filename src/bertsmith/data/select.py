@@ -87,7 +87,7 @@ class Words:
 def words(row: Row) -> Array:
     """(u, 2) spans of the words; a special ends a word."""
     edge = np.flatnonzero(row.starts | row.special)
-    spans = np.stack([edge, np.append(edge[1:], len(row.tokens))], 1)
+    spans = np.stack([edge, np.append(edge, len(row.tokens))[1:]], 1)
     return spans[~row.special[edge]]
 
 

@@ -52,14 +52,22 @@ class Chart:
             parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>')
         for value in xticks:
             anchor = "end" if value == xticks[-1] and _x(value, box) > WIDTH - 30 else "middle"
-            parts.append(f'<text class="tick" x="{_x(value, box):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="{anchor}">{short(value)}</text>')
-        parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.x)}</text>')
+            parts.append(
+                f'<text class="tick" x="{_x(value, box):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="{anchor}">{short(value)}</text>'
+            )
+        parts.append(
+            f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.x)}</text>'
+        )
         middle = (TOP + HEIGHT - BOTTOM) / 2
-        parts.append(f'<text class="axis" x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(self.y)}</text>')
+        parts.append(
+            f'<text class="axis" x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(self.y)}</text>'
+        )
         for level in self.levels:
             y = _y(level.y, box)
             parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{WIDTH - RIGHT - 4}" y="{y - 5:.1f}" text-anchor="end">{escape(level.name)} {level.y:.3f}</text>')
+            parts.append(
+                f'<text class="tick" x="{WIDTH - RIGHT - 4}" y="{y - 5:.1f}" text-anchor="end">{escape(level.name)} {level.y:.3f}</text>'
+            )
         parts += [_drawn(line, box) for line in self.lines]
         return "".join([*parts, "</svg>"])
 
@@ -82,7 +90,9 @@ def intervals(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
         a, b, c = (_x(score[key], box, 190) for key in ("low", "value", "high"))
         parts.append(f'<text class="name" x="180" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<line class="whisker c{colour}" x1="{a:.1f}" x2="{c:.1f}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<circle class="dot c{colour}" cx="{b:.1f}" cy="{y}" r="5"><title>{interval(score)}</title></circle>')
+        parts.append(
+            f'<circle class="dot c{colour}" cx="{b:.1f}" cy="{y}" r="5"><title>{interval(score)}</title></circle>'
+        )
     return "".join([*parts, "</svg>"])
 
 
@@ -122,7 +132,10 @@ def _drawn(line: Line, box: tuple[float, ...]) -> str:
     points = [p for p in line.points if math.isfinite(p[1])]
     name = escape(line.name)
     if line.style == "dots":
-        dots = (f'<circle class="dot c{line.colour}" cx="{_x(x, box):.1f}" cy="{_y(y, box):.1f}" r="4"><title>{name}: {y:.4f} at {short(x)}</title></circle>' for x, y in points)
+        dots = (
+            f'<circle class="dot c{line.colour}" cx="{_x(x, box):.1f}" cy="{_y(y, box):.1f}" r="4"><title>{name}: {y:.4f} at {short(x)}</title></circle>'
+            for x, y in points
+        )
         return "".join(dots)
     kept = points[:: math.ceil(len(points) / POINTS)] if len(points) > POINTS else points
     kept = [*kept, points[-1]] if points and kept[-1] != points[-1] else kept

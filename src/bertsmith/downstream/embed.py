@@ -56,11 +56,23 @@ def embed(
     if not len(first):
         raise InputError("no texts to embed")
     length = loaded.length()
-    encoded = encode(loaded.tokenizer, list(first), second, length=length, segments=loaded.recipe.model.segments, on_long=on_long, where=where)
+    encoded = encode(
+        loaded.tokenizer,
+        list(first),
+        second,
+        length=length,
+        segments=loaded.recipe.model.segments,
+        on_long=on_long,
+        where=where,
+    )
     say_long(encoded.counts, name, length, on_long, say)
     vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget))
     if out is not None:
-        _write(Path(out), vectors, {"pool": pool, "layer": layers if layer is None else layer, "model": str(loaded.path), **encoded.counts})
+        _write(
+            Path(out),
+            vectors,
+            {"pool": pool, "layer": layers if layer is None else layer, "model": str(loaded.path), **encoded.counts},
+        )
     return vectors
 
 
@@ -82,7 +94,9 @@ def pooled(loaded: Loaded, encoded: Encoded, pool: Pool, layer: int | None = Non
                 continue
             else:
                 hidden = model(stream)
-            states = hidden[first] if pool == "cls" else torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+            states = (
+                hidden[first] if pool == "cls" else torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+            )
             found[which] = states.float().cpu().numpy()
     return found
 

@@ -22,7 +22,9 @@ def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
     """
     loaded = opened(model)
     if "token" not in loaded.member.weights():
-        raise InputError(f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from")
+        raise InputError(
+            f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from"
+        )
     size = loaded.recipe.model.vocab
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
         raise InputError(f"--top {printable(top)}: expected a number from 1 to {size}")
@@ -35,7 +37,10 @@ def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
     with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
         logits = loaded.member.objective.logits(loaded.member.model, stream, torch.tensor(masks, device=loaded.device))
     p = torch.softmax(logits.double(), -1).cpu().numpy()
-    return {"text": text, "masks": [{"position": at, "top": _top(row, top, loaded.tokenizer)} for at, row in zip(masks, p, strict=True)]}
+    return {
+        "text": text,
+        "masks": [{"position": at, "top": _top(row, top, loaded.tokenizer)} for at, row in zip(masks, p, strict=True)],
+    }
 
 
 def _masked(loaded: Loaded, text: str) -> tuple[np.ndarray, list[int]]:
@@ -62,7 +67,9 @@ def _masked(loaded: Loaded, text: str) -> tuple[np.ndarray, list[int]]:
 
 def _stream(ids: np.ndarray) -> Stream:
     zeros = np.zeros(len(ids), np.int64)
-    return Stream(tokens=ids, positions=np.arange(len(ids)), segments=zeros, query_rank=zeros, key_rank=zeros, lengths=(len(ids),))
+    return Stream(
+        tokens=ids, positions=np.arange(len(ids)), segments=zeros, query_rank=zeros, key_rank=zeros, lengths=(len(ids),)
+    )
 
 
 def _top(p: np.ndarray, top: int, tokenizer: Any) -> list[dict[str, Any]]:

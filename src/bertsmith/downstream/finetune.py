@@ -47,8 +47,18 @@ from bertsmith.training.stop import Stop
 
 METHODS = ("full", "frozen")
 # What --set may also be called, as in pre-training.
-ALIASES = {"schedule.lr": "lr", "schedule.warmup": "warmup", "schedule.weight_decay": "weight_decay", "schedule.clip": "clip"}
-ALIASES |= {"model.dropout": "dropout", "layout.length": "length", "training.precision": "precision", "training.epochs": "epochs"}
+ALIASES = {
+    "schedule.lr": "lr",
+    "schedule.warmup": "warmup",
+    "schedule.weight_decay": "weight_decay",
+    "schedule.clip": "clip",
+}
+ALIASES |= {
+    "model.dropout": "dropout",
+    "layout.length": "length",
+    "training.precision": "precision",
+    "training.epochs": "epochs",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +109,13 @@ def settings(assignments: Iterable[str]) -> FineTuning:
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if path == "training.batch":
-            raise InputError("--set training.batch: counts tokens, in pre-training; fine-tuning counts texts per update: --set batch=32")
+            raise InputError(
+                "--set training.batch: counts tokens, in pre-training; fine-tuning counts texts per update: --set batch=32"
+            )
         if "." in path and path not in ALIASES:
-            raise InputError(f"--set {printable(path)}: cannot be set in fine-tuning; {nearest(path, [*known, *ALIASES])}")
+            raise InputError(
+                f"--set {printable(path)}: cannot be set in fine-tuning; {nearest(path, [*known, *ALIASES])}"
+            )
         renamed.append(ALIASES.get(path, path) + equals + value)
     return override(FineTuning(), renamed)
 
@@ -138,7 +152,9 @@ def finetune(
     if method not in METHODS:
         raise InputError(f"--method {printable(method)}: unknown; {nearest(method, METHODS)}")
     if scratch and method == "frozen":
-        raise InputError("--scratch with --method frozen: a trunk of fresh weights that never learns; use --method full")
+        raise InputError(
+            "--scratch with --method frozen: a trunk of fresh weights that never learns; use --method full"
+        )
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise InputError(f"--seeds {printable(seeds)}: expected a number from 1")
     options = settings(set)
@@ -148,13 +164,18 @@ def finetune(
     loaded = opened(model, str(place), members)
     options = options.settled(method, loaded.recipe)
     chosen = parse_columns(columns)
-    tables = {name: read(path, columns=chosen or None, header=header, required=("text", "label")) for name, path in (("train", train), ("dev", dev))}
+    tables = {
+        name: read(path, columns=chosen or None, header=header, required=("text", "label"))
+        for name, path in (("train", train), ("dev", dev))
+    }
     for table in tables.values():
         say_notes(table, say)
         _check_texts(table)
     known = kind.learn(tables["train"], tuple(labels))
     if (tables["train"].rows("text2") is None) != (tables["dev"].rows("text2") is None):
-        raise InputError(f"{printable(dev)}: text2: pairs in one of train and dev only; --columns says which columns are read")
+        raise InputError(
+            f"{printable(dev)}: text2: pairs in one of train and dev only; --columns says which columns are read"
+        )
     targets = {name: kind.targets(table, known) for name, table in tables.items()}
     data = {name: _encoded(loaded, table, options, on_long, say) for name, table in tables.items()}
     _check_lengths(tables["train"], data["train"], options, on_long)
@@ -175,7 +196,10 @@ def finetune(
         "settings": asdict(options),
     }
     work = _Tuning(loaded, recipe, kind, known, options, about, data, targets, place, threads, say, progress)
-    config = {name: {"path": str(path), "rows": len(tables[name]), "sha256": files.sha256(path)} for name, path in (("train", train), ("dev", dev))}
+    config = {
+        name: {"path": str(path), "rows": len(tables[name]), "sha256": files.sha256(path)}
+        for name, path in (("train", train), ("dev", dev))
+    }
     if seeds == 1:
         return work.run(Tuned(out), seed, config)
     results = []
@@ -185,7 +209,15 @@ def finetune(
         results.append(work.run(Tuned(Path(out) / f"seed-{number}"), number, config))
     scores = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
     best = max(results, key=lambda r: (r["dev"][kind.best]["value"], -r["seed"]))["seed"]
-    result = {"format": FORMAT, "kind": "finetune", "task": task, "seeds": [r["seed"] for r in results], "best_seed": best, "over_seeds": scores, "results": results}
+    result = {
+        "format": FORMAT,
+        "kind": "finetune",
+        "task": task,
+        "seeds": [r["seed"] for r in results],
+        "best_seed": best,
+        "over_seeds": scores,
+        "results": results,
+    }
     files.write(Path(out) / RESULT, files.sealed(result))
     for name, found in scores.items():
         say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {seeds} seeds")
@@ -196,7 +228,12 @@ def finetune(
 
 
 def _ours(name: str) -> bool:
-    return name in OURS or name == RESULT or (name.startswith("seed-") and name[5:].isdecimal()) or name.startswith((f".{RESULT}.tmp-", ".config.json.tmp-", ".tokenizer.json.tmp-"))
+    return (
+        name in OURS
+        or name == RESULT
+        or (name.startswith("seed-") and name[5:].isdecimal())
+        or name.startswith((f".{RESULT}.tmp-", ".config.json.tmp-", ".tokenizer.json.tmp-"))
+    )
 
 
 def _check_out(out: Path) -> None:
@@ -209,9 +246,17 @@ def _check_out(out: Path) -> None:
 
 
 def _check_apart(train: str | Path, dev: str | Path) -> None:
-    same = os.path.exists(train) and os.path.exists(dev) and (os.path.samefile(train, dev) or files.sha256(train) == files.sha256(dev)) if _files(train, dev) else False
+    same = (
+        os.path.exists(train)
+        and os.path.exists(dev)
+        and (os.path.samefile(train, dev) or files.sha256(train) == files.sha256(dev))
+        if _files(train, dev)
+        else False
+    )
     if same:
-        raise InputError(f"{printable(dev)}: --dev holds the same bytes as --train; a score on texts that were trained on says nothing")
+        raise InputError(
+            f"{printable(dev)}: --dev holds the same bytes as --train; a score on texts that were trained on says nothing"
+        )
 
 
 def _files(*paths: str | Path) -> bool:
@@ -228,7 +273,15 @@ def _check_texts(table: Table) -> None:
 def _encoded(loaded: Loaded, table: Table, options: FineTuning, on_long: OnLong, say: Callable[[str], None]) -> Encoded:
     assert options.length is not None
     segments = loaded.recipe.model.segments
-    found = encode(loaded.tokenizer, table.columns["text"], table.rows("text2"), length=options.length, segments=segments, on_long=on_long, where=table.where)
+    found = encode(
+        loaded.tokenizer,
+        table.columns["text"],
+        table.rows("text2"),
+        length=options.length,
+        segments=segments,
+        on_long=on_long,
+        where=table.where,
+    )
     say_long(found.counts, printable(table.path), options.length, on_long, say)
     return found
 
@@ -252,7 +305,9 @@ def _say_overlap(tables: dict[str, Table], say: Callable[[str], None]) -> None:
 
 
 def _recipe(recipe: Recipe, objective: Any, options: FineTuning) -> Recipe:
-    return replace(recipe, objective=objective, model=replace(recipe.model, dropout=options.dropout), schedule=options.schedule())
+    return replace(
+        recipe, objective=objective, model=replace(recipe.model, dropout=options.dropout), schedule=options.schedule()
+    )
 
 
 # -- training -----------------------------------------------------------------------------------------------------------------------
@@ -273,7 +328,9 @@ class Cached(nn.Module):
 def one_each(encoded: Encoded) -> Encoded:
     """Sequences of one "token" each, its own number: what `Cached` reads."""
     n = len(encoded)
-    return replace(encoded, tokens=np.arange(n, dtype=np.int32), segments=np.zeros(n, np.uint8), lengths=np.ones(n, np.int64))
+    return replace(
+        encoded, tokens=np.arange(n, dtype=np.int32), segments=np.zeros(n, np.uint8), lengths=np.ones(n, np.int64)
+    )
 
 
 class _Tuning:
@@ -293,7 +350,9 @@ class _Tuning:
         self.frozen = about["method"] == "frozen"
         if self.frozen:
             with threads_set(self.threads):
-                self.features = {name: torch.from_numpy(pooled(loaded, part, options.pool)).to(place) for name, part in data.items()}
+                self.features = {
+                    name: torch.from_numpy(pooled(loaded, part, options.pool)).to(place) for name, part in data.items()
+                }
             self.data = {name: one_each(part) for name, part in data.items()}
 
     def member(self, seed: int) -> MemberModel:
@@ -303,7 +362,11 @@ class _Tuning:
         whole = MemberModel(model, self.recipe.objective.build(model))
         if not self.about["scratch"]:
             state = self.loaded.member.state_dict()
-            load_weights(whole.model, {k.removeprefix("model."): v.cpu() for k, v in state.items() if k.startswith("model.")}, str(self.loaded.path))
+            load_weights(
+                whole.model,
+                {k.removeprefix("model."): v.cpu() for k, v in state.items() if k.startswith("model.")},
+                str(self.loaded.path),
+            )
             whole.objective.inherit(state)
         return whole.to(self.place)
 
@@ -320,7 +383,10 @@ class _Tuning:
             "data": {**data, "tokenizer": self.loaded.tokenizer.digest, "vocab": asdict(self.loaded.vocab)},
             "steps": steps,
             "seed": seed,
-            "from": {"path": str(self.loaded.path), "weights": None if self.about["scratch"] else files.sha256(self.loaded.path / "model.safetensors")},
+            "from": {
+                "path": str(self.loaded.path),
+                "weights": None if self.about["scratch"] else files.sha256(self.loaded.path / "model.safetensors"),
+            },
             "threads": self.threads,
             "device": str(self.place),
             "precision": self.precision.compute,
@@ -341,25 +407,49 @@ class _Tuning:
             stack.callback(journal.close)
             lines = Metrics(run / METRICS, 0)
             stack.callback(lines.close)
-            trained = "the head on cached features" if self.frozen else "fresh weights" if self.about["scratch"] else "all weights"
-            journal.say(f"seed {seed}: {steps} updates of {options.batch} sequences, {options.epochs} epochs, {trained}, lr {options.lr:g}; {self.precision}")
+            trained = (
+                "the head on cached features"
+                if self.frozen
+                else "fresh weights"
+                if self.about["scratch"]
+                else "all weights"
+            )
+            journal.say(
+                f"seed {seed}: {steps} updates of {options.batch} sequences, {options.epochs} epochs, {trained}, lr {options.lr:g}; {self.precision}"
+            )
             return self._epochs(run, seed, steps, per_epoch, lines, journal, stop)
 
-    def _epochs(self, run: Tuned, seed: int, steps: int, per_epoch: int, lines: Metrics, journal: Journal, stop: Stop) -> dict[str, Any]:
+    def _epochs(
+        self, run: Tuned, seed: int, steps: int, per_epoch: int, lines: Metrics, journal: Journal, stop: Stop
+    ) -> dict[str, Any]:
         whole = self.member(seed)
-        parts = {name: MemberModel(Cached(self.features[name]), whole.objective) if self.frozen else whole for name in self.data}
+        parts = {
+            name: MemberModel(Cached(self.features[name]), whole.objective) if self.frozen else whole
+            for name in self.data
+        }
         learner, schedule = parts["train"], self.options.schedule()
         optimizer = build_optimizer(learner, schedule)
-        unsaved = torch.optim.SGD(whole.parameters(), lr=0.0)  # holds no state: a fine-tuning is not resumed, so no moments are written
+        unsaved = torch.optim.SGD(
+            whole.parameters(), lr=0.0
+        )  # holds no state: a fine-tuning is not resumed, so no moments are written
         tokens, best, history, begun = 0, None, [], time.monotonic()
         for step in range(1, steps + 1):
             epoch, at = divmod(step - 1, per_epoch)
             batches, counts, read = self._batches(seed, epoch, at)
             rate = rate_at(schedule, step, steps)
             set_rate(optimizer, rate)
-            outcome = train_step(learner, batches, counts, optimizer, precision=self.precision, clip=schedule.clip, seed=seed, step=step)
+            outcome = train_step(
+                learner, batches, counts, optimizer, precision=self.precision, clip=schedule.clip, seed=seed, step=step
+            )
             tokens += read
-            line = {"step": step, "loss": outcome.loss, "lr": rate, "grad_norm": outcome.grad_norm, "tokens": tokens, "terms": outcome.terms}
+            line = {
+                "step": step,
+                "loss": outcome.loss,
+                "lr": rate,
+                "grad_norm": outcome.grad_norm,
+                "tokens": tokens,
+                "terms": outcome.terms,
+            }
             if at == per_epoch - 1:
                 scores = self._evaluate(parts["dev"])
                 line["evaluation"] = {"label": scores}
@@ -370,7 +460,15 @@ class _Tuning:
             if at == per_epoch - 1:
                 rank = (scores[self.kind.best], -scores["loss"])
                 state = State(step=step, tokens=tokens, cursor=(epoch + 1, 0))
-                save_step(run, state, whole, unsaved, lines.sealed(), {"threads": self.threads, "device": str(self.place)}, keep=steps)
+                save_step(
+                    run,
+                    state,
+                    whole,
+                    unsaved,
+                    lines.sealed(),
+                    {"threads": self.threads, "device": str(self.place)},
+                    keep=steps,
+                )
                 best = (rank, step) if best is None or rank > best[0] else best
                 for old in run.steps():
                     if old not in (best[1], step):
@@ -380,7 +478,10 @@ class _Tuning:
                 journal.speed(step=step, seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
             if stop.asked():
                 assert stop.signal is not None
-                raise Interrupted(f"{printable(run.path)}: interrupted at update {step} of {steps}; run the command again to start over", int(stop.signal))
+                raise Interrupted(
+                    f"{printable(run.path)}: interrupted at update {step} of {steps}; run the command again to start over",
+                    int(stop.signal),
+                )
         assert best is not None  # a training file has rows
         return self._finish(run, seed, best[1], history, journal)
 
@@ -392,13 +493,19 @@ class _Tuning:
         which = which[np.argsort(-train.lengths[which], kind="stable")]
         passes = np.cumsum(train.lengths[which]) // self.options.tokens
         groups = [which[passes == p] for p in np.unique(passes)]
-        batches = [replace(b, examples=tuple((epoch, i) for _, i in b.examples)) for b in (train.batch(g, self.targets["train"]) for g in groups)]
+        batches = [
+            replace(b, examples=tuple((epoch, i) for _, i in b.examples))
+            for b in (train.batch(g, self.targets["train"]) for g in groups)
+        ]
         return batches, {"label": len(which)}, int(train.lengths[which].sum())
 
     def _evaluate(self, member: MemberModel) -> dict[str, float]:
         """Dev scores without intervals: float32 'highest', so `bertsmith evaluate` gives the same numbers."""
         self.logits = logits_of(member, self.data["dev"], Precision.exact(self.place))
-        scores = {name: found["value"] for name, found in self.kind.score(self.targets["dev"], self.logits, self.known).items()}
+        scores = {
+            name: found["value"]
+            for name, found in self.kind.score(self.targets["dev"], self.logits, self.known).items()
+        }
         return {"loss": self._loss(self.logits), **scores, "count": len(self.targets["dev"])}
 
     def _loss(self, logits: np.ndarray) -> float:
@@ -419,7 +526,14 @@ class _Tuning:
             if step not in (best, history[-1]["step"]):
                 remove(run.step(step))
         truncation = {name: part.counts for name, part in self.data.items()}
-        result = {"format": FORMAT, "kind": "finetune", "task": self.about["kind"], "seed": seed, "best": best, "chosen_by": self.kind.best}
+        result = {
+            "format": FORMAT,
+            "kind": "finetune",
+            "task": self.about["kind"],
+            "seed": seed,
+            "best": best,
+            "chosen_by": self.kind.best,
+        }
         result |= {"dev": scores, "epochs": history, "texts": truncation}
         files.write(run / RESULT, files.sealed(result))
         shown = ", ".join(f"{name} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for name, s in scores.items())

@@ -15,7 +15,9 @@ CELLS = 4_000_000  # weights held at once
 Score = dict[str, float]  # value, low, high
 
 
-def classification(truth: Sequence[int], predicted: Sequence[int], classes: int, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Score]:
+def classification(
+    truth: Sequence[int], predicted: Sequence[int], classes: int, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Score]:
     """accuracy, f1 (two classes: of the last; more: macro over the classes that occur) and matthews, each with its interval."""
     truth, predicted = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     n = len(truth)
@@ -53,7 +55,9 @@ def matthews(confusion: np.ndarray) -> np.ndarray:
     return np.divide(covariance, np.sqrt(spread), out=np.zeros_like(n), where=spread > 0)
 
 
-def regression(truth: Sequence[float], predicted: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Score]:
+def regression(
+    truth: Sequence[float], predicted: Sequence[float], seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Score]:
     """pearson and spearman, each with its interval; 0 where one side is constant."""
     truth, predicted = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
 
@@ -97,7 +101,9 @@ def paired(a: Sequence[float], b: Sequence[float], seed: int = 0, resamples: int
     return _interval(np.concatenate([times[None], draws]) @ values / len(a))
 
 
-def mean(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES, weights: Sequence[float] | None = None) -> Score:
+def mean(
+    values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES, weights: Sequence[float] | None = None
+) -> Score:
     """The mean of `values` (the weighted one where each stands for many), resampled over them."""
     values = np.asarray(values, np.float64)
     each = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
@@ -110,7 +116,11 @@ def mean(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES, wei
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Mean and sample standard deviation over seeds."""
-    return {"mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, "seeds": len(values)}
+    return {
+        "mean": float(np.mean(values)),
+        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        "seeds": len(values),
+    }
 
 
 def _resampled(statistic: Callable[[np.ndarray], np.ndarray], n: int, seed: int, resamples: int) -> np.ndarray:

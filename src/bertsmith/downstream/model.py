@@ -50,7 +50,9 @@ class Tuned(Run):
 
 def _check_format(tree: dict, path: Path) -> None:
     if not isinstance(tree.get("format"), int) or tree["format"] > FORMAT:
-        raise InputError(f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {FORMAT})")
+        raise InputError(
+            f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {FORMAT})"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +104,22 @@ def load(model: str | Path, device: str | None = "cpu", members: tuple[str, ...]
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size != recipe.model.vocab:
-        raise InputError(f"{printable(run / TOKENIZER)}: {tokenizer.size} tokens, but the model's table has {recipe.model.vocab} rows; it is not this model's tokenizer")
+        raise InputError(
+            f"{printable(run / TOKENIZER)}: {tokenizer.size} tokens, but the model's table has {recipe.model.vocab} rows; it is not this model's tokenizer"
+        )
     with torch.random.fork_rng(devices=[]):
         member = build(recipe)
     load_weights(member, weights, str(step))
     member.to(choose_device(device)).eval()
-    return Loaded(member=member, recipe=recipe, tokenizer=tokenizer, path=step, kind=config["kind"], task=config.get("task"), config=config)
+    return Loaded(
+        member=member,
+        recipe=recipe,
+        tokenizer=tokenizer,
+        path=step,
+        kind=config["kind"],
+        task=config.get("task"),
+        config=config,
+    )
 
 
 def _roles(path: Path, config: dict) -> dict[str, str] | None:
@@ -121,9 +133,15 @@ def _roles(path: Path, config: dict) -> dict[str, str] | None:
         backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises plain Exception
         raise InputError(f"{printable(path)}: not a tokenizer: {printable(error)}") from None
-    names = {role: backend.id_to_token(ids[role]) for role in ("pad", "unk", "cls", "sep", "mask") if isinstance(ids.get(role), int)}
+    names = {
+        role: backend.id_to_token(ids[role])
+        for role in ("pad", "unk", "cls", "sep", "mask")
+        if isinstance(ids.get(role), int)
+    }
     if len(names) < 5 or None in names.values():
-        raise InputError(f"{printable(path)}: has no token for a role that {CONFIG} names; it is not this model's tokenizer")
+        raise InputError(
+            f"{printable(path)}: has no token for a role that {CONFIG} names; it is not this model's tokenizer"
+        )
     return names
 
 
@@ -161,7 +179,9 @@ def _tuned(run: Tuned) -> bool:
 def _best(run: Tuned) -> tuple[Saved, Tuned]:
     result = run.result()
     if result is None:
-        raise InputError(f"{printable(run.path)}: the fine-tuning here did not finish; run it again, or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}")
+        raise InputError(
+            f"{printable(run.path)}: the fine-tuning here did not finish; run it again, or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
+        )
     if "seeds" in result:  # one run for each seed: the best of them on the dev file
         run = Tuned(run / f"seed-{int(result['best_seed'])}")
         result = run.result()

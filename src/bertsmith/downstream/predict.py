@@ -71,7 +71,9 @@ def evaluate(
     loaded = opened(model)
     if loaded.kind == "pretrain":
         if data is None:
-            raise InputError(f"{printable(loaded.run)}: is a pre-training run: evaluate it with --data STORE, or fine-tune it first")
+            raise InputError(
+                f"{printable(loaded.run)}: is a pre-training run: evaluate it with --data STORE, or fine-tune it first"
+            )
         return _held_out(loaded, data, seed)
     if data is not None or input is None:
         raise InputError(f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with --input FILE")
@@ -80,7 +82,13 @@ def evaluate(
 
 
 def judged(
-    model: str | Path | Loaded, input: str | Path, *, columns: Columns = None, header: bool | None = None, on_long: OnLong = "truncate", say: Say = lambda line: None
+    model: str | Path | Loaded,
+    input: str | Path,
+    *,
+    columns: Columns = None,
+    header: bool | None = None,
+    on_long: OnLong = "truncate",
+    say: Say = lambda line: None,
 ) -> tuple[np.ndarray, np.ndarray, kinds.Kind]:
     """Targets (n,), logits (n, c) and the kind: `kind.correct(targets, logits)` of two models is what `metrics.paired` compares."""
     loaded = _tuned(model)
@@ -109,7 +117,9 @@ def logits_of(member: MemberModel, encoded: Encoded, precision: Precision, budge
 def _tuned(model: str | Path | Loaded) -> Loaded:
     loaded = opened(model)
     if loaded.task is None:
-        raise InputError(f"{printable(loaded.run)}: is a pre-training run; `bertsmith finetune` makes a model that predicts")
+        raise InputError(
+            f"{printable(loaded.run)}: is a pre-training run; `bertsmith finetune` makes a model that predicts"
+        )
     return loaded
 
 
@@ -119,7 +129,12 @@ def _table(loaded: Loaded, path: str | Path, columns: Columns, header: bool | No
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
     plain = ".txt" in Path(path).suffixes
     chosen = columns if columns is not None or plain else trained or None
-    table = read(path, columns=chosen, header=task.get("header", True) if header is None else header, required=(*needed, *(("label",) if labelled else ())))
+    table = read(
+        path,
+        columns=chosen,
+        header=task.get("header", True) if header is None else header,
+        required=(*needed, *(("label",) if labelled else ())),
+    )
     say_notes(table, say)
     return table
 
@@ -128,7 +143,15 @@ def _logits(loaded: Loaded, table: Table, on_long: OnLong, say: Say) -> np.ndarr
     task = loaded.task or {}
     second = table.rows("text2") if task["pairs"] else None
     segments, length = loaded.recipe.model.segments, loaded.length()
-    encoded = encode(loaded.tokenizer, table.columns["text"], second, length=length, segments=segments, on_long=on_long, where=table.where)
+    encoded = encode(
+        loaded.tokenizer,
+        table.columns["text"],
+        second,
+        length=length,
+        segments=segments,
+        on_long=on_long,
+        where=table.where,
+    )
     say_long(encoded.counts, printable(table.path), length, on_long, say)
     return logits_of(loaded.member, encoded, loaded.exact)
 
@@ -140,10 +163,14 @@ def _held_out(loaded: Loaded, data: Any, seed: int) -> dict[str, metrics.Score]:
 
     store, recipe = open_store(data), loaded.recipe
     if store.tokenizer.digest != loaded.tokenizer.digest:
-        raise InputError(f"{printable(loaded.run)}: was trained with another tokenizer than {printable(store.path)} holds")
+        raise InputError(
+            f"{printable(loaded.run)}: was trained with another tokenizer than {printable(store.path)} holds"
+        )
     recipe.layout.check(store.held_out)
     # one sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled
-    batches = fixed_batches(store.held_out, recipe.layout, recipe.corruption, store.vocab, recipe.training.held_out, recipe.layout.length)
+    batches = fixed_batches(
+        store.held_out, recipe.layout, recipe.corruption, store.vocab, recipe.training.held_out, recipe.layout.length
+    )
     with loaded.exact.policy():
         found = list(batch_scores(loaded.member, batches, loaded.exact))
     scores: dict[str, metrics.Score] = {}
@@ -152,6 +179,8 @@ def _held_out(loaded: Loaded, data: Any, seed: int) -> dict[str, metrics.Score]:
         if rows:
             counts = np.array([row["count"] for row in rows])
             for name, key in (("loss", "loss"), ("accuracy", "correct")):
-                scores[f"{term}.{name}"] = metrics.mean(np.array([row[key] for row in rows]) / counts, seed, weights=counts)
+                scores[f"{term}.{name}"] = metrics.mean(
+                    np.array([row[key] for row in rows]) / counts, seed, weights=counts
+                )
             scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
     return scores

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.config import override
+from bertsmith.config import override, require
 from bertsmith.data.batch import IGNORE, NEVER, Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError
@@ -74,6 +74,7 @@ def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
 
 def lines(recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
     """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
+    require(n > 0, f"show: -n {n}: at least 1 example")
     recipe.layout.check(split)
     tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
     draw, index = Draw(seed), 0

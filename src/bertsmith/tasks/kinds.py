@@ -37,7 +37,9 @@ class Kind(Protocol):
     def targets(self, table: Table, labels: Labels) -> np.ndarray: ...
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any: ...
     def answer(self, logits: np.ndarray, labels: Labels) -> list[tuple[Any, dict[str, float]]]: ...
-    def score(self, targets: np.ndarray, logits: np.ndarray, labels: Labels, seed: int = 0) -> dict[str, metrics.Score]: ...
+    def score(
+        self, targets: np.ndarray, logits: np.ndarray, labels: Labels, seed: int = 0
+    ) -> dict[str, metrics.Score]: ...
     def correct(self, targets: np.ndarray, logits: np.ndarray) -> np.ndarray: ...
 
 
@@ -53,9 +55,13 @@ class Classes:
         if names:
             self.targets(table, Labels(names=tuple(names)))
         elif len(found) < 2:
-            raise InputError(f"{printable(table.path)}: label: every row says {printable(found[0])!r}; a classifier needs at least two classes")
+            raise InputError(
+                f"{printable(table.path)}: label: every row says {printable(found[0])!r}; a classifier needs at least two classes"
+            )
         elif len(found) > max(100, len(table) // 2):
-            raise InputError(f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; are these numbers? --task regress, or another --columns label=")
+            raise InputError(
+                f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; are these numbers? --task regress, or another --columns label="
+            )
         whole = all(name.lstrip("-").isascii() and name.lstrip("-").isdigit() for name in found)
         return Labels(names=tuple(names) or tuple(sorted(found, key=(lambda n: (int(n), n)) if whole else None)))
 
@@ -65,7 +71,9 @@ class Classes:
         found = np.empty(len(table), np.int64)
         for i, name in enumerate(_names(table)):
             if name not in known:
-                allowed = ", ".join(printable(n, 40) for n in labels.names[:20]) + (", …" if len(labels.names) > 20 else "")
+                allowed = ", ".join(printable(n, 40) for n in labels.names[:20]) + (
+                    ", …" if len(labels.names) > 20 else ""
+                )
                 raise InputError(f'{table.where(i)}: label: "{printable(name, 60)}" is not one of: {allowed}')
             found[i] = known[name]
         return found
@@ -102,7 +110,9 @@ class Numbers:
         numbers = _numbers(table)
         scale = float(numbers.std())
         if not scale > 0:
-            raise InputError(f"{printable(table.path)}: label: every row says {numbers[0]:g}; there is nothing to learn")
+            raise InputError(
+                f"{printable(table.path)}: label: every row says {numbers[0]:g}; there is nothing to learn"
+            )
         return Labels(mean=float(numbers.mean()), scale=scale)
 
     def targets(self, table: Table, labels: Labels) -> np.ndarray:
@@ -141,9 +151,13 @@ def _names(table: Table) -> list[str]:
     first = type(values[0])
     for i, value in enumerate(values):
         if isinstance(value, (bool, float)):
-            raise InputError(f"{table.where(i)}: label: {value!r} is not a class; write it as a string, or use --task regress for numbers")
+            raise InputError(
+                f"{table.where(i)}: label: {value!r} is not a class; write it as a string, or use --task regress for numbers"
+            )
         if type(value) is not first:
-            raise InputError(f"{table.where(i)}: label: {value!r} here and {values[0]!r} in line {table.lines[0]}: strings or whole numbers, not both")
+            raise InputError(
+                f"{table.where(i)}: label: {value!r} here and {values[0]!r} in line {table.lines[0]}: strings or whole numbers, not both"
+            )
         if value == "":
             raise InputError(f"{table.where(i)}: label: is empty")
     return [str(value) for value in values]
@@ -151,7 +165,13 @@ def _names(table: Table) -> list[str]:
 
 def _numbers(table: Table) -> np.ndarray:
     found = np.empty(len(table), np.float64)
-    text = not table.path.lower().removesuffix(".gz").removesuffix(".xz").removesuffix(".zst").endswith((".jsonl", ".json"))
+    text = (
+        not table.path.lower()
+        .removesuffix(".gz")
+        .removesuffix(".xz")
+        .removesuffix(".zst")
+        .endswith((".jsonl", ".json"))
+    )
     for i, value in enumerate(table.columns["label"]):
         try:
             if isinstance(value, bool) or (isinstance(value, str) and (not text or "_" in value)):
@@ -241,7 +261,9 @@ def encode(
     vocab = tokenizer.vocab
     cls, sep = np.array([vocab.cls], np.int32), np.array([vocab.sep], np.int32)
     first = [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(texts)]
-    second = [None] * len(first) if seconds is None else [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(seconds)]
+    second = (
+        [None] * len(first) if seconds is None else [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(seconds)]
+    )
     counts = {"texts": len(texts), "tokens": 0, "long": 0, "cut": 0, "windows": 0}
     tokens, marks, owner = [], [], []
     for i, (a, b) in enumerate(zip(first, second, strict=True)):
@@ -251,7 +273,9 @@ def encode(
             counts["long"] += 1
             if on_long == "error":
                 at = where(i) if where else f"text {i}"
-                raise InputError(f"{at}: {size + length - room} tokens, and the model takes {length}; --on-long truncate cuts and counts, --on-long window reads all of it")
+                raise InputError(
+                    f"{at}: {size + length - room} tokens, and the model takes {length}; --on-long truncate cuts and counts, --on-long window reads all of it"
+                )
             views, cut = _windows(a, b, room) if on_long == "window" else _truncated(a, b, room)
             counts["cut"] += cut
         for a_view, b_view in views:
@@ -265,7 +289,12 @@ def encode(
     counts["tokens"] = int(lengths.sum())
     flat = np.concatenate(tokens) if tokens else np.zeros(0, np.int32)
     return Encoded(
-        tokens=flat, segments=np.concatenate(marks) if marks else np.zeros(0, np.uint8), lengths=lengths, owner=np.array(owner, np.int64), rows=len(texts), counts=counts
+        tokens=flat,
+        segments=np.concatenate(marks) if marks else np.zeros(0, np.uint8),
+        lengths=lengths,
+        owner=np.array(owner, np.int64),
+        rows=len(texts),
+        counts=counts,
     )
 
 
@@ -311,5 +340,3 @@ def say_long(counts: dict[str, int], name: str, length: int, on_long: str, say) 
         share = f"{counts['long']:,} of {counts['texts']:,} texts ({counts['long'] / counts['texts']:.1%}) are longer than {length} tokens"
         rest = f"; read in {counts['windows']:,} windows" if on_long == "window" else ""
         say(f"{name}: {share}{rest}; {counts['cut']:,} tokens cut")
-
-

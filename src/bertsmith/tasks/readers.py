@@ -92,7 +92,9 @@ def read(
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
         if set(required) - {"text"}:
-            raise InputError(f"{printable(path)}: a .txt holds texts only, and {required[-1]!r} is needed; use .tsv, .csv or .jsonl")
+            raise InputError(
+                f"{printable(path)}: a .txt holds texts only, and {required[-1]!r} is needed; use .tsv, .csv or .jsonl"
+            )
         table = _collect(path, rows, ("text",), counts, table_notes)
     elif suffix in (".jsonl", ".json"):
         counts = {"blank": 0}
@@ -100,9 +102,13 @@ def read(
     elif suffix in (".tsv", ".csv"):
         table = _delimited(path, lines, suffix, chosen, header, required)
     else:
-        raise InputError(f"{printable(path)}: unknown kind of file {printable(path.suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}")
+        raise InputError(
+            f"{printable(path)}: unknown kind of file {printable(path.suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
+        )
     if not len(table):
-        raise InputError(f"{printable(path)}: holds no rows" + (" below its header" if suffix in (".tsv", ".csv") and header else ""))
+        raise InputError(
+            f"{printable(path)}: holds no rows" + (" below its header" if suffix in (".tsv", ".csv") and header else "")
+        )
     return table
 
 
@@ -130,7 +136,9 @@ class Lines:
                         text = raw.decode("utf-8")
                     except UnicodeDecodeError as error:
                         at, byte = start - len(raw) + error.start, raw[error.start]
-                        raise InputError(f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}); convert the file to UTF-8") from None
+                        raise InputError(
+                            f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}); convert the file to UTF-8"
+                        ) from None
                     if number == 1:
                         text = text.removeprefix("\ufeff")
                     yield number, text.removesuffix("\n").removesuffix("\r")
@@ -139,7 +147,9 @@ class Lines:
             except Exception as error:
                 if not _damaged(error):
                     raise
-                raise InputError(f"{self.name}:{number + 1}: the compressed file is damaged or cut off ({printable(error)})") from None
+                raise InputError(
+                    f"{self.name}:{number + 1}: the compressed file is damaged or cut off ({printable(error)})"
+                ) from None
 
 
 def _damaged(error: Exception) -> bool:
@@ -151,7 +161,9 @@ def opened(path: Path):
     name, suffix = printable(path), path.suffix.lower()
     try:
         if not path.is_file():
-            raise InputError(f"{name}: is not a regular file" if path.exists() else f"{name}: no such file{_beside(path)}")
+            raise InputError(
+                f"{name}: is not a regular file" if path.exists() else f"{name}: no such file{_beside(path)}"
+            )
         if suffix == ".gz":
             return gzip.open(path)
         if suffix == ".xz":
@@ -159,7 +171,9 @@ def opened(path: Path):
         if suffix == ".zst":
             import zstandard
 
-            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True))
+            return io.BufferedReader(
+                zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+            )
         return path.open("rb")
     except PermissionError:
         raise ResourceError(f"{name}: permission denied") from None
@@ -193,9 +207,13 @@ def _collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) 
 # -- JSON lines ---------------------------------------------------------------------------------------------------------------------
 
 
-def _json(lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json(
+    lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     keys = {role: chosen.get(role, role) for role in ROLES}
-    present: dict[str, bool] = {}  # the first row decides whether optional columns are there; a later row that differs is an error
+    present: dict[
+        str, bool
+    ] = {}  # the first row decides whether optional columns are there; a later row that differs is an error
     for number, line in lines:
         where = f"{lines.name}:{number}"
         if not line.strip():
@@ -209,14 +227,18 @@ def _json(lines: Lines, chosen: dict[str, str], required: tuple[str, ...], count
             key = keys[role]
             if there != (key in row):
                 if there:
-                    raise InputError(f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; --columns {role}=NAME says which")
+                    raise InputError(
+                        f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; --columns {role}=NAME says which"
+                    )
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
                 found[role] = row[key]
                 if role != "label":
                     _check_text(row[key], f"{where}: {printable(key)}")
                 elif isinstance(row[key], (dict, list)) or row[key] is None:
-                    raise InputError(f"{where}: {printable(key)}: {_kind(row[key])} is not a label; a string or a number is")
+                    raise InputError(
+                        f"{where}: {printable(key)}: {_kind(row[key])} is not a label; a string or a number is"
+                    )
                 elif isinstance(row[key], str):
                     _check_text(row[key], f"{where}: {printable(key)}")
         yield number, found
@@ -243,7 +265,9 @@ def _object(line: str, where: str) -> dict[str, Any]:
         row = json.loads(line, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            raise InputError(f"{where}: column {error.colno}: more than one JSON value; one object a line is allowed") from None
+            raise InputError(
+                f"{where}: column {error.colno}: more than one JSON value; one object a line is allowed"
+            ) from None
         hint = "; a JSON array is not read, write one object a line" if line.lstrip().startswith("[") else ""
         raise InputError(f"{where}: column {error.colno}: not JSON ({error.msg}){hint}") from None
     except RecursionError:
@@ -251,7 +275,7 @@ def _object(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{where}: {printable(error)}") from None
     if not isinstance(row, dict):
-        raise InputError(f"{where}: {_kind(row)} where an object is expected, such as {{\"text\": \"…\", \"label\": \"…\"}}")
+        raise InputError(f'{where}: {_kind(row)} where an object is expected, such as {{"text": "…", "label": "…"}}')
     return row
 
 
@@ -261,18 +285,30 @@ def _check_text(value: Any, where: str) -> None:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{where}: character {error.start}: lone surrogate (\\u{ord(value[error.start]):04x}) is not text") from None
+        raise InputError(
+            f"{where}: character {error.start}: lone surrogate (\\u{ord(value[error.start]):04x}) is not text"
+        ) from None
 
 
 def _kind(value: Any) -> str:
-    names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    names = {
+        type(None): "null",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "an object",
+    }
     return names[type(value)]
 
 
 # -- tab- and comma-separated -------------------------------------------------------------------------------------------------------
 
 
-def _delimited(path: Path, lines: Lines, suffix: str, chosen: dict[str, str], header: bool, required: tuple[str, ...]) -> Table:
+def _delimited(
+    path: Path, lines: Lines, suffix: str, chosen: dict[str, str], header: bool, required: tuple[str, ...]
+) -> Table:
     notes, counts = [], {"blank": 0, "wide": 0}
     if suffix == ".csv":
         first = next(iter(lines), (1, ""))[1]
@@ -284,10 +320,14 @@ def _delimited(path: Path, lines: Lines, suffix: str, chosen: dict[str, str], he
     if header:
         number, names = next(records, (1, None))
         if names is None:
-            raise InputError(f"{printable(path)}: is empty; a header with the names of the columns is expected in line 1")
+            raise InputError(
+                f"{printable(path)}: is empty; a header with the names of the columns is expected in line 1"
+            )
         _check_header(names, f"{lines.name}:{number}")
     elif not chosen:
-        raise InputError(f"{printable(path)}: without a header --columns must say where the texts stand, such as --columns text=1,label=2")
+        raise InputError(
+            f"{printable(path)}: without a header --columns must say where the texts stand, such as --columns text=1,label=2"
+        )
     where = f"{lines.name}:1"
     places = {role: _place(role, chosen, names, where, header) for role in ROLES}
     places = {role: place for role, place in places.items() if place is not None or role in required}
@@ -300,7 +340,9 @@ def _delimited(path: Path, lines: Lines, suffix: str, chosen: dict[str, str], he
 def _check_header(names: list[str], where: str) -> None:
     for i, name in enumerate(names):
         if name in names[:i] and name:
-            raise InputError(f"{where}: {printable(name)!r} names two columns ({names.index(name) + 1} and {i + 1}); --header no says that line 1 is data")
+            raise InputError(
+                f"{where}: {printable(name)!r} names two columns ({names.index(name) + 1} and {i + 1}); --header no says that line 1 is data"
+            )
 
 
 def _place(role: str, chosen: dict[str, str], names: list[str] | None, where: str, header: bool) -> int | None:
@@ -312,13 +354,17 @@ def _place(role: str, chosen: dict[str, str], names: list[str] | None, where: st
         return names.index(column)
     if column.isascii() and column.isdigit():
         if int(column) < 1 or (names and int(column) > len(names)):
-            raise InputError(f"--columns {role}={column}: columns are numbered from 1" + (f" to {len(names)}" if names else ""))
+            raise InputError(
+                f"--columns {role}={column}: columns are numbered from 1" + (f" to {len(names)}" if names else "")
+            )
         if int(column) > 10_000:
             raise InputError(f"--columns {role}={printable(column, 40)}: no row has that many columns")
         return int(column) - 1
     if names is None:
         raise InputError(f"--columns {role}={printable(column)}: without a header a column is a number, from 1")
-    raise InputError(f"{where}: no column {printable(column)!r}; {nearest(column, [printable(n, 40) for n in names][:20])}; --header no says that line 1 is data")
+    raise InputError(
+        f"{where}: no column {printable(column)!r}; {nearest(column, [printable(n, 40) for n in names][:20])}; --header no says that line 1 is data"
+    )
 
 
 def _missing(role: str, names: list[str] | None, where: str) -> str:
@@ -328,7 +374,9 @@ def _missing(role: str, names: list[str] | None, where: str) -> str:
     return f"{where}: no column {role!r}; the header has: {shown}; --columns {role}=NAME says which, --header no that line 1 is data"
 
 
-def _pick(name: str, records, places: dict[str, int], names: list[str] | None, counts: dict[str, int], notes: list[str]):
+def _pick(
+    name: str, records, places: dict[str, int], names: list[str] | None, counts: dict[str, int], notes: list[str]
+):
     width = None if names is None else len(names)
     least = max(places.values()) + 1
     for number, fields in records:
@@ -344,7 +392,9 @@ def _pick(name: str, records, places: dict[str, int], names: list[str] | None, c
             counts["wide"] += 1
         yield number, [fields[place].strip() if role == "label" else fields[place] for role, place in places.items()]
     if counts["wide"]:
-        notes.append(f"{name}: {counts['wide']} rows have more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read")
+        notes.append(
+            f"{name}: {counts['wide']} rows have more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read"
+        )
 
 
 def _tsv(lines: Lines, counts: dict[str, int]) -> Iterator[tuple[int, list[str]]]:

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Literal
 
 from bertsmith.errors import InputError, printable
@@ -96,6 +96,7 @@ class Account:
     long: int = 0  # of these, between 40 and 100 characters
     longer: int = 0  # longer than 100
     closed: int = 0  # ending like a sentence
+    wrapped_files: int = 0
 
     @property
     def markup(self) -> int:
@@ -104,13 +105,12 @@ class Account:
 
     @property
     def hard_wrapped(self) -> bool:
-        """Whether lines pile up below a right margin and mostly do not end like sentences."""
-        return (
-            self.sampled >= 40
-            and self.longer <= 0.03 * self.sampled
-            and self.long >= 0.5 * self.sampled
-            and self.closed < 0.5 * self.sampled
-        )
+        """Whether lines pile up below a right margin and mostly do not end like sentences, in one of the files or in all together."""
+        return self.wrapped_files > 0 or _look_wrapped(self.sampled, self.long, self.longer, self.closed)
+
+
+def _look_wrapped(lines: int, long: int, longer: int, closed: int) -> bool:
+    return lines >= 40 and longer <= 0.03 * lines and long >= 0.5 * lines and closed < 0.5 * lines
 
 
 def documents(
@@ -122,9 +122,12 @@ def documents(
     found = sources if sources and isinstance(sources[0], Source) else expand(list(sources))
     for source in found:
         account.files += 1
+        before = (account.sampled, account.long, account.longer, account.closed)
         for paragraphs, last in _parts(_READERS[source.kind](source, options, account)):
             yield Document(account.documents, paragraphs, last, sum(map(len, paragraphs)))
             account.documents += last
+        after = (account.sampled, account.long, account.longer, account.closed)
+        account.wrapped_files += _look_wrapped(*(b - a for a, b in zip(before, after, strict=True)))
 
 
 def _parts(pieces: Iterator[tuple[list[str], bool]]) -> Iterator[tuple[list[str], bool]]:
@@ -182,7 +185,7 @@ def _joined(lines: list[str], account: Account, newline: int = 1) -> list[str]:
     if not lines:
         return []
     parts = [lines[0]]
-    for before, after in zip(lines, lines[1:], strict=False):
+    for before, after in pairwise(lines):
         if not (_WITHOUT_SPACES.match(before[-1]) and _WITHOUT_SPACES.match(after[0])):
             parts.append(" ")
             account.newlines -= newline  # the line end became text
@@ -231,14 +234,14 @@ def _valid(data: bytes, number: int, source: Source, options: Options, account: 
     except UnicodeDecodeError:
         pass
     run, first = [], number
-    for number, line in enumerate(_split_lines(data), number):
+    for here, line in enumerate(_split_lines(data), first):
         try:
             line.decode()
             run.append(line)
             continue
         except UnicodeDecodeError as error:
             if options.on_bad_line == "error":
-                where = f"{printable(source.name)}:{number}: byte {error.start + 1}"
+                where = f"{printable(source.name)}:{here}: byte {error.start + 1}"
                 allowed = "--encoding names another, --on-bad-line skip counts and skips"
                 raise InputError(f"{where}: not UTF-8 (0x{line[error.start]:02x}); {allowed}") from None
         ends = line.endswith(b"\n")
@@ -247,7 +250,7 @@ def _valid(data: bytes, number: int, source: Source, options: Options, account: 
         account.dropped["bad_encoding"] += len(line) - ends
         if run:
             yield b"".join(run), first
-        run, first = [], number + 1
+        run, first = [], here + 1
     if run:
         yield b"".join(run), first
 
@@ -523,14 +526,15 @@ def _parquet(source: Source, options: Options, account: Account) -> Iterator[tup
         raise InputError(f"{printable(source.name)}: parquet needs pyarrow; pip install 'bertsmith[hub]'") from None
     name, number = printable(source.name), 0
     try:
-        table = pyarrow.parquet.ParquetFile(source.seekable())
-        if options.field not in table.schema_arrow.names:
-            columns = printable(", ".join(table.schema_arrow.names), 80)
-            raise InputError(f"{name}: column {options.field!r} is missing; --field names one of: {columns}")
-        for batch in table.iter_batches(batch_size=256, columns=[options.field]):
-            for text in batch.column(0).to_pylist():
-                number += 1
-                yield from _value(text, f"{name}: row {number}", options, account)
+        with source.seekable() as file:
+            table = pyarrow.parquet.ParquetFile(file)
+            if options.field not in table.schema_arrow.names:
+                columns = printable(", ".join(table.schema_arrow.names), 80)
+                raise InputError(f"{name}: column {options.field!r} is missing; --field names one of: {columns}")
+            for batch in table.iter_batches(batch_size=256, columns=[options.field]):
+                for text in batch.column(0).to_pylist():
+                    number += 1
+                    yield from _value(text, f"{name}: row {number}", options, account)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: row {number + 1}: not parquet that can be read: {printable(error)}") from None
 
@@ -543,7 +547,7 @@ def _hub(source: Source, options: Options, account: Account) -> Iterator[tuple[l
         raise InputError(
             f"{printable(source.name)}: needs the datasets library; pip install 'bertsmith[hub]'"
         ) from None
-    dataset, config, split = (source.name.removeprefix("hf:").split(":") + ["", ""])[:3]
+    dataset, config, split = [*source.name.removeprefix("hf:").split(":"), "", ""][:3]
     try:
         rows = iter(datasets.load_dataset(dataset, config or None, split=split or "train", streaming=True))
     except Exception as error:  # the hub's errors have no common class

@@ -79,7 +79,12 @@ def prepare(
     with files.partial(out) as folder:
         backend.save(folder)
         work = _Work(folder, backend, options, float(holdout), say)
-        work.run(found, language, workers)
+        try:
+            work.run(found, language, workers)
+        except BaseException:
+            for writer in work.splits:
+                writer.abandon()
+            raise
         account = work.account(sample)
         kind = tokenizer if trains else "loaded"
         described = {
@@ -246,7 +251,7 @@ class _Work:
         warnings = []
         if read.hard_wrapped and self.options.lines == "paragraph":
             warnings.append(
-                f"lines look hard-wrapped: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
+                f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {read.files} files: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
                 f"{read.closed} end like a sentence; --lines wrapped joins them (and --documents file, if blank lines part paragraphs)"
             )
         several = int((np.diff(train.split().documents) > 1).sum())

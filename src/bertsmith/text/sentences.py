@@ -29,7 +29,7 @@ def split(paragraph: str, language: str = "en") -> list[str]:
             found.append(full[:cut] if cut else full)
             rest = full[cut:] if cut else ""
         sentences += found
-    return sentences + [rest] if rest else sentences
+    return [*sentences, rest] if rest else sentences
 
 
 def _split(text: str, language: str) -> list[str]:

@@ -37,7 +37,11 @@ class Source:
             file = open(self.name, "rb", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
         except OSError as error:
             raise InputError(f"{printable(self.name)}: cannot be read: {error.strerror or error}") from None
-        self.unchanged(file)
+        try:
+            self.unchanged(file)
+        except InputError:
+            file.close()
+            raise
         return file
 
     def unchanged(self, file: BinaryIO) -> None:

@@ -15,7 +15,9 @@ class Row:
     def __init__(self, path: Path, dtype: str):
         self.path, self.dtype, self.count = path, np.dtype(dtype), 0
         with files.writing(path):
-            self.file = open(path, "xb")
+            self.file = open(
+                path, "xb", buffering=0
+            )  # what is appended is large; nothing is left to write when it fails
             self._header()
 
     def _header(self) -> None:
@@ -25,7 +27,9 @@ class Row:
     def append(self, values: np.ndarray) -> None:
         self.count += len(values)
         with files.writing(self.path):
-            self.file.write(np.ascontiguousarray(values, self.dtype).data)
+            left = memoryview(np.ascontiguousarray(values, self.dtype)).cast("B") if len(values) else b""
+            while len(left):
+                left = left[self.file.write(left) :]
 
     def close(self) -> None:
         with files.writing(self.path):
@@ -102,6 +106,11 @@ class SplitWriter:
         for row in (self._ids, self._starts, self._sentences, self._documents):
             row.close()
         return {"tokens": self.tokens, "sentences": self.sentences, "documents": self.documents, "shards": self.shards}
+
+    def abandon(self) -> None:
+        """Close the files as they are."""
+        for row in (self._ids, self._starts, self._sentences, self._documents):
+            row.file.close()
 
     def split(self) -> Split:
         """What was written (after `close`), mapped."""

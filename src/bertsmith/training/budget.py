@@ -39,14 +39,21 @@ class Epoch:
         plan = recipe.layout.plan(store.train, store.vocab, seed, 0)
         lengths = np.asarray(plan.lengths)
         if not len(lengths):
-            raise InputError(f"layout: no sequence can be made of the {store.train.count} training tokens; prepare more text")
+            raise InputError(
+                f"layout: no sequence can be made of the {store.train.count} training tokens; prepare more text"
+            )
         batch = recipe.training.batch
         if lengths.max() > batch:
             raise InputError(
                 f"training.batch: {batch} tokens are fewer than the longest sequence has ({lengths.max()}); at least that, or lower layout.length"
             )
-        fills = list(_fills(lengths[plan.order], batch))
-        return cls(sequences=len(lengths), tokens=int(lengths.sum()), longest=int(lengths.max()), per_step=float(np.mean(fills)))
+        fills = list(_fills(lengths[plan.shuffled(0)], batch))
+        return cls(
+            sequences=len(lengths),
+            tokens=int(lengths.sum()),
+            longest=int(lengths.max()),
+            per_step=float(np.mean(fills)),
+        )
 
 
 def _fills(lengths: np.ndarray, batch: int) -> Iterator[int]:
@@ -57,7 +64,9 @@ def _fills(lengths: np.ndarray, batch: int) -> Iterator[int]:
         after = int(np.searchsorted(ends, ends[at] + batch, "right")) - 1
         if after >= len(lengths) and number:
             return
-        yield batch if after >= len(lengths) else int(ends[after] - ends[at])  # an epoch within one batch: steps wrap around
+        yield (
+            batch if after >= len(lengths) else int(ends[after] - ends[at])
+        )  # an epoch within one batch: steps wrap around
         at = after
         if at >= len(lengths):
             return
@@ -65,9 +74,13 @@ def _fills(lengths: np.ndarray, batch: int) -> Iterator[int]:
 
 def check_one(steps: int | None, tokens: int | None, minutes: float | None, epoch: Epoch | None) -> None:
     """InputError unless exactly one of the three is given, and is above 0."""
-    given = {name: value for name, value in (("steps", steps), ("tokens", tokens), ("minutes", minutes)) if value is not None}
+    given = {
+        name: value for name, value in (("steps", steps), ("tokens", tokens), ("minutes", minutes)) if value is not None
+    }
     if len(given) > 1:
-        raise InputError(f"{' and '.join('--' + name for name in given)}: give only one of --steps, --tokens, --minutes")
+        raise InputError(
+            f"{' and '.join('--' + name for name in given)}: give only one of --steps, --tokens, --minutes"
+        )
     for name, value in given.items():
         if not (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0):
             raise InputError(f"--{name}: {printable(repr(value))} is not a number above 0")

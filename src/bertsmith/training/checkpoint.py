@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,7 +72,9 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> N
             problems.append(f"{name} is not finite")
     if problems:
         more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise InputError(f"{printable(where)}: the weights do not fit the model: {'; '.join(sorted(problems)[:4])}{more}")
+        raise InputError(
+            f"{printable(where)}: the weights do not fit the model: {'; '.join(sorted(problems)[:4])}{more}"
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(weights[name])
@@ -84,7 +85,15 @@ def size_estimate(parameters: int) -> int:
     return 12 * parameters + (1 << 20)
 
 
-def save_step(run: Run, state: State, member: nn.Module, optimizer: torch.optim.Optimizer, metrics: dict, environment: dict, keep: int) -> Path:
+def save_step(
+    run: Run,
+    state: State,
+    member: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    metrics: dict,
+    environment: dict,
+    keep: int,
+) -> Path:
     """Write, verify, publish, then prune to the `keep` newest.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
 
     NumericsError if a weight is not finite, ResourceError if the disk refuses; either way the older steps stay as they are.
@@ -92,7 +101,9 @@ def save_step(run: Run, state: State, member: nn.Module, optimizer: torch.optim.
     weights = {name: t.detach().cpu().contiguous() for name, t in weights_of(member).items()}
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise NumericsError(f"step {state.step}: {name} is no longer finite; not saved; a lower schedule.lr helps most often")
+            raise NumericsError(
+                f"step {state.step}: {name} is no longer finite; not saved; a lower schedule.lr helps most often"
+            )
     moments = {name: t.detach().cpu().contiguous() for name, t in optimizer_state(optimizer, member).items()}
     final = run.step(state.step)
     with files.partial(final) as folder, files.writing(final):
@@ -143,10 +154,17 @@ def verify_step(run: Run, step: int, tensors: bool = True) -> dict:
     folder = run.step(step)
     manifest = files.read_manifest(folder, "step", FORMAT)
     listed, sealed = manifest.get("files"), manifest.get("run")
-    if not (isinstance(listed, dict) and isinstance(sealed, dict) and {MODEL, STATE} <= listed.keys() and sealed.keys() == {CONFIG, TOKENIZER, METRICS}):
+    if not (
+        isinstance(listed, dict)
+        and isinstance(sealed, dict)
+        and {MODEL, STATE} <= listed.keys()
+        and sealed.keys() == {CONFIG, TOKENIZER, METRICS}
+    ):
         raise InputError(f"{printable(folder / files.MANIFEST)}: files, run: not those of a step")
     if manifest.get("step") != step:
-        raise InputError(f"{printable(folder / files.MANIFEST)}: step: says {printable(repr(manifest.get('step')))}, the folder {step}")
+        raise InputError(
+            f"{printable(folder / files.MANIFEST)}: step: says {printable(repr(manifest.get('step')))}, the folder {step}"
+        )
     files.check(folder, listed, hashes=tensors)
     files.check(run.path, {TOKENIZER: sealed[TOKENIZER]})
     _check_config(run, sealed[CONFIG])
@@ -188,8 +206,14 @@ def verify_run(path: str | Path) -> dict[str, Any]:
         manifest = verify_step(run, step)
         for name in os.listdir(folder):
             if name != files.MANIFEST and name not in manifest["files"]:
-                raise InputError(f"{printable(folder / name)}: not listed in {files.MANIFEST}; it does not belong to this step")
-        names = [folder / files.MANIFEST, *(folder / name for name in manifest["files"]), *(run / name for name in manifest["run"])]
+                raise InputError(
+                    f"{printable(folder / name)}: not listed in {files.MANIFEST}; it does not belong to this step"
+                )
+        names = [
+            folder / files.MANIFEST,
+            *(folder / name for name in manifest["files"]),
+            *(run / name for name in manifest["run"]),
+        ]
         listed |= {name: name.stat().st_size for name in names}
     if not listed:
         raise InputError(f"{printable(path)}: holds no saved step")
@@ -200,7 +224,11 @@ def load_step(run: Run, step: int) -> Saved:
     """A step, verified.  InputError naming the damaged file."""
     folder = run.step(step)
     manifest = verify_step(run, step, tensors=False)
-    read = {name: _read(folder / name, expected) for name, expected in manifest["files"].items() if name in (MODEL, OPTIMIZER, STATE)}
+    read = {
+        name: _read(folder / name, expected)
+        for name, expected in manifest["files"].items()
+        if name in (MODEL, OPTIMIZER, STATE)
+    }
     return Saved(
         path=folder,
         state=_state(read[STATE], folder / STATE, step),
@@ -288,6 +316,6 @@ def _refuse_hugging_face(path: Path) -> None:
     except (OSError, ValueError, RecursionError):
         return
     if isinstance(config, dict) and "kind" not in config and ("model_type" in config or "architectures" in config):
-        raise InputError(f"{printable(path)}: a Hugging Face folder; this version reads runs of bertsmith only, `bertsmith import` comes with the next")
-
-
+        raise InputError(
+            f"{printable(path)}: a Hugging Face folder; this version reads runs of bertsmith only, `bertsmith import` comes with the next"
+        )

@@ -30,7 +30,9 @@ def batch_scores(member: Any, batches: Sequence[Batch], precision: Precision) ->
         member.train(training)
 
 
-def held_out(member: nn.Module, batches: Sequence[Batch], precision: Precision, stop: Callable[[], bool] = lambda: False) -> dict | None:
+def held_out(
+    member: nn.Module, batches: Sequence[Batch], precision: Precision, stop: Callable[[], bool] = lambda: False
+) -> dict | None:
     """{term: {loss, accuracy, perplexity, count}} over all of `batches`; loss in nats per prediction.
 
     None if `stop()` turned true on the way.  NumericsError if a loss is not finite.
@@ -49,9 +51,16 @@ def held_out(member: nn.Module, batches: Sequence[Batch], precision: Precision, 
 def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
     loss = total["loss"] / total["count"]
     if not math.isfinite(loss):
-        raise NumericsError(f"held-out evaluation: {term}: loss {loss} is not finite; a lower schedule.lr helps most often")
+        raise NumericsError(
+            f"held-out evaluation: {term}: loss {loss} is not finite; a lower schedule.lr helps most often"
+        )
     perplexity = math.exp(min(loss, 700.0))  # above that a double overflows
-    return {"loss": loss, "accuracy": total["correct"] / total["count"], "perplexity": perplexity, "count": int(total["count"])}
+    return {
+        "loss": loss,
+        "accuracy": total["correct"] / total["count"],
+        "perplexity": perplexity,
+        "count": int(total["count"]),
+    }
 
 
 def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
@@ -60,10 +69,14 @@ def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
 
     recipe.layout.check(store.held_out)
     training = recipe.training
-    return fixed_batches(store.held_out, recipe.layout, recipe.corruption, store.vocab, training.held_out, training.batch)
+    return fixed_batches(
+        store.held_out, recipe.layout, recipe.corruption, store.vocab, training.held_out, training.batch
+    )
 
 
-def evaluate_run(path: str | Path, data: Any, *, device: str | None = None, threads: int | None = None, precision: str | None = None) -> dict:
+def evaluate_run(
+    path: str | Path, data: Any, *, device: str | None = None, threads: int | None = None, precision: str | None = None
+) -> dict:
     """A pre-training run (its newest step) or one of its steps on the held-out documents of `data`, a Store or its folder.
 
     `precision` None takes the run's own, which gives the numbers of metrics.jsonl again.  Returns {step, evaluation}.
@@ -83,4 +96,7 @@ def evaluate_run(path: str | Path, data: Any, *, device: str | None = None, thre
     member = build(recipe).to(place)
     load_weights(member, state, str(where))
     with policy.policy(), threads_set(threads or config["threads"]):
-        return {"step": int(where.name.rpartition("-")[2]), "evaluation": held_out(member, fixed_batches_of(recipe, store), policy)}
+        return {
+            "step": int(where.name.rpartition("-")[2]),
+            "evaluation": held_out(member, fixed_batches_of(recipe, store), policy),
+        }

@@ -12,7 +12,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.errors import InputError, ResourceError, printable
-from bertsmith.training.run import EVENTS, LOG, METRICS, SPEED, Run
+from bertsmith.training.run import EVENTS, LOG, SPEED, Run
 
 
 class Metrics:

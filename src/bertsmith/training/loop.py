@@ -86,7 +86,12 @@ def pretrain(
         "format": FORMAT,
         "kind": "pretrain",
         "recipe": to_dict(recipe),
-        "data": {"path": str(store.path), "digest": store.digest, "tokenizer": store.tokenizer.digest, "vocab": asdict(store.vocab)},
+        "data": {
+            "path": str(store.path),
+            "digest": store.digest,
+            "tokenizer": store.tokenizer.digest,
+            "vocab": asdict(store.vocab),
+        },
         "budget": {"steps": steps, "tokens": tokens, "minutes": minutes},
         "steps": _steps(steps, tokens, epoch),
         "seed": seed,
@@ -94,7 +99,12 @@ def pretrain(
         "threads": threads,
         "device": _device_name(place),
         "precision": precision.compute,
-        "versions": {"bertsmith": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": {
+            "bertsmith": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
     }
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
@@ -161,7 +171,9 @@ def _go_on(run: Run, old: dict, config: dict, journal: Journal) -> None:
     changed = check_same(run, old, config)
     if config["steps"] in (None, old["steps"]):
         if config["steps"] is None:
-            journal.say(f"the run was fixed to {old['steps']} steps when it began; --minutes does not change that, --steps N does")
+            journal.say(
+                f"the run was fixed to {old['steps']} steps when it began; --minutes does not change that, --steps N does"
+            )
         config["steps"], config["budget"] = old["steps"], old["budget"]
     else:
         changed.append(f"steps {old['steps']} -> {config['steps']}")
@@ -169,18 +181,31 @@ def _go_on(run: Run, old: dict, config: dict, journal: Journal) -> None:
             f"warning: steps {old['steps']} -> {config['steps']}: the schedule depends on them, so from here on rates differ from a run of either length"
         )
     if any(field.startswith("training.accumulate") for field in changed):
-        journal.say("warning: training.accumulate has changed: what is learned stays the same up to rounding, not bit for bit")
+        journal.say(
+            "warning: training.accumulate has changed: what is learned stays the same up to rounding, not bit for bit"
+        )
     config["precision"] = old["precision"]
     for name in ("threads", "device"):
         if old[name] != config[name]:
             journal.say(f"warning: {name}: was {old[name]}, is {config[name]}: the losses go on, but not bit for bit")
     if old["versions"]["torch"] != config["versions"]["torch"]:
-        journal.say(f"warning: torch: was {old['versions']['torch']}, is {config['versions']['torch']}: the losses go on, but not bit for bit")
+        journal.say(
+            f"warning: torch: was {old['versions']['torch']}, is {config['versions']['torch']}: the losses go on, but not bit for bit"
+        )
     if changed:
         journal.say(f"changed since the run began: {'; '.join(changed)}")
 
 
-def _expect(journal: Journal, recipe: Recipe, store: Any, epoch: budget.Epoch, size: int, precision: Precision, threads: int, config: dict) -> None:
+def _expect(
+    journal: Journal,
+    recipe: Recipe,
+    store: Any,
+    epoch: budget.Epoch,
+    size: int,
+    precision: Precision,
+    threads: int,
+    config: dict,
+) -> None:
     entropy = store.unigram_entropy()
     journal.say(
         f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, waits, "
@@ -204,7 +229,9 @@ def _held_out_batches(recipe: Recipe, store: Any, journal: Journal) -> list:
         journal.say(f"warning: no held-out evaluation: {error}")
         return []
     if not held:
-        journal.say("warning: no held-out evaluation: the store has no held-out documents; prepare --holdout sets some aside")
+        journal.say(
+            "warning: no held-out evaluation: the store has no held-out documents; prepare --holdout sets some aside"
+        )
     return held
 
 
@@ -250,7 +277,9 @@ def _memory_said(recipe: Recipe) -> Iterator[None]:
 class _Trial:
     """How long an update takes, measured on the first batches with a copy of the model, so that the run itself is as if never tried."""
 
-    def __init__(self, recipe: Recipe, store: Any, member: Any, held: list, precision: Precision, seed: int, workers: int):
+    def __init__(
+        self, recipe: Recipe, store: Any, member: Any, held: list, precision: Precision, seed: int, workers: int
+    ):
         self.recipe, self.held, self.precision, self.seed = recipe, held, precision, seed
         self.step_seconds = self.held_seconds = 0.0
         with _memory_said(recipe):
@@ -269,11 +298,22 @@ class _Trial:
         set_rate(optimizer, 0.0)
         times: list[float] = []
         with _closing(self._loader()) as stream:
-            while len(times) < 2 or (len(times) <= TRIAL_STEPS and sum(times) < limit):  # the first warms up, and does not count
+            while len(times) < 2 or (
+                len(times) <= TRIAL_STEPS and sum(times) < limit
+            ):  # the first warms up, and does not count
                 start = time.monotonic()
                 made = next(stream)
                 clip = self.recipe.schedule.clip
-                train_step(self._member, made.batches, made.counts, optimizer, precision=self.precision, clip=clip, seed=self.seed, step=1)
+                train_step(
+                    self._member,
+                    made.batches,
+                    made.counts,
+                    optimizer,
+                    precision=self.precision,
+                    clip=clip,
+                    seed=self.seed,
+                    step=1,
+                )
                 times.append(time.monotonic() - start)
                 if stop.signal:
                     raise Interrupted(f"{stop.signal.name}: before the first step; nothing was written", stop.signal)
@@ -301,7 +341,14 @@ class _Training:
         stop: Stop,
         progress: Progress,
     ):
-        self.run, self.recipe, self.store, self.member, self.held, self.precision = run, recipe, store, member, held, precision
+        self.run, self.recipe, self.store, self.member, self.held, self.precision = (
+            run,
+            recipe,
+            store,
+            member,
+            held,
+            precision,
+        )
         self.config, self.journal, self.stop, self.progress = config, journal, stop, progress
         self.steps: int = config["steps"]
         self.state = checkpoint.State(step=0, tokens=0, cursor=(0, 0))
@@ -313,7 +360,9 @@ class _Training:
         begun, run = time.monotonic(), self.run
         found = checkpoint.load_newest(run, self.journal.say) if old else None
         if found and found.state.step > self.steps:
-            raise InputError(f"{printable(run.path)}: --resume: the run stands at step {found.state.step}, beyond --steps {self.steps}")
+            raise InputError(
+                f"{printable(run.path)}: --resume: the run stands at step {found.state.step}, beyond --steps {self.steps}"
+            )
         if found and found.state.step == self.steps and self._closed(found):
             self.journal.say(f"{run.path}: finished at step {self.steps} already; nothing to do")
             return self._result(begun)
@@ -349,7 +398,9 @@ class _Training:
         except ValueError:
             return False
         self.evaluation = self.last.get("evaluation")
-        return self.last.get("step") == self.steps and sum(map(len, lines)) == found.metrics + (len(lines[-1]) if found.state.pending else 0)
+        return self.last.get("step") == self.steps and sum(map(len, lines)) == found.metrics + (
+            len(lines[-1]) if found.state.pending else 0
+        )
 
     def _write_config(self, old: dict | None) -> None:
         """A resumed run keeps its config.json, byte for byte, unless something that may change did."""
@@ -400,10 +451,21 @@ class _Training:
                     step=step,
                 )
                 tokens = self.state.tokens + made.tokens
-                self.state = checkpoint.State(step=step, tokens=tokens, cursor=(int(made.cursor[0]), int(made.cursor[1])))
-                line = {"step": step, "loss": outcome.loss, "lr": rate, "grad_norm": outcome.grad_norm, "tokens": tokens, "terms": outcome.terms}
+                self.state = checkpoint.State(
+                    step=step, tokens=tokens, cursor=(int(made.cursor[0]), int(made.cursor[1]))
+                )
+                line = {
+                    "step": step,
+                    "loss": outcome.loss,
+                    "lr": rate,
+                    "grad_norm": outcome.grad_norm,
+                    "tokens": tokens,
+                    "terms": outcome.terms,
+                }
                 done += made.tokens
-                self._report(line, made.tokens / (time.monotonic() - start), done / (time.monotonic() - begun), begun, first)
+                self._report(
+                    line, made.tokens / (time.monotonic() - start), done / (time.monotonic() - begun), begun, first
+                )
                 self._finish_step(line)
         if self.stop.signal:
             self._interrupted()
@@ -437,8 +499,12 @@ class _Training:
         if found is None:
             self.state = checkpoint.State(**{**asdict(self.state), "cursor": self.state.cursor, "pending": line})
             return False
-        self.evaluation = {term: {key: value for key, value in means.items() if key != "count"} for term, means in found.items()}
-        text = ", ".join(f"{term} {means['loss']:.4f} (accuracy {means['accuracy']:.1%})" for term, means in found.items())
+        self.evaluation = {
+            term: {key: value for key, value in means.items() if key != "count"} for term, means in found.items()
+        }
+        text = ", ".join(
+            f"{term} {means['loss']:.4f} (accuracy {means['accuracy']:.1%})" for term, means in found.items()
+        )
         self.journal.say(f"step {line['step']}: held-out {text}")
         return self._write({**line, "evaluation": self.evaluation})
 
@@ -447,7 +513,9 @@ class _Training:
             return
         environment = {name: self.config[name] for name in ("device", "threads", "precision", "versions")}
         metrics = self.metrics.sealed()
-        checkpoint.save_step(self.run, self.state, self.member, self.optimizer, metrics, environment, self.recipe.training.keep)
+        checkpoint.save_step(
+            self.run, self.state, self.member, self.optimizer, metrics, environment, self.recipe.training.keep
+        )
         self.saved = self.state.step
 
     def _interrupted(self) -> None:
@@ -473,4 +541,10 @@ class _Training:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.1f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )

@@ -18,7 +18,9 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
     """Updates until the rate is at its peak, at least 1.  InputError if that is more than the run has."""
     warm = round(schedule.warmup * steps) if schedule.warmup < 1 else int(schedule.warmup)
     if warm > steps:
-        raise InputError(f"schedule.warmup: {warm} steps of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1")
+        raise InputError(
+            f"schedule.warmup: {warm} steps of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1"
+        )
     return max(1, warm)
 
 
@@ -58,17 +60,28 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def optimizer_state(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """Moments by parameter name: {"exp_avg.model.tokens.weight": …}."""
-    return {f"{key}.{name}": optimizer.state[p][key] for name, p in module.named_parameters() if p in optimizer.state for key in MOMENTS}
+    return {
+        f"{key}.{name}": optimizer.state[p][key]
+        for name, p in module.named_parameters()
+        if p in optimizer.state
+        for key in MOMENTS
+    }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, state: dict[str, Tensor], where: str) -> None:
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, module: nn.Module, state: dict[str, Tensor], where: str
+) -> None:
     """Put `optimizer_state` back.  InputError if it belongs to another model."""
     own = optimizer_state(optimizer, module)
     if own.keys() != state.keys():
         odd = sorted(own.keys() ^ state.keys())
-        raise InputError(f"{where}: the optimizer state of another model: {odd[0]} and {len(odd) - 1} more stand on one side only")
+        raise InputError(
+            f"{where}: the optimizer state of another model: {odd[0]} and {len(odd) - 1} more stand on one side only"
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             if tensor.shape != state[name].shape:
-                raise InputError(f"{where}: {name}: shape {tuple(state[name].shape)}, the model has {tuple(tensor.shape)}")
+                raise InputError(
+                    f"{where}: {name}: shape {tuple(state[name].shape)}, the model has {tuple(tensor.shape)}"
+                )
             tensor.copy_(state[name])

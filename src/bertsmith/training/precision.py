@@ -46,7 +46,11 @@ class Precision:
 
     def __str__(self) -> str:
         if self.compute == "bfloat16":
-            slow = "" if has_bfloat16(self.device) else " (emulated on this machine: slow; training.precision=float32 is faster)"
+            slow = (
+                ""
+                if has_bfloat16(self.device)
+                else " (emulated on this machine: slow; training.precision=float32 is faster)"
+            )
             return f"bfloat16 products, float32 weights{slow}"
         return f"float32 ('{self.matmul}' products)"
 
@@ -70,6 +74,8 @@ def choose_device(name: str | None) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(index or 0) >= count:
             have = f"{count} CUDA devices" if count else "no CUDA device"
-            raise InputError(f"--device: {name} is not there; torch {torch.__version__} sees {have}; --device cpu works everywhere")
+            raise InputError(
+                f"--device: {name} is not there; torch {torch.__version__} sees {have}; --device cpu works everywhere"
+            )
         return torch.device("cuda", int(index or 0))
     return torch.device("cpu")

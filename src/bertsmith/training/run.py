@@ -1,9 +1,9 @@
 """A run's folder: what stands where in it, its config.json, and the lock that keeps two processes out.
 
-    config.json      rebuilds the run: recipe, data, steps, seed, machine; sealed like a manifest
-    tokenizer.json   the store's
-    metrics.jsonl    one line per update; speed.jsonl, log.txt, events/: rates, times, what was said
-    steps/step-00000100/   see checkpoint.py
+config.json      rebuilds the run: recipe, data, steps, seed, machine; sealed like a manifest
+tokenizer.json   the store's
+metrics.jsonl    one line per update; speed.jsonl, log.txt, events/: rates, times, what was said
+steps/step-00000100/   see checkpoint.py
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS = (
 )
 OURS = {CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS}
 STEP = re.compile(r"step-(\d{8,12})")
-_TEMPORARY = re.compile(r"\.([a-z]+(?:\.json|-\d{8,12}))\.(tmp|old)-\d{1,10}")  # files.write and files.partial name them so
+_TEMPORARY = re.compile(
+    r"\.([a-z]+(?:\.json|-\d{8,12}))\.(tmp|old)-\d{1,10}"
+)  # files.write and files.partial name them so
 # Fields of a recipe that may change on resume; all but `accumulate` leave every number of metrics.jsonl as it was.
 CHANGEABLE = {f"recipe.training.{name}" for name in ("checkpoint", "keep", "evaluate", "accumulate")}
 _locked: set[str] = set()  # a record lock does not keep out its own process
@@ -69,10 +71,14 @@ class Run:
             raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
         config = files.unsealed(data, path)
         if config.get("kind") != "pretrain":
-            raise InputError(f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not a pre-training run")
+            raise InputError(
+                f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not a pre-training run"
+            )
         if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
             version = printable(repr(config.get("format")))
-            raise InputError(f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {FORMAT})")
+            raise InputError(
+                f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {FORMAT})"
+            )
         return config
 
     def check_free(self, resume: bool) -> None:
@@ -86,7 +92,9 @@ class Run:
             raise InputError(f"{where}: --out is a file; choose a folder that does not exist yet")
         for name in sorted(os.listdir(self.path)):
             if name not in OURS and not _TEMPORARY.fullmatch(name):
-                raise InputError(f"{where}: --out is a folder that is not a run (it holds {printable(name)}); choose another place")
+                raise InputError(
+                    f"{where}: --out is a folder that is not a run (it holds {printable(name)}); choose another place"
+                )
         steps = self.steps()
         if steps and not resume:
             raise InputError(f"{where}: --out holds a run already, saved at step {steps[-1]}; --resume goes on with it")
@@ -97,7 +105,9 @@ class Run:
             for name in os.listdir(folder) if folder.is_dir() else ():
                 match = _TEMPORARY.fullmatch(name)
                 if match and match[2] == "old" and not (folder / match[1]).exists():
-                    os.rename(folder / name, folder / match[1])  # killed between two renames: what was to be replaced still stands
+                    os.rename(
+                        folder / name, folder / match[1]
+                    )  # killed between two renames: what was to be replaced still stands
                 elif match:
                     remove(folder / name)
         for name in sorted(OURS - {LOG}) if everything else ():
@@ -110,7 +120,9 @@ class Run:
         key = os.path.realpath(self.path)
         with files.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            log = open(self / LOG, "a+b", buffering=0)  # closing any descriptor of it would drop the lock: kept to the end
+            log = open(
+                self / LOG, "a+b", buffering=0
+            )  # closing any descriptor of it would drop the lock: kept to the end
         try:
             try:
                 fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,7 +133,9 @@ class Run:
                 log.seek(0)
                 pids = re.findall(rb"process (\d+)", log.read(1 << 20))
                 who = f"process {pids[-1].decode()}" if pids else "another process"
-                raise InputError(f"{printable(self.path)}: --out is being written by {who}; wait for it, stop it, or choose another place")
+                raise InputError(
+                    f"{printable(self.path)}: --out is being written by {who}; wait for it, stop it, or choose another place"
+                )
             _locked.add(key)
             self.log = log
             try:

@@ -48,11 +48,16 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     weights = member.objective.weights()
     try:
-        sums = [_backward(member, b, counts, weights, precision, _dropout_seed(seed, step, i)) for i, b in enumerate(batches)]
+        sums = [
+            _backward(member, b, counts, weights, precision, _dropout_seed(seed, step, i))
+            for i, b in enumerate(batches)
+        ]
         terms = _totals(sums, counts, weights)
         gradients = [p.grad for p in member.parameters() if p.grad is not None]
         norm = get_total_norm(gradients)
-        outcome = Outcome(loss=sum(weights[k] * v for k, v in terms.items() if v is not None), terms=terms, grad_norm=float(norm))
+        outcome = Outcome(
+            loss=sum(weights[k] * v for k, v in terms.items() if v is not None), terms=terms, grad_norm=float(norm)
+        )
         if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
             optimizer.zero_grad(set_to_none=True)
             raise NumericsError(_not_finite(step, outcome, batches))
@@ -70,7 +75,9 @@ def _dropout_seed(seed: int, step: int, micro: int) -> int:
     return int(hashed(seed, "dropout", step, micro)[0])
 
 
-def _backward(member: Any, batch: Batch, counts: dict[str, int], weights: dict[str, float], precision: Precision, seed: int) -> dict[str, Tensor]:
+def _backward(
+    member: Any, batch: Batch, counts: dict[str, int], weights: dict[str, float], precision: Precision, seed: int
+) -> dict[str, Tensor]:
     """Gradients of one micro-batch are added to what is there; returns the detached sums."""
     torch.manual_seed(seed)
     with precision.autocast():
@@ -81,7 +88,9 @@ def _backward(member: Any, batch: Batch, counts: dict[str, int], weights: dict[s
     return {name: value.detach() for name, value in sums.items()}
 
 
-def _totals(sums: list[dict[str, Tensor]], counts: dict[str, int], weights: dict[str, float]) -> dict[str, float | None]:
+def _totals(
+    sums: list[dict[str, Tensor]], counts: dict[str, int], weights: dict[str, float]
+) -> dict[str, float | None]:
     """Means over the whole step, added in double precision."""
     means: dict[str, float | None] = {}
     for name in weights:
@@ -104,7 +113,11 @@ def _not_finite(step: int, outcome: Outcome, batches: Sequence[Batch]) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """torch says it as OutOfMemoryError on a GPU and as a plain RuntimeError on a CPU."""
     text = str(error)
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+    )
 
 
 def _no_memory(step: int, batches: Sequence[Batch]) -> str:

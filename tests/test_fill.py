@@ -1,0 +1,86 @@
+"""Filling masks: a true distribution, for either spelling of the mask, and one line where there is nothing to fill."""
+
+import numpy as np
+import pytest
+import torch
+
+from bertsmith.downstream.fill import _masked, fill
+from bertsmith.downstream.model import load
+from bertsmith.errors import InputError
+
+
+@pytest.fixture(scope="module", params=["bert", "roberta"])
+def model(request, store, tmp_path_factory):
+    from bertsmith.config import override
+    from bertsmith.recipe import find
+    from bertsmith.training.loop import pretrain
+
+    small = [
+        "model.width=32",
+        "model.hidden=64",
+        "model.heads=2",
+        "layout.length=64",
+        "training.batch=512",
+        "training.held_out=512",
+    ]
+    out = tmp_path_factory.mktemp("model") / "run"
+    pretrain(override(find(f"{request.param}:tiny"), small), store, out, steps=2, threads=1)
+    return load(out)
+
+
+def test_each_mask_gets_the_likeliest_tokens_of_a_distribution(model):
+    text = "A [MASK] is an object, and a module has a [MASK]."
+    found = fill(model, text, top=model.tokenizer.size)
+    assert found["text"] == text and len(found["masks"]) == 2
+    for mask in found["masks"]:
+        p = [row["p"] for row in mask["top"]]
+        assert sum(p) == pytest.approx(1, abs=1e-9) and p == sorted(p, reverse=True)
+        assert all(row["token"] == model.tokenizer.token(row["id"]) for row in mask["top"][:20])
+    ids, places = _masked(model, text)
+    assert [mask["position"] for mask in found["masks"]] == places and all(ids[at] == model.vocab.mask for at in places)
+    assert [len(mask["top"]) for mask in fill(model, text, top=3)["masks"]] == [3, 3]
+
+
+def test_probabilities_are_those_of_the_whole_sequence_under_the_model(model):
+    found = fill(model, "A [MASK] is an object.", top=1)["masks"][0]
+    ids, _ = _masked(model, "A [MASK] is an object.")
+    from bertsmith.downstream.fill import _stream
+
+    with torch.no_grad():
+        hidden = model.member.model.eval()(_stream(ids).to("cpu"))
+        logits = model.member.objective.token.logits(hidden, model.member.model)[found["position"]]
+    assert float(torch.softmax(logits, -1)[found["top"][0]["id"]]) == pytest.approx(found["top"][0]["p"], rel=1e-5)
+
+
+def test_the_words_around_a_mask_are_encoded_as_in_running_text(model):
+    clean = model.tokenizer.encode(["the import statement finds a module"])[0][0]
+    ids, (place,) = _masked(model, "the import [MASK] finds a module")
+    assert np.array_equal(np.delete(ids[1:-1], place - 1), np.delete(clean, place - 1))
+
+
+def test_a_mask_takes_the_space_before_it_in_byte_level_tokenizers(documents):
+    from types import SimpleNamespace
+
+    from bertsmith.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.train("bpe:600", documents[:20])
+    loaded = SimpleNamespace(tokenizer=tokenizer, vocab=tokenizer.vocab)
+    ids, (place,) = _masked(loaded, "a name [MASK] in a class")
+    left, right = tokenizer.encode(["a name"])[0][0], tokenizer.encode([" in a class"])[0][0]
+    assert ids[1:place].tolist() == left.tolist() and ids[place + 1 : -1].tolist() == right.tolist()
+
+
+@pytest.mark.parametrize(
+    "text, options, says",
+    [
+        ("no mask here", {}, "no mask in"),
+        ("", {}, "no mask"),
+        ("[MASK] " * 600, {}, "the model takes"),
+        ("[MASK]", {"top": 0}, "--top 0"),
+        ("[MASK]", {"top": 10**6}, "--top"),
+        ("[MASK]\ud800", {}, "surrogate"),
+    ],
+)
+def test_what_cannot_be_filled_is_said(model, text, options, says):
+    with pytest.raises(InputError, match=says):
+        fill(model, text, **options)

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+
+from bertsmith.config import override
+from bertsmith.downstream import show as page
+from bertsmith.downstream.show import lines, split_of, text
+from bertsmith.errors import InputError
+from bertsmith.recipe import find
+from tests.corpora import VOCAB, random_shape
+from tests.corpora import split_of as numbers
+
+SPLIT = numbers(random_shape(150, 6, 12), numbered=False)
+
+
+class Spelled:
+    """The tokenizer's part that `show` uses; `encode` makes a token of each character."""
+
+    def tokens(self, ids):
+        return [{2: "[CLS]", 3: "[SEP]", 4: "[MASK]"}.get(i, f"t{i}") for i in ids]
+
+    def encode(self, texts):
+        return [(np.array([ord(c) for c in t], np.int64), np.array([i == 0 or t[i - 1] == " " for i in range(len(t))])) for t in texts]
+
+
+def shown(name, n, *assignments, seed=0, epoch=0):
+    recipe = override(find(f"{name}:tiny"), ["layout.length=64", *assignments])
+    return [json.loads(json.dumps(line)) for line in lines(recipe, SPLIT, VOCAB, Spelled(), n, seed, epoch)]
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_each_line_has_the_keys_of_the_contract_and_can_be_restored(name):
+    *examples, last = shown(name, 40)
+    assert [line["index"] for line in examples] == list(range(40))
+    for line in examples:
+        assert list(line) == ["index", "epoch", "source", "input", "output", "spans", "targets"]
+        source, given = line["source"], line["input"]
+        assert list(source) == ["tokens", "ids", "words", "sentences"]
+        assert list(given) == ["tokens", "ids", "segments", "positions", "sequence", "query_rank", "key_rank"]
+        count = len(source["ids"])
+        assert all(len(given[key]) == count for key in given) and line["output"] is None
+        assert given["positions"] == list(range(count)) and set(given["sequence"]) == {0}
+        rebuilt = list(given["ids"])
+        for position, token, number in line["targets"]["token"]:
+            rebuilt[position] = number
+            assert token == f"t{number}"
+        assert rebuilt == source["ids"]
+        assert [p for p, _, _ in line["targets"]["token"]] == [i for a, b in line["spans"] for i in range(a, b)]
+        special = {i for i, token in enumerate(source["tokens"]) if token in ("[CLS]", "[SEP]")}
+        assert not special & {*source["words"], *source["sentences"], *(p for p, _, _ in line["targets"]["token"])}
+        assert set(source["sentences"]) <= set(source["words"])
+        assert all(i + 1 in source["words"] for i in special if i + 1 < count and i + 1 not in special)
+        assert line["targets"].get("pair") in ((0, 1) if name == "bert" else (None,))
+    assert list(last) == ["summary"]
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_the_summary_counts_exactly_the_lines(name):
+    *examples, last = shown(name, 300)
+    summary = last["summary"]
+    assert list(summary) == ["requested", "achieved", "examples", "tokens"]
+    assert list(summary["requested"]) == list(summary["achieved"])
+    asked = [(line["input"]["ids"][p], i) for line in examples for p, _, i in line["targets"]["token"]]
+    total = sum(len(line["input"]["ids"]) for line in examples)
+    achieved = summary["achieved"]
+    assert summary["examples"] == 300 and summary["tokens"]["used"] == total and summary["tokens"]["padding"] == 0
+    assert achieved["rate"] == pytest.approx(len(asked) / total, abs=1e-6)
+    assert achieved["mask"] == pytest.approx(np.mean([w == VOCAB.mask for w, _ in asked]), abs=1e-6)
+    assert achieved["kept"] == pytest.approx(np.mean([w == i for w, i in asked]), abs=1e-6)
+    assert achieved["mask"] + achieved["kept"] + achieved["random"] == pytest.approx(1, abs=1e-5)
+    assert abs(achieved["rate"] - summary["requested"]["rate"]) < 0.004
+    assert (summary["requested"]["mask"], summary["requested"]["kept"], summary["requested"]["random"]) == (0.8, 0.1, 0.1)
+    assert ("pair" in achieved) == (name == "bert")
+    if name == "bert":
+        assert achieved["pair"] == pytest.approx(np.mean([line["targets"]["pair"] for line in examples]), abs=1e-6)
+        assert abs(achieved["pair"] - summary["requested"]["pair"]) < 0.12
+
+
+def test_the_first_lines_do_not_depend_on_n_and_it_runs_on_into_the_next_epoch():
+    few, many = shown("bert", 5), shown("bert", 2000)
+    assert few[:5] == many[:5]
+    epochs = [line["epoch"] for line in many[:-1]]
+    assert epochs == sorted(epochs) and epochs[-1] > 0
+    start = epochs.index(1)
+    later = shown("bert", 5, epoch=1)
+    assert [dict(line, index=0) for line in later[:5]] == [dict(line, index=0) for line in many[start : start + 5]]
+
+
+def test_what_was_cut_is_counted_as_dropped():
+    assert shown("bert", 50, "layout.length=16")[-1]["summary"]["tokens"]["dropped"] > 0
+    assert shown("roberta", 50, "layout.length=16")[-1]["summary"]["tokens"]["dropped"] == 0
+
+
+def test_static_masks_show_the_same_in_every_epoch():
+    by_source = lambda found: {tuple(line["source"]["ids"]): line["input"]["ids"] for line in found[:-1]}
+    first, later = (by_source(shown("roberta", 250, "corruption.copies=1", epoch=epoch)) for epoch in (0, 3))
+    common = first.keys() & later.keys()
+    assert len(common) > 20 and all(first[key] == later[key] for key in common)
+
+
+def test_people_read_marks_and_a_table():
+    page_text = "\n".join(text(shown("bert", 20)))
+    assert "[MASK:t" in page_text and "<-t" in page_text and "[=t" in page_text
+    assert "requested" in page_text and "achieved" in page_text and "pair" in page_text
+
+
+def test_a_split_in_memory_is_the_text():
+    split = split_of([["ab c", "d"], ["ef"]], Spelled())
+    assert split.count == 7 and split.sentences.tolist() == [0, 4, 5, 7] and split.documents.tolist() == [0, 2, 3]
+    assert split.gather(np.arange(7)).tolist() == [ord(c) for c in "ab cdef"]
+    assert split.starts(np.arange(7)).tolist() == [True, False, False, True, True, True, False]
+    assert split_of([], Spelled()).count == 0
+
+
+def test_neither_or_both_sources_are_refused():
+    for options in ({}, {"data": "a", "text": "b"}, {"text": "b"}):
+        with pytest.raises(InputError, match="--data STORE"):
+            page.show("bert:tiny", **options)
