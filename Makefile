@@ -21,11 +21,11 @@ $(BIN)/python:
 # The date of a stamp is the date of an installation that ended well.
 $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing bertsmith into .venv"
-	@start=$$(date +%s) && $(PIP) install --quiet -c constraints.txt -e . && echo $$(( $$(date +%s) - start )) > $@ && echo "installed in $$(cat $@) s"
+	@start=$$(date +%s) && $(PIP) install -qq -c constraints.txt -e . && echo $$(( $$(date +%s) - start )) > $@ && echo "installed in $$(cat $@) s"
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing bertsmith and its test tools into .venv"
-	@start=$$(date +%s) && $(PIP) install --quiet -c constraints.txt -e '.[dev]' && echo $$(( $$(date +%s) - start )) > $@ && echo "installed in $$(cat $@) s"
+	@start=$$(date +%s) && $(PIP) install -qq -c constraints.txt -e '.[dev]' && echo $$(( $$(date +%s) - start )) > $@ && echo "installed in $$(cat $@) s"
 
 demo: $(CORE)
 	@$(BIN)/python -m bertsmith.downstream.demo --out demo --force

@@ -55,7 +55,10 @@ def ours(row: Row, store: Store, select) -> dict[str, float]:
 def theirs(row: Row, store: Store, offsets: list[tuple[int, int]], whole: bool) -> dict[str, float]:
     from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
-    names = {f"{role}_token": store.tokenizer.token(getattr(store.vocab, role)) for role in ("pad", "unk", "cls", "sep", "mask")}
+    names = {
+        f"{role}_token": store.tokenizer.token(getattr(store.vocab, role))
+        for role in ("pad", "unk", "cls", "sep", "mask")
+    }
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=store.tokenizer.backend, **names)
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, whole_word_mask=whole, seed=0)
     asked, seen = np.zeros(len(row.tokens), bool), row.tokens.astype(np.int64)
@@ -88,7 +91,9 @@ def encode(texts: list[str], store: Store, longest: int = 126) -> tuple[Row, lis
     special = np.concatenate([x for ids, _ in pieces for x in (edge, np.zeros(len(ids), bool), edge)])
     count = len(pieces)
     row = Row(
-        tokens=np.concatenate([x for ids, _ in pieces for x in ([store.vocab.cls], ids, [store.vocab.sep])]).astype(np.int32),
+        tokens=np.concatenate([x for ids, _ in pieces for x in ([store.vocab.cls], ids, [store.vocab.sep])]).astype(
+            np.int32
+        ),
         segments=np.zeros(len(special), np.uint8),
         starts=np.concatenate([x for _, starts in pieces for x in (~edge, starts, ~edge)]),
         special=special,
@@ -120,9 +125,18 @@ def main() -> None:
             part, offsets = encode(texts[: given.peer], store)
             for name, select in (("token", Tokens(rate=0.15)), ("whole word", Words(rate=0.15))):
                 whole = name == "whole word"
-                for who, found in (("bertsmith", ours(row, store, select)), ("transformers", theirs(part, store, offsets, whole))):
+                for who, found in (
+                    ("bertsmith", ours(row, store, select)),
+                    ("transformers", theirs(part, store, offsets, whole)),
+                ):
                     table.append({"tokenizer": kind, "masking": name, "who": who, **found})
-                    print("  ".join(f"{table[-1][c]:.4f}" if isinstance(table[-1][c], float) else f"{table[-1][c]:14}" for c in COLUMNS), flush=True)
+                    print(
+                        "  ".join(
+                            f"{table[-1][c]:.4f}" if isinstance(table[-1][c], float) else f"{table[-1][c]:14}"
+                            for c in COLUMNS
+                        ),
+                        flush=True,
+                    )
     if given.out:
         given.out.write_text(json.dumps({"corpus": given.corpus.rsplit("/", 1)[-1], "rows": table}, indent=1) + "\n")
 

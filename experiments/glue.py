@@ -1,6 +1,6 @@
 """Does pre-training help?  BERT and RoBERTa (mini) for some minutes on English text, then SST-2, MRPC and STS-B against scratch.
 
-    python experiments/glue.py CORPORA --out results [--minutes 10] [--seeds 3] [--members bert roberta]
+python experiments/glue.py CORPORA --out results [--minutes 10] [--seeds 3] [--members bert roberta]
 """
 
 import argparse
@@ -16,7 +16,11 @@ TASKS = {  # task: kind, the metric to read, columns
     "mrpc": ("classify", "accuracy", None),
     "stsb": ("regress", "pearson", None),
 }
-SETTINGS = ["training.batch=4096", "training.checkpoint=2000", "training.evaluate=2000"]  # small batches leave the plateau soonest
+SETTINGS = [
+    "training.batch=4096",
+    "training.checkpoint=2000",
+    "training.evaluate=2000",
+]  # small batches leave the plateau soonest
 
 
 def corpus(data: Path, folder: Path) -> list[str]:
@@ -88,15 +92,34 @@ def main() -> None:
         kind = "wordpiece:8000" if member == "bert" else "bpe:8000"
         store, run = given.out / f"store-{member}", given.out / member
         if not store.exists():
-            bertsmith.prepare(corpus(given.data, given.out), str(store), tokenizer=kind, lowercase=member == "bert", tokenizer_sample="20MB", say=print)
+            bertsmith.prepare(
+                corpus(given.data, given.out),
+                str(store),
+                tokenizer=kind,
+                lowercase=member == "bert",
+                tokenizer_sample="20MB",
+                say=print,
+            )
         if not run.exists():
             print(json.dumps(bertsmith.pretrain(recipe, store, run, minutes=given.minutes, say=print)), flush=True)
         for task, (task_kind, metric, columns) in TASKS.items():
             train, dev = map(str, files[task])
             for scratch in (False, True):
                 out = given.out / f"{member}-{task}-{'scratch' if scratch else 'pretrained'}"
-                found = bertsmith.finetune(run, task=task_kind, train=train, dev=dev, out=out, columns=columns, scratch=scratch, seeds=given.seeds)
-                print(json.dumps({"member": member, "task": task, "metric": metric, "scratch": scratch, **found}), flush=True)
+                found = bertsmith.finetune(
+                    run,
+                    task=task_kind,
+                    train=train,
+                    dev=dev,
+                    out=out,
+                    columns=columns,
+                    scratch=scratch,
+                    seeds=given.seeds,
+                )
+                print(
+                    json.dumps({"member": member, "task": task, "metric": metric, "scratch": scratch, **found}),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from glue import _lines, tables
+
 import bertsmith
 from bertsmith.config import override
 from bertsmith.objectives.predict import Pair, Predict, Tokens
 from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs, SentencePairs
-
-from glue import _lines, tables
 
 FORMATS = {
     "segment-pair": SegmentPairs(length=128),
@@ -28,7 +28,10 @@ FORMATS = {
 
 def cells():
     """Name and recipe of every cell; all differ in one thing from `dynamic` on full sentences."""
-    base = override(bertsmith.find("bert:tiny"), ["training.batch=4096", "schedule.lr=2e-3", "training.evaluate=0", "training.checkpoint=100000"])
+    base = override(
+        bertsmith.find("bert:tiny"),
+        ["training.batch=4096", "schedule.lr=2e-3", "training.evaluate=0", "training.checkpoint=100000"],
+    )
     alone = replace(base, layout=FORMATS["full-sentences"], objective=Predict(heads=(Tokens(),)))
     for name, copies in (("static", 1), ("static x 10", 10), ("dynamic", 0)):
         yield name, replace(alone, corruption=replace(alone.corruption, copies=copies))
@@ -60,8 +63,21 @@ def main() -> None:
                 continue
             began = time.time()
             end = bertsmith.pretrain(recipe, store, run, minutes=given.seconds / 60, seed=seed)
-            score = bertsmith.finetune(run, task="classify", train=train, dev=dev, out=given.out / f"{run.name}-sst2", seed=seed, set=["epochs=2"])
-            print(json.dumps({"cell": name, "seed": seed, "seconds": round(time.time() - began), "pretrain": end, "sst2": score}), flush=True)
+            score = bertsmith.finetune(
+                run,
+                task="classify",
+                train=train,
+                dev=dev,
+                out=given.out / f"{run.name}-sst2",
+                seed=seed,
+                set=["epochs=2"],
+            )
+            print(
+                json.dumps(
+                    {"cell": name, "seed": seed, "seconds": round(time.time() - began), "pretrain": end, "sst2": score}
+                ),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ def corpus(documents, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def store(corpus, tmp_path_factory):
-    """A real store: lower-cased WordPiece, 2,000 pieces, a twentieth held out."""
+    """A real store: lower-cased WordPiece, 1,000 pieces, a twentieth held out."""
     from bertsmith.text.prepare import prepare
     from bertsmith.text.store import Store
 
     out = tmp_path_factory.mktemp("store") / "store"
-    prepare([str(corpus)], str(out), tokenizer="wordpiece:2000", lowercase=True, holdout=0.05)
+    prepare([str(corpus)], str(out), tokenizer="wordpiece:1000", lowercase=True, holdout=0.05)
     return Store.open(out)
 
 

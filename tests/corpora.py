@@ -50,7 +50,8 @@ def random_shape(documents=200, mean_sentences=12, mean_length=20, seed=0):
 def sequences(row: Row):
     """(ids, segments) of each sequence, as lists."""
     return [
-        (row.tokens[a:b].tolist(), row.segments[a:b].tolist()) for a, b in zip(row.offsets[:-1], row.offsets[1:], strict=True)
+        (row.tokens[a:b].tolist(), row.segments[a:b].tolist())
+        for a, b in zip(row.offsets[:-1], row.offsets[1:], strict=True)
     ]
 
 

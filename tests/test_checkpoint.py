@@ -94,7 +94,7 @@ def test_a_step_holds_exactly_what_its_manifest_says(run):
     manifest = checkpoint.verify_step(run, 6)
     assert manifest["run"]["config.json"]["sha256"] == files.sha256(run / "config.json")
     assert manifest["run"]["metrics.jsonl"]["bytes"] == (run / "metrics.jsonl").stat().st_size
-    assert checkpoint.verify_run(run.path)["files"] == 2 * 4 + 3
+    assert checkpoint.verify_run(run)["files"] == 2 * 4 + 3
 
 
 def test_weights_are_float32_and_tied_ones_stand_once(run):
@@ -137,7 +137,7 @@ def test_other_damage_is_found(run, wreck):
         path.write_bytes({"cut": data[:-1], "empty": b"", "longer": data + b"0"}[wreck])
     assert checkpoint.load_newest(run, lambda line: None).state.step == 3
     with pytest.raises(InputError, match=r"model\.safetensors"):
-        checkpoint.verify_run(run.path)
+        checkpoint.verify_run(run)
 
 
 def test_a_damaged_newest_step_is_made_again_bit_by_bit(run, finished, store):

@@ -60,7 +60,10 @@ def test_a_wrong_override_is_refused_in_one_line_that_names_it(assignment, words
         assert word in message
 
 
-@pytest.mark.parametrize("name", ["os:system", "subprocess:Popen", "bertsmith.files:os", "bertsmith.cli:main", "mypackage.mymember:Own", 7, None])
+@pytest.mark.parametrize(
+    "name",
+    ["os:system", "subprocess:Popen", "bertsmith.files:os", "bertsmith.cli:main", "mypackage.mymember:Own", 7, None],
+)
 def test_a_config_cannot_name_code_to_import(name):
     with pytest.raises(InputError):
         from_dict({"type": name})

@@ -11,7 +11,10 @@ def row(lengths, epoch, example):
     lengths = np.asarray(lengths)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     return SimpleNamespace(
-        lengths=lengths, epoch=np.asarray(epoch), example=np.asarray(example), positions=np.arange(lengths.sum()) - starts
+        lengths=lengths,
+        epoch=np.asarray(epoch),
+        example=np.asarray(example),
+        positions=np.arange(lengths.sum()) - starts,
     )
 
 

@@ -93,7 +93,7 @@ def test_a_class_told_by_one_word_is_learned_and_the_best_epoch_is_the_model(tun
 
 
 def test_metrics_hold_one_line_an_update_and_the_scores_of_each_epoch(tuned):
-    out, result, said = tuned
+    out, _result, said = tuned
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 61))
     assert all(set(line) - {"evaluation"} == {"step", "loss", "lr", "grad_norm", "tokens", "terms"} for line in lines)
@@ -291,7 +291,7 @@ def test_classes_that_are_numbers_are_sorted_as_numbers_and_the_last_of_two_is_p
 class Letters:
     """One token a letter."""
 
-    class vocab:  # noqa: N801
+    class vocab:
         cls, sep = 1, 2
 
     def encode(self, texts):

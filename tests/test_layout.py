@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.corpora import VOCAB, random_shape, sequences, split_of, whole
 
 from bertsmith.data.batch import IGNORE
 from bertsmith.errors import InputError
 from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs, SentencePairs
 from bertsmith.text.pairs import truncation
-from tests.corpora import VOCAB, random_shape, sequences, split_of, whole
 
 PAIRS = (SegmentPairs(length=32), SegmentPairs(length=32, negatives="half"), SentencePairs(length=32))
 PLAIN = (FullSentences(length=32), DocSentences(length=32))
@@ -242,7 +242,10 @@ def test_only_pairs_depend_on_seed_and_epoch(layout):
 
 
 @every_pair
-@pytest.mark.parametrize("shape, says", [([[5, 5]], "1 documents"), ([[5], [5], [7]], "3 sentences"), ([], "0 documents"), ([[], [0]], "0 tokens")])
+@pytest.mark.parametrize(
+    "shape, says",
+    [([[5, 5]], "1 documents"), ([[5], [5], [7]], "3 sentences"), ([], "0 documents"), ([[], [0]], "0 tokens")],
+)
 def test_a_corpus_that_has_no_pairs_is_refused_with_its_counts(layout, shape, says):
     with pytest.raises(InputError, match=says):
         layout.check(split_of(shape))

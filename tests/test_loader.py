@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.corpora import VOCAB, random_shape, split_of
 
 from bertsmith.data.loader import Loader, deal, fixed_batches
 from bertsmith.data.rewrite import InPlace
@@ -12,7 +13,6 @@ from bertsmith.data.select import Tokens, Words
 from bertsmith.errors import InputError
 from bertsmith.recipe import Corruption
 from bertsmith.text.layout import FullSentences, SegmentPairs
-from tests.corpora import VOCAB, random_shape, split_of
 
 SPLIT = split_of(random_shape(30, 5, 9), numbered=False)
 PAIRS = SegmentPairs(length=32)
@@ -50,7 +50,11 @@ def by_example(steps):
         for example, begin, end in zip(batch.examples, ends - batch.input.lengths, ends, strict=True):
             at, labels = batch.targets["token"].at[:, 0], batch.targets["token"].labels
             inside = (at >= begin) & (at < end)
-            found[example] = (batch.input.tokens[begin:end].tolist(), (at[inside] - begin).tolist(), labels[inside].tolist())
+            found[example] = (
+                batch.input.tokens[begin:end].tolist(),
+                (at[inside] - begin).tolist(),
+                labels[inside].tolist(),
+            )
     return found
 
 
@@ -115,9 +119,9 @@ def test_a_resume_at_any_step_equals_going_on(workers, copies):
             same(a, b)
 
 
-def epochs(corruption, count, layout=FullSentences(length=32)):
-    """by_example of each pass, whatever view it has, and the order it was read in."""
-    steps = loader(corruption, layout, cursor=(0, 0))
+def epochs(corruption, count):
+    """What each example is in each pass, whatever view that has."""
+    layout = FullSentences(length=32)
     plan = layout.plan(SPLIT, VOCAB, 0, 0)
     passes = []
     for number in range(count):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from bertsmith.downstream import metrics
+from bertsmith.tasks import metrics
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

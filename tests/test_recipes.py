@@ -1,5 +1,7 @@
 """The contract of every member: this file runs on each recipe that `bertsmith.recipes` holds."""
 
+import dataclasses
+import json
 import math
 
 import numpy as np
@@ -31,16 +33,16 @@ def row_of(recipe, store, sequences=40, epoch=0):
 
 @every_member
 def test_it_learns_real_text(name, store, tmp_path):
-    recipe = override(find(f"{name}:tiny"), ["training.batch=2048", "layout.length=64", "schedule.lr=3e-3", "training.evaluate=0"])
-    pretrain(recipe, store, tmp_path / "run", steps=250, threads=2)
-    import json
-
+    recipe = override(
+        find(f"{name}:tiny"), ["training.batch=1024", "layout.length=64", "schedule.lr=2e-3", "training.evaluate=0"]
+    )
+    pretrain(recipe, store, tmp_path / "run", steps=600, threads=1)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(1, 251))
+    assert [line["step"] for line in lines] == list(range(1, 601))
     for term in lines[0]["terms"]:
-        first, last = (np.mean([line["terms"][term] for line in part]) for part in (lines[:5], lines[-25:]))
+        first, last = (np.mean([line["terms"][term] for line in part]) for part in (lines[:50], lines[-100:]))
         assert last < first, f"{term} did not fall: {first} to {last}"
-    assert np.mean([line["terms"]["token"] for line in lines[-25:]]) < store.unigram_entropy() - 0.1
+    assert np.mean([line["terms"]["token"] for line in lines[-50:]]) < store.unigram_entropy() - 0.2
 
 
 @every_member
@@ -65,8 +67,6 @@ def test_no_prediction_reads_its_own_answer(name, store, tiny):
     assert len(hidden)
     tokens = row.tokens.copy()
     tokens[hidden] = (tokens[hidden] + 1) % store.vocab.size
-    import dataclasses
-
     again = recipe.corruption(dataclasses.replace(row, tokens=tokens), store.vocab, draw)
     assert np.array_equal(again.input.tokens, batch.input.tokens)
 
@@ -84,8 +84,6 @@ def test_what_a_token_may_not_see_cannot_move_its_output(name, store, tiny):
         for k in range(0, len(batch.tokens), 7):
             tokens = batch.tokens.clone()
             tokens[k] = (tokens[k] + 1) % store.vocab.size
-            import dataclasses
-
             moved = (model(dataclasses.replace(batch, tokens=tokens)) != clean).any(-1)
             assert not (moved & ~reach[:, k]).any()
             assert moved[k]
@@ -134,14 +132,18 @@ def test_an_epoch_gives_new_masks_and_the_same_epoch_the_same(name, store, tiny)
     recipe = tiny(name)
     first, again, later = (recipe.corruption(row_of(recipe, store, 5, e), store.vocab, Draw(0)) for e in (0, 0, 1))
     assert np.array_equal(first.input.tokens, again.input.tokens)
-    assert first.input.tokens.shape != later.input.tokens.shape or not np.array_equal(first.input.tokens, later.input.tokens)
+    assert first.input.tokens.shape != later.input.tokens.shape or not np.array_equal(
+        first.input.tokens, later.input.tokens
+    )
 
 
 @every_member
 def test_accumulation_equals_one_big_batch(name, store, tiny):
     gradients = []
     for accumulate in (1, 3):
-        recipe, steps = loader(tiny(name, "model.dropout=0", f"training.accumulate={accumulate}"), store, accumulate=accumulate)
+        recipe, steps = loader(
+            tiny(name, "model.dropout=0", f"training.accumulate={accumulate}"), store, accumulate=accumulate
+        )
         step = next(steps)
         assert len(step.batches) == accumulate
         torch.manual_seed(0)
@@ -152,7 +154,9 @@ def test_accumulation_equals_one_big_batch(name, store, tiny):
             sum(weights[term] * loss / step.counts[term] for term, loss in sums.items()).backward()
         gradients.append({key: p.grad for key, p in member.named_parameters()})
     for key, one in gradients[0].items():
-        torch.testing.assert_close(gradients[1][key], one, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            gradients[1][key], one, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 @every_member
@@ -169,11 +173,11 @@ def test_reading_only_what_is_asked_changes_nothing(name, store, tiny):
 @every_member
 def test_a_run_that_was_resumed_equals_one_that_was_not(name, store, tiny, tmp_path):
     recipe = tiny(name, "model.dropout=0.1", "training.checkpoint=3", "training.evaluate=4", "training.held_out=512")
-    pretrain(recipe, store, tmp_path / "straight", steps=8, threads=2)
+    pretrain(recipe, store, tmp_path / "straight", steps=8, threads=1)
     stopped = StopAfter(5)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(recipe, store, tmp_path / "resumed", steps=8, threads=2, progress=stopped)
-    pretrain(recipe, store, tmp_path / "resumed", steps=8, threads=2, resume=True, workers=2)
+        pretrain(recipe, store, tmp_path / "resumed", steps=8, threads=1, progress=stopped)
+    pretrain(recipe, store, tmp_path / "resumed", steps=8, threads=1, resume=True, workers=2)
     for file in ("metrics.jsonl", "steps/step-00000008/model.safetensors"):
         assert (tmp_path / "straight" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes(), file
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from tests.corpora import VOCAB, random_shape, split_of, whole
 
 from bertsmith.data.draw import Draw
 from bertsmith.data.rewrite import InPlace, bits_at
 from bertsmith.data.select import Tokens, Words
 from bertsmith.errors import InputError
 from bertsmith.text.layout import FullSentences, SegmentPairs
-from tests.corpora import VOCAB, random_shape, split_of, whole
 
 
 def text_row(tokens=2_000_000, length=128, seed=0):

@@ -2,15 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from bertsmith.data.draw import Draw
-from bertsmith.data.select import Tokens, Words, fitting, words
-from bertsmith.errors import InputError
-from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs
 from tests.corpora import VOCAB, random_shape, split_of, whole
 
+from bertsmith.data.draw import Draw
+from bertsmith.data.select import Tokens, Words, fitting, smallest, words
+from bertsmith.errors import InputError
+from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs
+
 ROUNDINGS = ("round", "ceil", "probabilistic")
-every_select = pytest.mark.parametrize("select", [kind(rounding=r) for kind in (Tokens, Words) for r in ROUNDINGS], ids=repr)
+every_select = pytest.mark.parametrize(
+    "select", [kind(rounding=r) for kind in (Tokens, Words) for r in ROUNDINGS], ids=repr
+)
 
 
 def rows(seed=0, length=64):
@@ -74,8 +76,14 @@ def test_words_are_hidden_whole_or_not_at_all_and_within_the_budget(rounding):
         assert mask[start:end].min() == mask[start:end].max()
     assert {tuple(s) for s in spans.tolist()} <= {tuple(s) for s in words(row).tolist()}
     used = per_sequence(row, mask)
-    most = np.maximum(1, np.ceil(0.15 * row.lengths)) if rounding != "round" else np.maximum(1, np.rint(0.15 * row.lengths))
-    lone = np.bincount(row.sequence[spans[:, 0]], minlength=len(row.lengths)) <= 1  # nothing fitted, and so one was asked
+    most = (
+        np.maximum(1, np.ceil(0.15 * row.lengths))
+        if rounding != "round"
+        else np.maximum(1, np.rint(0.15 * row.lengths))
+    )
+    lone = (
+        np.bincount(row.sequence[spans[:, 0]], minlength=len(row.lengths)) <= 1
+    )  # nothing fitted, and so one was asked
     assert (used <= most)[~lone].all()
     assert used.sum() / row.lengths.sum() > 0.12
 
@@ -106,7 +114,12 @@ def test_where_nothing_fits_one_unit_is_asked_unless_it_is_everything():
     row = whole(DocSentences(length=20).plan(split, VOCAB, 0, 0))
     spans = Words()(row, Draw(0))
     asked = np.bincount(row.sequence[spans[:, 0]], minlength=4)
-    assert asked.tolist() == [1, 0, 1, 1]  # a word of six is the whole second sequence; the third fits its budget of one
+    assert asked.tolist() == [
+        1,
+        0,
+        1,
+        1,
+    ]  # a word of six is the whole second sequence; the third fits its budget of one
     asked = np.bincount(row.sequence[Tokens(rate=1e-6, rounding="probabilistic")(row, Draw(0))[:, 0]], minlength=4)
     assert asked.tolist() == [1, 1, 0, 1]
 
@@ -141,3 +154,20 @@ def test_a_rate_that_is_no_share_is_refused():
     for options in ({"rate": 0.0}, {"rate": 1.5}, {"most": 0}):
         with pytest.raises(InputError, match=r"corruption\.select"):
             Tokens(**options)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=5),
+    st.integers(0, 2**32),
+    st.booleans(),
+)
+def test_the_shortlist_holds_the_smallest_of_each_sequence(cases, seed, crowded):
+    units = np.array([u for u, _ in cases])
+    count = np.array([min(u, c) for u, c in cases])
+    owner = np.repeat(np.arange(len(units)), units)
+    keys = np.random.default_rng(seed).integers(2**63 if crowded else 0, 2**64, len(owner), dtype=np.uint64)
+    near = smallest(keys, owner, count, units)
+    for i, wanted in enumerate(count.tolist()):
+        here = np.flatnonzero(owner == i)
+        assert near[here[np.argsort(keys[here])[:wanted]]].all()

@@ -2,14 +2,14 @@ import json
 
 import numpy as np
 import pytest
+from tests.corpora import VOCAB, random_shape
+from tests.corpora import split_of as numbers
 
 from bertsmith.config import override
 from bertsmith.downstream import show as page
 from bertsmith.downstream.show import lines, split_of, text
 from bertsmith.errors import InputError
 from bertsmith.recipe import find
-from tests.corpora import VOCAB, random_shape
-from tests.corpora import split_of as numbers
 
 SPLIT = numbers(random_shape(150, 6, 12), numbered=False)
 
@@ -21,7 +21,10 @@ class Spelled:
         return [{2: "[CLS]", 3: "[SEP]", 4: "[MASK]"}.get(i, f"t{i}") for i in ids]
 
     def encode(self, texts):
-        return [(np.array([ord(c) for c in t], np.int64), np.array([i == 0 or t[i - 1] == " " for i in range(len(t))])) for t in texts]
+        return [
+            (np.array([ord(c) for c in t], np.int64), np.array([i == 0 or t[i - 1] == " " for i in range(len(t))]))
+            for t in texts
+        ]
 
 
 def shown(name, n, *assignments, seed=0, epoch=0):
@@ -70,7 +73,11 @@ def test_the_summary_counts_exactly_the_lines(name):
     assert achieved["kept"] == pytest.approx(np.mean([w == i for w, i in asked]), abs=1e-6)
     assert achieved["mask"] + achieved["kept"] + achieved["random"] == pytest.approx(1, abs=1e-5)
     assert abs(achieved["rate"] - summary["requested"]["rate"]) < 0.004
-    assert (summary["requested"]["mask"], summary["requested"]["kept"], summary["requested"]["random"]) == (0.8, 0.1, 0.1)
+    assert (summary["requested"]["mask"], summary["requested"]["kept"], summary["requested"]["random"]) == (
+        0.8,
+        0.1,
+        0.1,
+    )
     assert ("pair" in achieved) == (name == "bert")
     if name == "bert":
         assert achieved["pair"] == pytest.approx(np.mean([line["targets"]["pair"] for line in examples]), abs=1e-6)

@@ -203,7 +203,7 @@ def test_kinds_that_cannot_be_are_refused(kind, says):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_is_refused(kind):
-    with pytest.raises(InputError, match="no text|no visible"):
+    with pytest.raises(InputError, match=r"no text|no visible"):
         Tokenizer.train(kind, ["", "  \n"])
 
 

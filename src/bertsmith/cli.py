@@ -39,7 +39,15 @@ def run(arguments: list[str]) -> int:
     except MemoryError:
         error = (3, "out of memory; a smaller training.batch or more training.accumulate needs less")
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EMFILE):
+        if problem.errno not in (
+            errno.ENOSPC,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EIO,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.EMFILE,
+        ):
             console.close(failed=True)
             traceback.print_exc()
             return 1
@@ -146,13 +154,30 @@ def recipes(arguments: argparse.Namespace, console: Console) -> None:
 def _prepare(commands: Any) -> None:
     example = "bertsmith prepare corpus/ --out store --tokenizer wordpiece:8000"
     made = _command(commands, "prepare", prepare, "text to token store; trains the tokenizer if asked", example)
-    made.add_argument("sources", nargs="+", metavar="SOURCE", help="files, directories, globs (.txt .jsonl .csv .tsv .parquet, also .gz .xz .zst), or hf:NAME")
+    made.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="files, directories, globs (.txt .jsonl .csv .tsv .parquet, also .gz .xz .zst), or hf:NAME",
+    )
     made.add_argument("--out", required=True, metavar="STORE")
-    made.add_argument("--tokenizer", default="wordpiece:8000", metavar="KIND:SIZE|DIR", help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder")
+    made.add_argument(
+        "--tokenizer",
+        default="wordpiece:8000",
+        metavar="KIND:SIZE|DIR",
+        help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder",
+    )
     made.add_argument("--lowercase", action="store_true")
     made.add_argument("--language", default="en", help="for sentence boundaries")
-    made.add_argument("--documents", choices=("blank", "file"), default="blank", help="what ends a document in .txt: a blank line, or the file")
-    made.add_argument("--lines", choices=("paragraph", "sentence", "wrapped"), default="paragraph", help="what a line of .txt is")
+    made.add_argument(
+        "--documents",
+        choices=("blank", "file"),
+        default="blank",
+        help="what ends a document in .txt: a blank line, or the file",
+    )
+    made.add_argument(
+        "--lines", choices=("paragraph", "sentence", "wrapped"), default="paragraph", help="what a line of .txt is"
+    )
     made.add_argument("--field", default="text", help="the field or column that holds the text")
     made.add_argument("--holdout", type=float, default=0.01, help="share of the documents held out")
     made.add_argument("--tokenizer-sample", default="100MB", help="text that the tokenizer learns from, at most")
@@ -174,7 +199,9 @@ def prepare(arguments: argparse.Namespace, console: Console) -> None:
 
 def _show(commands: Any) -> None:
     example = "bertsmith show bert:tiny --data store -n 3"
-    made = _command(commands, "show", show, "what the model will see: decoded examples, requested against achieved rates", example)
+    made = _command(
+        commands, "show", show, "what the model will see: decoded examples, requested against achieved rates", example
+    )
     made.add_argument("recipe", metavar="RECIPE")
     made.add_argument("--data", metavar="STORE")
     made.add_argument("--text", metavar="FILE")
@@ -207,7 +234,13 @@ def _pretrain(commands: Any) -> None:
     made.add_argument("--tokens", type=_positive)
     made.add_argument("--minutes", type=float)
     made.add_argument("--from", dest="from_", metavar="MODEL", help="go on from the weights of a run")
-    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as model.layers=6; `bertsmith recipes NAME` lists the fields")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="such as model.layers=6; `bertsmith recipes NAME` lists the fields",
+    )
     made.add_argument("--seed", type=_natural, default=0)
     made.add_argument("--workers", type=_natural, default=1, help="loader workers; 0 loads between the steps")
     made.add_argument("--threads", type=_positive, help="CPU threads; the same number gives the same bits")
@@ -223,7 +256,9 @@ def pretrain(arguments: argparse.Namespace, console: Console) -> None:
     recipe = override(find(arguments.recipe), arguments.set)
     names = ("steps", "tokens", "minutes", "from_", "seed", "workers", "threads", "device", "resume", "tensorboard")
     options = {name: getattr(arguments, name) for name in names}
-    result = bertsmith.pretrain(recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options)
+    result = bertsmith.pretrain(
+        recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
+    )
     if arguments.json:
         console.out(json.dumps(result))
 
@@ -251,7 +286,13 @@ def fill(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _member(made: Parser) -> None:
-    made.add_argument("--member", action="append", default=[], metavar="MODULE", help="a module of your own whose classes the run may name")
+    made.add_argument(
+        "--member",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of your own whose classes the run may name",
+    )
 
 
 def _load(arguments: argparse.Namespace) -> Any:
@@ -265,14 +306,18 @@ def _finetune(commands: Any) -> None:
     example = "bertsmith finetune run --task classify --train train.tsv --dev dev.tsv --out classifier"
     made = _command(commands, "finetune", finetune, "fine-tune a model on a labelled task", example)
     made.add_argument("model", metavar="MODEL")
-    made.add_argument("--task", required=True, metavar="KIND", help="classify or regress; pairs where there is a column text2")
+    made.add_argument(
+        "--task", required=True, metavar="KIND", help="classify or regress; pairs where there is a column text2"
+    )
     made.add_argument("--train", required=True, metavar="FILE")
     made.add_argument("--dev", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="RUN")
     _columns(made)
     made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
-    made.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
+    made.add_argument(
+        "--seeds", type=_positive, default=1, metavar="N", help="runs with N seeds, their mean and spread"
+    )
     made.add_argument("--seed", type=_natural, default=0)
     made.add_argument("--on-long", choices=("truncate", "window", "error"), default="truncate")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as epochs=10 or lr=3e-5")
@@ -282,8 +327,12 @@ def _finetune(commands: Any) -> None:
 
 
 def _columns(made: Parser) -> None:
-    made.add_argument("--columns", metavar="text=NAME,label=3", help="which column is which, by name or by number from 1")
-    made.add_argument("--header", choices=("yes", "no"), default="yes", help="whether a tsv or csv file starts with the names of its columns")
+    made.add_argument(
+        "--columns", metavar="text=NAME,label=3", help="which column is which, by name or by number from 1"
+    )
+    made.add_argument(
+        "--header", choices=("yes", "no"), help="whether a tsv or csv file starts with the names of its columns"
+    )
 
 
 def _table(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -291,15 +340,20 @@ def _table(arguments: argparse.Namespace) -> dict[str, Any]:
     for part in (arguments.columns or "").split(",") if arguments.columns else ():
         role, equals, name = part.partition("=")
         if not (role and equals and name):
-            raise InputError(f"--columns {arguments.columns}: {part!r} is not role=column, such as text=sentence or label=3")
+            raise InputError(
+                f"--columns {arguments.columns}: {part!r} is not role=column, such as text=sentence or label=3"
+            )
         columns[role.strip()] = name.strip()
-    return {"columns": columns or None, "header": arguments.header == "yes"}
+    given = {"columns": columns} if columns else {}
+    return given | ({"header": arguments.header == "yes"} if arguments.header else {})
 
 
 def finetune(arguments: argparse.Namespace, console: Console) -> None:
     names = ("task", "train", "dev", "out", "method", "scratch", "seeds", "seed", "on_long", "set", "threads", "device")
     options = {name: getattr(arguments, name) for name in names} | _table(arguments)
-    result = bertsmith.finetune(arguments.model, members=tuple(arguments.member), say=console.say, progress=console.progress, **options)
+    result = bertsmith.finetune(
+        arguments.model, members=tuple(arguments.member), say=console.say, progress=console.progress, **options
+    )
     if arguments.json:
         console.out(json.dumps(result))
 
@@ -315,14 +369,16 @@ def _predict(commands: Any) -> None:
 
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    count = bertsmith.predict(_load(arguments), arguments.input, arguments.out, say=console.say, **_table(arguments))
+    rows = bertsmith.predict(_load(arguments), arguments.input, arguments.out, say=console.say, **_table(arguments))
     if arguments.json:
-        console.out(json.dumps({"predictions": count, "out": arguments.out}))
+        console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
 
 
 def _evaluate(commands: Any) -> None:
     example = "bertsmith evaluate classifier --input test.tsv"
-    made = _command(commands, "evaluate", evaluate, "{metric: {value, low, high}} with 95 % bootstrap intervals", example)
+    made = _command(
+        commands, "evaluate", evaluate, "{metric: {value, low, high}} with 95 % bootstrap intervals", example
+    )
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", metavar="FILE", help="labelled rows, for a fine-tuned model")
     made.add_argument("--data", metavar="STORE", help="for a pre-training run: loss on the held-out documents")
@@ -343,7 +399,13 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _embed(commands: Any) -> None:
-    made = _command(commands, "embed", embed, "vectors as .npy, in input order", "bertsmith embed run --input texts.txt --out vectors")
+    made = _command(
+        commands,
+        "embed",
+        embed,
+        "vectors as .npy, in input order",
+        "bertsmith embed run --input texts.txt --out vectors",
+    )
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="DIR")
@@ -355,7 +417,7 @@ def _embed(commands: Any) -> None:
 
 def embed(arguments: argparse.Namespace, console: Console) -> None:
     options = {name: getattr(arguments, name) for name in ("pool", "layer")} | _table(arguments)
-    shape = bertsmith.embed(_load(arguments), arguments.input, arguments.out, say=console.say, **options).shape
+    shape = bertsmith.embed(_load(arguments), arguments.input, out=arguments.out, say=console.say, **options).shape
     if arguments.json:
         console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))
 
@@ -370,12 +432,18 @@ def _verify(commands: Any) -> None:
 
 def verify(arguments: argparse.Namespace, console: Console) -> None:
     result = bertsmith.verify(arguments.path)
-    console.out(json.dumps(result) if arguments.json else f"{arguments.path}: {result['kind']}, {result['files']} files as their manifests say")
+    console.out(
+        json.dumps(result)
+        if arguments.json
+        else f"{arguments.path}: {result['kind']}, {result['files']} files as their manifests say"
+    )
 
 
 def _report(commands: Any) -> None:
     example = "bertsmith report run classifier --out report.html"
-    made = _command(commands, "report", report, "curves, samples, settings and scores of runs side by side, one HTML file", example)
+    made = _command(
+        commands, "report", report, "curves, samples, settings and scores of runs side by side, one HTML file", example
+    )
     made.add_argument("runs", nargs="+", metavar="RUN")
     made.add_argument("--out", required=True, metavar="FILE.html")
 

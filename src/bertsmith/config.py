@@ -53,13 +53,17 @@ def from_dict(tree: Any, members: tuple[str, ...] = (), where: str = "config") -
 def _class(name: Any, members: tuple[str, ...], where: str) -> type:
     module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not (module == PACKAGE or module.startswith(PACKAGE + ".") or module in members):
-        raise InputError(f"{where}.type: {name!r} is not a class of {PACKAGE}; a member of your own loads with --member package.module")
+        raise InputError(
+            f"{where}.type: {name!r} is not a class of {PACKAGE}; a member of your own loads with --member package.module"
+        )
     try:
         cls = getattr(sys.modules.get(module) or importlib.import_module(module), attribute, None)
     except ImportError:
         cls = None
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module):
-        raise InputError(f"{where}.type: {PACKAGE} has no configuration class {name!r}; a newer version may have written it")
+        raise InputError(
+            f"{where}.type: {PACKAGE} has no configuration class {name!r}; a newer version may have written it"
+        )
     return cls
 
 

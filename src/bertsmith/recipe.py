@@ -26,7 +26,10 @@ class Corruption:
     copies: int = 0
 
     def __post_init__(self):
-        require(self.copies >= 0, f"corruption.copies: {self.copies} is negative; 0 = dynamic, 1 = static, k = k static copies")
+        require(
+            self.copies >= 0,
+            f"corruption.copies: {self.copies} is negative; 0 = dynamic, 1 = static, k = k static copies",
+        )
 
     def view(self, epoch: int) -> int:
         """The epoch that layouts and masks are drawn for, when the data is read for the `epoch`-th time."""
@@ -51,8 +54,14 @@ class Schedule:
     def __post_init__(self):
         require(self.lr > 0, f"schedule.lr: {self.lr} must be above 0")
         require(self.warmup >= 0, f"schedule.warmup: {self.warmup} is negative")
-        require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), f"schedule.betas: {self.betas} must be two numbers in [0, 1)")
-        require(self.clip >= 0 and self.weight_decay >= 0 and self.eps > 0, "schedule: clip and weight_decay must not be negative, eps must be above 0")
+        require(
+            len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
+            f"schedule.betas: {self.betas} must be two numbers in [0, 1)",
+        )
+        require(
+            self.clip >= 0 and self.weight_decay >= 0 and self.eps > 0,
+            "schedule: clip and weight_decay must not be negative, eps must be above 0",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +79,10 @@ class Training:
     def __post_init__(self):
         for name in ("batch", "accumulate", "checkpoint", "held_out"):
             require(getattr(self, name) > 0, f"training.{name}: {getattr(self, name)} must be above 0")
-        require(self.keep >= 2, f"training.keep: {self.keep} is below 2; the newest step and the one before it are always kept")
+        require(
+            self.keep >= 2,
+            f"training.keep: {self.keep} is below 2; the newest step and the one before it are always kept",
+        )
         require(self.evaluate >= 0, f"training.evaluate: {self.evaluate} is negative; 0 evaluates at the end only")
 
 
@@ -129,7 +141,9 @@ def find(name: str) -> Recipe:
         raise InputError(f"recipe {name!r}: no member {head!r}; {nearest(head, known)}")
     sizes = known[head].sizes
     if size not in sizes:
-        raise InputError(f"recipe {name!r}: {head} has no size {size!r}; known: {', '.join(f'{head}:{s}' for s in sizes)}")
+        raise InputError(
+            f"recipe {name!r}: {head} has no size {size!r}; known: {', '.join(f'{head}:{s}' for s in sizes)}"
+        )
     return sizes[size]()
 
 

@@ -130,8 +130,12 @@ class Batch:
         return len(self.input.tokens) + (0 if self.output is None else len(self.output.tokens))
 
     def to(self, device: str | torch.device) -> "Batch":
-        targets = {k: Target(at=_tensor(t.at, device), labels=_tensor(t.labels, device)) for k, t in self.targets.items()}
-        return replace(self, input=self.input.to(device), output=self.output and self.output.to(device), targets=targets)
+        targets = {
+            k: Target(at=_tensor(t.at, device), labels=_tensor(t.labels, device)) for k, t in self.targets.items()
+        }
+        return replace(
+            self, input=self.input.to(device), output=self.output and self.output.to(device), targets=targets
+        )
 
 
 def _tensor(array: Array | Tensor, device: str | torch.device) -> Tensor:

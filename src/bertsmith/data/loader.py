@@ -99,7 +99,7 @@ class Loader:
         steps = self._steps()
         pending: deque[Future[Step]] = deque()
         pool = ThreadPoolExecutor(self.workers, "loader")
-        composer = ThreadPoolExecutor(1, "planner")  # planning an epoch takes seconds on large corpora: never between two steps
+        composer = ThreadPoolExecutor(1, "planner")  # planning a large corpus takes seconds: never between two steps
         try:
             composed = composer.submit(next, steps)
             while True:

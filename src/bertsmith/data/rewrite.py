@@ -57,7 +57,9 @@ class InPlace:
 
 def bits_at(draw: Draw, purpose: str, row: Row, at: Array) -> Array:
     """`draw.bits(purpose, row)[at]`, hashing only what is asked for."""
-    return mix(hashed(draw.seed, purpose, row.epoch, row.example)[row.sequence[at]] ^ row.positions[at].astype(np.uint64))
+    return mix(
+        hashed(draw.seed, purpose, row.epoch, row.example)[row.sequence[at]] ^ row.positions[at].astype(np.uint64)
+    )
 
 
 @lru_cache(maxsize=8)

@@ -131,7 +131,7 @@ def short(value: float) -> str:
 def _drawn(line: Line, box: tuple[float, ...]) -> str:
     points = [p for p in line.points if math.isfinite(p[1])]
     name = escape(line.name)
-    if line.style == "dots":
+    if line.style == "dots" or (len(points) == 1 and line.style == "smooth"):
         dots = (
             f'<circle class="dot c{line.colour}" cx="{_x(x, box):.1f}" cy="{_y(y, box):.1f}" r="4"><title>{name}: {y:.4f} at {short(x)}</title></circle>'
             for x, y in points

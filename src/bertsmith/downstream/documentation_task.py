@@ -1,8 +1,8 @@
 """A labelled task that the documentation itself carries: which package does this paragraph come from?
 
 Names give the answer away, so they are removed: words that are not plain lower case inside (identifiers, dotted names, numbers) and the
-packages' own names.  Modules are dealt whole: a module that is asked about in dev is neither in train nor in the pre-training corpus,
-and a paragraph of dev occurs nowhere else.
+packages' own names.  Modules are dealt whole to train, dev and test: those of dev and test are not in the pre-training corpus, and a
+paragraph of theirs that occurs elsewhere is left out.  dev chooses the epoch, test is what is reported.
 """
 
 import hashlib
@@ -23,9 +23,10 @@ PLAIN = re.compile(r"[(\"']*[A-Za-z]?[a-z]*(?:['’-][a-z]+)*[.,;:!?)\"']*")
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    corpus: list[Docstring]  # to pre-train on; nothing of dev
+    corpus: list[Docstring]  # to pre-train on; nothing of dev or test
     train: list[tuple[str, str]]  # (text, label)
     dev: list[tuple[str, str]]
+    test: list[tuple[str, str]]
 
 
 def anonymous(paragraph: str) -> str:
@@ -33,25 +34,39 @@ def anonymous(paragraph: str) -> str:
     return " ".join(word for word in NAMES.sub("", paragraph).split() if PLAIN.fullmatch(word))
 
 
-def task(found: Iterable[Docstring], train: int = 60, dev: int = 300, held_out: int = 5) -> Task:
-    """At most `train` and `dev` texts of each label; one module in `held_out` belongs to dev.  Order and choice follow a hash of the text."""
-    corpus, texts = [], {"train": defaultdict(dict), "dev": defaultdict(dict)}
-    outside: set[str] = set()
+def task(found: Iterable[Docstring], train: int = 60, dev: int = 40, test: int = 200) -> Task:
+    """At most so many texts of each label.  One module in five is dev's or test's; which, and which texts are taken, follows a hash."""
+    corpus: list[Docstring] = []
+    sides: dict[str, dict[str, dict[str, str]]] = {side: defaultdict(dict) for side in ("train", "dev", "test")}
+    trained_on: set[str] = set()
     for docstring in found:
-        side = "dev" if _number(docstring.module) % held_out == 0 and docstring.package in LABELS else "train"
+        side = _side(docstring.module) if docstring.package in LABELS else "train"
         if side == "train":
             corpus.append(docstring)
-            outside.update(docstring.paragraphs)
+            trained_on.update(docstring.paragraphs)
         if docstring.package in LABELS:
             for paragraph in docstring.paragraphs:
                 text = anonymous(paragraph)
                 if 12 <= len(text.split()) <= 60:
-                    texts[side][docstring.package].setdefault(text, paragraph)
+                    sides[side][docstring.package].setdefault(text, paragraph)
                     break  # one paragraph of a docstring is enough
-    known = {text for texts_of in texts["train"].values() for text in texts_of}
-    for label, texts_of in texts["dev"].items():
-        texts["dev"][label] = {t: p for t, p in texts_of.items() if t not in known and p not in outside}
-    return Task(corpus=corpus, train=_choose(texts["train"], train), dev=_choose(texts["dev"], dev))
+    known: set[str] = set()
+    for side in ("train", "dev", "test"):
+        for label, texts in sides[side].items():
+            if side != "train":
+                sides[side][label] = {t: p for t, p in texts.items() if t not in known and p not in trained_on}
+        known |= {text for texts in sides[side].values() for text in texts}
+    return Task(
+        corpus=corpus,
+        train=_choose(sides["train"], train),
+        dev=_choose(sides["dev"], dev),
+        test=_choose(sides["test"], test),
+    )
+
+
+def _side(module: str) -> str:
+    number = _number(module)
+    return "train" if number % 5 else "dev" if number // 5 % 4 == 0 else "test"
 
 
 def _choose(texts: dict[str, dict[str, str]], count: int) -> list[tuple[str, str]]:

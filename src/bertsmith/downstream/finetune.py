@@ -27,14 +27,13 @@ from bertsmith import __version__, files
 from bertsmith.config import override, require, to_dict
 from bertsmith.data.batch import Stream
 from bertsmith.data.draw import hashed
-from bertsmith.downstream import metrics
 from bertsmith.downstream.embed import pooled
 from bertsmith.downstream.model import RESULT, Loaded, Tuned, opened
 from bertsmith.downstream.predict import logits_of
 from bertsmith.errors import InputError, Interrupted, nearest, printable
 from bertsmith.nn.member import MemberModel
 from bertsmith.recipe import Recipe, Schedule
-from bertsmith.tasks import kinds
+from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.kinds import Encoded, Labels, OnLong, encode, say_long
 from bertsmith.tasks.readers import Table, parse_columns, read, say_notes
 from bertsmith.training.checkpoint import State, load_step, load_weights, save_step
@@ -135,7 +134,7 @@ def finetune(
     seeds: int = 1,
     seed: int = 0,
     on_long: OnLong = "truncate",
-    set: Iterable[str] = (),  # noqa: A002 - the command line's name
+    set: Iterable[str] = (),
     device: str | None = None,
     threads: int | None = None,
     members: tuple[str, ...] = (),

@@ -25,18 +25,7 @@ RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step
 class Tuned(Run):
     """The folder of a fine-tuning: a Run whose config.json says so, and whose result.json names the best step."""
 
-    def config(self) -> dict | None:
-        path = self / CONFIG
-        try:
-            config = files.unsealed(path.read_bytes(), path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
-        if config.get("kind") != "finetune":
-            raise InputError(f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not a fine-tuning run")
-        _check_format(config, path)
-        return config
+    kind = "finetune"
 
     def result(self) -> dict | None:
         """What result.json says; None where the fine-tuning did not finish."""

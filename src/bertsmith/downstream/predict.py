@@ -12,11 +12,10 @@ import numpy as np
 import torch
 
 from bertsmith import files
-from bertsmith.downstream import metrics
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel
-from bertsmith.tasks import kinds
+from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.kinds import Encoded, OnLong, encode, say_long
 from bertsmith.tasks.readers import Table, read, say_notes
 from bertsmith.training.precision import Precision

@@ -5,7 +5,7 @@ Whatever a run lacks is said in a line; a folder that is not a run, or is damage
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ from bertsmith.downstream.charts import Chart, Level, Line, interval, intervals,
 from bertsmith.errors import InputError, printable
 
 COLOURS = 6
+Compared = Mapping[str, Mapping[str, dict[str, float]]]
 KINDS = {"pretrain": "pre-training", "finetune": "fine-tuning"}
 
 
@@ -37,8 +38,17 @@ class Seen:
         return self.config.get("kind", "")
 
 
-def report(runs: Sequence[str | Path], out: str | Path, say: Callable[[str], None] = lambda line: None) -> Path:
-    """Write the page `out` about `runs`; returns its path.  InputError for what is not a run, and where `out` is a folder."""
+def report(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    compared: Compared | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write the page `out` about `runs`; returns its path.  InputError for what is not a run, and where `out` is a folder.
+
+    `compared`: further scores to show first, {title: {name: {value, low, high}}}.
+    """
     out = Path(out)
     if not runs:
         raise InputError("report: no RUN was given")
@@ -51,7 +61,7 @@ def report(runs: Sequence[str | Path], out: str | Path, say: Callable[[str], Non
     seen = [_seen(path, names[path], i % COLOURS) for i, path in enumerate(paths)]
     if any(out.resolve().is_relative_to(run.path.resolve()) for run in seen):
         raise InputError(f"{printable(out)}: --out lies inside a run; choose another place")
-    page = render(seen)
+    page = render(seen, compared or {})
     files.write(out, page.encode("utf-8", "replace"))
     for note in (f"{run.name}: {note}" for run in seen for note in run.notes):
         say(note)
@@ -59,7 +69,7 @@ def report(runs: Sequence[str | Path], out: str | Path, say: Callable[[str], Non
     return out
 
 
-def render(seen: Sequence[Seen]) -> str:
+def render(seen: Sequence[Seen], compared: Compared) -> str:
     """The page's text."""
     import jinja2
 
@@ -76,6 +86,7 @@ def render(seen: Sequence[Seen]) -> str:
             {"title": title, "charts": [chart for chart in map(_figure, charts) if chart]}
             for title, charts in (("Pre-training", _curves(pretrained, stores)), ("Fine-tuning", _curves(tuned, {})))
         ],
+        "compared": [_compared(title, found) for title, found in compared.items()],
         "scores": list(_scores(seen)),
         "samples": [{"run": run, "rows": _samples(run, stores[run.name])} for run in pretrained],
         "settings": _settings(seen),
@@ -232,6 +243,16 @@ def _figure(chart: Chart) -> dict[str, Any] | None:
     )
     dots = any(line.style == "dots" and line.points for line in chart.lines)
     return {"title": chart.title, "svg": drawn, "names": names, "dots": dots} if drawn else None
+
+
+def _compared(title: str, found: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+    rows = [(name, i % COLOURS, score) for i, (name, score) in enumerate(found.items())]
+    return {
+        "metric": title,
+        "svg": intervals(rows),
+        "rows": [(name, interval(score)) for name, _, score in rows],
+        "spreads": [],
+    }
 
 
 def _scores(seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:

@@ -43,7 +43,8 @@ def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[s
 
 def _pieces(ids: list[int], answers: dict[int, tuple[int, float, int]], tokenizer: Any) -> list[dict[str, Any]]:
     """Runs of tokens that are not asked are decoded as text; specials are left out."""
-    special, pieces, plain = set(tokenizer.vocab.special), [], []
+    special, pieces = set(tokenizer.vocab.special), []
+    plain: list[int] = []
     for at, token in enumerate([*ids, None]):
         if token is None or at in answers:
             if plain:

@@ -72,7 +72,9 @@ def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
     )
 
 
-def lines(recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+def lines(
+    recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int
+) -> Iterator[dict[str, Any]]:
     """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
     require(n > 0, f"show: -n {n}: at least 1 example")
     recipe.layout.check(split)
@@ -97,7 +99,7 @@ def lines(recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed
 def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iterator[dict[str, Any]]:
     """Each sequence of a corrupted row on its own, with indices of its own."""
     words, sentences = np.flatnonzero(row.starts), np.flatnonzero(row.sentences)
-    for i, (begin, end) in enumerate(zip(row.offsets[:-1].tolist(), row.offsets[1:].tolist(), strict=True)):
+    for begin, end in zip(row.offsets[:-1].tolist(), row.offsets[1:].tolist(), strict=True):
         ids = row.tokens[begin:end].tolist()
         targets: dict[str, Any] = {}
         for name, target in batch.targets.items():
@@ -131,7 +133,12 @@ def _side(stream: Any, begin: int, end: int, tokenizer: Any) -> dict[str, Any]:
     keys = ("segments", "positions", "query_rank", "key_rank")
     arrays = {key: getattr(stream, key)[begin:end].tolist() for key in keys}
     arrays["key_rank"] = [None if rank == NEVER else rank for rank in arrays["key_rank"]]
-    side = {"tokens": tokenizer.tokens(ids), "ids": ids, "segments": arrays["segments"], "positions": arrays["positions"]}
+    side = {
+        "tokens": tokenizer.tokens(ids),
+        "ids": ids,
+        "segments": arrays["segments"],
+        "positions": arrays["positions"],
+    }
     side |= {"sequence": [0] * len(ids), "query_rank": arrays["query_rank"], "key_rank": arrays["key_rank"]}
     return side if stream.window is None else side | {"window": stream.window}
 
@@ -159,13 +166,19 @@ class Tally:
         self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
         labels = row.labels[row.labels != IGNORE]
         if len(labels):
-            self._count(pairs=len(labels), random_next=int((labels == 1).sum()), expected=len(labels) * (random_next or 0.0))
+            self._count(
+                pairs=len(labels), random_next=int((labels == 1).sum()), expected=len(labels) * (random_next or 0.0)
+            )
 
     def summary(self, recipe: Recipe) -> dict[str, Any]:
         """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
         c, rewrite = self.counts, recipe.corruption.rewrite
         draws = max(c["draws"], 1)
-        requested = {"rate": recipe.corruption.select.rate, "mask": rewrite.mask, "kept": 1 - rewrite.mask - rewrite.random}
+        requested = {
+            "rate": recipe.corruption.select.rate,
+            "mask": rewrite.mask,
+            "kept": 1 - rewrite.mask - rewrite.random,
+        }
         requested["random"] = rewrite.random
         achieved = {"rate": c["asked"] / c["source"], "mask": c["mask"] / draws, "kept": c["kept"] / draws}
         achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws

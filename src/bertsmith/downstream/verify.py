@@ -3,30 +3,42 @@
 from pathlib import Path
 from typing import Any
 
+from bertsmith.downstream.model import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.text import store
-from bertsmith.training.checkpoint import verify_step
-from bertsmith.training.run import CONFIG, STEPS, Run
+from bertsmith.training.checkpoint import verify_run, verify_step
+from bertsmith.training.run import CONFIG, STEP, STEPS, Run
 
 
 def verify(path: str | Path) -> dict[str, Any]:
-    """{"kind": "store" | "run" | "step", "files": number checked, …}; InputError naming the first file that is not as written."""
+    """{"kind": "store" | "run" | "step", "files": how many, …}; InputError naming the first file that is not as written."""
     path = Path(path)
-    if path.parent.name == STEPS and path.name.startswith("step-"):
-        number = path.name.removeprefix("step-")
-        if not number.isdecimal():
-            raise InputError(f"{printable(path)}: not a step; steps are named step-00000100")
-        return {"kind": "step", "files": _step(Run(path.parent.parent), int(number))}
-    if (path / CONFIG).exists() or (path / STEPS).is_dir():
-        run = Run(path)
-        run.config()
-        steps = run.steps()
-        return {"kind": "run", "files": 1 + sum(_step(run, step) for step in steps), "steps": steps}
     if not path.is_dir():
         raise InputError(f"{printable(path)}: no such folder; a store, a run or a step inside a run is wanted")
+    inside = STEP.fullmatch(path.name) if path.parent.name == STEPS else None
+    if inside:
+        manifest = verify_step(_run(path.parent.parent), int(inside[1]))
+        return {"kind": "step", "files": 1 + len(manifest["files"]) + len(manifest["run"])}
+    if (path / RESULT).exists():
+        return _tuned(Tuned(path))
+    if (path / CONFIG).exists() or (path / STEPS).is_dir():
+        return verify_run(_run(path))
     return store.verify(path)
 
 
-def _step(run: Run, step: int) -> int:
-    manifest = verify_step(run, step)
-    return len(manifest["files"]) + 1
+def _run(path: Path) -> Run:
+    return Tuned(path) if (path / RESULT).exists() else Run(path)
+
+
+def _tuned(run: Tuned) -> dict[str, Any]:
+    """A fine-tuning, or one of several seeds, each a fine-tuning of its own."""
+    result = run.result()
+    if result is not None and "seeds" in result:
+        parts = [_tuned(Tuned(part)) for part in sorted(run.path.glob("seed-*"))]
+        return {
+            "kind": "run",
+            "files": 1 + sum(part["files"] for part in parts),
+            "bytes": sum(part["bytes"] for part in parts),
+        }
+    found = verify_run(run)
+    return {**found, "files": found["files"] + 1}

@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from bertsmith.data.batch import Batch, Stream, Target
-from bertsmith.downstream import metrics
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.tasks import metrics
 from bertsmith.tasks.readers import Table
 
 OnLong = Literal["truncate", "window", "error"]

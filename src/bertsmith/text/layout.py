@@ -62,7 +62,9 @@ class DocSentences:
 def check_text(split: Any) -> None:
     if not split.count:
         counts = f"{len(split.documents) - 1:,} documents, {len(split.sentences) - 1:,} sentences, 0 tokens"
-        raise InputError(f"layout: there is no text, found {counts}; prepare more text, or hold out more of it (--holdout)")
+        raise InputError(
+            f"layout: there is no text, found {counts}; prepare more text, or hold out more of it (--holdout)"
+        )
 
 
 _known: WeakKeyDictionary[Any, dict[Any, dict[str, Any]]] = WeakKeyDictionary()

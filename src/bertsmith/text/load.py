@@ -47,7 +47,7 @@ def load(
         if not isinstance(lowercase, bool):
             lowercase = not any(c.isupper() for token in vocab if not token.startswith("[") for c in token)
         backend = bert(vocab, lowercase)
-        backend.add_special_tokens([name for name in SPECIALS])
+        backend.add_special_tokens(list(SPECIALS))
     return backend, _roles(
         backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path)
     )

@@ -41,7 +41,9 @@ class SegmentPairs:
     natural: ClassVar[bool] = False
 
     def __post_init__(self):
-        require(self.length >= 5, f"layout.length: {self.length} has no room for two tokens and three specials; at least 5")
+        require(
+            self.length >= 5, f"layout.length: {self.length} has no room for two tokens and three specials; at least 5"
+        )
         require(0 <= self.short <= 1, f"layout.short: {self.short} is not a share; between 0 and 1")
 
     def check(self, split: Any) -> None:
@@ -61,7 +63,9 @@ class SentencePairs:
     natural: ClassVar[bool] = True
 
     def __post_init__(self):
-        require(self.length >= 5, f"layout.length: {self.length} has no room for two tokens and three specials; at least 5")
+        require(
+            self.length >= 5, f"layout.length: {self.length} has no room for two tokens and three specials; at least 5"
+        )
 
     def check(self, split: Any) -> None:
         check_pairs(split)
@@ -106,7 +110,7 @@ def pair_plan(layout: SegmentPairs | SentencePairs, split: Any, vocab: Vocab, se
     begin += front
     end -= taken - front
 
-    drawn = random[:, None] & np.array([False, True])  # second segments that are read once more: not part of the walk through the corpus
+    drawn = random[:, None] & np.array([False, True])  # B read once more, beside the walk through the corpus
     truncated = int(taken[~drawn].sum())
     account = {
         "corpus": found.tokens,
@@ -141,7 +145,9 @@ def _targets(layout: SegmentPairs | SentencePairs, documents: int, seed: int, ep
     return np.where(short, 2 + integers(hashed(seed, "target", epoch, numbers), room - 1), room)
 
 
-def _walk(layout: SegmentPairs | SentencePairs, found: Outline, targets: Array, seed: int, epoch: int) -> tuple[Array, Array, Array, Array]:
+def _walk(
+    layout: SegmentPairs | SentencePairs, found: Outline, targets: Array, seed: int, epoch: int
+) -> tuple[Array, Array, Array, Array]:
     """Sentence offsets (start, middle, stop) of each pair, and whether its B is random.
 
     The sentences behind the middle of a random pair are put back, so that A and true B of all pairs are the corpus, once.
@@ -170,7 +176,9 @@ def _walk(layout: SegmentPairs | SentencePairs, found: Outline, targets: Array, 
     return np.array(starts), np.array(middles), np.array(stops), np.array(random)
 
 
-def _blocks(layout: SegmentPairs | SentencePairs, found: Outline, targets: Array, seed: int, epoch: int) -> Iterator[tuple]:
+def _blocks(
+    layout: SegmentPairs | SentencePairs, found: Outline, targets: Array, seed: int, epoch: int
+) -> Iterator[tuple]:
     """Neighbouring documents as plain lists: looping over these costs a tenth of looping over arrays."""
     documents = found.documents
     first = 0
@@ -192,7 +200,7 @@ def _draw_successors(layout, found: Outline, targets, start, width, random, begi
     documents, offsets = found.documents, found.sentences
     own = np.searchsorted(documents, start[at], "right") - 1
     other = integers(hashed(seed, "document", epoch, start[at]), len(documents) - 2)
-    other += other >= own  # BERT draws again, ten times at most; leaving the own document out is the same without the rest
+    other += other >= own  # BERT draws again, ten times at most; this leaves the own document out for certain
     low, high = documents[other], documents[other + 1]
     first = low + integers(hashed(seed, "sentence", epoch, start[at]), high - low)
     wanted = np.ones(len(at), np.int64) if layout.natural else np.maximum(targets[own] - width[at], 1)

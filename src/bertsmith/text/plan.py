@@ -86,7 +86,9 @@ class Plan:
         head = np.cumsum(lengths) - lengths
         tokens[head] = self.vocab.cls
 
-        before = after - (end - begin)  # place of each piece's first token: a word and a sentence start there, cut or not
+        before = after - (
+            end - begin
+        )  # place of each piece's first token: a word and a sentence start there, cut or not
         starts = np.zeros(total, bool)
         starts[place] = self.split.starts(source)
         starts[before] = True

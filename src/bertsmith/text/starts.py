@@ -8,6 +8,7 @@ is settled by offsets (words.word_starts), which the tests hold this file agains
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,7 @@ class StartTable:
         if INVISIBLE in kinds or not kinds:
             self.irregular[i] = True
             return
-        inner = any(
-            k == OTHER or (k >= LETTER and before < LETTER) for before, k in zip(kinds, kinds[1:], strict=False)
-        )
+        inner = any(k == OTHER or (k >= LETTER and before < LETTER) for before, k in itertools.pairwise(kinds))
         self.always[i] = inner or kinds[0] == OTHER or (new and kinds[0] >= LETTER)
         self.opens[i] = kinds[0] >= LETTER
         self.ends[i] = kinds[-1] >= LETTER and not closes

@@ -197,9 +197,8 @@ def _check_metrics(path: Path, sealed: dict) -> None:
         raise InputError(f"{printable(path)}: damaged: its first {length} bytes are not those that a step sealed")
 
 
-def verify_run(path: str | Path) -> dict[str, Any]:
+def verify_run(run: Run) -> dict[str, Any]:
     """Every saved step of a run, and all that they seal.  InputError naming the first file that is not as written."""
-    run = Run(path)
     listed: dict[Path, int] = {}
     for step in run.steps():
         folder = run.step(step)
@@ -216,7 +215,7 @@ def verify_run(path: str | Path) -> dict[str, Any]:
         ]
         listed |= {name: name.stat().st_size for name in names}
     if not listed:
-        raise InputError(f"{printable(path)}: holds no saved step")
+        raise InputError(f"{printable(run.path)}: holds no saved step")
     return {"kind": "run", "files": len(listed), "bytes": sum(listed.values())}
 
 

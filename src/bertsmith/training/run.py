@@ -43,6 +43,8 @@ _locked: set[str] = set()  # a record lock does not keep out its own process
 
 
 class Run:
+    kind = "pretrain"  # what its config.json says
+
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
@@ -70,10 +72,8 @@ class Run:
         except OSError as error:
             raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
         config = files.unsealed(data, path)
-        if config.get("kind") != "pretrain":
-            raise InputError(
-                f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not a pre-training run"
-            )
+        if config.get("kind") != self.kind:
+            raise InputError(f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not {self.kind!r}")
         if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
             version = printable(repr(config.get("format")))
             raise InputError(

@@ -1,0 +1,52 @@
+"""Guides name commands and files that exist, and generated pages are up to date."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bertsmith import cli
+from bertsmith.downstream import family
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if path.is_file()]
+
+
+def commands(page: Path) -> list[str]:
+    """Every `bertsmith …` of a page's code blocks, continued lines joined, prompts and comments cut."""
+    blocks = re.findall(
+        r"^```(?:sh|bash|console|)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = [re.sub(r"\s+#.*", "", line.removeprefix("$ ")) for line in lines]
+    return [line for line in lines if line.startswith("bertsmith ")]
+
+
+EXAMPLES = [(page.name, command) for page in PAGES for command in commands(page)]
+
+
+def test_there_are_examples():
+    assert {"pretrain.md", "finetune.md"} <= {name for name, _ in EXAMPLES}
+
+
+@pytest.mark.parametrize(("page", "command"), EXAMPLES)
+def test_examples_parse(page, command):
+    parsed = cli.parser().parse_args(shlex.split(command)[1:])
+    assert callable(parsed.command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)`", page.read_text(encoding="utf-8"))) <= targets
+
+
+def test_family_is_up_to_date():
+    assert (ROOT / "docs" / "family.md").read_text(encoding="utf-8") == family.page(), "run `make docs`"

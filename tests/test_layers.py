@@ -1,0 +1,87 @@
+"""Imports point down, and what must start quickly never loads torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bertsmith
+
+HOME = Path(bertsmith.__file__).parent
+# What each room may import besides itself and what stands below everything.
+EVERYWHERE = {"errors", "config", "files"}
+BELOW = {
+    "errors": set(),
+    "config": {"errors"},
+    "files": {"errors"},
+    "console": set(),
+    "data": {"recipe"},
+    "text": {"data"},
+    "nn": {"data.batch"},
+    "objectives": {"nn", "data.batch", "recipe"},
+    "training": {"objectives", "nn", "data", "text", "recipe", ""},
+    "tasks": {"training", "objectives", "nn", "data", "text", "recipe"},
+    "downstream": {"tasks", "training", "objectives", "nn", "data", "text", "recipe", "console", "recipes", ""},
+    "deploy": {"training", "objectives", "nn", "data", "text", "recipe", "downstream.model"},
+    "recipes": {"objectives", "training.optim", "nn", "data", "text", "recipe"},
+    "recipe": {"data", "config", "recipes"},
+}
+NO_TORCH = (
+    "data.select",
+    "data.rewrite",
+    "text.layout",
+    "data.batch",
+    "data.draw",
+    "config",
+    "recipe",
+    "cli",
+    "text.prepare",
+    "downstream.documentation",
+)
+
+
+def modules() -> list[str]:
+    paths = (path.relative_to(HOME).with_suffix("") for path in sorted(HOME.rglob("*.py")))
+    return [
+        ".".join(path.parts).removesuffix(".__init__")
+        for path in paths
+        if path.parts[0] not in ("__init__", "__main__", "cli")
+    ]
+
+
+def imports(module: str) -> set[str]:
+    """Modules of bertsmith that a file imports, at the top or inside a function, for running or for types."""
+    path = HOME / (module.replace(".", "/") + ".py")
+    tree = ast.parse((path if path.is_file() else HOME / module.replace(".", "/") / "__init__.py").read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {
+                name for name in inside if (HOME.parent / name.replace(".", "/")).with_suffix(".py").is_file()
+            } or {node.module}
+    return {name.partition(".")[2] for name in found if name.partition(".")[0] == "bertsmith"}
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_down(module):
+    room = module.partition(".")[0]
+    allowed = EVERYWHERE | BELOW[room] | {room}
+    wrong = {
+        name for name in imports(module) if not any(name == a or (a and name.startswith(a + ".")) for a in allowed)
+    }
+    assert not wrong, f"bertsmith.{module} imports {sorted(wrong)}; {room} may import {sorted(BELOW[room])}"
+
+
+def test_every_room_is_known():
+    assert {module.partition(".")[0] for module in modules()} <= set(BELOW)
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_what_must_start_quickly_never_loads_torch(module):
+    code = f"import sys, bertsmith.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
