@@ -24,7 +24,7 @@ _VERBS = {
     "find": "bertsmith.recipe",
     "members": "bertsmith.recipe",
 }
-__all__ = sorted(_VERBS)
+__all__ = list(_VERBS)
 
 
 def __getattr__(name: str) -> Any:
