@@ -96,7 +96,7 @@ def test_the_whole_demo_runs(tmp_path, monkeypatch, found):
     monkeypatch.setattr(demos, "docstrings", lambda workers: found)
     monkeypatch.setattr(demos, "SEEDS", 1)
     said: list[str] = []
-    figures = demos.demo(tmp_path / "demo", minutes=0.2, say=said.append)
+    figures = demos.demo(tmp_path / "demo", tokens=100_000, say=said.append)
     assert (tmp_path / "demo" / "report.html").stat().st_size > 20_000
     assert figures["difference"]["low"] <= figures["difference"]["value"] <= figures["difference"]["high"]
     assert any("unigram entropy" in line for line in said)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from bertsmith.config import from_dict, override, to_dict
 from bertsmith.data.batch import Batch, Stream, Target
 from bertsmith.errors import InputError
+from bertsmith.nn import blocks
 from bertsmith.nn.member import MemberModel
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
@@ -144,8 +145,9 @@ def test_a_term_without_a_target_is_not_there():
     assert member()(dataclasses.replace(b, targets={})) == {}
 
 
-def test_only_asked_places_make_a_loss():
-    """The gradient at a hidden state of the last layer is zero wherever nothing is asked."""
+def test_only_asked_places_make_a_loss(monkeypatch):
+    """The last layer computes the asked places alone, but for the filler that a CPU's products are rounded up by."""
+    monkeypatch.setattr(blocks, "ROWS", 1)
     built, b = member(Predict(heads=(Tokens(),))), batch()
     bare = dataclasses.replace(b, targets={"token": b.targets["token"]})
     seen = {}
@@ -153,6 +155,18 @@ def test_only_asked_places_make_a_loss():
     last.feedforward.register_forward_hook(lambda _, inputs, out: seen.update(rows=len(out)))
     built(bare)
     assert seen["rows"] == len(b.targets["token"])
+
+
+def test_filler_changes_nothing(monkeypatch):
+    """Losses and gradients with rows rounded up are those without."""
+    found = []
+    for rows in (1, 64):
+        monkeypatch.setattr(blocks, "ROWS", rows)
+        built = member().double().eval()
+        losses = built(batch())
+        found.append((*losses.values(), *slopes(built, sum(losses.values()))))
+    for bare, filled in zip(*found, strict=True):
+        torch.testing.assert_close(filled, bare, rtol=1e-6, atol=1e-9)
 
 
 def test_scores_count_what_is_right_and_keep_no_graph():
@@ -238,7 +252,8 @@ def test_classes_are_learned_from_either_pool(pool):
     assert built.objective.scores(built.model, b)["label"]["correct"] == 6
 
 
-def test_pooling_the_mean_reads_every_token_and_pooling_cls_reads_one():
+def test_pooling_the_mean_reads_every_token_and_pooling_cls_reads_one(monkeypatch):
+    monkeypatch.setattr(blocks, "ROWS", 1)
     for pool, wanted in (("mean", 37), ("cls", 6)):
         b, seen = batch(labels=[0] * 6), {}
         built = member(Classify(classes=2, pool=pool))

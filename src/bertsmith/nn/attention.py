@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +22,15 @@ try:  # since torch 2.10; CUDA only
 except ImportError:
     varlen_attn = None
 
+ALIKE = 0.8  # sequences are computed together on a CPU when the shortest has this share of the longest's length
+STEP = (
+    32  # groups are padded to a multiple: oneDNN compiles each product for its shape, so few shapes are a third faster
+)
+PLAIN = 512  # up to this length a CPU is faster with plain products than with torch's kernel (LOG.md, 2026-11-21)
+
 # What a position scheme adds to the scores: flat indices of queries (b, q) and keys (b, k) -> (b, h, q, k).
 Bias = Callable[[Tensor, Tensor], Tensor]
+Groups = tuple[tuple[int, ...], ...]  # of sequences
 
 
 def attend(
@@ -47,9 +55,8 @@ def attend(
         places = _places(stream.lengths, q.device).view(shape)
         q, k, v = (x.unflatten(0, shape) for x in (q, k, v))
         return _attend(q, k, v, stream, places, places, None, dropout, bias, all_ask=True).flatten(0, 1)
-    if q.device.type == "cpu":
-        return _one_by_one(q, k, v, stream, dropout, bias, queries)
-    return attend_padded(q, k, v, stream, dropout, bias, queries)
+    groups = _alike(stream.lengths) if q.device.type == "cpu" else _together(stream.lengths)
+    return _attend_in(groups, q, k, v, stream, dropout, bias, queries)
 
 
 def attend_padded(
@@ -61,35 +68,30 @@ def attend_padded(
     bias: Bias | None = None,
     queries: Tensor | None = None,
 ) -> Tensor:
-    """`attend` by padding and a mask: the reference in tests, and the way on CUDA where the varlen kernel does not serve."""
-    if len(q) == 0:
-        return q
-    counts = stream.lengths if queries is None else _counts(stream, queries)
-    ask_rows, ask_real, ask_flat = _grid(tuple(counts), q.device)
-    key_rows, key_real, _ = _grid(stream.lengths, q.device)
-    asks = ask_rows if queries is None else queries[ask_rows]
-    # Filler queries see every key, so that no row of the softmax is empty; their outputs are not read.
-    padding = key_real[:, None, :], ~ask_real[:, :, None]
-    out = _attend(q[ask_rows], k[key_rows], v[key_rows], stream, asks, key_rows, padding, dropout, bias)
-    return out.flatten(0, 1)[ask_flat]
+    """`attend` by padding everything to the longest: the reference in tests."""
+    return _attend_in(_together(stream.lengths), q, k, v, stream, dropout, bias, queries) if len(q) else q
 
 
-def _one_by_one(q, k, v, stream, dropout, bias, queries) -> Tensor:
-    """One call for each sequence: nothing is padded, and the CPU kernel needs no mask."""
-    lengths = stream.lengths
-    counts = lengths if queries is None else _counts(stream, queries)
-    keys = _places(lengths, q.device).split(lengths)
-    asks = keys if queries is None else queries.split(counts)
-    parts = zip(
-        q.split(counts), k.split(lengths), v.split(lengths), asks, keys, strict=True
-    )  # split: its backward is one copy
-    return torch.cat(
-        [
-            _attend(qi[None], ki[None], vi[None], stream, ask[None], key[None], None, dropout, bias, queries is None)[0]
-            for qi, ki, vi, ask, key in parts
-            if len(qi)
-        ]
-    )
+def _attend_in(groups, q, k, v, stream, dropout, bias, queries) -> Tensor:
+    """Each group of sequences is padded to its longest: on a CPU few large products with little padding, on CUDA a single one."""
+    of_keys = _grid(stream.lengths, groups, q.device)
+    of_asks = of_keys if queries is None else _grid(_counts(stream, queries), groups, q.device)
+    q, k, v = _Pad.apply(q, of_asks), _Pad.apply(k, of_keys), _Pad.apply(v, of_keys)
+    done = []
+    for ask, key in zip(of_asks.blocks, of_keys.blocks, strict=True):
+        asks, keys = of_asks.rows[ask.span].view(ask.shape), of_keys.rows[key.span].view(key.shape)
+        asks = asks if queries is None else queries[asks]
+        padding = None
+        if not (
+            ask.full and key.full
+        ):  # filler queries see every key, so that no row of the softmax is empty; nobody reads them
+            padding = (
+                of_keys.real[key.span].view(key.shape)[:, None, :],
+                ~of_asks.real[ask.span].view(ask.shape)[:, :, None],
+            )
+        block = q[ask.span].unflatten(0, ask.shape), *(x[key.span].unflatten(0, key.shape) for x in (k, v))
+        done.append(_attend(*block, stream, asks, keys, padding, dropout, bias).flatten(0, 1))
+    return _Unpad.apply(torch.cat(done) if len(done) > 1 else done[0], of_asks)
 
 
 def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) -> Tensor:
@@ -100,13 +102,28 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
         mask = sees(stream, asks[:, :, None], keys[:, None, :])
     if padding is not None:
         real_keys, filler = padding
-        mask = real_keys.expand(-1, q.shape[1], -1) if mask is None else real_keys & (mask | filler)
+        mask = real_keys if mask is None else real_keys & (mask | filler)
     mask = mask if mask is None else mask[:, None]
     if bias is not None:
         added = bias(asks, keys).to(q.dtype)
         mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if q.device.type == "cpu" and stream.visibility == "full" and keys.shape[1] <= PLAIN:
+        return _plain(q, k, v, mask, dropout).transpose(1, 2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal).transpose(1, 2)
+
+
+def _plain(q, k, v, mask, dropout) -> Tensor:
+    """Every query sees something: no row of the softmax is empty."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        added = (
+            torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+            if mask.dtype == torch.bool
+            else mask
+        )
+        scores = scores + added.to(scores.dtype)
+    return F.dropout(scores.softmax(-1), dropout) @ v
 
 
 def sees(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
@@ -148,10 +165,49 @@ def _varlen(q, k, v, stream, queries) -> Tensor:
     )
 
 
-def _counts(stream: Stream, queries: Tensor) -> list[int]:
+def _counts(stream: Stream, queries: Tensor) -> tuple[int, ...]:
     """How many of the queries each sequence has."""
     edges = torch.searchsorted(queries, _offsets(stream.lengths, queries.device))
-    return edges.diff().tolist()
+    return tuple(edges.diff().tolist())
+
+
+class _Block(NamedTuple):
+    span: slice  # of the padded rows
+    shape: tuple[int, int]  # sequences, longest
+    full: bool  # nothing in it is filler
+
+
+class _Grid(NamedTuple):
+    blocks: tuple[_Block, ...]
+    rows: Tensor  # (p,): the flat row at each padded place
+    real: Tensor  # (p,): False where that is filler
+    places: Tensor  # (n,): where each flat row stands
+
+
+class _Pad(torch.autograd.Function):
+    """Flat rows (n, …) to padded places (p, …).  Each row stands at one place, so that backward gathers and adds nothing."""
+
+    @staticmethod
+    def forward(ctx, x, grid):
+        ctx.grid = grid
+        return x.index_select(0, grid.rows)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope.index_select(0, ctx.grid.places), None
+
+
+class _Unpad(torch.autograd.Function):
+    """Padded places (p, …) back to flat rows (n, …)."""
+
+    @staticmethod
+    def forward(ctx, x, grid):
+        ctx.grid = grid
+        return x.index_select(0, grid.places)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope.new_zeros(len(ctx.grid.rows), *slope.shape[1:]).index_copy_(0, ctx.grid.places, slope), None
 
 
 # What follows from the lengths alone is made once for all layers.  Plain tensors even when first asked for in inference mode.
@@ -167,12 +223,42 @@ def _places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
         return torch.arange(sum(lengths), device=device)
 
 
+@lru_cache(maxsize=4)
+def _together(lengths: tuple[int, ...]) -> Groups:
+    return (tuple(range(len(lengths))),)
+
+
+@lru_cache(maxsize=4)
+def _alike(lengths: tuple[int, ...]) -> Groups:
+    """Sequences in groups of about one length, the longest first."""
+    groups: list[list[int]] = []
+    padded = _round_up(np.array(lengths))
+    for i in np.argsort(-padded, kind="stable").tolist():
+        if groups and padded[i] >= ALIKE * padded[groups[-1][0]]:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return tuple(map(tuple, groups))
+
+
+def _round_up(lengths):
+    return -(-lengths // STEP) * STEP
+
+
 @lru_cache(maxsize=8)
-def _grid(counts: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """(s, longest) flat indices (filler: 0), (s, longest) whether they are real, and where the real ones stand in the flat grid."""
-    lengths = np.array(counts)
-    column = np.arange(lengths.max())
-    real = column < lengths[:, None]
-    rows = np.where(real, np.cumsum(lengths)[:, None] - lengths[:, None] + column, 0)
+def _grid(counts: tuple[int, ...], groups: Groups, device: torch.device) -> _Grid:
+    """Where `counts[i]` rows of each sequence go when each group is padded to (a little over) its longest.  Filler stands for row 0."""
+    starts, rows, real, blocks, done = np.cumsum(counts) - counts, [], [], [], 0
+    for group in map(list, groups):
+        own = np.array(counts)[group]
+        longest = max(1, _round_up(own.max()))
+        is_real = np.arange(longest) < own[:, None]
+        rows.append(np.where(is_real, starts[group][:, None] + np.arange(longest), 0).ravel())
+        real.append(is_real.ravel())
+        blocks.append(_Block(slice(done, done + is_real.size), is_real.shape, bool(is_real.all())))
+        done += is_real.size
+    rows, real = np.concatenate(rows), np.concatenate(real)
+    places = np.empty(sum(counts), np.int64)
+    places[rows[real]] = np.flatnonzero(real)
     with torch.inference_mode(False):
-        return tuple(torch.from_numpy(x).to(device) for x in (rows, real, np.flatnonzero(real)))
+        return _Grid(tuple(blocks), *(torch.from_numpy(x).to(device) for x in (rows, real, places)))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bertsmith.config import require
 from bertsmith.data.batch import Stream
-from bertsmith.nn.blocks import ACTIVATIONS, PostNorm, initialise
+from bertsmith.nn.blocks import ACTIVATIONS, PostNorm, fill, initialise
 from bertsmith.nn.embeddings import Embeddings
 from bertsmith.nn.positions import Learned
 
@@ -96,15 +96,15 @@ class Transformer(nn.Module):
 
     def forward(self, stream: Stream, read: Tensor | None = None) -> Tensor:
         """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these."""
-        x = self.embeddings(stream, self.positions)
+        x = fill(self.embeddings(stream, self.positions))
         *before, last = self.layers
         for layer in before:
             x = layer(x, stream, self.positions)
-        return last(x, stream, self.positions, read)
+        return last(x, stream, self.positions, read)[: len(stream.tokens if read is None else read)]
 
     def states(self, stream: Stream) -> list[Tensor]:
         """The embedding and every layer's output, each (n, d)."""
-        states = [self.embeddings(stream, self.positions)]
+        states = [fill(self.embeddings(stream, self.positions))]
         for layer in self.layers:
             states.append(layer(states[-1], stream, self.positions))
-        return states
+        return [state[: len(stream.tokens)] for state in states]

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.config import require
-from bertsmith.data.batch import Batch, Stream, Target
-from bertsmith.nn.blocks import initialise, pick
+from bertsmith.data.batch import IGNORE, Batch, Stream, Target
+from bertsmith.nn.blocks import filler, initialise, pick
 from bertsmith.nn.heads import PairHead, TokenHead
 from bertsmith.nn.transformer import Transformer
 
@@ -99,7 +99,7 @@ class Prediction(nn.Module):
 
     def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
-        asked = self._asked(batch)
+        asked = {name: _filled(target) for name, target in self._asked(batch).items()}
         logits = self._logits(model, batch.input, {name: target.at[:, 0] for name, target in asked.items()})
         return {name: loss_sum(logits[name], target.labels) for name, target in asked.items()}
 
@@ -128,6 +128,13 @@ class Prediction(nn.Module):
             name: self.get_submodule(name).logits(pick(hidden, rows), model)
             for name, rows in zip(places, parts, strict=True)
         }
+
+
+def _filled(target: Target) -> Target:
+    """The last question again, unanswered, up to one of few numbers of rows (see `blocks.ROWS`)."""
+    extra = filler(len(target), target.labels.device)
+    at = torch.cat([target.at, target.at[-1:].expand(extra, -1)])
+    return Target(at=at, labels=F.pad(target.labels, (0, extra), value=IGNORE))
 
 
 def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
