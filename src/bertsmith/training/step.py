@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from bertsmith.data.batch import Batch
 from bertsmith.data.draw import hashed
 from bertsmith.errors import NumericsError, ResourceError
+from bertsmith.recipe import Recipe
 from bertsmith.training.precision import Precision
 
 NAMED = 8  # examples that an error names
@@ -118,6 +120,20 @@ def out_of_memory(error: BaseException) -> bool:
         or "not enough memory" in text
         or "can't allocate memory" in text
     )
+
+
+@contextmanager
+def memory_said(recipe: Recipe) -> Iterator[None]:
+    """Running out of memory, wherever it happens, becomes one line that says what to set."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        now = recipe.training.accumulate
+        raise ResourceError(
+            f"out of memory; --set training.accumulate={2 * now} (now {now}) halves what a pass holds and learns the same; else a smaller model"
+        ) from None
 
 
 def _no_memory(step: int, batches: Sequence[Batch]) -> str:
