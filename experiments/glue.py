@@ -22,7 +22,8 @@ from bertsmith.tasks import metrics
 TASKS = {"sst2": "classify", "mrpc": "classify", "stsb": "regress"}
 PARTS = ("train", "dev", "test")
 # Small batches leave the plateau of the unigram entropy soonest.
-SETTINGS = ["training.batch=2048", "schedule.lr=1e-3", "training.checkpoint=2000", "training.evaluate=1000"]
+SETTINGS = ["layout.length=64", "training.batch=1024", "schedule.lr=1e-3"]
+SETTINGS += ["training.checkpoint=2000", "training.evaluate=1000"]
 TUNING = ["epochs=4", "lr=3e-4"]
 RESAMPLES = 2000
 
@@ -122,6 +123,7 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--minutes", type=float, default=10)
+    arguments.add_argument("--tokens", type=int, help="to read, instead of minutes")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--members", nargs="+", default=["bert", "roberta"])
     arguments.add_argument("--threads", type=int)
@@ -143,7 +145,8 @@ def main() -> None:
                 say=print,
             )
         if not run.exists():
-            end = bertsmith.pretrain(recipe, store, run, minutes=given.minutes, threads=given.threads, say=print)
+            budget = {"tokens": given.tokens} if given.tokens else {"minutes": given.minutes}
+            end = bertsmith.pretrain(recipe, store, run, **budget, threads=given.threads, say=print)
             print(json.dumps(end), flush=True)
         for task, task_kind in {} if given.only_pretrain else TASKS.items():
             train, dev, test = files[task]

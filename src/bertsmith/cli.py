@@ -410,13 +410,19 @@ def _embed(commands: Any) -> None:
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="DIR")
     made.add_argument("--pool", choices=("mean", "cls"), default="mean")
-    made.add_argument("--layer", type=int, help="0 = embeddings, 1 = first layer, -1 = last (the default)")
+    made.add_argument("--layer", type=int, help="0 = embeddings, 1 = first layer, ...; the last unless given")
+    made.add_argument(
+        "--precision",
+        choices=("exact", "auto", "float32", "bfloat16"),
+        default="exact",
+        help="bfloat16 is several times faster and good to 3 digits",
+    )
     _columns(made)
     _member(made)
 
 
 def embed(arguments: argparse.Namespace, console: Console) -> None:
-    options = {name: getattr(arguments, name) for name in ("pool", "layer")} | _table(arguments)
+    options = {name: getattr(arguments, name) for name in ("pool", "layer", "precision")} | _table(arguments)
     shape = bertsmith.embed(_load(arguments), arguments.input, out=arguments.out, say=console.say, **options).shape
     if arguments.json:
         console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))

@@ -16,8 +16,10 @@ from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks.kinds import Encoded, OnLong, encode, say_long
 from bertsmith.tasks.readers import read, say_notes
+from bertsmith.training.precision import Precision
 
 BUDGET = 8192  # tokens in one pass
+PRECISIONS = ("exact", "auto", "float32", "bfloat16")
 VECTORS, ABOUT = "vectors.npy", "embed.json"
 Pool = Literal["mean", "cls"]
 
@@ -33,12 +35,14 @@ def embed(
     header: bool = True,
     on_long: OnLong = "truncate",
     budget: int = BUDGET,
+    precision: str = "exact",
     say: Callable[[str], None] = lambda line: None,
 ) -> np.ndarray:
     """(texts, width) float32.  `texts`: a list, or a file with a column `text` (and `text2` for pairs).
 
     `pool`: the mean over a text's tokens, specials included, or the state of [CLS].  `layer`: 0 is the embedding, None the last.
     Over-long texts as `on_long` says (window: the mean of the windows' vectors), counted.  `out`: a folder for vectors.npy.
+    `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster, 3 digits).
     """
     loaded = opened(model)
     layers = loaded.recipe.model.layers
@@ -46,6 +50,9 @@ def embed(
         raise InputError(f"--pool {printable(pool)}: unknown; {nearest(str(pool), ('mean', 'cls'))}")
     if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):
         raise InputError(f"--layer {printable(layer)}: this model has layers 0 (the embedding) to {layers}")
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision {printable(precision)}: unknown; {nearest(str(precision), PRECISIONS)}")
+    policy = loaded.exact if precision == "exact" else Precision.choose(precision, loaded.device)
     if out is not None and Path(out).exists():
         raise InputError(f"{printable(out)}: --out exists already; choose another place")
     first, second, name, where = texts, None, "texts", None
@@ -66,22 +73,30 @@ def embed(
         where=where,
     )
     say_long(encoded.counts, name, length, on_long, say)
-    vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget))
+    vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy))
     if out is not None:
         _write(
             Path(out),
             vectors,
-            {"pool": pool, "layer": layers if layer is None else layer, "model": str(loaded.path), **encoded.counts},
+            {"pool": pool, "layer": layers if layer is None else layer, "precision": precision, "model": str(loaded.path), **encoded.counts},
         )
     return vectors
 
 
 @torch.no_grad()
-def pooled(loaded: Loaded, encoded: Encoded, pool: Pool, layer: int | None = None, budget: int = BUDGET) -> np.ndarray:
-    """(sequences, width) float32, one for each sequence of `encoded`; dropout off, float32 'highest'."""
+def pooled(
+    loaded: Loaded,
+    encoded: Encoded,
+    pool: Pool,
+    layer: int | None = None,
+    budget: int = BUDGET,
+    precision: Precision | None = None,
+) -> np.ndarray:
+    """(sequences, width) float32, one for each sequence of `encoded`; dropout off; float32 'highest' unless told otherwise."""
+    precision = precision or loaded.exact
     model = loaded.member.model.eval()
     found = np.empty((len(encoded), loaded.recipe.model.width), np.float32)
-    with loaded.exact.policy(), loaded.exact.autocast():
+    with precision.policy(), precision.autocast():
         for which in encoded.by_length(budget):
             batch = encoded.batch(which)
             stream = batch.input.to(loaded.device)

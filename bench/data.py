@@ -1,0 +1,114 @@
+"""The data path: masking and collation beside the collators of transformers; the loader into a model that does nothing.
+
+    python bench/data.py [--store STORE]
+
+Without a store one is made of this machine's own documentation.  One core.  "numpy" is the collator's NumPy path, "torch" its default.
+"""
+
+import argparse
+import os
+import tempfile
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from harness import machine, record, row, say, taking_turns
+
+from bertsmith.data.draw import Draw
+from bertsmith.data.loader import Loader
+from bertsmith.data.rewrite import InPlace
+from bertsmith.data.select import Tokens, Words
+from bertsmith.downstream.demo import write_corpus
+from bertsmith.downstream.documentation import docstrings
+from bertsmith.recipe import Corruption
+from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs
+from bertsmith.text.prepare import prepare
+from bertsmith.text.store import Store
+
+SEQUENCES = 64  # of each collation
+STEPS = 200  # of each loader
+
+
+def collations(store: Store) -> list[dict]:
+    found = []
+    for shape, layout in (("fixed length 128", FullSentences(length=128)), ("ragged", DocSentences(length=128))):
+        clean = layout.plan(store.train, store.vocab, 0, 0).row(np.arange(1, SEQUENCES + 1))
+        for masking, select in (("token", Tokens(rate=0.15)), ("whole word", Words(rate=0.15))):
+            corruption, calls = Corruption(select=select, rewrite=InPlace()), iter(range(1 << 30))
+            ways = {
+                "ours": lambda corruption=corruption, calls=calls, clean=clean: [
+                    corruption(clean, store.vocab, Draw(next(calls))) for _ in range(20)
+                ],
+                **_theirs(store, clean, masking == "whole word"),
+            }
+            seconds = taking_turns(ways)
+            seconds["ours"] = [value / 20 for value in seconds["ours"]]
+            found.append(row(f"masking and collation, {shape}, {masking}", seconds, len(clean.tokens), "tokens/s"))
+            say(found[-1])
+    return found
+
+
+def _theirs(store: Store, clean, whole: bool) -> dict:
+    from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
+
+    names = {
+        f"{role}_token": store.tokenizer.token(getattr(store.vocab, role))
+        for role in ("pad", "unk", "cls", "sep", "mask")
+    }
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=store.tokenizer.backend, **names)
+    examples = []
+    for start, end in zip(clean.offsets[:-1], clean.offsets[1:], strict=True):
+        example = {
+            "input_ids": clean.tokens[start:end].tolist(),
+            "special_tokens_mask": clean.special[start:end].astype(int).tolist(),
+        }
+        if whole:  # it takes words for runs of touching offsets
+            places = np.cumsum(np.where(clean.starts[start:end], 2, 1)).tolist()
+            filler = [(0, 0)] * (int(clean.lengths.max()) - len(places))  # the collator does not pad them itself
+            example["offset_mapping"] = [(p, p + 1) for p in places] + filler
+        examples.append(example)
+    made = {}
+    for kind in ("pt",) if whole else ("np", "pt"):  # whole words in NumPy fail in transformers 5.23
+        collate = DataCollatorForLanguageModeling(
+            tokenizer, mlm_probability=0.15, whole_word_mask=whole, return_tensors=kind, seed=0
+        )
+        made["numpy" if kind == "np" else "torch"] = lambda collate=collate: collate(examples)
+    return made
+
+
+def loaders(store: Store) -> list[dict]:
+    found = []
+    for name, layout in (("full sentences", FullSentences(length=128)), ("segment pairs", SegmentPairs(length=128))):
+        corruption = Corruption(select=Tokens(rate=0.15), rewrite=InPlace())
+        for workers in (0, 1):
+            loader = Loader(store.train, layout, corruption, store.vocab, seed=0, batch=8192, workers=workers)
+            tokens = []
+
+            def read(loader=loader, tokens=tokens) -> None:
+                tokens.append(sum(step.tokens for step in islice(iter(loader), STEPS)))
+
+            seconds = taking_turns({"ours": read}, 3)
+            found.append(
+                row(f"loader, {name}, {workers} workers", seconds, tokens[-1], "tokens/s", load=os.getloadavg()[0])
+            )
+            say(found[-1])
+    return found
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--store", type=Path)
+    given = arguments.parse_args()
+    torch.set_num_threads(1)
+    about = machine(1)
+    with tempfile.TemporaryDirectory() as folder:
+        if given.store is None:
+            write_corpus(list(docstrings()), Path(folder) / "corpus.txt")
+            prepare([f"{folder}/corpus.txt"], f"{folder}/store", tokenizer="wordpiece:4000", lowercase=True)
+        store = Store.open(given.store or f"{folder}/store")
+        print(record("data", about, collations(store) + loaders(store)))
+
+
+if __name__ == "__main__":
+    main()

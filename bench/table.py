@@ -1,0 +1,87 @@
+"""From bench/results/*.json: the tables in README.md and docs/performance.md, and whether a ratio fell.
+
+    python bench/table.py            writes the tables
+    python bench/table.py --check    exit 1 where a ratio is more than 15 % below bench/baseline.json
+    python bench/table.py --keep     makes the present ratios the baseline
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BASELINE = HERE / "baseline.json"
+PAGES = HERE.parent / "README.md", HERE.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- bench: written by bench/table.py -->", "<!-- bench: end -->"
+FALL = 0.15
+NAMED = ("step", "embed", "data", "prepare")
+
+
+def results() -> list[dict]:
+    return [json.loads(path.read_text()) for name in NAMED for path in sorted((HERE / "results").glob(f"{name}*.json"))]
+
+
+def ratios() -> dict[str, dict[str, float]]:
+    return {row["bench"]: row["ratio"] for found in results() for row in found["rows"] if row["ratio"]}
+
+
+def table() -> str:
+    lines = ["| what | ours | peers | ratio | share of peak |", "|---|---|---|---|---|"]
+    for found in results():
+        for row in found["rows"]:
+            peers = ", ".join(f"{name} {_short(rate)}" for name, rate in row["rate"].items() if name != "ours")
+            ratio = ", ".join(f"{value:.1f} x {name}" for name, value in row["ratio"].items())
+            share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else ""
+            ours = f"{_short(row['rate']['ours'])} {row['unit']}"
+            lines.append(f"| {row['bench']} | {ours} | {peers} | {ratio} | {share} |")
+    about = "; ".join(sorted({_machine(found) for found in results()}))
+    return "\n".join([*lines, "", f"Measured on {about}."])
+
+
+def _machine(found: dict) -> str:
+    peak = f"{found['peak']['bfloat16']:,.0f} GFLOP/s in bfloat16"
+    return f"{found['cpu']}, {found['threads']} threads, {peak}, load {found['load']:.1f}, {found['date']}, torch {found['versions']['torch']}"
+
+
+def _short(rate: float) -> str:
+    if rate >= 1e6:
+        return f"{rate / 1e6:.1f} M"
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.2f}"
+
+
+def write() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if BEGIN not in text:
+            sys.exit(f"{page}: has no line {BEGIN}")
+        before, _, rest = text.partition(BEGIN)
+        page.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def fallen() -> list[str]:
+    now, before = ratios(), json.loads(BASELINE.read_text())
+    return [
+        f"{bench}: {now[bench][peer]:.2f} x {peer}, was {old:.2f}"
+        for bench, peers in before.items()
+        for peer, old in peers.items()
+        if bench in now and peer in now[bench] and now[bench][peer] < (1 - FALL) * old
+    ]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--check", action="store_true")
+    arguments.add_argument("--keep", action="store_true")
+    given = arguments.parse_args()
+    if given.check:
+        found = fallen()
+        print("\n".join(found) or "no ratio fell by more than 15 %")
+        sys.exit(bool(found))
+    if given.keep:
+        BASELINE.write_text(json.dumps(ratios(), indent=1) + "\n")
+    write()
+
+
+if __name__ == "__main__":
+    main()
