@@ -21,6 +21,10 @@ LONGEST_MANIFEST = 64 << 20
 _SEAL = ',\n "sha256": "'
 
 
+class Newer(InputError):
+    """What a newer bertsmith wrote is refused: never passed over, and never replaced."""
+
+
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """What the system refuses while `path` is written becomes a ResourceError of one line."""
@@ -38,15 +42,36 @@ def write(path: str | Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with writing(path):
         try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            create(temporary, data)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def create(path: str | Path, data: bytes) -> None:
+    """A file of these bytes, on the disk when this returns.  OSError, with some of it written, where the system refuses."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        append(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append(descriptor: int, data: bytes) -> None:
+    """All of `data`, with no buffer between: what the system refuses is known here and not at some later flush."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, such that a kill halfway leaves it whole or gone under its name (the rest is swept as a temporary)."""
+    aside = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    os.rename(folder, aside)
+    shutil.rmtree(aside)
 
 
 def sync(path: str | Path) -> None:
@@ -187,6 +212,24 @@ def unsealed(data: bytes, where: str | Path) -> dict:
     return manifest
 
 
+def plain(path: str | Path) -> bytes | None:
+    """The bytes of a small plain file, None where there is nothing of that name.
+
+    InputError for anything else: a link, a folder, a pipe that would be waited for, a file longer than a manifest may be, an I/O error.
+    """
+    try:
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{printable(path)}: not a plain file")
+        if found.st_size > LONGEST_MANIFEST:
+            raise InputError(f"{printable(path)}: {found.st_size} bytes; at most {LONGEST_MANIFEST} are expected here")
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{printable(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
 def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
     """The unsealed manifest of `folder`.  InputError if there is none, if it is damaged, or if a newer bertsmith wrote it.
 
@@ -196,17 +239,13 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
             raise InputError(f"{printable(folder)}: is a file; a {what} is a folder")
-        found = os.lstat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{printable(path)}: not a plain file")
-        if found.st_size > LONGEST_MANIFEST:
-            raise InputError(f"{printable(path)}: {found.st_size} bytes; a manifest has at most {LONGEST_MANIFEST}")
-        data = path.read_bytes()
     except FileNotFoundError:
-        missing = "no such folder" if not os.path.lexists(folder) else f"not a complete {what}: it has no {MANIFEST}"
-        raise InputError(f"{printable(folder)}: {missing}") from None
+        raise InputError(f"{printable(folder)}: no such folder") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{printable(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"{printable(folder)}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    data = plain(path)
+    if data is None:
+        raise InputError(f"{printable(folder)}: not a complete {what}: it has no {MANIFEST}")
     manifest = unsealed(data, path)
     version = manifest.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -214,7 +253,7 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
             f"{printable(path)}: format: {printable(repr(version))} is not a format version; 1 to {newest} are known"
         )
     if version > newest:
-        raise InputError(
+        raise Newer(
             f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {newest}); upgrade bertsmith"
         )
     if manifest.get("kind", what) != what:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +25,9 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from bertsmith import __version__, files
-from bertsmith.errors import InputError, NumericsError, printable
+from bertsmith.errors import InputError, NumericsError, ResourceError, printable
 from bertsmith.training.optim import optimizer_state
-from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remove
+from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -93,8 +94,9 @@ def save_step(
     metrics: dict,
     environment: dict,
     keep: int,
+    best: int | None = None,
 ) -> Path:
-    """Write, verify, publish, then prune to the `keep` newest.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
+    """Write, publish, verify, then `prune`.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
 
     NumericsError if a weight is not finite, ResourceError if the disk refuses; either way the older steps stay as they are.
     """
@@ -107,9 +109,9 @@ def save_step(
     moments = {name: t.detach().cpu().contiguous() for name, t in optimizer_state(optimizer, member).items()}
     final = run.step(state.step)
     with files.partial(final) as folder, files.writing(final):
-        _write(folder / MODEL, tensors_to_bytes(weights))
-        _write(folder / OPTIMIZER, tensors_to_bytes(moments))
-        _write(folder / STATE, json.dumps(_state_tree(state), indent=1).encode() + b"\n")
+        files.create(folder / MODEL, tensors_to_bytes(weights))
+        files.create(folder / OPTIMIZER, tensors_to_bytes(moments))
+        files.create(folder / STATE, json.dumps(_state_tree(state), indent=1).encode() + b"\n")
         listed = files.listing(folder, (MODEL, OPTIMIZER, STATE))
         manifest = {
             "format": FORMAT,
@@ -121,29 +123,35 @@ def save_step(
             "files": listed,
         }
         files.sync(folder)
-        _write(folder / files.MANIFEST, files.sealed(manifest))
+        files.create(folder / files.MANIFEST, files.sealed(manifest))
         files.publish(folder, final)
-    files.check(final, listed)
+    try:
+        files.check(final, listed)
+    except InputError as error:
+        raise ResourceError(
+            f"{error}; the disk gave back other bytes than were written, the older steps stay"
+        ) from None
     with files.writing(final):
-        prune(run, keep)
+        prune(run, keep, best)
     return final
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _state_tree(state: State) -> dict:
     return {"step": state.step, "tokens": state.tokens, "cursor": list(state.cursor), "pending": state.pending}
 
 
-def prune(run: Run, keep: int) -> None:
-    """Remove all steps but the `keep` newest; only folders that carry our name and our manifest."""
-    for step in run.steps()[:-keep]:
-        remove(run.step(step))
+def prune(run: Run, keep: int, best: int | None = None) -> None:
+    """Remove all steps but `keep`: the newest ones, and the `best` where there is one, in place of the oldest of them.
+
+    Only folders that carry our name and our manifest and hold nothing but what we write.
+    """
+    steps = run.steps()
+    spared = steps[-keep:]
+    if best in steps and best not in spared:
+        spared = [best, *spared[1:]]
+    for step in steps:
+        if step not in spared and {*os.listdir(run.step(step))} <= {MODEL, OPTIMIZER, STATE, files.MANIFEST}:
+            files.discard(run.step(step))
 
 
 def verify_step(run: Run, step: int, tensors: bool = True) -> dict:
@@ -187,6 +195,8 @@ def _check_metrics(path: Path, sealed: dict) -> None:
         raise InputError(f"{printable(path)}: the manifest of a step gives no length")
     digest, left = hashlib.sha256(), length
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # a pipe would be waited for
+            raise InputError(f"{printable(path)}: not a plain file")
         with open(path, "rb") as file:
             while left and (data := file.read(min(left, 1 << 20))):
                 digest.update(data)
@@ -200,7 +210,7 @@ def _check_metrics(path: Path, sealed: dict) -> None:
 def verify_run(run: Run) -> dict[str, Any]:
     """Every saved step of a run, and all that they seal.  InputError naming the first file that is not as written."""
     listed: dict[Path, int] = {}
-    for step in run.steps():
+    for step in run.named():
         folder = run.step(step)
         manifest = verify_step(run, step)
         for name in os.listdir(folder):
@@ -223,11 +233,7 @@ def load_step(run: Run, step: int) -> Saved:
     """A step, verified.  InputError naming the damaged file."""
     folder = run.step(step)
     manifest = verify_step(run, step, tensors=False)
-    read = {
-        name: _read(folder / name, expected)
-        for name, expected in manifest["files"].items()
-        if name in (MODEL, OPTIMIZER, STATE)
-    }
+    read = {name: _read(folder / name, expected) for name, expected in manifest["files"].items()}
     return Saved(
         path=folder,
         state=_state(read[STATE], folder / STATE, step),
@@ -240,7 +246,10 @@ def load_step(run: Run, step: int) -> Saved:
 
 def _read(path: Path, expected: dict) -> bytes:
     """Hashed as it is read, so that what was verified is what is used."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != expected["sha256"]:
         raise InputError(f"{printable(path)}: damaged: its SHA-256 is not the one in {files.MANIFEST}")
     return data
@@ -269,12 +278,14 @@ def _state(data: bytes, where: Path, step: int) -> State:
 def load_newest(run: Run, say: Callable[[str], None]) -> Saved | None:
     """The newest step that verifies, saying which newer ones do not; None where no step was ever saved.
 
-    InputError if steps are there and none verifies.
+    InputError if steps are there and none verifies, or if a newer bertsmith wrote the newest.
     """
     problems = []
-    for step in reversed(run.steps()):
+    for step in reversed(run.named()):
         try:
             saved = load_step(run, step)
+        except files.Newer:
+            raise
         except InputError as error:
             problems.append(str(error))
             continue
@@ -286,8 +297,13 @@ def load_newest(run: Run, say: Callable[[str], None]) -> Saved | None:
     return None
 
 
-def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict, Path]:
-    """Weights, config.json and step folder of a run (its newest step that verifies) or of one of its steps (as it is, or InputError)."""
+def load_model(
+    path: str | Path, say: Callable[[str], None] = lambda line: None
+) -> tuple[dict[str, Tensor], dict, Path]:
+    """Weights, config.json and step folder of a run (its newest step that verifies) or of one of its steps (as it is, or InputError).
+
+    `say` is told of newer steps that were passed over because they are damaged.
+    """
     path = Path(path)
     where = printable(path)
     if path.parent.name == STEPS and path.name.startswith("step-"):
@@ -300,7 +316,7 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict, Path]:
             raise InputError(f"{where}: no such folder; a run, or a step inside it, is wanted")
         run = Run(path)
         _refuse_hugging_face(path)
-        found = load_newest(run, lambda line: None)
+        found = load_newest(run, say)
         if found is None:
             raise InputError(f"{where}: holds no saved step")
         saved = found

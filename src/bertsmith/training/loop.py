@@ -62,7 +62,7 @@ def pretrain(
     if tensorboard:
         check_tensorboard()
     _check_out(run, store, resume)
-    old = run.config() if resume and run.steps() else None  # a run killed before its first saved step begins again
+    old = run.begun() if resume else None  # a run killed before its first saved step begins again
     if old and steps is tokens is minutes is None:
         steps = old["steps"]
     recipe = recipe.with_vocab(store.vocab.size)
@@ -124,6 +124,8 @@ def pretrain(
         journal.say(_length(config["steps"], epoch, recipe))
         with run.locked():
             _check_out(run, store, resume)  # again, now that nobody else writes there
+            if (run.begun() if resume else None) != old:
+                raise InputError(f"{printable(run.path)}: --resume: another process wrote here meanwhile; try again")
             work = Updates(run, recipe, store, member, held, precision, config, journal, stop, progress)
             return work.go(workers, old, tensorboard)
 

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,7 @@ class Run:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.log: Any = None  # log.txt, while `locked` and where it can be written
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -54,31 +56,40 @@ class Run:
     def step(self, step: int) -> Path:
         return self.path / STEPS / f"step-{step:08d}"
 
-    def steps(self) -> list[int]:
-        """Numbers of the steps whose manifest was written, ascending; whether they verify is not asked."""
+    def named(self) -> list[int]:
+        """Numbers of all that carries a step's name, ascending.  One without a manifest has lost it: steps appear and go whole."""
         folder = self.path / STEPS
         if not folder.is_dir():
             return []
-        found = [STEP.fullmatch(name) for name in os.listdir(folder)]
-        return sorted(int(m[1]) for m in found if m and (folder / m[0] / files.MANIFEST).is_file())
+        return sorted(int(m[1]) for m in map(STEP.fullmatch, os.listdir(folder)) if m)
+
+    def steps(self) -> list[int]:
+        """Numbers of the steps that have a manifest, ascending; whether they verify is not asked."""
+        return [step for step in self.named() if os.path.lexists(self.step(step) / files.MANIFEST)]
 
     def config(self) -> dict | None:
         """What config.json says; None where there is none.  InputError if it is damaged or from a newer bertsmith."""
         path = self / CONFIG
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+        data = files.plain(path)
+        if data is None:
             return None
-        except OSError as error:
-            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
         config = files.unsealed(data, path)
         if config.get("kind") != self.kind:
             raise InputError(f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not {self.kind!r}")
         if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
             version = printable(repr(config.get("format")))
-            raise InputError(
+            raise files.Newer(
                 f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {FORMAT})"
             )
+        return config
+
+    def begun(self) -> dict | None:
+        """config.json of a run that has saved a step; None where there is nothing to go on with.  InputError if it is gone."""
+        if not self.named():
+            return None
+        config = self.config()
+        if config is None:
+            raise InputError(f"{printable(self / CONFIG)}: missing; the steps saved here cannot be gone on with")
         return config
 
     def check_free(self, resume: bool) -> None:
@@ -95,7 +106,7 @@ class Run:
                 raise InputError(
                     f"{where}: --out is a folder that is not a run (it holds {printable(name)}); choose another place"
                 )
-        steps = self.steps()
+        steps = self.named()
         if steps and not resume:
             raise InputError(f"{where}: --out holds a run already, saved at step {steps[-1]}; --resume goes on with it")
 
@@ -116,34 +127,52 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """InputError if another process writes to this run.  The lock dies with its process, however that ends, and leaves no file:
-        it is a record lock on log.txt, whose first line names the process."""
+        it is a record lock on log.txt, whose first line names the process; on the folder where log.txt cannot be written."""
         key = os.path.realpath(self.path)
         with files.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            log = open(
-                self / LOG, "a+b", buffering=0
-            )  # closing any descriptor of it would drop the lock: kept to the end
+            self.log = self._open_log()
+            folder = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             try:
-                fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.log is None:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                else:  # over a network too; closing any descriptor of log.txt would drop it
+                    fcntl.lockf(self.log, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 busy = key in _locked
             except OSError:
                 busy = True
             if busy:
-                log.seek(0)
-                pids = re.findall(rb"process (\d+)", log.read(1 << 20))
-                who = f"process {pids[-1].decode()}" if pids else "another process"
                 raise InputError(
-                    f"{printable(self.path)}: --out is being written by {who}; wait for it, stop it, or choose another place"
+                    f"{printable(self.path)}: --out is being written by {self._writer()}; wait for it, stop it, or choose another place"
                 )
             _locked.add(key)
-            self.log = log
             try:
                 yield
             finally:
                 _locked.discard(key)
         finally:
-            log.close()
+            os.close(folder)
+            if self.log is not None:
+                self.log.close()
+
+    def _open_log(self) -> Any:
+        """log.txt to append to; None where it cannot be written, which ends no run."""
+        try:
+            log = open(self / LOG, "a+b", buffering=0)
+        except OSError:
+            return None
+        if stat.S_ISREG(os.fstat(log.fileno()).st_mode):
+            return log
+        log.close()
+        return None
+
+    def _writer(self) -> str:
+        if self.log is None:
+            return "another process"
+        self.log.seek(0)
+        pids = re.findall(rb"process (\d+)", self.log.read(1 << 20))
+        return f"process {pids[-1].decode()}" if pids else "another process"
 
 
 def remove(path: Path) -> None:

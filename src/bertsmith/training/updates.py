@@ -21,7 +21,7 @@ from bertsmith.training.evaluate import held_out
 from bertsmith.training.log import Events, Journal, Metrics
 from bertsmith.training.optim import build_optimizer, rate_at, restore_optimizer, set_rate
 from bertsmith.training.precision import Precision
-from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run
+from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remove
 from bertsmith.training.step import memory_said, train_step
 from bertsmith.training.stop import Stop
 
@@ -109,7 +109,7 @@ class Updates:
             files.sync(run.path)
             files.sync(run.path.absolute().parent)
         self.journal.open(run)
-        self.events = Events(run, tensorboard, self.state.step)
+        self.events = Events(run, tensorboard, self.state.step, self.journal.say)
         try:
             with memory_said(self.recipe):
                 if found and found.state.pending:
@@ -154,9 +154,11 @@ class Updates:
         restore_optimizer(self.optimizer, self.member, found.optimizer, str(found.path))
         self.state, self.saved = found.state, found.state.step
         self.journal.say(f"going on from step {found.state.step}")
-        for step in self.run.steps():
-            if step > found.state.step:  # it did not verify, and is made again bit by bit
-                checkpoint.remove(self.run.step(step))
+        with files.writing(self.run / STEPS):
+            for step in self.run.named():
+                if step > found.state.step:  # it did not verify, and is made again bit by bit
+                    remove(self.run.step(step))
+            checkpoint.prune(self.run, self.recipe.training.keep)  # it may be lower than when the steps were saved
 
     def _optimizer(self) -> torch.optim.Optimizer:
         return build_optimizer(self.member, self.recipe.schedule)
