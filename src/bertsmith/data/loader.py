@@ -4,8 +4,8 @@ What a step holds depends on seed and batch alone: neither processes, accumulati
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,16 @@ import numpy as np
 
 from bertsmith.data.batch import Array, Batch, Row, Vocab
 from bertsmith.data.draw import Draw
+from bertsmith.data.workers import PATIENCE, Workers, ready
 from bertsmith.errors import InputError
 
 Cursor = tuple[int, int]
 HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
 AHEAD = 2  # steps that each worker prepares ahead
+
+
+def never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class Loader:
     """Iterates `Step`s for ever, from `cursor` on; each `iter()` starts there anew.
 
     `workers`: threads that prepare steps ahead (NumPy lets them run beside the training), 0 prepares between the steps.
+    With workers the iteration ends when `stop()` turns true while a step is waited for, and with a ResourceError after `patience`
+    seconds (None: PATIENCE); what a worker raises comes at once, before steps that others have ready.
     InputError if the corpus cannot be used, or if a sequence is longer than `batch`.
     """
 
@@ -69,10 +76,13 @@ class Loader:
         world: int = 1,
         cursor: Cursor = (0, 0),
         workers: int = 0,
+        stop: Callable[[], bool] = never,
+        patience: float | None = None,
     ):
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.accumulate, self.rank, self.world = seed, batch, accumulate, rank, world
         self.cursor, self.workers = (int(cursor[0]), int(cursor[1])), workers
+        self.stop, self.patience = stop, PATIENCE if patience is None else patience
         self.draw = Draw(seed)
         self._epochs: OrderedDict[int, Epoch] = OrderedDict()
         layout.check(split)
@@ -98,18 +108,21 @@ class Loader:
     def _ahead(self) -> Iterator[Step]:
         steps = self._steps()
         pending: deque[Future[Step]] = deque()
-        pool = ThreadPoolExecutor(self.workers, "loader")
-        composer = ThreadPoolExecutor(1, "planner")  # planning a large corpus takes seconds: never between two steps
-        try:
-            composed = composer.submit(next, steps)
+        # Planning a large corpus takes seconds: it has a thread of its own, and never stands between two steps.
+        with Workers(self.workers, "loader") as pool, Workers(1, "planner") as planner:
+            composed = planner.submit(next, steps)
             while True:
                 while len(pending) < AHEAD * self.workers and (not pending or composed.done()):
+                    if not self._ready(composed, pending):
+                        return
                     pending.append(pool.submit(self._prepare, composed.result()))
-                    composed = composer.submit(next, steps)
+                    composed = planner.submit(next, steps)
+                if not self._ready(pending[0], pending):
+                    return
                 yield pending.popleft().result()
-        finally:
-            for executor in (composer, pool):
-                executor.shutdown(wait=True, cancel_futures=True)
+
+    def _ready(self, future: Future, pending: deque[Future]) -> bool:
+        return ready(future, pending, self.stop, self.patience)
 
     def _epoch(self, number: int) -> Epoch:
         if number not in self._epochs:

@@ -30,7 +30,7 @@ class Trial:
         self.step_seconds = self.held_seconds = 0.0
         with memory_said(recipe):
             self._member = copy.deepcopy(member)
-        self._loader = lambda: loader_of(recipe, store, seed, workers)
+        self._loader = lambda stop: loader_of(recipe, store, seed, workers, stop)
 
     def steps(self, seconds: float, begun: float, stop: Stop) -> int:
         """How many updates and evaluations fill what is left of `seconds` since `begun`; at least one."""
@@ -43,12 +43,14 @@ class Trial:
         optimizer = build_optimizer(self._member, self.recipe.schedule)
         set_rate(optimizer, 0.0)
         times: list[float] = []
-        with closing(self._loader()) as stream:
+        with closing(self._loader(stop)) as stream:
             while len(times) < 2 or (
                 len(times) <= TRIAL_STEPS and sum(times) < limit
             ):  # the first warms up, and does not count
                 start = time.monotonic()
-                made = next(stream)
+                made = next(stream, None)
+                if made is None or stop.signal:
+                    raise Interrupted(f"{stop.signal.name}: before the first step; nothing was written", stop.signal)
                 clip = self.recipe.schedule.clip
                 train_step(
                     self._member,
@@ -61,8 +63,6 @@ class Trial:
                     step=1,
                 )
                 times.append(time.monotonic() - start)
-                if stop.signal:
-                    raise Interrupted(f"{stop.signal.name}: before the first step; nothing was written", stop.signal)
         self.step_seconds = float(np.mean(times[1:]))
         if self.held:
             start = time.monotonic()

@@ -32,7 +32,9 @@ def silent(*_: Any) -> None:
     """Says nothing."""
 
 
-def loader_of(recipe: Recipe, store: Any, seed: int, workers: int, cursor: tuple[int, int] = (0, 0)) -> Loader:
+def loader_of(
+    recipe: Recipe, store: Any, seed: int, workers: int, stop: Stop, cursor: tuple[int, int] = (0, 0)
+) -> Loader:
     training = recipe.training
     return Loader(
         store.train,
@@ -44,6 +46,7 @@ def loader_of(recipe: Recipe, store: Any, seed: int, workers: int, cursor: tuple
         accumulate=training.accumulate,
         cursor=cursor,
         workers=workers,
+        stop=stop.asked,
     )
 
 
@@ -168,10 +171,13 @@ class Updates:
             self.optimizer = self._optimizer()
         first, schedule = self.state.step, self.recipe.schedule
         begun, done = time.monotonic(), 0
-        with closing(loader_of(self.recipe, self.store, self.config["seed"], workers, self.state.cursor)) as stream:
+        loader = loader_of(self.recipe, self.store, self.config["seed"], workers, self.stop, self.state.cursor)
+        with closing(loader) as stream:
             while self.state.step < self.steps and not self.stop.asked():
                 start, step = time.monotonic(), self.state.step + 1
-                made = next(stream)
+                made = next(stream, None)
+                if made is None:  # a signal while the loader was waited for
+                    break
                 rate = rate_at(schedule, step, self.steps)
                 set_rate(self.optimizer, rate)
                 outcome = train_step(
