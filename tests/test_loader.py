@@ -1,5 +1,11 @@
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -10,7 +16,8 @@ from tests.corpora import VOCAB, random_shape, split_of
 from bertsmith.data.loader import Loader, deal, fixed_batches
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens, Words
-from bertsmith.errors import InputError
+from bertsmith.data.workers import FAREWELL, ready
+from bertsmith.errors import InputError, ResourceError
 from bertsmith.recipe import Corruption
 from bertsmith.text.layout import FullSentences, SegmentPairs
 
@@ -169,6 +176,76 @@ def test_an_error_in_a_worker_reaches_the_loop(workers):
     steps = loader(dataclasses.replace(DYNAMIC, select=Broken()), workers=workers)
     with pytest.raises(ArithmeticError, match="broken"):
         next(iter(steps))
+
+
+class Pipes(Words):
+    """Reads from a pipe that nobody writes to, as from a network disk that does not answer, when it comes to the example `at`."""
+
+    def __call__(self, row, draw):
+        if (0, HANGS["example"]) in list(zip(row.epoch.tolist(), row.example.tolist(), strict=True)):
+            os.read(HANGS["pipe"], 1)
+        return super().__call__(row, draw)
+
+
+HANGS: dict[str, int] = {}
+
+
+@pytest.fixture
+def stuck():
+    """Loaders of which one worker hangs in the third step."""
+    reading, writing = os.pipe()
+    third = take(loader(), 3)[2]
+    HANGS.update(pipe=reading, example=third.batches[0].examples[0][1])
+    yield lambda **options: loader(dataclasses.replace(DYNAMIC, select=Pipes()), **options)
+    os.close(writing)  # ends the reads
+    os.close(reading)
+
+
+def test_a_worker_that_hangs_is_reported_when_patience_ends(stuck):
+    steps = iter(stuck(workers=2, patience=0.5))
+    for _ in range(2):
+        next(steps)
+    begun = time.monotonic()
+    with pytest.raises(ResourceError, match=r"loader: nothing came within 0\.5 seconds: a worker hangs"):
+        next(steps)
+    assert 0.5 <= time.monotonic() - begun < 0.5 + FAREWELL + 3
+
+
+def test_a_wish_to_stop_ends_the_wait_for_data(stuck):
+    asked = threading.Event()
+    steps = iter(stuck(workers=1, stop=asked.is_set))
+    for _ in range(2):
+        next(steps)
+    threading.Timer(0.3, asked.set).start()
+    begun = time.monotonic()
+    assert next(steps, None) is None
+    assert time.monotonic() - begun < 0.3 + FAREWELL + 3
+
+
+def test_a_process_whose_worker_hangs_can_end():
+    code = """
+import os, sys
+from bertsmith.data.workers import Workers, ready
+from bertsmith.errors import ResourceError
+reading, writing = os.pipe()
+try:
+    with Workers(2, "test") as pool:
+        ready(pool.submit(os.read, reading, 1), (), lambda: False, 0.2)
+except ResourceError as error:
+    sys.exit(error.exit_code)
+"""
+    begun = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 3
+    assert time.monotonic() - begun < 10
+
+
+def test_a_failure_comes_before_steps_that_other_workers_have_ready():
+    futures = [Future() for _ in range(3)]
+    futures[0].set_result(1)
+    assert ready(futures[0], futures, lambda: False, 1)
+    futures[2].set_exception(ArithmeticError("broken"))
+    with pytest.raises(ArithmeticError, match="broken"):
+        ready(futures[0], futures, lambda: False, 1)
 
 
 def test_what_one_epoch_takes():
