@@ -5,12 +5,13 @@ CORE := .venv/.core
 DEV := .venv/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo test test-slow check docs clean help
+.PHONY: demo test test-slow check bench docs clean help
 help:
 	@echo "make demo       corpus, tokenizer, pre-training, fine-tuning and a report, from this machine's own documentation"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make check      format, lint, types, and that imports point down"
+	@echo "make bench      speed beside transformers and the tokenizers library; writes bench/results and the tables"
 	@echo "make docs       writes docs/family.md from the recipes"
 	@echo "make clean      removes the environment and caches"
 
@@ -42,6 +43,13 @@ check: $(DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: $(DEV)
+	@$(BIN)/python bench/step.py
+	@$(BIN)/python bench/embed.py
+	@$(BIN)/python bench/data.py
+	@$(BIN)/python bench/prepare.py
+	@$(BIN)/python bench/table.py --check; $(BIN)/python bench/table.py
 
 docs: $(DEV)
 	@$(BIN)/python -m bertsmith.downstream.family docs/family.md

@@ -16,7 +16,8 @@ from transformers import BertConfig, BertModel
 
 from bertsmith.config import override
 from bertsmith.data.batch import Vocab
-from bertsmith.deploy.hf import hf_config, to_hf
+from bertsmith.deploy.hf import to_hf
+from bertsmith.deploy.hf_config import hf_config
 from bertsmith.downstream.embed import pooled
 from bertsmith.downstream.model import Loaded
 from bertsmith.nn.member import build

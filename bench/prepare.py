@@ -1,7 +1,8 @@
 """Text to store beside the bare tokenizer: the same documents, the same cores, a trained tokenizer, text already decompressed.
 
-    python bench/prepare.py TEXT... [--tokenizer wordpiece:8000] [--workers 1 2]
+    python bench/prepare.py [TEXT...] [--tokenizer wordpiece:8000] [--workers 1 2]
 
+Without texts it reads this machine's own documentation, six times over.
 The peer is `encode_batch` of the paragraphs with the ids read and nothing kept, on as many cores.  Peak memory is that of all processes together.
 """
 
@@ -15,6 +16,11 @@ import time
 from pathlib import Path
 
 from harness import machine, record
+
+from bertsmith.downstream.demo import write_corpus
+from bertsmith.downstream.documentation import docstrings
+
+TIMES = 6
 
 OURS = """
 import json, sys, time
@@ -76,16 +82,24 @@ def resident(session: int) -> float:
     return total / 1024
 
 
+def documentation(folder: Path) -> str:
+    write_corpus(list(docstrings()), folder / "once.txt")
+    text = (folder / "once.txt").read_text(encoding="utf-8")
+    (folder / "corpus.txt").write_text("\n".join([text] * TIMES), encoding="utf-8")
+    return str(folder / "corpus.txt")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("texts", nargs="+")
+    arguments.add_argument("texts", nargs="*")
     arguments.add_argument("--tokenizer", default="wordpiece:8000")
     arguments.add_argument("--workers", nargs="+", default=["1", "2"])
     arguments.add_argument("--repetitions", type=int, default=3)
     given = arguments.parse_args()
-    size = sum(os.path.getsize(path) for path in given.texts) / 1e6
     about, rows = machine(os.cpu_count() or 1), []
     with tempfile.TemporaryDirectory() as folder:
+        given.texts = given.texts or [documentation(Path(folder))]
+        size = sum(os.path.getsize(path) for path in given.texts) / 1e6
         texts = json.dumps(given.texts)
         start = time.perf_counter()
         run(OURS, texts, f"{folder}/trained", given.tokenizer, "1")

@@ -18,7 +18,8 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 from bertsmith.config import override
 from bertsmith.data.batch import Batch, Stream, Target
-from bertsmith.deploy.hf import hf_config, to_hf
+from bertsmith.deploy.hf import to_hf
+from bertsmith.deploy.hf_config import hf_config
 from bertsmith.nn.member import build
 from bertsmith.objectives.predict import Predict, Tokens
 from bertsmith.objectives.supervised import Classify
@@ -156,7 +157,9 @@ class Theirs:
         kind = BertForMaskedLM if "token" in recipe.objective.weights() else BertForSequenceClassification
         self.model, self.inputs, self.bf16 = kind(config).train(), inputs, bf16
         missing = self.model.load_state_dict(to_hf(state, recipe), strict=False)
-        assert not missing.unexpected_keys and all("decoder" in name or "pooler" in name for name in missing.missing_keys)
+        assert not missing.unexpected_keys and all(
+            "decoder" in name or "pooler" in name for name in missing.missing_keys
+        )
         self.model.tie_weights()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
@@ -231,9 +234,7 @@ def main() -> None:
     given = arguments.parse_args()
     about = machine(given.threads)
     print({key: about[key] for key in ("cpu", "threads", "load", "peak", "copy")}, flush=True)
-    rows = [
-        run(bench, given.repetitions, about["peak"]["bfloat16"]) for bench in BENCHES if given.only in bench.name
-    ]
+    rows = [run(bench, given.repetitions, about["peak"]["bfloat16"]) for bench in BENCHES if given.only in bench.name]
     if not given.only:
         print(record("step", about, rows))
 

@@ -1,8 +1,8 @@
 """From bench/results/*.json: the tables in README.md and docs/performance.md, and whether a ratio fell.
 
-    python bench/table.py            writes the tables
-    python bench/table.py --check    exit 1 where a ratio is more than 15 % below bench/baseline.json
-    python bench/table.py --keep     makes the present ratios the baseline
+python bench/table.py            writes the tables
+python bench/table.py --check    exit 1 where a ratio is more than 15 % below bench/baseline.json
+python bench/table.py --keep     makes the present ratios the baseline
 """
 
 import argparse

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.corpora import VOCAB, random_shape, split_of, whole
 
 from bertsmith.data.draw import Draw
-from bertsmith.data.select import Tokens, Words, fitting, smallest, words
+from bertsmith.data.select import Tokens, Words, distinct, enough, fitting, words
 from bertsmith.errors import InputError
 from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs
 
@@ -158,16 +158,29 @@ def test_a_rate_that_is_no_share_is_refused():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=5),
     st.integers(0, 2**32),
-    st.booleans(),
 )
-def test_the_shortlist_holds_the_smallest_of_each_sequence(cases, seed, crowded):
+def test_draws_find_units_of_their_own_sequence_once_and_more_draws_only_add(cases, seed):
     units = np.array([u for u, _ in cases])
     count = np.array([min(u, c) for u, c in cases])
-    owner = np.repeat(np.arange(len(units)), units)
-    keys = np.random.default_rng(seed).integers(2**63 if crowded else 0, 2**64, len(owner), dtype=np.uint64)
-    near = smallest(keys, owner, count, units)
-    for i, wanted in enumerate(count.tolist()):
-        here = np.flatnonzero(owner == i)
-        assert near[here[np.argsort(keys[here])[:wanted]]].all()
+    keys = np.random.default_rng(seed).integers(0, 2**64, len(units), dtype=np.uint64)
+    tries = enough(units, count)
+    found, owner = distinct(keys, units, tries)
+    more, whose = distinct(keys, units, 2 * tries)
+    assert len(set(found.tolist())) == len(found)
+    assert (np.repeat(np.arange(len(units)), units)[found] == owner).all() and (np.diff(owner) >= 0).all()
+    for i in range(len(units)):
+        first = found[owner == i].tolist()
+        assert more[whose == i].tolist()[: len(first)] == first
+
+
+def test_every_order_of_units_is_as_likely_as_every_other():
+    keys = np.random.default_rng(0).integers(0, 2**64, 60_000, dtype=np.uint64)
+    units = np.full(len(keys), 4)
+    found, owner = distinct(keys, units, np.full(len(keys), 60))
+    assert (np.bincount(owner) == 4).all()
+    orders = (found.reshape(-1, 4) % 4) @ (64, 16, 4, 1)
+    _, times = np.unique(orders, return_counts=True)
+    assert len(times) == 24
+    assert ((times - 2500) ** 2 / 2500).sum() < 49.7  # chi squared with 23 degrees of freedom, one in a thousand

@@ -4,6 +4,7 @@ No state is kept anywhere, so a draw is the same for any number of workers or pr
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
@@ -25,10 +26,15 @@ def mix(x: np.ndarray) -> np.ndarray:
 
 def hashed(seed: int, purpose: str, *keys) -> np.ndarray:
     """uint64, one for each broadcast element of the integer arrays `keys`."""
-    state = mix(np.uint64(seed & (2**64 - 1)) ^ mix(np.uint64(crc32(purpose.encode())))[0])
+    state = _begin(seed, purpose)
     for key in keys:
         state = mix(state ^ np.asarray(key).astype(np.uint64))
     return state
+
+
+@lru_cache(maxsize=64)
+def _begin(seed: int, purpose: str) -> np.ndarray:
+    return mix(np.uint64(seed & (2**64 - 1)) ^ mix(np.uint64(crc32(purpose.encode())))[0])
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import Array, Row
-from bertsmith.data.draw import Draw, hashed, mix
-from bertsmith.data.ranges import spread
+from bertsmith.data.draw import Draw, hashed, integers, mix
 
 Rounding = Literal["round", "ceil", "probabilistic"]
 
@@ -50,15 +49,17 @@ class Tokens:
     def __call__(self, row: Row, draw: Draw) -> Array:
         budget = budgets(row, draw, self.rate, self.rounding, self.most)
         at = np.flatnonzero(~row.special)
-        owner = row.sequence[at]
-        units = np.bincount(owner, minlength=len(budget))
+        units = np.diff(np.searchsorted(at, row.offsets))
         count = np.where((budget == 0) & (units > 1), 1, np.minimum(budget, units))
-        near = smallest(hashes(row, draw, at, owner), owner, count, units)
-        at, owner = at[near], owner[near]
-        units = np.bincount(owner, minlength=len(budget))
-        at = at[shuffled(row, draw, at, owner)]
-        first = np.cumsum(units) - units
-        chosen = np.sort(at[spread(first, first + count)[0]])
+        keys, tries = hashed(draw.seed, "select", row.epoch, row.example), enough(units, count)
+        while True:
+            unit, owner = distinct(keys, units, tries)
+            have = np.bincount(owner, minlength=len(units))
+            if (have >= count).all():
+                break
+            tries[have < count] *= 2
+        turn = np.arange(len(unit)) - np.repeat(np.cumsum(have) - have, have)
+        chosen = at[ascending(unit[turn < np.repeat(count, have)], len(at))]
         return np.stack([chosen, chosen + 1], 1)
 
 
@@ -75,58 +76,67 @@ class Words:
 
     def __call__(self, row: Row, draw: Draw) -> Array:
         budget = budgets(row, draw, self.rate, self.rounding, self.most)
-        spans = words(row)
-        owner = row.sequence[spans[:, 0]]
-        order = shuffled(row, draw, spans[:, 0], owner)  # sequences stay in place, so `owner` still holds
-        width = (spans[:, 1] - spans[:, 0])[order]
-        taken = fitting(width, owner, budget)
+        begin, end = bounds(row)
+        units, width = np.diff(np.searchsorted(begin, row.offsets)), end - begin
+        narrowest = np.full(len(units), np.iinfo(np.int64).max)
+        narrowest[units > 0] = np.minimum.reduceat(width, (np.cumsum(units) - units)[units > 0]) if len(width) else 0
+        keys, tries = hashed(draw.seed, "select", row.epoch, row.example), enough(units, np.clip(budget, 1, units))
+        while True:
+            unit, owner = distinct(keys, units, tries)
+            have = np.bincount(owner, minlength=len(units))
+            taken = fitting(width[unit], owner, budget)
+            left = budget - np.bincount(owner, weights=width[unit] * taken, minlength=len(units))
+            undone = (left >= narrowest) & (have < units)  # a word that was not drawn yet may fit
+            if not undone.any():
+                break
+            tries[undone] *= 2
         # Nothing fits: the first in random order, where the sequence has a second.
-        units = np.bincount(owner, minlength=len(budget))
-        lacking = (np.bincount(owner[taken], minlength=len(budget)) == 0) & (units > 1)
-        taken[(np.cumsum(units) - units)[lacking]] = True
-        return spans[np.sort(order[taken])]
+        lacking = (np.bincount(owner[taken], minlength=len(units)) == 0) & (units > 1)
+        taken[(np.cumsum(have) - have)[lacking]] = True
+        chosen = ascending(unit[taken], len(begin))
+        return np.stack([begin[chosen], end[chosen]], 1)
+
+
+def bounds(row: Row) -> tuple[Array, Array]:
+    """(u,) where each word begins and ends; a special ends a word."""
+    edge = np.flatnonzero(row.starts | row.special)
+    text = np.flatnonzero(~row.special[edge])
+    return edge[text], np.append(edge, len(row.tokens))[text + 1]
 
 
 def words(row: Row) -> Array:
-    """(u, 2) spans of the words; a special ends a word."""
-    edge = np.flatnonzero(row.starts | row.special)
-    spans = np.stack([edge, np.append(edge, len(row.tokens))[1:]], 1)
-    return spans[~row.special[edge]]
+    """(u, 2) spans of the words."""
+    return np.stack(bounds(row), 1)
 
 
-def hashes(row: Row, draw: Draw, at: Array, owner: Array) -> Array:
-    """(u,) uint64: what the units that start at `at` are ordered by."""
-    return mix(hashed(draw.seed, "select", row.epoch, row.example)[owner] ^ row.positions[at].astype(np.uint64))
+def ascending(numbers: Array, below: int) -> Array:
+    """Different numbers, sorted: a flag for each beats a sort."""
+    there = np.zeros(below, bool)
+    there[numbers] = True
+    return np.flatnonzero(there)
 
 
-def smallest(keys: Array, owner: Array, count: Array, units: Array) -> Array:
-    """(u,) bool that holds for each sequence's `count` smallest keys and few others: sorting these is all that is left to do."""
-    share = np.minimum((count + 4 * np.sqrt(count) + 4) / np.maximum(units, 1), 1)
-    near = keys <= (share * (2.0**64 - 2048)).astype(np.uint64)[owner]
-    short = np.bincount(owner[near], minlength=len(count)) < count  # four deviations were too few: all of these
-    return near | short[owner] if short.any() else near
+def enough(units: Array, count: Array) -> Array:
+    """(s,) draws after which `count` of `units` differ, nearly always."""
+    mean = units * np.log(units / (units - count + 0.5) + 1e-9)  # the coupon collector's
+    return np.where(count > 0, np.ceil(mean + 2 * np.sqrt(count) + 2), 0).astype(np.int64)
 
 
-def shuffled(row: Row, draw: Draw, at: Array, owner: Array) -> Array:
-    """(u,) a permutation of the units that start at `at` (sorted): sequence by sequence, in the order of their hashes.
+def distinct(keys: Array, units: Array, tries: Array) -> tuple[Array, Array]:
+    """The units that `tries` (s,) draws out of each sequence's `units` (s,) find, each once, in the order found, and their sequences.
 
-    One sort of whole uint64 keys (sequence, hash, position): five times faster than an argsort.
+    A random order of all units as far as it is needed: 15 % of them take a fifth of what sorting all would.  Units are numbered
+    over all sequences.  Draw t of a sequence is always the same: more draws only add to what was found.
     """
-    if not len(at):
-        return np.zeros(0, np.int64)
-    keys = hashes(row, draw, at, owner)
-    first = np.flatnonzero(np.append(True, np.diff(owner) > 0))
-    count = np.diff(np.append(first, len(at)))
-    rank = np.arange(len(at)) - np.repeat(first, count)  # unit number within its sequence
-    low = int(count.max()).bit_length()
-    high = len(row.lengths).bit_length()
-    assert low + high <= 40, "a row of this size leaves too few bits for the hash"
-    keys >>= np.uint64(low + high)
-    keys <<= np.uint64(low)
-    keys |= rank.astype(np.uint64)
-    keys |= owner.astype(np.uint64) << np.uint64(64 - high)
-    keys.sort()
-    return (keys & np.uint64((1 << low) - 1)).astype(np.int64) + np.repeat(first, count)
+    last = np.cumsum(tries)
+    number = np.arange(last[-1] if len(last) else 0)
+    owner = np.repeat(np.arange(len(units)), tries)
+    turn = (number - (last - tries)[owner]).astype(np.uint64)
+    unit = integers(mix(keys[owner] ^ turn), units[owner]) + (np.cumsum(units) - units)[owner]
+    first = np.empty(int(units.sum()), np.int64)
+    first[unit[::-1]] = number[::-1]  # of equal indices the last assignment stays
+    new = first[unit] == number
+    return unit[new], owner[new]
 
 
 def fitting(width: Array, owner: Array, budget: Array) -> Array:
