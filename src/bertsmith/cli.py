@@ -275,7 +275,7 @@ def _fill(commands: Any) -> None:
 
 
 def fill(arguments: argparse.Namespace, console: Console) -> None:
-    result = bertsmith.fill(_load(arguments), arguments.text, top=arguments.top)
+    result = bertsmith.fill(_load(arguments, console), arguments.text, top=arguments.top)
     if arguments.json:
         console.out(json.dumps(result, ensure_ascii=False))
         return
@@ -295,8 +295,8 @@ def _member(made: Parser) -> None:
     )
 
 
-def _load(arguments: argparse.Namespace) -> Any:
-    return bertsmith.load(arguments.model, members=tuple(arguments.member))
+def _load(arguments: argparse.Namespace, console: Console) -> Any:
+    return bertsmith.load(arguments.model, members=tuple(arguments.member), say=console.say)
 
 
 # ---------------------------------------------------------------- finetune, predict, evaluate, embed
@@ -369,7 +369,9 @@ def _predict(commands: Any) -> None:
 
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    rows = bertsmith.predict(_load(arguments), arguments.input, arguments.out, say=console.say, **_table(arguments))
+    rows = bertsmith.predict(
+        _load(arguments, console), arguments.input, arguments.out, say=console.say, **_table(arguments)
+    )
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
 
@@ -390,7 +392,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> None:
     if (arguments.input is None) == (arguments.data is None):
         raise InputError("evaluate: give --input FILE for a fine-tuned model, or --data STORE for a pre-training run")
     options = {"data": arguments.data} if arguments.data else {"input": arguments.input, **_table(arguments)}
-    result = bertsmith.evaluate(_load(arguments), say=console.say, **options)
+    result = bertsmith.evaluate(_load(arguments, console), say=console.say, **options)
     if arguments.json:
         console.out(json.dumps(result))
         return
@@ -423,7 +425,9 @@ def _embed(commands: Any) -> None:
 
 def embed(arguments: argparse.Namespace, console: Console) -> None:
     options = {name: getattr(arguments, name) for name in ("pool", "layer", "precision")} | _table(arguments)
-    shape = bertsmith.embed(_load(arguments), arguments.input, out=arguments.out, say=console.say, **options).shape
+    shape = bertsmith.embed(
+        _load(arguments, console), arguments.input, out=arguments.out, say=console.say, **options
+    ).shape
     if arguments.json:
         console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))
 

@@ -45,6 +45,7 @@ from bertsmith.training.step import train_step
 from bertsmith.training.stop import Stop
 
 METHODS = ("full", "frozen")
+KEEP = 2  # saved epochs: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
     "schedule.lr": "lr",
@@ -160,7 +161,7 @@ def finetune(
     place = choose_device(device)
     _check_out(Path(out))
     _check_apart(train, dev)
-    loaded = opened(model, str(place), members)
+    loaded = opened(model, str(place), members, say)
     options = options.settled(method, loaded.recipe)
     chosen = parse_columns(columns)
     tables = {
@@ -458,6 +459,7 @@ class _Tuning:
             self.progress(step, steps, outcome.loss, tokens / seconds, seconds / step * (steps - step))
             if at == per_epoch - 1:
                 rank = (scores[self.kind.best], -scores["loss"])
+                best = (rank, step) if best is None or rank > best[0] else best
                 state = State(step=step, tokens=tokens, cursor=(epoch + 1, 0))
                 save_step(
                     run,
@@ -466,12 +468,9 @@ class _Tuning:
                     unsaved,
                     lines.sealed(),
                     {"threads": self.threads, "device": str(self.place)},
-                    keep=steps,
+                    keep=KEEP,
+                    best=best[1],
                 )
-                best = (rank, step) if best is None or rank > best[0] else best
-                for old in run.steps():
-                    if old not in (best[1], step):
-                        remove(run.step(old))
                 shown = ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if k != "count")
                 journal.say(f"epoch {epoch + 1}/{self.options.epochs}: training loss {outcome.loss:.4f}; dev: {shown}")
                 journal.speed(step=step, seconds=round(seconds, 3), tokens_per_second=round(tokens / seconds, 1))
@@ -521,9 +520,6 @@ class _Tuning:
         whole = MemberModel(Cached(self.features["dev"]), member.objective) if self.frozen else member
         self._evaluate(whole)
         scores = self.kind.score(self.targets["dev"], self.logits, self.known)
-        for step in run.steps():  # the newest and the best stay; they are often one
-            if step not in (best, history[-1]["step"]):
-                remove(run.step(step))
         truncation = {name: part.counts for name, part in self.data.items()}
         result = {
             "format": FORMAT,

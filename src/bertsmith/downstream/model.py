@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,10 @@ class Tuned(Run):
     def result(self) -> dict | None:
         """What result.json says; None where the fine-tuning did not finish."""
         path = self / RESULT
-        if not path.is_file():
+        data = files.plain(path)
+        if data is None:
             return None
-        result = files.unsealed(path.read_bytes(), path)
+        result = files.unsealed(data, path)
         _check_format(result, path)
         return result
 
@@ -82,11 +85,19 @@ class Loaded:
         return (self.task or {}).get("length") or self.recipe.layout.length
 
 
-def load(model: str | Path, device: str | None = "cpu", members: tuple[str, ...] = ()) -> Loaded:
-    """InputError naming what is missing, damaged, or does not fit: a file, a tensor, the tokenizer."""
+def load(
+    model: str | Path,
+    device: str | None = "cpu",
+    members: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Loaded:
+    """InputError naming what is missing, damaged, or does not fit: a file, a tensor, the tokenizer.
+
+    `say` is told where the newest step of a run is damaged and an older one is used.
+    """
     from bertsmith.text.tokenizer import Tokenizer
 
-    weights, config, step = _read(Path(model))
+    weights, config, step = _read(Path(model), say)
     run = step.parent.parent
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
@@ -134,15 +145,20 @@ def _roles(path: Path, config: dict) -> dict[str, str] | None:
     return names
 
 
-def opened(model: str | Path | Loaded, device: str | None = "cpu", members: tuple[str, ...] = ()) -> Loaded:
-    return model if isinstance(model, Loaded) else load(model, device, members)
+def opened(
+    model: str | Path | Loaded,
+    device: str | None = "cpu",
+    members: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Loaded:
+    return model if isinstance(model, Loaded) else load(model, device, members, say)
 
 
-def _read(path: Path) -> tuple[dict, dict, Path]:
+def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
     inside = path.parent.name == STEPS and path.name.startswith("step-")
     run = Tuned(path.parent.parent if inside else path)
     if not _tuned(run):
-        return load_model(path)
+        return load_model(path, say)
     if inside:
         number = path.name.removeprefix("step-")
         if not (number.isdecimal() and path.is_dir()):
@@ -157,11 +173,12 @@ def _read(path: Path) -> tuple[dict, dict, Path]:
 
 def _tuned(run: Tuned) -> bool:
     """Whether this is a fine-tuning: decided by what stands in the folder, so that a damaged one is told as such."""
-    if (run / RESULT).is_file():
+    if os.path.lexists(run / RESULT):
         return True
     try:
-        return files.unsealed((run / CONFIG).read_bytes(), run / CONFIG).get("kind") == "finetune"
-    except (OSError, InputError):
+        data = files.plain(run / CONFIG)
+        return data is not None and files.unsealed(data, run / CONFIG).get("kind") == Tuned.kind
+    except InputError:
         return False
 
 

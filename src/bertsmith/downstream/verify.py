@@ -1,44 +1,93 @@
-"""`bertsmith verify`: a store or a run against the manifests that were written last."""
+"""`bertsmith verify`: a store, a run or an export against the manifests that were written last."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
+from bertsmith import files
 from bertsmith.downstream.model import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.text import store
 from bertsmith.training.checkpoint import verify_run, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run
 
+EXPORT = 1  # newest format version of an export's manifest
+_SEED = re.compile(r"seed-\d+")
+
 
 def verify(path: str | Path) -> dict[str, Any]:
-    """{"kind": "store" | "run" | "step", "files": how many, …}; InputError naming the first file that is not as written."""
+    """{"kind": "store" | "run" | "step" | "export", "files": how many, …}; InputError naming the first file that is not as written."""
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"{printable(path)}: no such folder; a store, a run or a step inside a run is wanted")
+        raise InputError(
+            f"{printable(path)}: no such folder; a store, a run, a step inside a run or an export is wanted"
+        )
     inside = STEP.fullmatch(path.name) if path.parent.name == STEPS else None
     if inside:
         manifest = verify_step(_run(path.parent.parent), int(inside[1]))
         return {"kind": "step", "files": 1 + len(manifest["files"]) + len(manifest["run"])}
-    if (path / RESULT).exists():
-        return _tuned(Tuned(path))
-    if (path / CONFIG).exists() or (path / STEPS).is_dir():
-        return verify_run(_run(path))
+    if os.path.lexists(path / files.MANIFEST):
+        return _export(path) if _says(path / files.MANIFEST, "kind") == "export" else store.verify(path)
+    if (path / STEPS).is_dir() or any(os.path.lexists(path / name) for name in (CONFIG, RESULT)):
+        run = _run(path)
+        return _tuned(run) if isinstance(run, Tuned) else verify_run(run)
+    if any(_SEED.fullmatch(name) for name in os.listdir(path)):
+        raise InputError(
+            f"{printable(path / RESULT)}: missing; the fine-tunings here did not finish, or it was removed"
+        )
     return store.verify(path)
 
 
+def _says(path: Path, field: str) -> Any:
+    """A field of a sealed file; None where there is no such file."""
+    data = files.plain(path)
+    return None if data is None else files.unsealed(data, path).get(field)
+
+
 def _run(path: Path) -> Run:
-    return Tuned(path) if (path / RESULT).exists() else Run(path)
+    if os.path.lexists(path / RESULT):
+        return Tuned(path)
+    if not (path / STEPS).is_dir() and _hugging_face(path):
+        raise InputError(
+            f"{printable(path / files.MANIFEST)}: missing; a folder of Hugging Face format has one if bertsmith exported it"
+        )
+    return Tuned(path) if _says(path / CONFIG, "kind") == Tuned.kind else Run(path)
+
+
+def _hugging_face(path: Path) -> bool:
+    data = files.plain(path / CONFIG)
+    return data is not None and b'"model_type"' in data
+
+
+def _export(path: Path) -> dict[str, Any]:
+    listed = files.read_manifest(path, "export", EXPORT).get("files")
+    files.check(path, listed)
+    for folder, _, names in os.walk(path):
+        for name in names:
+            found = (Path(folder) / name).relative_to(path).as_posix()
+            if found != files.MANIFEST and found not in listed:
+                raise InputError(f"{printable(path / found)}: not listed in {files.MANIFEST}; it does not belong here")
+    return {"kind": "export", "files": 1 + len(listed), "bytes": sum(file["bytes"] for file in listed.values())}
 
 
 def _tuned(run: Tuned) -> dict[str, Any]:
     """A fine-tuning, or one of several seeds, each a fine-tuning of its own."""
     result = run.result()
     if result is not None and "seeds" in result:
-        parts = [_tuned(Tuned(part)) for part in sorted(run.path.glob("seed-*"))]
+        parts = [_tuned(Tuned(run / f"seed-{int(seed)}")) for seed in result["seeds"]]
         return {
             "kind": "run",
             "files": 1 + sum(part["files"] for part in parts),
             "bytes": sum(part["bytes"] for part in parts),
         }
     found = verify_run(run)
+    if result is None:
+        if run.steps()[-1] == run.config()["steps"]:
+            raise InputError(
+                f"{printable(run / RESULT)}: missing; the last epoch is saved; give the same command again"
+            )
+        return found
+    if result.get("best") not in run.steps():
+        raise InputError(f"{printable(run.step(result['best']))}: missing; {RESULT} names it as the best")
     return {**found, "files": found["files"] + 1}

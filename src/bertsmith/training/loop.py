@@ -150,7 +150,7 @@ def _device_name(device: torch.device) -> str:
 
 def _start_from(path: str | Path, member: torch.nn.Module, store: Any, journal: Journal) -> dict:
     """Other weights than fresh ones.  InputError unless that model has the store's tokenizer and this recipe's shapes."""
-    weights, config, where = checkpoint.load_model(path)
+    weights, config, where = checkpoint.load_model(path, journal.say)
     if config["data"]["tokenizer"] != store.tokenizer.digest:
         raise InputError(
             f"--from {printable(path)}: its tokenizer is not the store's; prepare the text again with --tokenizer {printable(where.parent.parent)}"
