@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bertsmith.data.batch import Batch, Stream, Target, Vocab
-from bertsmith.deploy.hf import family_of, from_hf, hf_config, model_config, to_hf
+from bertsmith.deploy.hf import family_of, from_hf, to_hf
+from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
 from bertsmith.nn.member import MemberModel
 from bertsmith.nn.positions import Learned

@@ -1,4 +1,4 @@
-"""Hugging Face names: one table for each family, read in both directions.  The only file that knows them.
+"""Hugging Face names: one table for each family, read in both directions.  Only this file and hf_config.py know them.
 
 Ours to theirs: equal tensors, but that (1) query, key and value are one matrix here, rows in this order, and three there; (2) RoBERTa's position
 table has `pad + 1` rows in front that no token reads, zero on export; (3) RoBERTa's one segment row, which every token gets, is added to
@@ -7,16 +7,14 @@ every row of our position table on import and is zero on export, so that the fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 
 # Modules with `.weight` and `.bias` on both sides; # is the layer; three names on the right are ours cut in three.
@@ -31,6 +29,10 @@ LAYER = (
 TOKENS = "embeddings.word_embeddings.weight"
 POSITIONS = "embeddings.position_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
+# What files of older versions hold: other names for the same tensors, and buffers that are no weights.
+OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+PARTS = ("embeddings.", "encoder.", "pooler.")  # a model without heads stands in its file without the family's prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Family:
     folded: bool  # positions offset by pad + 1 and the single segment row folded into them
     heads: dict[str, tuple[tuple[str, str], ...]]
     tied: dict[str, str]  # copies that their state dicts may hold, and of what
-    architectures: dict[tuple[str, ...], str]  # by our terms
+    architectures: dict[tuple[str, ...], str]  # by our terms, in the order of `heads`
     pad: int  # of the published vocabularies
 
 
@@ -56,6 +58,7 @@ FAMILIES = {
                 ("=bias", "cls.predictions.bias"),
             ),
             "pair": (("pooler.dense", "bert.pooler.dense"), ("out", "cls.seq_relationship")),
+            "summary": (("pooler.dense", "bert.pooler.dense"),),
             "label": (("pooler.dense", "bert.pooler.dense"), ("out", "classifier")),
         },
         tied={
@@ -65,7 +68,11 @@ FAMILIES = {
         architectures={
             ("token", "pair"): "BertForPreTraining",
             ("token",): "BertForMaskedLM",
+            ("token", "summary"): "BertForMaskedLM",
+            ("pair",): "BertForNextSentencePrediction",
             ("label",): "BertForSequenceClassification",
+            ("summary",): "BertModel",
+            (): "BertModel",
         },
         pad=0,
     ),
@@ -74,14 +81,40 @@ FAMILIES = {
         folded=True,
         heads={
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
+            "summary": (("pooler.dense", "roberta.pooler.dense"),),
             "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
         },
         tied={"lm_head.decoder.weight": f"roberta.{TOKENS}", "lm_head.decoder.bias": "lm_head.bias"},
-        architectures={("token",): "RobertaForMaskedLM", ("label",): "RobertaForSequenceClassification"},
+        architectures={
+            ("token",): "RobertaForMaskedLM",
+            ("token", "summary"): "RobertaForMaskedLM",
+            ("label",): "RobertaForSequenceClassification",
+            ("summary",): "RobertaModel",
+            (): "RobertaModel",
+        },
         pad=1,
     ),
 }
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+LABEL_OUTPUTS = tuple(
+    f"{module}.{end}" for module in ("classifier", "classifier.out_proj") for end in ("weight", "bias")
+)
+# The classes that open a folder with these terms, and what each of them answers.
+OPENED_BY = {
+    ("token", "pair"): ("AutoModelForPreTraining", "AutoModelForMaskedLM", "AutoModel"),
+    ("token",): ("AutoModelForMaskedLM", "AutoModel"),
+    ("token", "summary"): ("AutoModelForMaskedLM", "AutoModel"),
+    ("pair",): ("AutoModelForNextSentencePrediction", "AutoModel"),
+    ("label",): ("AutoModelForSequenceClassification",),
+    ("summary",): ("AutoModel",),
+    (): ("AutoModel",),
+}
+ANSWERS = {
+    "AutoModelForPreTraining": {"token": "prediction_logits", "pair": "seq_relationship_logits"},
+    "AutoModelForMaskedLM": {"token": "logits"},
+    "AutoModelForNextSentencePrediction": {"pair": "logits"},
+    "AutoModelForSequenceClassification": {"label": "logits"},
+    "AutoModel": {"hidden": "last_hidden_state", "summary": "pooler_output"},
+}
 
 
 def family_of(model: TransformerConfig) -> Family:
@@ -110,44 +143,75 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
         theirs |= zip(names, tensor.chunk(len(names)), strict=True)
     places = left.pop("model.positions.table.weight")
     if family.folded:
-        unread = places.new_zeros(_offset(family, pad), places.shape[1])
+        unread = places.new_zeros(offset(family, pad), places.shape[1])
         segments, places = places.new_zeros(1, places.shape[1]), torch.cat([unread, places])
     else:
         segments = left.pop("model.embeddings.segments.weight")
     if left:
         raise InputError(f"{next(iter(left))}: {family.model_type} has no name for it")
     theirs |= {f"{family.model_type}.{POSITIONS}": places, f"{family.model_type}.{SEGMENTS}": segments}
+    if not set(_terms(state)) - {"summary"}:
+        theirs = {name.removeprefix(f"{family.model_type}."): tensor for name, tensor in theirs.items()}
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in theirs.items()}
 
 
-def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None) -> dict[str, Tensor]:
-    """Their state dict under our names.  Raises InputError for missing and unknown tensors, and for a decoder that is not tied."""
+def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
+    """Their tensors under the names of today, with the family's prefix, without buffers and tied copies.
+
+    InputError for a family that is not known, for two names of one tensor, and for a decoder that is not tied to the token table.
+    """
     if family not in FAMILIES:
         raise InputError(f"model_type {printable(family)!r} cannot be read; {nearest(family, FAMILIES)}")
-    table, left, ours = FAMILIES[family], dict(state), {}
+    table, found = FAMILIES[family], {}
+    for name, tensor in state.items():
+        for old, new in OLD.items():
+            name = name.removesuffix(old) + new if name.endswith(old) else name
+        name = f"{family}.{name}" if name.startswith(PARTS) else name
+        if name.removeprefix(f"{family}.") in BUFFERS:
+            continue
+        if name in found:
+            raise InputError(f"{printable(name)}: stands there twice, under an old name and a new one")
+        found[name] = tensor
     for copy, of in table.tied.items():
-        tensor = left.pop(copy, None)
-        if tensor is not None and not (of in left and torch.equal(tensor, left[of])):
+        tensor = found.pop(copy, None)
+        if tensor is not None and not torch.equal(found.setdefault(of, tensor), tensor):
             raise InputError(f"{copy}: differs from {of}; only decoders tied to the token table can be read")
-    left.pop(f"{family}.embeddings.position_ids", None)  # a buffer that old files hold
+    return found
+
+
+def terms_in(names: Iterable[str], family: str) -> tuple[str, ...]:
+    """The heads that `current` names belong to, whole or in part; a pooler that no other head uses is a summary."""
+    heads, names = FAMILIES[family].heads, set(names)
+    tensors = {term: {their for _, their in _spell(term, rows)} for term, rows in heads.items()}
+    terms = [term for term in heads if term != "summary" and names & (tensors[term] - tensors["summary"])]
+    if names & tensors["summary"] and not any(tensors["summary"] <= tensors[term] for term in terms):
+        terms.append("summary")
+    return tuple(term for term in heads if term in terms)
+
+
+def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None) -> dict[str, Tensor]:
+    """Their state dict under our names.  Raises InputError for missing and unknown tensors, and as `current` does."""
+    left, ours = current(state, family), {}
+    table = FAMILIES[family]
     numbers = [
         int(name.split(".")[3])
         for name in left
-        if name.startswith(f"{family}.encoder.layer.") and name.split(".")[3].isdigit()
+        if name.startswith(f"{family}.encoder.layer.") and name.split(".")[3].isdecimal()
     ]
-    terms = [term for term, names in table.heads.items() if all(their in left for _, their in _spell(term, names))]
-    read = set()
-    for mine, names in _pairs(table, max(numbers, default=-1) + 1, terms):
+    read = {f"{family}.{POSITIONS}", f"{family}.{SEGMENTS}"}
+    for mine, names in _pairs(table, max(numbers, default=-1) + 1, terms_in(left, family)):
         ours[mine] = torch.cat([_take(left, name) for name in names])
         read.update(names)
     places, segments = _take(left, f"{family}.{POSITIONS}"), _take(left, f"{family}.{SEGMENTS}")
     if table.folded:
         if len(segments) != 1:
             raise InputError(f"{family}.{SEGMENTS}: {len(segments)} segments; {family} has 1")
-        ours["model.positions.table.weight"] = places[_offset(table, pad) :] + segments
+        places = places[offset(table, pad) :]
+        # Nothing is added to what was exported by us: -0.0 + 0.0 would be another bit pattern.
+        ours["model.positions.table.weight"] = places + segments if segments.any() else places.clone()
     else:
         ours |= {"model.positions.table.weight": places.clone(), "model.embeddings.segments.weight": segments.clone()}
-    unknown = [name for name in left if name not in read | {f"{family}.{POSITIONS}", f"{family}.{SEGMENTS}"}]
+    unknown = [name for name in left if name not in read]
     if unknown:
         raise InputError(
             f"{printable(unknown[0])}: not a tensor of a {family} that bertsmith knows ({len(unknown)} such)"
@@ -155,84 +219,7 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None) -> di
     return ours
 
 
-def hf_config(recipe: Any, vocab: Vocab | None = None) -> dict[str, Any]:
-    """The content of their config.json; the special ids come from `vocab`, where it is given."""
-    model, family = recipe.model, family_of(recipe.model)
-    terms = tuple(recipe.objective.weights())
-    if terms not in family.architectures:
-        raise InputError(f"objective: {family.model_type} has no architecture with the terms {', '.join(terms)}")
-    pad = vocab.pad if vocab else family.pad
-    config = {
-        "model_type": family.model_type,
-        "architectures": [family.architectures[terms]],
-        "vocab_size": model.vocab,
-        "hidden_size": model.width,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.hidden,
-        "hidden_act": ACTIVATIONS[model.activation],
-        "hidden_dropout_prob": model.dropout,
-        "attention_probs_dropout_prob": model.dropout,
-        "max_position_embeddings": model.longest + (_offset(family, pad) if family.folded else 0),
-        "type_vocab_size": model.segments or 1,
-        "layer_norm_eps": model.eps,
-        "initializer_range": 0.02,
-        "pad_token_id": pad,
-        "tie_word_embeddings": True,
-    }
-    if vocab is not None:
-        config |= {
-            "cls_token_id": vocab.cls,
-            "sep_token_id": vocab.sep,
-            "bos_token_id": vocab.cls,
-            "eos_token_id": vocab.sep,
-        }
-    if terms == ("label",):
-        outputs = getattr(recipe.objective, "classes", 1)
-        config |= {
-            "num_labels": outputs,
-            "problem_type": "regression" if outputs == 1 else "single_label_classification",
-        }
-        config["classifier_dropout"] = recipe.objective.dropout
-    return config
-
-
-def model_config(config: dict[str, Any]) -> TransformerConfig:
-    """Our model for the content of their config.json.  Raises InputError for what our encoder does not do."""
-    name = config.get("model_type")
-    if name not in FAMILIES:
-        raise InputError(f"model_type {printable(name)!r} cannot be read; known: {', '.join(FAMILIES)}")
-    family, activations = FAMILIES[name], {**{v: k for k, v in ACTIVATIONS.items()}, "gelu_pytorch_tanh": "gelu_tanh"}
-    asked = config.get("hidden_act", "gelu")
-    if (
-        asked not in activations
-        or config.get("is_decoder")
-        or config.get("position_embedding_type", "absolute") != "absolute"
-    ):
-        raise InputError(
-            f"{name} with hidden_act {printable(asked)!r}: only encoders with GELU and absolute positions can be read"
-        )
-    try:
-        return TransformerConfig(
-            vocab=config["vocab_size"],
-            layers=config["num_hidden_layers"],
-            width=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            hidden=config["intermediate_size"],
-            segments=0 if family.folded else config["type_vocab_size"],
-            positions=Learned(
-                length=config["max_position_embeddings"]
-                - (_offset(family, config.get("pad_token_id")) if family.folded else 0)
-            ),
-            activation=activations[asked],
-            dropout=config.get("hidden_dropout_prob", 0.1),
-            eps=config.get("layer_norm_eps", 1e-12),
-        )
-    except KeyError as error:
-        raise InputError(f"config.json: {error.args[0]} is missing") from None
-
-
-def _pairs(family: Family, layers: int, terms: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _pairs(family: Family, layers: int, terms: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(our tensor, their tensors that make it up), segments and positions aside."""
     prefix = family.model_type
     yield "model.embeddings.tokens.weight", (f"{prefix}.{TOKENS}",)
@@ -265,5 +252,5 @@ def _take(state: dict[str, Tensor], name: str) -> Tensor:
     return state[name]
 
 
-def _offset(family: Family, pad: int | None) -> int:
+def offset(family: Family, pad: int | None) -> int:
     return (family.pad if pad is None else pad) + 1

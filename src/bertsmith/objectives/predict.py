@@ -6,7 +6,7 @@ m predictions of a term, n tokens, V vocabulary.  Losses are sums; whoever train
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.nn.blocks import filler, initialise, pick
-from bertsmith.nn.heads import PairHead, TokenHead
+from bertsmith.nn.heads import PairHead, Pooler, TokenHead
 from bertsmith.nn.transformer import Transformer
 
 
@@ -46,6 +46,17 @@ class Pair:
         return initialise(PairTerm(model.config.width, self.classes))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A pooler by itself, as encoders are published: no layout asks for it, and fine-tuning takes it over."""
+
+    name: str = "summary"
+    weight: float = 0.0
+
+    def build(self, model: Transformer) -> "SummaryTerm":
+        return initialise(SummaryTerm(model.config.width))
+
+
 class TokenTerm(TokenHead):
     def __init__(self, model: Transformer, transform: bool):
         config = model.config
@@ -62,6 +73,29 @@ class PairTerm(PairHead):
     def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
         """hidden (m, d) -> (m, classes)."""
         return self(hidden)
+
+
+class SummaryTerm(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.pooler = Pooler(width)
+
+    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
+        """hidden (m, d) -> (m, d): the summaries themselves."""
+        return self.pooler(hidden)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trunk:
+    """No head at all: an encoder that was published without one."""
+
+    heads: ClassVar[tuple[Any, ...]] = ()
+
+    def build(self, model: Transformer) -> "Prediction":
+        return Prediction(self, model)
+
+    def weights(self) -> dict[str, float]:
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +121,7 @@ class Predict:
 class Prediction(nn.Module):
     """The heads stand under their terms' names: `objective.token.dense.weight`, `objective.pair.pooler.dense.weight`."""
 
-    def __init__(self, config: Predict, model: Transformer):
+    def __init__(self, config: Predict | Trunk, model: Transformer):
         super().__init__()
         self.config = config
         for head in config.heads:

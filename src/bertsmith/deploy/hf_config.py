@@ -1,0 +1,130 @@
+"""Hugging Face's config.json: ours to theirs and theirs to ours.  What is left out there stays what it is by default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bertsmith.config import checked
+from bertsmith.data.batch import Vocab
+from bertsmith.deploy.hf import FAMILIES, family_of, offset
+from bertsmith.errors import InputError, printable
+from bertsmith.nn.positions import Learned
+from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
+from bertsmith.objectives.supervised import Classify, Regress
+
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+# Numbers of our configuration that stand in config.json under another name.
+SHAPES = {
+    "vocab": "vocab_size",
+    "layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "hidden": "intermediate_size",
+}
+
+
+def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The content of their config.json; the special ids come from `vocab`, where it is given, and the names of classes from `labels`."""
+    model, family = recipe.model, family_of(recipe.model)
+    terms = tuple(recipe.objective.weights())
+    if terms not in family.architectures:
+        raise InputError(f"objective: {family.model_type} has no architecture with the terms {', '.join(terms)}")
+    pad = vocab.pad if vocab else family.pad
+    config = {
+        "model_type": family.model_type,
+        "architectures": [family.architectures[terms]],
+        "vocab_size": model.vocab,
+        "hidden_size": model.width,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "intermediate_size": model.hidden,
+        "hidden_act": ACTIVATIONS[model.activation],
+        "hidden_dropout_prob": model.dropout,
+        "attention_probs_dropout_prob": model.dropout,
+        "max_position_embeddings": model.longest + (offset(family, pad) if family.folded else 0),
+        "type_vocab_size": model.segments or 1,
+        "layer_norm_eps": model.eps,
+        "initializer_range": 0.02,
+        "pad_token_id": pad,
+        "tie_word_embeddings": True,
+    }
+    if vocab is not None:
+        config |= {
+            "cls_token_id": vocab.cls,
+            "sep_token_id": vocab.sep,
+            "bos_token_id": vocab.cls,
+            "eos_token_id": vocab.sep,
+        }
+    if terms == ("label",):
+        outputs = getattr(recipe.objective, "classes", 1)
+        config |= {
+            "num_labels": outputs,
+            "problem_type": "regression" if outputs == 1 else "single_label_classification",
+        }
+        config["classifier_dropout"] = recipe.objective.dropout
+        if labels:
+            config["id2label"] = {str(i): name for i, name in enumerate(labels)}
+            config["label2id"] = {name: i for i, name in enumerate(labels)}
+    return config
+
+
+def model_config(config: dict[str, Any]) -> TransformerConfig:
+    """Our model for the content of their config.json.  Raises InputError for what our encoder does not do."""
+    name = config.get("model_type")
+    if name not in FAMILIES:
+        raise InputError(f"model_type {printable(name)!r} cannot be read; known: {', '.join(FAMILIES)}")
+    family, activations = FAMILIES[name], {**{v: k for k, v in ACTIVATIONS.items()}, "gelu_pytorch_tanh": "gelu_tanh"}
+    asked = config.get("hidden_act", "gelu")
+    if (
+        asked not in activations
+        or config.get("is_decoder")
+        or config.get("add_cross_attention")
+        or config.get("position_embedding_type", "absolute") != "absolute"
+    ):
+        raise InputError(
+            f"{name} with hidden_act {printable(asked)!r}: only encoders with GELU and absolute positions can be read"
+        )
+    values = {ours: _value(config, theirs, ours) for ours, theirs in SHAPES.items()}
+    segments = 0 if family.folded else _value(config, "type_vocab_size", "segments")
+    if segments == 1:
+        raise InputError("config.json: type_vocab_size: 1; a bert needs at least 2 segments here")
+    places = _value(config, "max_position_embeddings", "layers")
+    if family.folded:
+        pad = config.get("pad_token_id")
+        places -= offset(family, None if pad is None else _value(config, "pad_token_id", "layers"))
+    return TransformerConfig(
+        **values,
+        segments=segments,
+        positions=Learned(length=places),
+        activation=activations[asked],
+        dropout=_value({"hidden_dropout_prob": 0.1, **config}, "hidden_dropout_prob", "dropout"),
+        eps=_value({"layer_norm_eps": 1e-12, **config}, "layer_norm_eps", "eps"),
+    )
+
+
+def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -> tuple[Any, dict[str, Any] | None]:
+    """Our objective for `terms`, and the task of a model with a label head of `outputs` rows."""
+    if "label" not in terms:
+        heads = {"token": Tokens(), "pair": Pair(), "summary": Summary()}
+        return (Predict(heads=tuple(heads[term] for term in terms)) if terms else Trunk()), None
+    problem, dropout = config.get("problem_type"), config.get("classifier_dropout")
+    dropout = config.get("hidden_dropout_prob", 0.1) if dropout is None else dropout
+    dropout = checked(Classify, "dropout", dropout, "config.json: classifier_dropout")
+    if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
+        raise InputError(
+            f"config.json: problem_type: {problem} with {outputs} outputs; one class or one number for a text can be read"
+        )
+    if outputs == 1:
+        return Regress(dropout=dropout), {"kind": "regress", "labels": []}
+    names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
+    labels = [names.get(str(i)) for i in range(outputs)] if isinstance(names, dict) and len(names) == outputs else []
+    if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) < outputs:
+        raise InputError(f"config.json: id2label: expected {outputs} different names, one for each output")
+    return Classify(classes=outputs, dropout=dropout), {"kind": "classify", "labels": labels}
+
+
+def _value(config: dict[str, Any], theirs: str, ours: str) -> Any:
+    if theirs not in config:
+        raise InputError(f"config.json: {theirs} is missing")
+    return checked(TransformerConfig, ours, config[theirs], f"config.json: {theirs}")
