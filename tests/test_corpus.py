@@ -10,8 +10,9 @@ import tracemalloc
 import pytest
 
 from bertsmith.errors import InputError
-from bertsmith.text import corpus
-from bertsmith.text.corpus import Account, Options, documents
+from bertsmith.text import raw
+from bertsmith.text.account import Account, Options
+from bertsmith.text.corpus import documents
 from bertsmith.text.sentences import split
 
 zstandard = pytest.importorskip("zstandard")
@@ -341,7 +342,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path):
 
 @pytest.mark.parametrize("space", [" ", ""])
 def test_a_huge_line_is_cut_into_parts_without_losing_a_character(tmp_path, monkeypatch, space):
-    monkeypatch.setattr(corpus, "BLOCK", 1 << 12)
+    monkeypatch.setattr(raw, "BLOCK", 1 << 12)
     line = (f"Wörter{space}" * 20_000).strip()
     (tmp_path / "a.txt").write_text(f"before\n{line}\nafter\n\nnext\n")
     account = Account()

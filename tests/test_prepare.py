@@ -75,7 +75,7 @@ def test_the_store_has_the_same_bytes_for_any_number_of_workers_and_again(tmp_pa
 
 
 def test_long_documents_come_in_parts_and_go_in_whole(tmp_path, tokenizer, monkeypatch):
-    from bertsmith.text import corpus
+    from bertsmith.text import raw
 
     (tmp_path / "a.txt").write_text(TEXT)
     (tmp_path / "b.txt").write_text("The fox. The dog. " * 500)
@@ -84,7 +84,7 @@ def test_long_documents_come_in_parts_and_go_in_whole(tmp_path, tokenizer, monke
     monkeypatch.setattr(module, "CHUNK", 300)
     prepare(sources, tmp_path / "chunks", tokenizer=tokenizer, documents="file", holdout=0)
     assert contents(tmp_path / "whole") == contents(tmp_path / "chunks") and whole["documents"] == 2
-    monkeypatch.setattr(corpus, "BLOCK", 500)
+    monkeypatch.setattr(raw, "BLOCK", 500)
     account = prepare(sources, tmp_path / "parts", tokenizer=tokenizer, documents="file", holdout=0)
     assert account["documents"] == 2 and account["tokens"] == whole["tokens"] and balanced(account)
     assert account["lines"]["cut"] == 1

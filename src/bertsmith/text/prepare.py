@@ -18,7 +18,8 @@ from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
 from bertsmith.text import store
-from bertsmith.text.corpus import Account, Document, Options, documents
+from bertsmith.text.account import Account, Options
+from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, encoded
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, expand

@@ -14,7 +14,7 @@ A folder of plain .npy files (little endian, no objects), the same bytes for the
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SHARD = 1 << 27  # tokens; a multiple of 8, so that no byte of word starts spans two shards
+LARGE = 4_000_000_000  # bytes of a store from which on it is said that checking them takes time
+HASHED = 1e9  # bytes a second, about
 SPLITS = ("train", "held-out")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _OURS = re.compile(
@@ -130,13 +132,14 @@ class Store:
     held_out: Split
 
     @classmethod
-    def open(cls, path: str | Path, verify: bool = True) -> "Store":
+    def open(cls, path: str | Path, verify: bool = True, say: Callable[[str], None] = lambda line: None) -> "Store":
         """Check a store against its manifest, then map it.  InputError naming the file that is not as written.
 
         `verify=False` trusts the hashes (sizes are checked all the same: reading a mapped file that is too short kills the process).
+        `say` is told beforehand where that takes longer than a moment.
         """
         path = Path(path)
-        manifest = verified(path, hashes=verify)
+        manifest = verified(path, verify, say)
         where = printable(path / files.MANIFEST)
         splits = {}
         for name in SPLITS:
@@ -181,12 +184,22 @@ class Store:
         return float(-(p * np.log(p)).sum()) if len(counts) else 0.0
 
 
-def verified(path: str | Path, hashes: bool = True) -> dict[str, Any]:
-    """The manifest of a store whose every file is as written; InputError naming the first that is not.  `bertsmith verify` calls it."""
+def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """The manifest of a store whose every file is as written; InputError naming the first that is not.  `bertsmith verify` calls it.
+
+    Every file is read and hashed each time: a disk that forgets a bit changes no date, so there is nothing that could be remembered.
+    """
     path = Path(path)
     manifest = files.read_manifest(path, "store", FORMAT)
     listed = manifest.get("files")
-    files.check(path, listed, hashes)
+    files.check(path, listed, hashes=False)
+    size = sum(expected["bytes"] for expected in listed.values())
+    if hashes and size >= LARGE:
+        say(
+            f"checking the {size / 1e9:,.1f} GB of {printable(path)} against its manifest: about {size / HASHED:,.0f} s"
+        )
+    if hashes:
+        files.check(path, listed)
     for name in sorted(os.listdir(path)):
         if ours(name) and name != files.MANIFEST and name not in listed:
             raise InputError(

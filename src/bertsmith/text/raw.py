@@ -1,0 +1,178 @@
+"""Bytes of a source to clean lines: decoding, line ends, byte-order marks, control characters, lines that are too long."""
+
+import codecs
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+from bertsmith.errors import InputError, printable
+from bertsmith.text.account import Account, Options
+from bertsmith.text.sources import Source, read
+
+BLOCK = 1 << 20  # bytes read at once; a longer line is cut
+CONTROL = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
+CONTROL_CHARACTERS = dict.fromkeys(CONTROL)
+CONTROL_PATTERN = re.compile("[" + "".join(f"\\x{c:02x}" for c in CONTROL) + "]")
+
+
+def blocks(
+    source: Source, options: Options, account: Account, longest: int, whole: bool = False
+) -> Iterator[tuple[str, int, bool]]:
+    """(decoded lines, number of the first, whether this is a part of one line above `longest` bytes), clean of CR LF, marks, controls.
+
+    `whole`: a line that long is an InputError, not cut.
+    """
+    for raw, first, partial in _bytes(source, options, account, longest, whole):
+        for data, number in _valid(raw, first, source, options, account):
+            if b"\r" in data:
+                pairs = data.count(b"\r\n")
+                account.crlf += pairs
+                account.newlines += pairs
+                account.lone_cr += data.count(b"\r") - pairs
+                data = data.replace(b"\r\n", b"\n") if pairs else data
+            account.newlines += data.count(b"\n")
+            clean = data.translate(None, CONTROL)
+            account.dropped["control"] += len(data) - len(clean)
+            yield clean.decode(), number, partial
+
+
+def _valid(data: bytes, number: int, source: Source, options: Options, account: Account) -> Iterator[tuple[bytes, int]]:
+    """The block if it is UTF-8; else the runs of lines between bad ones, each counted, or an InputError for the first."""
+    try:
+        data.decode()  # faster than a check without a copy; control bytes are still in it, so that dropping one cannot mend a sequence
+        yield data, number
+        return
+    except UnicodeDecodeError:
+        pass
+    run, first = [], number
+    for here, line in enumerate(_split_lines(data), first):
+        try:
+            line.decode()
+            run.append(line)
+            continue
+        except UnicodeDecodeError as error:
+            if options.on_bad_line == "error":
+                where = f"{printable(source.name)}:{here}: byte {error.start + 1}"
+                allowed = "--encoding names another, --on-bad-line skip counts and skips"
+                raise InputError(f"{where}: not UTF-8 (0x{line[error.start]:02x}); {allowed}") from None
+        ends = line.endswith(b"\n")
+        account.bad_lines += 1
+        account.newlines += ends
+        account.dropped["bad_encoding"] += len(line) - ends
+        if run:
+            yield b"".join(run), first
+        run, first = [], here + 1
+    if run:
+        yield b"".join(run), first
+
+
+def _split_lines(data: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start) + 1 or len(data)
+        yield data[start:end]
+        start = end
+
+
+def _is_utf8(options: Options) -> bool:
+    return options.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+
+
+def _bytes(
+    source: Source, options: Options, account: Account, longest: int, whole: bool
+) -> Iterator[tuple[bytes, int, bool]]:
+    """(whole lines, number of the first, False), or the pieces of a line above `longest` bytes one by one with True."""
+    carry, number, inside = b"", 1, False  # inside: the carry goes on a line of which pieces were given away
+    for data in chain(_recoded(source, options, account), (b"",)):
+        final = not data
+        data = carry + data
+        if inside:
+            end = data.find(b"\n") + 1 or (len(data) if final else 0)
+            if end and end <= longest:
+                yield data[:end], number, True
+                account.lines += 1
+                number, inside, data = number + 1, False, data[end:]
+        if not inside:
+            end = len(data) if final else data.rfind(b"\n") + 1
+            if end:
+                lines = data.count(b"\n", 0, end) + (data[end - 1 : end] != b"\n")
+                account.lines += lines
+                yield data[:end], number, False
+                number, data = number + lines, data[end:]
+        while len(data) > longest:
+            if whole:
+                raise InputError(
+                    f"{printable(source.name)}:{number}: a record of more than {longest} bytes; split it into smaller ones"
+                )
+            cut = _cut(data, longest)
+            if not inside:
+                account.cut_lines += 1
+            yield data[:cut], number, True
+            inside, data = True, data[cut:]
+        carry = data
+
+
+def _cut(data: bytes, longest: int) -> int:
+    """Where to cut a long line: after white space in the last part of it, else between two characters of UTF-8."""
+    space = data.rfind(b" ", longest - longest // 8, longest)
+    if space >= 0:
+        return space + 1
+    cut = longest
+    while cut > longest - 4 and data[cut] & 0xC0 == 0x80:
+        cut -= 1
+    return cut
+
+
+def _recoded(source: Source, options: Options, account: Account) -> Iterator[bytes]:
+    """Blocks of UTF-8 as far as it is valid, none empty: as read, or converted from `options.encoding`; without the mark at the start."""
+    decoder = None if _is_utf8(options) else codecs.getincrementaldecoder(options.encoding)("strict")
+    first, line, before = True, 1, 0
+    for data in chain(read(source, BLOCK), (b"",)):
+        account.read += len(data)
+        if first:
+            _sniff(data, source, options)
+        if decoder:
+            try:
+                converted = decoder.decode(data, final=not data).encode()
+            except (UnicodeError, ValueError) as error:
+                reason = printable(getattr(error, "reason", error), 60)
+                where = f"{printable(source.name)}: after line {line}, in bytes {before + 1} to {before + len(data)}"
+                raise InputError(f"{where}: not {options.encoding} ({reason}); --encoding names another") from None
+            before += len(data)
+            line += converted.count(b"\n")
+            account.recoded += len(converted) - len(data)
+            data = converted
+        if first and data.startswith(b"\xef\xbb\xbf"):
+            data = data[3:]
+            account.byte_order_marks += 1
+        first = first and not data
+        if data:
+            yield data
+
+
+def _sniff(data: bytes, source: Source, options: Options) -> None:
+    where = printable(source.name)
+    for magic, what in _MAGIC.items():
+        if data.startswith(magic):
+            raise InputError(f"{where}: its content is {what}; {_MEND.get(what, 'extract the text first')}")
+    head = data[:4096]
+    if _is_utf8(options):
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise InputError(f"{where}:1: byte 1: not UTF-8 (UTF-16 byte-order mark); --encoding utf-16 reads it")
+        if len(head) >= 4 and head.count(0) * 4 >= len(head):
+            guess = "utf-16-be" if head[0::2].count(0) > head[1::2].count(0) else "utf-16-le"
+            raise InputError(
+                f"{where}:1: {head.count(0)} of the first {len(head)} bytes are NUL: not text in UTF-8; --encoding {guess} may read it"
+            )
+
+
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "bzip2",
+    b"%PDF-": "PDF",
+    b"PAR1": "parquet",
+}
+_MEND = {"gzip": "name it .gz", "xz": "name it .xz", "zstd": "name it .zst", "parquet": "name it .parquet"}

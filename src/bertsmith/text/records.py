@@ -1,0 +1,215 @@
+"""Sources of records, one document each: JSON lines, tables, Parquet, data sets of the hub.  Blank lines inside separate paragraphs."""
+
+import csv
+import json
+from collections.abc import Iterator
+
+from bertsmith.errors import InputError, printable
+from bertsmith.text import raw
+from bertsmith.text.account import Account, Options
+from bertsmith.text.paragraphs import joined
+from bertsmith.text.sources import Source
+
+LONGEST_RECORD = 64 << 20  # bytes of one JSON line or CSV row
+
+
+def _record(
+    text: object, source: str, where: str, options: Options, account: Account
+) -> Iterator[tuple[list[str], bool]]:
+    """The pieces of a record's text; `source`: the record as it was read."""
+    problem = None
+    if not isinstance(text, str):
+        kind = {type(None): "null", bool: "a boolean", dict: "an object", list: "a list"}.get(type(text), "a number")
+        problem = f"{printable(options.field)}: expected a string, got {kind}"
+    else:
+        try:
+            used = len(text) if text.isascii() else len(text.encode())
+        except UnicodeEncodeError as error:
+            problem = f"{printable(options.field)}: a lone surrogate (\\u{ord(text[error.start]):04x}) at character {error.start + 1}"
+    if problem:
+        yield from _bad_record(f"{where}: {problem}", source, options, account)
+        return
+    account.records += 1
+    if raw.CONTROL_PATTERN.search(text):
+        text = text.translate(raw.CONTROL_CHARACTERS)
+        without = len(text.encode())
+        account.dropped["control"] += used - without
+    wrapped, open_lines, paragraphs, pieces = options.lines == "wrapped", [], [], 0
+    for line in map(str.strip, text.split("\n")):
+        if wrapped and len(line) < raw.BLOCK // 4:
+            if line:
+                open_lines.append(line)
+                continue
+            paragraphs += joined(open_lines, account, 0)
+            continue
+        paragraphs += joined(open_lines, account, 0)
+        while line:
+            head, line = (line, "") if len(line) <= raw.BLOCK else _head(line, account)
+            if head:
+                paragraphs.append(head)
+                account.text += len(head) if head.isascii() else len(head.encode())
+                pieces += len(head)
+        if pieces >= raw.BLOCK:
+            yield paragraphs, False
+            paragraphs, pieces = [], 0
+    yield paragraphs + joined(open_lines, account, 0), True
+
+
+def _head(line: str, account: Account) -> tuple[str, str]:
+    account.cut_lines += 1
+    cut = line.rfind(" ", raw.BLOCK - raw.BLOCK // 8, raw.BLOCK) + 1 or raw.BLOCK
+    return line[:cut].strip(), line[cut:].strip()
+
+
+def _bad_record(message: str, source: str, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+    if options.on_bad_line == "error":
+        raise InputError(f"{message}; --on-bad-line skip counts and skips")
+    account.bad_lines += 1
+    account.dropped["bad_record"] += len(source.removesuffix("\n").encode("utf-8", "surrogatepass"))
+    return iter(())
+
+
+def _lines(source: Source, options: Options, account: Account) -> Iterator[tuple[str, int]]:
+    """(line with its line end, its number)."""
+    for text, number, _ in raw.blocks(source, options, account, LONGEST_RECORD, whole=True):
+        lines = text.split("\n")
+        last = lines.pop()
+        for i, line in enumerate(lines):
+            yield line + "\n", number + i
+        if last:
+            yield last, number + len(lines)
+
+
+def _jsonl(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+    name = printable(source.name)
+    for line, number in _lines(source, options, account):
+        if not line.strip():
+            account.blank_lines += 1
+            continue
+        where = f"{name}:{number}"
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield from _bad_record(
+                f"{where}: not JSON: {error.msg} at character {error.pos + 1}", line, options, account
+            )
+            continue
+        except (RecursionError, ValueError) as error:
+            what = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+            yield from _bad_record(f"{where}: not JSON that can be read: {what}", line, options, account)
+            continue
+        if not isinstance(record, dict):
+            yield from _bad_record(
+                f"{where}: expected an object with a field {options.field!r}", line, options, account
+            )
+        elif options.field not in record:
+            known = printable(", ".join(map(str, record)) or "none", 80)
+            yield from _bad_record(
+                f"{where}: no field {options.field!r}; --field names one of: {known}", line, options, account
+            )
+        else:
+            yield from _record(record[options.field], line, where, options, account)
+
+
+def _table(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+    """.csv: quoted as RFC 4180 says; .tsv: a quote is a character like any other."""
+    name, place = printable(source.name), {"line": 1, "start": 1, "raw": []}
+
+    def physical() -> Iterator[str]:
+        for line, number in _lines(source, options, account):
+            place["line"] = number
+            place["raw"].append(line)
+            yield line
+
+    style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if source.kind == "tsv" else {"delimiter": ","}
+    before = csv.field_size_limit(LONGEST_RECORD)
+    try:
+        rows = csv.reader(physical(), strict=True, **style)
+        header = next(rows, None)
+        if header is None:
+            return
+        if header.count(options.field) != 1:
+            found = "stands twice" if options.field in header else "is missing"
+            columns = printable(", ".join(header), 80)
+            raise InputError(f"{name}:1: column {options.field!r} {found}; --field names one of: {columns}")
+        column = header.index(options.field)
+        while True:
+            place["start"], place["raw"] = place["line"] + 1, []
+            csv.field_size_limit(LONGEST_RECORD)  # it is one number for the whole process
+            row = next(rows, None)
+            if row is None:
+                return
+            where = f"{name}:{place['start']}"
+            if not row:
+                account.blank_lines += 1
+            elif len(row) != len(header):
+                yield from _bad_record(
+                    f"{where}: {len(row)} columns; the header has {len(header)}",
+                    "".join(place["raw"]),
+                    options,
+                    account,
+                )
+            else:
+                yield from _record(row[column], "".join(place["raw"]), where, options, account)
+    except csv.Error as error:
+        what = (
+            "a quote that opens here is never closed"
+            if "unexpected end" in str(error) or "limit" in str(error)
+            else str(error)
+        )
+        raise InputError(f"{name}:{place['start']}: not {source.kind.upper()}: {what}") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _parquet(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(f"{printable(source.name)}: parquet needs pyarrow; pip install 'bertsmith[hub]'") from None
+    name, number = printable(source.name), 0
+    try:
+        with source.seekable() as file:
+            table = pyarrow.parquet.ParquetFile(file)
+            if options.field not in table.schema_arrow.names:
+                columns = printable(", ".join(table.schema_arrow.names), 80)
+                raise InputError(f"{name}: column {options.field!r} is missing; --field names one of: {columns}")
+            for batch in table.iter_batches(batch_size=256, columns=[options.field]):
+                for text in batch.column(0).to_pylist():
+                    number += 1
+                    yield from _value(text, f"{name}: row {number}", options, account)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: row {number + 1}: not parquet that can be read: {printable(error)}") from None
+
+
+def _hub(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+    """hf:NAME[:CONFIG[:SPLIT]] (split train), streamed by the `datasets` library."""
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            f"{printable(source.name)}: needs the datasets library; pip install 'bertsmith[hub]'"
+        ) from None
+    dataset, config, split = [*source.name.removeprefix("hf:").split(":"), "", ""][:3]
+    try:
+        rows = iter(datasets.load_dataset(dataset, config or None, split=split or "train", streaming=True))
+    except Exception as error:  # the hub's errors have no common class
+        reason = printable(str(error).split("\n")[0] or type(error).__name__, 120)
+        raise InputError(f"{printable(source.name)}: cannot be loaded: {reason}") from None
+    for number, row in enumerate(rows, 1):
+        where = f"{printable(source.name)}: row {number}"
+        if not isinstance(row, dict) or options.field not in row:
+            known = printable(", ".join(map(str, row)), 80)
+            raise InputError(f"{where}: no field {options.field!r}; --field names one of: {known}")
+        yield from _value(row[options.field], where, options, account)
+
+
+def _value(text: object, where: str, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+    """A record of a source that is not bytes: what was read is the text itself."""
+    size = len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else 0
+    account.read += size
+    return _record(text, text if isinstance(text, str) else "", where, options, account)
+
+
+READERS = {"jsonl": _jsonl, "csv": _table, "tsv": _table, "parquet": _parquet, "hf": _hub}
