@@ -13,21 +13,16 @@ Lines end in \\n or \\r\\n; no other character ends a line.  Columns are `text`,
 
 from __future__ import annotations
 
-import csv
-import difflib
-import gzip
-import io
 import json
-import lzma
 import math
-import sys
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bertsmith.errors import InputError, ResourceError, nearest, printable
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.tasks.fields import csv_rows, tsv
+from bertsmith.tasks.lines import Lines
 
 ROLES = ("text", "text2", "label")
 PACKED = (".gz", ".xz", ".zst")
@@ -117,74 +112,6 @@ def _suffix(path: Path) -> str:
     if suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
-
-
-class Lines:
-    """(number, text) of each line of a UTF-8 file, a byte order mark at its start left out; the line break is not part of it."""
-
-    def __init__(self, path: Path):
-        self.path, self.name = path, printable(path)
-
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        with opened(self.path) as file:
-            number, start = 0, 0
-            try:
-                for raw in file:
-                    number += 1
-                    start += len(raw)
-                    try:
-                        text = raw.decode("utf-8")
-                    except UnicodeDecodeError as error:
-                        at, byte = start - len(raw) + error.start, raw[error.start]
-                        raise InputError(
-                            f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}); convert the file to UTF-8"
-                        ) from None
-                    if number == 1:
-                        text = text.removeprefix("\ufeff")
-                    yield number, text.removesuffix("\n").removesuffix("\r")
-            except InputError:
-                raise
-            except Exception as error:
-                if not _damaged(error):
-                    raise
-                raise InputError(
-                    f"{self.name}:{number + 1}: the compressed file is damaged or cut off ({printable(error)})"
-                ) from None
-
-
-def _damaged(error: Exception) -> bool:
-    return isinstance(error, (EOFError, zlib.error, lzma.LZMAError, OSError)) or type(error).__name__ == "ZstdError"
-
-
-def opened(path: Path):
-    """A binary stream of a regular file, unpacked by its last suffix."""
-    name, suffix = printable(path), path.suffix.lower()
-    try:
-        if not path.is_file():
-            raise InputError(
-                f"{name}: is not a regular file" if path.exists() else f"{name}: no such file{_beside(path)}"
-            )
-        if suffix == ".gz":
-            return gzip.open(path)
-        if suffix == ".xz":
-            return lzma.open(path)
-        if suffix == ".zst":
-            import zstandard
-
-            return io.BufferedReader(
-                zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
-            )
-        return path.open("rb")
-    except PermissionError:
-        raise ResourceError(f"{name}: permission denied") from None
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
-
-
-def _beside(path: Path) -> str:
-    known = [p.name for p in path.parent.iterdir()][:1000] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, known, n=1, cutoff=0.6)
-    return f"; did you mean {printable(path.parent / near[0])}?" if near else ""
 
 
 def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
@@ -315,7 +242,7 @@ def _delimited(
         if "\t" in first and "," not in first:
             suffix = ".tsv"
             notes.append(f"{printable(path)}: holds tabs and no comma in its first line: read as tab-separated")
-    records = _tsv(lines, counts) if suffix == ".tsv" else _csv(lines, counts)
+    records = tsv(lines, counts) if suffix == ".tsv" else csv_rows(lines, counts)
     names: list[str] | None = None
     if header:
         number, names = next(records, (1, None))
@@ -395,58 +322,6 @@ def _pick(
         notes.append(
             f"{name}: {counts['wide']} rows have more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read"
         )
-
-
-def _tsv(lines: Lines, counts: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
-    for number, line in lines:
-        if not line:
-            counts["blank"] += 1
-            continue
-        yield number, [_unquoted(f) if f[:1] == '"' else f for f in line.split("\t")]
-
-
-def _unquoted(value: str) -> str:
-    """What a CSV writer quoted, or `value` itself: see the head of this file."""
-    inside = value[1:-1]
-    if len(value) > 3 and value[-1] == '"' and '""' in inside and '"' not in inside.replace('""', ""):
-        return inside.replace('""', '"')
-    return value
-
-
-def _csv(lines: Lines, counts: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
-    last = 0
-
-    def texts() -> Iterator[str]:
-        nonlocal last
-        for number, line in lines:
-            last = number
-            yield line + "\n"
-
-    limit = csv.field_size_limit(sys.maxsize >> 33)  # 1 GiB: texts are longer than the module's 128 KiB
-    try:
-        reader = csv.reader(texts(), strict=True)
-        while True:
-            start = last + 1
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                raise InputError(f"{lines.name}:{start}: {_csv_problem(str(error))}") from None
-            if fields is None:
-                return
-            if not fields:
-                counts["blank"] += 1
-                continue
-            yield start, fields
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _csv_problem(message: str) -> str:
-    if "unexpected end of data" in message:
-        return 'a quote opened in this row is never closed; a quote inside a quoted field is doubled ("")'
-    if "expected after" in message:
-        return 'text after a closing quote; a quote inside a quoted field is doubled ("")'
-    return printable(message)
 
 
 def say_notes(table: Table, say: Callable[[str], None]) -> None:

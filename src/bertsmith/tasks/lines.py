@@ -1,0 +1,81 @@
+"""A text file, packed or not, line by line; every error names file and line."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bertsmith.errors import InputError, ResourceError, printable
+
+
+class Lines:
+    """(number, text) of each line of a UTF-8 file, a byte order mark at its start left out; the line break is not part of it."""
+
+    def __init__(self, path: Path):
+        self.path, self.name = path, printable(path)
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        with opened(self.path) as file:
+            number, start = 0, 0
+            try:
+                for raw in file:
+                    number += 1
+                    start += len(raw)
+                    try:
+                        text = raw.decode("utf-8")
+                    except UnicodeDecodeError as error:
+                        at, byte = start - len(raw) + error.start, raw[error.start]
+                        raise InputError(
+                            f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}); convert the file to UTF-8"
+                        ) from None
+                    if number == 1:
+                        text = text.removeprefix("\ufeff")
+                    yield number, text.removesuffix("\n").removesuffix("\r")
+            except InputError:
+                raise
+            except Exception as error:
+                if not _damaged(error):
+                    raise
+                raise InputError(
+                    f"{self.name}:{number + 1}: the compressed file is damaged or cut off ({printable(error)})"
+                ) from None
+
+
+def _damaged(error: Exception) -> bool:
+    return isinstance(error, (EOFError, zlib.error, lzma.LZMAError, OSError)) or type(error).__name__ == "ZstdError"
+
+
+def opened(path: Path):
+    """A binary stream of a regular file, unpacked by its last suffix."""
+    name, suffix = printable(path), path.suffix.lower()
+    try:
+        if not path.is_file():
+            raise InputError(
+                f"{name}: is not a regular file" if path.exists() else f"{name}: no such file{_beside(path)}"
+            )
+        if suffix == ".gz":
+            return gzip.open(path)
+        if suffix == ".xz":
+            return lzma.open(path)
+        if suffix == ".zst":
+            import zstandard
+
+            return io.BufferedReader(
+                zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+            )
+        return path.open("rb")
+    except PermissionError:
+        raise ResourceError(f"{name}: permission denied") from None
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}") from None
+
+
+def _beside(path: Path) -> str:
+    known = [p.name for p in path.parent.iterdir()][:1000] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, known, n=1, cutoff=0.6)
+    return f"; did you mean {printable(path.parent / near[0])}?" if near else ""
