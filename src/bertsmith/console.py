@@ -15,21 +15,28 @@ class Console:
     def __init__(self, json: bool = False):
         self.json = json
         self.warnings: list[str] = []
+        self._deaf = False  # stdout takes no more
         self._bar: Any = None
         self._last = 0.0
 
     def say(self, line: str) -> None:
         if line.startswith("warning:"):
             self.warnings.append(line)
-        elif not self.json:
-            self.out(line)
+        elif not self.json and not self._deaf:
+            try:
+                self.out(line)
+            except OSError as error:  # a line about the work is not worth ending the work
+                self._deaf = True
+                self.warnings.append(f"warning: stdout cannot be written: {error.strerror}; the rest is not shown")
 
     def out(self, line: str) -> None:
-        """Write one line; a reader that went away (`| head`) does not end the work."""
+        """Write one line of a result.  A reader that went away (`| head`) does not end the work; OSError where the disk refuses."""
         try:
             print(line, flush=True)
-        except BrokenPipeError:
+        except OSError as error:  # else what is still buffered would fail again, when Python ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                raise
 
     def progress(self, step: int, steps: int, loss: float, rate: float, left: float) -> None:
         """A bar on a terminal; off a terminal a line at most every ten seconds."""

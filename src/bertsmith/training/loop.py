@@ -58,7 +58,8 @@ def pretrain(
     """
     begun = time.monotonic()
     recipe = find(recipe) if isinstance(recipe, str) else recipe
-    run, place, store = Run(out), choose_device(device), open_store(data)
+    journal = Journal(say)
+    run, place, store = Run(out), choose_device(device), open_store(data, journal.say)
     if tensorboard:
         check_tensorboard()
     _check_out(run, store, resume)
@@ -73,7 +74,6 @@ def pretrain(
     budget.check_disk(run.path, size, recipe.training.keep, len(run.steps()))
     threads = threads or (old or {}).get("threads") or torch.get_num_threads()
     precision = Precision.choose(recipe.training.precision, place)
-    journal = Journal(say)
     config = {
         "format": FORMAT,
         "kind": "pretrain",

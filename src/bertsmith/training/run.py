@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -216,12 +216,12 @@ def _at(tree: Any, dotted: str) -> Any:
     return tree
 
 
-def open_store(data: Any) -> Any:
-    """A Store, or the folder of one."""
+def open_store(data: Any, say: Callable[[str], None] = lambda line: None) -> Any:
+    """A Store, or the folder of one, which is checked against its manifest."""
     if isinstance(data, (str, os.PathLike)):
         from bertsmith.text.store import Store
 
-        return Store.open(data)
+        return Store.open(data, say=say)
     return data
 
 
