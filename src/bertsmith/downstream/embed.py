@@ -78,7 +78,13 @@ def embed(
         _write(
             Path(out),
             vectors,
-            {"pool": pool, "layer": layers if layer is None else layer, "precision": precision, "model": str(loaded.path), **encoded.counts},
+            {
+                "pool": pool,
+                "layer": layers if layer is None else layer,
+                "precision": precision,
+                "model": str(loaded.path),
+                **encoded.counts,
+            },
         )
     return vectors
 
