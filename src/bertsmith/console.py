@@ -36,7 +36,7 @@ class Console:
         except OSError as error:  # else what is still buffered would fail again, when Python ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
-                raise
+                raise OSError(error.errno, error.strerror, "stdout") from None
 
     def progress(self, step: int, steps: int, loss: float, rate: float, left: float) -> None:
         """A bar on a terminal; off a terminal a line at most every ten seconds."""
