@@ -144,10 +144,9 @@ def main() -> None:
                 tokenizer_sample="20MB",
                 say=print,
             )
-        if not run.exists():
-            budget = {"tokens": given.tokens} if given.tokens else {"minutes": given.minutes}
-            end = bertsmith.pretrain(recipe, store, run, **budget, threads=given.threads, say=print)
-            print(json.dumps(end), flush=True)
+        budget = {"tokens": given.tokens} if given.tokens else {"minutes": given.minutes}
+        end = bertsmith.pretrain(recipe, store, run, **budget, resume=True, threads=given.threads, say=print)
+        print(json.dumps(end), flush=True)
         for task, task_kind in {} if given.only_pretrain else TASKS.items():
             train, dev, test = files[task]
             outs = [given.out / f"{member}-{task}-{name}" for name in ("pretrained", "scratch")]

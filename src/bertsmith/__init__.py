@@ -4,9 +4,14 @@ bertsmith.prepare("corpus/", "store"); bertsmith.pretrain("bert:mini", "store", 
 """
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "0.1.0"
+
+# torch's threads wait without spinning, unless the user says otherwise: beside another busy process a step is eight times faster
+# (docs/decisions/2026-11-21-waiting-threads.md).  OpenMP reads this once, when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Loaded on first use: `bertsmith --help` needs no torch.
 _VERBS = {
