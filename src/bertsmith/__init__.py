@@ -18,6 +18,8 @@ _VERBS = {
     "prepare": "bertsmith.text.prepare",
     "show": "bertsmith.downstream.show",
     "pretrain": "bertsmith.training.loop",
+    "export": "bertsmith.deploy.export",
+    "import_": "bertsmith.deploy.importing",
     "load": "bertsmith.downstream.model",
     "fill": "bertsmith.downstream.fill",
     "finetune": "bertsmith.downstream.finetune",

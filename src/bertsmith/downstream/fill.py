@@ -23,7 +23,7 @@ def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
     loaded = opened(model)
     if "token" not in loaded.member.weights():
         raise InputError(
-            f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from"
+            f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain --from … --new-head token)"
         )
     size = loaded.recipe.model.vocab
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:

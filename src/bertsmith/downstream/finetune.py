@@ -385,7 +385,7 @@ class _Tuning:
             "seed": seed,
             "from": {
                 "path": str(self.loaded.path),
-                "weights": None if self.about["scratch"] else files.sha256(self.loaded.path / "model.safetensors"),
+                "weights": None if self.about["scratch"] else self.loaded.weights,
             },
             "threads": self.threads,
             "device": str(self.place),
@@ -402,7 +402,7 @@ class _Tuning:
             run.clean(everything=True)
             remove(run / RESULT)
             files.write(run / CONFIG, files.sealed(config))
-            files.write(run / TOKENIZER, (self.loaded.run / TOKENIZER).read_bytes())
+            files.write(run / TOKENIZER, self.loaded.tokenizer_json())
             journal.open(run)
             stack.callback(journal.close)
             lines = Metrics(run / METRICS, 0)

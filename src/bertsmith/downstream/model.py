@@ -1,4 +1,5 @@
-"""A model on disk, ready to work: a pre-training run (its newest step), a fine-tuning run (its best), or one step inside either."""
+"""A model on disk, ready to work: a pre-training run (its newest step), a fine-tuning run (its best), an import, one step inside any of
+them, a folder of Hugging Face format, or hf:user/name on the hub."""
 
 from __future__ import annotations
 
@@ -13,13 +14,14 @@ import torch
 from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.data.batch import Vocab
+from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel, build
 from bertsmith.recipe import Recipe
 from bertsmith.tasks.kinds import Labels
-from bertsmith.training.checkpoint import Saved, load_model, load_step, load_weights
+from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, load_weights
 from bertsmith.training.precision import Precision, choose_device
-from bertsmith.training.run import CONFIG, FORMAT, STEPS, TOKENIZER, Run
+from bertsmith.training.run import CONFIG, FORMAT, STEP, STEPS, TOKENIZER, Run
 
 RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step (or which seed's run) is the best
 
@@ -54,8 +56,8 @@ class Loaded:
     member: MemberModel
     recipe: Recipe
     tokenizer: Any
-    path: Path  # of the step
-    kind: str  # "pretrain" or "finetune"
+    path: Path  # of the step, or a folder of Hugging Face format
+    kind: str  # "pretrain", "finetune" or "import"
     task: dict | None = None
     config: dict = field(default_factory=dict)
 
@@ -73,7 +75,19 @@ class Loaded:
 
     @property
     def run(self) -> Path:
-        return self.path.parent.parent
+        """The folder that the step is in; a folder of Hugging Face format itself."""
+        return self.path.parent.parent if STEP.fullmatch(self.path.name) else self.path
+
+    @property
+    def weights(self) -> Any:
+        """SHA-256 of the file of the weights; of each file, where they came from a folder of Hugging Face format."""
+        path = self.path / MODEL
+        return files.sha256(path) if STEP.fullmatch(self.path.name) else self.config["source"]["weights"]
+
+    def tokenizer_json(self) -> bytes:
+        """What tokenizer.json of a run on this model holds."""
+        path = self.run / TOKENIZER
+        return path.read_bytes() if STEP.fullmatch(self.path.name) else self.tokenizer.backend.to_str().encode()
 
     @property
     def labels(self) -> Labels:
@@ -97,7 +111,10 @@ def load(
     """
     from bertsmith.text.tokenizer import Tokenizer
 
-    weights, config, step = _read(Path(model), say)
+    path = folder.located(model)
+    if folder.is_foreign(path):
+        return _foreign(folder.read(path), device)
+    weights, config, step = _read(path, say)
     run = step.parent.parent
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
@@ -119,6 +136,22 @@ def load(
         kind=config["kind"],
         task=config.get("task"),
         config=config,
+    )
+
+
+def _foreign(found: folder.Folder, device: str | None) -> Loaded:
+    with torch.random.fork_rng(devices=[]):
+        member = build(found.recipe)
+    load_weights(member, found.weights, str(found.path))
+    member.to(choose_device(device)).eval()
+    return Loaded(
+        member=member,
+        recipe=found.recipe,
+        tokenizer=found.tokenizer,
+        path=found.path,
+        kind=found.config["kind"],
+        task=found.task,
+        config=found.config,
     )
 
 

@@ -68,7 +68,7 @@ def evaluate(
     There the metrics are `token.loss` (nats), `token.accuracy`, `token.perplexity` and so on, resampled by sequence.
     """
     loaded = opened(model)
-    if loaded.kind == "pretrain":
+    if loaded.task is None:
         if data is None:
             raise InputError(
                 f"{printable(loaded.run)}: is a pre-training run: evaluate it with --data STORE, or fine-tune it first"
@@ -140,7 +140,7 @@ def _table(loaded: Loaded, path: str | Path, columns: Columns, header: bool | No
 
 def _logits(loaded: Loaded, table: Table, on_long: OnLong, say: Say) -> np.ndarray:
     task = loaded.task or {}
-    second = table.rows("text2") if task["pairs"] else None
+    second = None if task["pairs"] is False else table.rows("text2")
     segments, length = loaded.recipe.model.segments, loaded.length()
     encoded = encode(
         loaded.tokenizer,
@@ -161,7 +161,7 @@ def _held_out(loaded: Loaded, data: Any, seed: int) -> dict[str, metrics.Score]:
     from bertsmith.training.run import open_store
 
     store, recipe = open_store(data), loaded.recipe
-    if store.tokenizer.digest != loaded.tokenizer.digest:
+    if store.tokenizer.reading != loaded.tokenizer.reading:
         raise InputError(
             f"{printable(loaded.run)}: was trained with another tokenizer than {printable(store.path)} holds"
         )

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
+from bertsmith.deploy import folder
 from bertsmith.downstream.model import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.text import store
 from bertsmith.training.checkpoint import verify_run, verify_step
-from bertsmith.training.run import CONFIG, STEP, STEPS, Run
+from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
 
-EXPORT = 1  # newest format version of an export's manifest
 _SEED = re.compile(r"seed-\d+")
 
 
@@ -52,7 +52,7 @@ def _run(path: Path) -> Run:
         raise InputError(
             f"{printable(path / files.MANIFEST)}: missing; a folder of Hugging Face format has one if bertsmith exported it"
         )
-    return Tuned(path) if _says(path / CONFIG, "kind") == Tuned.kind else Run(path)
+    return Tuned(path) if _says(path / CONFIG, "kind") == Tuned.kind else run_at(path)
 
 
 def _hugging_face(path: Path) -> bool:
@@ -61,11 +61,11 @@ def _hugging_face(path: Path) -> bool:
 
 
 def _export(path: Path) -> dict[str, Any]:
-    listed = files.read_manifest(path, "export", EXPORT).get("files")
+    listed = files.read_manifest(path, "export", folder.FORMAT).get("files")
     files.check(path, listed)
-    for folder, _, names in os.walk(path):
+    for inside, _, names in os.walk(path):
         for name in names:
-            found = (Path(folder) / name).relative_to(path).as_posix()
+            found = (Path(inside) / name).relative_to(path).as_posix()
             if found != files.MANIFEST and found not in listed:
                 raise InputError(f"{printable(path / found)}: not listed in {files.MANIFEST}; it does not belong here")
     return {"kind": "export", "files": 1 + len(listed), "bytes": sum(file["bytes"] for file in listed.values())}

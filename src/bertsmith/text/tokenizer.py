@@ -101,6 +101,14 @@ class Tokenizer:
         """SHA-256 of the canonical tokenizer.json."""
         return hashlib.sha256(self._text.encode()).hexdigest()
 
+    @cached_property
+    def reading(self) -> str:
+        """SHA-256 of what decides the ids of plain text: equal where two files differ in decoder, template or white space round a mask."""
+        parts = {name: self._tree.get(name) for name in ("normalizer", "pre_tokenizer", "model")}
+        words = [token for token in self._tree["added_tokens"] if not token["special"]]
+        text = json.dumps([parts, words, sorted(self._special), self.roles], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def token(self, i: int) -> str:
         return self.tokens([i])[0]
 

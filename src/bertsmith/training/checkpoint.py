@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from bertsmith import __version__, files
 from bertsmith.errors import InputError, NumericsError, ResourceError, printable
 from bertsmith.training.optim import optimizer_state
-from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run
+from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, run_at
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -307,15 +307,14 @@ def load_model(
     path = Path(path)
     where = printable(path)
     if path.parent.name == STEPS and path.name.startswith("step-"):
-        run, number = Run(path.parent.parent), path.name.removeprefix("step-")
+        run, number = run_at(path.parent.parent), path.name.removeprefix("step-")
         if not (number.isdecimal() and path.is_dir()):
             raise InputError(f"{where}: no such step; there are {', '.join(map(str, run.steps())) or 'none'}")
         saved = load_step(run, int(number))
     else:
         if not path.is_dir():
             raise InputError(f"{where}: no such folder; a run, or a step inside it, is wanted")
-        run = Run(path)
-        _refuse_hugging_face(path)
+        run = run_at(path)
         found = load_newest(run, say)
         if found is None:
             raise InputError(f"{where}: holds no saved step")
@@ -323,14 +322,3 @@ def load_model(
     config = run.config()
     assert config is not None  # verify_step read it
     return saved.weights, config, saved.path
-
-
-def _refuse_hugging_face(path: Path) -> None:
-    try:
-        config = json.loads((path / CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return
-    if isinstance(config, dict) and "kind" not in config and ("model_type" in config or "architectures" in config):
-        raise InputError(
-            f"{printable(path)}: a Hugging Face folder; this version reads runs of bertsmith only, `bertsmith import` comes with the next"
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith import __version__, files
+from bertsmith import __version__
 from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
-from bertsmith.recipe import Recipe, find
-from bertsmith.training import budget, checkpoint
+from bertsmith.recipe import Recipe
+from bertsmith.training import budget
 from bertsmith.training.evaluate import fixed_batches_of
 from bertsmith.training.log import Journal, check_tensorboard
 from bertsmith.training.optim import warmup_steps
 from bertsmith.training.precision import Precision, choose_device
 from bertsmith.training.run import FORMAT, Run, check_same, open_store, threads_set
+from bertsmith.training.start import recipe_for, start_from
 from bertsmith.training.step import memory_said
 from bertsmith.training.stop import Stop
 from bertsmith.training.trial import Trial
@@ -46,18 +47,20 @@ def pretrain(
     device: str | None = None,
     resume: bool = False,
     from_: str | Path | None = None,
+    new_heads: Iterable[str] = (),
     tensorboard: bool = False,
     say: Callable[[str], None] = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Pre-train `recipe` on the store `data` into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
 
+    `from_`: a run, an import, a Hugging Face folder or hf:user/name to start from; a head that it lacks is fresh if `new_heads` names it.
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
     Raises InputError before anything is written; ResourceError, NumericsError and Interrupted (after saving) while it trains.
     """
     begun = time.monotonic()
-    recipe = find(recipe) if isinstance(recipe, str) else recipe
+    recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
     journal = Journal(say)
     run, place, store = Run(out), choose_device(device), open_store(data, journal.say)
     if tensorboard:
@@ -107,7 +110,7 @@ def pretrain(
             torch.manual_seed(int(hashed(seed, "weights")[0]))
             member = build(recipe).to(place)
             if from_ is not None:
-                config["from"] = _start_from(from_, member, store, journal)
+                config["from"] = start_from(from_, member, recipe, store, new_heads, journal.say)
             elif old:
                 config["from"] = old.get("from")
         if old:
@@ -146,18 +149,6 @@ def _steps(steps: int | None, tokens: int | None, epoch: budget.Epoch) -> int | 
 
 def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
-
-
-def _start_from(path: str | Path, member: torch.nn.Module, store: Any, journal: Journal) -> dict:
-    """Other weights than fresh ones.  InputError unless that model has the store's tokenizer and this recipe's shapes."""
-    weights, config, where = checkpoint.load_model(path, journal.say)
-    if config["data"]["tokenizer"] != store.tokenizer.digest:
-        raise InputError(
-            f"--from {printable(path)}: its tokenizer is not the store's; prepare the text again with --tokenizer {printable(where.parent.parent)}"
-        )
-    checkpoint.load_weights(member, weights, f"--from {path}")
-    journal.say(f"starting from the weights of {where}")
-    return {"step": where.name, "weights": files.sha256(where / checkpoint.MODEL)}
 
 
 def _go_on(run: Run, old: dict, config: dict, journal: Journal) -> None:

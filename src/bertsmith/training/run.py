@@ -175,6 +175,22 @@ class Run:
         return f"process {pids[-1].decode()}" if pids else "another process"
 
 
+class Imported(Run):
+    """Weights that came from elsewhere: one step, number 0."""
+
+    kind = "import"
+
+
+def run_at(path: str | Path) -> Run:
+    """The run in a folder, imported or pre-trained, by what its config.json says; a damaged one is told when it is read."""
+    try:
+        data = files.plain(Path(path) / CONFIG)
+        kind = None if data is None else files.unsealed(data, Path(path) / CONFIG).get("kind")
+    except InputError:
+        kind = None
+    return Imported(path) if kind == Imported.kind else Run(path)
+
+
 def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

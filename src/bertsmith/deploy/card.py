@@ -1,0 +1,137 @@
+"""The model card of an export: what the model is, what it learned from, how it scored, how to open it.  No path of the machine is in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from bertsmith import __version__, files
+from bertsmith.config import to_dict
+from bertsmith.deploy.texts import store_of
+from bertsmith.downstream.model import RESULT, Loaded
+from bertsmith.errors import printable
+from bertsmith.training.run import METRICS
+
+PIPELINES = {"token": "fill-mask", "label": "text-classification"}
+USES = {
+    "token": 'pipeline("fill-mask", model="FOLDER")("… {mask} …")',
+    "label": 'pipeline("text-classification", model="FOLDER"{number})("…")',
+    None: 'AutoModel.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
+}
+
+
+def card(loaded: Loaded, compared: dict[str, Any]) -> str:
+    """The text of README.md; `compared` is what the export found."""
+    terms = tuple(loaded.member.weights())
+    first = next((term for term in PIPELINES if term in terms), None)
+    head = {"library_name": "transformers", "tags": ["bertsmith", loaded.recipe.name]}
+    head |= {"pipeline_tag": PIPELINES[first]} if first else {}
+    sections = {
+        "": _what(loaded, terms),
+        "How to open it": _use(loaded, first),
+        "Data": _data(loaded),
+        "Scores": _scores(loaded),
+        "Settings": _settings(loaded),
+        "Checked": _checked(compared),
+        "Licence": [
+            "Not stated. Before you publish it, name one (`license:` at the top of this page) that fits the data, too."
+        ],
+    }
+    front = "".join(f"{name}: {json.dumps(value)}\n" for name, value in head.items())
+    body = "\n".join(
+        "\n".join([*([f"## {title}", ""] if title else []), *lines, ""]) for title, lines in sections.items()
+    )
+    return f"---\n{front}---\n\n# {loaded.recipe.name}, {_size(loaded)}\n\n{body}"
+
+
+def _size(loaded: Loaded) -> str:
+    model = loaded.recipe.model
+    return f"{model.layers} layers, width {model.width}"
+
+
+def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
+    made = {"pretrain": "pre-trained", "finetune": "fine-tuned", "import": "imported"}[loaded.kind]
+    count = sum(p.numel() for p in loaded.member.parameters())
+    heads = ", ".join(terms) or "none"
+    yield f"A {loaded.recipe.name} of {count:,} parameters, {made} by bertsmith {__version__}; heads: {heads}."
+    if loaded.task is not None and loaded.labels.names:
+        yield f"It classifies {_texts(loaded)} as one of: {', '.join(printable(name, 60) for name in loaded.labels.names)}."
+    elif loaded.task is not None:
+        yield f"It gives a number for {_texts(loaded)}, in the scale of its training file."
+    if loaded.kind == "import":
+        source = loaded.config["source"]
+        yield f"It came as {', '.join(source.get('architectures') or [str(source.get('model_type'))])} and was not trained further."
+
+
+def _texts(loaded: Loaded) -> str:
+    return {True: "pairs of texts", False: "texts", None: "texts, or pairs of them,"}[(loaded.task or {}).get("pairs")]
+
+
+def _use(loaded: Loaded, first: str | None) -> Iterator[str]:
+    number = "" if loaded.labels.names else ', function_to_apply="none"'
+    line = USES[first].format(mask=loaded.tokenizer.mask_token, number=number)
+    names = "pipeline" if first else "AutoModel, AutoTokenizer"
+    yield f"```python\nfrom transformers import {names}\n\n{line}\n```"
+    yield ""
+    yield "bertsmith itself takes the folder as a model: `bertsmith embed FOLDER --input texts.txt --out vectors`, and so on."
+
+
+def _data(loaded: Loaded) -> Iterator[str]:
+    data = loaded.config.get("data") or {}
+    if loaded.kind == "finetune":
+        for part in ("train", "dev"):
+            yield f"- {part}: {data[part]['rows']:,} rows, SHA-256 `{data[part]['sha256']}`"
+    elif loaded.kind == "pretrain":
+        yield f"- token store with the digest `{data.get('digest')}`"
+        store = store_of(loaded.config)
+        if store is not None:
+            for name, split in (("training", store.train), ("held out", store.held_out)):
+                sentences, documents = len(split.sentences) - 1, len(split.documents) - 1
+                yield f"- {name}: {split.count:,} tokens, {sentences:,} sentences, {documents:,} documents"
+    else:
+        yield "- not known: the folder that it was imported from does not say"
+    kind = loaded.recipe.tokenizer.partition(":")[0]
+    yield f"- tokenizer: {loaded.vocab.size:,} tokens{'' if kind == 'loaded' else f', made for {kind}'}; texts of up to {loaded.length()} tokens"
+
+
+def _scores(loaded: Loaded) -> Iterator[str]:
+    result = loaded.run / RESULT
+    if loaded.kind == "finetune" and result.is_file():
+        yield "On the dev file, which also chose the epoch; with 95 % intervals over its rows:"
+        yield ""
+        for name, score in files.unsealed(result.read_bytes(), result)["dev"].items():
+            yield f"- {name} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+        return
+    line = _evaluated(loaded)
+    for term, means in line.get("evaluation", {}).items():
+        yield f"- held-out {term}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    if not line:
+        yield "- none: it was not evaluated on held-out text"
+
+
+def _evaluated(loaded: Loaded) -> dict[str, Any]:
+    """The newest line of metrics.jsonl with an evaluation, up to the step that is exported."""
+    path, found = loaded.run / METRICS, {}
+    last = int(loaded.path.name.removeprefix("step-")) if loaded.kind == "pretrain" else 0
+    for line in path.read_text(encoding="utf-8").splitlines() if last and path.is_file() else ():
+        if '"evaluation"' in line and (row := json.loads(line))["step"] <= last:
+            found = row
+    return found
+
+
+def _settings(loaded: Loaded) -> Iterator[str]:
+    config = {"recipe": to_dict(loaded.recipe)} if loaded.kind != "import" else {"model": to_dict(loaded.recipe.model)}
+    config |= {key: loaded.config[key] for key in ("steps", "seed", "precision", "versions") if key in loaded.config}
+    if loaded.kind == "finetune":
+        config["fine-tuning"] = (loaded.task or {})["settings"]
+    yield "```json"
+    yield json.dumps(config, indent=1, ensure_ascii=False)
+    yield "```"
+
+
+def _checked(compared: dict[str, Any]) -> Iterator[str]:
+    classes = ", ".join(dict.fromkeys(compared["classes"]))
+    apart = max(compared["largest_difference"].values())
+    yield f"transformers {compared['transformers']} opened it as {classes} with no tensor missing; largest difference of any answer in float32"
+    yield f"{apart:.1e} of the largest; the same token ids for {compared['texts']:,} texts ({compared['texts_from']})."

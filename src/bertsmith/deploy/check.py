@@ -1,0 +1,178 @@
+"""Whether transformers makes of a folder what we make of the model: every tensor in its place, the same ids, the same answers.
+
+Answers are compared in float32 ('highest') on real sequences.  n tokens of s sequences, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from bertsmith.data.batch import Stream
+from bertsmith.deploy.hf import ANSWERS, OPENED_BY
+from bertsmith.downstream.model import Loaded
+from bertsmith.errors import InputError, printable
+from bertsmith.tasks.kinds import encode
+
+TOLERANCE = 1e-5  # of the largest answer, or of 1 where all are smaller
+SEQUENCES = 12  # that answers are compared on, besides one of full length
+SHORT = 64  # tokens of each
+
+
+def transformers_needed(verb: str) -> Any:
+    """The library.  InputError naming the extra where it is not installed."""
+    try:
+        return importlib.import_module("transformers")
+    except ImportError:
+        raise InputError(
+            f"{verb}: compares with transformers before it says done, which is not installed; pip install 'bertsmith[hf]'"
+        ) from None
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Its progress bars and reports off for a while; what they say is checked here."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+
+
+def open_folder(
+    transformers: Any, path: Path, terms: tuple[str, ...], config: Any = None, every: bool = True
+) -> dict[str, Any]:
+    """{class: model} for the classes that fit.  InputError where one of them misses a tensor or, with `every`, where none reads one.
+
+    `config` stands in for the folder's own config.json.
+    """
+    opened, unread = {}, None
+    for name in OPENED_BY[terms]:
+        options = {} if name != "AutoModel" or {"summary", "pair"} & {*terms} else {"add_pooling_layer": False}
+        options |= {} if config is None else {"config": config}
+        with quiet(transformers):
+            model, report = getattr(transformers, name).from_pretrained(
+                path, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype="float32", **options
+            )
+        wrong = [*report["missing_keys"], *report["mismatched_keys"], *report["error_msgs"]]
+        if wrong:
+            raise InputError(f"{name} of transformers {transformers.__version__} misses {printable(wrong[0])}")
+        unexpected = set(report["unexpected_keys"])
+        unread = unexpected if unread is None else unread & unexpected
+        opened[name] = model.eval()
+    if unread and every:
+        raise InputError(f"transformers {transformers.__version__} does not read {printable(min(unread))}")
+    return opened
+
+
+def differing_ids(theirs: Any, ours: Any, texts: Sequence[str]) -> list[int]:
+    """The texts for which AutoTokenizer `theirs` gives other ids than our Tokenizer, special tokens included; by number.
+
+    A text in which a special token is written is compared as `fill` reads it: there it is the token.
+    """
+    vocab, found = ours.vocab, theirs(list(texts))["input_ids"]
+    written = [any(name in text for name in ours.roles.values()) for text in texts]
+    ids = [row for row, _ in ours.encode(texts)]
+    for i in np.flatnonzero(written):
+        ids[i] = ours.encode([texts[i]], specials=True)[0][0]
+    return [i for i, row in enumerate(ids) if [vocab.cls, *row.tolist(), vocab.sep] != found[i]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Texts, or pairs of them, as one packed row of ours and one padded batch of theirs."""
+
+    first: list[str]
+    second: list[str] | None
+    length: int
+    stream: Stream
+    inputs: dict[str, Tensor]
+
+
+def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
+    """Single texts, pairs, and one text that fills the model's whole length."""
+    length, short = loaded.length(), [text for text in texts if text.strip()][: 3 * SEQUENCES]
+    chosen = [(short[:SEQUENCES], None, min(SHORT, length)), ([" ".join(texts)[: 20 * length]], None, length)]
+    chosen += [(short[SEQUENCES::2], short[SEQUENCES + 1 :: 2], length)]
+    return [_group(loaded, *each) for each in chosen]
+
+
+def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:
+    segments, pad = loaded.recipe.model.segments, loaded.vocab.pad
+    encoded = encode(loaded.tokenizer, first, second, length=length, segments=segments)
+    stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
+    rows = lambda x, fill: pad_sequence(x.split(stream.lengths), batch_first=True, padding_value=fill)
+    inputs = {"input_ids": rows(stream.tokens, pad), "attention_mask": rows(torch.ones_like(stream.tokens), 0)}
+    inputs |= {"token_type_ids": rows(stream.segments, 0)} if segments else {}
+    return Group(first=first, second=second, length=length, stream=stream, inputs=inputs)
+
+
+def check_inputs(theirs: Any, made: Sequence[Group]) -> None:
+    """InputError where AutoTokenizer makes other sequences, segments or masks of the same texts."""
+    for group in made:
+        cut = {"truncation": True, "max_length": group.length} if group.second is None else {}
+        found = theirs(group.first, group.second, padding=True, return_tensors="pt", **cut)
+        for name, tensor in group.inputs.items():
+            if name not in found or not torch.equal(found[name], tensor):
+                raise InputError(f"AutoTokenizer of transformers makes other {name} of the same texts")
+
+
+def differing_answers(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> dict[str, float]:
+    """{answer: largest difference, as a share of the largest answer or of 1}."""
+    found: dict[str, float] = {}
+    for group in made:
+        mine, real = answers(loaded, group.stream), group.inputs["attention_mask"].bool()
+        for name, model in models.items():
+            with torch.no_grad(), loaded.exact.policy():
+                output = model(**group.inputs)
+            for answer, attribute in ANSWERS[name].items():
+                other = getattr(output, attribute, None)
+                if answer in mine and other is not None:
+                    other = other[real] if answer in ("token", "hidden") else other
+                    apart = (mine[answer] - other).abs().max() / max(1.0, float(mine[answer].abs().max()))
+                    found[answer] = max(found.get(answer, 0.0), float(apart))
+    return found
+
+
+def refuse_different(found: dict[str, float]) -> None:
+    """InputError naming an answer that is further apart than rounding."""
+    for answer, apart in found.items():
+        if not apart <= TOLERANCE:
+            raise InputError(f"{answer} of transformers differs by {apart:.2g} of the largest")
+
+
+@torch.no_grad()
+def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
+    """Everything that the member says of a row: hidden (n, d), token (n, V), pair and label (s, c), summary (s, d).
+
+    A regression's label is in the scale of its training file.
+    """
+    member, every = loaded.member.eval(), torch.arange(len(stream.tokens))
+    lengths = torch.tensor(stream.lengths)
+    starts = lengths.cumsum(0) - lengths
+    with loaded.exact.policy():
+        found = {"hidden": member.model(stream)}
+        for term in member.weights():
+            if term == "label":
+                found[term] = member.objective.logits(member.model, stream, starts)
+            else:
+                found[term] = member.objective.logits(member.model, stream, every if term == "token" else starts, term)
+        if "pair" in found:
+            found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][starts])
+    if loaded.task is not None and not loaded.labels.names:
+        found["label"] = found["label"] * loaded.labels.scale + loaded.labels.mean
+    return found

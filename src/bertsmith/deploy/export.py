@@ -1,0 +1,152 @@
+"""Export: a model as a folder of Hugging Face format, which opens without this package.
+
+Nothing stands at `--out` before transformers has opened it again, found a place for every tensor, and given the same token ids and the
+same logits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from bertsmith import __version__, files
+from bertsmith.deploy import check
+from bertsmith.deploy.card import card
+from bertsmith.deploy.folder import CONFIG, FORMAT, WEIGHTS
+from bertsmith.deploy.hf import to_hf
+from bertsmith.deploy.hf_config import hf_config
+from bertsmith.deploy.hf_tokenizer import hf_tokenizer
+from bertsmith.deploy.texts import texts
+from bertsmith.downstream.model import Loaded, opened
+from bertsmith.errors import InputError, nearest, printable
+
+TO = ("hf",)
+CARD = "README.md"
+OURS = {CONFIG, WEIGHTS, CARD, "tokenizer.json", "tokenizer_config.json", files.MANIFEST}
+TEXTS = 1000
+
+
+def export(
+    model: str | Path | Loaded,
+    out: str | Path,
+    *,
+    to: str = "hf",
+    force: bool = False,
+    push: str | None = None,
+    private: bool = True,
+    members: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write `model` to the new folder `out`; returns what was compared.  `force` replaces an export that stands there.
+
+    `push`: "user/name" on the Hugging Face hub, which a new repository there is `private` on.
+    InputError for a model that transformers has no class for, for weights that are not finite, where it reads the folder otherwise, and
+    where it is not installed; ResourceError where the disk or the hub refuses.  Either way nothing is left at `out`.
+    """
+    if to not in TO:
+        raise InputError(f"--to {printable(to)}: unknown; {nearest(str(to), TO)}")
+    if push is not None:
+        from bertsmith.deploy import hub
+
+        hub.check_name(push)
+    transformers = check.transformers_needed("export")
+    files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
+    loaded = opened(model, members=members, say=say)
+    where, home = Path(out).resolve(), loaded.run.resolve()
+    if where == home or home in where.parents:
+        raise InputError(f"{printable(out)}: --out lies in the model's own folder; choose another place")
+    content = _content(loaded)
+    with files.partial(out) as folder, files.writing(out):
+        for name, data in content.items():
+            files.create(folder / name, data)
+        compared = _compare(transformers, folder, loaded, out)
+        files.create(folder / CARD, card(loaded, compared).encode())
+        listed = files.listing(folder, [*content, CARD])
+        manifest = {
+            "format": FORMAT,
+            "kind": "export",
+            "to": to,
+            "created_by": f"bertsmith {__version__}",
+            "compared": compared,
+            "files": listed,
+        }
+        files.create(folder / files.MANIFEST, files.sealed(manifest))
+        files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
+        files.publish(folder, out)
+    _say(out, compared, say)
+    result = {"out": str(out), **compared}
+    if push is not None:
+        result["pushed"] = hub.push(Path(out), push, private, say)
+    return result
+
+
+def _content(loaded: Loaded) -> dict[str, bytes]:
+    """{name: bytes} of what a folder holds besides its card and manifest."""
+    recipe, vocab, labels = loaded.recipe, loaded.vocab, loaded.labels
+    if getattr(recipe.objective, "pool", "cls") != "cls":
+        raise InputError(
+            f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with --set pool=cls"
+        )
+    state = _in_their_scale(loaded)
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{printable(loaded.run)}: {name} is not finite; such a model is not exported")
+    config = {"dtype": "float32", **hf_config(recipe, vocab, labels.names if loaded.task else ())}
+    return {
+        CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
+        WEIGHTS: tensors_to_bytes(to_hf(state, recipe, vocab.pad), metadata={"format": "pt"}),
+        **hf_tokenizer(loaded.tokenizer, recipe.model.segments, loaded.length()),
+    }
+
+
+def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
+    """The state dict; a regression's mean and deviation are folded into its last layer, so that it says the numbers themselves."""
+    state = {name: tensor.detach().float().cpu() for name, tensor in loaded.member.state_dict().items()}
+    labels = loaded.labels
+    if loaded.task is not None and not labels.names and (labels.mean, labels.scale) != (0.0, 1.0):
+        weight, bias = (f"objective.label.out.{name}" for name in ("weight", "bias"))
+        state[weight] = (state[weight].double() * labels.scale).float()
+        state[bias] = (state[bias].double() * labels.scale + labels.mean).float()
+    return state
+
+
+def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -> dict[str, Any]:
+    """What the manifest keeps of it.  InputError where transformers reads the folder in another way than we do."""
+    terms = tuple(loaded.member.weights())
+    chosen, said = texts(loaded.tokenizer, loaded.config, TEXTS)
+    try:
+        models = check.open_folder(transformers, folder, terms)
+        with check.quiet(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            wrong = check.differing_ids(tokenizer, loaded.tokenizer, chosen)
+            if wrong:
+                shown = printable(repr(chosen[wrong[0]]), 60)
+                raise InputError(f"AutoTokenizer gives other ids for {len(wrong)} of {len(chosen)} texts: {shown}")
+            made = check.groups(loaded, chosen)
+            check.check_inputs(tokenizer, made)
+            found = check.differing_answers(loaded, models, made)
+        check.refuse_different(found)
+    except InputError as error:
+        raise InputError(f"{printable(out)}: not written: {error}") from None
+    return {
+        "transformers": transformers.__version__,
+        "classes": [type(model).__name__ for model in models.values()],
+        "largest_difference": found,
+        "texts": len(chosen),
+        "texts_from": said,
+    }
+
+
+def _say(out: str | Path, compared: dict[str, Any], say: Callable[[str], None]) -> None:
+    apart = ", ".join(f"{answer} {value:.1e}" for answer, value in compared["largest_difference"].items())
+    classes = ", ".join(dict.fromkeys(compared["classes"]))
+    say(f"transformers {compared['transformers']} opens it as {classes}, no tensor missing or left over")
+    say(f"the same ids for {compared['texts']:,} texts ({compared['texts_from']})")
+    say(f"largest differences in float32: {apart} (of the largest answer, or of 1)")
+    say(f"{printable(out)}: exported")

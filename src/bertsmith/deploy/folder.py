@@ -1,0 +1,263 @@
+"""A folder of Hugging Face format, read and checked: what `load` makes a model of, `import` a run, `pretrain --from` a start.
+
+Only config.json, safetensors and the tokenizer's JSON and text are read; nothing in a folder can name code or leave it.  Every tensor
+has its place or is listed: what is missing, unexpected or of another shape is an InputError.  This file stands below training/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as tensors_from_bytes
+from torch import Tensor
+
+from bertsmith import files
+from bertsmith.deploy import hf
+from bertsmith.deploy.hf_config import model_config, objective_of
+from bertsmith.errors import InputError, printable
+from bertsmith.nn.member import build
+from bertsmith.recipe import Recipe, find
+from bertsmith.text.tokenizer import Tokenizer
+
+FORMAT = 1  # of an export's manifest.json
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+SHOWN = 6  # problems that an error lists
+SHORTEST = 8  # what is less is not a number of tokens that texts are cut to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """`weights` are under our names; `theirs` is config.json; `task` is that of a model with a label head."""
+
+    path: Path
+    recipe: Recipe
+    tokenizer: Tokenizer
+    weights: dict[str, Tensor]
+    theirs: dict[str, Any]
+    task: dict[str, Any] | None
+    terms: tuple[str, ...]  # its heads
+    sha256: dict[str, str]  # of each file of weights
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a run's config.json says of it, but for the format and the recipe."""
+        source = {"path": str(self.path), "weights": self.sha256, "dropped": list(self.dropped)}
+        source |= {key: self.theirs.get(key) for key in ("model_type", "architectures")}
+        return {
+            "kind": "import",
+            "task": self.task,
+            "data": {"tokenizer": self.tokenizer.digest, "vocab": asdict(self.tokenizer.vocab)},
+            "source": source,
+        }
+
+
+def located(model: str | os.PathLike) -> Path:
+    """The folder that a MODEL names: itself, or what the hub holds under `hf:user/name[@revision]`."""
+    if isinstance(model, str) and model.startswith("hf:"):
+        from bertsmith.deploy.hub import fetch
+
+        return fetch(model.removeprefix("hf:"))
+    return Path(model)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a folder's config.json is of Hugging Face format."""
+    try:
+        config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and "kind" not in config and ("model_type" in config or "architectures" in config)
+
+
+def read(path: Path, drop: Iterable[str] = ()) -> Folder:
+    """The whole folder.  `drop`: modules of theirs to leave out, by name ("qa_outputs"); each must be there.
+
+    InputError naming the file and field, or listing the tensors that have no place and the places that have no tensor.
+    """
+    _check_manifest(path)
+    theirs = _json(path / CONFIG)
+    model = _named(path, model_config, theirs)
+    family = theirs["model_type"]
+    found, hashes = _tensors(path)
+    state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
+    tokenizer = Tokenizer.load(path)
+    if tokenizer.size != model.vocab:
+        raise InputError(
+            f"{printable(path)}: {tokenizer.size} tokens in its tokenizer, but {CONFIG} says vocab_size {model.vocab}; they do not belong together"
+        )
+    terms = hf.terms_in(state, family)
+    outputs = next((len(t) for name, t in state.items() if name in hf.LABEL_OUTPUTS and t.ndim), 1)
+    objective, task = _named(path, objective_of, theirs, terms, outputs)
+    length = _length(path, model.longest)
+    base = find(f"{family}:base")
+    recipe = replace(
+        base, tokenizer="loaded", model=model, objective=objective, layout=replace(base.layout, length=length)
+    )
+    pad = theirs.get("pad_token_id")
+    _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
+    return Folder(
+        path=path,
+        recipe=recipe,
+        tokenizer=tokenizer,
+        weights=_named(path, hf.from_hf, state, family, pad),
+        theirs=theirs,
+        terms=terms,
+        task=None if task is None else {**task, **UNKNOWN, "length": length},
+        sha256=hashes,
+        dropped=dropped,
+    )
+
+
+# Of a task, what a folder does not tell: pairs are read where a file has them, columns go by name, numbers are in their own scale.
+UNKNOWN = {"mean": 0.0, "scale": 1.0, "columns": {}, "header": True, "pairs": None}
+
+
+def architecture(path: Path) -> Any:
+    """The model's configuration alone, from config.json."""
+    return _named(path, model_config, _json(path / CONFIG))
+
+
+# -- files --------------------------------------------------------------------------------------------------------------------------
+
+
+def _check_manifest(path: Path) -> None:
+    """An export of ours is as its manifest says; the folders of others have none."""
+    if not os.path.lexists(path / files.MANIFEST):
+        return
+    try:
+        files.check(path, files.read_manifest(path, "export", FORMAT).get("files"))
+    except files.Newer:
+        raise
+    except InputError as error:
+        raise InputError(f"{error}; if you changed it on purpose, remove {files.MANIFEST}") from None
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise InputError(f"{printable(path)}: {'not a plain file' if os.path.lexists(path) else 'missing'}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(_bytes(path))
+    except (ValueError, RecursionError):
+        raise InputError(f"{printable(path)}: not JSON") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not an object")
+    return tree
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor of model.safetensors, or of the shards that its index names, in float32; and the hash of each file."""
+    index = path / INDEX
+    placed: dict[str, str] = {}
+    if (path / WEIGHTS).exists() or not index.exists():
+        names = [WEIGHTS]
+    else:
+        placed = _json(index).get("weight_map")
+        if not isinstance(placed, dict) or not placed:
+            raise InputError(f"{printable(index)}: weight_map: expected tensor names and file names")
+        for name in placed.values():
+            if not isinstance(name, str) or name != os.path.basename(name) or not name.endswith(".safetensors"):
+                raise InputError(
+                    f"{printable(index)}: weight_map: {printable(repr(name))} is not the name of a safetensors file in this folder"
+                )
+        names = sorted(set(placed.values()))
+    if not (path / names[0]).exists():
+        _refuse_pickles(path)
+    found: dict[str, Tensor] = {}
+    hashes = {}
+    for name in names:
+        data = _bytes(path / name)
+        hashes[name] = hashlib.sha256(data).hexdigest()
+        try:
+            part = tensors_from_bytes(data)
+        except (
+            Exception
+        ) as error:  # safetensors raises its own, ValueError and KeyError, by what is wrong with the header
+            raise InputError(f"{printable(path / name)}: not a safetensors file: {printable(error)}") from None
+        wrong = [tensor for tensor in part if placed and placed.get(tensor) != name]
+        wrong += [tensor for tensor, home in placed.items() if home == name and tensor not in part]
+        if wrong:
+            raise InputError(f"{printable(path / name)}: {printable(wrong[0])}: {INDEX} says otherwise")
+        found |= part
+    return {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}, hashes
+
+
+def _refuse_pickles(path: Path) -> None:
+    pickles = sorted(name for name in os.listdir(path) if name.endswith(PICKLES)) if path.is_dir() else []
+    if pickles:
+        raise InputError(
+            f"{printable(path / pickles[0])}: a pickle or another format that can hold code; bertsmith reads {WEIGHTS} only: open the folder with "
+            "transformers where you trust it, and save_pretrained() writes that"
+        )
+
+
+def _length(path: Path, longest: int | None) -> int:
+    """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less."""
+    lengths = [longest]
+    for name, key in (("tokenizer_config.json", "model_max_length"), ("sentence_bert_config.json", "max_seq_length")):
+        value = _json(path / name).get(key) if (path / name).is_file() else None
+        lengths.append(int(value) if isinstance(value, (int, float)) and value >= SHORTEST else longest)
+    return min(length for length in lengths if length is not None)
+
+
+# -- tensors ------------------------------------------------------------------------------------------------------------------------
+
+
+def _dropped(path: Path, state: dict[str, Tensor], drop: tuple[str, ...]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    for module in drop:
+        left = {name: tensor for name, tensor in state.items() if not f"{name}.".startswith(f"{module}.")}
+        if len(left) == len(state):
+            raise InputError(f"--drop {printable(module)}: {printable(path)} has no tensor of that name")
+        state = left
+    return state, drop
+
+
+def _meta(recipe: Recipe) -> dict[str, Tensor]:
+    """Names and shapes of a member's tensors; nothing is allocated."""
+    with torch.device("meta"):
+        return build(recipe).state_dict()
+
+
+def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> None:
+    """InputError listing, in their names, what is missing, unexpected, of another shape, not a float or not finite."""
+    expected = hf.current(expected, family)
+    problems = [f"{name} is missing" for name in expected if name not in state]
+    problems += [f"{printable(name)} is unexpected" for name in state if name not in expected]
+    for name in sorted(expected.keys() & state.keys()):
+        tensor = state[name]
+        if tensor.shape != expected[name].shape:
+            problems.append(f"{name} has shape {list(tensor.shape)}, {CONFIG} means {list(expected[name].shape)}")
+        elif tensor.dtype != torch.float32:
+            problems.append(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floats")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"{name} is not finite")
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise InputError(
+            f"{printable(path)}: its tensors are not those of a {family} that bertsmith knows: {'; '.join(problems[:SHOWN])}{more}; "
+            "`bertsmith import --drop NAME` leaves a head out"
+        )
+
+
+def _named(path: Path, function: Any, *arguments: Any) -> Any:
+    """What goes wrong in a folder is told with its name."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        raise InputError(f"{printable(path)}: {error}") from None

@@ -1,0 +1,164 @@
+"""Import: a folder of Hugging Face format as a model of ours, a run of one step (number 0) that every verb takes.
+
+Nothing stands at `--out` before the run was read again and gave what transformers gives with the folder's own tensors.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bertsmith import __version__, files
+from bertsmith.config import to_dict
+from bertsmith.data.draw import hashed
+from bertsmith.deploy import check, hf
+from bertsmith.deploy.folder import Folder, is_foreign, located, read
+from bertsmith.deploy.hf_config import hf_config
+from bertsmith.deploy.texts import texts
+from bertsmith.downstream.model import load
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.member import MemberModel, build
+from bertsmith.objectives.predict import Pair, Predict, Tokens
+from bertsmith.training.checkpoint import State, save_step
+from bertsmith.training.run import CONFIG, FORMAT, METRICS, STEPS, TOKENIZER, Imported
+from bertsmith.training.start import adopt
+
+NEW = {"token": Tokens(), "pair": Pair()}  # heads that --new-head makes
+TEXTS = 1000
+
+
+def import_(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    new_heads: Iterable[str] = (),
+    drop: Iterable[str] = (),
+    seed: int = 0,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write the Hugging Face folder (or hf:user/name) as the model `out`; returns what was compared.  `force` replaces an import.
+
+    `new_heads`: "token", "pair": heads that the folder lacks, fresh by `seed`.  `drop`: modules of theirs to leave out ("qa_outputs").
+    InputError for a folder that does not fit, listing its tensors; for answers other than those of transformers, and where that is not
+    installed.
+    """
+    transformers = check.transformers_needed("import")
+    path = located(folder)
+    files.refuse_unless_replaceable(out, {CONFIG, TOKENIZER, METRICS, STEPS}.__contains__, "model", force=True)
+    _check_free(Imported(out), force)
+    if not is_foreign(path):
+        what = "no such folder" if not path.is_dir() else f"its {CONFIG} is not of Hugging Face format"
+        raise InputError(
+            f"{printable(folder)}: {what if (path / CONFIG).exists() or not path.is_dir() else f'holds no {CONFIG}'}"
+        )
+    found = read(path, drop)
+    member, recipe = _member(found, tuple(new_heads), seed, say)
+    found = replace(found, recipe=recipe)
+    with files.partial(out) as temporary, files.writing(out):
+        _write(Imported(temporary), found, member, tuple(new_heads), seed)
+        try:
+            compared = _compare(transformers, temporary, found, say)
+        except InputError as error:
+            raise InputError(f"{printable(out)}: not written: {error}") from None
+        _check_free(Imported(out), force)
+        files.publish(temporary, out)
+    count = sum(p.numel() for p in member.parameters())
+    heads = ", ".join(member.weights()) or "none"
+    say(f"{recipe.name}: {count:,} parameters; heads: {heads}; texts of up to {recipe.layout.length} tokens")
+    if "token" not in member.weights() and found.task is None:
+        say("it has no token head: embed and finetune need none, fill does, and pretrain --from takes --new-head token")
+    apart = ", ".join(f"{answer} {value:.1e}" for answer, value in compared["largest_difference"].items())
+    say(
+        f"largest differences from transformers {compared['transformers']} in float32: {apart} (of the largest answer, or of 1)"
+    )
+    say(f"{printable(out)}: imported")
+    return {"out": str(out), "parameters": count, "heads": list(member.weights()), **compared}
+
+
+def _check_free(run: Imported, force: bool) -> None:
+    if not run.path.exists() or (force and run.config() is not None):
+        return
+    if run.steps() or run.config() is not None:
+        raise InputError(f"{printable(run.path)}: --out holds a model already; --force replaces one that was imported")
+
+
+def _member(
+    found: Folder, new_heads: tuple[str, ...], seed: int, say: Callable[[str], None]
+) -> tuple[MemberModel, Any]:
+    """The member with the folder's weights and the heads that were named, and its recipe."""
+    for head in new_heads:
+        if head not in NEW:
+            raise InputError(
+                f"--new-head {printable(head)}: cannot be made here; {nearest(head, NEW)}; finetune makes a task's own"
+            )
+    recipe = found.recipe
+    if new_heads and found.task is not None:
+        raise InputError(f"--new-head: {printable(found.path)} is a fine-tuned model; --drop its classifier first")
+    if new_heads:
+        there = [head for head in recipe.objective.heads if not (head.name == "summary" and "pair" in new_heads)]
+        heads = {head.name: head for head in (*there, *(NEW[name] for name in new_heads))}
+        order = sorted(heads, key=list(hf.FAMILIES[recipe.name].heads).index)
+        recipe = replace(recipe, objective=Predict(heads=tuple(heads[name] for name in order)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(hashed(seed, "weights")[0]))
+        member = build(recipe)
+    adopt(member, found.weights, new_heads, printable(found.path), say)
+    return member.eval(), recipe
+
+
+def _write(run: Imported, found: Folder, member: nn.Module, new_heads: tuple[str, ...], seed: int) -> None:
+    versions = {"bertsmith": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    config = {"format": FORMAT, "recipe": to_dict(found.recipe), **found.config}
+    config |= {"steps": 0, "seed": seed, "from": None, "versions": {**versions, "python": platform.python_version()}}
+    config["source"] |= {"path": str(found.path), "new_heads": list(new_heads)}
+    files.create(run / CONFIG, files.sealed(config))
+    files.create(run / TOKENIZER, found.tokenizer.backend.to_str().encode())
+    files.create(run / METRICS, b"")
+    (run / STEPS).mkdir()
+    nothing = torch.optim.SGD(member.parameters(), lr=0.0)  # holds no state
+    metrics = {"bytes": 0, "sha256": files.sha256(run / METRICS)}
+    save_step(run, State(step=0, tokens=0, cursor=(0, 0)), member, nothing, metrics, {}, keep=1)
+
+
+def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], None]) -> dict[str, Any]:
+    """The run, read again, against the folder's own tensors in the classes of transformers."""
+    loaded = load(run)
+    chosen, _ = texts(loaded.tokenizer, {}, TEXTS)
+    models = check.open_folder(transformers, found.path, found.terms, _config(transformers, found), every=False)
+    answers = check.differing_answers(loaded, models, check.groups(loaded, chosen))
+    check.refuse_different(answers)
+    wrong = _differing_ids(transformers, found, chosen)
+    if wrong:
+        say(
+            f"warning: AutoTokenizer of transformers {transformers.__version__} gives other ids for {len(wrong)} of {len(chosen)} texts, such as "
+            f"{printable(repr(chosen[wrong[0]]), 60)}: it follows tokenizer_config.json, this import tokenizer.json"
+        )
+    return {
+        "transformers": transformers.__version__,
+        "classes": [type(model).__name__ for model in models.values()],
+        "largest_difference": answers,
+        "texts": len(chosen),
+        "texts_with_other_ids": len(wrong),
+    }
+
+
+def _config(transformers: Any, found: Folder) -> Any:
+    """Their configuration from the fields that a model's shape depends on, and no others: a folder's file may hold any."""
+    known = {*hf_config(found.recipe, found.tokenizer.vocab), "id2label", "label2id"} - {"architectures", "model_type"}
+    return transformers.AutoConfig.for_model(
+        found.theirs["model_type"], **{key: value for key, value in found.theirs.items() if key in known}
+    )
+
+
+def _differing_ids(transformers: Any, found: Folder, chosen: list[str]) -> list[int]:
+    with check.quiet(transformers):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(found.path, local_files_only=True)
+        return check.differing_ids(tokenizer, found.tokenizer, chosen)

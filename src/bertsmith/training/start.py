@@ -1,0 +1,153 @@
+"""Where the weights of a run come from: fresh ones, or those of a run, an import or a Hugging Face folder (`pretrain --from`).
+
+The trunk is taken over whole.  A head that the recipe asks for and the start does not have is fresh only where it was named
+(`--new-head`), but for a pooler that is there; a head that nothing asks for is left out, and that is said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from bertsmith import files
+from bertsmith.config import from_dict
+from bertsmith.deploy import folder
+from bertsmith.errors import InputError, printable
+from bertsmith.recipe import Recipe, find, members
+from bertsmith.training.checkpoint import MODEL, load_model, load_weights, weights_of
+from bertsmith.training.run import TOKENIZER, run_at
+
+SIZE = "mini"  # whose settings are for one machine; every member has it
+LR = 1e-4  # of a model that was trained already; the small sizes' own rate is for fresh weights
+
+
+def recipe_for(name: str, from_: str | os.PathLike | None) -> Recipe:
+    """`find(name)`; a member without a size ("bert") beside `from_` takes that model's shapes, and settings for one machine."""
+    if from_ is None or name not in members():
+        return find(name)
+    model, recipe = _architecture(from_), find(f"{name}:{SIZE}")
+    length = min(recipe.layout.length, getattr(model, "longest", None) or recipe.layout.length)
+    return replace(
+        recipe,
+        model=model,
+        layout=replace(recipe.layout, length=length),
+        schedule=replace(recipe.schedule, lr=LR),
+    )
+
+
+def start_from(
+    from_: str | os.PathLike, member: nn.Module, recipe: Recipe, store: Any, new_heads: Iterable[str], say: Callable
+) -> dict[str, Any]:
+    """Put the weights of `from_` into `member`; what config.json keeps of it.
+
+    InputError unless that model has the store's tokenizer and this recipe's shapes, and for a head that neither has nor was named.
+    """
+    path = folder.located(from_)
+    if folder.is_foreign(path):
+        found = folder.read(path)
+        weights, model, source = found.weights, found.recipe.model, {"weights": found.sha256}
+        same = found.tokenizer.reading == store.tokenizer.reading
+        tokenizer = path
+    else:
+        weights, config, step = load_model(path, say)
+        model = _model(config, from_)
+        source = {"step": step.name, "weights": files.sha256(step / MODEL)}
+        tokenizer = step.parent.parent
+        same = config["data"]["tokenizer"] == store.tokenizer.digest or _reads_alike(tokenizer / TOKENIZER, store)
+    if not same:
+        raise InputError(
+            f"--from {printable(from_)}: its tokenizer is not the store's; prepare the text again with --tokenizer {printable(tokenizer)}"
+        )
+    _check_shapes(model, recipe, from_)
+    adopt(member, weights, tuple(new_heads), f"--from {printable(from_)}", say)
+    say(f"starting from the weights of {printable(from_)}")
+    return source
+
+
+def adopt(
+    member: nn.Module, weights: dict[str, Tensor], new_heads: tuple[str, ...], where: str, say: Callable[[str], None]
+) -> None:
+    """`weights` into `member`, whose own fresh ones stay in the heads `new_heads`.  InputError as `start_from` says."""
+    own, have = weights_of(member), _heads(weights)
+    wanted = _heads(own)
+    for head in new_heads:
+        if head not in wanted:
+            raise InputError(
+                f"--new-head {printable(head)}: the recipe has no such head; it has {', '.join(wanted) or 'none'}"
+            )
+        if head in have:
+            raise InputError(f"--new-head {head}: {where} has a {head} head; leave the option out")
+    absent = [head for head in wanted if head not in have and head not in new_heads]
+    if absent:
+        options = " ".join(f"--new-head {head}" for head in absent)
+        raise InputError(
+            f"{where}: has no {' and no '.join(absent)} head, which the recipe trains; {options} starts with fresh ones"
+        )
+    taken = {name: t for name, t in weights.items() if _head(name) in (None, *wanted)}
+    poolers = {name.partition(".pooler.")[2]: name for name in weights if ".pooler." in name}
+    inherited = {}
+    for name, fresh in own.items():
+        if (head := _head(name)) in new_heads:
+            pooler = poolers.get(name.partition(".pooler.")[2])
+            taken[name] = fresh.detach().clone() if pooler is None else weights[pooler]
+            inherited |= {head: _head(pooler)} if pooler else {}
+    load_weights(member, taken, where)
+    for head in new_heads:
+        say(f"the {head} head is fresh" + (f", but for the pooler of {inherited[head]}" if head in inherited else ""))
+    for head in have:
+        if head not in wanted and head not in inherited.values():
+            say(f"warning: {where}: its {head} head is left out: nothing here asks for it")
+
+
+def _head(name: str) -> str | None:
+    """The term that a tensor's head answers; None for one of the trunk."""
+    first, _, rest = name.partition(".")
+    return rest.partition(".")[0] if first == "objective" else None
+
+
+def _heads(weights: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(head for name in weights if (head := _head(name))))
+
+
+def _reads_alike(path: Path, store: Any) -> bool:
+    """Whether a run's tokenizer gives the store's ids, though their files are not the same bytes (an exported one that came back)."""
+    from bertsmith.text.tokenizer import Tokenizer
+
+    return Tokenizer.load(path, roles=store.tokenizer.roles).reading == store.tokenizer.reading
+
+
+def _architecture(from_: str | os.PathLike) -> Any:
+    path = folder.located(from_)
+    if folder.is_foreign(path):
+        return folder.architecture(path)
+    run = run_at(path.parent.parent if path.name.startswith("step-") else path)
+    config = run.config()
+    if config is None:
+        raise InputError(f"--from {printable(from_)}: neither a run, nor a step in one, nor a Hugging Face folder")
+    return _model(config, from_)
+
+
+def _model(config: dict[str, Any], from_: str | os.PathLike) -> Any:
+    where = f"--from {printable(from_)}: recipe.model"
+    recipe = config.get("recipe")
+    return from_dict(recipe.get("model") if isinstance(recipe, dict) else None, where=where)
+
+
+def _check_shapes(model: Any, recipe: Recipe, from_: str | os.PathLike) -> None:
+    """InputError naming the first number of the two models that differs and stands in a shape; rates may be others."""
+    if type(model) is not type(recipe.model):
+        raise InputError(
+            f"--from {printable(from_)}: is a {type(model).__name__}, the recipe a {type(recipe.model).__name__}"
+        )
+    for field in fields(model):
+        theirs, ours = getattr(model, field.name), getattr(recipe.model, field.name)
+        if field.name not in ("dropout", "vocab") and theirs != ours:
+            raise InputError(
+                f"--from {printable(from_)}: model.{field.name}: it has {printable(theirs)}, the recipe {printable(ours)}; "
+                f"give the recipe without a size ({recipe.name}) to take all of its shapes, or --set model.{field.name}=…"
+            )
