@@ -78,7 +78,9 @@ def parser() -> Parser:
     top = Parser(prog="bertsmith", description="Forge any member of the BERT family on your own text.")
     top.add_argument("--version", action="version", version=f"bertsmith {bertsmith.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_recipes, _prepare, _show, _pretrain, _fill, _finetune, _predict, _evaluate, _embed, _verify, _report):
+    for add in (_recipes, _prepare, _show, _pretrain, _fill, _finetune, _predict, _evaluate, _embed):
+        add(commands)
+    for add in (_export, _import, _verify, _report):
         add(commands)
     return top
 
@@ -233,7 +235,13 @@ def _pretrain(commands: Any) -> None:
     made.add_argument("--steps", type=_positive)
     made.add_argument("--tokens", type=_positive)
     made.add_argument("--minutes", type=float)
-    made.add_argument("--from", dest="from_", metavar="MODEL", help="go on from the weights of a run")
+    made.add_argument(
+        "--from",
+        dest="from_",
+        metavar="MODEL",
+        help="go on from the weights of a run or a Hugging Face folder; RECIPE without a size takes its shapes",
+    )
+    _new_head(made)
     made.add_argument(
         "--set",
         action="append",
@@ -251,16 +259,27 @@ def _pretrain(commands: Any) -> None:
 
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.config import override
-    from bertsmith.recipe import find
+    from bertsmith.training.start import recipe_for
 
-    recipe = override(find(arguments.recipe), arguments.set)
+    recipe = override(recipe_for(arguments.recipe, arguments.from_), arguments.set)
     names = ("steps", "tokens", "minutes", "from_", "seed", "workers", "threads", "device", "resume", "tensorboard")
-    options = {name: getattr(arguments, name) for name in names}
+    options = {name: getattr(arguments, name) for name in (*names, "new_heads")}
     result = bertsmith.pretrain(
         recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
     )
     if arguments.json:
         console.out(json.dumps(result))
+
+
+def _new_head(made: Parser) -> None:
+    made.add_argument(
+        "--new-head",
+        action="append",
+        default=[],
+        dest="new_heads",
+        metavar="NAME",
+        help="a head that the weights lack and that starts fresh: token, pair",
+    )
 
 
 # ---------------------------------------------------------------- fill
@@ -430,6 +449,67 @@ def embed(arguments: argparse.Namespace, console: Console) -> None:
     ).shape
     if arguments.json:
         console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))
+
+
+# ---------------------------------------------------------------- export, import
+
+
+def _export(commands: Any) -> None:
+    example = "bertsmith export run --to hf --out folder"
+    made = _command(
+        commands,
+        "export",
+        export,
+        "a folder that transformers opens without bertsmith; compared before it is done",
+        example,
+    )
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--to", choices=("hf",), default="hf", help="hf: Hugging Face format")
+    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument("--force", action="store_true", help="replace an export")
+    made.add_argument("--push", metavar="USER/NAME", help="upload it to the Hugging Face hub as well")
+    made.add_argument(
+        "--public", action="store_true", help="a new repository there is for all to see; private unless given"
+    )
+    _member(made)
+
+
+def export(arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.public and not arguments.push:
+        raise InputError("--public: only with --push USER/NAME")
+    options = {name: getattr(arguments, name) for name in ("to", "force", "push")}
+    options |= {"private": not arguments.public, "members": tuple(arguments.member), "say": console.say}
+    result = bertsmith.export(arguments.model, arguments.out, **options)
+    if arguments.json:
+        console.out(json.dumps(result))
+
+
+def _import(commands: Any) -> None:
+    example = "bertsmith import folder --out model"
+    made = _command(
+        commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example
+    )
+    made.add_argument(
+        "folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name"
+    )
+    made.add_argument("--out", required=True, metavar="MODEL")
+    _new_head(made)
+    made.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a module of theirs to leave out, such as qa_outputs",
+    )
+    made.add_argument("--seed", type=_natural, default=0, help="of new heads")
+    made.add_argument("--force", action="store_true", help="replace an imported model")
+
+
+def import_(arguments: argparse.Namespace, console: Console) -> None:
+    options = {name: getattr(arguments, name) for name in ("new_heads", "drop", "seed", "force")}
+    result = bertsmith.import_(arguments.folder, arguments.out, say=console.say, **options)
+    if arguments.json:
+        console.out(json.dumps(result))
 
 
 # ---------------------------------------------------------------- verify, report

@@ -104,11 +104,15 @@ class Group:
 
 
 def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
-    """Single texts, pairs, and one text that fills the model's whole length."""
-    length, short = loaded.length(), [text for text in texts if text.strip()][: 3 * SEQUENCES]
-    chosen = [(short[:SEQUENCES], None, min(SHORT, length)), ([" ".join(texts)[: 20 * length]], None, length)]
-    chosen += [(short[SEQUENCES::2], short[SEQUENCES + 1 :: 2], length)]
-    return [_group(loaded, *each) for each in chosen]
+    """Single texts, pairs that need not be cut (there the two cut differently), and one text that fills the model's whole length."""
+    length, texts = loaded.length(), [text for text in texts if text.strip()]
+    ids = loaded.tokenizer.encode(texts[: 100 * SEQUENCES])
+    fit = [text for text, (row, _) in zip(texts, ids, strict=False) if len(row) <= length // 2 - 2][: 2 * SEQUENCES]
+    made = [
+        _group(loaded, texts[:SEQUENCES], None, min(SHORT, length)),
+        _group(loaded, [" ".join(texts)[: 20 * length]], None, length),
+    ]
+    return [*made, *([_group(loaded, fit[::2], fit[1::2], length)] if len(fit) == 2 * SEQUENCES else [])]
 
 
 def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:

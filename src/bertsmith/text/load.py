@@ -23,6 +23,7 @@ _NAMES = {  # where no file says: the names that published models use
     "sep": ("[SEP]", "</s>", "<sep>"),
     "mask": ("[MASK]", "<mask>"),
 }
+LONGEST_WORD_THERE = 100  # characters; BERT's own code has 200
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
 
 
@@ -46,11 +47,18 @@ def load(
             lowercase = settings.get("do_lower_case")
         if not isinstance(lowercase, bool):
             lowercase = not any(c.isupper() for token in vocab if not token.startswith("[") for c in token)
-        backend = bert(vocab, lowercase)
+        backend = bert(vocab, lowercase, **_pipeline(settings))
         backend.add_special_tokens(list(SPECIALS))
     return backend, _roles(
         backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path)
     )
+
+
+def _pipeline(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What tokenizer_config.json says beside vocab.txt; a folder that has one means transformers' limit for a word, too."""
+    options = {"accents": settings.get("strip_accents"), "han": settings.get("tokenize_chinese_chars")}
+    options = {name: value for name, value in options.items() if isinstance(value, bool)}
+    return {**options, **({"longest": LONGEST_WORD_THERE} if settings else {})}
 
 
 def parsed(text: str, where: str) -> Backend:

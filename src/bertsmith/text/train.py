@@ -57,17 +57,22 @@ def train(kind: str, texts: Iterable[str], lowercase: bool = False) -> Tokenizer
     return backend
 
 
-def bert(vocab: dict[str, int], lowercase: bool) -> Tokenizer:
-    """BERT's own pipeline round a WordPiece vocabulary."""
-    model = models.WordPiece(
-        vocab, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD, continuing_subword_prefix="##"
-    )
-    return _bert_pipeline(Tokenizer(model), lowercase, decoders.WordPiece(prefix="##", cleanup=False))
+def bert(
+    vocab: dict[str, int], lowercase: bool, longest: int = LONGEST_WORD, accents: bool | None = None, han: bool = True
+) -> Tokenizer:
+    """BERT's own pipeline round a WordPiece vocabulary.  `accents`: whether they are stripped (None: as `lowercase`); `han`: set apart."""
+    model = models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=longest, continuing_subword_prefix="##")
+    return _bert_pipeline(Tokenizer(model), lowercase, decoders.WordPiece(prefix="##", cleanup=False), accents, han)
 
 
-def _bert_pipeline(backend: Tokenizer, lowercase: bool, decoder: decoders.Decoder) -> Tokenizer:
+def _bert_pipeline(
+    backend: Tokenizer, lowercase: bool, decoder: decoders.Decoder, accents: bool | None = None, han: bool = True
+) -> Tokenizer:
     backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
+        clean_text=True,
+        handle_chinese_chars=han,
+        strip_accents=lowercase if accents is None else accents,
+        lowercase=lowercase,
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoder

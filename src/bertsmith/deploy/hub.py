@@ -1,0 +1,76 @@
+"""The Hugging Face hub: exports up, models down.  The only file that talks to it, through huggingface_hub and whatever login that has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bertsmith import files
+from bertsmith.errors import InputError, ResourceError, printable
+
+# What a model is read from; never a pickle, never code.
+READ = (
+    "config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+)
+READ += ("sentence_bert_config.json",)
+_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def check_name(name: str) -> None:
+    """InputError unless `name` is user/name."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{printable(name)}: not a repository of the hub; expected user/name")
+
+
+def fetch(name: str) -> Path:
+    """The folder in the hub's cache that `user/name[@revision]` is downloaded to; one that is there already needs no network."""
+    hub = _hub()
+    repository, _, revision = name.partition("@")
+    check_name(repository)
+    try:
+        found = hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(READ))
+    except Exception as error:  # one of several dozen classes of the library and of the network below it
+        raise _refused(f"hf:{name}", error) from None
+    return Path(found)
+
+
+def push(folder: Path, name: str, private: bool, say: Callable[[str], None]) -> str:
+    """Upload an export; its address.  A repository that is not there yet is made, `private` or for all to see."""
+    hub = _hub()
+    check_name(name)
+    listed = sorted(files.read_manifest(folder, "export", 1)["files"])
+    try:
+        api = hub.HfApi()
+        address = str(api.create_repo(name, private=private, exist_ok=True))
+        api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            allow_patterns=[*listed, files.MANIFEST],
+            commit_message="Exported by bertsmith",
+        )
+    except Exception as error:  # as above
+        raise _refused(name, error) from None
+    say(
+        f"pushed to {address}; a new repository is {'private' if private else 'public'}, one that was there stays what it was"
+    )
+    return address
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise InputError("the hub needs the package huggingface_hub; pip install 'bertsmith[hub]'") from None
+    return huggingface_hub
+
+
+def _refused(name: str, error: Exception) -> ResourceError:
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ResourceError(f"{printable(name)}: the hub refuses: {printable(first)}; `hf auth login` says who you are")

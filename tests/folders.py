@@ -1,0 +1,99 @@
+"""Models and folders of Hugging Face format for tests: random in every tensor, as small as can be."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from bertsmith.deploy.hf_config import hf_config
+from bertsmith.deploy.hf_tokenizer import hf_tokenizer
+from bertsmith.downstream.model import Loaded
+from bertsmith.nn.member import build
+from bertsmith.nn.positions import Learned
+from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
+from bertsmith.objectives.supervised import Classify, Regress
+from bertsmith.recipe import find
+from bertsmith.text.tokenizer import Tokenizer
+
+OBJECTIVES = {
+    ("bert", "token+pair"): Predict(heads=(Tokens(), Pair())),
+    ("bert", "token"): Predict(heads=(Tokens(),)),
+    ("bert", "token+summary"): Predict(heads=(Tokens(), Summary())),
+    ("bert", "pair"): Predict(heads=(Pair(),)),
+    ("bert", "summary"): Predict(heads=(Summary(),)),
+    ("bert", "none"): Trunk(),
+    ("bert", "classify"): Classify(classes=3),
+    ("bert", "regress"): Regress(),
+    ("roberta", "token"): Predict(heads=(Tokens(),)),
+    ("roberta", "token+summary"): Predict(heads=(Tokens(), Summary())),
+    ("roberta", "summary"): Predict(heads=(Summary(),)),
+    ("roberta", "none"): Trunk(),
+    ("roberta", "classify"): Classify(classes=3),
+    ("roberta", "regress"): Regress(),
+}
+TASKS = {
+    "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
+    "regress": {"kind": "regress", "labels": [], "mean": 37.5, "scale": 12.25},
+}
+LENGTH = 48
+
+
+def tokenizer_of(texts: list[str], kind: str = "wordpiece:300", lowercase: bool = True) -> Tokenizer:
+    return Tokenizer.train(kind, texts, lowercase)
+
+
+def recipe_of(family: str, head: str, vocab: int):
+    """Two layers of width 16."""
+    base = find(f"{family}:tiny")
+    model = TransformerConfig(
+        vocab=vocab,
+        layers=2,
+        width=16,
+        heads=2,
+        hidden=24,
+        positions=Learned(length=LENGTH),
+        segments=2 if family == "bert" else 0,
+        eps=base.model.eps,
+    )
+    layout = replace(base.layout, length=LENGTH)
+    return replace(base, model=model, layout=layout, objective=OBJECTIVES[family, head])
+
+
+def randomised(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Biases and norms too: a swapped pair of names must show."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(torch.randn(weight.shape, generator=g) * 0.1)
+    return module.eval()
+
+
+def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0) -> Loaded:
+    """A model in memory, as if step 1 of a run at `at`."""
+    recipe = recipe_of(family, head, tokenizer.size)
+    task = TASKS.get(head)
+    settings = {"columns": {}, "header": True, "pairs": False, "length": LENGTH, "settings": {}}
+    rows = {"rows": 1, "sha256": "0" * 64}
+    return Loaded(
+        member=randomised(build(recipe), seed),
+        recipe=recipe,
+        tokenizer=tokenizer,
+        path=at / "steps" / "step-00000001",
+        kind="finetune" if task else "pretrain",
+        task=task and {**task, **settings},
+        config={"data": {"train": rows, "dev": rows} if task else {"digest": "0" * 64}},
+    )
+
+
+def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 1):
+    """A model of transformers with random weights, saved by its own `save_pretrained`, with our tokenizer's files."""
+    recipe = recipe_of(family, head, tokenizer.size)
+    labels = tuple(TASKS[head]["labels"]) if head in TASKS else ()
+    config = transformers.AutoConfig.for_model(**hf_config(recipe, tokenizer.vocab, labels))
+    options = {"add_pooling_layer": False} if head == "none" else {}
+    made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
+    made.save_pretrained(at)
+    for name, data in hf_tokenizer(tokenizer, recipe.model.segments, LENGTH).items():
+        (at / name).write_bytes(data)
+    return made
