@@ -71,7 +71,9 @@ def located(model: str | os.PathLike) -> Path:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a folder's config.json is of Hugging Face format."""
+    """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export, which a run has not."""
+    if os.path.lexists(path / files.MANIFEST):
+        return True
     try:
         config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
     except (OSError, ValueError, RecursionError):
