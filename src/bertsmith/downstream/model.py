@@ -4,6 +4,7 @@ them, a folder of Hugging Face format, or hf:user/name on the hub."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, l
 from bertsmith.training.precision import Precision, choose_device
 from bertsmith.training.run import CONFIG, FORMAT, STEP, STEPS, TOKENIZER, Run
 
+SEED = re.compile(r"seed-\d+")
 RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step (or which seed's run) is the best
 
 
@@ -39,7 +41,20 @@ class Tuned(Run):
             return None
         result = files.unsealed(data, path)
         _check_format(result, path)
+        if "best" not in result and not {"seeds", "best_seed"} <= result.keys():
+            raise InputError(f"{printable(path)}: not the result of a fine-tuning")
         return result
+
+    def check_seeds(self) -> None:
+        """InputError for fine-tunings of several seeds without the result that says which is the best."""
+        if (
+            self.path.is_dir()
+            and not os.path.lexists(self / RESULT)
+            and any(map(SEED.fullmatch, os.listdir(self.path)))
+        ):
+            raise InputError(
+                f"{printable(self / RESULT)}: missing; the fine-tunings here did not all finish, or it was removed"
+            )
 
 
 def _check_format(tree: dict, path: Path) -> None:
@@ -191,6 +206,7 @@ def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
     inside = path.parent.name == STEPS and path.name.startswith("step-")
     run = Tuned(path.parent.parent if inside else path)
     if not _tuned(run):
+        run.check_seeds()
         return load_model(path, say)
     if inside:
         number = path.name.removeprefix("step-")
@@ -219,7 +235,7 @@ def _best(run: Tuned) -> tuple[Saved, Tuned]:
     result = run.result()
     if result is None:
         raise InputError(
-            f"{printable(run.path)}: the fine-tuning here did not finish; run it again, or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
+            f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; run it again, or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
         )
     if "seeds" in result:  # one run for each seed: the best of them on the dev file
         run = Tuned(run / f"seed-{int(result['best_seed'])}")

@@ -1,7 +1,6 @@
 """`bertsmith verify`: a store, a run or an export against the manifests that were written last."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ from bertsmith.errors import InputError, printable
 from bertsmith.text import store
 from bertsmith.training.checkpoint import verify_run, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
-
-_SEED = re.compile(r"seed-\d+")
 
 
 def verify(path: str | Path) -> dict[str, Any]:
@@ -32,10 +29,7 @@ def verify(path: str | Path) -> dict[str, Any]:
     if (path / STEPS).is_dir() or any(os.path.lexists(path / name) for name in (CONFIG, RESULT)):
         run = _run(path)
         return _tuned(run) if isinstance(run, Tuned) else verify_run(run)
-    if any(_SEED.fullmatch(name) for name in os.listdir(path)):
-        raise InputError(
-            f"{printable(path / RESULT)}: missing; the fine-tunings here did not finish, or it was removed"
-        )
+    Tuned(path).check_seeds()
     return store.verify(path)
 
 
