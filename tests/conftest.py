@@ -5,6 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("bertsmith", deadline=None)  # how long an example takes is the machine's business
+settings.load_profile("bertsmith")
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -44,6 +48,16 @@ def store(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("store") / "store"
     prepare([str(corpus)], str(out), tokenizer="wordpiece:1000", lowercase=True, holdout=0.05)
     return Store.open(out)
+
+
+@pytest.fixture(scope="session")
+def children(tmp_path_factory):
+    """Starts commands in processes of their own: `children.start("verify", run).wait()`."""
+    from tests.children import Children
+
+    made = Children(tmp_path_factory.mktemp("children"))
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tokenizers import Tokenizer as Backend
 from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import load, train
+from bertsmith.text.chunks import Chunks, local
 from bertsmith.text.starts import StartTable
 from bertsmith.text.words import Segmenter, code_points, word_starts
 
@@ -156,7 +157,9 @@ class Tokenizer:
         return results
 
     def _flat_ids(self, backend: Backend, texts: list[str]) -> tuple[Array, Array]:
-        lists = [encoding.ids for encoding in _encoded(backend.encode_batch_fast, texts)]
+        if backend is self._plain and self._chunks is not None:
+            return self._chunks(texts)
+        lists = _ids(backend, texts)
         ends = np.cumsum([len(one) for one in lists], dtype=np.int64)
         return np.fromiter(chain.from_iterable(lists), np.int32, int(ends[-1]) if len(ends) else 0), ends
 
@@ -215,20 +218,32 @@ class Tokenizer:
         )
 
     @cached_property
+    def _chunks(self) -> Chunks | None:
+        """None where this tokenizer looks across spaces."""
+        scheme = self._table.scheme
+        if not local(json.loads(self._plain.to_str()), scheme):
+            return None
+        return Chunks(partial(_ids, self._plain), " " if scheme == "bytes" else "")
+
+    @cached_property
     def _plain(self) -> Backend:
         """The same ids, but special tokens written in a text are plain characters."""
         tree = json.loads(self._text)
         if (
             tree["model"]["type"] == "Unigram"
-        ):  # its lattice would find "[MASK]" in the vocabulary: no text holds "\0[MASK]"
+        ):  # its lattice would find "[MASK]" in the vocabulary; a piece with a space matches nothing, as Metaspace leaves none
             tree["added_tokens"] = [token for token in tree["added_tokens"] if not token["special"]]
             tree["post_processor"] = None
             for i in self._special & set(range(len(tree["model"]["vocab"]))):
                 if i != tree["model"]["unk_id"] or tree["model"]["vocab"][i][0] == self.roles["unk"]:
-                    tree["model"]["vocab"][i][0] = "\0" + tree["model"]["vocab"][i][0]
+                    tree["model"]["vocab"][i][0] = " " + tree["model"]["vocab"][i][0]
         plain = Backend.from_str(json.dumps(tree))
         plain.encode_special_tokens = True
         return plain
+
+
+def _ids(backend: Backend, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in _encoded(backend.encode_batch_fast, texts)]
 
 
 def _encoded(encode, texts: list[str]) -> list:
