@@ -1,0 +1,76 @@
+"""A run small enough to be made, broken off and compared hundreds of times, and what "equal" means for runs."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bertsmith import files
+from bertsmith.config import override
+from bertsmith.recipe import Recipe, find
+from bertsmith.training.run import Run
+
+SMALL = [
+    "model.layers=1",
+    "model.width=16",
+    "model.hidden=32",
+    "model.heads=2",
+    "model.dropout=0.1",
+    "layout.length=32",
+    "training.batch=256",
+    "training.checkpoint=5",
+    "training.evaluate=4",
+    "training.held_out=512",
+]
+
+
+def small(*assignments: str) -> Recipe:
+    return override(find("bert:tiny"), [*SMALL, *assignments])
+
+
+def command(store: Path, out: Path, *assignments: str, steps: int, workers: int = 1) -> list[str]:
+    """`bertsmith pretrain` of `small(*assignments)`, as one types it."""
+    options = ["--steps", str(steps), "--seed", "3", "--threads", "1", "--workers", str(workers)]
+    sets = [part for assignment in (*SMALL, *assignments) for part in ("--set", assignment)]
+    return ["pretrain", "bert:tiny", "--data", str(store), "--out", str(out), *options, *sets]
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def same(a: Path, b: Path) -> None:
+    """Bit for bit: every loss, and every weight and moment of the last step."""
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    last = Run(a).steps()[-1]
+    assert Run(b).steps()[-1] == last
+    for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
+        assert files.sha256(Run(a).step(last) / name) == files.sha256(Run(b).step(last) / name), name
+
+
+def snapshot(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
+    """Everything under a folder, itself included: date of the last change, and content."""
+    paths = [folder, *sorted(folder.rglob("*"))]
+    return {path: (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None) for path in paths}
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporary files and folders of ours."""
+    return sorted(path.name for path in folder.rglob(".*"))
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """TimeoutError if the block waits longer, be it in a system call."""
+
+    def late(number, frame):
+        raise TimeoutError(f"not done within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
