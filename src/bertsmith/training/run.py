@@ -213,7 +213,7 @@ def differences(old: Any, new: Any, where: str) -> Iterator[tuple[str, Any, Any]
 def check_same(run: Run, old: dict, new: dict) -> list[str]:
     """InputError naming the first field in which a resumed run would not be the one that was begun.  Returns those that may change, and did."""
     changed = []
-    same = ("recipe", "data.digest", "data.tokenizer", "seed", "from")
+    same = ("data.tokenizer", "data.digest", "recipe", "seed", "from")
     for name in same:
         for field, was, now in differences(_at(old, name), _at(new, name), name):
             if field not in CHANGEABLE:
