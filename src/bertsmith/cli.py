@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 import bertsmith
 from bertsmith.console import Console
-from bertsmith.errors import BertsmithError, InputError, printable
+from bertsmith.errors import BertsmithError, InputError, Lost, printable
+from bertsmith.training import launch
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -28,12 +29,12 @@ def run(arguments: list[str]) -> int:
     """The exit code of one command; 1 (a bug of ours) is the only one that comes with a traceback."""
     warnings.simplefilter("ignore")  # those of libraries; ours go through Console.say
     console = Console(json="--json" in arguments)
-    error = None
+    error, lost = None, False
     try:
-        parsed = parser().parse_args(arguments)
+        parsed = parser().parse_args(arguments, argparse.Namespace(typed=arguments))
         parsed.command(parsed, console)
     except BertsmithError as problem:
-        error = (problem.exit_code, str(problem))
+        error, lost = (problem.exit_code, str(problem)), isinstance(problem, Lost)
     except KeyboardInterrupt:
         error = (130, "interrupted")
     except MemoryError:
@@ -48,19 +49,24 @@ def run(arguments: list[str]) -> int:
             errno.EROFS,
             errno.EMFILE,
         ):
-            console.close(failed=True)
-            traceback.print_exc()
-            return 1
+            return _bug(console, problem)
         error = (3, f"{problem.filename or ''}: {problem.strerror}".lstrip(": "))
-    except Exception:
-        console.close(failed=True)
-        traceback.print_exc()
-        return 1
+    except Exception as problem:
+        return _bug(console, problem)
     console.close(failed=error is not None)
     if error is None:
         return 0
-    print(f"bertsmith: error: {printable(error[1], 2000)}", file=sys.stderr)
+    if not launch.mute():
+        print(f"bertsmith: error: {printable(error[1], 2000)}", file=sys.stderr)
+    launch.report(*error, lost)
     return error[0]
+
+
+def _bug(console: Console, problem: Exception) -> int:
+    console.close(failed=True)
+    traceback.print_exc()
+    launch.report(1, f"{type(problem).__name__}: {problem}", lost=False)
+    return 1
 
 
 class Parser(argparse.ArgumentParser):
@@ -190,7 +196,8 @@ def _prepare(commands: Any) -> None:
 
 
 def prepare(arguments: argparse.Namespace, console: Console) -> None:
-    options = {key: value for key, value in vars(arguments).items() if key not in ("command", "json", "sources", "out")}
+    ours = ("command", "json", "typed", "sources", "out")
+    options = {key: value for key, value in vars(arguments).items() if key not in ours}
     account = bertsmith.prepare(arguments.sources, arguments.out, say=console.say, **options)
     if arguments.json:
         console.out(json.dumps(account))
@@ -253,21 +260,32 @@ def _pretrain(commands: Any) -> None:
     made.add_argument("--workers", type=_natural, default=1, help="loader workers; 0 loads between the steps")
     made.add_argument("--threads", type=_positive, help="CPU threads; the same number gives the same bits")
     made.add_argument("--device", help="cpu, cuda or cuda:N")
+    made.add_argument("--processes", type=_positive, metavar="N", help="work on this machine as so many processes")
+    made.add_argument(
+        "--shard", choices=("ddp", "fsdp"), default="ddp", help="processes hold copies of the model, or a slice each"
+    )
+    made.add_argument(
+        "--timeout", type=_positive, default=300, metavar="SECONDS", help="that a process waits for the others at most"
+    )
     made.add_argument("--resume", action="store_true", help="continue from the newest step that verifies")
     made.add_argument("--tensorboard", action="store_true", help="write TensorBoard events too")
 
 
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
+    launch.hush()
+    if launch.wanted(arguments.processes):
+        launch.start(arguments.typed, arguments.processes, arguments.threads)
+        return
     from bertsmith.config import override
     from bertsmith.training.start import recipe_for
 
     recipe = override(recipe_for(arguments.recipe, arguments.from_), arguments.set)
     names = ("steps", "tokens", "minutes", "from_", "seed", "workers", "threads", "device", "resume", "tensorboard")
-    options = {name: getattr(arguments, name) for name in (*names, "new_heads")}
+    options = {name: getattr(arguments, name) for name in (*names, "shard", "timeout", "new_heads")}
     result = bertsmith.pretrain(
         recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
     )
-    if arguments.json:
+    if arguments.json and launch.rank() == 0:
         console.out(json.dumps(result))
 
 

@@ -5,6 +5,7 @@ class BertsmithError(Exception):
     """One line for the user: where, what is wrong, what is allowed or how to mend it."""
 
     exit_code = 1
+    agreed = False  # whether all processes of a run raise it
 
 
 class InputError(BertsmithError):
@@ -19,6 +20,10 @@ class ResourceError(BertsmithError):
     exit_code = 3
 
 
+class Lost(ResourceError):
+    """Another process of the run is gone."""
+
+
 class NumericsError(BertsmithError):
     """A loss or gradient that is not finite."""
 
@@ -31,6 +36,14 @@ class Interrupted(BertsmithError):
     def __init__(self, message: str, signal: int):
         super().__init__(message)
         self.exit_code = 128 + signal
+
+
+def remade(code: int, message: str) -> BertsmithError:
+    """The error of another process, by its exit code."""
+    if code > 128:
+        return Interrupted(message, code - 128)
+    known = {kind.exit_code: kind for kind in (InputError, ResourceError, NumericsError)}
+    return known.get(code, BertsmithError)(message)
 
 
 def printable(text: object, limit: int = 200) -> str:

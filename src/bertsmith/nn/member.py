@@ -20,6 +20,10 @@ class MemberModel(nn.Module):
         """The sum of each loss term over the batch; the caller divides by counts."""
         return self.objective(self.model, batch)
 
+    def scores(self, batch: Batch) -> dict[str, dict[str, float]]:
+        """{term: {loss: sum, correct, count}} over the batch."""
+        return self.objective.scores(self.model, batch)
+
     def weights(self) -> dict[str, float]:
         return self.objective.weights()
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from bertsmith import __version__, files
 from bertsmith.errors import InputError, NumericsError, ResourceError, printable
+from bertsmith.training.distributed import whole
 from bertsmith.training.optim import optimizer_state
 from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, run_at
 
@@ -86,6 +87,17 @@ def size_estimate(parameters: int) -> int:
     return 12 * parameters + (1 << 20)
 
 
+def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Whole tensors.  Where they are sharded, every process must call this (or `help_save`)."""
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def help_save(member: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The part in `save_step` of a process that does not write: its slices."""
+    for tensor in (*weights_of(member).values(), *optimizer_state(optimizer, member).values()):
+        whole(tensor.detach())
+
+
 def save_step(
     run: Run,
     state: State,
@@ -100,18 +112,17 @@ def save_step(
 
     NumericsError if a weight is not finite, ResourceError if the disk refuses; either way the older steps stay as they are.
     """
-    weights = {name: t.detach().cpu().contiguous() for name, t in weights_of(member).items()}
+    weights, moments = on_cpu(weights_of(member)), on_cpu(optimizer_state(optimizer, member))
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise NumericsError(
                 f"step {state.step}: {name} is no longer finite; not saved; a lower schedule.lr helps most often"
             )
-    moments = {name: t.detach().cpu().contiguous() for name, t in optimizer_state(optimizer, member).items()}
     final = run.step(state.step)
     with files.partial(final) as folder, files.writing(final):
         files.create(folder / MODEL, tensors_to_bytes(weights))
         files.create(folder / OPTIMIZER, tensors_to_bytes(moments))
-        files.create(folder / STATE, json.dumps(_state_tree(state), indent=1).encode() + b"\n")
+        files.create(folder / STATE, json.dumps(state_tree(state), indent=1).encode() + b"\n")
         listed = files.listing(folder, (MODEL, OPTIMIZER, STATE))
         manifest = {
             "format": FORMAT,
@@ -136,7 +147,7 @@ def save_step(
     return final
 
 
-def _state_tree(state: State) -> dict:
+def state_tree(state: State) -> dict:
     return {"step": state.step, "tokens": state.tokens, "cursor": list(state.cursor), "pending": state.pending}
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from bertsmith.data.batch import Batch
 from bertsmith.errors import InputError, NumericsError
+from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision, choose_device
 
 Scores = dict[str, dict[str, float]]
@@ -24,21 +25,33 @@ def batch_scores(member: Any, batches: Sequence[Batch], precision: Precision) ->
     try:
         for batch in batches:
             with torch.no_grad(), precision.autocast():
-                scores = member.objective.scores(member.model, batch.to(precision.device))
+                scores = member.scores(batch.to(precision.device))
             yield {term: {key: float(value) for key, value in found.items()} for term, found in scores.items()}
     finally:
         member.train(training)
 
 
+def dealt_scores(member: Any, batches: Sequence[Batch], precision: Precision, world: World) -> Iterator[Scores]:
+    """`batch_scores` by all processes, a batch each at a time; all of them get all scores, in order."""
+    for at in range(0, len(batches), world.size):
+        mine = min(at + world.rank, len(batches) - 1)  # who has none left keeps step with the others
+        (found,) = batch_scores(member, [batches[mine]], precision)
+        yield from world.gather(found)[: len(batches) - at]
+
+
 def held_out(
-    member: nn.Module, batches: Sequence[Batch], precision: Precision, stop: Callable[[], bool] = lambda: False
+    member: nn.Module,
+    batches: Sequence[Batch],
+    precision: Precision,
+    stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
 ) -> dict | None:
     """{term: {loss, accuracy, perplexity, count}} over all of `batches`; loss in nats per prediction.
 
     None if `stop()` turned true on the way.  NumericsError if a loss is not finite.
     """
     totals: Scores = {}
-    for scores in batch_scores(member, batches, precision):
+    for scores in dealt_scores(member, batches, precision, world):
         for term, found in scores.items():
             total = totals.setdefault(term, {"loss": 0.0, "correct": 0.0, "count": 0.0})
             for key in total:

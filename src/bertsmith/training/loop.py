@@ -21,11 +21,13 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
 from bertsmith.recipe import Recipe
 from bertsmith.training import budget
+from bertsmith.training.distributed import TIMEOUT, World, own_device
 from bertsmith.training.evaluate import fixed_batches_of
 from bertsmith.training.log import Journal, check_tensorboard
 from bertsmith.training.optim import warmup_steps
-from bertsmith.training.precision import Precision, choose_device
+from bertsmith.training.precision import Precision
 from bertsmith.training.run import FORMAT, Run, check_same, open_store, threads_set
+from bertsmith.training.shard import SHARDS
 from bertsmith.training.start import recipe_for, start_from
 from bertsmith.training.step import memory_said
 from bertsmith.training.stop import Stop
@@ -49,6 +51,8 @@ def pretrain(
     from_: str | Path | None = None,
     new_heads: Iterable[str] = (),
     tensorboard: bool = False,
+    shard: str = "ddp",
+    timeout: float = TIMEOUT,
     say: Callable[[str], None] = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -57,27 +61,91 @@ def pretrain(
     `from_`: a run, an import, a Hugging Face folder or hf:user/name to start from; a head that it lacks is fresh if `new_heads` names it.
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
+    Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
+    ("fsdp"); process 0 alone speaks and writes.  `timeout`: seconds that one waits for the others before it gives up.
     Raises InputError before anything is written; ResourceError, NumericsError and Interrupted (after saving) while it trains.
     """
     begun = time.monotonic()
-    recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
-    journal = Journal(say)
-    run, place, store = Run(out), choose_device(device), open_store(data, journal.say)
-    if tensorboard:
-        check_tensorboard()
+    with ExitStack() as stack:
+        world = stack.enter_context(World.join(device, timeout))
+        say, progress = (say, progress) if world.first else (silent, silent)
+        run, journal = Run(out), Journal(say)
+        with world.agreed():
+            recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
+            place, store = own_device(device), open_store(data, journal.say)
+            if shard not in SHARDS:
+                raise InputError(f"--shard: {printable(repr(shard))} is not one of {', '.join(SHARDS)}")
+            if tensorboard:
+                check_tensorboard()
+            old = world.tell(_found(run, store, resume) if world.first else None)
+            if old and steps is tokens is minutes is None:
+                steps = old["steps"]
+            recipe = recipe.with_vocab(store.vocab.size)
+            epoch = budget.Epoch.of(recipe, store, seed)
+            budget.check_one(steps, tokens, minutes, epoch)
+            size = parameters(recipe)
+            budget.check_memory(recipe, size)
+            if world.first:
+                budget.check_disk(run.path, size, recipe.training.keep, len(run.steps()))
+            threads = threads or (old or {}).get("threads") or torch.get_num_threads()
+            config = _config(recipe, store, epoch, place, seed, steps, tokens, minutes)
+            config |= {"threads": threads, "processes": world.size, "shard": shard if world.size > 1 else None}
+            same = {name: config[name] for name in ("recipe", "budget", "seed", "shard")}
+            same |= {"data": store.digest, "bertsmith": __version__, "torch": torch.__version__}
+        world.check_same(same)
+        world.stop = stack.enter_context(Stop())
+        precision = Precision.choose(recipe.training.precision, place)
+        stack.enter_context(threads_set(world.tell(threads)))
+        stack.enter_context(precision.policy())
+        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
+        with memory_said(recipe), world.agreed():
+            torch.manual_seed(int(hashed(seed, "weights")[0]))
+            member = build(recipe).to(place)
+            if world.first and from_ is not None:
+                config["from"] = start_from(from_, member, recipe, store, new_heads, journal.say)
+            elif old:
+                config["from"] = old.get("from")
+            if world.first and old:
+                _go_on(run, old, config, journal)
+            config = world.tell(config)
+        precision = Precision.choose(config["precision"], place)
+        _expect(journal, recipe, store, epoch, size, precision, config)
+        held = _held_out_batches(recipe, store, journal)
+        if config["steps"] is None:
+            trial = Trial(recipe, store, member, held, precision, seed, workers, world, shard)
+            config["steps"] = trial.steps(60 * minutes, begun)
+            warmup_steps(recipe.schedule, config["steps"])
+            journal.say(f"{trial.step_seconds:.3g} s an update: {minutes:g} minutes are {config['steps']} steps")
+        warmup_steps(recipe.schedule, config["steps"])
+        journal.say(_length(config["steps"], epoch, recipe))
+        with world.agreed():
+            if world.first:
+                stack.enter_context(run.locked())
+                if _found(run, store, resume) != old:  # looked at again, now that nobody else writes there
+                    raise InputError(
+                        f"{printable(run.path)}: --resume: another process wrote here meanwhile; try again"
+                    )
+        work = Updates(run, recipe, store, member, held, precision, config, journal, world, progress)
+        return work.go(workers, old, tensorboard)
+
+
+def _found(run: Run, store: Any, resume: bool) -> dict | None:
+    """config.json of the run to go on with; None where it begins.  InputError unless a run may be written there."""
     _check_out(run, store, resume)
-    old = run.begun() if resume else None  # a run killed before its first saved step begins again
-    if old and steps is tokens is minutes is None:
-        steps = old["steps"]
-    recipe = recipe.with_vocab(store.vocab.size)
-    epoch = budget.Epoch.of(recipe, store, seed)
-    budget.check_one(steps, tokens, minutes, epoch)
-    size = parameters(recipe)
-    budget.check_memory(recipe, size)
-    budget.check_disk(run.path, size, recipe.training.keep, len(run.steps()))
-    threads = threads or (old or {}).get("threads") or torch.get_num_threads()
-    precision = Precision.choose(recipe.training.precision, place)
-    config = {
+    return run.begun() if resume else None  # a run killed before its first saved step begins again
+
+
+def _config(
+    recipe: Recipe,
+    store: Any,
+    epoch: budget.Epoch,
+    place: torch.device,
+    seed: int,
+    steps: int | None,
+    tokens: int | None,
+    minutes: float | None,
+) -> dict:
+    return {
         "format": FORMAT,
         "kind": "pretrain",
         "recipe": to_dict(recipe),
@@ -91,9 +159,8 @@ def pretrain(
         "steps": _steps(steps, tokens, epoch),
         "seed": seed,
         "from": None,
-        "threads": threads,
         "device": _device_name(place),
-        "precision": precision.compute,
+        "precision": Precision.choose(recipe.training.precision, place).compute,
         "versions": {
             "bertsmith": __version__,
             "torch": torch.__version__,
@@ -101,36 +168,6 @@ def pretrain(
             "python": platform.python_version(),
         },
     }
-    with ExitStack() as stack:
-        stop = stack.enter_context(Stop())
-        stack.enter_context(threads_set(threads))
-        stack.enter_context(precision.policy())
-        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
-        with memory_said(recipe):
-            torch.manual_seed(int(hashed(seed, "weights")[0]))
-            member = build(recipe).to(place)
-            if from_ is not None:
-                config["from"] = start_from(from_, member, recipe, store, new_heads, journal.say)
-            elif old:
-                config["from"] = old.get("from")
-        if old:
-            _go_on(run, old, config, journal)
-            precision = Precision.choose(config["precision"], place)
-        _expect(journal, recipe, store, epoch, size, precision, threads, config)
-        held = _held_out_batches(recipe, store, journal)
-        if config["steps"] is None:
-            trial = Trial(recipe, store, member, held, precision, seed, workers)
-            config["steps"] = trial.steps(60 * minutes, begun, stop)
-            warmup_steps(recipe.schedule, config["steps"])
-            journal.say(f"{trial.step_seconds:.3g} s an update: {minutes:g} minutes are {config['steps']} steps")
-        warmup_steps(recipe.schedule, config["steps"])
-        journal.say(_length(config["steps"], epoch, recipe))
-        with run.locked():
-            _check_out(run, store, resume)  # again, now that nobody else writes there
-            if (run.begun() if resume else None) != old:
-                raise InputError(f"{printable(run.path)}: --resume: another process wrote here meanwhile; try again")
-            work = Updates(run, recipe, store, member, held, precision, config, journal, stop, progress)
-            return work.go(workers, old, tensorboard)
 
 
 def _check_out(run: Run, store: Any, resume: bool) -> None:
@@ -170,9 +207,11 @@ def _go_on(run: Run, old: dict, config: dict, journal: Journal) -> None:
             "warning: training.accumulate has changed: what is learned stays the same up to rounding, not bit for bit"
         )
     config["precision"] = old["precision"]
-    for name in ("threads", "device"):
-        if old[name] != config[name]:
-            journal.say(f"warning: {name}: was {old[name]}, is {config[name]}: the losses go on, but not bit for bit")
+    alone = {"processes": 1, "shard": None}  # what a run from before there were any had
+    for name in ("threads", "device", "processes", "shard"):
+        was = old.get(name, alone.get(name))
+        if was != config[name] and not (name == "shard" and None in (was, config[name])):
+            journal.say(f"warning: {name}: was {was}, is {config[name]}: the losses go on, but not bit for bit")
     if old["versions"]["torch"] != config["versions"]["torch"]:
         journal.say(
             f"warning: torch: was {old['versions']['torch']}, is {config['versions']['torch']}: the losses go on, but not bit for bit"
@@ -188,7 +227,6 @@ def _expect(
     epoch: budget.Epoch,
     size: int,
     precision: Precision,
-    threads: int,
     config: dict,
 ) -> None:
     entropy = store.unigram_entropy()
@@ -196,7 +234,10 @@ def _expect(
         f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, waits, "
         "and leaves it once the model has learned more than frequencies"
     )
-    journal.say(f"{recipe.name}: {size:,} parameters; {config['device']}, {threads} threads; {precision}")
+    many = f"{config['processes']} processes ({config['shard']}), each with " if config["processes"] > 1 else ""
+    journal.say(
+        f"{recipe.name}: {size:,} parameters; {config['device']}, {many}{config['threads']} threads; {precision}"
+    )
     tokens = f"{epoch.tokens:,} tokens in {epoch.sequences:,} sequences of up to {epoch.longest}"
     journal.say(f"{tokens} an epoch; {epoch.per_step:,.0f} tokens an update, {epoch.steps} updates an epoch")
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bertsmith.errors import InputError
 from bertsmith.recipe import Schedule
+from bertsmith.training.distributed import ALONE, World
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 # Without bias correction the update count starts here: 1 - beta ** 1e8 is exactly 1 for every beta below 0.9999999, so torch's
@@ -69,19 +70,24 @@ def optimizer_state(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, module: nn.Module, state: dict[str, Tensor], where: str
+    optimizer: torch.optim.Optimizer, module: nn.Module, state: dict[str, Tensor], where: str, world: World = ALONE
 ) -> None:
-    """Put `optimizer_state` back.  InputError if it belongs to another model."""
+    """Put `optimizer_state` back; process 0 has it for all.  InputError if it belongs to another model."""
     own = optimizer_state(optimizer, module)
+    with world.agreed():
+        if world.first:
+            _check_state(own, state, where)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            world.put(tensor, state.get(name))
+
+
+def _check_state(own: dict[str, Tensor], state: dict[str, Tensor], where: str) -> None:
     if own.keys() != state.keys():
         odd = sorted(own.keys() ^ state.keys())
         raise InputError(
             f"{where}: the optimizer state of another model: {odd[0]} and {len(odd) - 1} more stand on one side only"
         )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if tensor.shape != state[name].shape:
-                raise InputError(
-                    f"{where}: {name}: shape {tuple(state[name].shape)}, the model has {tuple(tensor.shape)}"
-                )
-            tensor.copy_(state[name])
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            raise InputError(f"{where}: {name}: shape {tuple(state[name].shape)}, the model has {tuple(tensor.shape)}")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,9 @@ from bertsmith.data.batch import Batch
 from bertsmith.data.draw import hashed
 from bertsmith.errors import NumericsError, ResourceError
 from bertsmith.recipe import Recipe
+from bertsmith.training.distributed import whole
 from bertsmith.training.precision import Precision
+from bertsmith.training.shard import Shared
 
 NAMED = 8  # examples that an error names
 
@@ -40,29 +41,35 @@ def train_step(
     clip: float,
     seed: int,
     step: int,
+    shared: Shared | None = None,
 ) -> Outcome:
     """Forward and backward over `batches` (NumPy), check, clip, update.  The rate is already set on `optimizer`.
 
-    `counts`: predictions of each term over the whole step.  Dropout is drawn anew from (seed, step, micro-batch), so a resumed run
-    needs no stored random state.  NumericsError before anything is updated, ResourceError when memory runs out.
+    `counts`: predictions of each term over the whole step and all processes.  Dropout is drawn anew from (seed, step, micro-batch),
+    so a resumed run needs no stored random state.  `shared`: `member` as many processes run it; then all of them call this.
+    NumericsError before anything is updated, ResourceError when memory runs out.
     """
+    shared = shared or Shared(member)
     member.train()
     optimizer.zero_grad(set_to_none=True)
     weights = member.objective.weights()
     try:
-        sums = [
-            _backward(member, b, counts, weights, precision, _dropout_seed(seed, step, i))
-            for i, b in enumerate(batches)
-        ]
-        terms = _totals(sums, counts, weights)
+        sums, passes = [], shared.passes(batches, counts)
+        for i, batch in enumerate(passes):
+            with shared.reducing(now=i + 1 == len(passes)):
+                dropout = _dropout_seed(seed, step, shared.row(i))
+                sums.append(_backward(shared, batch, counts, weights, precision, dropout))
+        terms = _totals(shared.gather(sums), counts, weights)
         gradients = [p.grad for p in member.parameters() if p.grad is not None]
         norm = get_total_norm(gradients)
         outcome = Outcome(
-            loss=sum(weights[k] * v for k, v in terms.items() if v is not None), terms=terms, grad_norm=float(norm)
+            loss=sum(weights[k] * v for k, v in terms.items() if v is not None),
+            terms=terms,
+            grad_norm=float(whole(norm)),
         )
         if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
             optimizer.zero_grad(set_to_none=True)
-            raise NumericsError(_not_finite(step, outcome, batches))
+            raise NumericsError(_not_finite(step, outcome, _examples(batches, shared)))
         if clip and gradients:
             clip_grads_with_norm_([p for p in member.parameters() if p.grad is not None], clip, norm)
         optimizer.step()
@@ -78,12 +85,12 @@ def _dropout_seed(seed: int, step: int, micro: int) -> int:
 
 
 def _backward(
-    member: Any, batch: Batch, counts: dict[str, int], weights: dict[str, float], precision: Precision, seed: int
+    shared: Shared, batch: Batch, counts: dict[str, int], weights: dict[str, float], precision: Precision, seed: int
 ) -> dict[str, Tensor]:
     """Gradients of one micro-batch are added to what is there; returns the detached sums."""
     torch.manual_seed(seed)
     with precision.autocast():
-        sums = member.objective(member.model, batch.to(precision.device))
+        sums = shared(batch.to(precision.device))
     parts = [weights[name] * sums[name].float() / counts[name] for name in sums if counts.get(name)]
     if parts:
         torch.stack(parts).sum().backward()
@@ -101,9 +108,14 @@ def _totals(
     return means
 
 
-def _not_finite(step: int, outcome: Outcome, batches: Sequence[Batch]) -> str:
+def _examples(batches: Sequence[Batch], shared: Shared) -> list:
+    """(epoch, example) of all that the step read."""
+    own = [example for batch in batches for example in batch.examples]
+    return [example for part in shared.world.gather(own) for example in part]
+
+
+def _not_finite(step: int, outcome: Outcome, examples: list) -> str:
     terms = ", ".join(f"{name} {value}" for name, value in outcome.terms.items() if value is not None)
-    examples = [example for batch in batches for example in batch.examples]
     shown = ", ".join(f"{epoch}:{example}" for epoch, example in examples[:NAMED])
     more = f" and {len(examples) - NAMED} more" if len(examples) > NAMED else ""
     return (
@@ -137,7 +149,7 @@ def memory_said(recipe: Recipe) -> Iterator[None]:
 
 
 def _no_memory(step: int, batches: Sequence[Batch]) -> str:
-    largest = max(batch.tokens for batch in batches)
+    largest = max((batch.tokens for batch in batches), default=0)
     return (
         f"step {step}: out of memory at {largest} tokens in one pass; --set training.accumulate={2 * len(batches)} "
         f"(now {len(batches)}) halves what a pass holds and learns the same"

@@ -1,0 +1,273 @@
+"""Many processes as one: who is here, what all of them learn from one another, and how the end of one becomes the end of all.
+
+Small things travel as JSON over gloo on the CPU, so that they never wait for a device; tensors travel over gloo or, between GPUs, NCCL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bertsmith.errors import BertsmithError, InputError, Lost, ResourceError, printable, remade
+from bertsmith.training.precision import choose_device
+from bertsmith.training.run import differences
+from bertsmith.training.stop import Stop
+
+TIMEOUT = 300.0  # seconds: longer than saving a large step or planning an epoch takes
+SMALL = 4096  # bytes: what is longer takes a second exchange
+REST = 0.25  # seconds
+PULSE = 0.5  # seconds between two signs of life
+_meetings = 0  # of this process: each has its own names in the store
+
+
+class World:
+    """The processes of one run, as each of them sees it.  Alone (`World()`) every method is free and changes nothing."""
+
+    def __init__(self, rank: int = 0, size: int = 1, store: Any = None):
+        self.rank, self.size = rank, size
+        self.stop: Stop | None = None
+        self._store, self._parent = store, os.getppid()
+        self._heard: signal.Signals | None = None
+
+    @classmethod
+    @contextmanager
+    def join(cls, device: str | None, timeout: float) -> Iterator[World]:
+        """The world that torchrun describes in the environment; alone where there is none.
+
+        `timeout`: seconds that a process waits for the others before it gives up.  An error that ends one process ends all, each
+        with that error; ResourceError naming the process where one was lost.
+        """
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            yield cls()
+            return
+        world = cls._meet(own_device(device), timedelta(seconds=timeout))
+        pulse = Pulse(world._store, world.rank)
+        try:
+            yield world
+            pulse.end()
+            world._leave()
+        except Exception as error:
+            ending = world._ending(error)
+            if ending is error:
+                raise
+            raise ending from None
+        finally:
+            pulse.end()
+            # Where the group ends while a thread of gloo lets go of a tensor, each waits for a lock of the other's, for ever.
+            time.sleep(REST)
+            dist.destroy_process_group()
+
+    @classmethod
+    def _meet(cls, device: torch.device, limit: timedelta) -> World:
+        global _meetings
+        _meetings += 1
+        try:
+            store, rank, size = next(iter(dist.rendezvous("env://", timeout=limit)))
+            # A restarted group must not read the addresses of the dead one from a store that outlives both.
+            store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}.{_meetings}", store)
+            backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=limit)
+        except (RuntimeError, ValueError) as error:
+            raise ResourceError(f"the processes did not meet within {limit.total_seconds():g} s: {error}") from None
+        return cls(rank, size, store)
+
+    @property
+    def first(self) -> bool:
+        """Process 0: it alone speaks and writes."""
+        return self.rank == 0
+
+    @property
+    def caught(self) -> signal.Signals | None:
+        """SIGINT or SIGTERM, once all have heard that one of them caught it: so all stop at the same step."""
+        return self._heard if self.size > 1 else self.stop and self.stop.signal
+
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return self.caught is not None
+
+    def gather(self, value: Any = None, error: BertsmithError | None = None) -> list[Any]:
+        """Every process's `value` (what JSON can hold), by rank; where one brings an error instead, all raise it."""
+        if self.size == 1:
+            return [value]
+        mine = {"value": value, "signal": self._own(), "error": error and _told(error)}
+        found = [json.loads(part) for part in self._exchange(json.dumps(mine).encode())]
+        signals = [part["signal"] for part in found if part["signal"]]
+        if signals:
+            self._heard = signal.Signals(max(signals))
+        for rank, part in enumerate(found):
+            if part["error"]:
+                raise _from(rank, part["error"])
+        return [part["value"] for part in found]
+
+    def tell(self, value: Any = None) -> Any:
+        """Process 0's `value`, on all."""
+        return self.gather(value if self.first else None)[0]
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """What one process raises in this block, all raise at its end.  All its collectives must be `gather` or `tell`."""
+        try:
+            yield
+        except BertsmithError as error:
+            if self.size == 1 or error.agreed:
+                raise
+            self.gather(error=error)
+        else:
+            self.gather()
+
+    def check_same(self, what: dict) -> None:
+        """InputError naming the first field in which a process differs from process 0: another store, recipe or version."""
+        first = self.tell(what)
+        with self.agreed():
+            for field, theirs, ours in differences(first, json.loads(json.dumps(what)), ""):
+                raise InputError(
+                    f"{field.strip('.')}: {printable(repr(ours), 80)} here, {printable(repr(theirs), 80)} at process 0; "
+                    "all processes need the same command, version and store"
+                )
+
+    def put(self, tensor: Tensor, whole: Tensor | None) -> None:
+        """Process 0's `whole` into every process's `tensor`, be that whole or sharded."""
+        if self.size > 1:
+            source = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+            if self.first:
+                source.copy_(whole)
+            dist.broadcast(source, 0)
+            whole = _slices(source, tensor) if sharded(tensor) else source
+        tensor.copy_(whole)
+
+    def _own(self) -> int:
+        """The signal that this process caught, or 0.  A process whose launcher was killed stops as if it had been told to."""
+        if self.stop is None:
+            return 0
+        return int(self.stop.signal or (signal.SIGTERM if os.getppid() != self._parent else 0))
+
+    def _exchange(self, data: bytes) -> list[bytes]:
+        """Everyone's bytes, by rank."""
+        room = SMALL
+        while True:
+            mine = np.zeros(room, np.uint8)
+            mine[:8] = np.frombuffer(len(data).to_bytes(8, "little"), np.uint8)
+            mine[8 : 8 + len(data)] = np.frombuffer(data[: room - 8], np.uint8)
+            all_ = torch.empty(self.size * room, dtype=torch.uint8)
+            dist.all_gather_into_tensor(all_, torch.from_numpy(mine))
+            rows = [row.tobytes() for row in all_.numpy().reshape(self.size, room)]
+            lengths = [int.from_bytes(row[:8], "little") for row in rows]
+            if max(lengths) <= room - 8:
+                return [row[8 : 8 + length] for row, length in zip(rows, lengths, strict=True)]
+            room = max(lengths) + 8
+
+    def _leave(self) -> None:
+        """Process 0 goes last: it may keep the store."""
+        left, until = self._store.add("left", 1), time.monotonic() + 10
+        while self.first and left < self.size and time.monotonic() < until:
+            time.sleep(0.01)
+            left = self._store.add("left", 0)
+
+    def _ending(self, error: Exception) -> Exception:
+        """What to raise for `error`: itself, left where the others find it, or why the others are gone."""
+        try:
+            if not connection_lost(error):
+                self._store.compare_set("end", "", json.dumps({"rank": self.rank, **_told(error)}))
+                return error
+            told = self._store.compare_set("end", "", "").decode()
+            if told:
+                told = json.loads(told)
+                return _from(told["rank"], told)
+            missing = self._missing()
+        except dist.DistError:
+            missing = [] if self.first else [0]  # process 0 keeps the store, unless torchrun's agent does
+        if missing:
+            who = ", ".join(map(str, missing))
+            lost = Lost(f"process {who} of {self.size} died or does not answer; the same command with --resume goes on")
+        else:
+            lost = Lost(f"the processes lost one another: {printable(error, 300)}")
+        return lost
+
+    def _missing(self) -> list[int]:
+        """The processes whose pulse has stopped."""
+        before = [self._store.add(f"pulse/{rank}", 0) for rank in range(self.size)]
+        time.sleep(6 * PULSE)
+        after = [self._store.add(f"pulse/{rank}", 0) for rank in range(self.size)]
+        return [rank for rank in range(self.size) if rank != self.rank and before[rank] == after[rank]]
+
+
+ALONE = World()
+
+
+class Pulse(threading.Thread):
+    """Counts up in the store, also while the process waits for others: so a process that waits can be told from one that died."""
+
+    def __init__(self, store: Any, rank: int):
+        super().__init__(name="pulse", daemon=True)
+        self._store, self._key, self._ended = store, f"pulse/{rank}", threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(PULSE):
+            try:
+                self._store.add(self._key, 1)
+            except dist.DistError:
+                return  # who kept the store is gone; the next collective says so
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def own_device(device: str | None) -> torch.device:
+    """`choose_device`, each process of a machine on its own GPU."""
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    chosen = choose_device(device)
+    if chosen.type == "cpu" or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return chosen
+    if device is not None and ":" in device:
+        raise InputError(f"--device: {device}: many processes take one GPU each; give cuda or cpu")
+    chosen = choose_device(f"cuda:{local}")
+    torch.cuda.set_device(chosen)
+    return chosen
+
+
+def sharded(tensor: Any) -> bool:
+    """Whether FSDP spread it (a DTensor; its module is not loaded for those who need none)."""
+    return hasattr(tensor, "full_tensor")
+
+
+def whole(tensor: Any) -> Tensor:
+    """All of a sharded tensor, on every process, which must all call this; others as they are."""
+    return tensor.full_tensor() if sharded(tensor) else tensor
+
+
+def _slices(source: Tensor, like: Any) -> Tensor:
+    """This process's part of `source`, which all hold."""
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(source, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def connection_lost(error: Exception) -> bool:
+    """torch says it as DistError, and gloo as a plain RuntimeError that names its source file."""
+    text = str(error)
+    plain = isinstance(error, RuntimeError) and not isinstance(error, BertsmithError)
+    return isinstance(error, dist.DistError) or (plain and ("gloo" in text or "NCCL" in text))
+
+
+def _told(error: Exception) -> dict:
+    return {"code": getattr(error, "exit_code", 1), "message": str(error) or type(error).__name__}
+
+
+def _from(rank: int, told: dict) -> BertsmithError:
+    error = remade(told["code"], told["message"] if rank == 0 else f"process {rank}: {told['message']}")
+    error.agreed = True
+    return error

@@ -1,0 +1,126 @@
+"""One member on many processes: as copies whose gradients are added up (DDP), or in slices (`fully_shard`, FSDP2).
+
+Losses are divided by counts over all processes before they are summed, so gradients are sums over processes, where torch takes means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bertsmith.data.batch import IGNORE, Batch, Stream, Target
+from bertsmith.training.distributed import ALONE, World
+
+SHARDS = ("ddp", "fsdp")
+COLUMNS = 4  # places that a question may read; more than any head asks for does no harm
+
+
+class Shared:
+    """The member as a step runs it.  In a world of one it is the member itself."""
+
+    def __init__(self, member: Any, world: World = ALONE, shard: str = "ddp", accumulate: int = 1):
+        """With many processes every parameter becomes process 0's first; `shard="fsdp"` then slices `member` where it stands."""
+        self.member, self.world, self.accumulate = member, world, accumulate
+        self._run: nn.Module = member
+        if world.size > 1:
+            for tensor in [*member.parameters(), *member.buffers()]:
+                world.put(tensor.data, tensor.data)
+            self._run = _copies(member) if shard == "ddp" else _slices(member)
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """The sum of each loss term."""
+        return self._run(batch)
+
+    def passes(self, batches: Sequence[Batch], counts: dict[str, int]) -> Sequence[Batch]:
+        """What this process computes in a step: as many passes as every other, and each asks every term that anyone asks.
+
+        Collectives must match.  What is added counts for nothing: its labels are ignored, so losses and gradients are exactly 0.
+        """
+        if self.world.size == 1:
+            return batches
+        asked = [name for name, count in counts.items() if count]
+        if not asked:
+            return []
+        return [_asking(batch, asked) for batch in [*batches, *[EMPTY] * (self.accumulate - len(batches))]]
+
+    def row(self, number: int) -> int:
+        """The number of this process's pass among those of all: what its dropout is drawn from."""
+        return self.world.rank * self.accumulate + number if self.world.size > 1 else number
+
+    @contextmanager
+    def reducing(self, now: bool) -> Iterator[None]:
+        """Whether the pass inside adds up the gradients of all processes; those before it only keep their own."""
+        if isinstance(self._run, DistributedDataParallel):
+            with nullcontext() if now else self._run.no_sync():
+                yield
+            return
+        if self.world.size > 1:
+            self._run.set_requires_gradient_sync(now)
+        yield
+
+    def settle(self) -> None:
+        """The parameters under their names are those of the optimizer again; an evaluation leaves whole ones there for the next pass."""
+        if hasattr(self._run, "reshard"):
+            self._run.reshard()
+
+    def gather(self, sums: list[dict[str, Tensor]]) -> list[dict[str, Any]]:
+        """The sums of every pass of all processes, in the order in which one process would have made them."""
+        if self.world.size == 1:
+            return sums
+        found = self.world.gather([{name: float(value) for name, value in part.items()} for part in sums])
+        return [part for own in found for part in own]
+
+
+def _copies(member: nn.Module) -> DistributedDataParallel:
+    device = next(member.parameters()).device
+    shared = DistributedDataParallel(
+        member,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        init_sync=False,
+        gradient_as_bucket_view=True,
+        # Some parameters nothing asks for.  It also keeps the buckets as they are: torch else regroups them after the first step,
+        # and a resumed run of three or more processes would add up in another order than the one that was not interrupted.
+        find_unused_parameters=True,
+    )
+    shared.register_comm_hook(None, _add_up)
+    return shared
+
+
+def _add_up(_, bucket):  # torch compares annotations with types, and ours are strings
+    """DDP's own reduction divides by the number of processes."""
+    return dist.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
+
+
+def _slices(member: nn.Module) -> nn.Module:
+    """Every layer a unit, the rest another.  Weights travel in float32: autocast rounds them as it does in one process."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+    policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+    layers = [layer for part in member.modules() if isinstance(part, nn.ModuleList) for layer in part]
+    for unit in [*layers, member]:
+        fully_shard(unit, mp_policy=policy)
+        unit.set_gradient_divide_factor(1.0)
+        unit.set_force_sum_reduction_for_comms(True)  # gloo has no other
+    register_fsdp_forward_method(member, "scores")
+    return member
+
+
+def _asking(batch: Batch, terms: list[str]) -> Batch:
+    """`batch` with one question without an answer for each of `terms` that it does not ask."""
+    blank = Target(at=np.zeros((1, COLUMNS), np.int64), labels=np.full(1, IGNORE))
+    missing = {name: blank for name in terms if not len(batch.targets.get(name, ()))}
+    return replace(batch, targets={**batch.targets, **missing}) if missing else batch
+
+
+_ONE = np.zeros(1, np.int64)
+EMPTY = Batch(
+    input=Stream(tokens=_ONE, positions=_ONE, segments=_ONE, query_rank=_ONE, key_rank=_ONE, lengths=(1,)),
+)
