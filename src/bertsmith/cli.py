@@ -84,7 +84,7 @@ def parser() -> Parser:
     top = Parser(prog="bertsmith", description="Forge any member of the BERT family on your own text.")
     top.add_argument("--version", action="version", version=f"bertsmith {bertsmith.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_recipes, _prepare, _show, _pretrain, _fill, _finetune, _predict, _evaluate, _embed):
+    for add in (_recipes, _prepare, _show, _plan, _pretrain, _fill, _finetune, _predict, _evaluate, _embed):
         add(commands)
     for add in (_export, _import, _verify, _report):
         add(commands)
@@ -300,6 +300,41 @@ def _new_head(made: Parser) -> None:
     )
 
 
+# ---------------------------------------------------------------- plan
+
+
+def _plan(commands: Any) -> None:
+    example = "bertsmith plan bert:mini --data store --tokens 100000000"
+    about = "parameters, memory, operations and time of a run, before anything is launched"
+    made = _command(commands, "plan", plan, about, example)
+    made.add_argument("recipe", metavar="RECIPE")
+    made.add_argument("--data", metavar="STORE", help="its rows and vocabulary; full rows of random tokens without it")
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    made.add_argument("--steps", type=_positive)
+    made.add_argument("--tokens", type=_positive)
+    made.add_argument("--threads", type=_positive)
+    made.add_argument("--device", help="cpu, cuda or cuda:N: the machine is probed")
+    made.add_argument("--on", metavar="GPU", help="reckon for a100, h100, ... by its published peak instead")
+
+
+def plan(arguments: argparse.Namespace, console: Console) -> None:
+    from bertsmith.config import override
+    from bertsmith.recipe import find
+    from bertsmith.training import cost
+    from bertsmith.training.run import open_store
+
+    recipe = override(find(arguments.recipe), arguments.set)
+    store = open_store(arguments.data) if arguments.data else None
+    options = {"threads": arguments.threads, "device": arguments.device, "gpu": arguments.on}
+    found = cost.estimate(recipe, store, **options)
+    tokens = arguments.tokens or (arguments.steps or 0) * found.tokens
+    if arguments.json:
+        console.out(json.dumps({**vars(found), "run": found.run(tokens) if tokens else None}))
+        return
+    for line in cost.lines(recipe, found, tokens, arguments.on):
+        console.out(line)
+
+
 # ---------------------------------------------------------------- fill
 
 
@@ -475,20 +510,14 @@ def embed(arguments: argparse.Namespace, console: Console) -> None:
 def _export(commands: Any) -> None:
     example = "bertsmith export run --to hf --out folder"
     made = _command(
-        commands,
-        "export",
-        export,
-        "a folder that transformers opens without bertsmith; compared before it is done",
-        example,
+        commands, "export", export, "a folder that transformers opens without bertsmith; compared before it is done", example
     )
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--to", choices=("hf",), default="hf", help="hf: Hugging Face format")
     made.add_argument("--out", required=True, metavar="DIR")
     made.add_argument("--force", action="store_true", help="replace an export")
     made.add_argument("--push", metavar="USER/NAME", help="upload it to the Hugging Face hub as well")
-    made.add_argument(
-        "--public", action="store_true", help="a new repository there is for all to see; private unless given"
-    )
+    made.add_argument("--public", action="store_true", help="a new repository there is for all to see; private unless given")
     _member(made)
 
 
@@ -504,20 +533,12 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
 
 def _import(commands: Any) -> None:
     example = "bertsmith import folder --out model"
-    made = _command(
-        commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example
-    )
-    made.add_argument(
-        "folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name"
-    )
+    made = _command(commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example)
+    made.add_argument("folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name")
     made.add_argument("--out", required=True, metavar="MODEL")
     _new_head(made)
     made.add_argument(
-        "--drop",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a module of theirs to leave out, such as qa_outputs",
+        "--drop", action="append", default=[], metavar="NAME", help="a module of theirs to leave out, such as qa_outputs"
     )
     made.add_argument("--seed", type=_natural, default=0, help="of new heads")
     made.add_argument("--force", action="store_true", help="replace an imported model")
