@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,13 +36,18 @@ class Box:
 
     def survive(self, out: Path, draw: random.Random, aimed: bool) -> None:
         """One to three kills, each followed by a look at what lies there; then the run is finished and compared."""
-        for _ in range(draw.randint(1, 3)):
+        planned, kills = draw.randint(1, 3), 0
+        while kills < planned:
             child = self.start(out)
             self._strike(child, out, draw, aimed)
-            if child.kill() == 0:
-                break  # it was faster
-            self.kills += 1
+            if child.kill() == 0:  # it was faster
+                if kills:
+                    break
+                shutil.rmtree(out)
+                continue
+            kills += 1
             self._look(out)
+        self.kills += kills
         assert self.start(out).wait() == 0
         same(self.straight, out)
         assert Run(out).steps() == Run(self.straight).steps() and not leftovers(out)

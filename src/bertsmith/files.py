@@ -133,7 +133,9 @@ def publish(temporary: str | Path, final: str | Path) -> None:
     """Rename a complete folder into place, durably; what stood there (see `refuse_unless_replaceable`) goes only then."""
     temporary, final = Path(temporary), Path(os.path.abspath(final))
     with writing(final):
-        for folder, _, names in os.walk(temporary):
+        for folder, _, names in os.walk(
+            temporary, onerror=_refused
+        ):  # else a folder that cannot be listed is passed over
             for name in names:
                 sync(os.path.join(folder, name))
             sync(folder)
@@ -144,6 +146,10 @@ def publish(temporary: str | Path, final: str | Path) -> None:
         sync(final.parent)
         if os.path.lexists(old):
             shutil.rmtree(old)
+
+
+def _refused(error: OSError) -> None:
+    raise error
 
 
 def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], what: str, force: bool) -> None:
