@@ -75,6 +75,7 @@ def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0
     task = TASKS.get(head)
     settings = {"columns": {}, "header": True, "pairs": False, "length": LENGTH, "settings": {}}
     rows = {"rows": 1, "sha256": "0" * 64}
+    torch.manual_seed(seed)
     return Loaded(
         member=randomised(build(recipe), seed),
         recipe=recipe,
@@ -92,6 +93,7 @@ def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path,
     labels = tuple(TASKS[head]["labels"]) if head in TASKS else ()
     config = transformers.AutoConfig.for_model(**hf_config(recipe, tokenizer.vocab, labels))
     options = {"add_pooling_layer": False} if head == "none" else {}
+    torch.manual_seed(seed)
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
     made.save_pretrained(at)
     for name, data in hf_tokenizer(tokenizer, recipe.model.segments, LENGTH).items():

@@ -71,9 +71,9 @@ def located(model: str | os.PathLike) -> Path:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export, which a run has not."""
+    """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export: a run has none, its steps do."""
     if os.path.lexists(path / files.MANIFEST):
-        return True
+        return not path.name.startswith("step-")
     try:
         config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
     except (OSError, ValueError, RecursionError):
