@@ -483,7 +483,8 @@ def _embed(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="DIR")
-    made.add_argument("--pool", choices=("mean", "cls"), default="mean")
+    made.add_argument("--pool", choices=("mean", "cls"), help="mean, unless an imported sentence encoder says otherwise")
+    made.add_argument("--normalise", choices=("yes", "no"), help="vectors of length 1; no, unless such an encoder says so")
     made.add_argument("--layer", type=int, help="0 = embeddings, 1 = first layer, ...; the last unless given")
     made.add_argument(
         "--precision",
@@ -497,6 +498,7 @@ def _embed(commands: Any) -> None:
 
 def embed(arguments: argparse.Namespace, console: Console) -> None:
     options = {name: getattr(arguments, name) for name in ("pool", "layer", "precision")} | _table(arguments)
+    options |= {"normalise": arguments.normalise == "yes"} if arguments.normalise else {}
     shape = bertsmith.embed(
         _load(arguments, console), arguments.input, out=arguments.out, say=console.say, **options
     ).shape

@@ -22,13 +22,14 @@ from bertsmith.deploy.folder import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.hf import to_hf
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
+from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
 
 TO = ("hf",)
 CARD = "README.md"
-OURS = {CONFIG, WEIGHTS, CARD, "tokenizer.json", "tokenizer_config.json", files.MANIFEST}
+OURS = {CONFIG, WEIGHTS, CARD, "tokenizer.json", "tokenizer_config.json", files.MANIFEST, *NAMES}
 TEXTS = 1000
 
 
@@ -64,6 +65,7 @@ def export(
     content = _content(loaded)
     with files.partial(out) as folder, files.writing(out):
         for name, data in content.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             files.create(folder / name, data)
         compared = _compare(transformers, folder, loaded, out)
         files.create(folder / CARD, card(loaded, compared).encode())
@@ -93,6 +95,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with --set pool=cls"
         )
+    vectors = loaded.config.get("vectors")
     state = _in_their_scale(loaded)
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
@@ -102,6 +105,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         WEIGHTS: tensors_to_bytes(to_hf(state, recipe, vocab.pad), metadata={"format": "pt"}),
         **hf_tokenizer(loaded.tokenizer, recipe.model.segments, loaded.length()),
+        **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
     }
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor
 
 from bertsmith import files
-from bertsmith.deploy import hf
+from bertsmith.deploy import hf, sentences
 from bertsmith.deploy.hf_config import model_config, objective_of
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
@@ -47,6 +47,8 @@ class Folder:
     terms: tuple[str, ...]  # its heads
     sha256: dict[str, str]  # of each file of weights
     dropped: tuple[str, ...] = ()
+    vectors: dict[str, Any] | None = None  # how `embed` makes them, where the folder says so
+    notes: tuple[str, ...] = ()  # what was passed over
 
     @property
     def config(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class Folder:
         return {
             "kind": "import",
             "task": self.task,
+            "vectors": self.vectors,
             "data": {"tokenizer": self.tokenizer.digest, "vocab": asdict(self.tokenizer.vocab)},
             "source": source,
         }
@@ -105,6 +108,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     recipe = replace(
         base, tokenizer="loaded", model=model, objective=objective, layout=replace(base.layout, length=length)
     )
+    vectors, notes = _vectors(path)
     pad = theirs.get("pad_token_id")
     _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
     return Folder(
@@ -117,6 +121,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         task=None if task is None else {**task, **UNKNOWN, "length": length},
         sha256=hashes,
         dropped=dropped,
+        vectors=vectors,
+        notes=notes,
     )
 
 
@@ -153,13 +159,13 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, kind: type = dict) -> Any:
     try:
         tree = json.loads(_bytes(path))
     except (ValueError, RecursionError):
         raise InputError(f"{printable(path)}: not JSON") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not an object")
+    if not isinstance(tree, kind):
+        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not a {kind.__name__}")
     return tree
 
 
@@ -212,10 +218,21 @@ def _refuse_pickles(path: Path) -> None:
 def _length(path: Path, longest: int | None) -> int:
     """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less."""
     lengths = [longest]
-    for name, key in (("tokenizer_config.json", "model_max_length"), ("sentence_bert_config.json", "max_seq_length")):
+    for name, key in (("tokenizer_config.json", "model_max_length"), (sentences.LENGTH, "max_seq_length")):
         value = _json(path / name).get(key) if (path / name).is_file() else None
         lengths.append(int(value) if isinstance(value, (int, float)) and value >= SHORTEST else longest)
     return min(length for length in lengths if length is not None)
+
+
+def _vectors(path: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """What a folder of sentence-transformers says of its vectors; or, in words, that it cannot be followed."""
+    if not (path / sentences.MODULES).is_file():
+        return None, ()
+    try:
+        pooling = _json(path / sentences.POOLING) if (path / sentences.POOLING).is_file() else {}
+        return sentences.vectors_of(_json(path / sentences.MODULES, list), pooling), ()
+    except InputError as error:
+        return None, (f"warning: {printable(path)}: {error}: embed gives other vectors than sentence-transformers",)
 
 
 # -- tensors ------------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
+from bertsmith.deploy.sentences import LENGTH, MODULES, POOLING
 from bertsmith.errors import InputError, ResourceError, printable
 
 # What a model is read from; never a pickle, never code.
@@ -19,7 +20,7 @@ READ = (
     "special_tokens_map.json",
     "vocab.txt",
 )
-READ += ("sentence_bert_config.json",)
+READ += (MODULES, LENGTH, POOLING)
 _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 

@@ -60,6 +60,8 @@ def import_(
             f"{printable(folder)}: {what if (path / CONFIG).exists() or not path.is_dir() else f'holds no {CONFIG}'}"
         )
     found = read(path, drop)
+    for note in found.notes:
+        say(note)
     member, recipe = _member(found, tuple(new_heads), seed, say)
     found = replace(found, recipe=recipe)
     with files.partial(out) as temporary, files.writing(out):

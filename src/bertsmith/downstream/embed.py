@@ -28,7 +28,8 @@ def embed(
     model: str | Path | Loaded,
     texts: Sequence[str] | str | Path,
     *,
-    pool: Pool = "mean",
+    pool: Pool | None = None,
+    normalise: bool | None = None,
     layer: int | None = None,
     out: str | Path | None = None,
     columns: str | Mapping[str, str | int] | None = None,
@@ -40,12 +41,15 @@ def embed(
 ) -> np.ndarray:
     """(texts, width) float32.  `texts`: a list, or a file with a column `text` (and `text2` for pairs).
 
-    `pool`: the mean over a text's tokens, specials included, or the state of [CLS].  `layer`: 0 is the embedding, None the last.
+    `pool`: the mean over a text's tokens, specials included, or the state of [CLS]; `normalise`: vectors of length 1.  None is what an
+    imported sentence encoder says of itself, else the mean as it is.  `layer`: 0 is the embedding, None the last.
     Over-long texts as `on_long` says (window: the mean of the windows' vectors), counted.  `out`: a folder for vectors.npy.
     `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster, 3 digits).
     """
     loaded = opened(model)
-    layers = loaded.recipe.model.layers
+    layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
+    pool = says.get("pool", "mean") if pool is None else pool
+    normalise = says.get("normalise", False) if normalise is None else normalise
     if pool not in ("mean", "cls"):
         raise InputError(f"--pool {printable(pool)}: unknown; {nearest(str(pool), ('mean', 'cls'))}")
     if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):
@@ -74,12 +78,15 @@ def embed(
     )
     say_long(encoded.counts, name, length, on_long, say)
     vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy))
+    if normalise:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     if out is not None:
         _write(
             Path(out),
             vectors,
             {
                 "pool": pool,
+                "normalise": normalise,
                 "layer": layers if layer is None else layer,
                 "precision": precision,
                 "model": str(loaded.path),

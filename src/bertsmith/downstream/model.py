@@ -128,7 +128,7 @@ def load(
 
     path = folder.located(model)
     if folder.is_foreign(path):
-        return _foreign(folder.read(path), device)
+        return _foreign(folder.read(path), device, say)
     weights, config, step = _read(path, say)
     run = step.parent.parent
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
@@ -154,7 +154,9 @@ def load(
     )
 
 
-def _foreign(found: folder.Folder, device: str | None) -> Loaded:
+def _foreign(found: folder.Folder, device: str | None, say: Callable[[str], None]) -> Loaded:
+    for note in found.notes:
+        say(note)
     with torch.random.fork_rng(devices=[]):
         member = build(found.recipe)
     load_weights(member, found.weights, str(found.path))
