@@ -29,7 +29,8 @@ TIMEOUT = 300.0  # seconds: longer than saving a large step or planning an epoch
 SMALL = 4096  # bytes: what is longer takes a second exchange
 REST = 0.25  # seconds
 PULSE = 0.5  # seconds between two signs of life
-_meetings = 0  # of this process: each has its own names in the store
+_stores: list[Any] = []  # the one that torchrun's processes meet at: it lives as long as this process
+_meetings = 0  # of this process: each has its own names there
 
 
 class World:
@@ -74,11 +75,15 @@ class World:
         global _meetings
         _meetings += 1
         try:
-            store, rank, size = next(iter(dist.rendezvous("env://", timeout=limit)))
+            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            if not _stores:
+                _stores.append(next(iter(dist.rendezvous("env://", timeout=limit)))[0])
             # A restarted group must not read the addresses of the dead one from a store that outlives both.
-            store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}.{_meetings}", store)
+            store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}.{_meetings}", _stores[0])
             backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=limit)
+        except KeyError as error:
+            raise InputError(f"WORLD_SIZE is set, {error} is not; start many processes with torchrun") from None
         except (RuntimeError, ValueError) as error:
             raise ResourceError(f"the processes did not meet within {limit.total_seconds():g} s: {error}") from None
         return cls(rank, size, store)
@@ -247,6 +252,11 @@ def sharded(tensor: Any) -> bool:
 def whole(tensor: Any) -> Tensor:
     """All of a sharded tensor, on every process, which must all call this; others as they are."""
     return tensor.full_tensor() if sharded(tensor) else tensor
+
+
+def own(tensor: Any) -> Tensor:
+    """This process's slice of a sharded tensor; others as they are."""
+    return tensor.to_local() if sharded(tensor) else tensor
 
 
 def _slices(source: Tensor, like: Any) -> Tensor:

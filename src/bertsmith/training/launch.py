@@ -100,9 +100,9 @@ def _cause(reports: dict[int, dict], codes: dict[int, int], processes: int) -> B
         return remade(reports[own[0]]["errorCode"], reports[own[0]]["message"])
     killed = sorted(rank for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM)
     if killed:
-        names = ", ".join(f"{rank} ({_name(-codes[rank])})" for rank in killed)
-        hint = "; SIGKILL is how a system short of memory ends one" if -codes[killed[0]] == signal.SIGKILL else ""
-        return Lost(f"process {names} of {processes} was killed{hint}; the same command with --resume goes on")
+        which = " and ".join(f"process {rank} of {processes} was killed by {_name(-codes[rank])}" for rank in killed)
+        hint = " (as a system short of memory does)" if -codes[killed[0]] == signal.SIGKILL else ""
+        return Lost(f"{which}{hint}; the same command with --resume goes on")
     if reports:
         return Lost(reports[min(reports)]["message"])
     ended = ", ".join(f"{rank} (exit code {code})" for rank, code in sorted(codes.items()))

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from bertsmith.data.batch import Batch
 from bertsmith.data.draw import hashed
 from bertsmith.errors import NumericsError, ResourceError
 from bertsmith.recipe import Recipe
-from bertsmith.training.distributed import whole
+from bertsmith.training.distributed import own
 from bertsmith.training.precision import Precision
 from bertsmith.training.shard import Shared
 
@@ -61,17 +60,17 @@ def train_step(
                 sums.append(_backward(shared, batch, counts, weights, precision, dropout))
         terms = _totals(shared.gather(sums), counts, weights)
         gradients = [p.grad for p in member.parameters() if p.grad is not None]
-        norm = get_total_norm(gradients)
+        norm = shared.norm(gradients)
         outcome = Outcome(
             loss=sum(weights[k] * v for k, v in terms.items() if v is not None),
             terms=terms,
-            grad_norm=float(whole(norm)),
+            grad_norm=norm,
         )
         if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
             optimizer.zero_grad(set_to_none=True)
             raise NumericsError(_not_finite(step, outcome, _examples(batches, shared)))
-        if clip and gradients:
-            clip_grads_with_norm_([p for p in member.parameters() if p.grad is not None], clip, norm)
+        if clip and norm > clip:
+            torch._foreach_mul_([own(gradient) for gradient in gradients], clip / norm)
         optimizer.step()
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):

@@ -1,0 +1,317 @@
+"""Many processes over gloo: they learn what one does, speak and end as one, and leave what any number can go on from."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tests.runs import SMALL, command, lines, same
+from tests.workers import environment, outcome, work
+
+from bertsmith.training.distributed import World
+from bertsmith.training.run import Run
+
+PLAIN = ["training.precision=float32", "model.dropout=0.0"]
+FEWER = [*PLAIN, "training.batch=64", "training.accumulate=4"]  # two or three sequences in eight rows
+NO_MEMORY = "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"
+
+
+def job(store, name: str, *sets: str, **rest) -> dict:
+    return {"name": name, "store": str(store.path), "set": [*PLAIN, *sets], **rest}
+
+
+@pytest.fixture(scope="module")
+def two(store, tmp_path_factory) -> Path:
+    """What one process and two make of the same commands: a folder of runs and outcomes."""
+    folder = tmp_path_factory.mktemp("two")
+    fsdp, again = {"shard": "fsdp"}, {"resume": True}
+    twice, many = "training.accumulate=2", ["training.batch=64", "training.accumulate=8"]
+    jobs = [
+        job(store, "one", alone=True),
+        job(store, "ddp"),
+        job(store, "fsdp", options=fsdp),
+        job(store, "ddp-twice", twice),
+        job(store, "fsdp-twice", twice, options=fsdp),
+        job(store, "one-few", *many, alone=True, options={"steps": 10}),
+        job(store, "ddp-few", *FEWER, options={"steps": 10}),
+        job(store, "fsdp-few", *FEWER, options={"steps": 10, **fsdp}),
+        job(store, "one-dropout", twice, "model.dropout=0.1", alone=True, options={"steps": 10}),
+        job(store, "ddp-dropout", "model.dropout=0.1", options={"steps": 10}),
+        job(store, "broken-off", out="mixed", stop=10),
+        job(store, "on-one", out="mixed", stop=20, options=again, alone=True),
+        job(store, "on-fsdp", out="mixed", stop=30, options={**again, **fsdp}),
+        job(store, "on-ddp", out="mixed", options=again),
+        job(store, "exact-1", out="exact", stop=7),
+        job(store, "exact-2", out="exact", options=again),
+        job(store, "exact-fsdp-1", out="exact-fsdp", stop=7, options=fsdp),
+        job(store, "exact-fsdp-2", out="exact-fsdp", options={**again, **fsdp}),
+        job(store, "minutes", options={"steps": None, "minutes": 0.02}),
+        job(store, "taken", out="one"),
+        job(store, "other-seed", by_rank=[{}, {"seed": 4}]),
+        job(store, "diverged", "schedule.lr=1e30", "schedule.warmup=0"),
+        job(store, "memory", trouble={"rank": 1, "module": "step", "name": "_backward", "at": 3, "words": NO_MEMORY}),
+    ]
+    done = work(folder, jobs)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def weights(run: Path, kind: str = "model") -> dict:
+    return load_file(Run(run).step(Run(run).steps()[-1]) / f"{kind}.safetensors")
+
+
+def alike(one: Path, other: Path, loss: float = 1e-6, weight: float = 1e-4) -> None:
+    """The issue's bounds: each loss within `loss` of itself, each weight and moment within `weight`."""
+    ours, theirs = lines(one), lines(other)
+    assert [line["tokens"] for line in ours] == [line["tokens"] for line in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=loss), a["step"]
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=10 * loss), a["step"]
+        for term, found in a.get("evaluation", {}).items():
+            assert b["evaluation"][term]["loss"] == pytest.approx(found["loss"], rel=loss), a["step"]
+    for kind in ("model", "optimizer"):
+        a, b = weights(one, kind), weights(other, kind)
+        assert a.keys() == b.keys() and a
+        for name, tensor in a.items():
+            assert (tensor - b[name]).abs().max() <= weight, name
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "ddp-twice", "fsdp-twice"])
+def test_two_processes_learn_what_one_does(two, name):
+    alike(two / "one", two / name)
+    assert len(lines(two / name)) == 50
+
+
+@pytest.mark.parametrize("name", ["ddp-few", "fsdp-few"])
+def test_a_process_without_a_sequence_keeps_step(two, name):
+    alike(two / "one-few", two / name)
+
+
+def test_dropout_is_drawn_by_row_whoever_computes_it(two):
+    alike(two / "one-dropout", two / "ddp-dropout")
+
+
+def test_a_step_goes_on_with_one_process_or_two_whole_or_in_slices(two):
+    for name, step in (("broken-off", 10), ("on-one", 20), ("on-fsdp", 30)):
+        for rank in (0,) if name == "on-one" else (0, 1):
+            found = outcome(two, name, rank)
+            assert found["code"] == 143 and f"step-{step:08d}" in found["error"]
+    assert outcome(two, "on-ddp")["code"] == 0
+    alike(two / "one", two / "mixed")
+    said = "\n".join(outcome(two, "on-one")["said"])
+    assert "warning: processes: was 2, is 1: the losses go on, but not bit for bit" in said
+    manifest = json.loads((Run(two / "mixed").step(50) / "manifest.json").read_text())
+    assert (manifest["environment"]["processes"], manifest["environment"]["shard"]) == (2, "ddp")
+
+
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_the_same_number_of_processes_resumes_bit_for_bit(two, shard):
+    same(two / shard, two / ("exact" if shard == "ddp" else "exact-fsdp"))
+
+
+def test_minutes_become_the_same_steps_on_all(two):
+    first, second = (outcome(two, "minutes", rank)["result"]["steps"] for rank in (0, 1))
+    assert first == second == len(lines(two / "minutes")) >= 1
+
+
+def test_process_0_alone_speaks(two):
+    assert outcome(two, "ddp", 0)["said"] and not outcome(two, "ddp", 1)["said"]
+    assert any("2 processes (ddp)" in line for line in outcome(two, "ddp")["said"])
+    config = Run(two / "ddp").config()
+    assert (config["processes"], config["shard"]) == (2, "ddp")
+
+
+def test_an_error_of_one_is_the_error_of_all(two):
+    for rank in (0, 1):
+        found = outcome(two, "taken", rank)
+        assert found["code"] == 2 and "holds a run already" in found["error"]
+        found = outcome(two, "other-seed", rank)
+        assert found["code"] == 2 and found["error"].startswith("process 1: seed: 4 here, 3 at process 0")
+        found = outcome(two, "diverged", rank)
+        assert found["code"] == 4 and "nothing was updated; examples (epoch:example) 0:" in found["error"]
+
+
+def test_memory_that_runs_out_on_one_ends_all_and_is_named_by_all(two):
+    own, other = outcome(two, "memory", 1), outcome(two, "memory", 0)
+    assert own["code"] == other["code"] == 3
+    assert own["error"].startswith("step 3: out of memory at")
+    assert other["error"] == f"process 1: {own['error']}"
+
+
+def test_one_process_needs_no_others():
+    world = World()
+    assert world.gather(1) == [1] and world.tell("x") == "x" and world.first and not world.asked()
+
+
+# ---------------------------------------------------------------- the command
+
+
+def start(store, out: Path, *more: str, steps: int = 100_000, **variables: str) -> subprocess.Popen:
+    sets = ("training.evaluate=0", "training.precision=float32")
+    arguments = [*command(store.path, out, *sets, steps=steps), "--processes", "2", "--resume", *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "bertsmith", *arguments],
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def updated(run: Path, process: subprocess.Popen, seconds: float = 90) -> int:
+    """Waits until updates have been added and one is saved; how many there are."""
+    size, until = lengths(run), time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        if lengths(run) > max(size, 5):
+            return lengths(run)
+        time.sleep(0.05)
+    raise TimeoutError(f"no update within {seconds} s")
+
+
+def lengths(run: Path) -> int:
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def workers(agent: int) -> dict[int, tuple[int, int]]:
+    """{rank: (process id, restarts so far)}."""
+    found = {}
+    for pid in subprocess.run(["pgrep", "-P", str(agent)], capture_output=True, text=True).stdout.split():
+        try:
+            text = Path(f"/proc/{pid}/environ").read_text()
+        except OSError:
+            continue  # gone
+        names = dict(part.split("=", 1) for part in text.split("\0") if "=" in part)
+        if "RANK" in names:
+            found[int(names["RANK"])] = (int(pid), int(names["TORCHELASTIC_RESTART_COUNT"]))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are looked up in /proc")
+def test_the_command_says_who_died_saves_when_told_and_goes_on(store, tmp_path):
+    out = tmp_path / "run"
+    process = start(store, out)
+    updated(out, process)
+    os.kill(workers(process.pid)[1][0], signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert said == (
+        "bertsmith: error: process 1 of 2 was killed by SIGKILL (as a system short of memory does); "
+        "the same command with --resume goes on\n"
+    )
+
+    process = start(store, out)
+    updated(out, process)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    stands = Run(out).steps()[-1]
+    assert process.returncode == 143 and stands == lengths(out)
+    assert said == (
+        f"bertsmith: error: SIGTERM: saved {Run(out).step(stands)}; the same command with --resume goes on\n"
+    )
+
+    process = start(store, out, "--json", steps=stands + 1)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 0 and json.loads(printed)["steps"] == stands + 1
+    assert all(line.startswith("bertsmith: warning: ") for line in said.splitlines())
+
+
+@pytest.mark.slow
+def test_a_mistake_of_all_is_one_line(store, tmp_path):
+    arguments = command(store.path, tmp_path / "run", "schedule.warmup=90", steps=5)
+    done = subprocess.run(
+        [sys.executable, "-m", "bertsmith", *arguments, "--processes", "2"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout.count("\n") <= 4
+    assert done.stderr.startswith("bertsmith: error: schedule.warmup: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_stops_answering_is_named(store, tmp_path):
+    process = start(store, tmp_path / "run", "--timeout", "5")
+    updated(tmp_path / "run", process)
+    stopped = workers(process.pid)[1][0]
+    os.kill(stopped, signal.SIGSTOP)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert said.startswith("bertsmith: error: process 1 of 2 died or does not answer") and said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_workers_whose_launcher_was_killed_save_and_end(store, tmp_path):
+    out = tmp_path / "run"
+    process = start(store, out)
+    updated(out, process)
+    orphans = [pid for pid, _ in workers(process.pid).values()]
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in orphans):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert Run(out).steps()[-1] == lengths(out)
+
+
+@pytest.mark.slow
+def test_bfloat16_keeps_the_bound(store, tmp_path):
+    half = {"set": [*PLAIN, "training.precision=bfloat16"]}
+    jobs = [
+        {**job(store, "one", alone=True), **half},
+        {**job(store, "ddp"), **half},
+        {**job(store, "fsdp", options={"shard": "fsdp"}), **half},
+    ]
+    assert work(tmp_path, jobs).returncode == 0
+    for name in ("ddp", "fsdp"):
+        alike(tmp_path / "one", tmp_path / name, loss=2e-2, weight=2e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_three_processes_resume_bit_for_bit(store, tmp_path, shard):
+    """Where more than two numbers are added, their order shows."""
+    options = {"shard": shard}
+    jobs = [
+        job(store, "one", alone=True),
+        job(store, "straight", options=options),
+        job(store, "first", out="run", stop=7, options=options),
+        job(store, "second", out="run", options={**options, "resume": True}),
+    ]
+    done = work(tmp_path, jobs, processes=3)
+    assert done.returncode == 0, done.stderr
+    same(tmp_path / "straight", tmp_path / "run")
+    alike(tmp_path / "one", tmp_path / "straight")
+
+
+@pytest.mark.slow
+def test_killed_workers_come_back_and_leave_no_trace(store, tmp_path):
+    """torchrun restarts them; `--resume` is all that they need."""
+    sets = [part for text in (*SMALL, "training.precision=float32") for part in ("--set", text)]
+    arguments = ["pretrain", "bert:tiny", "--data", str(store.path), "--steps", "400", "--threads", "1", *sets]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "bertsmith", *arguments]
+    straight, run = tmp_path / "straight", tmp_path / "run"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment()}
+    assert subprocess.run([*torchrun, "--out", str(straight)], **quiet, timeout=120).returncode == 0
+
+    at = torchrun.index("-m", 3)
+    again = [*torchrun[:at], "--max-restarts", "3", *torchrun[at:], "--out", str(run), "--resume"]
+    process, draw = subprocess.Popen(again, **quiet), random.Random(0)
+    for kill in range(3):
+        until = time.monotonic() + 90
+        while [restarts for _, restarts in workers(process.pid).values()] != [kill, kill]:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.05)
+        updated(run, process)
+        time.sleep(draw.uniform(0, 0.2))
+        os.kill(workers(process.pid)[draw.randrange(2)][0], signal.SIGKILL)
+    assert process.wait(180) == 0
+    same(straight, run)

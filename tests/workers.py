@@ -1,0 +1,102 @@
+"""Jobs for processes that torchrun started once: starting them takes longer than the small runs that they make.
+
+Run as a script: a JSON list of jobs; each process writes what came of job NAME to NAME.RANK.json beside it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.runs import small
+
+HOME = Path(__file__).resolve().parents[1]
+
+
+def work(folder: Path, jobs: list[dict], processes: int = 2, **variables: str) -> subprocess.CompletedProcess:
+    """The jobs, by `processes`; stdout and stderr are torchrun's and the processes'."""
+    path = folder / "jobs.json"
+    path.write_text(json.dumps(jobs))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
+    return subprocess.run(
+        [*torchrun, __file__, str(path)], env=environment(**variables), capture_output=True, text=True, timeout=250
+    )
+
+
+def environment(**variables: str) -> dict[str, str]:
+    path = os.pathsep.join([str(HOME / "src"), str(HOME), os.environ.get("PYTHONPATH", "")])
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        **variables,
+    }
+
+
+def outcome(folder: Path, name: str, rank: int = 0) -> dict:
+    return json.loads((folder / f"{name}.{rank}.json").read_text())
+
+
+def main() -> None:
+    path, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    for job in json.loads(path.read_text()):
+        size = os.environ["WORLD_SIZE"]
+        if job.get("alone"):  # process 0 by itself; the other waits where the next job begins
+            os.environ["WORLD_SIZE"] = "1"
+        if rank == 0 or not job.get("alone"):
+            found = attempt(job, path.parent, rank)
+            (path.parent / f"{job['name']}.{rank}.json").write_text(json.dumps(found))
+        os.environ["WORLD_SIZE"] = size
+
+
+def attempt(job: dict, folder: Path, rank: int) -> dict:
+    import bertsmith
+    from bertsmith.errors import BertsmithError
+
+    options = {"steps": 50, "seed": 3, "threads": 1, **job.get("options", {}), **job.get("by_rank", [{}, {}])[rank]}
+    recipe = small(*job.get("set", []))
+    said: list[str] = []
+
+    def progress(step: int, *_: object) -> None:
+        if step == job.get("stop"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with trouble(**job.get("trouble", {}) if rank == job.get("trouble", {}).get("rank") else {}):
+        try:
+            out = folder / job.get("out", job["name"])
+            result = bertsmith.pretrain(recipe, job["store"], out, say=said.append, progress=progress, **options)
+        except BertsmithError as error:
+            return {"code": error.exit_code, "error": str(error), "said": said}
+    return {"code": 0, "result": result, "said": said}
+
+
+class trouble:
+    """From its call number `at` on, `module.name` of bertsmith.training raises a RuntimeError of these words."""
+
+    def __init__(self, rank: int = 0, module: str = "", name: str = "", at: int = 1, words: str = ""):
+        self.module, self.name, self.at, self.words = module, name, at, words
+
+    def __enter__(self) -> None:
+        if self.module:
+            import importlib
+
+            self.where = importlib.import_module(f"bertsmith.training.{self.module}")
+            self.whole, calls = getattr(self.where, self.name), iter(range(1, 1 << 30))
+
+            def refuse(*arguments: object, **options: object) -> object:
+                if next(calls) >= self.at:
+                    raise RuntimeError(self.words)
+                return self.whole(*arguments, **options)
+
+            setattr(self.where, self.name, refuse)
+
+    def __exit__(self, *_: object) -> None:
+        if self.module:
+            setattr(self.where, self.name, self.whole)
+
+
+if __name__ == "__main__":
+    main()
