@@ -289,7 +289,7 @@ def refused(run: Path, arguments: list[str], capsys, field: str) -> None:
     before = snapshot(run)
     capsys.readouterr()
     assert cli.run([*arguments, "--resume"]) == 2
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert err.startswith(f"bertsmith: error: {run}: --resume: ") and err.count("\n") == 1 and field in err
     assert snapshot(run) == before
 
