@@ -55,6 +55,7 @@ def export(
     if push is not None:
         from bertsmith.deploy import hub
 
+        hub.library()
         hub.check_name(push)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)

@@ -21,7 +21,7 @@ READ = (
     "vocab.txt",
 )
 READ += (MODULES, LENGTH, POOLING)
-_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def check_name(name: str) -> None:
@@ -32,7 +32,7 @@ def check_name(name: str) -> None:
 
 def fetch(name: str) -> Path:
     """The folder in the hub's cache that `user/name[@revision]` is downloaded to; one that is there already needs no network."""
-    hub = _hub()
+    hub = library()
     repository, _, revision = name.partition("@")
     check_name(repository)
     try:
@@ -44,7 +44,7 @@ def fetch(name: str) -> Path:
 
 def push(folder: Path, name: str, private: bool, say: Callable[[str], None]) -> str:
     """Upload an export; its address.  A repository that is not there yet is made, `private` or for all to see."""
-    hub = _hub()
+    hub = library()
     check_name(name)
     listed = sorted(files.read_manifest(folder, "export", 1)["files"])
     try:
@@ -64,7 +64,8 @@ def push(folder: Path, name: str, private: bool, say: Callable[[str], None]) -> 
     return address
 
 
-def _hub() -> Any:
+def library() -> Any:
+    """huggingface_hub.  InputError naming the extra where it is not installed."""
     try:
         import huggingface_hub
     except ImportError:

@@ -1,0 +1,105 @@
+"""The hub without a network: what is asked of it, what it is given, and what it may refuse."""
+
+import json
+import shutil
+
+import pytest
+from tests.folders import loaded, theirs, tokenizer_of
+
+import bertsmith
+from bertsmith import cli
+from bertsmith.deploy import hub
+from bertsmith.errors import InputError, ResourceError
+
+transformers = pytest.importorskip("transformers")
+huggingface_hub = pytest.importorskip("huggingface_hub")
+
+
+class Api:
+    """What HfApi would have been asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def create_repo(self, name, **options):
+        self.asked.append(("create", name, options))
+        return f"https://hub.example/{name}"
+
+    def upload_folder(self, **options):
+        self.asked.append(("upload", options["repo_id"], options))
+
+
+@pytest.fixture
+def api(monkeypatch):
+    made = Api()
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(documents, tmp_path_factory):
+    return loaded("bert", "token", tokenizer_of(documents[:20]), tmp_path_factory.mktemp("run"))
+
+
+def test_an_export_is_pushed_private_whole_and_after_it_was_compared(api, model, tmp_path):
+    said = []
+    result = bertsmith.export(model, tmp_path / "out", push="someone/model", say=said.append)
+    (_, name, made), (_, repo, sent) = api.asked
+    assert (name, repo) == ("someone/model", "someone/model")
+    assert made["private"] is True and made["exist_ok"] is True
+    assert set(sent["allow_patterns"]) == {path.name for path in (tmp_path / "out").iterdir()}
+    assert result["pushed"] == "https://hub.example/someone/model"
+    assert "exported" in said[-2] and "private" in said[-1]
+    bertsmith.export(model, tmp_path / "out", push="someone/model", private=False, force=True)
+    assert api.asked[2][2]["private"] is False
+
+
+def test_names_are_checked_before_anything_is_written(api, model, tmp_path, capsys):
+    for name in ("model", "a/b/c", "../x", "some one/x", ""):
+        with pytest.raises(InputError, match="expected user/name"):
+            bertsmith.export(model, tmp_path / "out", push=name)
+    assert cli.run(["export", "run", "--out", str(tmp_path / "out"), "--public"]) == 2
+    assert "--public: only with --push" in capsys.readouterr().err
+    assert not api.asked and not (tmp_path / "out").exists()
+
+
+def test_a_refusal_is_one_line_and_the_export_stays(api, model, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("401 Client Error\nwith many\nlines")
+
+    monkeypatch.setattr(api, "create_repo", refuse)
+    with pytest.raises(ResourceError, match=r"^someone/model: the hub refuses: 401 Client Error; `hf auth login`"):
+        bertsmith.export(model, tmp_path / "out", push="someone/model")
+    assert bertsmith.verify(tmp_path / "out")["kind"] == "export"
+
+
+def test_a_name_on_the_hub_is_a_model(documents, tmp_path, monkeypatch, capsys):
+    theirs(transformers, "bert", "token", tokenizer_of(documents[:20]), tmp_path / "there")
+    asked = []
+
+    def download(name, revision=None, allow_patterns=()):
+        asked.append((name, revision))
+        assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in allow_patterns)
+        cache = tmp_path / "cache" / "snapshot"
+        shutil.rmtree(cache, ignore_errors=True)
+        cache.mkdir(parents=True)
+        for path in (tmp_path / "there").iterdir():  # the hub's cache holds links
+            (cache / path.name).symlink_to(path)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert cli.run(["fill", "hf:someone/model@v2", "a [MASK]", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["masks"]) == 1
+    assert cli.run(["import", "hf:someone/model", "--out", str(tmp_path / "model")]) == 0
+    assert asked[0] == ("someone/model", "v2") and set(asked[1:]) == {("someone/model", None)}
+    with pytest.raises(InputError, match="expected user/name"):
+        bertsmith.load("hf:model")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: 1 / 0)
+    with pytest.raises(ResourceError, match="hf:someone/model: the hub refuses: division by zero"):
+        bertsmith.load("hf:someone/model")
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"pip install 'bertsmith\[hub\]'"):
+        hub.fetch("someone/model")
