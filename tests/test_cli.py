@@ -8,7 +8,7 @@ import pytest
 
 from bertsmith import cli
 
-COMMANDS = "recipes prepare show pretrain fill finetune predict evaluate embed verify report".split()
+COMMANDS = "recipes prepare show pretrain fill finetune predict evaluate embed export import verify report".split()
 
 
 def bertsmith(capsys, *arguments):
@@ -42,6 +42,11 @@ def test_every_command_has_help_with_an_example(command, capsys):
         ["predict", "no-run", "--input", "a", "--out", "b"],
         ["evaluate", "no-run"],
         ["embed", "no-run", "--input", "a", "--out", "b"],
+        ["export", "no-run", "--out", "folder"],
+        ["export", "no-run", "--out", "folder", "--to", "tf"],
+        ["import", "nowhere", "--out", "model"],
+        ["import", "nowhere", "--out", "model", "--new-head", "toke"],
+        ["pretrain", "bert", "--data", "no-store", "--out", "run", "--steps", "1", "--from", "nowhere"],
         ["verify", "nowhere"],
         ["report", "nowhere", "--out", "r.html"],
         ["recipes", "brt"],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,8 @@ from bertsmith.deploy.sentences import LENGTH, MODULES, POOLING
 from bertsmith.errors import InputError, ResourceError, printable
 
 # What a model is read from; never a pickle, never code.
-READ = (
-    "config.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer*.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-)
-READ += (MODULES, LENGTH, POOLING)
+TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "vocab.txt")
+READ = ("config.json", "*.safetensors", "model.safetensors.index.json", *TOKENIZER, MODULES, LENGTH, POOLING)
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
@@ -36,7 +31,8 @@ def fetch(name: str) -> Path:
     repository, _, revision = name.partition("@")
     check_name(repository)
     try:
-        found = hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(READ))
+        with quiet(hub):
+            found = hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(READ))
     except Exception as error:  # one of several dozen classes of the library and of the network below it
         raise _refused(f"hf:{name}", error) from None
     return Path(found)
@@ -47,15 +43,12 @@ def push(folder: Path, name: str, private: bool, say: Callable[[str], None]) -> 
     hub = library()
     check_name(name)
     listed = sorted(files.read_manifest(folder, "export", 1)["files"])
+    what = {"folder_path": folder, "allow_patterns": [*listed, files.MANIFEST]}
     try:
-        api = hub.HfApi()
-        address = str(api.create_repo(name, private=private, exist_ok=True))
-        api.upload_folder(
-            repo_id=name,
-            folder_path=folder,
-            allow_patterns=[*listed, files.MANIFEST],
-            commit_message="Exported by bertsmith",
-        )
+        with quiet(hub):
+            api = hub.HfApi()
+            address = str(api.create_repo(name, private=private, exist_ok=True))
+            api.upload_folder(repo_id=name, commit_message="Exported by bertsmith", **what)
     except Exception as error:  # as above
         raise _refused(name, error) from None
     say(
@@ -71,6 +64,19 @@ def library() -> Any:
     except ImportError:
         raise InputError("the hub needs the package huggingface_hub; pip install 'bertsmith[hub]'") from None
     return huggingface_hub
+
+
+@contextmanager
+def quiet(hub: Any) -> Iterator[None]:
+    """No progress bars where nobody watches them."""
+    silent = not sys.stderr.isatty() and not hub.utils.are_progress_bars_disabled()
+    if silent:
+        hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if silent:
+            hub.utils.enable_progress_bars()
 
 
 def _refused(name: str, error: Exception) -> ResourceError:
