@@ -166,8 +166,9 @@ class Prediction(nn.Module):
 
 def _filled(target: Target) -> Target:
     """The last question again, unanswered, up to one of few numbers of rows (see `blocks.ROWS`)."""
-    extra = filler(len(target), target.labels.device)
-    at = torch.cat([target.at, target.at[-1:].expand(extra, -1)])
+    at: Tensor = target.at
+    extra = filler(len(target), at.device)
+    at = torch.cat([at, at[-1:].expand(extra, -1)])
     return Target(at=at, labels=F.pad(target.labels, (0, extra), value=IGNORE))
 
 
