@@ -9,44 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.runs import lines, same, small
 
 from bertsmith import files
-from bertsmith.config import override
+from bertsmith.downstream.model import load
 from bertsmith.errors import InputError, NumericsError, ResourceError
-from bertsmith.recipe import find
 from bertsmith.training import checkpoint
 from bertsmith.training.loop import pretrain
 from bertsmith.training.run import Run
 
 STEPS = 6
-SMALL = [
-    "model.layers=1",
-    "model.width=16",
-    "model.hidden=32",
-    "model.heads=2",
-    "model.dropout=0.1",
-    "layout.length=32",
-    "training.batch=256",
-    "training.checkpoint=5",
-    "training.evaluate=4",
-    "training.held_out=512",
-]
-
-
-def small(*assignments: str):
-    return override(find("bert:tiny"), [*SMALL, *assignments])
-
-
-def lines(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def same(a: Path, b: Path) -> None:
-    """Bit for bit: every loss, and every weight and moment of the last step."""
-    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
-    last = Run(a).steps()[-1]
-    for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
-        assert files.sha256(Run(a).step(last) / name) == files.sha256(Run(b).step(last) / name), name
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -146,9 +118,70 @@ def test_a_damaged_newest_step_is_made_again_bit_by_bit(run, finished, store):
     same(finished, run.path)
 
 
-def test_a_step_without_its_manifest_does_not_exist(run):
+def test_a_step_without_its_manifest_does_not_exist_but_is_missed(run):
     (run.step(6) / "manifest.json").unlink()
     assert run.steps() == [3]
+    said = []
+    assert checkpoint.load_newest(run, said.append).state.step == 3
+    assert len(said) == 1 and f"{run.step(6)}: not a complete step: it has no manifest.json" in said[0]
+    with pytest.raises(InputError, match="step-00000006: not a complete step"):
+        checkpoint.verify_run(run)
+
+
+def test_a_run_that_lost_all_its_manifests_or_its_configuration_is_not_begun_again(run, store):
+    for step in run.steps():
+        (run.step(step) / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"no step verifies; the newest: .*step-00000006: not a complete step"):
+        resume(run, store)
+    (run / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json: missing; the steps saved here"):
+        resume(run, store)
+    assert run.named() == [3, 6] and (run.step(6) / "model.safetensors").exists()
+
+
+def test_a_model_that_falls_back_to_an_older_step_says_so(run):
+    flip(run.step(6) / "model.safetensors", 99)
+    said = []
+    assert load(run.path, say=said.append).path == run.step(3)
+    assert len(said) == 1 and "using step 3 instead" in said[0]
+
+
+def test_what_a_newer_bertsmith_saved_is_neither_passed_over_nor_replaced(run, store):
+    path = run.step(6) / "manifest.json"
+    path.write_bytes(files.sealed(files.unsealed(path.read_bytes(), path) | {"format": 99}))
+    with pytest.raises(InputError, match="format: version 99 comes from a newer bertsmith"):
+        resume(run, store)
+    assert run.steps() == [3, 6]
+
+
+def test_the_best_step_is_kept_in_place_of_the_oldest_and_what_is_not_ours_stays(run):
+    for step in (9, 12, 15):
+        shutil.copytree(run.step(6), run.step(step))
+    (run.step(9) / "notes.txt").write_text("mine")
+    checkpoint.prune(run, 2, best=3)
+    assert run.steps() == [3, 9, 15]
+    (run.step(9) / "notes.txt").unlink()
+    checkpoint.prune(run, 2, best=15)
+    assert run.steps() == [9, 15]
+    checkpoint.prune(run, 2, best=3)  # that step is gone: the newest stay
+    assert run.steps() == [9, 15]
+
+
+def test_older_steps_stay_where_the_disk_gives_back_other_bytes(run, store, monkeypatch, finished):
+    flip(run.step(6) / "model.safetensors", 999)
+    publish = files.publish
+
+    def spoiled(temporary, final):
+        publish(temporary, final)
+        flip(final / "optimizer.safetensors", 1234)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "publish", spoiled)
+        with pytest.raises(ResourceError, match=r"optimizer\.safetensors: damaged: .*the older steps stay"):
+            resume(run, store)
+    assert 3 in run.steps()
+    resume(run, store)
+    same(finished, run.path)
 
 
 def test_leftovers_of_killed_processes_go_and_foreign_files_stay(run, store):

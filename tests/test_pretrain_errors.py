@@ -4,31 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.runs import small
 
 from bertsmith import files
-from bertsmith.config import override
 from bertsmith.errors import BertsmithError, InputError, ResourceError
-from bertsmith.recipe import find
 from bertsmith.training import budget
 from bertsmith.training.loop import pretrain
 from bertsmith.training.run import Run
-
-SMALL = [
-    "model.layers=1",
-    "model.width=16",
-    "model.hidden=32",
-    "model.heads=2",
-    "model.dropout=0.1",
-    "layout.length=32",
-    "training.batch=256",
-    "training.checkpoint=5",
-    "training.evaluate=4",
-    "training.held_out=512",
-]
-
-
-def small(*assignments: str):
-    return override(find("bert:tiny"), [*SMALL, *assignments])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,7 +1,6 @@
 """Pre-training: what stands in a run, and that interruption, accumulation and evaluation change none of it."""
 
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -11,45 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.runs import lines, same, small, snapshot
 
-from bertsmith import files
-from bertsmith.config import from_dict, override
+from bertsmith.config import from_dict
 from bertsmith.errors import Interrupted, NumericsError, ResourceError
-from bertsmith.recipe import find
 from bertsmith.training.evaluate import evaluate_run
 from bertsmith.training.loop import pretrain
 from bertsmith.training.run import Run
 from bertsmith.training.step import out_of_memory
 
-SMALL = [
-    "model.layers=1",
-    "model.width=16",
-    "model.hidden=32",
-    "model.heads=2",
-    "model.dropout=0.1",
-    "layout.length=32",
-    "training.batch=256",
-    "training.checkpoint=5",
-    "training.evaluate=4",
-    "training.held_out=512",
-]
 STEPS = 12
-
-
-def small(*assignments: str):
-    return override(find("bert:tiny"), [*SMALL, *assignments])
-
-
-def lines(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def same(a: Path, b: Path) -> None:
-    """Bit for bit: every loss, and every weight and moment of the last step."""
-    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
-    last = Run(a).steps()[-1]
-    for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
-        assert files.sha256(Run(a).step(last) / name) == files.sha256(Run(b).step(last) / name), name
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -127,10 +97,6 @@ def test_a_signal_during_the_last_evaluation_is_made_good_on_resume(straight, st
     assert snapshot(out) == before
 
 
-def snapshot(folder: Path) -> dict:
-    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 def test_resuming_a_finished_run_changes_no_file(straight, store):
     before = snapshot(straight)
     assert pretrain(small(), store, straight, steps=STEPS, seed=3, resume=True)["steps"] == STEPS
@@ -140,7 +106,7 @@ def test_resuming_a_finished_run_changes_no_file(straight, store):
 KILLED = """
 import os, signal, sys
 import torch
-from test_training import STEPS, small
+from tests.runs import small
 from bertsmith.text.store import Store
 from bertsmith.training.loop import pretrain
 
@@ -149,14 +115,14 @@ def progress(step, *_):
         for _ in range(int(sys.argv[4])):
             os.kill(os.getpid(), int(sys.argv[3]))
 
-pretrain(small(), Store.open(sys.argv[1]), sys.argv[2], steps=STEPS, seed=3, threads=int(sys.argv[5]), progress=progress)
+pretrain(small(), Store.open(sys.argv[1]), sys.argv[2], steps=int(sys.argv[6]), seed=3, threads=int(sys.argv[5]), progress=progress)
 """
 
 
 @pytest.mark.parametrize("number, times, code", [(signal.SIGKILL, 1, -9), (signal.SIGTERM, 2, 143)])
 def test_a_run_killed_outright_goes_on_from_its_last_step(straight, store, tmp_path, number, times, code):
     root, out = Path(__file__).resolve().parents[1], tmp_path / "run"
-    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root / 'tests'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
     command = [
         sys.executable,
         "-c",
@@ -166,6 +132,7 @@ def test_a_run_killed_outright_goes_on_from_its_last_step(straight, store, tmp_p
         str(int(number)),
         str(times),
         str(torch.get_num_threads()),
+        str(STEPS),
     ]
     assert subprocess.run(command, env=environment, timeout=120).returncode == code
     assert Run(out).steps() == [5]
