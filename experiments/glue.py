@@ -24,7 +24,7 @@ PARTS = ("train", "dev", "test")
 # Small batches leave the plateau of the unigram entropy soonest.
 SETTINGS = ["layout.length=64", "training.batch=1024", "schedule.lr=1e-3"]
 SETTINGS += ["training.checkpoint=2000", "training.evaluate=1000"]
-TUNING = ["epochs=4", "lr=3e-4"]
+TUNING = ["epochs=3", "lr=3e-4"]
 RESAMPLES = 2000
 
 

@@ -89,20 +89,24 @@ class Loaded:
         return Precision.exact(self.device)
 
     @property
+    def _is_step(self) -> bool:
+        return self.path.parent.name == STEPS and STEP.fullmatch(self.path.name) is not None
+
+    @property
     def run(self) -> Path:
         """The folder that the step is in; a folder of Hugging Face format itself."""
-        return self.path.parent.parent if STEP.fullmatch(self.path.name) else self.path
+        return self.path.parent.parent if self._is_step else self.path
 
     @property
     def weights(self) -> Any:
         """SHA-256 of the file of the weights; of each file, where they came from a folder of Hugging Face format."""
         path = self.path / MODEL
-        return files.sha256(path) if STEP.fullmatch(self.path.name) else self.config["source"]["weights"]
+        return files.sha256(path) if self._is_step else self.config["source"]["weights"]
 
     def tokenizer_json(self) -> bytes:
         """What tokenizer.json of a run on this model holds."""
         path = self.run / TOKENIZER
-        return path.read_bytes() if STEP.fullmatch(self.path.name) else self.tokenizer.backend.to_str().encode()
+        return path.read_bytes() if self._is_step else self.tokenizer.backend.to_str().encode()
 
     @property
     def labels(self) -> Labels:

@@ -82,15 +82,13 @@ def _attend_in(groups, q, k, v, stream, dropout, bias, queries) -> Tensor:
         asks, keys = of_asks.rows[ask.span].view(ask.shape), of_keys.rows[key.span].view(key.shape)
         asks = asks if queries is None else queries[asks]
         padding = None
-        if not (
-            ask.full and key.full
-        ):  # filler queries see every key, so that no row of the softmax is empty; nobody reads them
-            padding = (
-                of_keys.real[key.span].view(key.shape)[:, None, :],
-                ~of_asks.real[ask.span].view(ask.shape)[:, :, None],
-            )
-        block = q[ask.span].unflatten(0, ask.shape), *(x[key.span].unflatten(0, key.shape) for x in (k, v))
-        done.append(_attend(*block, stream, asks, keys, padding, dropout, bias).flatten(0, 1))
+        if not (ask.full and key.full):
+            # Filler queries see every key, so that no row of the softmax is empty; nobody reads them.
+            real_keys, real_asks = of_keys.real[key.span].view(key.shape), of_asks.real[ask.span].view(ask.shape)
+            padding = real_keys[:, None, :], ~real_asks[:, :, None]
+        asking = q[ask.span].unflatten(0, ask.shape)
+        seen, read = (x[key.span].unflatten(0, key.shape) for x in (k, v))
+        done.append(_attend(asking, seen, read, stream, asks, keys, padding, dropout, bias).flatten(0, 1))
     return _Unpad.apply(torch.cat(done) if len(done) > 1 else done[0], of_asks)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from bertsmith.errors import InputError, printable
 from bertsmith.text import raw
@@ -29,6 +30,7 @@ def _record(
     if problem:
         yield from _bad_record(f"{where}: {problem}", source, options, account)
         return
+    assert isinstance(text, str)  # else there was a problem
     account.records += 1
     if raw.CONTROL_PATTERN.search(text):
         text = text.translate(raw.CONTROL_CHARACTERS)
@@ -113,7 +115,8 @@ def _jsonl(source: Source, options: Options, account: Account) -> Iterator[tuple
 
 def _table(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
     """.csv: quoted as RFC 4180 says; .tsv: a quote is a character like any other."""
-    name, place = printable(source.name), {"line": 1, "start": 1, "raw": []}
+    name = printable(source.name)
+    place: dict[str, Any] = {"line": 1, "start": 1, "raw": []}
 
     def physical() -> Iterator[str]:
         for line, number in _lines(source, options, account):

@@ -1,0 +1,85 @@
+"""Options of fine-tuning and what they mean where they are not given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+from bertsmith.config import override, require
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.recipe import Recipe, Schedule
+
+METHODS = ("full", "frozen")
+# What --set may also be called, as in pre-training.
+ALIASES = {
+    "schedule.lr": "lr",
+    "schedule.warmup": "warmup",
+    "schedule.weight_decay": "weight_decay",
+    "schedule.clip": "clip",
+}
+ALIASES |= {
+    "model.dropout": "dropout",
+    "layout.length": "length",
+    "training.precision": "precision",
+    "training.epochs": "epochs",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """BERT's fine-tuning (Devlin et al. 2019, appendix A.3; Turc et al. 2019 for the rates of small sizes); null = by method and size."""
+
+    epochs: int | None = None  # full 3, frozen 20: its epochs cost nothing
+    batch: int = 32  # sequences per update
+    lr: float | None = None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 below; frozen: 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    clip: float = 1.0
+    length: int | None = None  # tokens of a sequence, specials included; null = the layout's of pre-training
+    pool: Literal["auto", "cls", "mean"] = "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tokens: int = 16384  # at most in one pass; more are split, with the same result
+
+    def __post_init__(self):
+        for name in ("epochs", "batch", "lr", "length", "tokens"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name}: {value} must be above 0")
+        require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
+
+    def settled(self, method: str, recipe: Recipe) -> FineTuning:
+        """Every null decided.  InputError for a length that the model cannot take."""
+        width, longest = recipe.model.width, recipe.model.longest
+        rate = 1e-3 if method == "frozen" else 5e-5 if width >= 768 else 1e-4 if width >= 512 else 3e-4
+        length = self.length or recipe.layout.length
+        require(longest is None or length <= longest, f"length: {length} is more than the model's {longest} positions")
+        return replace(
+            self,
+            epochs=self.epochs or (20 if method == "frozen" else 3),
+            lr=self.lr or rate,
+            length=length,
+            pool=("mean" if method == "frozen" else "cls") if self.pool == "auto" else self.pool,
+        )
+
+    def schedule(self) -> Schedule:
+        assert self.lr is not None
+        return Schedule(lr=self.lr, warmup=self.warmup, weight_decay=self.weight_decay, clip=self.clip)
+
+
+def settings(assignments: Iterable[str]) -> FineTuning:
+    """`--set` for fine-tuning.  `training.batch` counts tokens in pre-training; here `batch` counts texts."""
+    known = {f.name for f in fields(FineTuning)}
+    renamed = []
+    for assignment in assignments:
+        path, equals, value = assignment.partition("=")
+        if path == "training.batch":
+            raise InputError(
+                "--set training.batch: counts tokens, in pre-training; fine-tuning counts texts per update: --set batch=32"
+            )
+        if "." in path and path not in ALIASES:
+            raise InputError(
+                f"--set {printable(path)}: cannot be set in fine-tuning; {nearest(path, [*known, *ALIASES])}"
+            )
+        renamed.append(ALIASES.get(path, path) + equals + value)
+    return override(FineTuning(), renamed)
