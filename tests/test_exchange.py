@@ -115,6 +115,9 @@ BAD_CONFIGS = {
     r"layer\.2\.attention\.self\.query\.weight is missing": {"num_hidden_layers": 3},
     "layer.1.*is unexpected": {"num_hidden_layers": 1},
     "heads .3. must divide width .16.": {"num_attention_heads": 3},
+    r"model_type .*\['bert'\].* cannot be read": {"model_type": ["bert"]},
+    "hidden_act '{}': only encoders": {"hidden_act": {}},
+    "layer_norm_eps: nan is not a finite number": {"layer_norm_eps": float("nan")},
     "type_vocab_size: 1; a bert needs at least 2 segments": {"type_vocab_size": 1},
 }
 
@@ -127,7 +130,7 @@ def test_a_configuration_that_does_not_fit_is_named(said, folder, there):
     assert bertsmith.load(there).task is None
 
 
-def test_files_that_are_not_what_they_should_be(folder, tmp_path):
+def test_files_that_are_not_what_they_should_be(folder, there):
     def refused(said):
         with pytest.raises(InputError, match=said):
             bertsmith.load(folder)
@@ -147,6 +150,9 @@ def test_files_that_are_not_what_they_should_be(folder, tmp_path):
     (folder / MODEL).write_bytes(weights)
     (folder / "tokenizer.json").write_text("{")
     refused("tokenizer.json: not JSON")
+    shutil.copy(there / "tokenizer.json", folder)
+    change(folder, "tokenizer.json", added_tokens=False)
+    refused("tokenizer.json: added_tokens: is not a list")
     (folder / "tokenizer.json").unlink()
     refused("no tokenizer.json and no vocab.txt")
     (folder / CONFIG).write_text("[" * 100_000)

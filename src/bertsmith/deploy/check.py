@@ -64,10 +64,13 @@ def open_folder(
     for name in OPENED_BY[terms]:
         options = {} if name != "AutoModel" or {"summary", "pair"} & {*terms} else {"add_pooling_layer": False}
         options |= {} if config is None else {"config": config}
-        with quiet(transformers):
-            model, report = getattr(transformers, name).from_pretrained(
-                path, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype="float32", **options
-            )
+        options |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True, "dtype": "float32"}
+        try:
+            with quiet(transformers):
+                model, report = getattr(transformers, name).from_pretrained(path, **options)
+        except Exception as error:  # whatever its code makes of a folder that does not fit
+            first = printable(str(error).strip().partition("\n")[0])
+            raise InputError(f"{name} of transformers {transformers.__version__} cannot open it: {first}") from None
         wrong = [*report["missing_keys"], *report["mismatched_keys"], *report["error_msgs"]]
         if wrong:
             raise InputError(f"{name} of transformers {transformers.__version__} misses {printable(wrong[0])}")

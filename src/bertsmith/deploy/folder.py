@@ -54,7 +54,11 @@ class Folder:
     def config(self) -> dict[str, Any]:
         """What a run's config.json says of it, but for the format and the recipe."""
         source = {"path": str(self.path), "weights": self.sha256, "dropped": list(self.dropped)}
-        source |= {key: self.theirs.get(key) for key in ("model_type", "architectures")}
+        named = self.theirs.get("architectures")
+        source |= {
+            "model_type": self.theirs["model_type"],
+            "architectures": [str(name) for name in named] if isinstance(named, list) else [],
+        }
         return {
             "kind": "import",
             "task": self.task,
@@ -76,7 +80,7 @@ def located(model: str | os.PathLike) -> Path:
 def is_foreign(path: Path) -> bool:
     """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export: a run has none, its steps do."""
     if os.path.lexists(path / files.MANIFEST):
-        return not path.name.startswith("step-")
+        return not (path.parent.name == "steps" and path.name.startswith("step-"))
     try:
         config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
     except (OSError, ValueError, RecursionError):
@@ -94,6 +98,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     model = _named(path, model_config, theirs)
     family = theirs["model_type"]
     found, hashes = _tensors(path)
+    doubles = sum(tensor.dtype == torch.float64 for tensor in found.values())
+    found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
     tokenizer = Tokenizer.load(path)
     if tokenizer.size != model.vocab:
@@ -122,7 +128,10 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         sha256=hashes,
         dropped=dropped,
         vectors=vectors,
-        notes=notes,
+        notes=(
+            *notes,
+            *([f"warning: {printable(path)}: {doubles} tensors in float64 are rounded to float32"] if doubles else []),
+        ),
     )
 
 
@@ -170,7 +179,7 @@ def _json(path: Path, kind: type = dict) -> Any:
 
 
 def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every tensor of model.safetensors, or of the shards that its index names, in float32; and the hash of each file."""
+    """Every tensor of model.safetensors, or of the shards that its index names; and the hash of each file."""
     index = path / INDEX
     placed: dict[str, str] = {}
     if (path / WEIGHTS).exists() or not index.exists():
@@ -203,7 +212,7 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if wrong:
             raise InputError(f"{printable(path / name)}: {printable(wrong[0])}: {INDEX} says otherwise")
         found |= part
-    return {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}, hashes
+    return found, hashes
 
 
 def _refuse_pickles(path: Path) -> None:
@@ -220,8 +229,8 @@ def _length(path: Path, longest: int | None) -> int:
     lengths = [longest]
     for name, key in (("tokenizer_config.json", "model_max_length"), (sentences.LENGTH, "max_seq_length")):
         value = _json(path / name).get(key) if (path / name).is_file() else None
-        lengths.append(int(value) if isinstance(value, (int, float)) and value >= SHORTEST else longest)
-    return min(length for length in lengths if length is not None)
+        lengths.append(value if isinstance(value, (int, float)) and value >= SHORTEST else longest)
+    return int(min(length for length in lengths if length is not None))
 
 
 def _vectors(path: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:

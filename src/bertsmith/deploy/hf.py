@@ -119,6 +119,8 @@ ANSWERS = {
 
 def family_of(model: TransformerConfig) -> Family:
     """BERT has segments, RoBERTa has none.  Raises InputError for a model that neither can hold."""
+    if not isinstance(model, TransformerConfig):
+        raise InputError(f"model: a {type(model).__name__} is neither a bert nor a roberta")
     if model.embedding is not None:
         raise InputError(f"model.embedding: {model.embedding}: bert and roberta have no factorised token table")
     return FAMILIES["bert" if model.segments else "roberta"]
@@ -174,9 +176,13 @@ def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
         found[name] = tensor
     for copy, of in table.tied.items():
         tensor = found.pop(copy, None)
-        if tensor is not None and not torch.equal(found.setdefault(of, tensor), tensor):
+        if tensor is not None and not _equal(found.setdefault(of, tensor), tensor):
             raise InputError(f"{copy}: differs from {of}; only decoders tied to the token table can be read")
     return found
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def terms_in(names: Iterable[str], family: str) -> tuple[str, ...]:

@@ -72,12 +72,13 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
 def model_config(config: dict[str, Any]) -> TransformerConfig:
     """Our model for the content of their config.json.  Raises InputError for what our encoder does not do."""
     name = config.get("model_type")
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise InputError(f"model_type {printable(name)!r} cannot be read; known: {', '.join(FAMILIES)}")
     family, activations = FAMILIES[name], {**{v: k for k, v in ACTIVATIONS.items()}, "gelu_pytorch_tanh": "gelu_tanh"}
     asked = config.get("hidden_act", "gelu")
     if (
-        asked not in activations
+        not isinstance(asked, str)
+        or asked not in activations
         or config.get("is_decoder")
         or config.get("add_cross_attention")
         or config.get("position_embedding_type", "absolute") != "absolute"

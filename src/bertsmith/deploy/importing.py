@@ -137,7 +137,7 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
     models = check.open_folder(transformers, found.path, found.terms, _config(transformers, found), every=False)
     answers = check.differing_answers(loaded, models, check.groups(loaded, chosen))
     check.refuse_different(answers)
-    wrong = _differing_ids(transformers, found, chosen)
+    wrong = _differing_ids(transformers, found, chosen, say)
     if wrong:
         say(
             f"warning: AutoTokenizer of transformers {transformers.__version__} gives other ids for {len(wrong)} of {len(chosen)} texts, such as "
@@ -148,7 +148,7 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
         "classes": [type(model).__name__ for model in models.values()],
         "largest_difference": answers,
         "texts": len(chosen),
-        "texts_with_other_ids": len(wrong),
+        "texts_with_other_ids": wrong if wrong is None else len(wrong),
     }
 
 
@@ -160,7 +160,13 @@ def _config(transformers: Any, found: Folder) -> Any:
     )
 
 
-def _differing_ids(transformers: Any, found: Folder, chosen: list[str]) -> list[int]:
+def _differing_ids(transformers: Any, found: Folder, chosen: list[str], say: Callable[[str], None]) -> list[int] | None:
+    """None where transformers has no tokenizer for the folder, which `say` is told."""
+    try:
+        with check.quiet(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(found.path, local_files_only=True)
+    except Exception as error:  # whatever its code makes of the tokenizer's files
+        say(f"warning: AutoTokenizer cannot open it, so ids were not compared: {printable(str(error).strip())}")
+        return None
     with check.quiet(transformers):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(found.path, local_files_only=True)
         return check.differing_ids(tokenizer, found.tokenizer, chosen)

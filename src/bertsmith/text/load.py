@@ -72,6 +72,8 @@ def parsed(text: str, where: str) -> Backend:
         )
     ids = _model_ids(model, where)
     added = tree.get("added_tokens")
+    if added is not None and not isinstance(added, list):
+        raise InputError(f"{where}: added_tokens: is not a list of tokens")
     for n, token in enumerate(added if added is not None else []):
         field = f"{where}: added_tokens[{n}]"
         if not isinstance(token, dict) or not isinstance(token.get("content"), str):
