@@ -8,6 +8,8 @@ from tests.runs import small
 
 from bertsmith import files
 from bertsmith.errors import BertsmithError, InputError, ResourceError
+from bertsmith.text.prepare import prepare
+from bertsmith.text.store import Store
 from bertsmith.training import budget
 from bertsmith.training.loop import pretrain
 from bertsmith.training.run import Run
@@ -133,30 +135,27 @@ def test_a_run_is_not_overwritten_and_resumes_only_as_it_was_begun(store, tmp_pa
     assert files.listing(out, ("metrics.jsonl", "config.json")) == listing
 
 
-def test_weights_of_another_shape_or_tokenizer_are_no_start(store, tmp_path):
+def test_weights_of_another_shape_or_tokenizer_are_no_start(store, corpus, tmp_path):
     out = tmp_path / "run"
     pretrain(small(), store, out, steps=1)
     refused(
-        r"--from .*the weights do not fit the model: .*shape",
+        r"--from .*: model.width: it has 16, the recipe 32; give the recipe without a size \(bert\)",
         small("model.width=32"),
         store,
         tmp_path / "b",
         steps=1,
         from_=out,
     )
-    path = out / "config.json"
-    config = files.unsealed(path.read_bytes(), path)
-    config["previous"] = [files.sha256(path)]
-    config["data"]["tokenizer"] = "0" * 64
-    path.write_bytes(files.sealed(config))
-    refused(r"its tokenizer is not the store's", small(), store, tmp_path / "b", steps=1, from_=out)
+    prepare([str(corpus)], str(tmp_path / "store"), tokenizer="wordpiece:900", lowercase=True)
+    other = Store.open(tmp_path / "store")
+    refused(r"its tokenizer is not the store's; .*--tokenizer .*run", small(), other, tmp_path / "b", steps=1, from_=out)
 
 
-def test_a_hugging_face_folder_is_named_as_one(store, tmp_path):
+def test_a_hugging_face_folder_that_is_none_is_no_start(store, tmp_path):
     folder = tmp_path / "hf"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "bert", "architectures": ["BertForMaskedLM"]}')
-    refused("a Hugging Face folder", small(), store, tmp_path / "run", steps=1, from_=folder)
+    refused("hf: config.json: vocab_size is missing", small(), store, tmp_path / "run", steps=1, from_=folder)
 
 
 def test_half_written_runs_are_begun_again(store, tmp_path):
