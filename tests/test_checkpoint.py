@@ -167,16 +167,22 @@ def test_the_best_step_is_kept_in_place_of_the_oldest_and_what_is_not_ours_stays
     assert run.steps() == [9, 15]
 
 
-def test_older_steps_stay_where_the_disk_gives_back_other_bytes(run, store, monkeypatch, finished):
+@pytest.mark.parametrize("when", ["publish", "append"])
+def test_older_steps_stay_where_the_disk_gives_back_other_bytes(run, store, monkeypatch, finished, when):
+    """A bit that flips on the way to the disk, or there: the manifest says what was meant."""
     flip(run.step(6) / "model.safetensors", 999)
-    publish = files.publish
+    real = getattr(files, when)
 
-    def spoiled(temporary, final):
-        publish(temporary, final)
+    def spoiled_publish(temporary, final):
+        real(temporary, final)
         flip(final / "optimizer.safetensors", 1234)
 
+    def spoiled_append(descriptor, data):
+        spoils = "optimizer" in os.readlink(f"/proc/self/fd/{descriptor}")
+        real(descriptor, data[:-1] + bytes([data[-1] ^ 1]) if spoils else data)
+
     with monkeypatch.context() as patch:
-        patch.setattr(files, "publish", spoiled)
+        patch.setattr(files, when, spoiled_publish if when == "publish" else spoiled_append)
         with pytest.raises(ResourceError, match=r"optimizer\.safetensors: damaged: .*the older steps stay"):
             resume(run, store)
     assert 3 in run.steps()

@@ -50,14 +50,18 @@ def write(path: str | Path, data: bytes) -> None:
         sync(path.parent)
 
 
-def create(path: str | Path, data: bytes) -> None:
-    """A file of these bytes, on the disk when this returns.  OSError, with some of it written, where the system refuses."""
+def create(path: str | Path, data: bytes) -> dict:
+    """A file of these bytes, on the disk when this returns.  OSError, with some of it written, where the system refuses.
+
+    Returns what a manifest says of it: the hash of what was meant, so that a `check` afterwards tells if the disk kept that.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         append(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def append(descriptor: int, data: bytes) -> None:

@@ -120,10 +120,11 @@ def save_step(
             )
     final = run.step(state.step)
     with files.partial(final) as folder, files.writing(final):
-        files.create(folder / MODEL, tensors_to_bytes(weights))
-        files.create(folder / OPTIMIZER, tensors_to_bytes(moments))
-        files.create(folder / STATE, json.dumps(state_tree(state), indent=1).encode() + b"\n")
-        listed = files.listing(folder, (MODEL, OPTIMIZER, STATE))
+        listed = {
+            MODEL: files.create(folder / MODEL, tensors_to_bytes(weights)),
+            OPTIMIZER: files.create(folder / OPTIMIZER, tensors_to_bytes(moments)),
+            STATE: files.create(folder / STATE, json.dumps(state_tree(state), indent=1).encode() + b"\n"),
+        }
         manifest = {
             "format": FORMAT,
             "kind": "step",
