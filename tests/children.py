@@ -34,6 +34,8 @@ class Children:
         """`call`: module:function of (list of arguments, **options), which returns the exit code."""
         self._count += 1
         said = self.folder / f"{self._count}"
+        for suffix in (".out", ".err"):  # it may be killed before it says anything
+            said.with_suffix(suffix).touch()
         order = {"call": call, "arguments": [str(a) for a in arguments], "options": options, "said": str(said)}
         return Child(self, self.ask(order), said)
 
