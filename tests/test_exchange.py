@@ -12,7 +12,7 @@ from tests.folders import LENGTH, loaded, theirs, tokenizer_of
 
 import bertsmith
 from bertsmith import cli, files
-from bertsmith.deploy import check, export
+from bertsmith.deploy import check, export, importing
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.deploy.texts import texts
 from bertsmith.errors import InputError
@@ -268,7 +268,7 @@ def test_a_flipped_bit_in_an_import_is_found(there, tmp_path):
 
 
 def test_what_transformers_reads_otherwise_is_not_imported(there, tmp_path, monkeypatch):
-    monkeypatch.setattr(check, "TOLERANCE", 0.0)
+    monkeypatch.setattr(importing, "load", lambda run: loaded("bert", "token+pair", Tokenizer.load(run), run, seed=5))
     with pytest.raises(InputError, match=r"not written: .* of transformers differs by"):
         bertsmith.import_(there, tmp_path / "model")
     assert not list(tmp_path.iterdir())
@@ -366,6 +366,16 @@ def test_a_folder_that_opens_otherwise_is_never_written(documents, tmp_path, mon
         export, "to_hf", lambda *a: {n: t + 1e-3 * ("layer.1.output.LayerNorm.bias" in n) for n, t in real(*a).items()}
     )
     refused("(token|hidden) of transformers differs by")
+
+
+def test_a_model_whose_float32_is_coarse_is_judged_in_float64(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "TOLERANCE", 0.0)
+    for head in ("token+pair", "regress"):
+        result = bertsmith.export(loaded("bert", head, tokenizer, tmp_path / "run"), tmp_path / head)
+        assert all(apart < 1e-5 for apart in result["largest_difference"].values())
+    monkeypatch.setattr(check, "EXACT", 0.0)
+    with pytest.raises(InputError, match=r"not written: \w+ of transformers differs by"):
+        bertsmith.export(loaded("bert", "token+pair", tokenizer, tmp_path / "run"), tmp_path / "out")
 
 
 def test_weights_that_are_not_finite_are_not_exported(tokenizer, tmp_path):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.tasks.kinds import encode
 
 TOLERANCE = 1e-5  # of the largest answer, or of 1 where all are smaller
+EXACT = 1e-6  # the same in float64
 SEQUENCES = 12  # that answers are compared on, besides one of full length
 SHORT = 64  # tokens of each
 
@@ -155,11 +157,20 @@ def differing_answers(loaded: Loaded, models: dict[str, Any], made: Sequence[Gro
     return found
 
 
-def refuse_different(found: dict[str, float]) -> None:
-    """InputError naming an answer that is further apart than rounding."""
-    for answer, apart in found.items():
-        if not apart <= TOLERANCE:
-            raise InputError(f"{answer} of transformers differs by {apart:.2g} of the largest")
+def compare(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> dict[str, float]:
+    """`differing_answers` in float32.  InputError naming an answer that is further apart than rounding.
+
+    What counts as rounding is TOLERANCE; for a model whose own float32 is coarser, that both agree better than this in float64.
+    """
+    found = differing_answers(loaded, models, made)
+    if all(apart <= TOLERANCE for apart in found.values()):
+        return found
+    double = replace(loaded, member=deepcopy(loaded.member).double())
+    exact = differing_answers(double, {name: model.double() for name, model in models.items()}, made)
+    for answer, apart in exact.items():
+        if not apart <= EXACT:
+            raise InputError(f"{answer} of transformers differs by {found[answer]:.2g} of the largest")
+    return found
 
 
 @torch.no_grad()
