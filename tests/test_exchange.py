@@ -202,7 +202,7 @@ def test_heads_are_left_out_and_made_by_name_only(tokenizer, there, tmp_path):
         bertsmith.import_(there, tmp_path / "b", drop=["qa_outputs"])
     with pytest.raises(InputError, match=r"--new-head token: .* has a token head"):
         bertsmith.import_(there, tmp_path / "b", new_heads=["token"])
-    with pytest.raises(InputError, match="--new-head label: cannot be made here"):
+    with pytest.raises(InputError, match="--new-head label: cannot be made for a bert; known: pair, token"):
         bertsmith.import_(there, tmp_path / "b", new_heads=["label"])
     assert not (tmp_path / "b").exists()
     options = {"drop": ["cls.predictions", "cls.seq_relationship"], "new_heads": ["token", "pair"]}
@@ -217,6 +217,17 @@ def test_heads_are_left_out_and_made_by_name_only(tokenizer, there, tmp_path):
         "pair",
     } and "objective.pair.pooler.dense.weight" not in differ
     assert len(bertsmith.fill(made, "a [MASK]")["masks"]) == 1
+
+
+def test_roberta_has_no_pairs_to_make_a_head_for(tokenizer, run, store, tmp_path):
+    theirs(transformers, "roberta", "none", tokenizer, tmp_path / "hf")
+    with pytest.raises(InputError, match="--new-head pair: cannot be made for a roberta; known: token"):
+        bertsmith.import_(tmp_path / "hf", tmp_path / "model", new_heads=["pair"])
+    bertsmith.import_(tmp_path / "hf", tmp_path / "model", new_heads=["token"])
+    assert list(bertsmith.load(tmp_path / "model").member.weights()) == ["token"]
+    for source, said in ((run, "holds no config.json of Hugging Face format"), (store.path, "is a store|a store, not")):
+        with pytest.raises(InputError, match=said):
+            bertsmith.import_(source, tmp_path / "other")
 
 
 def test_an_import_is_a_run_that_every_verb_takes(folder, store, tmp_path, capsys):

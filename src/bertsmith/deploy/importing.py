@@ -55,10 +55,8 @@ def import_(
     files.refuse_unless_replaceable(out, {CONFIG, TOKENIZER, METRICS, STEPS}.__contains__, "model", force=True)
     _check_free(Imported(out), force)
     if not is_foreign(path):
-        what = "no such folder" if not path.is_dir() else f"its {CONFIG} is not of Hugging Face format"
-        raise InputError(
-            f"{printable(folder)}: {what if (path / CONFIG).exists() or not path.is_dir() else f'holds no {CONFIG}'}"
-        )
+        what = f"holds no {CONFIG} of Hugging Face format" if path.is_dir() else "no such folder"
+        raise InputError(f"{printable(folder)}: {what}")
     found = read(path, drop)
     for note in found.notes:
         say(note)
@@ -96,12 +94,13 @@ def _member(
     found: Folder, new_heads: tuple[str, ...], seed: int, say: Callable[[str], None]
 ) -> tuple[MemberModel, Any]:
     """The member with the folder's weights and the heads that were named, and its recipe."""
-    for head in new_heads:
-        if head not in NEW:
-            raise InputError(
-                f"--new-head {printable(head)}: cannot be made here; {nearest(head, NEW)}; finetune makes a task's own"
-            )
     recipe = found.recipe
+    known = [head for head in NEW if head in hf.FAMILIES[recipe.name].heads]
+    for head in new_heads:
+        if head not in known:
+            raise InputError(
+                f"--new-head {printable(head)}: cannot be made for a {recipe.name}; {nearest(head, known)}; finetune makes a task's own"
+            )
     if new_heads and found.task is not None:
         raise InputError(f"--new-head: {printable(found.path)} is a fine-tuned model; --drop its classifier first")
     if new_heads:
