@@ -151,10 +151,9 @@ def _check_manifest(path: Path) -> None:
     """An export of ours is as its manifest says; the folders of others have none."""
     if not os.path.lexists(path / files.MANIFEST):
         return
+    listed = files.read_manifest(path, "export", FORMAT).get("files")
     try:
-        files.check(path, files.read_manifest(path, "export", FORMAT).get("files"))
-    except files.Newer:
-        raise
+        files.check(path, listed)
     except InputError as error:
         raise InputError(f"{error}; if you changed it on purpose, remove {files.MANIFEST}") from None
 
