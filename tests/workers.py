@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.runs import small
@@ -55,9 +56,19 @@ def main() -> None:
 def attempt(job: dict, folder: Path, rank: int) -> dict:
     import bertsmith
     from bertsmith.errors import BertsmithError
+    from bertsmith.objectives.predict import Predict, Summary
 
-    options = {"steps": 50, "seed": 3, "threads": 1, **job.get("options", {}), **job.get("by_rank", [{}, {}])[rank]}
+    options = {
+        "steps": 50,
+        "seed": 3,
+        "threads": 1,
+        **job.get("options", {}),
+        **job.get("by_rank", {}).get(str(rank), {}),
+    }
     recipe = small(*job.get("set", []))
+    if job.get("unasked"):
+        heads = (*recipe.objective.heads, Summary())
+        recipe = replace(recipe, objective=Predict(heads=heads))
     said: list[str] = []
 
     def progress(step: int, *_: object) -> None:

@@ -26,6 +26,7 @@ from bertsmith.training.run import differences
 from bertsmith.training.stop import Stop
 
 TIMEOUT = 300.0  # seconds: longer than saving a large step or planning an epoch takes
+ECHO = 3.0  # seconds between the two ways on which one signal may come
 SMALL = 4096  # bytes: what is longer takes a second exchange
 REST = 0.25  # seconds
 PULSE = 0.5  # seconds between two signs of life
@@ -181,24 +182,30 @@ class World:
             left = self._store.add("left", 0)
 
     def _ending(self, error: Exception) -> Exception:
-        """What to raise for `error`: itself, left where the others find it, or why the others are gone."""
+        """What to raise for `error`: itself, left where the others find it, or why the others are gone.
+
+        A broken connection comes as a RuntimeError of many wordings: whether someone is missing tells more than the words.
+        """
+        own = isinstance(error, BertsmithError) or not isinstance(error, RuntimeError)
         try:
-            if not connection_lost(error):
-                self._store.compare_set("end", "", json.dumps({"rank": self.rank, **_told(error)}))
-                return error
-            told = self._store.compare_set("end", "", "").decode()
-            if told:
-                told = json.loads(told)
-                return _from(told["rank"], told)
-            missing = self._missing()
+            if not own:
+                told = self._store.compare_set("end", "", "").decode()
+                if told:
+                    return _from(json.loads(told)["rank"], json.loads(told))
+                missing = self._missing()
+                if missing:
+                    return self._lost(missing)
+                if broken(error):
+                    return Lost(f"the processes lost one another: {printable(error, 300)}")
+            self._store.compare_set("end", "", json.dumps({"rank": self.rank, **_told(error)}))
         except dist.DistError:
-            missing = [] if self.first else [0]  # process 0 keeps the store, unless torchrun's agent does
-        if missing:
-            who = ", ".join(map(str, missing))
-            lost = Lost(f"process {who} of {self.size} died or does not answer; the same command with --resume goes on")
-        else:
-            lost = Lost(f"the processes lost one another: {printable(error, 300)}")
-        return lost
+            if not (own or self.first):
+                return self._lost([0])  # it keeps the store, unless torchrun's agent does
+        return error
+
+    def _lost(self, missing: list[int]) -> Lost:
+        who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {self.size}"
+        return Lost(f"{who} died or did not answer; the same command with --resume goes on")
 
     def _missing(self) -> list[int]:
         """The processes whose pulse has stopped."""
@@ -266,11 +273,9 @@ def _slices(source: Tensor, like: Any) -> Tensor:
     return distribute_tensor(source, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def connection_lost(error: Exception) -> bool:
-    """torch says it as DistError, and gloo as a plain RuntimeError that names its source file."""
-    text = str(error)
-    plain = isinstance(error, RuntimeError) and not isinstance(error, BertsmithError)
-    return isinstance(error, dist.DistError) or (plain and ("gloo" in text or "NCCL" in text))
+def broken(error: Exception) -> bool:
+    """Whether it is a connection that failed: torch says so as DistError, or as a RuntimeError that names its source file."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)
 
 
 def _told(error: Exception) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -86,19 +87,26 @@ def _agent(arguments: list[str], processes: int, folder: str) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", "bertsmith", *arguments)
     except ChildFailedError as error:
-        raise _cause(_reports(folder), {rank: f.exitcode for rank, f in error.failures.items()}, processes) from None
+        raise _cause(_reports(folder), error.failures, processes) from None
     except SignalException as error:
         raise _stopped(_reports(folder), error.sigval) from None
     finally:
         logging.disable(logging.NOTSET)
 
 
-def _cause(reports: dict[int, dict], codes: dict[int, int], processes: int) -> BertsmithError:
-    """Of all that ended, what ended the others: an error of its own, else a death, else that someone was missed."""
+def _cause(reports: dict[int, dict], ends: dict[int, Any], processes: int) -> BertsmithError:
+    """Of all that ended, what ended the others: an error of its own, else a death or that someone was missed, whichever came first.
+
+    `ends`: exitcode and timestamp of all that did not end well; the agent kills those that do not heed its SIGTERM, half a minute later.
+    """
     own = [rank for rank, report in sorted(reports.items()) if not report["lost"]]
     if own:
         return remade(reports[own[0]]["errorCode"], reports[own[0]]["message"])
-    killed = sorted(rank for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM)
+    missed = min((ends[rank].timestamp for rank in reports if rank in ends), default=math.inf)
+    codes = {rank: end.exitcode for rank, end in ends.items()}
+    killed = sorted(
+        rank for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM and ends[rank].timestamp <= missed
+    )
     if killed:
         which = " and ".join(f"process {rank} of {processes} was killed by {_name(-codes[rank])}" for rank in killed)
         hint = " (as a system short of memory does)" if -codes[killed[0]] == signal.SIGKILL else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -12,10 +13,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """`with Stop() as stop:` then ask `stop.asked()`; `stop.signal` is which one came.  Outside the main thread nothing is installed."""
+    """`with Stop() as stop:` then ask `stop.asked()`; `stop.signal` is which one came.  Outside the main thread nothing is installed.
 
-    def __init__(self) -> None:
+    `echo`: seconds within which a second signal is taken for the first: a scheduler that tells every process of a job, and torchrun
+    that passes on what it was told, reach a worker twice.
+    """
+
+    def __init__(self, echo: float = 0.0) -> None:
         self.signal: signal.Signals | None = None
+        self._echo, self._since = echo, 0.0
         self._owner = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -36,6 +42,7 @@ class Stop:
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal, self._since = signal.Signals(number), time.monotonic()
+        elif time.monotonic() >= self._since + self._echo:
             os._exit(128 + number)
-        self.signal = signal.Signals(number)
