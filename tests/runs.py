@@ -63,12 +63,16 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob(".*"))
 
 
+class Late(BaseException):
+    """No OSError, as TimeoutError is: code that mends those must not mend this."""
+
+
 @contextmanager
 def within(seconds: int) -> Iterator[None]:
-    """TimeoutError if the block waits longer, be it in a system call."""
+    """`Late` if the block waits longer, be it in a system call."""
 
     def late(number, frame):
-        raise TimeoutError(f"not done within {seconds} s")
+        raise Late(f"not done within {seconds} s")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(seconds)
