@@ -56,9 +56,11 @@ def run(arguments: list[str]) -> int:
     console.close(failed=error is not None)
     if error is None:
         return 0
-    if not launch.mute():
+    many = arguments[:1] == ["pretrain"]  # the one command that many processes share
+    if not (many and launch.mute()):
         print(f"bertsmith: error: {printable(error[1], 2000)}", file=sys.stderr)
-    launch.report(*error, lost)
+    if many:
+        launch.report(*error, lost)
     return error[0]
 
 

@@ -90,6 +90,8 @@ def _agent(arguments: list[str], processes: int, folder: str) -> None:
         raise _cause(_reports(folder), error.failures, processes) from None
     except SignalException as error:
         raise _stopped(_reports(folder), error.sigval) from None
+    except (RuntimeError, OSError) as error:
+        raise ResourceError(f"--processes {processes}: cannot be started: {error}") from None
     finally:
         logging.disable(logging.NOTSET)
 
@@ -137,8 +139,8 @@ def _reports(folder: str) -> dict[int, dict]:
     for path in Path(folder).glob("*/attempt_*/*/error.json"):
         try:
             found[int(path.parent.name)] = json.loads(path.read_bytes())["message"]
-        except (ValueError, KeyError):
-            continue  # cut short by a SIGKILL
+        except (ValueError, KeyError, OSError):
+            continue  # not ours
     return found
 
 
@@ -151,8 +153,9 @@ def report(code: int, message: str, lost: bool) -> None:
     if path:
         about = {"py_callstack": message, "timestamp": str(int(time.time()))}
         tree: dict[str, Any] = {"message": message, "errorCode": code, "lost": lost, "extraInfo": about}
-        try:
-            Path(path).write_text(json.dumps({"message": tree}))
+        try:  # whole or not at all: torchrun fails over a part of it
+            Path(f"{path}.tmp").write_text(json.dumps({"message": tree}))
+            os.replace(f"{path}.tmp", path)
         except OSError:
             pass  # the folder went with the agent
     if rank() > 0:
