@@ -39,14 +39,17 @@ def corpus(data: Path, folder: Path) -> list[str]:
     return [str(data / "en_wiki"), str(data / "en_wiki_articles_long"), str(novels)]
 
 
-def tables(data: Path, folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Train, dev and test of each task as .jsonl with the fields text, text2, label."""
+def tables(data: Path, folder: Path, most: int | None = None) -> dict[str, tuple[Path, ...]]:
+    """Train (its first `most` rows in a fixed random order), dev and test of each task as .jsonl with the fields text, text2, label."""
     folder.mkdir(parents=True, exist_ok=True)
     made = {}
     for task, read in {"sst2": _sst2, "mrpc": _mrpc, "stsb": _stsb}.items():
         made[task] = tuple(folder / f"{task}-{part}.jsonl" for part in PARTS)
         for part, path in zip(PARTS, made[task], strict=True):
-            path.write_text("".join(json.dumps(row) + "\n" for row in read(data, part)), encoding="utf-8")
+            rows = list(read(data, part))
+            if part == "train":
+                rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:most]]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return made
 
 
@@ -127,10 +130,11 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--members", nargs="+", default=["bert", "roberta"])
     arguments.add_argument("--threads", type=int)
+    arguments.add_argument("--rows", type=int, default=2000, help="of each training set")
     arguments.add_argument("--only-pretrain", action="store_true")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    files = tables(given.data, given.out / "tasks")
+    files = tables(given.data, given.out / "tasks", given.rows)
     for member in given.members:
         recipe = override(bertsmith.find(f"{member}:mini"), SETTINGS)
         kind = "wordpiece:8000" if member == "bert" else "bpe:8000"
