@@ -47,7 +47,8 @@ class Children:
     def close(self) -> None:
         self._server.stdin.close()
         self._server.stdout.close()
-        self._server.wait(10)
+        self._server.kill()  # it holds nothing, and its own children are waited for where they are started
+        self._server.wait()
 
 
 class Child:

@@ -51,6 +51,18 @@ def store(corpus, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def short(documents, tmp_path_factory):
+    """A store of which an epoch is 7 to 9 updates of tests/runs.py: short enough to be broken off in every part of it."""
+    from bertsmith.text.prepare import prepare
+    from bertsmith.text.store import Store
+
+    folder = tmp_path_factory.mktemp("short")
+    (folder / "text.txt").write_text("\n\n".join(text[:2500] for text in documents[:13]) + "\n", encoding="utf-8")
+    prepare([str(folder / "text.txt")], folder / "store", tokenizer="wordpiece:500", lowercase=True, holdout=0.2)
+    return Store.open(folder / "store")
+
+
+@pytest.fixture(scope="session")
 def children(tmp_path_factory):
     """Starts commands in processes of their own: `children.start("verify", run).wait()`."""
     from tests.children import Children
