@@ -37,7 +37,9 @@ def command(store: Path, out: Path, *assignments: str, steps: int, workers: int 
 
 
 def lines(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    """metrics.jsonl, but for a last line that is being written."""
+    whole = (run / "metrics.jsonl").read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def same(a: Path, b: Path, state: bool = True) -> None:

@@ -123,12 +123,15 @@ def straight(children, short, tmp_path_factory) -> Path:
 
 
 def interrupted(children, store: Store, straight: Path, out: Path, draw: random.Random) -> int:
-    """Up to three signals at random times, then the rest; returns how many of them found a run at work."""
+    """Up to three signals after random updates, then the rest; returns how many of them found a run at work."""
     caught = 0
     for _ in range(3):
         child = children.start(*command(store.path, out, steps=STEPS), "--resume")
         number = draw.choice((signal.SIGINT, signal.SIGTERM))
-        time.sleep(draw.uniform(0.1, 0.6))
+        after = draw.randint(0, STEPS - 1)
+        while child.running() and (not (out / "metrics.jsonl").exists() or len(lines(out)) < after):
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.01))
         child.send(number)
         sent = time.monotonic()
         code = child.wait()
