@@ -33,21 +33,24 @@ def two(store, tmp_path_factory) -> Path:
     """What one process and two make of the same commands: a folder of runs and outcomes."""
     folder = tmp_path_factory.mktemp("two")
     fsdp, again = {"shard": "fsdp"}, {"resume": True}
+    few, short = {"steps": 6}, {"steps": 12}
     jobs = [
         job(store, "one", alone=True),
         job(store, "one-twice", TWICE, alone=True),
         job(store, "ddp"),
         job(store, "fsdp", options=fsdp),
-        job(store, "one-few", *FEW, alone=True, options={"steps": 10}),
-        job(store, "ddp-few", *FEWER, options={"steps": 10}),
-        job(store, "one-dropout", TWICE, "model.dropout=0.1", alone=True, options={"steps": 10}),
-        job(store, "ddp-dropout", "model.dropout=0.1", options={"steps": 10}),
-        job(store, "broken-off", out="mixed", stop=10),
-        job(store, "on-one", out="mixed", stop=20, options=again, alone=True),
-        job(store, "on-fsdp", out="mixed", stop=30, options={**again, **fsdp}),
-        job(store, "on-ddp", out="mixed", options=again),
-        job(store, "exact-1", out="exact", stop=7),
-        job(store, "exact-2", out="exact", options=again),
+        job(store, "one-few", *FEW, alone=True, options=few),
+        job(store, "ddp-few", *FEWER, options=few),
+        job(store, "one-dropout", TWICE, "model.dropout=0.1", alone=True, options=few),
+        job(store, "ddp-dropout", "model.dropout=0.1", options=few),
+        job(store, "one-short", alone=True, options=short),
+        job(store, "broken-off", out="mixed", stop=5, options=short),
+        job(store, "on-one", out="mixed", stop=6, options={**short, **again}, alone=True),
+        job(store, "on-fsdp", out="mixed", stop=10, options={**short, **again, **fsdp}),
+        job(store, "on-ddp", out="mixed", options={**short, **again}),
+        job(store, "ddp-short", options=short),
+        job(store, "exact-1", out="exact", stop=7, options=short),
+        job(store, "exact-2", out="exact", options={**short, **again}),
         job(store, "minutes", options={"steps": None, "minutes": 0.02}),
         job(store, "taken", out="one"),
         job(store, "other-seed", by_rank={"1": {"seed": 4}}),
@@ -131,20 +134,20 @@ def test_dropout_is_drawn_by_row_whoever_computes_it(two):
 
 
 def test_a_step_goes_on_with_one_process_or_two_whole_or_in_slices(two):
-    for name, step in (("broken-off", 10), ("on-one", 20), ("on-fsdp", 30)):
+    for name, step in (("broken-off", 5), ("on-one", 6), ("on-fsdp", 10)):
         for rank in (0,) if name == "on-one" else (0, 1):
             found = outcome(two, name, rank)
             assert found["code"] == 143 and f"step-{step:08d}" in found["error"]
     assert outcome(two, "on-ddp")["code"] == 0
-    alike(two / "one", two / "mixed")
+    alike(two / "one-short", two / "mixed")
     said = "\n".join(outcome(two, "on-one")["said"])
     assert "warning: processes: was 2, is 1: the losses go on, but not bit for bit" in said
-    manifest = json.loads((Run(two / "mixed").step(50) / "manifest.json").read_text())
+    manifest = json.loads((Run(two / "mixed").step(12) / "manifest.json").read_text())
     assert (manifest["environment"]["processes"], manifest["environment"]["shard"]) == (2, "ddp")
 
 
 def test_the_same_number_of_processes_resumes_bit_for_bit(two):
-    same(two / "ddp", two / "exact")
+    same(two / "ddp-short", two / "exact")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.runs import small
 
+errors: list[Exception] = []
 HOME = Path(__file__).resolve().parents[1]
 
 
@@ -22,7 +23,7 @@ def work(folder: Path, jobs: list[dict], processes: int = 2, **variables: str) -
     path.write_text(json.dumps(jobs))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
     return subprocess.run(
-        [*torchrun, __file__, str(path)], env=environment(**variables), capture_output=True, text=True, timeout=250
+        [*torchrun, __file__, str(path)], env=environment(**variables), capture_output=True, text=True, timeout=280
     )
 
 
@@ -51,6 +52,7 @@ def main() -> None:
             found = attempt(job, path.parent, rank)
             (path.parent / f"{job['name']}.{rank}.json").write_text(json.dumps(found))
         os.environ["WORLD_SIZE"] = size
+    os._exit(0)  # with what broke still in place
 
 
 def attempt(job: dict, folder: Path, rank: int) -> dict:
@@ -80,6 +82,7 @@ def attempt(job: dict, folder: Path, rank: int) -> dict:
             out = folder / job.get("out", job["name"])
             result = bertsmith.pretrain(recipe, job["store"], out, say=said.append, progress=progress, **options)
         except BertsmithError as error:
+            errors.append(error)  # and with it the process group, which torch may never be done with taking down
             return {"code": error.exit_code, "error": str(error), "said": said}
     return {"code": 0, "result": result, "said": said}
 

@@ -22,7 +22,9 @@ from bertsmith.training import launch
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and exit with the code of the contract."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    launch.leave(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -274,7 +276,7 @@ def _pretrain(commands: Any) -> None:
 
 
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
-    launch.hush()
+    launch.enter()
     if launch.wanted(arguments.processes):
         launch.start(arguments.typed, arguments.processes, arguments.threads)
         return
@@ -485,8 +487,12 @@ def _embed(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="DIR")
-    made.add_argument("--pool", choices=("mean", "cls"), help="mean, unless an imported sentence encoder says otherwise")
-    made.add_argument("--normalise", choices=("yes", "no"), help="vectors of length 1; no, unless such an encoder says so")
+    made.add_argument(
+        "--pool", choices=("mean", "cls"), help="mean, unless an imported sentence encoder says otherwise"
+    )
+    made.add_argument(
+        "--normalise", choices=("yes", "no"), help="vectors of length 1; no, unless such an encoder says so"
+    )
     made.add_argument("--layer", type=int, help="0 = embeddings, 1 = first layer, ...; the last unless given")
     made.add_argument(
         "--precision",
@@ -514,14 +520,20 @@ def embed(arguments: argparse.Namespace, console: Console) -> None:
 def _export(commands: Any) -> None:
     example = "bertsmith export run --to hf --out folder"
     made = _command(
-        commands, "export", export, "a folder that transformers opens without bertsmith; compared before it is done", example
+        commands,
+        "export",
+        export,
+        "a folder that transformers opens without bertsmith; compared before it is done",
+        example,
     )
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--to", choices=("hf",), default="hf", help="hf: Hugging Face format")
     made.add_argument("--out", required=True, metavar="DIR")
     made.add_argument("--force", action="store_true", help="replace an export")
     made.add_argument("--push", metavar="USER/NAME", help="upload it to the Hugging Face hub as well")
-    made.add_argument("--public", action="store_true", help="a new repository there is for all to see; private unless given")
+    made.add_argument(
+        "--public", action="store_true", help="a new repository there is for all to see; private unless given"
+    )
     _member(made)
 
 
@@ -537,12 +549,20 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
 
 def _import(commands: Any) -> None:
     example = "bertsmith import folder --out model"
-    made = _command(commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example)
-    made.add_argument("folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name")
+    made = _command(
+        commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example
+    )
+    made.add_argument(
+        "folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name"
+    )
     made.add_argument("--out", required=True, metavar="MODEL")
     _new_head(made)
     made.add_argument(
-        "--drop", action="append", default=[], metavar="NAME", help="a module of theirs to leave out, such as qa_outputs"
+        "--drop",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a module of theirs to leave out, such as qa_outputs",
     )
     made.add_argument("--seed", type=_natural, default=0, help="of new heads")
     made.add_argument("--force", action="store_true", help="replace an imported model")

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bertsmith.errors import BertsmithError, InputError, Lost, ResourceError, printable, remade
+from bertsmith.training import launch
 from bertsmith.training.precision import choose_device
 from bertsmith.training.run import differences
 from bertsmith.training.stop import Stop
@@ -56,20 +57,23 @@ class World:
             return
         world = cls._meet(own_device(device), timedelta(seconds=timeout))
         pulse = Pulse(world._store, world.rank)
-        try:
-            yield world
-            pulse.end()
-            world._leave()
-        except Exception as error:
-            ending = world._ending(error)
-            if ending is error:
-                raise
-            raise ending from None
-        finally:
-            pulse.end()
-            # Where the group ends while a thread of gloo lets go of a tensor, each waits for a lock of the other's, for ever.
-            time.sleep(REST)
-            dist.destroy_process_group()
+        with Stop(
+            echo=ECHO
+        ) as world.stop:  # to the end: torchrun tells all to stop where one died, and this one looks who
+            try:
+                yield world
+                pulse.end()
+                world._leave()
+            except Exception as error:
+                ending = world._ending(error)
+                if ending is error:
+                    raise
+                raise ending from None
+            finally:
+                pulse.end()
+                # Where the group ends while a thread of gloo lets go of a tensor, each waits for a lock of the other's, for ever.
+                time.sleep(REST)
+                dist.destroy_process_group()
 
     @classmethod
     def _meet(cls, device: torch.device, limit: timedelta) -> World:
@@ -83,6 +87,7 @@ class World:
             store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}.{_meetings}", _stores[0])
             backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=limit)
+            launch.keep(dist.group.WORLD)
         except KeyError as error:
             raise InputError(f"WORLD_SIZE is set, {error} is not; start many processes with torchrun") from None
         except (RuntimeError, ValueError) as error:

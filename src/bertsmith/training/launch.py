@@ -17,6 +17,7 @@ from typing import Any
 from bertsmith.errors import BertsmithError, InputError, Interrupted, Lost, ResourceError, remade
 
 OURS = "BERTSMITH_PROCESSES"  # set for workers of `start`: their errors go to the one line of the command that the user typed
+_kept: list[Any] | None = None  # in the command line's own process: see `leave`
 SAVING = 600  # seconds that workers get to end their step and save it, once they were told to stop
 FAREWELL = 1.0  # seconds that process 0 gets to speak: torchrun ends all as soon as one has ended
 
@@ -39,9 +40,25 @@ def wanted(processes: int | None) -> bool:
     return not worker() and (processes or 1) > 1
 
 
-def hush() -> None:
-    """Before torch is loaded: its C++ parts print warnings of their own where a peer goes away.  We say what matters."""
+def enter() -> None:
+    """In the command line's own process, before torch is loaded: its C++ parts would warn where a peer goes away.  We say what matters."""
+    global _kept
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    _kept = []
+
+
+def keep(thing: Any) -> None:
+    """What the command line's process holds on to until it leaves."""
+    if _kept is not None:
+        _kept.append(thing)
+
+
+def leave(code: int) -> None:
+    """End a worker of the command line at once: where a peer has died, torch may never be done with taking down its process group."""
+    if worker() and _kept:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def start(arguments: list[str], processes: int, threads: int | None) -> None:
@@ -49,7 +66,7 @@ def start(arguments: list[str], processes: int, threads: int | None) -> None:
 
     Raises what ended them, as one error: their own, Lost naming the one that died, Interrupted after they have saved.
     """
-    hush()
+    enter()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(threads or max(1, cores // processes)))
     os.environ[OURS] = str(processes)

@@ -21,7 +21,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
 from bertsmith.recipe import Recipe
 from bertsmith.training import budget
-from bertsmith.training.distributed import ECHO, TIMEOUT, World, own_device
+from bertsmith.training.distributed import TIMEOUT, World, own_device
 from bertsmith.training.evaluate import fixed_batches_of
 from bertsmith.training.log import Journal, check_tensorboard
 from bertsmith.training.optim import warmup_steps
@@ -93,12 +93,12 @@ def pretrain(
             same = {name: config[name] for name in ("recipe", "budget", "seed", "shard")}
             same |= {"data": store.digest, "bertsmith": __version__, "torch": torch.__version__}
         world.check_same(same)
-        world.stop = stack.enter_context(Stop(echo=ECHO if world.size > 1 else 0.0))
+        world.stop = world.stop or stack.enter_context(Stop())
         precision = Precision.choose(recipe.training.precision, place)
         stack.enter_context(threads_set(world.tell(threads)))
         stack.enter_context(precision.policy())
         stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
-        with memory_said(recipe), world.agreed():
+        with world.agreed(), memory_said(recipe):
             torch.manual_seed(int(hashed(seed, "weights")[0]))
             member = build(recipe).to(place)
             if world.first and from_ is not None:
