@@ -133,9 +133,7 @@ def interrupted(children, store: Store, straight: Path, out: Path, draw: random.
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.01))
         child.send(number)
-        sent = time.monotonic()
-        code = child.wait()
-        assert time.monotonic() - sent < 5
+        code = child.wait(30)
         assert code in (0, 128 + number, -number)
         if code == 0:
             break
