@@ -148,7 +148,9 @@ def test_weights_of_another_shape_or_tokenizer_are_no_start(store, corpus, tmp_p
     )
     prepare([str(corpus)], str(tmp_path / "store"), tokenizer="wordpiece:900", lowercase=True)
     other = Store.open(tmp_path / "store")
-    refused(r"its tokenizer is not the store's; .*--tokenizer .*run", small(), other, tmp_path / "b", steps=1, from_=out)
+    refused(
+        r"its tokenizer is not the store's; .*--tokenizer .*run", small(), other, tmp_path / "b", steps=1, from_=out
+    )
 
 
 def test_a_hugging_face_folder_that_is_none_is_no_start(store, tmp_path):
