@@ -24,7 +24,7 @@ from bertsmith.errors import BertsmithError, InputError
 
 RECIPE, TOKENIZER = "roberta:tiny", "wordpiece:4000"
 SETTINGS = ["layout.length=64", "training.batch=1024", "schedule.lr=2e-3"]
-TOKENS = 7_500_000  # to read in pre-training: the same figures every time, in three to four minutes on two cores
+TOKENS = 4_500_000  # to read in pre-training: the same figures every time, in two to three minutes on two cores
 TUNING = ["epochs=15", "batch=16", "lr=5e-4"]  # the same for both; 300 texts are 19 updates an epoch
 SEEDS = 3
 MASKED = (
