@@ -36,8 +36,8 @@ def check_rate(rate: float, most: int | None) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokens:
-    """Single tokens, uniformly.  `most`: BERT's max_predictions_per_seq."""
+class _Budgeted:
+    """`most`: BERT's max_predictions_per_seq."""
 
     rate: float = 0.15
     rounding: Rounding = "round"
@@ -45,6 +45,11 @@ class Tokens:
 
     def __post_init__(self):
         check_rate(self.rate, self.most)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens(_Budgeted):
+    """Single tokens, uniformly."""
 
     def __call__(self, row: Row, draw: Draw) -> Array:
         budget = budgets(row, draw, self.rate, self.rounding, self.most)
@@ -64,15 +69,8 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class Words(_Budgeted):
     """Whole words in random order while they fit; one that would overflow the budget is passed over (BERT's whole-word masking)."""
-
-    rate: float = 0.15
-    rounding: Rounding = "round"
-    most: int | None = None
-
-    def __post_init__(self):
-        check_rate(self.rate, self.most)
 
     def __call__(self, row: Row, draw: Draw) -> Array:
         budget = budgets(row, draw, self.rate, self.rounding, self.most)

@@ -143,12 +143,8 @@ def load(
         raise InputError(
             f"{printable(run / TOKENIZER)}: {tokenizer.size} tokens, but the model's table has {recipe.model.vocab} rows; it is not this model's tokenizer"
         )
-    with torch.random.fork_rng(devices=[]):
-        member = build(recipe)
-    load_weights(member, weights, str(step))
-    member.to(choose_device(device)).eval()
     return Loaded(
-        member=member,
+        member=_member(recipe, weights, step, device),
         recipe=recipe,
         tokenizer=tokenizer,
         path=step,
@@ -158,15 +154,18 @@ def load(
     )
 
 
+def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:
+    with torch.random.fork_rng(devices=[]):
+        member = build(recipe)
+    load_weights(member, weights, str(where))
+    return member.to(choose_device(device)).eval()
+
+
 def _foreign(found: folder.Folder, device: str | None, say: Callable[[str], None]) -> Loaded:
     for note in found.notes:
         say(note)
-    with torch.random.fork_rng(devices=[]):
-        member = build(found.recipe)
-    load_weights(member, found.weights, str(found.path))
-    member.to(choose_device(device)).eval()
     return Loaded(
-        member=member,
+        member=_member(found.recipe, found.weights, found.path, device),
         recipe=found.recipe,
         tokenizer=found.tokenizer,
         path=found.path,

@@ -23,14 +23,11 @@ __all__ = ["DocSentences", "FullSentences", "Plan", "SegmentPairs", "SentencePai
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullSentences:
-    """[CLS] whole sentences while they fit [SEP], on across documents with an extra [SEP] between two.
-
-    A sentence longer than the room is split over sequences; its last part is packed like a sentence.
-    """
+class _Sentences:
+    """Whole sentences in single segments; `crosses`: on into the next document."""
 
     length: int
-    crosses: ClassVar[bool] = True
+    crosses: ClassVar[bool]
 
     def __post_init__(self):
         require(self.length >= 3, f"layout.length: {self.length} has no room for a token and two specials; at least 3")
@@ -43,20 +40,20 @@ class FullSentences:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DocSentences:
+class FullSentences(_Sentences):
+    """[CLS] whole sentences while they fit [SEP], on across documents with an extra [SEP] between two.
+
+    A sentence longer than the room is split over sequences; its last part is packed like a sentence.
+    """
+
+    crosses: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocSentences(_Sentences):
     """As full sentences, but a sequence ends where its document does."""
 
-    length: int
     crosses: ClassVar[bool] = False
-
-    def __post_init__(self):
-        require(self.length >= 3, f"layout.length: {self.length} has no room for a token and two specials; at least 3")
-
-    def check(self, split: Any) -> None:
-        check_text(split)
-
-    def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> Plan:
-        return sentence_plan(self, split, vocab, seed, epoch)
 
 
 def check_text(split: Any) -> None:
