@@ -20,6 +20,17 @@ def real_data() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small models gain nothing from more, and a busy machine loses much."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def documents() -> list[str]:
     """About 80 documents of real English: the topics of `pydoc`, one paragraph a line."""

@@ -15,13 +15,7 @@ from bertsmith.tasks import kinds
 from bertsmith.tasks.kinds import encode, kept
 from bertsmith.tasks.readers import read
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from tests.runs import small
 
 from bertsmith import files
@@ -14,14 +13,7 @@ from bertsmith.training import budget
 from bertsmith.training.loop import pretrain
 from bertsmith.training.run import Run
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small models gain nothing from more, and a busy machine loses much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def refused(match: str, recipe, store, out, kind=InputError, **options) -> None:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from tests.runs import command, leftovers, lines, same, small, snapshot
 
 from bertsmith import cli
@@ -35,12 +34,7 @@ BROKEN_OFF = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_cases_come_where_their_names_say(short):
