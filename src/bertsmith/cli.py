@@ -498,7 +498,7 @@ def _embed(commands: Any) -> None:
         "--precision",
         choices=("exact", "auto", "float32", "bfloat16"),
         default="exact",
-        help="bfloat16 is several times faster and good to 3 digits",
+        help="bfloat16 is several times faster and good to 2 or 3 digits",
     )
     _columns(made)
     _member(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Literal
 
@@ -44,7 +45,7 @@ def embed(
     `pool`: the mean over a text's tokens, specials included, or the state of [CLS]; `normalise`: vectors of length 1.  None is what an
     imported sentence encoder says of itself, else the mean as it is.  `layer`: 0 is the embedding, None the last.
     Over-long texts as `on_long` says (window: the mean of the windows' vectors), counted.  `out`: a folder for vectors.npy.
-    `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster, 3 digits).
+    `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster; the whole model rounded, 2 to 3 digits).
     """
     loaded = opened(model)
     layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
@@ -108,8 +109,10 @@ def pooled(
     """(sequences, width) float32, one for each sequence of `encoded`; dropout off; float32 'highest' unless told otherwise."""
     precision = precision or loaded.exact
     model = loaded.member.model.eval()
+    if precision.compute == "bfloat16":  # rounded once; states between layers too, a tenth faster than autocast's float32
+        model = deepcopy(model).bfloat16()
     found = np.empty((len(encoded), loaded.recipe.model.width), np.float32)
-    with precision.policy(), precision.autocast():
+    with precision.policy():
         for which in encoded.by_length(budget):
             batch = encoded.batch(which)
             stream = batch.input.to(loaded.device)
