@@ -47,6 +47,9 @@ check: $(DEV)
 bench: $(DEV)
 	@$(BIN)/python bench/step.py
 	@$(BIN)/python bench/embed.py
+	@$(BIN)/python bench/memory.py
+	@$(BIN)/python bench/shape.py
+	@$(BIN)/python bench/plan.py
 	@$(BIN)/python bench/data.py
 	@$(BIN)/python bench/prepare.py
 	@$(BIN)/python bench/table.py --check; $(BIN)/python bench/table.py

@@ -15,7 +15,7 @@ BASELINE = HERE / "baseline.json"
 PAGES = HERE.parent / "README.md", HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: written by bench/table.py -->", "<!-- bench: end -->"
 FALL = 0.15
-NAMED = ("step", "embed", "data", "prepare")
+NAMED = ("step", "embed", "memory", "data", "prepare")
 
 
 def results() -> list[dict]:

@@ -9,13 +9,13 @@ mean of the seeds and its difference, with 95 % intervals over the texts.
 import argparse
 import json
 import lzma
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 import bertsmith
 from bertsmith.config import override
-from bertsmith.downstream.demo import seeds_of
 from bertsmith.downstream.predict import judged
 from bertsmith.tasks import metrics
 
@@ -25,7 +25,7 @@ PARTS = ("train", "dev", "test")
 SETTINGS = ["layout.length=64", "training.batch=1024", "schedule.lr=1e-3"]
 SETTINGS += ["training.checkpoint=2000", "training.evaluate=1000"]
 TUNING = ["epochs=4", "pool=mean"]
-RATES = ("1e-4", "3e-4", "1e-3")
+RATES = ("3e-4", "1e-3")
 RESAMPLES = 2000
 
 
@@ -86,24 +86,27 @@ def _stsb(data: Path, part: str):
             yield {"text": cells[5], "text2": cells[6], "label": float(cells[4])}
 
 
-def chosen(run: Path, out: Path, seeds: int, options: dict) -> tuple[Path, str]:
-    """Fine-tuned with every seed at the rate that is best on dev for seed 0; where, and the rate."""
+def chosen(run: Path, name: Path, seeds: int, options: dict) -> tuple[list[Path], str]:
+    """Fine-tuned with every seed at the rate that is best on dev for seed 0: where, and the rate.  What is there is not done again."""
 
-    def tune(rate: str, folder: Path, **more) -> float:
-        end = bertsmith.finetune(run, out=folder, set=[*TUNING, f"lr={rate}"], **options, **more)
-        return end["dev"][end["chosen_by"]]["value"] if "dev" in end else float("nan")
+    def tune(rate: str, seed: int) -> tuple[float, Path]:
+        out = name.with_name(f"{name.name}-{rate}-{seed}")
+        if not (out / "result.json").exists():
+            shutil.rmtree(out, ignore_errors=True)
+            bertsmith.finetune(run, out=out, set=[*TUNING, f"lr={rate}"], seed=seed, **options)
+        end = json.loads((out / "result.json").read_bytes())
+        return end["dev"][end["chosen_by"]]["value"], out
 
-    found = {rate: tune(rate, out.with_name(f"{out.name}-{rate}"), seed=0) for rate in RATES}
-    print(out.name, found, flush=True)
+    found = {rate: tune(rate, 0)[0] for rate in RATES}
+    print(name.name, found, flush=True)
     best = max(found, key=lambda rate: found[rate])
-    tune(best, out, seeds=seeds)
-    return out, best
+    return [tune(best, seed)[1] for seed in range(seeds)], best
 
 
-def compare(tuned: Path, scratch: Path, test: Path, kind: str) -> dict:
+def compare(tuned: list[Path], scratch: list[Path], test: Path, kind: str) -> dict:
     """Accuracy or Pearson's r on `test`: each seed's, and the difference of the means, resampled over the texts."""
     read = {"classify": _correct, "regress": _numbers}[kind]
-    ours, theirs = ([read(folder, test) for folder in seeds_of(path)] for path in (tuned, scratch))
+    ours, theirs = ([read(folder, test) for folder in folders] for folders in (tuned, scratch))
     n = len(ours[0][0])
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     scores = {
@@ -170,7 +173,13 @@ def main() -> None:
             train, dev, test = files[task]
             arms, rates = [], {}
             for arm in ("pretrained", "scratch"):
-                options = {"task": task_kind, "train": train, "dev": dev, "scratch": arm == "scratch", "threads": given.threads}
+                options = {
+                    "task": task_kind,
+                    "train": train,
+                    "dev": dev,
+                    "scratch": arm == "scratch",
+                    "threads": given.threads,
+                }
                 best, rates[arm] = chosen(run, given.out / f"{member}-{task}-{arm}", given.seeds, options)
                 arms.append(best)
             found = {"member": member, "task": task, "lr": rates, **compare(*arms, test, task_kind)}

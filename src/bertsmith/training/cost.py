@@ -181,10 +181,10 @@ def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
         loader = Loader(store.train, recipe.layout, recipe.corruption, store.vocab, seed=0, batch=tokens)
         return next(iter(loader)).batches[0]
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
-    return recipe.corruption(_row(recipe, vocab, tokens), vocab, Draw(0))
+    return recipe.corruption(full_row(recipe, vocab, tokens), vocab, Draw(0))
 
 
-def _row(recipe: Recipe, vocab: Vocab, tokens: int) -> Row:
+def full_row(recipe: Recipe, vocab: Vocab, tokens: int) -> Row:
     """Full rows of random words of one token, pairs with a random label where the member asks for one."""
     length = _longest(recipe)
     count = max(1, tokens // length)
