@@ -12,8 +12,8 @@ from bertsmith.downstream.model import load
 from bertsmith.downstream.predict import evaluate, judged, predict
 from bertsmith.errors import InputError
 from bertsmith.tasks import kinds
-from bertsmith.tasks.kinds import encode, kept
 from bertsmith.tasks.readers import read
+from bertsmith.tasks.sequences import Asked, Reading, encode, kept
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -295,7 +295,8 @@ class Letters:
 def sequences(*texts, **options):
     second = [b for _, b in texts] if isinstance(texts[0], tuple) else None
     first = [a for a, _ in texts] if second else list(texts)
-    found = encode(Letters(), first, second, **{"length": 12, "segments": 2, **options})
+    where = options.pop("where", "text {}".format)
+    found = encode(Letters(), first, second, Reading(**{"length": 12, "segments": 2, **options}), where)
     ends = np.cumsum(found.lengths)[:-1]
     spelled = ["".join({1: "<", 2: "|"}.get(t, chr(t)) for t in part) for part in np.split(found.tokens, ends)]
     return spelled, ["".join(map(str, part)) for part in np.split(found.segments, ends)], found
@@ -349,7 +350,7 @@ def test_logits_of_windows_are_averaged_by_text():
 
 def test_a_batch_carries_its_sequences_in_the_order_asked_for():
     found = sequences("abc", "d", "ef")[2]
-    batch = found.batch(np.array([2, 0]), np.array([7, 8, 9]))
+    batch = found.batch(np.array([2, 0]), Asked.once("label", np.array([7, 8, 9])))
     assert "".join(chr(t) for t in batch.input.tokens if t > 2) == "efabc" and batch.input.lengths == (4, 5)
     assert batch.targets["label"].labels.tolist() == [9, 7] and batch.targets["label"].at.ravel().tolist() == [0, 4]
     assert batch.input.positions.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4]

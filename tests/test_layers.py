@@ -36,7 +36,7 @@ BELOW = {
         "deploy.folder",
         "",
     },
-    "deploy": {"training", "objectives", "nn", "data", "text", "recipe", "tasks.kinds", "downstream.model", ""},
+    "deploy": {"training", "objectives", "nn", "data", "text", "recipe", "tasks.sequences", "downstream.model", ""},
     "recipes": {"objectives", "training.optim", "nn", "data", "text", "recipe"},
     "recipe": {"data", "config", "recipes"},
 }

@@ -395,7 +395,7 @@ def _finetune(commands: Any) -> None:
         "--seeds", type=_positive, default=1, metavar="N", help="runs with N seeds, their mean and spread"
     )
     made.add_argument("--seed", type=_natural, default=0)
-    made.add_argument("--on-long", choices=("truncate", "window", "error"), default="truncate")
+    made.add_argument("--on-long", choices=("truncate", "window", "error"))
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as epochs=10 or lr=3e-5")
     made.add_argument("--threads", type=_positive)
     made.add_argument("--device")

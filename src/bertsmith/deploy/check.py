@@ -22,7 +22,7 @@ from bertsmith.data.batch import Stream
 from bertsmith.deploy.hf import ANSWERS, OPENED_BY
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks.kinds import encode
+from bertsmith.tasks.sequences import Reading, encode
 
 TOLERANCE = 1e-5  # of the largest answer, or of 1 where all are smaller
 EXACT = 1e-6  # the same in float64
@@ -122,7 +122,7 @@ def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
 
 def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:
     segments, pad = loaded.recipe.model.segments, loaded.vocab.pad
-    encoded = encode(loaded.tokenizer, first, second, length=length, segments=segments)
+    encoded = encode(loaded.tokenizer, first, second, Reading(length=length, segments=segments))
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
     rows = lambda x, fill: pad_sequence(x.split(stream.lengths), batch_first=True, padding_value=fill)
     inputs = {"input_ids": rows(stream.tokens, pad), "attention_mask": rows(torch.ones_like(stream.tokens), 0)}

@@ -53,7 +53,7 @@ def _space_counts(tokenizer: Tokenizer) -> bool:
 
 
 def _as_ours(backend: Backend, tokenizer: Tokenizer, segments: int) -> bool:
-    """Whether the tokenizer's own post-processor does what `tasks.kinds.encode` does, for one text and for two."""
+    """Whether the tokenizer's own post-processor does what `tasks.sequences.encode` does, for one text and for two."""
     vocab, a = tokenizer.vocab, tokenizer.encode(["a"])[0][0].tolist()
     one, two = backend.encode("a"), backend.encode("a", "a")
     first, second = [vocab.cls, *a, vocab.sep], [*([] if segments else [vocab.sep]), *a, vocab.sep]

@@ -15,8 +15,8 @@ import torch
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.tasks.kinds import Encoded, OnLong, encode, say_long
 from bertsmith.tasks.readers import read, say_notes
+from bertsmith.tasks.sequences import Encoded, OnLong, Reading, encode, say_long
 from bertsmith.training.precision import Precision
 
 BUDGET = 8192  # tokens in one pass
@@ -60,24 +60,16 @@ def embed(
     policy = loaded.exact if precision == "exact" else Precision.choose(precision, loaded.device)
     if out is not None and Path(out).exists():
         raise InputError(f"{printable(out)}: --out exists already; choose another place")
-    first, second, name, where = texts, None, "texts", None
+    first, second, name, where = texts, None, "texts", "text {}".format
     if isinstance(texts, (str, Path)):
         table = read(texts, columns=columns, header=header)
         say_notes(table, say)
         first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
     if not len(first):
         raise InputError("no texts to embed")
-    length = loaded.length()
-    encoded = encode(
-        loaded.tokenizer,
-        list(first),
-        second,
-        length=length,
-        segments=loaded.recipe.model.segments,
-        on_long=on_long,
-        where=where,
-    )
-    say_long(encoded.counts, name, length, on_long, say)
+    reading = Reading(length=loaded.length(), segments=loaded.recipe.model.segments, on_long=on_long)
+    encoded = encode(loaded.tokenizer, list(first), second, reading, where)
+    say_long(encoded, name, reading, say)
     vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy))
     if normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -109,7 +101,9 @@ def pooled(
     """(sequences, width) float32, one for each sequence of `encoded`; dropout off; float32 'highest' unless told otherwise."""
     precision = precision or loaded.exact
     model = loaded.member.model.eval()
-    if precision.compute == "bfloat16":  # rounded once; states between layers too, a tenth faster than autocast's float32
+    if (
+        precision.compute == "bfloat16"
+    ):  # rounded once; states between layers too, a tenth faster than autocast's float32
         model = deepcopy(model).bfloat16()
     found = np.empty((len(encoded), loaded.recipe.model.width), np.float32)
     with precision.policy():
@@ -129,6 +123,20 @@ def pooled(
                 hidden[first] if pool == "cls" else torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
             )
             found[which] = states.float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray:
+    """(places, width) float32: the hidden states at the places of `encoded`; dropout off; float32 'highest'."""
+    model = loaded.member.model.eval()
+    found = np.empty((len(encoded.places), loaded.recipe.model.width), np.float32)
+    with loaded.exact.policy():
+        for which in encoded.by_length(budget):
+            rows, at = encoded.read(which)
+            stream = encoded.batch(which).input.to(loaded.device)
+            read, where = torch.unique(torch.from_numpy(at).to(loaded.device), return_inverse=True)
+            found[rows] = model(stream, read)[where].float().cpu().numpy()
     return found
 
 

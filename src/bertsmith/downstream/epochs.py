@@ -17,16 +17,17 @@ from bertsmith import __version__, files
 from bertsmith.config import to_dict
 from bertsmith.data.batch import Stream
 from bertsmith.data.draw import hashed
-from bertsmith.downstream.embed import pooled
+from bertsmith.downstream.embed import pooled, states
 from bertsmith.downstream.model import RESULT, Loaded, Tuned
-from bertsmith.downstream.predict import logits_of
+from bertsmith.downstream.predict import values_of
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import Interrupted, printable
 from bertsmith.nn.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds
-from bertsmith.tasks.kinds import Encoded, Labels
-from bertsmith.training.checkpoint import State, load_step, load_weights, save_step
+from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.sequences import Encoded
+from bertsmith.training.checkpoint import State, load_step, load_weights, save_step, weights_of
 from bertsmith.training.log import Journal, Metrics
 from bertsmith.training.optim import build_optimizer, rate_at, set_rate
 from bertsmith.training.precision import Precision
@@ -34,11 +35,12 @@ from bertsmith.training.run import CONFIG, FORMAT, METRICS, TOKENIZER, remove, t
 from bertsmith.training.step import train_step
 from bertsmith.training.stop import Stop
 
+CACHE = 2 << 30  # bytes of features that are held
 KEEP = 2  # saved epochs: the newest, and the best or the one before
 
 
 class Cached(nn.Module):
-    """Stands where the trunk stood: a "token" is the number of a sequence, its hidden state that sequence's feature."""
+    """Stands where the trunk stood: a "token" is the number of a place, its hidden state that place's feature."""
 
     def __init__(self, features: torch.Tensor):
         super().__init__()
@@ -49,35 +51,53 @@ class Cached(nn.Module):
         return self.features[rows]
 
 
-def one_each(encoded: Encoded) -> Encoded:
-    """Sequences of one "token" each, its own number: what `Cached` reads."""
-    n = len(encoded)
-    return replace(
-        encoded, tokens=np.arange(n, dtype=np.int32), segments=np.zeros(n, np.uint8), lengths=np.ones(n, np.int64)
-    )
+class Still(nn.Module):
+    """A trunk that never learns: in eval mode, without gradient; its weights are no parameters of whoever holds it."""
+
+    def __init__(self, trunk: nn.Module):
+        super().__init__()
+        self.trunk = (trunk.eval(),)
+
+    @torch.no_grad()
+    def forward(self, stream: Stream, read: torch.Tensor | None = None) -> torch.Tensor:
+        return self.trunk[0](stream, read)
 
 
 class Tuning:
     """What all seeds share; `run` trains one."""
 
-    def __init__(self, loaded, recipe, kind, known, options, about, data, targets, place, threads, say, progress):
+    def __init__(self, loaded, recipe, kind, known, options, about, rows, data, targets, place, threads, say, progress):
         self.loaded: Loaded = loaded
         self.recipe: Recipe = recipe
         self.kind: kinds.Kind = kind
         self.known: Labels = known
         self.options: FineTuning = options
         self.about: dict = about
+        self.rows: dict[str, Any] = rows
         self.data: dict[str, Encoded] = data
-        self.targets: dict[str, np.ndarray] = targets
+        self.targets: dict[str, Any] = targets
+        self.asked = {name: kind.asked(part, targets[name]) for name, part in data.items()}
         self.place, self.threads, self.say, self.progress = place, threads or torch.get_num_threads(), say, progress
         self.precision = Precision.choose(options.precision, place)
-        self.frozen = about["method"] == "frozen"
-        if self.frozen:
+        self.trunks: dict[str, nn.Module] = {}  # where the trunk is frozen: what stands in its place for each part
+        if about["method"] == "frozen":
             with threads_set(self.threads):
-                self.features = {
-                    name: torch.from_numpy(pooled(loaded, part, options.pool)).to(place) for name, part in data.items()
-                }
-            self.data = {name: one_each(part) for name, part in data.items()}
+                self._freeze()
+
+    def _freeze(self) -> None:
+        """Features are computed once where they can be held, else anew whenever they are read."""
+        width = self.recipe.model.width
+        if sum(len(part.places) for part in self.data.values()) * width * 4 > CACHE:
+            self.trunks = {name: Still(self.loaded.member.model.to(self.place)) for name in self.data}
+            return
+        for name, part in self.data.items():
+            features = pooled(self.loaded, part, self.options.pool) if self.kind.pools else states(self.loaded, part)
+            self.trunks[name] = Cached(torch.from_numpy(features).to(self.place))
+        self.data = {name: part.places_alone() for name, part in self.data.items()}
+
+    def over(self, part: str, whole: MemberModel) -> MemberModel:
+        """The member that reads `self.data[part]`."""
+        return MemberModel(self.trunks[part], whole.objective) if self.trunks else whole
 
     def member(self, seed: int) -> MemberModel:
         """The whole member under this seed: trunk of the model (or fresh), fresh head, the pooler taken over where there is one."""
@@ -85,7 +105,7 @@ class Tuning:
         model = self.recipe.model.build()
         whole = MemberModel(model, self.recipe.objective.build(model))
         if not self.about["scratch"]:
-            state = self.loaded.member.state_dict()
+            state = weights_of(self.loaded.member)
             load_weights(
                 whole.model,
                 {k.removeprefix("model."): v.cpu() for k, v in state.items() if k.startswith("model.")},
@@ -132,8 +152,8 @@ class Tuning:
             lines = Metrics(run / METRICS, 0)
             stack.callback(lines.close)
             trained = (
-                "the head on cached features"
-                if self.frozen
+                "the head on features of the frozen trunk"
+                if self.trunks
                 else "fresh weights"
                 if self.about["scratch"]
                 else "all weights"
@@ -147,11 +167,7 @@ class Tuning:
         self, run: Tuned, seed: int, steps: int, per_epoch: int, lines: Metrics, journal: Journal, stop: Stop
     ) -> dict[str, Any]:
         whole = self.member(seed)
-        parts = {
-            name: MemberModel(Cached(self.features[name]), whole.objective) if self.frozen else whole
-            for name in self.data
-        }
-        learner, schedule = parts["train"], self.options.schedule()
+        learner, schedule = self.over("train", whole), self.options.schedule()
         optimizer = build_optimizer(learner, schedule)
         unsaved = torch.optim.SGD(
             whole.parameters(), lr=0.0
@@ -175,14 +191,14 @@ class Tuning:
                 "terms": outcome.terms,
             }
             if at == per_epoch - 1:
-                scores = self._evaluate(parts["dev"])
-                line["evaluation"] = {"label": scores}
+                scores = self._evaluate(self.over("dev", whole))
+                line["evaluation"] = {self.kind.term: scores}
                 history.append({"step": step, "epoch": epoch + 1, **scores})
             lines.write(line)
             seconds = time.monotonic() - begun
             self.progress(step, steps, outcome.loss, tokens / seconds, seconds / step * (steps - step))
             if at == per_epoch - 1:
-                rank = (scores[self.kind.best], -scores["loss"])
+                rank = (scores[self.kind.best(self.known)], -scores["loss"])
                 best = (rank, step) if best is None or rank > best[0] else best
                 state = State(step=step, tokens=tokens, cursor=(epoch + 1, 0))
                 save_step(
@@ -217,33 +233,37 @@ class Tuning:
         groups = [which[passes == p] for p in np.unique(passes)]
         batches = [
             replace(b, examples=tuple((epoch, i) for _, i in b.examples))
-            for b in (train.batch(g, self.targets["train"]) for g in groups)
+            for b in (train.batch(g, self.asked["train"]) for g in groups)
         ]
-        return batches, {"label": len(which)}, int(train.lengths[which].sum())
+        counts = {self.kind.term: int(self.asked["train"].each[which].sum())}
+        return batches, counts, int(train.lengths[which].sum())
+
+    def _judged(self, member: MemberModel) -> tuple[Any, Labels, float]:
+        """Of the dev file: what is said, the labels with what is chosen on it, the loss.
+
+        float32 'highest', so that `bertsmith evaluate` gives the same numbers.
+        """
+        data, rows, targets = self.data["dev"], self.rows["dev"], self.targets["dev"]
+        values = values_of(member, data, Precision.exact(self.place))
+        said = self.kind.said(data, rows, values)
+        return said, self.kind.settled(targets, said, self.known), self.kind.loss(data, self.asked["dev"], values)
 
     def _evaluate(self, member: MemberModel) -> dict[str, float]:
-        """Dev scores without intervals: float32 'highest', so `bertsmith evaluate` gives the same numbers."""
-        self.logits = logits_of(member, self.data["dev"], Precision.exact(self.place))
-        scores = {
-            name: found["value"]
-            for name, found in self.kind.score(self.targets["dev"], self.logits, self.known).items()
+        """Dev scores without intervals."""
+        said, known, loss = self._judged(member)
+        scores = self.kind.score(self.targets["dev"], said, known, resamples=0)
+        return {
+            "loss": loss,
+            **{name: found["value"] for name, found in scores.items()},
+            "count": len(self.rows["dev"]),
         }
-        return {"loss": self._loss(self.logits), **scores, "count": len(self.targets["dev"])}
-
-    def _loss(self, logits: np.ndarray) -> float:
-        targets = self.targets["dev"]
-        if not self.known.names:
-            return float(np.mean((logits[:, 0].astype(np.float64) - targets) ** 2))
-        shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-        return float(np.mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(targets)), targets]))
 
     def _finish(self, run: Tuned, seed: int, best: int, history: list[dict], journal: Journal) -> dict[str, Any]:
         chosen = run.step(best)
         member = self.member(seed)
         load_weights(member, load_step(run, best).weights, str(chosen))
-        whole = MemberModel(Cached(self.features["dev"]), member.objective) if self.frozen else member
-        self._evaluate(whole)
-        scores = self.kind.score(self.targets["dev"], self.logits, self.known)
+        said, known, _ = self._judged(self.over("dev", member))
+        scores = self.kind.score(self.targets["dev"], said, known)
         truncation = {name: part.counts for name, part in self.data.items()}
         result = {
             "format": FORMAT,
@@ -251,8 +271,10 @@ class Tuning:
             "task": self.about["kind"],
             "seed": seed,
             "best": best,
-            "chosen_by": self.kind.best,
+            "chosen_by": self.kind.best(self.known),
         }
+        if known.threshold != self.known.threshold:
+            result["threshold"] = known.threshold
         result |= {"dev": scores, "epochs": history, "texts": truncation}
         files.write(run / RESULT, files.sealed(result))
         shown = ", ".join(f"{name} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for name, s in scores.items())

@@ -22,8 +22,8 @@ from bertsmith.downstream.tuning import METHODS, FineTuning, settings
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds, metrics
-from bertsmith.tasks.kinds import Encoded, OnLong, encode, say_long
-from bertsmith.tasks.readers import Table, parse_columns, read, say_notes
+from bertsmith.tasks.readers import parse_columns, say_notes
+from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
 from bertsmith.training.precision import choose_device
 from bertsmith.training.run import CONFIG, FORMAT, OURS
 
@@ -42,7 +42,7 @@ def finetune(
     scratch: bool = False,
     seeds: int = 1,
     seed: int = 0,
-    on_long: OnLong = "truncate",
+    on_long: OnLong | None = None,
     set: Iterable[str] = (),
     device: str | None = None,
     threads: int | None = None,
@@ -52,7 +52,7 @@ def finetune(
 ) -> dict[str, Any]:
     """Tune `model` to `task` ("classify", "regress"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
-    `labels`: all classes there are, where the training file need not hold every one.  Same inputs, seed, device and threads: same bytes.
+    `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes there are, where the training file need not hold every one.  Same inputs, seed, device and threads: same bytes.
     InputError before anything is written; NumericsError, ResourceError and Interrupted while it trains.
     `progress(step, steps, loss, tokens per second, seconds left)` after every update.
     """
@@ -70,42 +70,46 @@ def finetune(
     _check_out(Path(out))
     _check_apart(train, dev)
     loaded = opened(model, str(place), members, say)
-    options = options.settled(method, loaded.recipe)
+    options = options.settled(method, loaded.recipe, kind.pools)
     chosen = parse_columns(columns)
-    tables = {
-        name: read(path, columns=chosen or None, header=header, required=("text", "label"))
-        for name, path in (("train", train), ("dev", dev))
+    rows = {
+        name: kind.read(path, columns=chosen or None, header=header) for name, path in (("train", train), ("dev", dev))
     }
-    for table in tables.values():
-        say_notes(table, say)
-        _check_texts(table)
-    known = kind.learn(tables["train"], tuple(labels))
-    if (tables["train"].rows("text2") is None) != (tables["dev"].rows("text2") is None):
+    for part, read in rows.items():
+        say_notes(read, say)
+        kind.check(read, part)
+    known = kind.learn(rows["train"], tuple(labels))
+    if rows["train"].pairs != rows["dev"].pairs:
         raise InputError(
             f"{printable(dev)}: text2: pairs in one of train and dev only; --columns says which columns are read"
         )
-    targets = {name: kind.targets(table, known) for name, table in tables.items()}
-    data = {name: _encoded(loaded, table, options, on_long, say) for name, table in tables.items()}
-    _check_lengths(tables["train"], data["train"], options, on_long)
-    _say_overlap(tables, say)
+    targets = {name: kind.targets(read, known) for name, read in rows.items()}
+    reading = Reading(
+        length=options.length,
+        segments=loaded.recipe.model.segments,
+        on_long=on_long or kind.long,
+        stride=options.stride or kind.stride,
+    )
+    data = {name: _encoded(loaded, kind, read, reading, say) for name, read in rows.items()}
+    _check_lengths(rows["train"], data["train"], reading)
+    _say_overlap(rows, say)
     recipe = _recipe(loaded.recipe, kind.objective(known, options.dropout, options.pool), options)
     about = {
         "kind": task,
+        **{name: value for name, value in asdict(known).items() if name != "names"},
         "labels": list(known.names),
-        "mean": known.mean,
-        "scale": known.scale,
         "columns": chosen,
         "header": header,
-        "pairs": tables["train"].rows("text2") is not None,
+        "pairs": rows["train"].pairs,
         "length": options.length,
-        "on_long": on_long,
+        "on_long": reading.on_long,
         "method": method,
         "scratch": scratch,
         "settings": asdict(options),
     }
-    work = Tuning(loaded, recipe, kind, known, options, about, data, targets, place, threads, say, progress)
+    work = Tuning(loaded, recipe, kind, known, options, about, rows, data, targets, place, threads, say, progress)
     config = {
-        name: {"path": str(path), "rows": len(tables[name]), "sha256": files.sha256(path)}
+        name: {"path": str(path), "rows": len(rows[name]), "sha256": files.sha256(path)}
         for name, path in (("train", train), ("dev", dev))
     }
     if seeds == 1:
@@ -116,7 +120,7 @@ def finetune(
     for number in range(seed, seed + seeds):
         results.append(work.run(Tuned(Path(out) / f"seed-{number}"), number, config))
     scores = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
-    best = max(results, key=lambda r: (r["dev"][kind.best]["value"], -r["seed"]))["seed"]
+    best = max(results, key=lambda r: (r["dev"][kind.best(known)]["value"], -r["seed"]))["seed"]
     result = {
         "format": FORMAT,
         "kind": "finetune",
@@ -171,45 +175,25 @@ def _files(*paths: str | Path) -> bool:
     return all(os.path.isfile(path) for path in paths)
 
 
-def _check_texts(table: Table) -> None:
-    for role in ("text", "text2"):
-        for i, text in enumerate(table.rows(role) or ()):
-            if not text.strip():
-                raise InputError(f"{table.where(i)}: {role}: is empty")
-
-
-def _encoded(loaded: Loaded, table: Table, options: FineTuning, on_long: OnLong, say: Callable[[str], None]) -> Encoded:
-    assert options.length is not None
-    segments = loaded.recipe.model.segments
-    found = encode(
-        loaded.tokenizer,
-        table.columns["text"],
-        table.rows("text2"),
-        length=options.length,
-        segments=segments,
-        on_long=on_long,
-        where=table.where,
-    )
-    say_long(found.counts, printable(table.path), options.length, on_long, say)
+def _encoded(loaded: Loaded, kind: kinds.Kind, rows: Any, reading: Reading, say: Callable[[str], None]) -> Encoded:
+    found = kind.encode(loaded.tokenizer, rows, reading)
+    say_long(found, printable(rows.path), reading, say)
     return found
 
 
-def _check_lengths(table: Table, data: Encoded, options: FineTuning, on_long: str) -> None:
-    if on_long == "truncate" and data.counts["long"] == data.rows > 1:
+def _check_lengths(rows: Any, data: Encoded, reading: Reading) -> None:
+    if reading.on_long == "truncate" and data.counts["long"] == data.rows > 1:
         raise InputError(
-            f"{printable(table.path)}: every one of its {data.rows} texts is longer than {options.length} tokens and would be cut; "
+            f"{printable(rows.path)}: every one of its {data.rows} texts is longer than {reading.length} tokens and would be cut; "
             "--on-long window reads all of them, --set length=N takes longer ones"
         )
 
 
-def _say_overlap(tables: dict[str, Table], say: Callable[[str], None]) -> None:
-    def rows(table: Table) -> list[tuple]:
-        return list(zip(table.columns["text"], table.rows("text2") or [None] * len(table), strict=True))
-
-    seen = frozenset(rows(tables["train"]))
-    both = sum(row in seen for row in rows(tables["dev"]))
+def _say_overlap(rows: dict[str, Any], say: Callable[[str], None]) -> None:
+    seen = frozenset(rows["train"].inputs())
+    both = sum(row in seen for row in rows["dev"].inputs())
     if both:
-        say(f"warning: {both} of the {len(tables['dev'])} dev texts stand in the training file too")
+        say(f"warning: {both} of the {len(rows['dev'])} dev texts stand in the training file too")
 
 
 def _recipe(recipe: Recipe, objective: Any, options: FineTuning) -> Recipe:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel, build
 from bertsmith.recipe import Recipe
-from bertsmith.tasks.kinds import Labels
+from bertsmith.tasks.labels import Labels
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, load_weights
 from bertsmith.training.precision import Precision, choose_device
 from bertsmith.training.run import CONFIG, FORMAT, STEP, STEPS, TOKENIZER, Run
@@ -111,7 +111,8 @@ class Loaded:
     @property
     def labels(self) -> Labels:
         task = self.task or {}
-        return Labels(names=tuple(task.get("labels", ())), mean=task.get("mean", 0.0), scale=task.get("scale", 1.0))
+        known = {f.name: task[f.name] for f in fields(Labels) if f.name in task}
+        return Labels(**known, names=tuple(task.get("labels", ())))
 
     def length(self) -> int:
         """The most tokens that the model was trained to read at once: the task's own limit, or the layout's."""

@@ -16,8 +16,8 @@ from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel
 from bertsmith.tasks import kinds, metrics
-from bertsmith.tasks.kinds import Encoded, OnLong, encode, say_long
-from bertsmith.tasks.readers import Table, read, say_notes
+from bertsmith.tasks.readers import parse_columns, say_notes
+from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
 from bertsmith.training.precision import Precision
 
 BUDGET = 8192  # tokens in one pass
@@ -32,21 +32,21 @@ def predict(
     *,
     columns: Columns = None,
     header: bool | None = None,
-    on_long: OnLong = "truncate",
+    on_long: OnLong | None = None,
     say: Say = lambda line: None,
 ) -> list[dict[str, Any]]:
     """`{index, label, scores}` for each row of `input`, in its order; `out`: the same as JSON lines.
 
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file.
-    `columns` and `header` are those of training unless given.
+    `columns`, `header` and `on_long` are those of training unless given.
     """
     loaded = _tuned(model)
     if out is not None and Path(out).exists() and Path(out).resolve() == Path(input).resolve():
         raise InputError(f"{printable(out)}: --out is the input file; choose another place")
-    table = _table(loaded, input, columns, header, say, labelled=False)
-    logits = _logits(loaded, table, on_long, say)
-    answers = kinds.kind(loaded.task["kind"]).answer(logits, loaded.labels)
-    rows = [{"index": i, "label": label, "scores": scores} for i, (label, scores) in enumerate(answers)]
+    kind = kinds.kind(loaded.task["kind"])
+    read = _rows(loaded, kind, input, columns, header, say, labelled=False)
+    answers = kind.answer(read, _said(loaded, kind, read, on_long, say), loaded.labels)
+    rows = [{"index": i, **answer} for i, answer in enumerate(answers)]
     if out is not None:
         files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
     return rows
@@ -59,7 +59,7 @@ def evaluate(
     data: Any = None,
     columns: Columns = None,
     header: bool | None = None,
-    on_long: OnLong = "truncate",
+    on_long: OnLong | None = None,
     seed: int = 0,
     say: Say = lambda line: None,
 ) -> dict[str, metrics.Score]:
@@ -76,8 +76,8 @@ def evaluate(
         return _held_out(loaded, data, seed)
     if data is not None or input is None:
         raise InputError(f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with --input FILE")
-    targets, logits, kind = judged(loaded, input, columns=columns, header=header, on_long=on_long, say=say)
-    return kind.score(targets, logits, loaded.labels, seed)
+    targets, said, kind = judged(loaded, input, columns=columns, header=header, on_long=on_long, say=say)
+    return kind.score(targets, said, loaded.labels, seed)
 
 
 def judged(
@@ -86,31 +86,33 @@ def judged(
     *,
     columns: Columns = None,
     header: bool | None = None,
-    on_long: OnLong = "truncate",
+    on_long: OnLong | None = None,
     say: Say = lambda line: None,
-) -> tuple[np.ndarray, np.ndarray, kinds.Kind]:
-    """Targets (n,), logits (n, c) and the kind: `kind.correct(targets, logits)` of two models is what `metrics.paired` compares."""
+) -> tuple[Any, Any, kinds.Kind]:
+    """Targets, what the model says of each row (of texts: (n,) and logits (n, c)), and the kind: `kind.correct(targets, said)` of two
+    models is what `metrics.paired` compares."""
     loaded = _tuned(model)
     kind = kinds.kind(loaded.task["kind"])
-    table = _table(loaded, input, columns, header, say, labelled=True)
-    targets = kind.targets(table, loaded.labels)
-    return targets, _logits(loaded, table, on_long, say), kind
+    rows = _rows(loaded, kind, input, columns, header, say, labelled=True)
+    targets = kind.targets(rows, loaded.labels)
+    return targets, _said(loaded, kind, rows, on_long, say), kind
 
 
 @torch.no_grad()
-def logits_of(member: MemberModel, encoded: Encoded, precision: Precision, budget: int = BUDGET) -> np.ndarray:
-    """(rows, outputs) float32: the mean over the windows of each text."""
+def values_of(member: MemberModel, encoded: Encoded, precision: Precision, budget: int = BUDGET) -> np.ndarray:
+    """(places, outputs) float32: what the head says at the places of `encoded`."""
     member.eval()
     found = None
     with precision.policy(), precision.autocast():
         for which in encoded.by_length(budget):
+            rows, at = encoded.read(which)
             stream = encoded.batch(which).input.to(precision.device)
-            lengths = torch.tensor(stream.lengths, device=precision.device)
-            logits = member.objective.logits(member.model, stream, lengths.cumsum(0) - lengths).float().cpu().numpy()
-            found = np.empty((len(encoded), logits.shape[1]), np.float32) if found is None else found
-            found[which] = logits
-    assert found is not None  # a Table has rows
-    return encoded.mean_of_windows(found)
+            at = torch.from_numpy(at).to(precision.device)
+            values = member.objective.logits(member.model, stream, at).float().cpu().numpy()
+            found = np.empty((len(encoded.places), values.shape[1]), np.float32) if found is None else found
+            found[rows] = values
+    assert found is not None  # a file has rows
+    return found
 
 
 def _tuned(model: str | Path | Loaded) -> Loaded:
@@ -122,37 +124,33 @@ def _tuned(model: str | Path | Loaded) -> Loaded:
     return loaded
 
 
-def _table(loaded: Loaded, path: str | Path, columns: Columns, header: bool | None, say: Say, labelled: bool) -> Table:
+def _rows(
+    loaded: Loaded, kind: kinds.Kind, path: str | Path, columns: Columns, header: bool | None, say: Say, labelled: bool
+) -> Any:
     task = loaded.task or {}
-    needed = ("text", "text2") if task["pairs"] else ("text",)
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
-    plain = ".txt" in Path(path).suffixes
-    chosen = columns if columns is not None or plain else trained or None
-    table = read(
+    rows = kind.read(
         path,
-        columns=chosen,
+        columns=trained if columns is None else parse_columns(columns),
         header=task.get("header", True) if header is None else header,
-        required=(*needed, *(("label",) if labelled else ())),
+        labelled=labelled,
+        pairs=task["pairs"],
     )
-    say_notes(table, say)
-    return table
+    say_notes(rows, say)
+    return rows
 
 
-def _logits(loaded: Loaded, table: Table, on_long: OnLong, say: Say) -> np.ndarray:
+def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
     task = loaded.task or {}
-    second = None if task["pairs"] is False else table.rows("text2")
-    segments, length = loaded.recipe.model.segments, loaded.length()
-    encoded = encode(
-        loaded.tokenizer,
-        table.columns["text"],
-        second,
-        length=length,
-        segments=segments,
-        on_long=on_long,
-        where=table.where,
+    reading = Reading(
+        length=loaded.length(),
+        segments=loaded.recipe.model.segments,
+        on_long=on_long or task.get("on_long") or kind.long,
+        stride=(task.get("settings") or {}).get("stride") or kind.stride,
     )
-    say_long(encoded.counts, printable(table.path), length, on_long, say)
-    return logits_of(loaded.member, encoded, loaded.exact)
+    encoded = kind.encode(loaded.tokenizer, rows, reading, task["pairs"])
+    say_long(encoded, printable(rows.path), reading, say)
+    return kind.said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
 
 
 def _held_out(loaded: Loaded, data: Any, seed: int) -> dict[str, metrics.Score]:

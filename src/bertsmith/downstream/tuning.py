@@ -40,16 +40,23 @@ class FineTuning:
     length: int | None = None  # tokens of a sequence, specials included; null = the layout's of pre-training
     pool: Literal["auto", "cls", "mean"] = "auto"  # auto: cls when the trunk is trained, mean when it is frozen
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    stride: int | None = (
+        None  # tokens between the starts of two windows; null = three quarters of what fits (qa: a half)
+    )
     tokens: int = 16384  # at most in one pass; more are split, with the same result
 
     def __post_init__(self):
-        for name in ("epochs", "batch", "lr", "length", "tokens"):
+        for name in ("epochs", "batch", "lr", "length", "stride", "tokens"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}: {value} must be above 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
 
-    def settled(self, method: str, recipe: Recipe) -> FineTuning:
-        """Every null decided.  InputError for a length that the model cannot take."""
+    def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:
+        """Every null but the stride's decided; `pools`: whether the head reads a text as a whole.
+
+        InputError for a length that the model cannot take, and for a pool that the task has no use for.
+        """
+        require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
         width, longest = recipe.model.width, recipe.model.longest
         rate = 1e-3 if method == "frozen" else 5e-5 if width >= 768 else 1e-4 if width >= 512 else 3e-4
         length = self.length or recipe.layout.length

@@ -114,6 +114,17 @@ def mean(
     return _interval(_resampled(ratio, len(values), seed, resamples)[:, 0])
 
 
+def log_softmax(values: np.ndarray) -> np.ndarray:
+    """(n, c) -> (n, c) float64, over the last axis."""
+    shifted = values.astype(np.float64) - values.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over n, nats: logits (n, c), labels (n,)."""
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Mean and sample standard deviation over seeds."""
     return {

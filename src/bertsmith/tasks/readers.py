@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,14 @@ class Table:
 
     def rows(self, role: str) -> list[Any] | None:
         return self.columns.get(role)
+
+    @property
+    def pairs(self) -> bool:
+        return "text2" in self.columns
+
+    def inputs(self) -> list[Hashable]:
+        """What a model sees of each row."""
+        return list(zip(*(self.columns[role] for role in ("text", "text2") if role in self.columns), strict=True))
 
 
 def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
@@ -324,7 +332,7 @@ def _pick(
         )
 
 
-def say_notes(table: Table, say: Callable[[str], None]) -> None:
+def say_notes(table: Any, say: Callable[[str], None]) -> None:
     """What the reader noticed, and the lines it skipped."""
     for note in table.notes:
         say(note)

@@ -1,0 +1,289 @@
+"""Texts as packed sequences, and the places in them that a task's head reads.
+
+One text is `[CLS] A [SEP]`, a pair `[CLS] A [SEP] B [SEP]` with segments 0 and 1 (Devlin et al. 2019, figure 2); a model without
+segments gets two separators between A and B, as RoBERTa does.  w sequences of n tokens in all; p places; m questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from bertsmith.data.batch import Batch, Stream, Target
+from bertsmith.errors import InputError, nearest, printable
+
+Array = np.ndarray
+OnLong = Literal["truncate", "window", "error"]
+ON_LONG = ("truncate", "window", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How texts become sequences.  `length` counts the special tokens; `segments` are the model's, 0 where it has none."""
+
+    length: int
+    segments: int
+    on_long: OnLong = "truncate"
+    stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
+
+    def __post_init__(self):
+        if self.on_long not in ON_LONG:
+            raise InputError(f"--on-long {printable(self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
+
+    def views(self, size: int, room: int, where: Callable[[], str]) -> list[tuple[int, int]]:
+        """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence."""
+        if size <= room:
+            return [(0, size)]
+        if self.on_long == "error":
+            raise InputError(
+                f"{where()}: {size + self.length - room} tokens, and the model takes {self.length}; --on-long truncate cuts and counts, --on-long window reads all of it"
+            )
+        return windows(size, room, self.stride) if self.on_long == "window" else [(0, room)]
+
+
+def windows(size: int, room: int, stride: int | None = None) -> list[tuple[int, int]]:
+    """Windows of `room`, each starting `stride` (or three quarters) after the one before; the last one ends with the text."""
+    step = min(stride or max(1, room - room // 4), room)
+    starts = list(range(0, max(1, size - room), step)) + ([size - room] if size > room else [])
+    return [(start, min(start + room, size)) for start in dict.fromkeys(starts)]
+
+
+def most_context(views: list[tuple[int, int]], size: int) -> Array:
+    """(size,) the window in which each token has most context: the less of what stands left and right of it, a longer window where that
+    is the same, then the earlier one (BERT's run_squad).  -1 where no window shows it."""
+    found, best = np.full(size, -1), np.full(size, -1.0)
+    for number, (start, end) in enumerate(views):
+        left = np.arange(end - start)
+        context = np.minimum(left, left[::-1]) + 0.01 * (end - start)
+        better = context > best[start:end]
+        best[start:end][better], found[start:end][better] = context[better], number
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What training asks of w sequences: m labels, each at one of its sequence's places."""
+
+    term: str
+    labels: Array  # (m,)
+    at: Array  # (m,) number of the place among the places of its sequence
+    each: Array  # (w,) questions of each sequence
+
+    @classmethod
+    def once(cls, term: str, labels: Array) -> Asked:
+        """One question for each place: of a sequence read at one place, of all places of all sequences alike."""
+        return cls(term=term, labels=labels, at=np.zeros(len(labels), np.int64), each=np.ones(len(labels), np.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """w sequences in flat arrays; `owner[i]` is the row of the file that sequence i came from (several where texts are windowed)."""
+
+    tokens: Array  # (n,) int32
+    segments: Array  # (n,) uint8
+    lengths: Array  # (w,) int64
+    owner: Array  # (w,) int64
+    places: Array  # (p,) int64: what the head reads, as positions in its sequence, sequence after sequence
+    reads: Array  # (w,) int64: how many of them each sequence has
+    rows: int
+    counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
+    notes: tuple[str, ...] = ()  # what a user should know; the caller says them
+    key: Any = None  # what the task needs to make answers of what is read
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @cached_property
+    def offsets(self) -> Array:
+        """(w + 1,) where the places of each sequence start."""
+        return _ends(self.reads)
+
+    @cached_property
+    def _tokens_from(self) -> Array:
+        return _ends(self.lengths)
+
+    def batch(self, which: Array, asked: Asked | None = None) -> Batch:
+        """The sequences `which` as one flat row, in this order; the places asked are indices into it."""
+        lengths = self.lengths[which]
+        flat, number = _members(self._tokens_from, lengths, which)
+        first = _ends(lengths)[:-1]
+        zeros = np.zeros(len(flat), np.int64)
+        stream = Stream(
+            tokens=self.tokens[flat].astype(np.int64),
+            positions=np.arange(len(flat)) - first[number],
+            segments=self.segments[flat].astype(np.int64),
+            query_rank=zeros,
+            key_rank=zeros,
+            lengths=tuple(lengths.tolist()),
+        )
+        targets = {}
+        if asked is not None:
+            rows, number = _members(_ends(asked.each), asked.each[which], which)
+            place = self.places[self.offsets[which[number]] + asked.at[rows]]
+            targets[asked.term] = Target(at=(first[number] + place)[:, None], labels=asked.labels[rows])
+        return Batch(input=stream, targets=targets, examples=tuple((0, int(i)) for i in self.owner[which]))
+
+    def read(self, which: Array) -> tuple[Array, Array]:
+        """Of the sequences `which`: (numbers of their places, the same as indices into the flat row of `batch(which)`)."""
+        rows, number = _members(self.offsets, self.reads[which], which)
+        return rows, _ends(self.lengths[which])[number] + self.places[rows]
+
+    def by_length(self, budget: int) -> list[Array]:
+        """All sequences, longest first, cut into groups of at most `budget` tokens (or one sequence)."""
+        order = np.argsort(-self.lengths, kind="stable")
+        groups, start, used = [], 0, 0
+        for end, length in enumerate(self.lengths[order].tolist()):
+            if end > start and used + length > budget:
+                groups.append(order[start:end])
+                start, used = end, 0
+            used += length
+        return [*groups, order[start:]]
+
+    def mean_of_windows(self, values: Array) -> Array:
+        """(w, c) -> (rows, c): the mean over the windows of each text."""
+        total = np.zeros((self.rows, values.shape[1]), np.float64)
+        np.add.at(total, self.owner, values)
+        return (total / np.bincount(self.owner, minlength=self.rows)[:, None]).astype(values.dtype)
+
+    def places_alone(self) -> Encoded:
+        """Each place as a "token", its own number: what a cache of the states at the places reads."""
+        count = len(self.places)
+        return replace(
+            self,
+            tokens=np.arange(count, dtype=np.int32),
+            segments=np.zeros(count, np.uint8),
+            lengths=self.reads,
+            places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
+        )
+
+
+def _ends(counts: Array) -> Array:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _members(starts: Array, counts: Array, which: Array) -> tuple[Array, Array]:
+    """Of groups that start at `starts` in a flat array, the members of `which`, `counts` each: (their indices, which of `which`)."""
+    number = np.repeat(np.arange(len(which)), counts)
+    return starts[which[number]] + np.arange(len(number)) - _ends(counts)[number], number
+
+
+@dataclass(kw_only=True)
+class Builder:
+    """Sequences one after the other, with their special tokens."""
+
+    vocab: Any
+    reading: Reading
+    pairs: bool
+    tokens: list[Array] = field(default_factory=list)
+    segments: list[Array] = field(default_factory=list)
+    owner: list[int] = field(default_factory=list)
+    places: list[Array] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: {"tokens": 0, "long": 0, "cut": 0})
+
+    @property
+    def between(self) -> int:
+        """Separators between the texts of a pair."""
+        return 0 if not self.pairs else 1 if self.reading.segments else 2
+
+    @property
+    def room(self) -> int:
+        """Tokens of text in a sequence.  InputError where there are none."""
+        room = self.reading.length - 2 - self.between
+        if room < 1 + self.pairs:
+            raise InputError(f"length: {self.reading.length} tokens leave no room for the text beside the special ones")
+        return room
+
+    def add(self, owner: int, first: Array, second: Array | None = None, places: Array | None = None) -> None:
+        """`places` are positions in the sequence; [CLS] alone unless given."""
+        cls, sep = np.array([self.vocab.cls], np.int32), np.array([self.vocab.sep], np.int32)
+        parts = [cls, first, sep] if second is None else [cls, first, *[sep] * self.between, second, sep]
+        tokens = np.concatenate(parts)
+        ones = 0 if second is None or not self.reading.segments else len(second) + 1
+        self.tokens.append(tokens)
+        self.segments.append(np.concatenate([np.zeros(len(tokens) - ones, np.uint8), np.ones(ones, np.uint8)]))
+        self.owner.append(owner)
+        self.places.append(np.zeros(1, np.int64) if places is None else places)
+
+    def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
+        lengths = np.array([len(tokens) for tokens in self.tokens], np.int64)
+        counts = {"texts": rows, **self.counts, "tokens": int(lengths.sum()), "windows": len(lengths)}
+        return Encoded(
+            tokens=np.concatenate([np.zeros(0, np.int32), *self.tokens]),
+            segments=np.concatenate([np.zeros(0, np.uint8), *self.segments]),
+            lengths=lengths,
+            owner=np.array(self.owner, np.int64),
+            places=np.concatenate([np.zeros(0, np.int64), *self.places]),
+            reads=np.array([len(places) for places in self.places], np.int64),
+            rows=rows,
+            counts=counts,
+            notes=notes,
+            key=key,
+        )
+
+
+def encode(
+    tokenizer: Any,
+    texts: list[str],
+    seconds: list[str] | None,
+    reading: Reading,
+    where: Callable[[int], str] = "text {}".format,
+) -> Encoded:
+    """Texts or pairs of them, each read at [CLS].  `where(i)` names row i in the error that `on_long="error"` raises.
+
+    window: the longer text slides through windows that overlap by a quarter, the other one stays (cut to half the room if longer).
+    """
+    builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=seconds is not None)
+    room = builder.room
+    first = [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(texts)]
+    second = (
+        [None] * len(first) if seconds is None else [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(seconds)]
+    )
+    for i, (a, b) in enumerate(zip(first, second, strict=True)):
+        builder.counts["long"] += len(a) + (0 if b is None else len(b)) > room
+        for a_view, b_view in _views(a, b, room, reading, builder.counts, lambda i=i: where(i)):
+            builder.add(i, a_view, b_view)
+    return builder.encoded(len(texts))
+
+
+def _views(a: Array, b: Array | None, room: int, reading: Reading, counts: dict[str, int], where: Callable[[], str]):
+    """What each sequence shows of a text or a pair; what none of them shows is counted."""
+    if b is None:
+        views = reading.views(len(a), room, where)
+        counts["cut"] += len(a) - views[-1][1]
+        return [(a[start:end], None) for start, end in views]
+    size = len(a) + len(b)
+    if size <= room or reading.on_long != "window":
+        reading.views(size, room, where)  # raises where on_long is "error"
+        keep_a, keep_b = kept(len(a), len(b), room)
+        counts["cut"] += size - keep_a - keep_b
+        return [(a[:keep_a], b[:keep_b])]
+    long, fixed = (a, b[: room // 2]) if len(a) > len(b) else (b, a[: room // 2])
+    counts["cut"] += size - len(long) - len(fixed)
+    parts = [long[start:end] for start, end in reading.views(len(long), room - len(fixed), where)]
+    return [(part, fixed) if long is a else (fixed, part) for part in parts]
+
+
+def kept(a: int, b: int, room: int) -> tuple[int, int]:
+    """Lengths after the longer one gave up its last token, ties from the second, until both fit (BERT's run_classifier)."""
+    if a + b <= room:
+        return a, b
+    if b <= room // 2:
+        return room - b, b
+    if a <= room - room // 2:
+        return a, room - a
+    return room - room // 2, room // 2
+
+
+def say_long(encoded: Encoded, name: str, reading: Reading, say: Callable[[str], None]) -> None:
+    """What over-long texts came to, and the task's own notes; silent where there is nothing to say."""
+    counts = encoded.counts
+    if counts["long"]:
+        share = f"{counts['long']:,} of {counts['texts']:,} texts ({counts['long'] / counts['texts']:.1%}) are longer than {reading.length} tokens"
+        rest = f"; read in {counts['windows']:,} windows" if reading.on_long == "window" else ""
+        say(f"{name}: {share}{rest}; {counts['cut']:,} tokens cut")
+    for note in encoded.notes:
+        say(f"{name}: {note}")

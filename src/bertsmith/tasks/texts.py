@@ -1,0 +1,216 @@
+"""What is asked of a whole text, or of a pair: a class or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertsmith.errors import InputError, printable
+from bertsmith.tasks import metrics
+from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.readers import Table, read
+from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading, encode
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What both tasks do with texts: read them, encode them, ask at [CLS]."""
+
+    long: OnLong = "truncate"
+    stride: int | None = None
+    term: str = "label"
+    pools: bool = True
+
+    def read(
+        self,
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        header: bool = True,
+        labelled: bool = True,
+        pairs: bool | None = None,
+    ) -> Table:
+        required = ("text", *(("text2",) if pairs else ()), *(("label",) if labelled else ()))
+        return read(path, columns=columns, header=header, required=required)
+
+    def check(self, table: Table, part: str) -> None:
+        for role in ("text", "text2"):
+            for i, text in enumerate(table.rows(role) or ()):
+                if not text.strip():
+                    raise InputError(f"{table.where(i)}: {role}: is empty")
+
+    def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
+        second = None if pairs is False else table.rows("text2")
+        return encode(tokenizer, table.columns["text"], second, reading, table.where)
+
+    def asked(self, encoded: Encoded, targets: np.ndarray) -> Asked:
+        return Asked.once(self.term, targets[encoded.owner])
+
+    def said(self, encoded: Encoded, table: Table, values: np.ndarray) -> np.ndarray:
+        """(w, c) at the places -> (rows, c): the mean over the windows of each text."""
+        return encoded.mean_of_windows(values)
+
+    def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
+        return labels
+
+
+@dataclass(frozen=True)
+class Classes(Texts):
+    """One of several names.  Names are sorted (as numbers where all are); with two of them the last is the positive one."""
+
+    name: str = "classify"
+
+    def best(self, labels: Labels) -> str:
+        return "accuracy"
+
+    def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
+        found = list(dict.fromkeys(_names(table)))
+        if names:
+            self.targets(table, Labels(names=tuple(names)))
+        elif len(found) < 2:
+            raise InputError(
+                f"{printable(table.path)}: label: every row says {printable(found[0])!r}; a classifier needs at least two classes"
+            )
+        elif len(found) > max(100, len(table) // 2):
+            raise InputError(
+                f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; are these numbers? --task regress, or another --columns label="
+            )
+        whole = all(name.lstrip("-").isascii() and name.lstrip("-").isdigit() for name in found)
+        return Labels(names=tuple(names) or tuple(sorted(found, key=(lambda n: (int(n), n)) if whole else None)))
+
+    def targets(self, table: Table, labels: Labels) -> np.ndarray:
+        """(n,) int64."""
+        known = {name: i for i, name in enumerate(labels.names)}
+        found = np.empty(len(table), np.int64)
+        for i, name in enumerate(_names(table)):
+            if name not in known:
+                allowed = ", ".join(printable(n, 40) for n in labels.names[:20]) + (
+                    ", …" if len(labels.names) > 20 else ""
+                )
+                raise InputError(f'{table.where(i)}: label: "{printable(name, 60)}" is not one of: {allowed}')
+            found[i] = known[name]
+        return found
+
+    def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
+        from bertsmith.objectives.supervised import Classify
+
+        return Classify(classes=len(labels.names), dropout=dropout, pool=pool)
+
+    def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
+        return metrics.cross_entropy(values, asked.labels)
+
+    def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
+        """(n, c) -> for each text its class and the probability of every class."""
+        shares = np.exp(metrics.log_softmax(said))
+        return [
+            {"label": labels.names[int(row.argmax())], "scores": dict(zip(labels.names, row.tolist(), strict=True))}
+            for row in shares
+        ]
+
+    def score(
+        self,
+        targets: np.ndarray,
+        said: np.ndarray,
+        labels: Labels,
+        seed: int = 0,
+        resamples: int = metrics.RESAMPLES,
+    ) -> dict[str, metrics.Score]:
+        return metrics.classification(targets, said.argmax(1), len(labels.names), seed, resamples)
+
+    def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
+        """(n,) 1.0 where the answer is right."""
+        return (said.argmax(1) == targets).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Numbers(Texts):
+    """A number.  Trained on (number - mean) / deviation of the training file, so that the learning rate fits every scale."""
+
+    name: str = "regress"
+
+    def best(self, labels: Labels) -> str:
+        return "pearson"
+
+    def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
+        if names:
+            raise InputError("labels: --task regress has numbers, not classes")
+        numbers = _numbers(table)
+        scale = float(numbers.std())
+        if not scale > 0:
+            raise InputError(
+                f"{printable(table.path)}: label: every row says {numbers[0]:g}; there is nothing to learn"
+            )
+        return Labels(mean=float(numbers.mean()), scale=scale)
+
+    def targets(self, table: Table, labels: Labels) -> np.ndarray:
+        """(n,) float32."""
+        return ((_numbers(table) - labels.mean) / labels.scale).astype(np.float32)
+
+    def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
+        from bertsmith.objectives.supervised import Regress
+
+        return Regress(dropout=dropout, pool=pool)
+
+    def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
+        return float(np.mean((values[:, 0].astype(np.float64) - asked.labels) ** 2))
+
+    def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
+        values = (said[:, 0].astype(np.float64) * labels.scale + labels.mean).tolist()
+        return [{"label": value, "scores": {"value": value}} for value in values]
+
+    def score(
+        self,
+        targets: np.ndarray,
+        said: np.ndarray,
+        labels: Labels,
+        seed: int = 0,
+        resamples: int = metrics.RESAMPLES,
+    ) -> dict[str, metrics.Score]:
+        return metrics.regression(targets, said[:, 0], seed, resamples)
+
+    def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
+        """(n,) minus the squared error, in the scale of training."""
+        return -((said[:, 0] - targets).astype(np.float64) ** 2)
+
+
+def _names(table: Table) -> list[str]:
+    """Labels as text.  In .jsonl a class is a string or a whole number, the same of the two in all rows."""
+    values = table.columns["label"]
+    first = type(values[0])
+    for i, value in enumerate(values):
+        if isinstance(value, (bool, float)):
+            raise InputError(
+                f"{table.where(i)}: label: {value!r} is not a class; write it as a string, or use --task regress for numbers"
+            )
+        if type(value) is not first:
+            raise InputError(
+                f"{table.where(i)}: label: {value!r} here and {values[0]!r} in line {table.lines[0]}: strings or whole numbers, not both"
+            )
+        if value == "":
+            raise InputError(f"{table.where(i)}: label: is empty")
+    return [str(value) for value in values]
+
+
+def _numbers(table: Table) -> np.ndarray:
+    found = np.empty(len(table), np.float64)
+    text = (
+        not table.path.lower()
+        .removesuffix(".gz")
+        .removesuffix(".xz")
+        .removesuffix(".zst")
+        .endswith((".jsonl", ".json"))
+    )
+    for i, value in enumerate(table.columns["label"]):
+        try:
+            if isinstance(value, bool) or (isinstance(value, str) and (not text or "_" in value)):
+                raise ValueError
+            found[i] = float(value)
+        except (ValueError, OverflowError):
+            raise InputError(f"{table.where(i)}: label: {printable(repr(value), 60)} is not a number") from None
+        if not np.isfinite(found[i]):
+            raise InputError(f"{table.where(i)}: label: {printable(value, 60)} is not a finite number")
+    return found
