@@ -147,6 +147,7 @@ def main() -> None:
     arguments.add_argument("--tokens", type=int, help="to read, instead of minutes")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--members", nargs="+", default=["bert", "roberta"])
+    arguments.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     arguments.add_argument("--threads", type=int)
     arguments.add_argument("--rows", type=int, default=3000, help="of each training set")
     arguments.add_argument("--only-pretrain", action="store_true")
@@ -169,8 +170,8 @@ def main() -> None:
         budget = {"tokens": given.tokens} if given.tokens else {"minutes": given.minutes}
         end = bertsmith.pretrain(recipe, store, run, **budget, resume=True, threads=given.threads, say=print)
         print(json.dumps(end), flush=True)
-        for task, task_kind in {} if given.only_pretrain else TASKS.items():
-            train, dev, test = files[task]
+        for task in [] if given.only_pretrain else given.tasks:
+            task_kind, (train, dev, test) = TASKS[task], files[task]
             arms, rates = [], {}
             for arm in ("pretrained", "scratch"):
                 options = {
