@@ -383,7 +383,10 @@ def _finetune(commands: Any) -> None:
     made = _command(commands, "finetune", finetune, "fine-tune a model on a labelled task", example)
     made.add_argument("model", metavar="MODEL")
     made.add_argument(
-        "--task", required=True, metavar="KIND", help="classify or regress; pairs where there is a column text2"
+        "--task",
+        required=True,
+        metavar="KIND",
+        help="classify or regress (texts; pairs where there is a column text2), tag (CoNLL files), qa (SQuAD's json)",
     )
     made.add_argument("--train", required=True, metavar="FILE")
     made.add_argument("--dev", required=True, metavar="FILE")

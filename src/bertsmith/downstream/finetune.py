@@ -50,9 +50,10 @@ def finetune(
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[..., None] = lambda *_: None,
 ) -> dict[str, Any]:
-    """Tune `model` to `task` ("classify", "regress"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
+    """Tune `model` to `task` ("classify", "regress", "tag", "qa"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
-    `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes there are, where the training file need not hold every one.  Same inputs, seed, device and threads: same bytes.
+    `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
+    training file need not hold every one.  Same inputs, seed, device and threads: same bytes.
     InputError before anything is written; NumericsError, ResourceError and Interrupted while it trains.
     `progress(step, steps, loss, tokens per second, seconds left)` after every update.
     """
@@ -88,7 +89,7 @@ def finetune(
         length=options.length,
         segments=loaded.recipe.model.segments,
         on_long=on_long or kind.long,
-        stride=options.stride or kind.stride,
+        stride=options.stride,
     )
     data = {name: _encoded(loaded, kind, read, reading, say) for name, read in rows.items()}
     _check_lengths(rows["train"], data["train"], reading)
@@ -197,6 +198,8 @@ def _say_overlap(rows: dict[str, Any], say: Callable[[str], None]) -> None:
 
 
 def _recipe(recipe: Recipe, objective: Any, options: FineTuning) -> Recipe:
+    if hasattr(objective, "pooler"):
+        objective = replace(objective, pooler=getattr(recipe.objective, "pooler", "tanh"))
     return replace(
         recipe, objective=objective, model=replace(recipe.model, dropout=options.dropout), schedule=options.schedule()
     )

@@ -223,6 +223,9 @@ def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
         saved, owner = _best(run)
     config = owner.config()
     assert config is not None  # load_step read it
+    result = owner.result() or {}
+    if "threshold" in result and saved.path == owner.step(result["best"]):
+        config = {**config, "task": {**config["task"], "threshold": float(result["threshold"])}}
     return saved.weights, config, saved.path
 
 

@@ -37,7 +37,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """`{index, label, scores}` for each row of `input`, in its order; `out`: the same as JSON lines.
 
-    classify: the class, and the probability of every class; regress: the number, in the scale of the training file.
+    classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
+    for each word, with `words` and `spans`; qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
     `columns`, `header` and `on_long` are those of training unless given.
     """
     loaded = _tuned(model)
@@ -146,7 +147,7 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
         length=loaded.length(),
         segments=loaded.recipe.model.segments,
         on_long=on_long or task.get("on_long") or kind.long,
-        stride=(task.get("settings") or {}).get("stride") or kind.stride,
+        stride=(task.get("settings") or {}).get("stride"),
     )
     encoded = kind.encode(loaded.tokenizer, rows, reading, task["pairs"])
     say_long(encoded, printable(rows.path), reading, say)

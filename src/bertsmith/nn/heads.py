@@ -29,24 +29,41 @@ class TokenHead(nn.Module):
         return F.linear(hidden, table, self.bias)
 
 
-class Pooler(nn.Module):
-    """BERT's summary of a sequence: tanh of a dense layer over [CLS]."""
+POOLERS = {"tanh": torch.tanh, "gelu": F.gelu}
 
-    def __init__(self, width: int):
+
+class Pooler(nn.Module):
+    """A summary of a sequence: tanh (BERT) or gelu (ELECTRA) of a dense layer over [CLS]."""
+
+    def __init__(self, width: int, activation: str = "tanh"):
         super().__init__()
         self.dense = nn.Linear(width, width)
+        self.activation = POOLERS[activation]
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(m, d) -> (m, d)."""
-        return torch.tanh(self.dense(hidden))
+        return self.activation(self.dense(hidden))
+
+
+class TokenLabel(nn.Module):
+    """Dropout and a linear layer over a token's hidden state: the head of tagging and of answers in a text."""
+
+    def __init__(self, width: int, classes: int, dropout: float = 0.0):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(m, d) -> (m, classes)."""
+        return self.out(self.dropout(hidden))
 
 
 class PairHead(nn.Module):
     """Pooler and a linear layer.  With dropout between them it is also the head of fine-tuning, which takes the pooler over."""
 
-    def __init__(self, width: int, classes: int, dropout: float = 0.0):
+    def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: str = "tanh"):
         super().__init__()
-        self.pooler = Pooler(width)
+        self.pooler = Pooler(width, pooler)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, classes)
 

@@ -1,4 +1,7 @@
-"""Labelled sequences: classes and numbers.  s labelled sequences, d width.  The term is `label`; losses are sums."""
+"""Labelled sequences, tokens and spans of tokens.  s sequences of n tokens in all, m labels, d width.  Losses are sums.
+
+Terms: `label` (a class or number of a sequence), `tag` (a class of a token), `span` (where in a sequence an answer starts and ends).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 from bertsmith.config import require
 from bertsmith.data.batch import Batch, Stream
 from bertsmith.nn.blocks import initialise, pick
-from bertsmith.nn.heads import PairHead
+from bertsmith.nn.heads import PairHead, TokenLabel
 from bertsmith.nn.transformer import Transformer
 from bertsmith.objectives.predict import loss_sum, score
 
@@ -26,13 +29,14 @@ class Classify:
     classes: int
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
+    pooler: Literal["tanh", "gelu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
     def build(self, model: Transformer) -> "Classification":
-        return Classification(model.config.width, self.classes, self.dropout, self.pool)
+        return Classification(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
@@ -44,27 +48,63 @@ class Regress:
 
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
+    pooler: Literal["tanh", "gelu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
 
     def __post_init__(self):
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
     def build(self, model: Transformer) -> "Regression":
-        return Regression(model.config.width, 1, self.dropout, self.pool)
+        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tag:
+    """One class for each token that is asked: a linear layer over its hidden state."""
+
+    classes: int
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
+        require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+
+    def build(self, model: Transformer) -> "Tagging":
+        return Tagging(TokenLabel(model.config.width, self.classes, self.dropout))
+
+    def weights(self) -> dict[str, float]:
+        return {"tag": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Where an answer starts and where it ends, over the tokens of a sequence (Devlin et al. 2019, section 4.2)."""
+
+    def build(self, model: Transformer) -> "Spans":
+        return Spans(model.config.width)
+
+    def weights(self) -> dict[str, float]:
+        return {"span": 1.0}
 
 
 class Classification(nn.Module):
     """Pooler, dropout, linear; keys `objective.label.pooler.dense.weight`, `objective.label.out.weight`, …"""
 
-    def __init__(self, width: int, outputs: int, dropout: float, pool: str):
+    term = TERM
+
+    def __init__(self, head: nn.Module, pool: str = "cls"):
         super().__init__()
         self.pool = pool
-        self.label = initialise(PairHead(width, outputs, dropout))
+        self.add_module(self.term, initialise(head))
+
+    @property
+    def head(self) -> nn.Module:
+        return self.get_submodule(self.term)
 
     def weights(self) -> dict[str, float]:
-        return {TERM: 1.0}
+        return {self.term: 1.0}
 
     def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
         """Takes over the pooler of a pre-trained member's state dict (`objective.<term>.pooler.*`); returns the names used, if any.
@@ -78,31 +118,31 @@ class Classification(nn.Module):
         }
         if not found or self.pool != "cls":
             return ()
-        self.label.pooler.load_state_dict({ours: state[theirs] for ours, theirs in found.items()})
+        self.head.pooler.load_state_dict({ours: state[theirs] for ours, theirs in found.items()})
         return tuple(found.values())
 
     def logits(self, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
         """`at` (s,): the flat index of each sequence's [CLS], in any order -> (s, classes), or (s, 1) for a regression."""
         if self.pool == "cls":
             read, where = torch.unique(at, return_inverse=True)
-            return self.label(pick(model(stream, read), where))
+            return self.head(pick(model(stream, read), where))
         means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
-        return self.label(pick(means, torch.searchsorted(ends, at, right=True)))
+        return self.head(pick(means, torch.searchsorted(ends, at, right=True)))
 
     def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
-        """{"label": sum of its losses}."""
-        target = batch.targets[TERM]
-        return {TERM: self.loss(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
+        """{term: sum of its losses}."""
+        target = batch.targets[self.term]
+        return {self.term: self.loss(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return loss_sum(logits, labels)
 
     @torch.no_grad()
     def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
-        """{"label": {loss: sum, correct: number, count: number}}."""
-        target = batch.targets[TERM]
-        return {TERM: score(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
+        """{term: {loss: sum, correct: number, count: number}}."""
+        target = batch.targets[self.term]
+        return {self.term: score(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
 
 
 class Regression(Classification):
@@ -115,3 +155,59 @@ class Regression(Classification):
         target = batch.targets[TERM]
         loss = self.loss(self.logits(model, batch.input, target.at[:, 0]), target.labels)
         return {TERM: {"loss": loss.item(), "count": len(target)}}
+
+
+class Tagging(Classification):
+    """Dropout and a linear layer; keys `objective.tag.out.weight`, `objective.tag.out.bias`."""
+
+    term = "tag"
+
+    def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
+        """Nothing: no member is pre-trained with such a head."""
+        return ()
+
+    def logits(self, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
+        """`at` (m,): flat indices of tokens, in any order -> (m, classes)."""
+        read, where = torch.unique(at, return_inverse=True)
+        return self.head(pick(model(stream, read), where))
+
+
+class Spans(nn.Module):
+    """A linear layer with two outputs, start and end; keys `objective.span.out.weight`, `objective.span.out.bias`.
+
+    Its targets: `at` (m, 1) the token that is the answer, `labels` (m,) 0 where the start was asked and 1 where the end was.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.span = initialise(TokenLabel(width, 2))
+
+    def weights(self) -> dict[str, float]:
+        return {"span": 1.0}
+
+    def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
+        """Nothing: no member is pre-trained with such a head."""
+        return ()
+
+    def logits(self, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
+        """`at` (m,): flat indices of tokens -> (m, 2)."""
+        return pick(self.span(model(stream)), at)
+
+    def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
+        """{"span": sum over what is asked of the cross-entropy over all tokens of its sequence}."""
+        target = batch.targets["span"]
+        return {"span": -self._shares(model, batch.input)[target.at[:, 0], target.labels].sum()}
+
+    def _shares(self, model: Transformer, stream: Stream) -> Tensor:
+        """(n, 2) log probabilities of each token within its sequence, in float32."""
+        logits = self.span(model(stream)).float()
+        return torch.cat([part.log_softmax(0) for part in logits.split(stream.lengths)])
+
+    @torch.no_grad()
+    def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
+        """{"span": {loss: sum, correct: starts and ends that are likeliest, count: number}}."""
+        target, stream = batch.targets["span"], batch.input
+        shares = self._shares(model, stream)
+        best = torch.cat([(part == part.amax(0)) for part in shares.split(stream.lengths)])
+        where = (target.at[:, 0], target.labels)
+        return {"span": {"loss": -shares[where].sum().item(), "correct": int(best[where].sum()), "count": len(target)}}

@@ -14,8 +14,10 @@ import numpy as np
 
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks import metrics
+from bertsmith.tasks.answers import Answers
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
+from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.texts import Classes, Numbers
 
 
@@ -35,7 +37,6 @@ class Rows(Protocol):
 class Kind(Protocol):
     name: str
     long: OnLong  # what becomes of over-long texts unless --on-long says otherwise
-    stride: int | None  # of windows, unless --set stride says otherwise
     term: str  # of the loss
     pools: bool  # whether the head reads a sequence as a whole
 
@@ -88,7 +89,7 @@ class Kind(Protocol):
         """{label, scores, …} for each row: what `predict` writes."""
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classes(), Numbers())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classes(), Numbers(), Tags(), Answers())}
 
 
 def kind(name: str) -> Kind:

@@ -114,6 +114,43 @@ def mean(
     return _interval(_resampled(ratio, len(values), seed, resamples)[:, 0])
 
 
+def tagging(
+    right: np.ndarray, words: np.ndarray, spans: np.ndarray | None, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Score]:
+    """Of n sentences with `words` (n,), of which `right` (n,) are right: accuracy; where `spans` (n, 3) count those that are found,
+    said and true, also their precision, recall and f1 over all types (conlleval's and seqeval's overall figures), by sentence."""
+    counts = np.stack([right, words, *(() if spans is None else spans.T)], 1).astype(np.float64)
+
+    def ratios(weights: np.ndarray) -> np.ndarray:
+        hit, many, *marked = (weights @ counts).T
+        rows = [hit, many]
+        if marked:
+            found, said, true = marked
+            rows += [found, said, found, true, 2 * found, said + true]
+        return np.stack([_share(*rows[i : i + 2]) for i in range(0, len(rows), 2)], 1)
+
+    names = ("accuracy", "precision", "recall", "f1")[: 1 if spans is None else 4]
+    drawn = _resampled(ratios, len(counts), seed, resamples)
+    return {name: _interval(drawn[:, i]) for i, name in enumerate(names)}
+
+
+def answers(
+    exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Score]:
+    """Means over the questions (n,); where some have an answer and some have none, also over each kind, as evaluate-v2.0 has it."""
+    over = lambda values, among=None: mean(values, seed, resamples, among)
+    found = {"exact": over(exact), "f1": over(f1)}
+    if answerable.any() and not answerable.all():
+        found |= {"answerable_exact": over(exact, answerable), "answerable_f1": over(f1, answerable)}
+        found["unanswerable"] = over(exact, ~answerable)
+    return found
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """0 of nothing is 0."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
 def log_softmax(values: np.ndarray) -> np.ndarray:
     """(n, c) -> (n, c) float64, over the last axis."""
     shifted = values.astype(np.float64) - values.max(-1, keepdims=True)

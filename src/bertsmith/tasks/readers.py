@@ -90,7 +90,7 @@ def read(
     """
     path = Path(path)
     chosen = parse_columns(columns)
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     lines = Lines(path)
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
@@ -115,7 +115,7 @@ def read(
     return table
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
@@ -154,7 +154,7 @@ def _json(
         if not line.strip():
             counts["blank"] += 1
             continue
-        row = _object(line, where)
+        row = json_object(line, where)
         if not present:
             present = {role: role in required or role in chosen or keys[role] in row for role in ROLES}
         found = {}
@@ -169,17 +169,17 @@ def _json(
             if there:
                 found[role] = row[key]
                 if role != "label":
-                    _check_text(row[key], f"{where}: {printable(key)}")
+                    check_text(row[key], f"{where}: {printable(key)}")
                 elif isinstance(row[key], (dict, list)) or row[key] is None:
                     raise InputError(
-                        f"{where}: {printable(key)}: {_kind(row[key])} is not a label; a string or a number is"
+                        f"{where}: {printable(key)}: {kind_of(row[key])} is not a label; a string or a number is"
                     )
                 elif isinstance(row[key], str):
-                    _check_text(row[key], f"{where}: {printable(key)}")
+                    check_text(row[key], f"{where}: {printable(key)}")
         yield number, found
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
+def json_object(line: str, where: str) -> dict[str, Any]:
     def constant(name: str):
         raise InputError(f"{where}: {name} is not a number that JSON knows")
 
@@ -210,13 +210,13 @@ def _object(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{where}: {printable(error)}") from None
     if not isinstance(row, dict):
-        raise InputError(f'{where}: {_kind(row)} where an object is expected, such as {{"text": "…", "label": "…"}}')
+        raise InputError(f'{where}: {kind_of(row)} where an object is expected, such as {{"text": "…", "label": "…"}}')
     return row
 
 
-def _check_text(value: Any, where: str) -> None:
+def check_text(value: Any, where: str) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{where}: {_kind(value)} where a string is expected")
+        raise InputError(f"{where}: {kind_of(value)} where a string is expected")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -225,7 +225,7 @@ def _check_text(value: Any, where: str) -> None:
         ) from None
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     names = {
         type(None): "null",
         bool: "true or false",

@@ -34,15 +34,18 @@ class Reading:
         if self.on_long not in ON_LONG:
             raise InputError(f"--on-long {printable(self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
 
-    def views(self, size: int, room: int, where: Callable[[], str]) -> list[tuple[int, int]]:
-        """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence."""
+    def views(self, size: int, room: int, where: Callable[[], str], stride: int | None = None) -> list[tuple[int, int]]:
+        """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence.
+
+        `stride`: the task's own, where the user names none.
+        """
         if size <= room:
             return [(0, size)]
         if self.on_long == "error":
             raise InputError(
                 f"{where()}: {size + self.length - room} tokens, and the model takes {self.length}; --on-long truncate cuts and counts, --on-long window reads all of it"
             )
-        return windows(size, room, self.stride) if self.on_long == "window" else [(0, room)]
+        return windows(size, room, self.stride or stride) if self.on_long == "window" else [(0, room)]
 
 
 def windows(size: int, room: int, stride: int | None = None) -> list[tuple[int, int]]:
@@ -197,8 +200,8 @@ class Builder:
             raise InputError(f"length: {self.reading.length} tokens leave no room for the text beside the special ones")
         return room
 
-    def add(self, owner: int, first: Array, second: Array | None = None, places: Array | None = None) -> None:
-        """`places` are positions in the sequence; [CLS] alone unless given."""
+    def add(self, owner: int, first: Array, second: Array | None = None, places: Array | None = None) -> int:
+        """`places` are positions in the sequence; [CLS] alone unless given.  Returns the length of the sequence."""
         cls, sep = np.array([self.vocab.cls], np.int32), np.array([self.vocab.sep], np.int32)
         parts = [cls, first, sep] if second is None else [cls, first, *[sep] * self.between, second, sep]
         tokens = np.concatenate(parts)
@@ -207,6 +210,7 @@ class Builder:
         self.segments.append(np.concatenate([np.zeros(len(tokens) - ones, np.uint8), np.ones(ones, np.uint8)]))
         self.owner.append(owner)
         self.places.append(np.zeros(1, np.int64) if places is None else places)
+        return len(tokens)
 
     def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
         lengths = np.array([len(tokens) for tokens in self.tokens], np.int64)

@@ -21,7 +21,6 @@ class Texts:
     """What both tasks do with texts: read them, encode them, ask at [CLS]."""
 
     long: OnLong = "truncate"
-    stride: int | None = None
     term: str = "label"
     pools: bool = True
 

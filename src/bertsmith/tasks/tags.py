@@ -1,0 +1,205 @@
+"""A tag for each word: names of people and places, parts of speech.  p words in all, c tags, t tokens of a sentence.
+
+The words of a sentence are joined by spaces and encoded as the text they are; the token that holds a word's first character is read for it
+(Devlin et al. 2019, section 5.3).  A word of which the tokenizer leaves nothing is read as [UNK].  Each word is read once, in the window
+where it has most context.  A word that truncation cut off has no tag: said, counted, and wrong wherever its tag is scored.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertsmith.errors import InputError, printable
+from bertsmith.tasks import conll, metrics
+from bertsmith.tasks.conll import Sentences
+from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
+from bertsmith.tasks.spans import closed, mark_spans, parts, spans
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """`ids` (p,): the tag of each word, sentence after sentence, `lengths` (s,) words each."""
+
+    ids: Array
+    lengths: Array
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Word-level tags.  A tag set of O and B-, I-, E-, S- with a type is scored by its spans, any other by its words."""
+
+    name: str = "tag"
+    long: OnLong = "window"
+    term: str = "tag"
+    pools: bool = False
+
+    def read(
+        self,
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        header: bool = True,
+        labelled: bool = True,
+        pairs: bool | None = None,
+    ) -> Sentences:
+        return conll.read(path, columns=columns, labelled=labelled)
+
+    def check(self, rows: Sentences, part: str) -> None:
+        """Whatever the reader lets pass can be learned from."""
+
+    def learn(self, rows: Sentences, names: tuple[str, ...] = ()) -> Labels:
+        """The tags of the training file; of spans every prefix that it uses on every type."""
+        if names:
+            self.targets(rows, Labels(names=tuple(names)))
+            return Labels(names=tuple(names))
+        found = {tag for tags in rows.tags or () for tag in tags}
+        if len(found) < 2:
+            raise InputError(
+                f"{printable(rows.path)}: label: every word says {printable(next(iter(found)))!r}; --columns label=N says where the tags stand"
+            )
+        if mark_spans(found):
+            return Labels(names=tuple(closed(found)))
+        if any(tag[:2] in ("B-", "I-") and parts(tag) for tag in found):
+            i, j = next((i, j) for i, tags in enumerate(rows.tags) for j, tag in enumerate(tags) if _bare(tag))
+            raise InputError(
+                f"{rows.where(i, j)}: label: {printable(rows.tags[i][j], 40)!r} is neither O nor B-, I-, E- or S- with a type, as others here are"
+            )
+        return Labels(names=tuple(sorted(found)))
+
+    def targets(self, rows: Sentences, labels: Labels) -> Truth:
+        known = {name: i for i, name in enumerate(labels.names)}
+        ids = np.empty(sum(map(len, rows.words)), np.int64)
+        at = 0
+        for i, tags in enumerate(rows.tags or ()):
+            for j, tag in enumerate(tags):
+                if tag not in known:
+                    allowed = ", ".join(printable(n, 40) for n in labels.names[:20]) + ", …" * (len(known) > 20)
+                    raise InputError(f'{rows.where(i, j)}: label: "{printable(tag, 60)}" is not one of: {allowed}')
+                ids[at] = known[tag]
+                at += 1
+        return Truth(ids=ids, lengths=_lengths(rows))
+
+    def encode(self, tokenizer: Any, rows: Sentences, reading: Reading, pairs: bool | None = None) -> Encoded:
+        """The key is (places,): the number of the word that each place is read for."""
+        builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=False)
+        counts, room, word, key = Counter(), builder.room, 0, []
+        located = tokenizer.located([" ".join(words) for words in rows.words])
+        for i, (words, (ids, characters)) in enumerate(zip(rows.words, located, strict=True)):
+            ids, at, unknown = _first_tokens(words, ids, characters, tokenizer.vocab.unk)
+            views = reading.views(len(ids), room, lambda i=i: rows.where(i))
+            window = most_context(views, len(ids))[at]
+            for number, (start, end) in enumerate(views):
+                own = np.flatnonzero(window == number)
+                if len(own):
+                    builder.add(i, ids[start:end], places=1 + at[own] - start)
+                    key.append(word + own)
+            builder.counts["long"] += len(ids) > room
+            builder.counts["cut"] += len(ids) - views[-1][1]
+            counts += Counter(unread=int((window < 0).sum()), unknown=unknown)
+            word += len(words)
+        builder.counts |= {"words": word, "unread": counts["unread"], "unknown": counts["unknown"]}
+        notes = [f"{counts[what]:,} of {word:,} words {said}" for what, said in NOTES.items() if counts[what]]
+        return builder.encoded(len(rows), tuple(notes), np.concatenate(key))
+
+    def asked(self, encoded: Encoded, targets: Truth) -> Asked:
+        number = np.arange(len(encoded.places)) - np.repeat(encoded.offsets[:-1], encoded.reads)
+        return Asked(term=self.term, labels=targets.ids[encoded.key], at=number, each=encoded.reads)
+
+    def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
+        from bertsmith.objectives.supervised import Tag
+
+        return Tag(classes=len(labels.names), dropout=dropout)
+
+    def loss(self, encoded: Encoded, asked: Asked, values: Array) -> float:
+        return metrics.cross_entropy(values, asked.labels)
+
+    def said(self, encoded: Encoded, rows: Sentences, values: Array) -> Array:
+        """(p, c) in the order of the file; a word that was not read has NaN."""
+        found = np.full((sum(map(len, rows.words)), values.shape[1]), np.nan, np.float32)
+        found[encoded.key] = values
+        return found
+
+    def settled(self, targets: Truth, said: Array, labels: Labels) -> Labels:
+        return labels
+
+    def best(self, labels: Labels) -> str:
+        return "f1" if mark_spans(labels.names) else "accuracy"
+
+    def score(
+        self, targets: Truth, said: Array, labels: Labels, seed: int = 0, resamples: int = metrics.RESAMPLES
+    ) -> dict[str, metrics.Score]:
+        right = np.add.reduceat(_chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
+        marked = None
+        if mark_spans(labels.names):
+            true, mine = (_spans(ids, targets.lengths, labels) for ids in (targets.ids, _chosen(said)))
+            marked = np.array([(len(a & b), len(b), len(a)) for a, b in zip(true, mine, strict=True)])
+        return metrics.tagging(right, targets.lengths, marked, seed, resamples)
+
+    def correct(self, targets: Truth, said: Array, labels: Labels | None = None) -> Array:
+        """(s,) the share of each sentence's words that are right."""
+        right = np.add.reduceat(_chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
+        return right / targets.lengths
+
+    def answer(self, rows: Sentences, said: Array, labels: Labels) -> list[dict[str, Any]]:
+        """Of each sentence: its words, their tags, how likely each is, and the spans; None for a word that was not read."""
+        ends = np.cumsum(_lengths(rows))
+        chosen, shares = np.split(_chosen(said), ends[:-1]), np.exp(metrics.log_softmax(said)).max(1)
+        rows_of_shares = np.split(shares, ends[:-1])
+        found = []
+        for words, ids, likely in zip(rows.words, chosen, rows_of_shares, strict=True):
+            tags = [None if i < 0 else labels.names[i] for i in ids.tolist()]
+            scores = [None if i < 0 else share for i, share in zip(ids.tolist(), likely.tolist(), strict=True)]
+            row = {"label": tags, "scores": scores, "words": words}
+            if mark_spans(labels.names):
+                row["spans"] = [
+                    {"type": kind, "start": a, "end": b, "text": " ".join(words[a:b])} for kind, a, b in spans(tags)
+                ]
+            found.append(row)
+        return found
+
+
+NOTES = {
+    "unread": "stand beyond the end of what is read: they get no tag, which counts as wrong",
+    "unknown": "are nothing to the tokenizer and read as its unknown token",
+}
+
+
+def _first_tokens(words: list[str], ids: Array, characters: Array, unk: int) -> tuple[Array, Array, int]:
+    """(tokens (t,), for each word the token that is read for it, how many words got a token of their own because they had none)."""
+    lengths = np.array([len(word) for word in words])
+    begins = np.cumsum(lengths + 1) - lengths - 1
+    starts, ends = characters.T
+    at = np.searchsorted(ends, begins, side="right")
+    missing = np.append(starts, np.iinfo(np.int64).max)[at] >= begins + lengths
+    return np.insert(ids, at[missing], unk), at + np.cumsum(missing) - missing, int(missing.sum())
+
+
+def _bare(tag: str) -> bool:
+    return tag != "O" and parts(tag) is None
+
+
+def _lengths(rows: Sentences) -> Array:
+    return np.array([len(words) for words in rows.words])
+
+
+def _chosen(said: Array) -> Array:
+    """(p,) the likeliest tag; -1 where none was read."""
+    unread = np.isnan(said[:, 0])
+    return np.where(unread, -1, np.where(np.isnan(said), 0, said).argmax(1))
+
+
+def _spans(ids: Array, lengths: Array, labels: Labels) -> list[set]:
+    names = [*labels.names, None]  # -1 is the last
+    return [set(spans([names[i] for i in part.tolist()])) for part in np.split(ids, np.cumsum(lengths)[:-1])]

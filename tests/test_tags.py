@@ -1,0 +1,165 @@
+"""Words to sequences and back: files of tags, the token that is read for each word, windows."""
+
+import json
+import lzma
+
+import numpy as np
+import pytest
+from tests.conftest import real_data
+from tests.folders import tokenizer_of
+
+from bertsmith.errors import InputError
+from bertsmith.tasks import conll
+from bertsmith.tasks.kinds import kind
+from bertsmith.tasks.sequences import Reading, most_context, windows
+
+CONLL = "-DOCSTART- -X- O O\n\nJapan NNP I-NP I-LOC\nwon VBD I-VP O\n\nNaïve\u00a0x NNP I-NP O\n"
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_columns_are_read_with_tabs_or_spaces_and_the_last_is_the_tag(tmp_path):
+    rows = conll.read(write(tmp_path / "a.conll", CONLL))
+    assert rows.words == [["Japan", "won"], ["Naïve\u00a0x"]] and rows.tags == [["I-LOC", "O"], ["O"]]
+    assert rows.where(1).endswith("a.conll:6") and rows.counts["documents"] == 1
+    rows = conll.read(tmp_path / "a.conll", columns={"label": "2"})
+    assert rows.tags == [["NNP", "VBD"], ["NNP"]]
+    assert conll.read(tmp_path / "a.conll", labelled=False).tags is None
+    rows = conll.read(write(tmp_path / "b.txt", "New York\tB-LOC\n\t\nwon\tO\n"))
+    assert rows.words == [["New York"], ["won"]]
+    packed = tmp_path / "c.conll.xz"
+    packed.write_bytes(lzma.compress(CONLL.encode()))
+    assert conll.read(packed).words == [["Japan", "won"], ["Naïve\u00a0x"]]
+
+
+def test_universal_dependencies_and_json_lines(tmp_path):
+    text = "# sent_id = 1\n1-2\tvámonos\t_\t_\n1\tvamos\tir\tVERB\n2\tnos\tnosotros\tPRON\n2.1\tx\tx\tX\n"
+    rows = conll.read(write(tmp_path / "a.conllu", text))
+    assert rows.words == [["vamos", "nos"]] and rows.tags == [["VERB", "PRON"]] and rows.counts["parts"] == 2
+    lines = [{"words": ["a", "b"], "tags": ["O", "B-X"]}, {"words": ["c"], "tags": ["O"]}]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
+    rows = conll.read(path, columns={"text": "words", "label": "tags"})
+    assert rows.words == [["a", "b"], ["c"]] and rows.where(1).endswith(":2")
+
+
+@pytest.mark.parametrize(
+    "name, text, says",
+    [
+        ("a.jsonl", '{"text": ["a", "b"], "label": ["O"]}', "a.jsonl:1: label: 2 words but 1 tags"),
+        ("a.jsonl", '{"text": "a b", "label": ["O"]}', "a.jsonl:1: text: a string where a list"),
+        ("a.jsonl", '{"text": ["a", " "], "label": ["O", "O"]}', "a.jsonl:1: text.1: is empty"),
+        ("a.jsonl", '{"text": ["a", 1], "label": ["O", "O"]}', "a.jsonl:1: text.1: a number where a string"),
+        ("a.jsonl", '{"text": [], "label": []}', "a.jsonl:1: text: is empty"),
+        ("a.jsonl", '{"text": ["a"]}', "a.jsonl:1: label: is missing"),
+        ("a.jsonl", "[1]", "a.jsonl:1: a list where an object is expected"),
+        ("a.conll", "a O\nb O X\n", "a.conll:2: 3 columns, but 2 in line 1"),
+        ("a.conll", "a\t\n", "a.conll:1: label: is empty"),
+        ("a.conll", "# x\n", None),
+        ("a.conll", "", "a.conll: holds no sentences"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, name, text, says):
+    path = write(tmp_path / name, text)
+    if says is None:
+        assert conll.read(path).words == [["#"]]
+        return
+    with pytest.raises(InputError) as raised:
+        conll.read(path)
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.fixture(scope="module", params=["wordpiece:300", "bpe:400", "unigram:300"])
+def tokenizer(request, documents):
+    return tokenizer_of(documents[:20], request.param, lowercase=request.param.startswith("w"))
+
+
+SENTENCES = [
+    ["The", "function", "returns", "an", "unprintableidentifierofmanypieces", "(", "value", ")"],
+    ["x"],
+    ["a"] * 40 + ["class"],
+    ["import" * 30, "module", "import" * 30],
+]
+
+
+def encoded(tokenizer, sentences, tmp_path, **options):
+    rows = [json.dumps({"text": words}) for words in sentences]
+    read = conll.read(write(tmp_path / "s.jsonl", "\n".join(rows)), labelled=False)
+    reading = Reading(**{"length": 24, "segments": 2, "on_long": "window", **options})
+    return read, kind("tag").encode(tokenizer, read, reading)
+
+
+def test_every_word_is_read_once_at_the_token_that_holds_its_first_character(tokenizer, tmp_path):
+    _, found = encoded(tokenizer, SENTENCES, tmp_path)
+    assert sorted(found.key.tolist()) == list(range(sum(map(len, SENTENCES)))), "each word in one window, once"
+    words = [word for sentence in SENTENCES for word in sentence]
+    at = 0
+    for length in found.lengths:
+        tokens = found.tokens[at : at + length]
+        assert tokens[0] == tokenizer.vocab.cls and tokens[-1] == tokenizer.vocab.sep and length <= 24
+        at += length
+    tokens_from = np.concatenate([[0], np.cumsum(found.lengths)])
+    for window, (start, end) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True)):
+        for place, word in zip(found.places[start:end], found.key[start:end], strict=True):
+            first = tokenizer.token(int(found.tokens[tokens_from[window] + place])).strip("▁Ġ").lower()
+            assert words[word].lower().startswith(first)
+    assert found.counts["long"] >= 2 and found.counts["unread"] == found.counts["unknown"] == 0
+
+
+def test_a_word_that_is_nothing_to_the_tokenizer_is_read_as_unknown(documents, tmp_path):
+    wordpiece = tokenizer_of(documents[:20])
+    sentences = [["a", "\u200d", "value", "\u0301"], ["\u200d", "\u200d"]]
+    _, found = encoded(wordpiece, sentences, tmp_path)
+    assert found.key.tolist() == [0, 1, 2, 3, 4, 5] and found.counts["unknown"] == 4
+    unknown = wordpiece.vocab.unk
+    at = found.places + np.repeat(np.cumsum(found.lengths) - found.lengths, found.reads)
+    assert (found.tokens[at] == unknown).tolist() == [False, True, False, True, True, True]
+    assert "4 of 6 words are nothing to the tokenizer" in found.notes[0]
+
+
+def test_words_that_are_cut_off_are_counted_and_have_no_tag(documents, tmp_path):
+    rows, found = encoded(tokenizer_of(documents[:20]), SENTENCES, tmp_path, on_long="truncate")
+    unread = sorted(set(range(sum(map(len, SENTENCES)))) - set(found.key.tolist()))
+    assert unread and found.counts["unread"] == len(unread) and "get no tag" in found.notes[0]
+    said = kind("tag").said(found, rows, np.ones((len(found.places), 2), np.float32))
+    assert np.flatnonzero(np.isnan(said[:, 0])).tolist() == unread
+    answers = kind("tag").answer(rows, said, kind("tag").learn(labelled(tmp_path)))
+    assert [len(answer["label"]) for answer in answers] == [len(words) for words in SENTENCES]
+    flat = [tag for answer in answers for tag in answer["label"]]
+    assert [i for i, tag in enumerate(flat) if tag is None] == unread
+
+
+def labelled(tmp_path):
+    return conll.read(write(tmp_path / "labelled.conll", "a O\nb B-X\n"))
+
+
+def test_the_window_of_most_context_is_chosen_and_windows_leave_no_gap():
+    for size in (1, 5, 9, 10, 11, 50):
+        for stride in (None, 1, 3, 10):
+            views = windows(size, 10, stride)
+            number = most_context(views, size)
+            assert (number >= 0).all() and views[0][0] == 0 and views[-1][1] == size
+            for token in range(size):
+                inside = [
+                    (min(token - a, b - 1 - token) + 0.01 * (b - a), -i)
+                    for i, (a, b) in enumerate(views)
+                    if a <= token < b
+                ]
+                assert -max(inside)[1] == number[token]
+
+
+def test_tags_of_a_few_sentences_stand_for_all_prefixes_of_their_types(tmp_path):
+    rows = conll.read(write(tmp_path / "a.conll", "a I-PER\nb O\n\nc I-LOC\nd B-LOC\n"))
+    assert kind("tag").learn(rows).names == ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+
+
+@pytest.mark.skipif(real_data() is None, reason="needs the real corpora")
+def test_conll_2003_holds_the_entities_that_are_published():
+    from bertsmith.tasks.spans import spans
+
+    rows = conll.read(real_data() / "conll2003" / "eng.testb.xz")
+    assert len(rows) == 3453 and sum(map(len, rows.words)) == 46435
+    assert sum(len(spans(tags)) for tags in rows.tags) == 5648
