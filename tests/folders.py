@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from bertsmith.deploy.hf import FAMILIES
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.downstream.model import Loaded
@@ -12,6 +13,7 @@ from bertsmith.nn.member import build
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
+from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress
 from bertsmith.recipe import find
 from bertsmith.text.tokenizer import Tokenizer
@@ -31,6 +33,18 @@ OBJECTIVES = {
     ("roberta", "none"): Trunk(),
     ("roberta", "classify"): Classify(classes=3),
     ("roberta", "regress"): Regress(),
+    ("albert", "token+pair"): Predict(heads=(Tokens(), Pair())),
+    ("albert", "token"): Predict(heads=(Tokens(),)),
+    ("albert", "token+summary"): Predict(heads=(Tokens(), Summary())),
+    ("albert", "summary"): Predict(heads=(Summary(),)),
+    ("albert", "none"): Trunk(),
+    ("albert", "classify"): Classify(classes=3),
+    ("albert", "regress"): Regress(),
+    ("electra", "token"): Predict(heads=(Tokens(),), pooler="gelu"),
+    ("electra", "replaced"): Predict(heads=(Detect(),), pooler="gelu"),
+    ("electra", "none"): Trunk(pooler="gelu"),
+    ("electra", "classify"): Classify(classes=3, pooler="gelu"),
+    ("electra", "regress"): Regress(pooler="gelu"),
 }
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
@@ -53,7 +67,10 @@ def recipe_of(family: str, head: str, vocab: int):
         heads=2,
         hidden=24,
         positions=Learned(length=LENGTH),
-        segments=2 if family == "bert" else 0,
+        segments=base.model.segments,
+        embedding=8 if family in ("albert", "electra") else None,
+        share=base.model.share,
+        activation=base.model.activation,
         eps=base.model.eps,
     )
     layout = replace(base.layout, length=LENGTH)
@@ -92,7 +109,7 @@ def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path,
     recipe = recipe_of(family, head, tokenizer.size)
     labels = tuple(TASKS[head]["labels"]) if head in TASKS else ()
     config = transformers.AutoConfig.for_model(**hf_config(recipe, tokenizer.vocab, labels))
-    options = {"add_pooling_layer": False} if head == "none" else {}
+    options = FAMILIES[family].bare if head == "none" else {}
     torch.manual_seed(seed)
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
     made.save_pretrained(at)

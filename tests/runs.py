@@ -25,8 +25,8 @@ SMALL = [
 ]
 
 
-def small(*assignments: str) -> Recipe:
-    return override(find("bert:tiny"), [*SMALL, *assignments])
+def small(*assignments: str, member: str = "bert") -> Recipe:
+    return override(find(f"{member}:tiny"), [*SMALL, *assignments])
 
 
 def command(store: Path, out: Path, *assignments: str, steps: int, workers: int = 1) -> list[str]:

@@ -13,8 +13,13 @@ from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs, Sen
 from bertsmith.text.pairs import truncation
 
 PAIRS = (SegmentPairs(length=32), SegmentPairs(length=32, negatives="half"), SentencePairs(length=32))
+ORDERED = (
+    SegmentPairs(length=32, negatives="swap"),
+    SegmentPairs(length=32, negatives="thirds"),
+    SentencePairs(length=32, negatives="thirds"),
+)
 PLAIN = (FullSentences(length=32), DocSentences(length=32))
-every_layout = pytest.mark.parametrize("layout", [*PAIRS, *PLAIN], ids=repr)
+every_layout = pytest.mark.parametrize("layout", [*PAIRS, *ORDERED, *PLAIN], ids=repr)
 every_pair = pytest.mark.parametrize("layout", PAIRS, ids=repr)
 shapes = st.lists(st.lists(st.integers(0, 45), min_size=0, max_size=8), min_size=1, max_size=8)
 
@@ -85,6 +90,48 @@ def test_a_true_next_follows_and_a_random_next_is_of_another_document(layout):
             assert b[0] > a[-1] and (len(ids) == layout.length or b[0] == a[-1] + 1)
 
 
+@pytest.mark.parametrize("layout", ORDERED, ids=repr)
+def test_swapped_segments_swapped_back_are_the_text(layout):
+    """And a chunk of one sentence, which has no order, is a single segment that nothing is asked of."""
+    split = split_of([*random_shape(60, 6, 6), [7], [40]])
+    row, alone = whole(layout.plan(split, VOCAB, 3, 1)), 0
+    for (ids, segments), label in zip(sequences(row), row.labels, strict=True):
+        pieces = parts(ids)
+        if label == IGNORE:
+            (piece,) = pieces
+            assert set(segments) == {0} and not {*split.sentences.tolist()} & {*piece[1:]}
+            alone += 1
+            continue
+        a, b = pieces
+        assert segments == [0] * (len(a) + 2) + [1] * (len(b) + 1)
+        if label == 1:
+            a, b = b, a
+        same = document_of(split, a[0]) == document_of(split, b[0])
+        assert same == (label != 2)
+        if same:
+            assert b[0] > a[-1] and (len(ids) == layout.length or b[0] == a[-1] + 1)
+    assert alone >= 2
+    assert {*row.labels.tolist()} == {0, 1, IGNORE} | ({2} if layout.negatives == "thirds" else set())
+
+
+@pytest.mark.parametrize(("negatives", "shares"), [("swap", (1 / 2, 1 / 2)), ("thirds", (1 / 3, 1 / 3, 1 / 3))])
+def test_orders_are_drawn_alike(negatives, shares):
+    """A chi-squared test; 13.8 is the 99.9 % point of two degrees of freedom, above that of one."""
+    plan = SegmentPairs(length=64, negatives=negatives).plan(split_of(random_shape(2000, 10, 10)), VOCAB, 0, 0)
+    found = np.bincount(plan.labels[plan.labels != IGNORE], minlength=len(shares))
+    expected = found.sum() * np.array(shares)
+    assert found.sum() > 3000 and ((found - expected) ** 2 / expected).sum() < 13.8
+    assert plan.account["label_1"] == found[1] / found.sum()
+
+
+def test_the_order_of_one_document_needs_no_other():
+    split = split_of([[5, 5, 5, 5] * 9])
+    plan = SegmentPairs(length=32, negatives="swap").plan(split, VOCAB, 0, 0)
+    assert {0, 1} <= {*plan.labels.tolist()}
+    with pytest.raises(InputError, match="a second document"):
+        SegmentPairs(length=32, negatives="thirds").check(split)
+
+
 def test_the_walk_of_pairs_reads_every_sentence_once():
     """Nothing is too long here, so that first segments and true second ones must be the corpus."""
     split = split_of([[3, 4, 2, 5], [1, 1, 6], [4, 4, 4, 4, 4]] * 5)
@@ -97,8 +144,11 @@ def test_the_walk_of_pairs_reads_every_sentence_once():
         assert sorted(read) == list(range(split.count))
 
 
-def bert_reference(shape, length, short, rng):
-    """create_pretraining_data's rule, a sentence and a token at a time: (A, B, label) sizes before and after truncation."""
+def bert_reference(shape, length, short, rng, order=False):
+    """create_pretraining_data's rule, a sentence and a token at a time: (A, B, label) sizes after truncation.
+
+    `order`: ALBERT's version of it, but for its chunks of one sentence.
+    """
     room, made = length - 3, []
     for number, document in enumerate(shape):
         target = rng.randint(2, room) if rng.random() < short else room
@@ -109,7 +159,10 @@ def bert_reference(shape, length, short, rng):
                 cut = rng.randint(1, len(chunk) - 1) if len(chunk) > 1 else 1
                 a = sum(chunk[:cut])
                 label = len(chunk) == 1 or rng.random() < 0.5
-                if label:
+                if order:
+                    a, b = a, sum(chunk[cut:])
+                    a, b = (b, a) if label else (a, b)
+                elif label:
                     other = number
                     while other == number:
                         other = rng.randrange(len(shape))
@@ -123,23 +176,33 @@ def bert_reference(shape, length, short, rng):
                     b = sum(chunk[cut:])
                 while a + b > room:
                     a, b = (a - 1, b) if a > b else (a, b - 1)
-                made.append((a, b, int(label)))
+                if not (order and len(chunk) == 1):
+                    made.append((a, b, int(label)))
                 chunk = []
             i += 1
     return np.array(made)
 
 
+@pytest.mark.parametrize("negatives", ["coin", "swap"])
 @pytest.mark.parametrize("length, sentences", [(128, 40), (128, 3), (64, 10)])
-def test_pairs_are_distributed_as_berts_own_rule_makes_them(length, sentences):
+def test_pairs_are_distributed_as_the_released_rule_makes_them(length, sentences, negatives):
+    """BERT's and ALBERT's.  Means differ by less than 5 standard errors, distributions by less than the 99.99 % point of
+    Kolmogorov and Smirnov's statistic of two samples (2.23)."""
     shape = random_shape(1500 if sentences < 20 else 600, sentences, 12, seed=1)
-    plan = SegmentPairs(length=length).plan(split_of(shape), VOCAB, 0, 0)
-    wanted = bert_reference(shape, length, 0.1, random.Random(5))
-    widths = (plan.end - plan.begin).reshape(-1, 2)
+    plan = SegmentPairs(length=length, negatives=negatives).plan(split_of(shape), VOCAB, 0, 0)
+    wanted = bert_reference(shape, length, 0.1, random.Random(5), order=negatives == "swap")
+    paired = plan.labels != IGNORE
+    at = plan.first[:-1][paired][:, None] + np.arange(2)
+    widths, labels = (plan.end - plan.begin)[at], plan.labels[paired]
     assert abs(len(widths) / len(wanted) - 1) < 0.06
-    for ours, theirs in ((widths[:, 0], wanted[:, 0]), (widths[:, 1], wanted[:, 1]), (plan.labels, wanted[:, 2])):
+    for ours, theirs in ((widths[:, 0], wanted[:, 0]), (widths[:, 1], wanted[:, 1]), (labels, wanted[:, 2])):
         error = np.sqrt(ours.var() / len(ours) + theirs.var() / len(theirs))
         assert abs(ours.mean() - theirs.mean()) < 5 * error
-    full, theirs = (plan.lengths == length).mean(), (wanted[:, :2].sum(1) == length - 3).mean()
+        grid = np.arange(length)
+        below = [np.searchsorted(np.sort(sample), grid, "right") / len(sample) for sample in (ours, theirs)]
+        statistic = np.abs(below[0] - below[1]).max() * np.sqrt(len(ours) * len(theirs) / (len(ours) + len(theirs)))
+        assert statistic < 2.23
+    full, theirs = (plan.lengths[paired] == length).mean(), (wanted[:, :2].sum(1) == length - 3).mean()
     assert abs(full - theirs) < 0.03
 
 
@@ -148,8 +211,8 @@ def test_the_share_of_random_pairs_is_berts():
     rng = np.random.default_rng(2)
     long = split_of([rng.geometric(1 / 20, 60).tolist() for _ in range(400)])
     brief = split_of([rng.geometric(1 / 20, rng.integers(1, 7)).tolist() for _ in range(4000)])
-    assert 0.53 < SegmentPairs(length=128).plan(long, VOCAB, 0, 0).account["random_next"] < 0.60
-    assert 0.60 < SegmentPairs(length=128).plan(brief, VOCAB, 0, 0).account["random_next"] < 0.72
+    assert 0.53 < SegmentPairs(length=128).plan(long, VOCAB, 0, 0).account["label_1"] < 0.60
+    assert 0.60 < SegmentPairs(length=128).plan(brief, VOCAB, 0, 0).account["label_1"] < 0.72
     half = SegmentPairs(length=128, negatives="half").plan(long, VOCAB, 0, 0)
     assert abs(int((half.labels == 1).sum()) * 2 - len(half.labels)) <= 2
 

@@ -124,3 +124,51 @@ def test_neither_or_both_sources_are_refused():
     for options in ({}, {"data": "a", "text": "b"}, {"text": "b"}):
         with pytest.raises(InputError, match="--data STORE"):
             page.show("bert:tiny", **options)
+
+
+@pytest.mark.parametrize("name", ["albert", "electra", "electra-all-tokens", "structbert"])
+def test_what_other_members_hide_can_be_restored_and_what_a_generator_decides_is_not_shown(name):
+    *examples, last = shown(name, 40)
+    terms = {term for line in examples for term in line["targets"]}
+    assert terms == {"token"} | {"albert": {"pair"}, "structbert": {"pair", "order"}}.get(name, set())
+    for line in examples:
+        rebuilt = list(line["input"]["ids"])
+        for term in ("token", "order"):
+            for position, _, number in line["targets"].get(term, []):
+                rebuilt[position] = number
+        assert rebuilt == line["source"]["ids"]
+    summary = last["summary"]
+    assert list(summary["requested"]) == list(summary["achieved"])
+    assert summary["requested"]["mask"] == (0.85 if name.startswith("electra") else 0.8)
+    assert abs(summary["achieved"]["rate"] - summary["requested"]["rate"]) < 0.02
+
+
+def test_people_read_what_a_pair_says_and_what_was_moved():
+    for name, words in (("albert", "B precedes A"), ("structbert", "B is random")):
+        said = "\n".join(text(shown(name, 30), page.meanings(f"{name}:tiny")))
+        assert words in said and ("~t" in said) == (name == "structbert")
+
+
+def test_a_run_shows_what_its_generator_writes(store, tmp_path):
+    import bertsmith
+    from bertsmith.downstream.model import load
+
+    recipe = override(
+        find("electra:tiny"), ["model.width=32", "model.heads=2", "layout.length=64", "training.batch=512"]
+    )
+    bertsmith.pretrain(recipe, store, tmp_path / "run", steps=2, threads=1)
+    *examples, last = page.show(recipe, store, n=20, model=tmp_path / "run")
+    assert load(tmp_path / "run").member.weights()["replaced"] == 50.0
+    written = 0
+    for line in examples:
+        asked = {position: number for position, _, number in line["targets"]["token"]}
+        for position, _, number in line["targets"]["replaced"]:
+            assert position in asked and asked[position] != number
+        written += len(line["targets"]["replaced"])
+    total = sum(len(line["targets"]["token"]) for line in examples)
+    assert 0.9 < written / total <= 1 and last["summary"]["achieved"]["rate"] > 0.1
+    bertsmith.pretrain(
+        override(find("roberta:tiny"), ["model.width=32", "model.heads=2"]), store, tmp_path / "b", steps=1
+    )
+    with pytest.raises(InputError, match="has no generator"):
+        page.show(recipe, store, model=tmp_path / "b")

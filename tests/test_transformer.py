@@ -1,6 +1,7 @@
 """The Transformer: published sizes, initial weights, exact subsets, no leaks between sequences."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from bertsmith.errors import InputError
 from bertsmith.nn.heads import Pooler
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.positions import Learned
-from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.nn.transformer import SHARED, TransformerConfig
+from bertsmith.training.checkpoint import load_weights, weights_of
 
 TINY = TransformerConfig(
     vocab=60, layers=3, width=16, heads=2, hidden=32, positions=Learned(length=12), dropout=0.0, segments=2
@@ -48,11 +50,45 @@ def test_base_and_large_have_the_published_parameters_with_their_pooler(size, pu
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"segments": 0}, {"embedding": 4}, {"embedding": 16, "layers": 1}, {"positions": Learned(length=3)}]
+    "change",
+    [
+        *({}, {"segments": 0}, {"embedding": 4}, {"embedding": 16, "layers": 1}, {"positions": Learned(length=3)}),
+        *({"share": share} for share in SHARED),
+    ],
 )
 def test_the_count_is_exact_for_every_choice(change):
     config = dataclasses.replace(TINY, **change)
     assert sum(p.numel() for p in config.build().parameters()) == config.parameters()
+
+
+def test_parameters_that_all_layers_share_do_not_grow_with_depth():
+    sizes = {
+        share: [dataclasses.replace(TINY, share=share, layers=layers).parameters() for layers in (3, 6)]
+        for share in SHARED
+    }
+    assert sizes["all"][0] == sizes["all"][1] < min(sizes["feedforward"][1], sizes["attention"][1])
+    assert max(sizes["feedforward"][1], sizes["attention"][1]) < sizes["none"][1]
+
+
+@pytest.mark.parametrize("share", ["all", "attention", "feedforward"])
+def test_shared_layers_equal_copies_and_their_gradients_are_sums(share):
+    """A model of its own layers, each given the shared weights, says the same; its gradients add up to the shared one's."""
+    shared = model(dataclasses.replace(TINY, share=share)).double()
+    own, s = model(seed=1).double(), stream()
+    given = weights_of(shared)
+    load_weights(
+        own, {n: given[n if n in given else re.sub(r"layers\.\d+", "layers.0", n)] for n in weights_of(own)}, ""
+    )
+    assert (own(s) - shared(s)).abs().max() < 1e-12
+    read = torch.tensor([0, 6, 21])
+    assert (own(s, read) - shared(s, read)).abs().max() < 1e-12
+    for built in (own, shared):
+        built(s).square().sum().backward()
+    slopes = {n: p.grad for n, p in own.named_parameters()}
+    for name, weight in shared.named_parameters():
+        copies = [n for n in slopes if n not in given and re.sub(r"layers\.\d+", "layers.0", n) == name]
+        assert (weight.grad - sum(slopes[n] for n in [name, *copies])).abs().max() < 1e-9, name
+    assert len({id(p) for p in shared.parameters()}) == len(given) < len(weights_of(own))
 
 
 def test_a_member_counts_its_heads_and_tied_tables_once():

@@ -67,7 +67,7 @@ def attempt(job: dict, folder: Path, rank: int) -> dict:
         **job.get("options", {}),
         **job.get("by_rank", {}).get(str(rank), {}),
     }
-    recipe = small(*job.get("set", []))
+    recipe = small(*job.get("set", []), member=job.get("member", "bert"))
     if job.get("unasked"):
         heads = (*recipe.objective.heads, Summary())
         recipe = replace(recipe, objective=Predict(heads=heads))

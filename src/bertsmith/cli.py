@@ -223,14 +223,17 @@ def _show(commands: Any) -> None:
     made.add_argument("--seed", type=_natural, default=0)
     made.add_argument("--epoch", type=_natural, default=0)
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    made.add_argument("--model", metavar="RUN", help="an ELECTRA run: show what its generator writes, too")
 
 
 def show(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.downstream import show as page
 
-    options = {key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set")}
+    names = ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
+    options = {key: getattr(arguments, key) for key in names}
     lines = page.show(arguments.recipe, **options)
-    for line in (json.dumps(line, ensure_ascii=False) for line in lines) if arguments.json else page.text(lines):
+    pairs = page.meanings(arguments.recipe, arguments.set)
+    for line in (json.dumps(line, ensure_ascii=False) for line in lines) if arguments.json else page.text(lines, pairs):
         console.out(line)
 
 
@@ -532,6 +535,11 @@ def _export(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--to", choices=("hf",), default="hf", help="hf: Hugging Face format")
     made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument(
+        "--half",
+        choices=("discriminator", "generator"),
+        help="of an ELECTRA run, which has two models; the discriminator unless given",
+    )
     made.add_argument("--force", action="store_true", help="replace an export")
     made.add_argument("--push", metavar="USER/NAME", help="upload it to the Hugging Face hub as well")
     made.add_argument(
@@ -543,7 +551,7 @@ def _export(commands: Any) -> None:
 def export(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.public and not arguments.push:
         raise InputError("--public: only with --push USER/NAME")
-    options = {name: getattr(arguments, name) for name in ("to", "force", "push")}
+    options = {name: getattr(arguments, name) for name in ("to", "half", "force", "push")}
     options |= {"private": not arguments.public, "members": tuple(arguments.member), "say": console.say}
     result = bertsmith.export(arguments.model, arguments.out, **options)
     if arguments.json:

@@ -239,8 +239,8 @@ def test_what_cannot_be_read_or_written_is_said():
         to_hf({**ours(BERT).state_dict(), "objective.boundary.bias": torch.zeros(1)}, BERT)
     with pytest.raises(InputError, match=r"objective\.token\.extra: bert has no name for it"):
         to_hf({**ours(BERT).state_dict(), "objective.token.extra": torch.zeros(1)}, BERT)
-    with pytest.raises(InputError, match="no factorised"):
-        family_of(dataclasses.replace(MODEL, embedding=8))
+    with pytest.raises(InputError, match="transformers has no class"):
+        family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, segments=0, embedding=8)))
     with pytest.raises(InputError, match="only encoders with GELU"):
         model_config({**hf_config(BERT), "hidden_act": "relu"})
     with pytest.raises(InputError, match="hidden_size is missing"):

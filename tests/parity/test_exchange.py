@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from tests.folders import OBJECTIVES, TASKS, loaded, randomised, recipe_of, theirs, tokenizer_of
 
 import bertsmith
-from bertsmith.deploy.check import answers, groups
+from bertsmith.deploy.check import EVERYWHERE, answers, groups
+from bertsmith.deploy.hf import FAMILIES
 
 transformers = pytest.importorskip("transformers")
 
@@ -19,6 +20,7 @@ CLASSES = {
     "token": ("AutoModelForMaskedLM", {"logits": "token"}),
     "token+summary": ("AutoModelForMaskedLM", {"logits": "token"}),
     "pair": ("AutoModelForNextSentencePrediction", {"logits": "pair"}),
+    "replaced": ("AutoModelForPreTraining", {"logits": "replaced"}),
     "summary": ("AutoModel", {"last_hidden_state": "hidden", "pooler_output": "summary"}),
     "none": ("AutoModel", {"last_hidden_state": "hidden"}),
     "classify": ("AutoModelForSequenceClassification", {"logits": "label"}),
@@ -41,8 +43,8 @@ def compare(model, opened, head, texts):
             output = opened(**group.inputs)
         real = group.inputs["attention_mask"].bool()
         for name, ours in CLASSES[head][1].items():
-            other = getattr(output, name)
-            other = other[real] if ours in ("token", "hidden") else other
+            other = output.sop_logits if ours == "pair" and "sop_logits" in output else getattr(output, name)
+            other = other[real] if ours in EVERYWHERE else other
             largest = max(1.0, float(other.abs().max()))
             assert (mine[ours] - other).abs().max() < 1e-5 * largest, ours
             spread.setdefault(ours, []).append(other.flatten())
@@ -55,7 +57,7 @@ def test_our_export_opens_there_and_says_the_same(family, head, tokenizer, docum
     model = loaded(family, head, tokenizer, tmp_path / "run")
     result = bertsmith.export(model, tmp_path / "out")
     assert result["texts"] == 1000
-    options = {"add_pooling_layer": False} if head == "none" else {}
+    options = FAMILIES[family].bare if head == "none" else {}
     opened, info = getattr(transformers, CLASSES[head][0]).from_pretrained(
         tmp_path / "out", output_loading_info=True, **options
     )

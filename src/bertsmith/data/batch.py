@@ -106,6 +106,7 @@ class Target:
 
     at: Array | Tensor
     labels: Array | Tensor
+    draws: Array | Tensor | None = None  # (m,) uniform in [0, 1), where the objective samples an answer
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -120,6 +121,13 @@ class Batch:
     targets: dict[str, Target] = field(default_factory=dict)
     examples: tuple[tuple[int, int], ...] = ()  # (epoch, example) of each sequence, for error messages
 
+    def asked(self, name: str) -> Target:
+        """The questions of a term, none where there are none; torch."""
+        import torch
+
+        at = torch.zeros(0, 1, dtype=torch.long, device=self.input.tokens.device)
+        return self.targets.get(name) or Target(at=at, labels=at[:, 0])
+
     def counts(self) -> dict[str, int]:
         """Predictions of each term; known before the forward pass, so that they can be summed over micro-batches and processes first."""
         return {name: len(target) for name, target in self.targets.items()}
@@ -131,7 +139,8 @@ class Batch:
 
     def to(self, device: str | torch.device) -> "Batch":
         targets = {
-            k: Target(at=_tensor(t.at, device), labels=_tensor(t.labels, device)) for k, t in self.targets.items()
+            k: Target(**{name: None if x is None else _tensor(x, device) for name, x in vars(t).items()})
+            for k, t in self.targets.items()
         }
         return replace(
             self, input=self.input.to(device), output=self.output and self.output.to(device), targets=targets

@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bertsmith.data.batch import Stream
-from bertsmith.deploy.hf import ANSWERS, OPENED_BY
+from bertsmith.deploy.hf import ANSWERS, OPENED_BY, Family
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks.sequences import Reading, encode
 
 TOLERANCE = 1e-5  # of the largest answer, or of 1 where all are smaller
 EXACT = 1e-6  # the same in float64
+EVERYWHERE = ("hidden", "token", "replaced")  # answers that every token gets
 SEQUENCES = 12  # that answers are compared on, besides one of full length
 SHORT = 64  # tokens of each
 
@@ -56,7 +57,7 @@ def quiet(transformers: Any) -> Iterator[None]:
 
 
 def open_folder(
-    transformers: Any, path: Path, terms: tuple[str, ...], config: Any = None, every: bool = True
+    transformers: Any, path: Path, family: Family, terms: tuple[str, ...], config: Any = None, every: bool = True
 ) -> dict[str, Any]:
     """{class: model} for the classes that fit.  InputError where one of them misses a tensor or, with `every`, where none reads one.
 
@@ -64,7 +65,7 @@ def open_folder(
     """
     opened, unread = {}, None
     for name in OPENED_BY[terms]:
-        options = {} if name != "AutoModel" or {"summary", "pair"} & {*terms} else {"add_pooling_layer": False}
+        options = {} if name != "AutoModel" or {"summary", "pair"} & {*terms} else {**family.bare}
         options |= {} if config is None else {"config": config}
         options |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True, "dtype": "float32"}
         try:
@@ -149,9 +150,10 @@ def differing_answers(loaded: Loaded, models: dict[str, Any], made: Sequence[Gro
             with torch.no_grad(), loaded.exact.policy():
                 output = model(**group.inputs)
             for answer, attribute in ANSWERS[name].items():
-                other = getattr(output, attribute, None)
+                names = (attribute,) if isinstance(attribute, str) else attribute
+                other = next((value for name in names if (value := getattr(output, name, None)) is not None), None)
                 if answer in mine and other is not None:
-                    other = other[real] if answer in ("token", "hidden") else other
+                    other = other[real] if answer in EVERYWHERE else other
                     apart = (mine[answer] - other).abs().max() / max(1.0, float(mine[answer].abs().max()))
                     found[answer] = max(found.get(answer, 0.0), float(apart))
     return found
@@ -175,7 +177,7 @@ def compare(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> di
 
 @torch.no_grad()
 def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
-    """Everything that the member says of a row: hidden (n, d), token (n, V), pair and label (s, c), summary (s, d).
+    """Everything that the member says of a row: hidden (n, d), token (n, V), replaced (n,), pair and label (s, c), summary (s, d).
 
     A regression's label is in the scale of its training file.
     """
@@ -188,7 +190,10 @@ def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
             if term == "label":
                 found[term] = member.objective.logits(member.model, stream, starts)
             else:
-                found[term] = member.objective.logits(member.model, stream, every if term == "token" else starts, term)
+                at = every if term in EVERYWHERE else starts
+                found[term] = member.objective.logits(member.model, stream, at, term)
+        if "replaced" in found:  # one number there, two classes here
+            found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
             found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][starts])
     if loaded.task is not None and not loaded.labels.names:

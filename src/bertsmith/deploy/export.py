@@ -21,13 +21,15 @@ from bertsmith import __version__, files
 from bertsmith.deploy import check
 from bertsmith.deploy.card import card
 from bertsmith.deploy.folder import CONFIG, FORMAT, WEIGHTS
-from bertsmith.deploy.hf import to_hf
+from bertsmith.deploy.halves import half_of
+from bertsmith.deploy.hf import family_of, to_hf
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.training.checkpoint import weights_of
 
 TO = ("hf",)
 CARD = "README.md"
@@ -40,6 +42,7 @@ def export(
     out: str | Path,
     *,
     to: str = "hf",
+    half: str | None = None,
     force: bool = False,
     push: str | None = None,
     private: bool = True,
@@ -48,6 +51,7 @@ def export(
 ) -> dict[str, Any]:
     """Write `model` to the new folder `out`; returns what was compared.  `force` replaces an export that stands there.
 
+    `half`: which of its two models, where it has two ("discriminator" unless given, or "generator").
     `push`: "user/name" on the Hugging Face hub, which a new repository there is `private` on.
     InputError for a model that transformers has no class for, for weights that are not finite, where it reads the folder otherwise, and
     where it is not installed; ResourceError where the disk or the hub refuses.  Either way nothing is left at `out`.
@@ -61,7 +65,7 @@ def export(
         hub.check_name(push)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
-    loaded = opened(model, members=members, say=say)
+    loaded = half_of(opened(model, members=members, say=say), half)
     if loaded.device.type != "cpu":
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
     where, home = Path(out).resolve(), loaded.run.resolve()
@@ -116,7 +120,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
 
 def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
     """The state dict; a regression's mean and deviation are folded into its last layer, so that it says the numbers themselves."""
-    state = {name: tensor.detach().float().cpu() for name, tensor in loaded.member.state_dict().items()}
+    state = {name: tensor.detach().float().cpu() for name, tensor in weights_of(loaded.member).items()}
     labels = loaded.labels
     if loaded.task is not None and not labels.names and (labels.mean, labels.scale) != (0.0, 1.0):
         weight, bias = (f"objective.label.out.{name}" for name in ("weight", "bias"))
@@ -130,7 +134,7 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
     terms = tuple(loaded.member.weights())
     chosen, said = texts(loaded.tokenizer, loaded.config, TEXTS)
     try:
-        models = check.open_folder(transformers, folder, terms)
+        models = check.open_folder(transformers, folder, family_of(loaded.recipe), terms)
         with check.quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
             wrong = check.differing_ids(tokenizer, loaded.tokenizer, chosen)

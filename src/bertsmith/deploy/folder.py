@@ -256,9 +256,9 @@ def _dropped(path: Path, state: dict[str, Tensor], drop: tuple[str, ...]) -> tup
 
 
 def _meta(recipe: Recipe) -> dict[str, Tensor]:
-    """Names and shapes of a member's tensors; nothing is allocated."""
+    """Names and shapes of a member's tensors, shared ones once; nothing is allocated."""
     with torch.device("meta"):
-        return build(recipe).state_dict()
+        return dict(build(recipe).named_parameters())
 
 
 def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> None:

@@ -8,7 +8,7 @@ every row of our position table on import and is zero on export, so that the fun
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,13 +26,28 @@ LAYER = (
     ("layers.#.feedforward.down", "encoder.layer.#.output.dense"),
     ("layers.#.feedforward_norm", "encoder.layer.#.output.LayerNorm"),
 )
+# ALBERT keeps groups of layers: one that all layers are, or one for each.
+GROUP = "encoder.albert_layer_groups.#.albert_layers.0"
+ALBERT_LAYER = (
+    ("layers.#.attention.qkv", *(f"{GROUP}.attention.{x}" for x in ("query", "key", "value"))),
+    ("layers.#.attention.out", f"{GROUP}.attention.dense"),
+    ("layers.#.attention_norm", f"{GROUP}.attention.LayerNorm"),
+    ("layers.#.feedforward.up", f"{GROUP}.ffn"),
+    ("layers.#.feedforward.down", f"{GROUP}.ffn_output"),
+    ("layers.#.feedforward_norm", f"{GROUP}.full_layer_layer_norm"),
+)
 TOKENS = "embeddings.word_embeddings.weight"
 POSITIONS = "embeddings.position_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
 # What files of older versions hold: other names for the same tensors, and buffers that are no weights.
 OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-PARTS = ("embeddings.", "encoder.", "pooler.")  # a model without heads stands in its file without the family's prefix
+PARTS = (
+    "embeddings.",
+    "embeddings_project.",
+    "encoder.",
+    "pooler.",
+)  # a model without heads stands in its file without the family's prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +55,13 @@ class Family:
     """`heads`: per term, our module or parameter below `objective.<term>.` and theirs; a head is there when all of its names are."""
 
     model_type: str
-    folded: bool  # positions offset by pad + 1 and the single segment row folded into them
+    folded: bool = False  # positions offset by pad + 1 and the single segment row folded into them
+    layer: tuple[tuple[str, ...], ...] = LAYER
+    project: str | None = None  # between a factorised token table and the layers; None: there is none
+    factorised: tuple[bool, ...] = (False,)  # whether the token table may be
+    share: tuple[str, ...] = ("none",)  # what its layers may have in common
+    pooler: str = "tanh"  # of its classifiers
+    bare: dict[str, Any] = field(default_factory=lambda: {"add_pooling_layer": False})  # what opens it without a pooler
     heads: dict[str, tuple[tuple[str, str], ...]]
     tied: dict[str, str]  # copies that their state dicts may hold, and of what
     architectures: dict[tuple[str, ...], str]  # by our terms, in the order of `heads`
@@ -50,7 +71,6 @@ class Family:
 FAMILIES = {
     "bert": Family(
         model_type="bert",
-        folded=False,
         heads={
             "token": (
                 ("dense", "cls.predictions.transform.dense"),
@@ -94,6 +114,57 @@ FAMILIES = {
         },
         pad=1,
     ),
+    "albert": Family(
+        model_type="albert",
+        layer=ALBERT_LAYER,
+        project="encoder.embedding_hidden_mapping_in",
+        factorised=(True,),
+        share=("all", "none"),
+        heads={
+            "token": (("dense", "predictions.dense"), ("norm", "predictions.LayerNorm"), ("=bias", "predictions.bias")),
+            "pair": (("pooler.dense", "albert.pooler"), ("out", "sop_classifier.classifier")),
+            "summary": (("pooler.dense", "albert.pooler"),),
+            "label": (("pooler.dense", "albert.pooler"), ("out", "classifier")),
+        },
+        tied={"predictions.decoder.weight": f"albert.{TOKENS}", "predictions.decoder.bias": "predictions.bias"},
+        architectures={
+            ("token", "pair"): "AlbertForPreTraining",
+            ("token",): "AlbertForMaskedLM",
+            ("token", "summary"): "AlbertForMaskedLM",
+            ("label",): "AlbertForSequenceClassification",
+            ("summary",): "AlbertModel",
+            (): "AlbertModel",
+        },
+        pad=0,
+    ),
+    # Its classifier is that of transformers; the released code has no layer between [CLS] and the classes.
+    "electra": Family(
+        model_type="electra",
+        project="embeddings_project",
+        factorised=(True, False),
+        pooler="gelu",
+        bare={},
+        heads={
+            "token": (
+                ("dense", "generator_predictions.dense"),
+                ("norm", "generator_predictions.LayerNorm"),
+                ("=bias", "generator_lm_head.bias"),
+            ),
+            "replaced": (
+                ("dense", "discriminator_predictions.dense"),
+                ("out", "discriminator_predictions.dense_prediction"),
+            ),
+            "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
+        },
+        tied={"generator_lm_head.weight": f"electra.{TOKENS}"},
+        architectures={
+            ("token",): "ElectraForMaskedLM",
+            ("replaced",): "ElectraForPreTraining",
+            ("label",): "ElectraForSequenceClassification",
+            (): "ElectraModel",
+        },
+        pad=0,
+    ),
 }
 LABEL_OUTPUTS = tuple(
     f"{module}.{end}" for module in ("classifier", "classifier.out_proj") for end in ("weight", "bias")
@@ -104,12 +175,14 @@ OPENED_BY = {
     ("token",): ("AutoModelForMaskedLM", "AutoModel"),
     ("token", "summary"): ("AutoModelForMaskedLM", "AutoModel"),
     ("pair",): ("AutoModelForNextSentencePrediction", "AutoModel"),
+    ("replaced",): ("AutoModelForPreTraining", "AutoModel"),
     ("label",): ("AutoModelForSequenceClassification",),
     ("summary",): ("AutoModel",),
     (): ("AutoModel",),
 }
-ANSWERS = {
-    "AutoModelForPreTraining": {"token": "prediction_logits", "pair": "seq_relationship_logits"},
+PAIR_LOGITS = ("seq_relationship_logits", "sop_logits")
+ANSWERS: dict[str, dict[str, str | tuple[str, ...]]] = {  # the first of several that is there
+    "AutoModelForPreTraining": {"token": "prediction_logits", "pair": PAIR_LOGITS, "replaced": "logits"},
     "AutoModelForMaskedLM": {"token": "logits"},
     "AutoModelForNextSentencePrediction": {"pair": "logits"},
     "AutoModelForSequenceClassification": {"label": "logits"},
@@ -117,13 +190,19 @@ ANSWERS = {
 }
 
 
-def family_of(model: TransformerConfig) -> Family:
-    """BERT has segments, RoBERTa has none.  Raises InputError for a model that neither can hold."""
+def family_of(recipe: Any) -> Family:
+    """By the shapes of `recipe.model` and the summary that `recipe.objective` reads.  InputError for a model that no family can hold."""
+    model, pooler = recipe.model, getattr(recipe.objective, "pooler", "tanh")
     if not isinstance(model, TransformerConfig):
-        raise InputError(f"model: a {type(model).__name__} is neither a bert nor a roberta")
-    if model.embedding is not None:
-        raise InputError(f"model.embedding: {model.embedding}: bert and roberta have no factorised token table")
-    return FAMILIES["bert" if model.segments else "roberta"]
+        raise InputError(f"model: a {type(model).__name__} is neither of {', '.join(FAMILIES)}")
+    for family in FAMILIES.values():
+        fits = model.share in family.share and (model.embedding is not None) in family.factorised
+        # Where the table need not be factorised, one of full width has no projection.
+        fits = fits and not (False in family.factorised and model.embedding == model.width)
+        if fits and bool(model.segments) != family.folded and pooler == family.pooler:
+            return family
+    said = f"share {model.share}, embedding {model.embedding}, {model.segments} segments, {pooler} summary"
+    raise InputError(f"model: {said}: transformers has no class for these together, among {', '.join(FAMILIES)}")
 
 
 def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict[str, Tensor]:
@@ -132,14 +211,14 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
     `pad`: the tokenizer's pad id, from which RoBERTa counts its positions (None: the published one).
     Raises InputError for a tensor that the family has no name for.
     """
-    family = family_of(recipe.model)
+    family = family_of(recipe)
     left, theirs = dict(state), {}
     for term in _terms(state):
         if term not in family.heads:
             raise InputError(
                 f"objective.{term}: {family.model_type} has no head for it; it has {', '.join(family.heads)}"
             )
-    for ours, names in _pairs(family, recipe.model.layers, _terms(state)):
+    for ours, names in _pairs(family, groups(recipe.model), recipe.model.embedding is not None, _terms(state)):
         tensor = _take(left, ours)
         del left[ours]
         theirs |= zip(names, tensor.chunk(len(names)), strict=True)
@@ -155,6 +234,11 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
     if not set(_terms(state)) - {"summary"}:
         theirs = {name.removeprefix(f"{family.model_type}."): tensor for name, tensor in theirs.items()}
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in theirs.items()}
+
+
+def groups(model: TransformerConfig) -> int:
+    """Layers with weights of their own."""
+    return 1 if model.share == "all" else model.layers
 
 
 def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
@@ -189,8 +273,9 @@ def terms_in(names: Iterable[str], family: str) -> tuple[str, ...]:
     """The heads that `current` names belong to, whole or in part; a pooler that no other head uses is a summary."""
     heads, names = FAMILIES[family].heads, set(names)
     tensors = {term: {their for _, their in _spell(term, rows)} for term, rows in heads.items()}
-    terms = [term for term in heads if term != "summary" and names & (tensors[term] - tensors["summary"])]
-    if names & tensors["summary"] and not any(tensors["summary"] <= tensors[term] for term in terms):
+    summary = tensors.get("summary", set())
+    terms = [term for term in heads if term != "summary" and names & (tensors[term] - summary)]
+    if names & summary and not any(summary <= tensors[term] for term in terms):
         terms.append("summary")
     return tuple(term for term in heads if term in terms)
 
@@ -199,13 +284,12 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None) -> di
     """Their state dict under our names.  Raises InputError for missing and unknown tensors, and as `current` does."""
     left, ours = current(state, family), {}
     table = FAMILIES[family]
-    numbers = [
-        int(name.split(".")[3])
-        for name in left
-        if name.startswith(f"{family}.encoder.layer.") and name.split(".")[3].isdecimal()
-    ]
+    before = f"{family}.{table.layer[0][1].partition('#')[0]}"
+    numbers = [name.removeprefix(before).partition(".")[0] for name in left if name.startswith(before)]
+    count = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
+    factorised = table.project is not None and f"{family}.{table.project}.weight" in left
     read = {f"{family}.{POSITIONS}", f"{family}.{SEGMENTS}"}
-    for mine, names in _pairs(table, max(numbers, default=-1) + 1, terms_in(left, family)):
+    for mine, names in _pairs(table, count, factorised, terms_in(left, family)):
         ours[mine] = torch.cat([_take(left, name) for name in names])
         read.update(names)
     places, segments = _take(left, f"{family}.{POSITIONS}"), _take(left, f"{family}.{SEGMENTS}")
@@ -225,12 +309,15 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None) -> di
     return ours
 
 
-def _pairs(family: Family, layers: int, terms: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _pairs(
+    family: Family, layers: int, factorised: bool, terms: Iterable[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(our tensor, their tensors that make it up), segments and positions aside."""
     prefix = family.model_type
     yield "model.embeddings.tokens.weight", (f"{prefix}.{TOKENS}",)
-    modules = [("embeddings.norm", "embeddings.LayerNorm")]
-    modules += [tuple(name.replace("#", str(layer)) for name in row) for layer in range(layers) for row in LAYER]
+    modules: list[tuple[str, ...]] = [("embeddings.norm", "embeddings.LayerNorm")]
+    modules += [("embeddings.project", family.project)] if factorised and family.project else []
+    modules += [tuple(name.replace("#", str(layer)) for name in row) for layer in range(layers) for row in family.layer]
     for ours, *theirs in modules:
         for end in ("weight", "bias"):
             yield f"model.{ours}.{end}", tuple(f"{prefix}.{name}.{end}" for name in theirs)

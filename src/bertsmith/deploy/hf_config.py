@@ -6,11 +6,12 @@ from typing import Any
 
 from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
-from bertsmith.deploy.hf import FAMILIES, family_of, offset
+from bertsmith.deploy.hf import FAMILIES, Family, family_of, groups, offset
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
+from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
@@ -26,7 +27,7 @@ SHAPES = {
 
 def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] = ()) -> dict[str, Any]:
     """The content of their config.json; the special ids come from `vocab`, where it is given, and the names of classes from `labels`."""
-    model, family = recipe.model, family_of(recipe.model)
+    model, family = recipe.model, family_of(recipe)
     terms = tuple(recipe.objective.weights())
     if terms not in family.architectures:
         raise InputError(f"objective: {family.model_type} has no architecture with the terms {', '.join(terms)}")
@@ -49,6 +50,10 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         "pad_token_id": pad,
         "tie_word_embeddings": True,
     }
+    if family.project:
+        config["embedding_size"] = model.embedding or model.width
+    if "all" in family.share:
+        config |= {"num_hidden_groups": groups(model), "inner_group_num": 1}
     if vocab is not None:
         config |= {
             "cls_token_id": vocab.cls,
@@ -62,7 +67,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
             "num_labels": outputs,
             "problem_type": "regression" if outputs == 1 else "single_label_classification",
         }
-        config["classifier_dropout"] = recipe.objective.dropout
+        config[_classifier_dropout(family)] = recipe.objective.dropout
         if labels:
             config["id2label"] = {str(i): name for i, name in enumerate(labels)}
             config["label2id"] = {name: i for i, name in enumerate(labels)}
@@ -86,7 +91,12 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         raise InputError(
             f"{name} with hidden_act {printable(asked)!r}: only encoders with GELU and absolute positions can be read"
         )
-    values = {ours: _value(config, theirs, ours) for ours, theirs in SHAPES.items()}
+    values: dict[str, Any] = {ours: _value(config, theirs, ours) for ours, theirs in SHAPES.items()}
+    if family.project:
+        inner = _value(config, "embedding_size", "width")
+        values["embedding"] = inner if inner != values["width"] or False not in family.factorised else None
+    if "all" in family.share:
+        values["share"] = _sharing(config, values["layers"])
     segments = 0 if family.folded else _value(config, "type_vocab_size", "segments")
     if segments == 1:
         raise InputError("config.json: type_vocab_size: 1; a bert needs at least 2 segments here")
@@ -106,10 +116,12 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
 
 def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -> tuple[Any, dict[str, Any] | None]:
     """Our objective for `terms`, and the task of a model with a label head of `outputs` rows."""
+    family = FAMILIES[config["model_type"]]
     if "label" not in terms:
-        heads = {"token": Tokens(), "pair": Pair(), "summary": Summary()}
-        return (Predict(heads=tuple(heads[term] for term in terms)) if terms else Trunk()), None
-    problem, dropout = config.get("problem_type"), config.get("classifier_dropout")
+        heads = {"token": Tokens(), "pair": Pair(), "summary": Summary(), "replaced": Detect()}
+        kept = tuple(heads[term] for term in terms)
+        return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
+    problem, dropout = config.get("problem_type"), config.get(_classifier_dropout(family))
     dropout = config.get("hidden_dropout_prob", 0.1) if dropout is None else dropout
     dropout = checked(Classify, "dropout", dropout, "config.json: classifier_dropout")
     if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
@@ -117,12 +129,28 @@ def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -
             f"config.json: problem_type: {problem} with {outputs} outputs; one class or one number for a text can be read"
         )
     if outputs == 1:
-        return Regress(dropout=dropout), {"kind": "regress", "labels": []}
+        return Regress(dropout=dropout, pooler=family.pooler), {"kind": "regress", "labels": []}
     names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
     labels = [names.get(str(i)) for i in range(outputs)] if isinstance(names, dict) and len(names) == outputs else []
     if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) < outputs:
         raise InputError(f"config.json: id2label: expected {outputs} different names, one for each output")
-    return Classify(classes=outputs, dropout=dropout), {"kind": "classify", "labels": labels}
+    return Classify(classes=outputs, dropout=dropout, pooler=family.pooler), {"kind": "classify", "labels": labels}
+
+
+def _sharing(config: dict[str, Any], layers: int) -> str:
+    """ALBERT's groups of layers: one, or as many as layers."""
+    groups, inner = (
+        {"num_hidden_groups": 1, "inner_group_num": 1, **config}[k] for k in ("num_hidden_groups", "inner_group_num")
+    )
+    if inner != 1 or groups not in (1, layers):
+        raise InputError(
+            f"config.json: num_hidden_groups {printable(groups)}, inner_group_num {printable(inner)}: layers that are all one, or all their own, can be read"
+        )
+    return "all" if groups == 1 else "none"
+
+
+def _classifier_dropout(family: Family) -> str:
+    return "classifier_dropout_prob" if "all" in family.share else "classifier_dropout"
 
 
 def _value(config: dict[str, Any], theirs: str, ours: str) -> Any:

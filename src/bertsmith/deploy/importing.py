@@ -107,7 +107,8 @@ def _member(
         there = [head for head in recipe.objective.heads if not (head.name == "summary" and "pair" in new_heads)]
         heads = {head.name: head for head in (*there, *(NEW[name] for name in new_heads))}
         order = sorted(heads, key=list(hf.FAMILIES[recipe.name].heads).index)
-        recipe = replace(recipe, objective=Predict(heads=tuple(heads[name] for name in order)))
+        kept = tuple(heads[name] for name in order)
+        recipe = replace(recipe, objective=Predict(heads=kept, pooler=recipe.objective.pooler))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(hashed(seed, "weights")[0]))
         member = build(recipe)
@@ -133,7 +134,8 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
     """The run, read again, against the folder's own tensors in the classes of transformers."""
     loaded = load(run)
     chosen, _ = texts(loaded.tokenizer, {}, TEXTS)
-    models = check.open_folder(transformers, found.path, found.terms, _config(transformers, found), every=False)
+    family = hf.FAMILIES[found.theirs["model_type"]]
+    models = check.open_folder(transformers, found.path, family, found.terms, _config(transformers, found), every=False)
     answers = check.compare(loaded, models, check.groups(loaded, chosen))
     wrong = _differing_ids(transformers, found, chosen, say)
     if wrong:

@@ -31,6 +31,10 @@ def axes(recipe: Recipe) -> list[str]:
     topology = (
         f"{getattr(model, 'layers', '?')} x {getattr(model, 'width', '?')}, {getattr(model, 'segments', 0)} segments"
     )
+    if (share := getattr(model, "share", "none")) != "none":
+        topology += f", layers share {share}"
+    if inner := getattr(model, "embedding", None):
+        topology += f", table of {inner}"
     heads = getattr(recipe.objective, "heads", None)
     objective = " + ".join(map(spelled, heads)) if heads else spelled(recipe.objective)
     schedule = (

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bertsmith.config import override, require
-from bertsmith.data.batch import IGNORE, NEVER, Batch, Row, Vocab
+from bertsmith.data.batch import IGNORE, NEVER, Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
-from bertsmith.errors import InputError
+from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe, find
 from bertsmith.text.store import Split, Store
 
@@ -33,26 +33,42 @@ def show(
     seed: int = 0,
     epoch: int = 0,
     set: Iterable[str] = (),
+    model: str | Path | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """The first `n` examples of an epoch and the summary, from a store, or from a text file with a tokenizer."""
+    """The first `n` examples of an epoch and the summary, from a store, or from a text file with a tokenizer.
+
+    `model`: a run whose generator writes over what is hidden; the replacements then stand under `targets.replaced`.
+    """
     recipe = find(recipe) if isinstance(recipe, str) else recipe
     recipe = override(recipe, list(set))
     if (data is None) == (text is None) or (text is None) != (tokenizer is None):
         raise InputError("show: needs either --data STORE, or --text FILE and --tokenizer DIR")
+    writer = None if model is None else _writer(model)
     if text is not None:
-        return _of_text(recipe, text, tokenizer, n, seed, epoch)
+        return _of_text(recipe, text, tokenizer, n, seed, epoch, writer)
     store = data if isinstance(data, Store) else Store.open(data)
-    return lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch)
+    return lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer)
 
 
-def _of_text(recipe: Recipe, text: Any, tokenizer: Any, n: int, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+def _writer(model: str | Path) -> Any:
+    from bertsmith.downstream.model import load
+
+    loaded = load(model)
+    if not hasattr(loaded.member.objective, "written"):
+        raise InputError(f"--model {printable(model)}: has no generator; only ELECTRA and its relatives have one")
+    return loaded
+
+
+def _of_text(
+    recipe: Recipe, text: Any, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any
+) -> Iterator[dict[str, Any]]:
     """As `prepare` reads it, so that what is shown is what would be trained on."""
     from bertsmith.text.prepare import prepare
 
     with tempfile.TemporaryDirectory(prefix="bertsmith-show-") as folder:
         prepare([str(text)], str(Path(folder) / "store"), tokenizer=str(tokenizer), holdout=0)
         store = Store.open(Path(folder) / "store", verify=False)
-        yield from lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch)
+        yield from lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer)
 
 
 def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
@@ -73,11 +89,14 @@ def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
 
 
 def lines(
-    recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int
+    recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any = None
 ) -> Iterator[dict[str, Any]]:
     """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
+    if writer is not None and writer.tokenizer.reading != tokenizer.reading:
+        raise InputError(f"--model {printable(writer.run)}: its tokenizer is not that of the text")
     require(n > 0, f"show: -n {n}: at least 1 example")
     recipe.layout.check(split)
+    recipe.corruption.check(split)
     tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
     draw, index = Draw(seed), 0
     while index < n:
@@ -88,12 +107,29 @@ def lines(
             row = plan.row(some)
             spans = recipe.corruption.select(row, draw)
             batch = recipe.corruption.rewrite(row, spans, vocab, draw)
-            tally.add(row, spans, batch, plan.cut[some], plan.account.get("random_next"))
-            for line in _examples(row, spans, batch, tokenizer):
+            tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
+            for line in _examples(row, spans, _decided(batch, recipe, writer), tokenizer):
                 yield {"index": index, "epoch": epoch, **line}
                 index += 1
         epoch += 1
     yield {"summary": tally.summary(recipe)}
+
+
+def _decided(batch: Batch, recipe: Recipe, writer: Any) -> Batch:
+    """What a generator decides is left out, or, with one, are the places where it wrote another token."""
+    term = getattr(recipe.corruption.rewrite, "term", None)
+    targets = {name: target for name, target in batch.targets.items() if name != term}
+    if writer is not None and term is not None:
+        import torch
+
+        objective, given = writer.member.objective, batch.to(writer.device)
+        with torch.no_grad(), writer.exact.policy():
+            guesses = objective.guesses(given, given.asked("token"))
+            written = objective.written(given, guesses).input.tokens.cpu().numpy()
+        at, clean = batch.targets["token"].at[:, 0], batch.targets["token"].labels
+        other = written[at] != clean
+        targets["replaced"] = Target(at=at[other, None], labels=written[at[other]])
+    return replace(batch, targets=targets)
 
 
 def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iterator[dict[str, Any]]:
@@ -155,7 +191,7 @@ class Tally:
         for key, value in more.items():
             self.counts[key] = self.counts.get(key, 0) + value
 
-    def add(self, row: Row, spans: np.ndarray, batch: Batch, cut: np.ndarray, random_next: float | None) -> None:
+    def add(self, row: Row, spans: np.ndarray, batch: Batch, cut: np.ndarray, label_1: float | None) -> None:
         target = batch.targets["token"]
         written = batch.input.tokens[target.at[:, 0]]
         masked, kept = written == self.vocab.mask, written == target.labels
@@ -166,9 +202,7 @@ class Tally:
         self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
         labels = row.labels[row.labels != IGNORE]
         if len(labels):
-            self._count(
-                pairs=len(labels), random_next=int((labels == 1).sum()), expected=len(labels) * (random_next or 0.0)
-            )
+            self._count(pairs=len(labels), label_1=int((labels == 1).sum()), expected=len(labels) * (label_1 or 0.0))
 
     def summary(self, recipe: Recipe) -> dict[str, Any]:
         """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
@@ -184,7 +218,7 @@ class Tally:
         achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
         if "pairs" in c:
             requested["pair"] = c["expected"] / c["pairs"]
-            achieved["pair"] = c["random_next"] / c["pairs"]
+            achieved["pair"] = c["label_1"] / c["pairs"]
         return {
             "requested": {key: round(value, 6) for key, value in requested.items()},
             "achieved": {key: round(value, 6) for key, value in achieved.items()},
@@ -193,17 +227,27 @@ class Tally:
         }
 
 
-LEGEND = "[MASK:x] hidden x · [y<-x] random y written over x · [=x] asked, kept as it is"
+LEGEND = (
+    "[MASK:x] hidden x · [y<-x] random y written over x · [=x] asked, kept as it is · [x~y] y moved to where x stood"
+)
 
 
-def text(found: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """For people, a line of the terminal at a time."""
+def meanings(recipe: str | Recipe, set: Iterable[str] = ()) -> tuple[str, ...]:
+    """What each label of a pair says in this recipe."""
+    recipe = find(recipe) if isinstance(recipe, str) else recipe
+    return getattr(override(recipe, list(set)).layout, "pairs", ())
+
+
+def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = ()) -> Iterator[str]:
+    """For people, a line of the terminal at a time; `pairs` as `meanings` gives them."""
     for line in found:
         if "summary" in line:
             yield from _table(line["summary"])
             continue
         asked = {position: token for position, token, _ in line["targets"].get("token", [])}
-        pair = {0: " · pair 0: B follows A", 1: " · pair 1: B is random"}.get(line["targets"].get("pair"), "")
+        label = line["targets"].get("pair")
+        said = f": {pairs[label]}" if pairs and label is not None else ""
+        pair = "" if label is None else f" · pair {label}{said}"
         if line["index"] == 0:
             yield LEGEND
         yield f"\nexample {line['index']} · epoch {line['epoch']} · {len(line['source']['ids'])} tokens · {len(asked)} asked{pair}"
@@ -213,7 +257,7 @@ def text(found: Iterable[dict[str, Any]]) -> Iterator[str]:
 def _mark(i: int, line: dict[str, Any], asked: dict[int, str]) -> str:
     written, clean = line["input"]["tokens"][i], line["source"]["tokens"][i]
     if i not in asked:
-        return clean
+        return clean if written == clean else f"[{clean}~{written}]"
     if line["input"]["ids"][i] == line["source"]["ids"][i]:
         return f"[={clean}]"
     bare = written.strip("[]<>")

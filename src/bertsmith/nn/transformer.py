@@ -13,6 +13,13 @@ from bertsmith.nn.blocks import ACTIVATIONS, PostNorm, fill, initialise
 from bertsmith.nn.embeddings import Embeddings
 from bertsmith.nn.positions import Learned
 
+Share = Literal["none", "all", "attention", "feedforward"]
+SHARED: dict[str, tuple[str, ...]] = {  # parts of a layer that all layers have in common, each with its norm
+    "none": (),
+    "attention": ("attention", "attention_norm"),
+    "feedforward": ("feedforward", "feedforward_norm"),
+    "all": ("attention", "attention_norm", "feedforward", "feedforward_norm"),
+}
 BYTES = 16  # training holds four float32 of each parameter: weight, gradient, two moments
 MOST = 1 << 40
 
@@ -29,6 +36,7 @@ class TransformerConfig:
     norm: Literal["post"] = "post"
     activation: Literal["gelu", "gelu_tanh"] = "gelu"
     embedding: int | None = None  # width of a factorised token table; null = `width`
+    share: Share = "none"  # what the layers have in common (ALBERT)
     dropout: float = 0.1  # on embeddings, attention probabilities and the output of every sublayer
     eps: float = 1e-12  # of the norms
 
@@ -50,6 +58,7 @@ class TransformerConfig:
             self.activation in ACTIVATIONS,
             f"model.activation: {self.activation!r} is not one of {', '.join(ACTIVATIONS)}",
         )
+        require(self.share in SHARED, f"model.share: {self.share!r} is not one of {', '.join(SHARED)}")
         require(0 <= self.dropout < 1, f"model.dropout: {self.dropout} is not in [0, 1)")
         require(self.eps > 0, f"model.eps: {self.eps} must be above 0")
         size = self.parameters()
@@ -70,7 +79,8 @@ class TransformerConfig:
         project = (inner + 1) * width if self.embedding else 0
         attention = 4 * (width + 1) * width + 2 * width
         feedforward = 2 * self.hidden * width + self.hidden + width + 2 * width
-        return embeddings + project + self.layers * (attention + feedforward)
+        times = {part: 1 if part in SHARED[self.share] else self.layers for part in ("attention", "feedforward")}
+        return embeddings + project + times["attention"] * attention + times["feedforward"] * feedforward
 
     def build(self) -> "Transformer":
         """Fresh weights from the global torch generator."""
@@ -87,7 +97,11 @@ class Transformer(nn.Module):
         )
         self.positions = config.positions.build(inner, config.heads)
         layer = (config.width, config.heads, config.hidden, config.activation, config.eps, config.dropout)
-        self.layers = nn.ModuleList(PostNorm(*layer) for _ in range(config.layers))
+        self.layers = nn.ModuleList()
+        for _ in range(config.layers):
+            self.layers.append(PostNorm(*layer))
+            for part in SHARED[config.share]:
+                setattr(self.layers[-1], part, getattr(self.layers[0], part))
 
     @property
     def tokens(self) -> nn.Embedding:

@@ -6,7 +6,7 @@ m predictions of a term, n tokens, V vocabulary.  Losses are sums; whoever train
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +57,15 @@ class Summary:
         return initialise(SummaryTerm(model.config.width))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Also:
+    """A further term that another's head answers: other places, the same question."""
+
+    name: str
+    of: str = "token"
+    weight: float = 1.0
+
+
 class TokenTerm(TokenHead):
     def __init__(self, model: Transformer, transform: bool):
         config = model.config
@@ -90,6 +99,7 @@ class Trunk:
     """No head at all: an encoder that was published without one."""
 
     heads: ClassVar[tuple[Any, ...]] = ()
+    pooler: Literal["tanh", "gelu"] = "tanh"
 
     def build(self, model: Transformer) -> "Prediction":
         return Prediction(self, model)
@@ -100,9 +110,13 @@ class Trunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Each head is a term, asked where the batch has a target of its name."""
+    """Each head is a term, asked where the batch has a target of its name.
+
+    `pooler`: the activation of a summary that fine-tuning adds; BERT's is tanh, ELECTRA's gelu.
+    """
 
     heads: tuple[Any, ...]
+    pooler: Literal["tanh", "gelu"] = "tanh"
 
     def __post_init__(self):
         names = [head.name for head in self.heads]
@@ -110,6 +124,9 @@ class Predict:
             bool(names) and len(set(names)) == len(names),
             f"objective.heads: {names} must be at least one, each with its own name",
         )
+        for head in self.heads:
+            of = getattr(head, "of", head.name)
+            require(of in names, f"objective.heads: {head.name}.of: {of!r} is none of {', '.join(names)}")
 
     def build(self, model: Transformer) -> "Prediction":
         return Prediction(self, model)
@@ -124,8 +141,10 @@ class Prediction(nn.Module):
     def __init__(self, config: Predict | Trunk, model: Transformer):
         super().__init__()
         self.config = config
+        self.answers = {head.name: getattr(head, "of", head.name) for head in config.heads}
         for head in config.heads:
-            self.add_module(head.name, head.build(model))
+            if self.answers[head.name] == head.name:
+                self.add_module(head.name, head.build(model))
 
     def weights(self) -> dict[str, float]:
         """The factor of each term's mean in the loss."""
@@ -133,7 +152,7 @@ class Prediction(nn.Module):
 
     def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
-        asked = {name: _filled(target) for name, target in self._asked(batch).items()}
+        asked = {name: filled(target) for name, target in self._asked(batch).items()}
         logits = self._logits(model, batch.input, {name: target.at[:, 0] for name, target in asked.items()})
         return {name: loss_sum(logits[name], target.labels) for name, target in asked.items()}
 
@@ -159,12 +178,16 @@ class Prediction(nn.Module):
         hidden = model(stream, read)
         parts = where.split([len(at) for at in places.values()])
         return {
-            name: self.get_submodule(name).logits(pick(hidden, rows), model)
+            name: self.answer(name, pick(hidden, rows), model, stream.tokens[places[name]])
             for name, rows in zip(places, parts, strict=True)
         }
 
+    def answer(self, name: str, hidden: Tensor, model: Transformer, read: Tensor) -> Tensor:
+        """What the head of term `name` says of hidden states (m, d), where the tokens `read` (m,) stand -> (m, classes)."""
+        return self.get_submodule(self.answers.get(name, name)).logits(hidden, model)
 
-def _filled(target: Target) -> Target:
+
+def filled(target: Target) -> Target:
     """The last question again, unanswered, up to one of few numbers of rows (see `blocks.ROWS`)."""
     at: Tensor = target.at
     extra = filler(len(target), at.device)

@@ -1,4 +1,4 @@
-"""Layouts of two segments, [CLS] A [SEP] B [SEP]: B follows A, or is drawn from another document (label 1).
+"""Layouts of two segments, [CLS] A [SEP] B [SEP]: B follows A, precedes it, or is drawn from another document.
 
 The released code (create_pretraining_data.py) is followed where the paper is silent: a document's target length is drawn once.
 Draws are keyed by document and sentence, so that the plan of an epoch is a function of (seed, epoch) alone.
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from bertsmith.config import require
-from bertsmith.data.batch import Array, Vocab
+from bertsmith.data.batch import IGNORE, Array, Vocab
 from bertsmith.data.draw import hashed, integers, uniform
 from bertsmith.data.ranges import spread
 from bertsmith.errors import InputError
@@ -23,7 +23,17 @@ from bertsmith.text.plan import Outline, Plan, outline
 BLOCK = 1 << 17  # sentences whose draws are held at a time
 SPECIALS = 3
 
-Negatives = Literal["coin", "half"]
+Negatives = Literal["coin", "half", "swap", "thirds"]
+FOLLOWS, SWAPPED, RANDOM, ALONE = range(4)  # how a sequence was made
+LABELS = {  # of each of these
+    "coin": (0, IGNORE, 1, IGNORE),
+    "half": (0, IGNORE, 1, IGNORE),
+    "swap": (0, 1, IGNORE, IGNORE),
+    "thirds": (0, 1, 2, IGNORE),
+}
+SAID = ("B follows A", "B precedes A", "B is random", "A alone")
+# A draw below the first number swaps, below the second takes a random B.
+BELOW = {"coin": (0.0, 0.5), "half": (0.0, 0.5), "swap": (0.5, 0.5), "thirds": (1 / 3, 2 / 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +42,10 @@ class SegmentPairs:
 
     `short`: share of the documents that get a target drawn from [2, length - 3] rather than length - 3 itself.
     `negatives`: "coin" is BERT's rule, a fair coin, and every chunk of one sentence is random too, which makes 55-66 % of the pairs;
-    "half" makes as many random pairs as true ones (for as long as there are chunks of two sentences to balance the others).
+    "half" makes as many random pairs as true ones (for as long as there are chunks of two sentences to balance the others);
+    "swap" is ALBERT's sentence order, no random B and half of the pairs swapped (label 1); "thirds" is StructBERT's: next, previous and
+    random alike.  A chunk of one sentence has no order: with these two it is a single segment that nothing is asked of.  ALBERT's
+    released code gives it a random B and the label of a swapped pair, which tells topics apart and not orders.
     """
 
     length: int
@@ -47,10 +60,15 @@ class SegmentPairs:
         require(0 <= self.short <= 1, f"layout.short: {self.short} is not a share; between 0 and 1")
 
     def check(self, split: Any) -> None:
-        check_pairs(split)
+        check_pairs(split, self.negatives)
 
     def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> Plan:
         return pair_plan(self, split, vocab, seed, epoch)
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """What each label of a pair says."""
+        return said(self.negatives)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,23 +86,32 @@ class SentencePairs:
         )
 
     def check(self, split: Any) -> None:
-        check_pairs(split)
+        check_pairs(split, self.negatives)
 
     def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> Plan:
         return pair_plan(self, split, vocab, seed, epoch)
 
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """What each label of a pair says."""
+        return said(self.negatives)
 
-def check_pairs(split: Any) -> None:
+
+def said(negatives: str) -> tuple[str, ...]:
+    return tuple(words for words, label in zip(SAID, LABELS[negatives], strict=True) if label != IGNORE)
+
+
+def check_pairs(split: Any, negatives: Negatives) -> None:
     """InputError, with the counts, where no pair or no true pair can be made."""
     found = outline(split)
     documents, sentences = len(found.documents) - 1, len(found.sentences) - 1
     counts = f"{documents:,} documents, {sentences:,} sentences, {found.tokens:,} tokens"
-    if documents < 2:
+    if documents < 2 and negatives != "swap":
         raise InputError(
             f"layout: pairs need a second document to draw random segments from, found {counts}; "
             "separate documents by blank lines (prepare --documents), hold out more, or take a recipe without pairs (roberta)"
         )
-    if sentences == documents:
+    if sentences == documents:  # none included
         raise InputError(
             f"layout: every document is a single sentence ({counts}), so that no segment has a true successor; "
             "prepare with document boundaries (--documents, --lines), or take a recipe without pairs (roberta)"
@@ -97,40 +124,44 @@ def pair_plan(layout: SegmentPairs | SentencePairs, split: Any, vocab: Vocab, se
     offsets = found.sentences
     room = layout.length - SPECIALS
     targets = _targets(layout, len(found.documents) - 1, seed, epoch)
-    start, middle, stop, random = _walk(layout, found, targets, seed, epoch)
-    label = random.astype(np.int64)
+    start, middle, stop, made = _walk(layout, found, targets, seed, epoch)
+    random, alone = made == RANDOM, made == ALONE
 
     begin, end = np.empty((len(start), 2), np.int64), np.empty((len(start), 2), np.int64)
     begin[:, 0], end[:, 0] = offsets[start], offsets[middle]
     begin[:, 1], end[:, 1] = offsets[middle], offsets[stop]
     _draw_successors(layout, found, targets, start, end[:, 0] - begin[:, 0], random, begin, end, seed, epoch)
+    for side in (begin, end):
+        side[made == SWAPPED] = side[made == SWAPPED, ::-1]
 
-    taken = truncation(end[:, 0] - begin[:, 0], end[:, 1] - begin[:, 1], room)
+    taken = truncation(end[:, 0] - begin[:, 0], end[:, 1] - begin[:, 1], room + alone)
     front = _fronts(taken, seed, epoch)
     begin += front
     end -= taken - front
 
     drawn = random[:, None] & np.array([False, True])  # B read once more, beside the walk through the corpus
     truncated = int(taken[~drawn].sum())
+    kept = ~(alone[:, None] & np.array([False, True]))
+    label = np.array(LABELS[layout.negatives])[made]
     account = {
         "corpus": found.tokens,
         "used": found.tokens - truncated,
         "truncated": truncated,
         "dropped": 0,
         "repeated": int((end - begin)[drawn].sum()),
-        "specials": SPECIALS * len(start),
+        "specials": SPECIALS * len(start) - int(alone.sum()),
         "sequences": len(start),
-        "random_next": float(label.mean()),
+        "label_1": float((label[~alone] == 1).mean()) if not alone.all() else 0.0,
     }
     return Plan(
         split=split,
         vocab=vocab,
         seed=seed,
         epoch=epoch,
-        begin=begin.ravel(),
-        end=end.ravel(),
-        segment=np.tile(np.array([0, 1], np.uint8), len(start)),
-        first=2 * np.arange(len(start) + 1),
+        begin=begin[kept],
+        end=end[kept],
+        segment=np.broadcast_to(np.array([0, 1], np.uint8), kept.shape)[kept],
+        first=np.concatenate([[0], np.cumsum(kept.sum(1))]),
         labels=label,
         cut=taken.sum(1),
         account=account,
@@ -148,16 +179,18 @@ def _targets(layout: SegmentPairs | SentencePairs, documents: int, seed: int, ep
 def _walk(
     layout: SegmentPairs | SentencePairs, found: Outline, targets: Array, seed: int, epoch: int
 ) -> tuple[Array, Array, Array, Array]:
-    """Sentence offsets (start, middle, stop) of each pair, and whether its B is random.
+    """Sentence offsets (start, middle, stop) of each pair, and how it was made.
 
     The sentences behind the middle of a random pair are put back, so that A and true B of all pairs are the corpus, once.
     """
     starts: list[int] = []
     middles: list[int] = []
     stops: list[int] = []
-    random: list[bool] = []
+    made: list[int] = []
     owed = 0  # with exact halves: random pairs so far, less true ones
     half = layout.negatives == "half"
+    lonely = RANDOM if LABELS[layout.negatives][SWAPPED] == IGNORE else ALONE
+    swapped, drawn = BELOW[layout.negatives]
     for bounds, base, offsets, aims, ends, coins in _blocks(layout, found, targets, seed, epoch):
         for number, aim in enumerate(aims):
             i, last = bounds[number], bounds[number + 1]
@@ -165,15 +198,15 @@ def _walk(
                 stop = bisect_left(offsets, offsets[i] + aim, i + 1, last) if aim else min(i + 2, last)
                 # A uniform cut leaves at least a sentence on both sides.
                 middle = i + 1 + int(ends[i] * (stop - i - 1))
-                lone = stop == i + 1
-                other = lone or (owed < 0 if half and owed else coins[i] < 0.5)
-                owed += 1 if other else -1
+                coin = coins[i] if not (half and owed) else float(owed > 0)
+                how = lonely if stop == i + 1 else SWAPPED if coin < swapped else RANDOM if coin < drawn else FOLLOWS
+                owed += 1 if how == RANDOM else -1
                 starts.append(base + i)
                 middles.append(base + middle)
                 stops.append(base + stop)
-                random.append(other)
-                i = middle if other else stop
-    return np.array(starts), np.array(middles), np.array(stops), np.array(random)
+                made.append(how)
+                i = middle if how == RANDOM else stop
+    return np.array(starts), np.array(middles), np.array(stops), np.array(made)
 
 
 def _blocks(
@@ -208,7 +241,7 @@ def _draw_successors(layout, found: Outline, targets, start, width, random, begi
     begin[at, 1], end[at, 1] = offsets[first], offsets[last]
 
 
-def truncation(a: Array, b: Array, room: int) -> Array:
+def truncation(a: Array, b: Array, room: int | Array) -> Array:
     """(s, 2) tokens to take from A and B so that both fit: one at a time from the longer, from B where they are equal."""
     over = np.maximum(a + b - room, 0)
     level = np.minimum(over, np.abs(a - b))

@@ -46,16 +46,17 @@ def held_out(
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
 ) -> dict | None:
-    """{term: {loss, accuracy, perplexity, count}} over all of `batches`; loss in nats per prediction.
+    """{term: {loss, accuracy, perplexity, count}} over all of `batches`; loss in nats per prediction.  Whatever else a term scores is
+    a mean over its predictions, too.
 
     None if `stop()` turned true on the way.  NumericsError if a loss is not finite.
     """
     totals: Scores = {}
     for scores in dealt_scores(member, batches, precision, world):
         for term, found in scores.items():
-            total = totals.setdefault(term, {"loss": 0.0, "correct": 0.0, "count": 0.0})
-            for key in total:
-                total[key] += found[key]
+            total = totals.setdefault(term, {})
+            for key, value in found.items():
+                total[key] = total.get(key, 0.0) + value
         if stop():
             return None
     return {term: _means(term, total) for term, total in totals.items() if total["count"]}
@@ -73,6 +74,7 @@ def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
         "accuracy": total["correct"] / total["count"],
         "perplexity": perplexity,
         "count": int(total["count"]),
+        **{key: value / total["count"] for key, value in total.items() if key not in ("loss", "correct", "count")},
     }
 
 

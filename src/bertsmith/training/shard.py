@@ -6,6 +6,7 @@ Losses are divided by counts over all processes before they are summed, so gradi
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -110,12 +111,13 @@ def _add_up(_, bucket):  # torch compares annotations with types, and ours are s
 
 
 def _slices(member: nn.Module) -> nn.Module:
-    """Every layer a unit, the rest another.  Weights travel in float32: autocast rounds them as it does in one process."""
+    """Every layer a unit that shares no weights with another, the rest another unit.  Weights travel in float32: autocast rounds them as it does in one process."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
     policy = MixedPrecisionPolicy(cast_forward_inputs=False)
     layers = [layer for part in member.modules() if isinstance(part, nn.ModuleList) for layer in part]
-    for unit in [*layers, member]:
+    uses = Counter(weight for layer in layers for weight in layer.parameters())
+    for unit in [*(layer for layer in layers if all(uses[weight] == 1 for weight in layer.parameters())), member]:
         fully_shard(unit, mp_policy=policy)
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)  # gloo has no other

@@ -1,0 +1,39 @@
+"""One of the two models of a member that has two, as a model by itself: a generator, or what it was trained for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from bertsmith.downstream.model import Loaded
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.member import build
+from bertsmith.training.checkpoint import load_weights
+
+FIRST = "discriminator"  # what is kept when nothing is said: fine-tuning takes it, too
+
+
+def half_of(loaded: Loaded, name: str | None) -> Loaded:
+    """`loaded` itself where it has no halves.  InputError for a half that it does not have."""
+    if not hasattr(loaded.recipe.objective, "halves"):
+        if name is not None:
+            raise InputError(
+                f"--half {printable(name)}: {printable(loaded.run)} has one model only; leave the option out"
+            )
+        return loaded
+    halves = loaded.recipe.objective.halves(loaded.recipe.model)
+    if (name or FIRST) not in halves:
+        raise InputError(f"--half {printable(str(name))}: unknown; {nearest(str(name), halves)}")
+    model, objective, names = halves[name or FIRST]
+    recipe = replace(loaded.recipe, model=model, objective=objective)
+    with torch.random.fork_rng(devices=[]):
+        member = build(recipe)
+    weights = {
+        new + tensor_name.removeprefix(old): tensor
+        for old, new in names.items()
+        for tensor_name, tensor in loaded.member.state_dict().items()  # under every name that it has, not the first alone
+        if tensor_name.startswith(old)
+    }
+    load_weights(member, weights, printable(loaded.run))
+    return replace(loaded, member=member.eval(), recipe=recipe)
