@@ -40,6 +40,8 @@ def encoded_of() -> Encoded:
         segments=np.zeros(len(tokens), np.uint8),
         lengths=drawn,
         owner=np.arange(TEXTS),
+        places=np.zeros(TEXTS, np.int64),
+        reads=np.ones(TEXTS, np.int64),
         rows=TEXTS,
         counts={},
     )
