@@ -3,11 +3,16 @@
     python bench/data.py [--store STORE]
 
 Without a store one is made of this machine's own documentation.  One core.  "numpy" is the collator's NumPy path, "torch" its default.
+Ours masks a row of as many tokens as the loader prepares at once (loader.BLOCK), nothing kept from the time before; "ours, tensors" makes
+tensors of it too.  The collators get 64 sequences, and gain nothing from more.  Rates are those of the fastest of many short
+repetitions; for the loader, "cpu_rate" counts the seconds that its thread was running, whatever else the machine did.
 """
 
 import argparse
 import os
 import tempfile
+import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +21,7 @@ import torch
 from harness import machine, record, row, say, taking_turns
 
 from bertsmith.data.draw import Draw
-from bertsmith.data.loader import Loader
+from bertsmith.data.loader import BLOCK, Loader
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens, Words
 from bertsmith.downstream.demo import write_corpus
@@ -26,25 +31,32 @@ from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs
 from bertsmith.text.prepare import prepare
 from bertsmith.text.store import Store
 
-SEQUENCES = 64  # of each collation
-STEPS = 200  # of each loader
+SEQUENCES = 64  # of each collation by transformers
+REPETITIONS = 20
+STEPS = 64  # of each loader and repetition
 
 
 def collations(store: Store) -> list[dict]:
     found = []
     for shape, layout in (("fixed length 128", FullSentences(length=128)), ("ragged", DocSentences(length=128))):
-        clean = layout.plan(store.train, store.vocab, 0, 0).row(np.arange(1, SEQUENCES + 1))
+        plan = layout.plan(store.train, store.vocab, 0, 0)
+        block = plan.row(plan.order[: np.searchsorted(np.cumsum(plan.lengths[plan.order]), BLOCK)])
+        few = plan.row(plan.order[:SEQUENCES])
+        _ = block.starts  # part of the row in hand
         for masking, select in (("token", Tokens(rate=0.15)), ("whole word", Words(rate=0.15))):
             corruption, calls = Corruption(select=select, rewrite=InPlace()), iter(range(1 << 30))
-            ways = {
-                "ours": lambda corruption=corruption, calls=calls, clean=clean: [
-                    corruption(clean, store.vocab, Draw(next(calls))) for _ in range(20)
-                ],
-                **_theirs(store, clean, masking == "whole word"),
-            }
-            seconds = taking_turns(ways)
-            seconds["ours"] = [value / 20 for value in seconds["ours"]]
-            found.append(row(f"masking and collation, {shape}, {masking}", seconds, len(clean.tokens), "tokens/s"))
+
+            def ours(corruption=corruption, calls=calls, block=block):
+                return corruption(replace(block), store.vocab, Draw(next(calls)))
+
+            ways = {"ours": ours, "ours, tensors": lambda ours=ours: ours().to("cpu")}
+            seconds = taking_turns(ways | _theirs(store, few, masking == "whole word"), REPETITIONS)
+            for name in ways:
+                seconds[name] = [value * len(few.tokens) / len(block.tokens) for value in seconds[name]]
+            about = {"tokens_at_once": len(block.tokens)}
+            found.append(
+                row(f"masking and collation, {shape}, {masking}", seconds, len(few.tokens), "tokens/s", **about)
+            )
             say(found[-1])
     return found
 
@@ -83,15 +95,16 @@ def loaders(store: Store) -> list[dict]:
         corruption = Corruption(select=Tokens(rate=0.15), rewrite=InPlace())
         for workers in (0, 1):
             loader = Loader(store.train, layout, corruption, store.vocab, seed=0, batch=8192, workers=workers)
-            tokens = []
+            tokens, busy = [], []
 
-            def read(loader=loader, tokens=tokens) -> None:
+            def read(loader=loader, tokens=tokens, busy=busy) -> None:
+                begun = time.thread_time()
                 tokens.append(sum(step.tokens for step in islice(iter(loader), STEPS)))
+                busy.append(time.thread_time() - begun)
 
-            seconds = taking_turns({"ours": read}, 3)
-            found.append(
-                row(f"loader, {name}, {workers} workers", seconds, tokens[-1], "tokens/s", load=os.getloadavg()[0])
-            )
+            seconds = taking_turns({"ours": read}, REPETITIONS)
+            about = {"load": os.getloadavg()[0]} | ({} if workers else {"cpu_rate": tokens[-1] / min(busy)})
+            found.append(row(f"loader, {name}, {workers} workers", seconds, tokens[-1], "tokens/s", **about))
             say(found[-1])
     return found
 

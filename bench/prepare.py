@@ -117,7 +117,7 @@ def main() -> None:
             best = {name: min(values) for name, values in seconds.items()}
             rows.append(
                 {
-                    "bench": f"prepare, {given.tokenizer}, {workers} workers",
+                    "bench": f"prepare, {given.tokenizer}, --workers {workers}",
                     "unit": "MB/s",
                     "rate": {name: size / value for name, value in best.items()},
                     "ratio": {"encode_batch": best["encode_batch"] / best["ours"]},

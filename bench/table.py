@@ -35,13 +35,15 @@ def table() -> str:
             share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else ""
             ours = f"{_short(row['rate']['ours'])} {row['unit']}"
             lines.append(f"| {row['bench']} | {ours} | {peers} | {ratio} | {share} |")
-    about = "; ".join(sorted({_machine(found) for found in results()}))
-    return "\n".join([*lines, "", f"Measured on {about}."])
+    return "\n".join([*lines, "", f"Measured on {_machines(results())}."])
 
 
-def _machine(found: dict) -> str:
-    peak = f"{found['peak']['bfloat16']:,.0f} GFLOP/s in bfloat16"
-    return f"{found['cpu']}, {found['threads']} threads, {peak}, load {found['load']:.1f}, {found['date']}, torch {found['versions']['torch']}"
+def _machines(found: list[dict]) -> str:
+    """What the results have in common, and between what and what they differ."""
+    same = {f"{r['cpu']}, {r['threads']} threads, torch {r['versions']['torch']}, {r['date']}" for r in found}
+    peaks, loads = sorted(r["peak"]["bfloat16"] for r in found), sorted(r["load"] for r in found)
+    peak = f"bfloat16 products of {peaks[0]:,.0f} to {peaks[-1]:,.0f} GFLOP/s"
+    return f"{'; '.join(sorted(same))}; {peak}; load at the start {loads[0]:.1f} to {loads[-1]:.1f}"
 
 
 def _short(rate: float) -> str:
