@@ -14,7 +14,7 @@ from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
-from bertsmith.objectives.supervised import Classify, Regress
+from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 from bertsmith.recipe import find
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -46,9 +46,14 @@ OBJECTIVES = {
     ("electra", "classify"): Classify(classes=3, pooler="gelu"),
     ("electra", "regress"): Regress(pooler="gelu"),
 }
+OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert")}
+OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert")}
+OBJECTIVES |= {("electra", "tag"): Tag(classes=3, pooler="gelu"), ("electra", "qa"): Span(pooler="gelu")}
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
     "regress": {"kind": "regress", "labels": [], "mean": 37.5, "scale": 12.25},
+    "tag": {"kind": "tag", "labels": ["B-X", "I-X", "O"]},
+    "qa": {"kind": "qa", "labels": [], "nulls": True},
 }
 LENGTH = 48
 

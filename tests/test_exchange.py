@@ -187,6 +187,29 @@ def test_a_label_head_needs_its_names(tokenizer, tmp_path):
         bertsmith.load(tmp_path)
 
 
+def test_a_classifier_of_tokens_is_told_from_one_of_texts(tokenizer, tmp_path):
+    """Both are called classifier there; only that of texts reads the pooler."""
+    there = tmp_path / "hf"
+    theirs(transformers, "bert", "tag", tokenizer, there)
+    tagger = bertsmith.load(there)
+    assert tagger.task["kind"] == "tag" and tagger.labels.names == ("B-X", "I-X", "O")
+    change(there, architectures=None)
+    assert bertsmith.load(there).task["kind"] == "tag"
+    change(there, architectures=["BertForSequenceClassification"])
+    with pytest.raises(InputError, match=r"bert.pooler.dense.weight is missing"):
+        bertsmith.load(there)
+    change(there, architectures=["BertForTokenClassification"])
+    rewrite(there, lambda state: state.update({f"bert.pooler.dense.{n}": torch.zeros(s) for n, s in SHAPES.items()}))
+    with pytest.raises(InputError, match=r"bert.pooler.dense.weight is unexpected.*--drop NAME"):
+        bertsmith.load(there)
+    bertsmith.import_(there, tmp_path / "model", drop=["bert.pooler"])
+    (tmp_path / "words.conll").write_text("function\nvalue\n")
+    assert len(bertsmith.predict(tmp_path / "model", tmp_path / "words.conll")[0]["label"]) == 2
+
+
+SHAPES = {"weight": (16, 16), "bias": (16,)}
+
+
 # -- import --------------------------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,8 @@ CLASSES = {
     "none": ("AutoModel", {"last_hidden_state": "hidden"}),
     "classify": ("AutoModelForSequenceClassification", {"logits": "label"}),
     "regress": ("AutoModelForSequenceClassification", {"logits": "label"}),
+    "tag": ("AutoModelForTokenClassification", {"logits": "tag"}),
+    "qa": ("AutoModelForQuestionAnswering", {"start_logits": "start", "end_logits": "end"}),
 }
 
 

@@ -13,10 +13,17 @@ from bertsmith.downstream.model import RESULT, Loaded
 from bertsmith.errors import printable
 from bertsmith.training.run import METRICS
 
-PIPELINES = {"token": "fill-mask", "label": "text-classification"}
+PIPELINES = {
+    "token": "fill-mask",
+    "label": "text-classification",
+    "tag": "token-classification",
+    "span": "question-answering",
+}
 USES = {
     "token": 'pipeline("fill-mask", model="FOLDER")("… {mask} …")',
     "label": 'pipeline("text-classification", model="FOLDER"{number})("…")',
+    "tag": 'pipeline("token-classification", model="FOLDER")("…")',
+    "span": 'AutoModelForQuestionAnswering.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
     None: 'AutoModel.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
 }
 
@@ -55,7 +62,12 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
     count = sum(p.numel() for p in loaded.member.parameters())
     heads = ", ".join(terms) or "none"
     yield f"A {loaded.recipe.name} of {count:,} parameters, {made} by bertsmith {__version__}; heads: {heads}."
-    if loaded.task is not None and loaded.labels.names:
+    kind = (loaded.task or {}).get("kind")
+    if kind == "tag":
+        yield f"It tags words as one of: {', '.join(printable(name, 60) for name in loaded.labels.names)}."
+    elif kind == "qa":
+        yield f"It answers questions with a piece of a text{', or says that there is no answer' * loaded.labels.nulls}."
+    elif loaded.task is not None and loaded.labels.names:
         yield f"It classifies {_texts(loaded)} as one of: {', '.join(printable(name, 60) for name in loaded.labels.names)}."
     elif loaded.task is not None:
         yield f"It gives a number for {_texts(loaded)}, in the scale of its training file."
@@ -71,7 +83,7 @@ def _texts(loaded: Loaded) -> str:
 def _use(loaded: Loaded, first: str | None) -> Iterator[str]:
     number = "" if loaded.labels.names else ', function_to_apply="none"'
     line = USES[first].format(mask=loaded.tokenizer.mask_token, number=number)
-    names = "pipeline" if first else "AutoModel, AutoTokenizer"
+    names = "pipeline" if "pipeline" in line else f"{line.partition('.')[0]}, AutoTokenizer"
     yield f"```python\nfrom transformers import {names}\n\n{line}\n```"
     yield ""
     yield "bertsmith itself takes the folder as a model: `bertsmith embed FOLDER --input texts.txt --out vectors`, and so on."

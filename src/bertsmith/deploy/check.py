@@ -26,7 +26,7 @@ from bertsmith.tasks.sequences import Reading, encode
 
 TOLERANCE = 1e-5  # of the largest answer, or of 1 where all are smaller
 EXACT = 1e-6  # the same in float64
-EVERYWHERE = ("hidden", "token", "replaced")  # answers that every token gets
+EVERYWHERE = ("hidden", "token", "replaced", "tag", "start", "end")  # answers that every token gets
 SEQUENCES = 12  # that answers are compared on, besides one of full length
 SHORT = 64  # tokens of each
 
@@ -177,7 +177,8 @@ def compare(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> di
 
 @torch.no_grad()
 def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
-    """Everything that the member says of a row: hidden (n, d), token (n, V), replaced (n,), pair and label (s, c), summary (s, d).
+    """Everything that the member says of a row: hidden (n, d), token (n, V), replaced (n,), pair and label (s, c), summary
+    (s, d), tag (n, c), start and end (n,).
 
     A regression's label is in the scale of its training file.
     """
@@ -189,6 +190,10 @@ def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
         for term in member.weights():
             if term == "label":
                 found[term] = member.objective.logits(member.model, stream, starts)
+            elif term == "tag":
+                found[term] = member.objective.logits(member.model, stream, every)
+            elif term == "span":
+                found["start"], found["end"] = member.objective.logits(member.model, stream, every).unbind(1)
             else:
                 at = every if term in EVERYWHERE else starts
                 found[term] = member.objective.logits(member.model, stream, at, term)
@@ -196,6 +201,6 @@ def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
             found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
             found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][starts])
-    if loaded.task is not None and not loaded.labels.names:
+    if "label" in found and loaded.task is not None and not loaded.labels.names:
         found["label"] = found["label"] * loaded.labels.scale + loaded.labels.mean
     return found

@@ -106,7 +106,9 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         raise InputError(
             f"{printable(path)}: {tokenizer.size} tokens in its tokenizer, but {CONFIG} says vocab_size {model.vocab}; they do not belong together"
         )
-    terms = hf.terms_in(state, family)
+    named = theirs.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
+    terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in hf.LABEL_OUTPUTS and t.ndim), 1)
     objective, task = _named(path, objective_of, theirs, terms, outputs)
     length = _length(path, model.longest)
@@ -121,7 +123,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         path=path,
         recipe=recipe,
         tokenizer=tokenizer,
-        weights=_named(path, hf.from_hf, state, family, pad),
+        weights=_named(path, hf.from_hf, state, family, pad, architecture),
         theirs=theirs,
         terms=terms,
         task=None if task is None else {**task, **UNKNOWN, "length": length},

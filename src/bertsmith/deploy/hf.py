@@ -50,6 +50,10 @@ PARTS = (
 )  # a model without heads stands in its file without the family's prefix
 
 
+# Heads over the tokens: every family has them alike.
+OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """`heads`: per term, our module or parameter below `objective.<term>.` and theirs; a head is there when all of its names are."""
@@ -80,6 +84,7 @@ FAMILIES = {
             "pair": (("pooler.dense", "bert.pooler.dense"), ("out", "cls.seq_relationship")),
             "summary": (("pooler.dense", "bert.pooler.dense"),),
             "label": (("pooler.dense", "bert.pooler.dense"), ("out", "classifier")),
+            **OVER_TOKENS,
         },
         tied={
             "cls.predictions.decoder.weight": f"bert.{TOKENS}",
@@ -91,6 +96,8 @@ FAMILIES = {
             ("token", "summary"): "BertForMaskedLM",
             ("pair",): "BertForNextSentencePrediction",
             ("label",): "BertForSequenceClassification",
+            ("tag",): "BertForTokenClassification",
+            ("span",): "BertForQuestionAnswering",
             ("summary",): "BertModel",
             (): "BertModel",
         },
@@ -103,12 +110,15 @@ FAMILIES = {
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
             "summary": (("pooler.dense", "roberta.pooler.dense"),),
             "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
+            **OVER_TOKENS,
         },
         tied={"lm_head.decoder.weight": f"roberta.{TOKENS}", "lm_head.decoder.bias": "lm_head.bias"},
         architectures={
             ("token",): "RobertaForMaskedLM",
             ("token", "summary"): "RobertaForMaskedLM",
             ("label",): "RobertaForSequenceClassification",
+            ("tag",): "RobertaForTokenClassification",
+            ("span",): "RobertaForQuestionAnswering",
             ("summary",): "RobertaModel",
             (): "RobertaModel",
         },
@@ -125,6 +135,7 @@ FAMILIES = {
             "pair": (("pooler.dense", "albert.pooler"), ("out", "sop_classifier.classifier")),
             "summary": (("pooler.dense", "albert.pooler"),),
             "label": (("pooler.dense", "albert.pooler"), ("out", "classifier")),
+            **OVER_TOKENS,
         },
         tied={"predictions.decoder.weight": f"albert.{TOKENS}", "predictions.decoder.bias": "predictions.bias"},
         architectures={
@@ -132,6 +143,8 @@ FAMILIES = {
             ("token",): "AlbertForMaskedLM",
             ("token", "summary"): "AlbertForMaskedLM",
             ("label",): "AlbertForSequenceClassification",
+            ("tag",): "AlbertForTokenClassification",
+            ("span",): "AlbertForQuestionAnswering",
             ("summary",): "AlbertModel",
             (): "AlbertModel",
         },
@@ -155,12 +168,15 @@ FAMILIES = {
                 ("out", "discriminator_predictions.dense_prediction"),
             ),
             "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
+            **OVER_TOKENS,
         },
         tied={"generator_lm_head.weight": f"electra.{TOKENS}"},
         architectures={
             ("token",): "ElectraForMaskedLM",
             ("replaced",): "ElectraForPreTraining",
             ("label",): "ElectraForSequenceClassification",
+            ("tag",): "ElectraForTokenClassification",
+            ("span",): "ElectraForQuestionAnswering",
             (): "ElectraModel",
         },
         pad=0,
@@ -177,6 +193,8 @@ OPENED_BY = {
     ("pair",): ("AutoModelForNextSentencePrediction", "AutoModel"),
     ("replaced",): ("AutoModelForPreTraining", "AutoModel"),
     ("label",): ("AutoModelForSequenceClassification",),
+    ("tag",): ("AutoModelForTokenClassification",),
+    ("span",): ("AutoModelForQuestionAnswering",),
     ("summary",): ("AutoModel",),
     (): ("AutoModel",),
 }
@@ -186,6 +204,8 @@ ANSWERS: dict[str, dict[str, str | tuple[str, ...]]] = {  # the first of several
     "AutoModelForMaskedLM": {"token": "logits"},
     "AutoModelForNextSentencePrediction": {"pair": "logits"},
     "AutoModelForSequenceClassification": {"label": "logits"},
+    "AutoModelForTokenClassification": {"tag": "logits"},
+    "AutoModelForQuestionAnswering": {"start": "start_logits", "end": "end_logits"},
     "AutoModel": {"hidden": "last_hidden_state", "summary": "pooler_output"},
 }
 
@@ -269,18 +289,24 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def terms_in(names: Iterable[str], family: str) -> tuple[str, ...]:
-    """The heads that `current` names belong to, whole or in part; a pooler that no other head uses is a summary."""
+def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple[str, ...]:
+    """The heads that `current` names belong to, whole or in part; a pooler that no other head uses is a summary.
+
+    The classifiers of texts and of tokens may have one name: `architecture` tells, or else whether there is a pooler.
+    """
     heads, names = FAMILIES[family].heads, set(names)
     tensors = {term: {their for _, their in _spell(term, rows)} for term, rows in heads.items()}
     summary = tensors.get("summary", set())
     terms = [term for term in heads if term != "summary" and names & (tensors[term] - summary)]
-    if names & summary and not any(summary <= tensors[term] for term in terms):
+    if {"label", "tag"} <= {*terms}:
+        tokens = architecture.endswith("ForTokenClassification") or not (architecture or names & summary)
+        terms.remove("label" if tokens else "tag")
+    if not {"tag", "span"} & {*terms} and names & summary and not any(summary <= tensors[term] for term in terms):
         terms.append("summary")
     return tuple(term for term in heads if term in terms)
 
 
-def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None) -> dict[str, Tensor]:
+def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, architecture: str = "") -> dict[str, Tensor]:
     """Their state dict under our names.  Raises InputError for missing and unknown tensors, and as `current` does."""
     left, ours = current(state, family), {}
     table = FAMILIES[family]
@@ -289,7 +315,7 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None) -> di
     count = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
     factorised = table.project is not None and f"{family}.{table.project}.weight" in left
     read = {f"{family}.{POSITIONS}", f"{family}.{SEGMENTS}"}
-    for mine, names in _pairs(table, count, factorised, terms_in(left, family)):
+    for mine, names in _pairs(table, count, factorised, terms_in(left, family, architecture)):
         ours[mine] = torch.cat([_take(left, name) for name in names])
         read.update(names)
     places, segments = _take(left, f"{family}.{POSITIONS}"), _take(left, f"{family}.{SEGMENTS}")

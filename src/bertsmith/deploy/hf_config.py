@@ -12,7 +12,7 @@ from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
-from bertsmith.objectives.supervised import Classify, Regress
+from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
 # Numbers of our configuration that stand in config.json under another name.
@@ -61,12 +61,13 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
             "bos_token_id": vocab.cls,
             "eos_token_id": vocab.sep,
         }
-    if terms == ("label",):
+    if terms == ("span",):
+        config["num_labels"] = 2
+    if terms in (("label",), ("tag",)):
         outputs = getattr(recipe.objective, "classes", 1)
-        config |= {
-            "num_labels": outputs,
-            "problem_type": "regression" if outputs == 1 else "single_label_classification",
-        }
+        config["num_labels"] = outputs
+        if terms == ("label",):
+            config["problem_type"] = "regression" if outputs == 1 else "single_label_classification"
         config[_classifier_dropout(family)] = recipe.objective.dropout
         if labels:
             config["id2label"] = {str(i): name for i, name in enumerate(labels)}
@@ -117,7 +118,9 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
 def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -> tuple[Any, dict[str, Any] | None]:
     """Our objective for `terms`, and the task of a model with a label head of `outputs` rows."""
     family = FAMILIES[config["model_type"]]
-    if "label" not in terms:
+    if "span" in terms:
+        return Span(pooler=family.pooler), {"kind": "qa", "labels": [], "nulls": True}
+    if not {"label", "tag"} & {*terms}:
         heads = {"token": Tokens(), "pair": Pair(), "summary": Summary(), "replaced": Detect()}
         kept = tuple(heads[term] for term in terms)
         return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
@@ -128,12 +131,14 @@ def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -
         raise InputError(
             f"config.json: problem_type: {problem} with {outputs} outputs; one class or one number for a text can be read"
         )
-    if outputs == 1:
+    if outputs == 1 and "label" in terms:
         return Regress(dropout=dropout, pooler=family.pooler), {"kind": "regress", "labels": []}
     names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
     labels = [names.get(str(i)) for i in range(outputs)] if isinstance(names, dict) and len(names) == outputs else []
     if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) < outputs:
         raise InputError(f"config.json: id2label: expected {outputs} different names, one for each output")
+    if "tag" in terms:
+        return Tag(classes=outputs, dropout=dropout, pooler=family.pooler), {"kind": "tag", "labels": labels}
     return Classify(classes=outputs, dropout=dropout, pooler=family.pooler), {"kind": "classify", "labels": labels}
 
 

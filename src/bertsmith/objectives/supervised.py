@@ -66,6 +66,7 @@ class Tag:
 
     classes: int
     dropout: float = 0.1
+    pooler: Literal["tanh", "gelu"] = "tanh"  # of the summary that the model would have: whose family it is
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -81,6 +82,8 @@ class Tag:
 @dataclass(frozen=True, kw_only=True)
 class Span:
     """Where an answer starts and where it ends, over the tokens of a sequence (Devlin et al. 2019, section 4.2)."""
+
+    pooler: Literal["tanh", "gelu"] = "tanh"  # of the summary that the model would have: whose family it is
 
     def build(self, model: Transformer) -> "Spans":
         return Spans(model.config.width)
