@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.corpora import VOCAB, random_shape, split_of
 
+from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader, deal, fixed_batches
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens, Words
@@ -106,6 +107,34 @@ def test_dealing_is_longest_first_to_the_emptiest_row(lengths, rows):
     assert deal(np.array(lengths, np.int64), rows).tolist() == wanted
 
 
+@pytest.mark.parametrize("rank, accumulate, world", [(0, 1, 1), (0, 3, 1), (1, 2, 2)])
+@pytest.mark.parametrize("block", [1, 300, 1000])
+def test_how_many_steps_are_prepared_at_once_changes_nothing(block, rank, accumulate, world):
+    for layout in (PAIRS, FullSentences(length=32)):
+        options = {"layout": layout, "rank": rank, "accumulate": accumulate, "world": world}
+        steps = take(loader(**options), 60)
+        assert steps[-1].cursor[0] >= 2
+        for a, b in zip(steps, take(loader(block=block, **options), 60), strict=True):
+            same(a, b)
+
+
+@pytest.mark.parametrize("block", [1, None])
+def test_a_process_without_a_sequence_takes_part_in_the_step(block):
+    for alone, step in zip(
+        take(loader(batch=64), 30), take(loader(batch=64, rank=7, world=8, block=block), 30), strict=True
+    ):
+        assert step.batches == () and (step.counts, step.cursor) == (alone.counts, alone.cursor)
+
+
+def test_a_step_is_cut_out_of_its_block_as_if_it_were_made_alone():
+    plan, draw = PAIRS.plan(SPLIT, VOCAB, 0, 0), Draw(0)
+    step = take(loader(block=10_000), 4)[3]
+    alone = DYNAMIC(plan.row(np.array([example for _, example in step.batches[0].examples])), VOCAB, draw)
+    same(step, dataclasses.replace(step, batches=(alone,), counts=alone.counts()))
+    for name in ("positions", "segments", "query_rank", "key_rank"):
+        assert np.array_equal(getattr(step.batches[0].input, name), getattr(alone.input, name))
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_change_nothing(workers):
     steps = iter(loader(workers=workers))
@@ -194,9 +223,9 @@ HANGS: dict[str, int] = {}
 def stuck():
     """Loaders of which one worker hangs in the third step."""
     reading, writing = os.pipe()
-    third = take(loader(), 3)[2]
+    third = take(loader(block=1), 3)[2]
     HANGS.update(pipe=reading, example=third.batches[0].examples[0][1])
-    yield lambda **options: loader(dataclasses.replace(DYNAMIC, select=Pipes()), **options)
+    yield lambda **options: loader(dataclasses.replace(DYNAMIC, select=Pipes()), block=1, **options)
     os.close(writing)  # ends the reads
     os.close(reading)
 

@@ -159,17 +159,18 @@ def test_signals_at_any_time_save_within_a_step(children, short, straight, tmp_p
 
 
 class Hanging:
-    """Stands in for `Loader._prepare`: the third step never comes."""
+    """Stands in for `Loader._prepare`: each step is prepared by itself, and the third never comes."""
 
     def __init__(self, monkeypatch):
         real, self.count, self.end = loader.Loader._prepare, itertools.count(1), threading.Event()
 
-        def prepare(itself, composed):
+        def prepare(itself, block):
             if next(self.count) == 3:
                 self.end.wait()
-            return real(itself, composed)
+            return real(itself, block)
 
         monkeypatch.setattr(loader.Loader, "_prepare", prepare)
+        monkeypatch.setattr(loader, "BLOCK", 1)
 
 
 @pytest.fixture

@@ -136,10 +136,10 @@ def test_a_sequence_is_treated_the_same_in_any_company(select):
 def test_masks_change_with_epoch_and_seed_and_cover_everything():
     split = split_of([[60]] * 20)
     seen = []
-    for epoch in range(60):
+    for epoch in range(100):
         row = whole(FullSentences(length=62).plan(split, VOCAB, 0, epoch))
         seen.append(hidden(row, Tokens()(row, Draw(0))))
-    assert len({tuple(mask) for mask in seen}) == 60
+    assert len({tuple(mask) for mask in seen}) == 100
     assert np.sum(seen, 0)[~row.special].min() > 0
     assert not np.array_equal(Tokens()(row, Draw(0)), Tokens()(row, Draw(1)))
 

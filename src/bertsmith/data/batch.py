@@ -7,6 +7,7 @@ causal is (i, i); a permutation is (order, order); a token that only asks is (or
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -35,15 +36,33 @@ class Vocab:
     special: tuple[int, ...]  # every id that is not text; random replacement by RoBERTa's rule avoids them
 
 
+class Lazy:
+    """A field of a dataclass: an array, or a function that makes it when it is first read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, row: "Row | None", owner: type | None = None) -> Array:
+        if row is None:
+            raise AttributeError(self.name)  # so that the field has no default
+        value = row.__dict__[self.name]
+        if not isinstance(value, Array):
+            value = row.__dict__[self.name] = value()
+        return value
+
+    def __set__(self, row: "Row", value: Array | Callable[[], Array]) -> None:
+        row.__dict__[self.name] = value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """Clean sequences, specials included: what a layout emits and a corruption consumes.  NumPy only."""
 
     tokens: Array  # (n,) int32
     segments: Array  # (n,) uint8
-    starts: Array  # (n,) bool: a word starts here; False on specials
+    starts: Lazy = Lazy()  # (n,) bool: a word starts here; False on specials
     special: Array  # (n,) bool: [CLS], [SEP]: never hidden
-    sentences: Array  # (n,) bool: a sentence starts here
+    sentences: Lazy = Lazy()  # (n,) bool: a sentence starts here
     lengths: Array  # (s,) int64
     labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
     epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
@@ -61,8 +80,28 @@ class Row:
 
     @cached_property
     def positions(self) -> Array:
-        """(n,): each token's place in its own sequence, from 0."""
-        return np.arange(len(self.tokens)) - np.repeat(self.offsets[:-1], self.lengths)
+        """(n,) int32: each token's place in its own sequence, from 0."""
+        return np.arange(len(self.tokens), dtype=np.int32) - np.repeat(self.offsets[:-1].astype(np.int32), self.lengths)
+
+    def part(self, first: int, last: int) -> "Row":
+        """Views of the sequences from `first` to before `last`."""
+        a, b = self.offsets[[first, last]].tolist()
+        return Row(
+            tokens=self.tokens[a:b],
+            segments=self.segments[a:b],
+            starts=lambda: self.starts[a:b],
+            special=self.special[a:b],
+            sentences=lambda: self.sentences[a:b],
+            lengths=self.lengths[first:last],
+            labels=self.labels[first:last],
+            epoch=self.epoch[first:last],
+            example=self.example[first:last],
+        )
+
+    @cached_property
+    def text(self) -> Array:
+        """(s,): how many tokens of each sequence are text."""
+        return self.lengths - np.add.reduceat(self.special, self.offsets[:-1], dtype=np.int32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +120,43 @@ class Stream:
     @classmethod
     def plain(cls, row: Row, tokens: Array) -> "Stream":
         """Everything in a sequence sees everything in it; `tokens` replace the clean ones."""
-        zeros = np.zeros(len(tokens), np.int64)
+        zeros = np.zeros(len(tokens), np.uint8)
         return cls(
-            tokens=tokens.astype(np.int64, copy=False),
+            tokens=tokens,
             positions=row.positions,
-            segments=row.segments.astype(np.int64),
+            segments=row.segments,
             query_rank=zeros,
             key_rank=zeros,
             lengths=tuple(row.lengths.tolist()),
         )
 
     def to(self, device: str | torch.device) -> "Stream":
-        arrays = ("tokens", "positions", "segments", "query_rank", "key_rank")
-        return replace(self, **{name: _tensor(getattr(self, name), device) for name in arrays})
+        return replace(self, **{name: _tensor(getattr(self, name), device) for name in _ARRAYS})
+
+    def split(self, sizes: Sequence[int]) -> list["Stream"]:
+        """Views of the first `sizes[0]` sequences, the next `sizes[1]`, ..."""
+        ends = np.cumsum([0, *sizes])
+        at = np.cumsum([0, *self.lengths])[ends].tolist()
+        return [
+            Stream(
+                **{name: getattr(self, name)[a:b] for name in _ARRAYS},
+                lengths=self.lengths[first:last],
+                visibility=self.visibility,
+                window=self.window,
+            )
+            for first, last, a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), at[:-1], at[1:], strict=True)
+        ]
+
+
+_ARRAYS = ("tokens", "positions", "segments", "query_rank", "key_rank")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What one loss term is asked: `labels` (m,), read off the predicting side at `at` (m, k).
 
-    Column 0 of `at` is the place of the answer; further columns are places that its head reads (SpanBERT's two boundaries).
-    All of `at` are indices into the flat row, so that packing shifts them.
+    Column 0 of `at` is the place of the answer, and ascends; further columns are places that its head reads (SpanBERT's two
+    boundaries).  All of `at` are indices into the flat row, so that packing shifts them.
     """
 
     at: Array | Tensor
@@ -137,6 +192,24 @@ class Batch:
         """Real tokens that go in, both sides."""
         return len(self.input.tokens) + (0 if self.output is None else len(self.output.tokens))
 
+    def split(self, sizes: Sequence[int]) -> list["Batch"]:
+        """NumPy batches of the first `sizes[0]` sequences, the next `sizes[1]`, ...: views, without the terms that ask nothing there."""
+        inputs = self.input.split(sizes)
+        outputs = [None] * len(sizes) if self.output is None else self.output.split(sizes)
+        edges = np.cumsum([0, *(len((side or other).tokens) for side, other in zip(outputs, inputs, strict=True))])
+        targets: list[dict[str, Target]] = [{} for _ in sizes]
+        for name, target in self.targets.items():
+            cuts = np.searchsorted(target.at[:, 0], edges).tolist()
+            for part, edge, a, b in zip(targets, edges.tolist(), cuts[:-1], cuts[1:], strict=False):
+                if b > a:
+                    draws = None if target.draws is None else target.draws[a:b]
+                    part[name] = Target(at=target.at[a:b] - edge, labels=target.labels[a:b], draws=draws)
+        ends = np.cumsum([0, *sizes]).tolist()
+        return [
+            Batch(input=input, output=output, targets=asked, examples=self.examples[first:last])
+            for input, output, asked, first, last in zip(inputs, outputs, targets, ends[:-1], ends[1:], strict=True)
+        ]
+
     def to(self, device: str | torch.device) -> "Batch":
         targets = {
             k: Target(**{name: None if x is None else _tensor(x, device) for name, x in vars(t).items()})
@@ -148,7 +221,9 @@ class Batch:
 
 
 def _tensor(array: Array | Tensor, device: str | torch.device) -> Tensor:
+    """Integers become int64 on the device: what travels is as narrow as NumPy holds it."""
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, Array) else array
-    return tensor.to(device, non_blocking=True)
+    tensor = tensor.to(device, non_blocking=True)
+    return tensor.long() if tensor.dtype in (torch.uint8, torch.int32) else tensor

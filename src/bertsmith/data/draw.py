@@ -10,11 +10,16 @@ from zlib import crc32
 import numpy as np
 
 _GOLDEN, _M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
 
 def mix(x: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser (Steele et al. 2014): a bijection of uint64 that scatters every input bit."""
-    x = np.atleast_1d(np.asarray(x)).astype(np.uint64)
+    return _scatter(np.atleast_1d(np.asarray(x)).astype(np.uint64))
+
+
+def _scatter(x: np.ndarray) -> np.ndarray:
+    """`mix` of a uint64 array, in place."""
     x += _GOLDEN
     x ^= x >> np.uint64(30)
     x *= _M1
@@ -43,10 +48,13 @@ class Draw:
 
     seed: int
 
+    def keys(self, purpose: str, row) -> np.ndarray:
+        """(s,) uint64, one for each sequence: what all of its draws start from.  Epochs below 2**24, examples below 2**40."""
+        return hashed(self.seed, purpose, (row.epoch << 40) + row.example)
+
     def bits(self, purpose: str, row) -> np.ndarray:
         """(n,) uint64, one for each token of the row; depends on the token's sequence and its position there."""
-        per_sequence = hashed(self.seed, purpose, row.epoch, row.example)
-        return mix(np.repeat(per_sequence, row.lengths) ^ row.positions.astype(np.uint64))
+        return counted(self.keys(purpose, row), row.lengths)
 
     def tokens(self, purpose: str, row) -> np.ndarray:
         """(n,) float64, uniform in [0, 1)."""
@@ -54,7 +62,15 @@ class Draw:
 
     def sequences(self, purpose: str, row) -> np.ndarray:
         """(s,) float64, uniform in [0, 1)."""
-        return uniform(hashed(self.seed, purpose, row.epoch, row.example))
+        return uniform(self.keys(purpose, row))
+
+
+def counted(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """uint64, `counts` (s,) of them for each of `keys` (s,): the hashes of key, key + 1, ..."""
+    begin = (np.cumsum(counts) - counts).astype(np.uint64)
+    bits = np.repeat(keys - begin, counts)
+    bits += np.arange(len(bits), dtype=np.uint64)
+    return _scatter(bits)
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:
@@ -65,3 +81,13 @@ def uniform(bits: np.ndarray) -> np.ndarray:
 def integers(bits: np.ndarray, below: int | np.ndarray) -> np.ndarray:
     """uint64 -> int64 in [0, below), uniform up to 2**-53."""
     return (uniform(bits) * below).astype(np.int64)
+
+
+def halves(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two independent draws out of each: uint64 below 2**32, the high and the low bits."""
+    return bits >> _HALF, bits & _LOW
+
+
+def scaled(half: np.ndarray, below: int | np.ndarray) -> np.ndarray:
+    """A half -> int64 in [0, below), uniform up to below / 2**32."""
+    return ((half * np.asarray(below).astype(np.uint64)) >> _HALF).view(np.int64)

@@ -7,6 +7,22 @@ from bertsmith.data.batch import Array
 
 def spread(begin: Array, end: Array) -> tuple[Array, Array]:
     """The numbers of all half-open ranges, one range after the other, and which range each is of."""
+    owner = np.repeat(np.arange(len(begin)), end - begin)
+    return numbers(begin, end), owner
+
+
+def numbers(begin: Array, end: Array) -> Array:
+    """The numbers of all half-open ranges, one range after the other."""
     width = end - begin
-    owner = np.repeat(np.arange(len(width)), width)
-    return np.arange(len(owner)) + np.repeat(begin - (np.cumsum(width) - width), width), owner
+    if (width == 1).all():
+        return begin.copy()
+    found = np.repeat(begin - (np.cumsum(width) - width), width)
+    found += np.arange(len(found))
+    return found
+
+
+def sums(values: Array, counts: Array) -> Array:
+    """(s,) sums over neighbouring values, `counts` (s,) of them at a time."""
+    total = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=total[1:])
+    return np.diff(total[np.concatenate([[0], np.cumsum(counts)])])

@@ -8,8 +8,8 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Array, Batch, Row, Stream, Target, Vocab
-from bertsmith.data.draw import Draw, hashed, integers, mix, uniform
-from bertsmith.data.ranges import spread
+from bertsmith.data.draw import Draw, halves, mix, scaled
+from bertsmith.data.ranges import numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,19 @@ class InPlace:
         )
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
-        at, span = spread(spans[:, 0], spans[:, 1])
-        choice = uniform(bits_at(draw, "rewrite", row, at if self.by == "token" else spans[span, 0]))
-        noise = integers(bits_at(draw, "noise", row, at), vocab.size)
-        if self.avoid_special:
-            text = ordinary(vocab)
-            noise = text[integers(bits_at(draw, "noise", row, at), len(text))]
-        clean = row.tokens[at].astype(np.int64)
-        tokens = row.tokens.astype(np.int64)
-        tokens[at] = np.where(choice < self.mask, vocab.mask, np.where(choice < self.mask + self.random, noise, clean))
-        targets = {"token": Target(at=at[:, None], labels=clean)}
+        at = numbers(spans[:, 0], spans[:, 1])
+        choice, place = halves(bits_at(draw, "rewrite", row, at))
+        if self.by == "span":
+            width = spans[:, 1] - spans[:, 0]
+            choice = np.repeat(choice[np.cumsum(width) - width], width)
+        clean = row.tokens[at]
+        tokens = row.tokens.copy()
+        tokens[at] = vocab.mask
+        rest = np.flatnonzero(choice >= _share(self.mask))
+        text = ordinary(vocab, self.avoid_special)
+        noise = text[scaled(place[rest], len(text))]
+        tokens[at[rest]] = np.where(choice[rest] < _share(self.mask + self.random), noise, clean[rest])
+        targets = {"token": Target(at=at[:, None], labels=clean.astype(np.int64))}
         asked = np.flatnonzero(row.labels != IGNORE)
         if len(asked):
             targets["pair"] = Target(at=row.offsets[asked][:, None], labels=row.labels[asked])
@@ -56,13 +59,18 @@ class InPlace:
 
 
 def bits_at(draw: Draw, purpose: str, row: Row, at: Array) -> Array:
-    """`draw.bits(purpose, row)[at]`, hashing only what is asked for."""
-    return mix(
-        hashed(draw.seed, purpose, row.epoch, row.example)[row.sequence[at]] ^ row.positions[at].astype(np.uint64)
-    )
+    """`draw.bits(purpose, row)[at]`, hashing only what is asked for; `at` (m,) ascends."""
+    owned = np.diff(np.searchsorted(at, row.offsets))
+    return mix(np.repeat(draw.keys(purpose, row) - row.offsets[:-1].astype(np.uint64), owned) + at.astype(np.uint64))
+
+
+def _share(share: float) -> np.uint64:
+    """Below this lies that share of all halves."""
+    return np.uint64(round(min(share, 1.0) * 2**32))
 
 
 @lru_cache(maxsize=8)
-def ordinary(vocab: Vocab) -> Array:
-    """The ids that are text."""
-    return np.setdiff1d(np.arange(vocab.size), vocab.special)
+def ordinary(vocab: Vocab, avoid_special: bool = True) -> Array:
+    """int32, the ids that are text; with `avoid_special` false all of them."""
+    ids = np.arange(vocab.size, dtype=np.int32)
+    return np.setdiff1d(ids, vocab.special) if avoid_special else ids

@@ -4,6 +4,7 @@ Budgets are exact, drawn without replacement, counted over all tokens of a seque
 A sequence in which no unit fits the budget is asked one unit, unless that is the whole sequence.  n tokens, s sequences, u units.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +12,10 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import Array, Row
-from bertsmith.data.draw import Draw, hashed, integers, mix
+from bertsmith.data.draw import Draw, counted, scaled
+from bertsmith.data.ranges import numbers, spread, sums
 
+Take = Callable[[Array, Array, Array], tuple[Array, Array]]
 Rounding = Literal["round", "ceil", "probabilistic"]
 
 
@@ -53,19 +56,18 @@ class Tokens(_Budgeted):
 
     def __call__(self, row: Row, draw: Draw) -> Array:
         budget = budgets(row, draw, self.rate, self.rounding, self.most)
-        at = np.flatnonzero(~row.special)
-        units = np.diff(np.searchsorted(at, row.offsets))
-        count = np.where((budget == 0) & (units > 1), 1, np.minimum(budget, units))
-        keys, tries = hashed(draw.seed, "select", row.epoch, row.example), enough(units, count)
-        while True:
-            unit, owner = distinct(keys, units, tries)
-            have = np.bincount(owner, minlength=len(units))
-            if (have >= count).all():
-                break
-            tries[have < count] *= 2
-        turn = np.arange(len(unit)) - np.repeat(np.cumsum(have) - have, have)
-        chosen = at[ascending(unit[turn < np.repeat(count, have)], len(at))]
-        return np.stack([chosen, chosen + 1], 1)
+        if not budget.all():
+            budget[(budget == 0) & (row.text > 1)] = 1
+
+        def take(place: Array, have: Array, of: Array) -> tuple[Array, Array]:
+            begin = np.cumsum(have) - have
+            done = have >= budget[of]
+            if not done.all():
+                done |= have == row.text[of]
+            return numbers(begin, begin + np.minimum(have, budget[of])), done
+
+        at = in_random_order(row, draw, ~row.special, budget, take)
+        return columns(at, at + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,25 +76,63 @@ class Words(_Budgeted):
 
     def __call__(self, row: Row, draw: Draw) -> Array:
         budget = budgets(row, draw, self.rate, self.rounding, self.most)
-        begin, end = bounds(row)
-        units, width = np.diff(np.searchsorted(begin, row.offsets)), end - begin
-        narrowest = np.full(len(units), np.iinfo(np.int64).max)
-        narrowest[units > 0] = np.minimum.reduceat(width, (np.cumsum(units) - units)[units > 0]) if len(width) else 0
-        keys, tries = hashed(draw.seed, "select", row.epoch, row.example), enough(units, np.clip(budget, 1, units))
-        while True:
-            unit, owner = distinct(keys, units, tries)
-            have = np.bincount(owner, minlength=len(units))
-            taken = fitting(width[unit], owner, budget)
-            left = budget - np.bincount(owner, weights=width[unit] * taken, minlength=len(units))
-            undone = (left >= narrowest) & (have < units)  # a word that was not drawn yet may fit
-            if not undone.any():
-                break
-            tries[undone] *= 2
-        # Nothing fits: the first in random order, where the sequence has a second.
-        lacking = (np.bincount(owner[taken], minlength=len(units)) == 0) & (units > 1)
-        taken[(np.cumsum(have) - have)[lacking]] = True
-        chosen = ascending(unit[taken], len(begin))
-        return np.stack([begin[chosen], end[chosen]], 1)
+        edges = np.append(row.starts | row.special, True)
+        widths = np.empty(len(row.tokens), np.int32)  # of the words that were found
+
+        def take(place: Array, have: Array, of: Array) -> tuple[Array, Array]:
+            widths[place] = width = reach(edges, place)
+            taken = fitting(width, np.repeat(np.arange(len(of)), have), budget[of])
+            spent = sums(width * taken, have)
+            done = (spent > 0) & (spent == budget[of])
+            some = np.flatnonzero(~done)
+            count, fits = others(row, edges, of[some], (budget[of] - spent)[some], place[taken])
+            # Nothing fits: the first in random order, where the sequence has a second.
+            lone = (spent[some] == 0) & (count > 1)
+            done[some] = ~fits & ~(lone & (have[some] == 0))
+            taken[(np.cumsum(have) - have)[some[lone & done[some]]]] = True
+            return np.flatnonzero(taken), done
+
+        begin = in_random_order(row, draw, row.starts, np.maximum(budget, 1), take)
+        return columns(begin, begin + widths[begin])
+
+
+def others(row: Row, edges: Array, some: Array, left: Array, taken: Array) -> tuple[Array, Array]:
+    """Of the sequences `some`: how many words each has, and whether one that was not `taken` has at most `left` tokens."""
+    begin, end = row.offsets[some], row.offsets[some + 1]
+    place, owner = spread(begin, end)
+    there = row.starts[place]
+    place, owner = place[there], owner[there]
+    free = reach(edges, place) <= left[owner]
+    free &= ~flags(taken, len(row.tokens))[place]
+    fits = np.zeros(len(some), bool)
+    fits[owner[free]] = True
+    return sums(there, end - begin), fits
+
+
+def in_random_order(row: Row, draw: Draw, units: Array, count: Array, take: Take) -> Array:
+    """Ascending places of what `take` chooses among the `units` (n,), which come to it in random order, about `count` (s,) at first.
+
+    `take(place, have, of)` is given `have` (k,) places for each of the sequences `of` (k,), in the order found, and returns which it takes
+    (as indices) and which sequences are done; the others come again with twice as many draws, the same ones first.
+    """
+    taken = np.zeros(len(row.tokens), bool)
+    keys, of, tries = draw.keys("select", row), np.arange(len(count)), enough(row.lengths, count)
+    while len(of):
+        place, have = found(keys[of], row.offsets[of], row.lengths[of], tries, units)
+        chosen, done = take(place, have, of)
+        taken[place[chosen]] = True
+        of, tries = of[~done], 2 * tries[~done]
+    return np.flatnonzero(taken)
+
+
+def reach(edges: Array, begin: Array) -> Array:
+    """Tokens up to the next of `edges` (n + 1,) bool, the last of which is true."""
+    width = np.ones(len(begin), np.int64)
+    which, at, step = np.arange(len(begin)), begin + 1, 1
+    while len(more := np.flatnonzero(~edges[at])):
+        which, at, step = which[more], at[more] + 1, step + 1
+        width[which] = step
+    return width
 
 
 def bounds(row: Row) -> tuple[Array, Array]:
@@ -104,37 +144,55 @@ def bounds(row: Row) -> tuple[Array, Array]:
 
 def words(row: Row) -> Array:
     """(u, 2) spans of the words."""
-    return np.stack(bounds(row), 1)
+    return columns(*bounds(row))
 
 
-def ascending(numbers: Array, below: int) -> Array:
-    """Different numbers, sorted: a flag for each beats a sort."""
+def columns(begin: Array, end: Array) -> Array:
+    """(m, 2); `np.stack` takes twice as long."""
+    spans = np.empty((len(begin), 2), np.int64)
+    spans[:, 0], spans[:, 1] = begin, end
+    return spans
+
+
+def flags(numbers: Array, below: int) -> Array:
+    """(below,) bool: which are among the `numbers`."""
     there = np.zeros(below, bool)
     there[numbers] = True
-    return np.flatnonzero(there)
+    return there
 
 
 def enough(units: Array, count: Array) -> Array:
     """(s,) draws after which `count` of `units` differ, nearly always."""
-    mean = units * np.log(units / (units - count + 0.5) + 1e-9)  # the coupon collector's
-    return np.where(count > 0, np.ceil(mean + 2 * np.sqrt(count) + 2), 0).astype(np.int64)
+    share = (units + 0.5) / (np.maximum(units - count, 0) + 0.5)
+    mean = units * np.log(share)  # the coupon collector's
+    deviation = np.sqrt(units * (share - 1) - mean + 1)
+    return ((mean + 4 * deviation + 2) * (count > 0)).astype(np.int64)
 
 
 def distinct(keys: Array, units: Array, tries: Array) -> tuple[Array, Array]:
-    """The units that `tries` (s,) draws out of each sequence's `units` (s,) find, each once, in the order found, and their sequences.
+    """`found` where every place is a unit: units, numbered over all sequences, and their sequences."""
+    unit, have = found(keys, np.cumsum(units) - units, units, tries, np.ones(int(units.sum()), bool))
+    return unit, np.repeat(np.arange(len(units)), have)
 
-    A random order of all units as far as it is needed: 15 % of them take a fifth of what sorting all would.  Units are numbered
-    over all sequences.  Draw t of a sequence is always the same: more draws only add to what was found.
+
+def found(keys: Array, begin: Array, sizes: Array, tries: Array, units: Array) -> tuple[Array, Array]:
+    """The places that `tries` (s,) draws out of each sequence's [begin, begin + size) find, each once, in the order found, if they
+    are `units` (n,), and how many these are in each sequence (s,).
+
+    A random order of all units as far as it is needed: 15 % of them take a fifth of what sorting all would.  Draw t of a sequence is
+    always the same: more draws only add to what was found.
     """
-    last = np.cumsum(tries)
-    number = np.arange(last[-1] if len(last) else 0)
-    owner = np.repeat(np.arange(len(units)), tries)
-    turn = (number - (last - tries)[owner]).astype(np.uint64)
-    unit = integers(mix(keys[owner] ^ turn), units[owner]) + (np.cumsum(units) - units)[owner]
-    first = np.empty(int(units.sum()), np.int64)
-    first[unit[::-1]] = number[::-1]  # of equal indices the last assignment stays
-    new = first[unit] == number
-    return unit[new], owner[new]
+    pairs = (tries + 1) >> 1  # two draws out of each hash
+    half = counted(keys, pairs).view(np.uint32)
+    place = scaled(half.astype(np.uint64), np.repeat(sizes, 2 * pairs))
+    place += np.repeat(begin, 2 * pairs)
+    number = np.arange(len(place), dtype=np.int32)
+    first = np.empty(len(units), np.int32)
+    first[place[::-1].copy()] = number[::-1].copy()  # of equal indices the last assignment stays
+    new = first[place] == number
+    new &= units[place]
+    which = np.flatnonzero(new)
+    return place[which], sums(new, 2 * pairs)
 
 
 def fitting(width: Array, owner: Array, budget: Array) -> Array:
@@ -148,13 +206,12 @@ def fitting(width: Array, owner: Array, budget: Array) -> Array:
     alive = np.flatnonzero(width <= left[owner])
     while len(alive):
         sizes, of = width[alive], owner[alive]
-        total = np.cumsum(sizes)
-        first = np.append(True, of[1:] != of[:-1])
-        base = (total - sizes)[first][np.cumsum(first) - 1]
-        fits = total - base <= left[of]
+        begin = np.flatnonzero(np.append(True, of[1:] != of[:-1]))
+        whose, total = of[begin], np.cumsum(sizes)
+        most = total[begin] - sizes[begin] + left[whose]
         # `total` only grows within a sequence, so `fits` is a prefix of it.
-        taken[alive[fits]] = True
-        left -= np.bincount(of[fits], weights=sizes[fits], minlength=len(left)).astype(np.int64)
-        alive = alive[~fits]
-        alive = alive[width[alive] <= left[owner[alive]]]
+        fits = total <= np.repeat(most, np.diff(np.append(begin, len(of))))
+        taken[alive] = fits
+        left[whose] -= np.add.reduceat(sizes * fits, begin)
+        alive = alive[np.flatnonzero(~fits & (sizes <= left[of]))]
     return taken

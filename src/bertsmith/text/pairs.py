@@ -6,7 +6,6 @@ Draws are keyed by document and sentence, so that the plan of an epoch is a func
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -15,12 +14,12 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Array, Vocab
-from bertsmith.data.draw import hashed, integers, uniform
-from bertsmith.data.ranges import spread
+from bertsmith.data.draw import halves, hashed, integers, uniform
+from bertsmith.data.ranges import spread, sums
 from bertsmith.errors import InputError
 from bertsmith.text.plan import Outline, Plan, outline
 
-BLOCK = 1 << 17  # sentences whose draws are held at a time
+BLOCK = 1 << 15  # sentences that are looked at together
 SPECIALS = 3
 
 Negatives = Literal["coin", "half", "swap", "thirds"]
@@ -183,47 +182,63 @@ def _walk(
 
     The sentences behind the middle of a random pair are put back, so that A and true B of all pairs are the corpus, once.
     """
-    starts: list[int] = []
-    middles: list[int] = []
-    stops: list[int] = []
-    made: list[int] = []
-    owed = 0  # with exact halves: random pairs so far, less true ones
-    half = layout.negatives == "half"
     lonely = RANDOM if LABELS[layout.negatives][SWAPPED] == IGNORE else ALONE
     swapped, drawn = BELOW[layout.negatives]
-    for bounds, base, offsets, aims, ends, coins in _blocks(layout, found, targets, seed, epoch):
-        for number, aim in enumerate(aims):
-            i, last = bounds[number], bounds[number + 1]
-            while i < last:
-                stop = bisect_left(offsets, offsets[i] + aim, i + 1, last) if aim else min(i + 2, last)
-                # A uniform cut leaves at least a sentence on both sides.
-                middle = i + 1 + int(ends[i] * (stop - i - 1))
-                coin = coins[i] if not (half and owed) else float(owed > 0)
-                how = lonely if stop == i + 1 else SWAPPED if coin < swapped else RANDOM if coin < drawn else FOLLOWS
-                owed += 1 if how == RANDOM else -1
-                starts.append(base + i)
-                middles.append(base + middle)
-                stops.append(base + stop)
-                made.append(how)
-                i = middle if how == RANDOM else stop
-    return np.array(starts), np.array(middles), np.array(stops), np.array(made)
+    found_in_blocks, owed = [], 0
+    for base, stop, ends, coins in _blocks(layout, found, targets, seed, epoch):
+        number = np.arange(len(stop))
+        # A uniform cut leaves at least a sentence on both sides.
+        middle = number + 1 + (ends * (stop - number - 1)).astype(np.int64)
+        how = np.where(coins < swapped, SWAPPED, np.where(coins < drawn, RANDOM, FOLLOWS))
+        how[stop == number + 1] = lonely
+        if layout.negatives == "half":
+            owed = _balance(how, stop == number + 1, middle, stop, owed)
+        at = _jumps(np.where(how == RANDOM, middle, stop))
+        found_in_blocks.append((base + at, base + middle[at], base + stop[at], how[at]))
+    return tuple(map(np.concatenate, zip(*found_in_blocks, strict=True)))
+
+
+def _jumps(after: Array) -> Array:
+    """Where a walk from 0 comes by that goes on from i to `after[i]`."""
+    to, at, found = after.tolist(), 0, []
+    while at < len(to):
+        found.append(at)
+        at = to[at]
+    return np.array(found, np.int64)
+
+
+def _balance(how: Array, lone: Array, middle: Array, stop: Array, owed: int) -> int:
+    """Exact halves: where the walk comes by, `how` becomes what is `owed`: random pairs so far, less true ones.  Returns what is then."""
+    random, forced, middles, stops, at = (how == RANDOM).tolist(), lone.tolist(), middle.tolist(), stop.tolist(), 0
+    while at < len(random):
+        if owed and not forced[at]:
+            random[at] = owed < 0
+        owed += 1 if random[at] else -1
+        at = middles[at] if random[at] else stops[at]
+    how[:] = np.where(random, RANDOM, FOLLOWS)
+    return owed
 
 
 def _blocks(
     layout: SegmentPairs | SentencePairs, found: Outline, targets: Array, seed: int, epoch: int
-) -> Iterator[tuple]:
-    """Neighbouring documents as plain lists: looping over these costs a tenth of looping over arrays."""
+) -> Iterator[tuple[int, Array, Array, Array]]:
+    """Neighbouring documents: their first sentence; for each sentence, counted from it, where a pair that begins there would stop, and
+    two draws in [0, 1)."""
     documents = found.documents
     first = 0
     while first < len(documents) - 1:
         last = max(first + 1, int(np.searchsorted(documents, documents[first] + BLOCK)) - 1)
-        base, stop = int(documents[first]), int(documents[last])
-        numbers = np.arange(base, stop)
-        ends = uniform(hashed(seed, "middle", epoch, numbers))
-        coins = uniform(hashed(seed, "random next", epoch, numbers))
-        aims = [0] * (last - first) if layout.natural else targets[first:last].tolist()
-        bounds = (documents[first : last + 1] - base).tolist()
-        yield bounds, base, found.sentences[base : stop + 1].tolist(), aims, ends.tolist(), coins.tolist()
+        base, offsets = int(documents[first]), found.sentences[documents[first] : documents[last] + 1]
+        sizes = np.diff(documents[first : last + 1])
+        number, end = np.arange(len(offsets) - 1), np.repeat(documents[first + 1 : last + 1] - base, sizes)
+        if layout.natural:
+            stop = number + 2
+        else:
+            stop = np.maximum(
+                np.searchsorted(offsets, offsets[:-1] + np.repeat(targets[first:last], sizes)), number + 1
+            )
+        ends, coins = halves(hashed(seed, "middle", epoch, base + number))
+        yield base, np.minimum(stop, end), ends * 2.0**-32, coins * 2.0**-32
         first = last
 
 
@@ -252,6 +267,8 @@ def truncation(a: Array, b: Array, room: int | Array) -> Array:
 def _fronts(taken: Array, seed: int, epoch: int) -> Array:
     """(s, 2) how many of the tokens to take come off the front: a fair coin for each."""
     flat = taken.ravel()
-    number, owner = spread(np.zeros_like(flat), flat)
-    heads = hashed(seed, "front", epoch, owner, number) >> np.uint64(63)
-    return np.bincount(owner, weights=heads, minlength=len(flat)).astype(np.int64).reshape(taken.shape)
+    hashes = -(-flat // 64)
+    number, owner = spread(np.zeros_like(hashes), hashes)
+    spare = np.maximum(64 * (number + 1) - flat[owner], 0).astype(np.uint64)  # bits of the last hash that are no coin
+    heads = np.bitwise_count(hashed(seed, "front", epoch, owner, number) >> spare)
+    return sums(heads, hashes).reshape(taken.shape)

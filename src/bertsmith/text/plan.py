@@ -11,7 +11,7 @@ import numpy as np
 
 from bertsmith.data.batch import Array, Row, Vocab
 from bertsmith.data.draw import hashed
-from bertsmith.data.ranges import spread
+from bertsmith.data.ranges import numbers, spread
 
 
 class Outline(NamedTuple):
@@ -69,44 +69,47 @@ class Plan:
     def row(self, indices: Array) -> Row:
         """The sequences numbered `indices`, in that order, as one flat row."""
         indices = np.asarray(indices, np.int64)
-        pieces, owner = spread(self.first[indices], self.first[indices + 1])
-        begin, end = self.begin[pieces], self.end[pieces]
-        lengths = self.lengths[indices]
-        total = int(lengths.sum())
-        # One [SEP] stands after each piece, one [CLS] before the first piece of each sequence.
-        after = np.cumsum(end - begin + 1) + owner  # place of each piece's [SEP]
-        source, piece = spread(begin, end)
-        place = np.arange(len(source)) + piece + owner[piece] + 1
+        first, last = self.first[indices], self.first[indices + 1]
+        pieces, opening = numbers(first, last), np.cumsum(last - first) - (last - first)
+        begin, end, lengths = self.begin[pieces], self.end[pieces], self.lengths[indices]
+        # One [CLS] stands before the first piece of each sequence, one [SEP] after each piece.
+        width = end - begin + 1
+        width[opening] += 1
+        head, stop = np.cumsum(lengths) - lengths, np.cumsum(width)
 
-        tokens = np.empty(total, np.int32)
-        tokens[place] = self.split.gather(source)
-        special = np.ones(total, bool)
-        special[place] = False
-        tokens[special] = self.vocab.sep
-        head = np.cumsum(lengths) - lengths
-        tokens[head] = self.vocab.cls
-
-        before = after - (
-            end - begin
-        )  # place of each piece's first token: a word and a sentence start there, cut or not
-        starts = np.zeros(total, bool)
-        starts[place] = self.split.starts(source)
-        starts[before] = True
-        sentences = np.zeros(total, bool)
-        low, high = np.searchsorted(self.split.sentences, begin), np.searchsorted(self.split.sentences, end)
-        numbers, piece = spread(low, high)
-        sentences[np.asarray(self.split.sentences)[numbers] + (before - begin)[piece]] = True
-        sentences[before] = True
-
-        segments = np.repeat(self.segment[pieces], end - begin + 1 + np.append(True, np.diff(owner) > 0)[: len(owner)])
+        # Text is copied by places in the split; where a special stands, a neighbour's place fills the gap.
+        source = np.repeat(end + 1 - stop, width)
+        source += np.arange(len(source))
+        source[head], source[stop - 1] = begin[opening], end - 1
+        tokens = self.split.gather(source)
+        tokens[head], tokens[stop - 1] = self.vocab.cls, self.vocab.sep
+        special = np.zeros(len(source), bool)
+        special[head] = special[stop - 1] = True
+        front = stop - 1 - (end - begin)  # a word and a sentence start where a piece does, cut or not
         return Row(
             tokens=tokens,
-            segments=segments,
-            starts=starts,
+            segments=np.repeat(self.segment[pieces], width),
+            starts=lambda: self._starts(source, special, front),
             special=special,
-            sentences=sentences,
+            sentences=lambda: self._sentences(begin, end, front, len(source)),
             lengths=lengths,
             labels=self.labels[indices],
             epoch=np.full(len(indices), self.epoch, np.int64),
             example=indices,
         )
+
+    def _starts(self, source: Array, special: Array, front: Array) -> Array:
+        """(n,) bool: a word starts at these places of the split, or a piece does."""
+        starts = self.split.starts(source)
+        starts[special] = False
+        starts[front] = True
+        return starts
+
+    def _sentences(self, begin: Array, end: Array, front: Array, total: int) -> Array:
+        """(total,) bool: a sentence of the split starts in one of the pieces, or a piece does."""
+        bounds = np.asarray(self.split.sentences)
+        number, piece = spread(np.searchsorted(bounds, begin), np.searchsorted(bounds, end))
+        sentences = np.zeros(total, bool)
+        sentences[bounds[number] + (front - begin)[piece]] = True
+        sentences[front] = True
+        return sentences

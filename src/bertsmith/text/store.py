@@ -67,7 +67,7 @@ class Split:
             return np.concatenate(parts).astype(np.int32) if len(parts) != 1 else parts[0].astype(np.int32)
         indices = self._checked(indices)
         if len(self.shards) == 1:
-            return self.shards[0][indices].astype(np.int32)
+            return self.shards[0].take(indices).astype(np.int32)
         out = np.empty(len(indices), np.int32)
         for i, here, places in self._by_shard(indices):
             out[here] = self.shards[i][places]
@@ -98,9 +98,11 @@ class Split:
         return indices
 
     def _by_shard(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        which = indices // self.shard
-        for i in np.unique(which).tolist():
-            here = np.flatnonzero(which == i)
+        which = (indices // self.shard).astype(np.uint16)
+        order = np.argsort(which, kind="stable")  # of 16 bits: a radix sort
+        ends = np.cumsum(np.bincount(which, minlength=len(self.shards)))
+        for i in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
+            here = order[ends[i - 1] if i else 0 : ends[i]]
             yield i, here, indices[here] - i * self.shard
 
     def _slices(self, part: slice) -> list[tuple[int, int, int]]:
@@ -115,8 +117,8 @@ class Split:
 
 
 def _bits(packed: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    shift = (7 - (indices & 7)).astype(np.uint8)
-    return ((packed[indices >> 3] >> shift) & 1).astype(bool)
+    place = indices.astype(np.uint8) & np.uint8(7)  # the lowest bits outlive the cast
+    return (packed.take(indices >> 3) << place & np.uint8(128)) != 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
