@@ -95,5 +95,9 @@ class PostNorm(nn.Module):
     def forward(self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None = None) -> Tensor:
         """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler."""
         asking = x if read is None else fill(pick(x, read))
-        x = self.attention_norm(asking + self.dropout(self.attention(x, asking, stream, positions, read)))
+        return self.finish(asking, self.attention(x, asking, stream, positions, read))
+
+    def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:
+        """All that follows attention, row by row: (m, d) and (m, d) -> (m, d).  What `training.compile` compiles."""
+        x = self.attention_norm(asking + self.dropout(mixed))
         return self.feedforward_norm(x + self.dropout(self.feedforward(x)))

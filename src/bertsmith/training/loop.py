@@ -29,7 +29,7 @@ from bertsmith.training.precision import Precision
 from bertsmith.training.run import FORMAT, Run, check_same, open_store, threads_set
 from bertsmith.training.shard import SHARDS
 from bertsmith.training.start import recipe_for, start_from
-from bertsmith.training.step import memory_said
+from bertsmith.training.step import compile_layers, memory_said
 from bertsmith.training.stop import Stop
 from bertsmith.training.trial import Trial
 from bertsmith.training.updates import Progress, Updates, silent
@@ -108,6 +108,8 @@ def pretrain(
             if world.first and old:
                 _go_on(run, old, config, journal)
             config = world.tell(config)
+        if recipe.training.compile:
+            compile_layers(member)
         precision = Precision.choose(config["precision"], place)
         _expect(journal, recipe, store, epoch, size, precision, config)
         held = _held_out_batches(recipe, store, journal)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Batch
 from bertsmith.data.draw import hashed
 from bertsmith.errors import NumericsError, ResourceError
+from bertsmith.nn.blocks import PostNorm
 from bertsmith.recipe import Recipe
 from bertsmith.training.distributed import own
 from bertsmith.training.precision import Precision
@@ -28,6 +29,16 @@ class Outcome:
     loss: float
     terms: dict[str, float | None]
     grad_norm: float  # before clipping
+
+
+def compile_layers(member: nn.Module) -> None:
+    """torch.compile what follows attention in every layer, for any number of rows, so that a resumed run has the same kernels.
+
+    Attention stays outside: which sequences it reads is data, and its kernels are fused already.
+    """
+    for part in member.modules():
+        if isinstance(part, PostNorm):
+            part.finish = torch.compile(part.finish, dynamic=True)
 
 
 def train_step(
