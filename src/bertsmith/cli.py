@@ -193,6 +193,10 @@ def _prepare(commands: Any) -> None:
     made.add_argument("--field", default="text", help="the field or column that holds the text")
     made.add_argument("--holdout", type=float, default=0.01, help="share of the documents held out")
     made.add_argument("--tokenizer-sample", default="100MB", help="text that the tokenizer learns from, at most")
+    made.add_argument(
+        "--phrases", metavar="FILE|npmi", help="a word list (.txt), annotated text (.jsonl), or npmi[:0.5]"
+    )
+    made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
     made.add_argument("--encoding", default="utf-8")
     made.add_argument("--on-bad-line", choices=("error", "skip"), default="error")
     made.add_argument("--workers", type=_positive, default=1)
@@ -229,8 +233,9 @@ def _show(commands: Any) -> None:
 def show(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.downstream import show as page
 
-    names = ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
-    options = {key: getattr(arguments, key) for key in names}
+    options = {
+        key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
+    }
     lines = page.show(arguments.recipe, **options)
     pairs = page.meanings(arguments.recipe, arguments.set)
     for line in (json.dumps(line, ensure_ascii=False) for line in lines) if arguments.json else page.text(lines, pairs):

@@ -35,6 +35,11 @@ class Corruption:
         """The epoch that layouts and masks are drawn for, when the data is read for the `epoch`-th time."""
         return epoch % self.copies if self.copies else epoch
 
+    def check(self, split: Any) -> None:
+        """InputError where the select needs what the corpus does not have."""
+        if hasattr(self.select, "check"):
+            self.select.check(split)
+
     def __call__(self, row: Row, vocab: Vocab, draw: Draw) -> Batch:
         return self.rewrite(row, self.select(row, draw), vocab, draw)
 
@@ -75,6 +80,7 @@ class Training:
     evaluate: int = 500  # steps between held-out evaluations; 0 = at the end only
     held_out: int = 65536  # tokens that an evaluation reads at most
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False  # layers by torch.compile: for GPUs; on a CPU minutes of waiting for a few per cent
 
     def __post_init__(self):
         for name in ("batch", "accumulate", "checkpoint", "held_out"):

@@ -22,8 +22,7 @@ from bertsmith.errors import InputError
 Cursor = tuple[int, int]
 Pieces = list[tuple["Epoch", Array]]  # numbers of sequences, in this order
 HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
-# Tokens that are prepared at once, of as many whole steps as it takes.  At twice as many the allocator gives memory back between calls.
-BLOCK = 1 << 16
+BLOCK = 1 << 17  # tokens that are prepared at once, of as many whole steps as it takes
 AHEAD = 2  # blocks of steps that each worker prepares ahead
 
 
@@ -47,10 +46,7 @@ class Composed:
 
     parts: tuple[tuple["Epoch", int, int], ...]
     cursor: Cursor
-
-    @property
-    def tokens(self) -> int:
-        return sum(int(epoch.ends[end] - epoch.ends[at]) for epoch, at, end in self.parts)
+    tokens: int
 
     def dealt(self, rows: int) -> list["Pieces"]:
         """The sequences of each row."""
@@ -118,6 +114,7 @@ class Loader:
         self.draw = Draw(seed)
         self._epochs: OrderedDict[int, Epoch] = OrderedDict()
         layout.check(split)
+        corruption.check(split)
         self._epoch(self.cursor[0])  # a corpus that does not fit the batch is refused before anything starts
 
     @property
@@ -189,7 +186,7 @@ class Loader:
                     break
                 number, end, at = number + 1, 0, 0
             at = end
-            yield Composed(parts=tuple(parts), cursor=(number, at))
+            yield Composed(parts=tuple(parts), cursor=(number, at), tokens=self.batch - room)
 
     def _blocks(self) -> Iterator[list[Composed]]:
         """Neighbouring steps, `block` tokens of them or more; a step that needs the next epoch's plan begins another block."""
@@ -258,7 +255,18 @@ def join(rows: list[Row]) -> Row:
     """Rows, one after the other, as one."""
     if len(rows) == 1:
         return rows[0]
-    fields = ("tokens", "segments", "starts", "special", "sentences", "lengths", "labels", "epoch", "example")
+    fields = (
+        "tokens",
+        "segments",
+        "starts",
+        "special",
+        "sentences",
+        "annotations",
+        "lengths",
+        "labels",
+        "epoch",
+        "example",
+    )
     return Row(**{name: np.concatenate([getattr(row, name) for row in rows]) for name in fields})
 
 

@@ -129,7 +129,7 @@ def reach(edges: Array, begin: Array) -> Array:
     """Tokens up to the next of `edges` (n + 1,) bool, the last of which is true."""
     width = np.ones(len(begin), np.int64)
     which, at, step = np.arange(len(begin)), begin + 1, 1
-    while len(more := np.flatnonzero(~edges[at])):
+    while len(more := np.flatnonzero(~edges.take(at))):
         which, at, step = which[more], at[more] + 1, step + 1
         width[which] = step
     return width
@@ -189,8 +189,8 @@ def found(keys: Array, begin: Array, sizes: Array, tries: Array, units: Array) -
     number = np.arange(len(place), dtype=np.int32)
     first = np.empty(len(units), np.int32)
     first[place[::-1].copy()] = number[::-1].copy()  # of equal indices the last assignment stays
-    new = first[place] == number
-    new &= units[place]
+    new = first.take(place) == number
+    new &= units.take(place)
     which = np.flatnonzero(new)
     return place[which], sums(new, 2 * pairs)
 

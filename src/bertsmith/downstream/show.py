@@ -143,6 +143,11 @@ def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iter
             labels = target.labels[low:high].tolist()
             if name == "pair":
                 targets |= {name: labels[0]} if labels else {}
+            elif target.at.shape[1] > 1:
+                at = target.at[low:high]
+                rows = np.column_stack([at - begin, at[:, 0] - at[:, 1]]).tolist()
+                named = zip(rows, tokenizer.tokens(labels), labels, strict=True)
+                targets[name] = [[*row, token, label] for row, token, label in named]
             else:
                 places = (target.at[low:high, 0] - begin).tolist()
                 targets[name] = [list(row) for row in zip(places, tokenizer.tokens(labels), labels, strict=True)]
@@ -198,6 +203,9 @@ class Tally:
         if self.by_span and len(spans):  # what holds for a span holds for all of its tokens
             first = np.cumsum(spans[:, 1] - spans[:, 0]) - (spans[:, 1] - spans[:, 0])
             masked, kept = np.logical_and.reduceat(masked, first), np.logical_and.reduceat(kept, first)
+        held = np.cumsum(row.starts)
+        whole = held[spans[:, 1] - 1] - held[spans[:, 0]] + 1 if len(spans) else np.zeros(0)
+        self._count(spans=len(spans), span_words=int(whole.sum()))
         self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
         self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
         labels = row.labels[row.labels != IGNORE]
@@ -216,6 +224,9 @@ class Tally:
         requested["random"] = rewrite.random
         achieved = {"rate": c["asked"] / c["source"], "mask": c["mask"] / draws, "kept": c["kept"] / draws}
         achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
+        if hasattr(recipe.corruption.select, "mean_words"):
+            requested["span_words"] = recipe.corruption.select.mean_words
+            achieved["span_words"] = c["span_words"] / max(c["spans"], 1)
         if "pairs" in c:
             requested["pair"] = c["expected"] / c["pairs"]
             achieved["pair"] = c["label_1"] / c["pairs"]

@@ -146,6 +146,11 @@ class Prediction(nn.Module):
             if self.answers[head.name] == head.name:
                 self.add_module(head.name, head.build(model))
 
+    @property
+    def columns(self) -> dict[str, int]:
+        """Columns of each term's `Target.at`: the place of the answer, and the places that its head reads instead."""
+        return {head.name: getattr(head, "columns", 1) for head in self.config.heads}
+
     def weights(self) -> dict[str, float]:
         """The factor of each term's mean in the loss."""
         return self.config.weights()
@@ -153,14 +158,14 @@ class Prediction(nn.Module):
     def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
         asked = {name: filled(target) for name, target in self._asked(batch).items()}
-        logits = self._logits(model, batch.input, {name: target.at[:, 0] for name, target in asked.items()})
+        logits = self._logits(model, batch.input, {name: places(target) for name, target in asked.items()})
         return {name: loss_sum(logits[name], target.labels) for name, target in asked.items()}
 
     @torch.no_grad()
     def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
         asked = self._asked(batch)
-        logits = self._logits(model, batch.input, {name: target.at[:, 0] for name, target in asked.items()})
+        logits = self._logits(model, batch.input, {name: places(target) for name, target in asked.items()})
         return {name: score(logits[name], target.labels) for name, target in asked.items()}
 
     def logits(self, model: Transformer, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
@@ -174,17 +179,28 @@ class Prediction(nn.Module):
         """Encodes once, reading only the places that some term asks for."""
         if not places:
             return {}
-        read, where = torch.unique(torch.cat(list(places.values())), return_inverse=True)
+        reads = {name: at if at.ndim == 1 else at[:, 1:] for name, at in places.items()}
+        read, where = torch.unique(torch.cat([at.flatten() for at in reads.values()]), return_inverse=True)
         hidden = model(stream, read)
-        parts = where.split([len(at) for at in places.values()])
+        parts = where.split([at.numel() for at in reads.values()])
         return {
-            name: self.answer(name, pick(hidden, rows), model, stream.tokens[places[name]])
+            name: self._said(name, pick(hidden, rows.view(reads[name].shape)), model, stream, places[name])
             for name, rows in zip(places, parts, strict=True)
         }
+
+    def _said(self, name: str, hidden: Tensor, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
+        if at.ndim == 1:
+            return self.answer(name, hidden, model, stream.tokens[at])
+        return self.get_submodule(name).logits(hidden, model, at[:, 0] - at[:, 1])
 
     def answer(self, name: str, hidden: Tensor, model: Transformer, read: Tensor) -> Tensor:
         """What the head of term `name` says of hidden states (m, d), where the tokens `read` (m,) stand -> (m, classes)."""
         return self.get_submodule(self.answers.get(name, name)).logits(hidden, model)
+
+
+def places(target: Target) -> Tensor:
+    """(m,) where a head reads its answers; (m, k) where it reads elsewhere, in the columns behind the place of the answer."""
+    return target.at if target.at.shape[1] > 1 else target.at[:, 0]
 
 
 def filled(target: Target) -> Target:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from bertsmith.data.rewrite import InPlace
-from bertsmith.data.select import Words
+from bertsmith.data.spans import NGrams
 from bertsmith.recipe import Corruption, Member, Recipe, Schedule, Training
 from bertsmith.recipes.bert import QUICK, bert, quick
 from bertsmith.text.layout import SegmentPairs
@@ -30,7 +30,7 @@ def albert(size: str = "base") -> Recipe:
         tokenizer="unigram:30000",
         layout=SegmentPairs(length=512, short=0.1, negatives="swap"),
         # Without the limit of 20 predictions that the released command sets: at 512 tokens it would ask for 4 % of them.
-        corruption=Corruption(select=Words(rate=0.15), rewrite=InPlace(mask=0.8, random=0.1)),
+        corruption=Corruption(select=NGrams(longest=3, rate=0.15), rewrite=InPlace(mask=0.8, random=0.1)),
         model=replace(
             neighbour.model,
             vocab=30000,
@@ -54,7 +54,7 @@ MEMBERS = (
     Member(
         name="albert",
         paper="Lan et al. 2020, arXiv:1909.11942",
-        about="hides whole words, sees both sides, asks for them and whether two segments were swapped; all layers are one",
+        about="hides runs of one to three words, sees both sides, asks for them and whether two segments were swapped; all layers are one",
         sizes={size: partial(albert, size) for size in SIZES},
     ),
 )

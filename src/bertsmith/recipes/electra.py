@@ -5,6 +5,7 @@ Three members of its section 3.4 lie between it and BERT: ELECTRA 15 %, replace 
 
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from bertsmith.data.sampled import Sampled
 from bertsmith.data.select import Tokens as TokenSpans
@@ -24,7 +25,7 @@ SIZES = {
     "large": (24, 1024, 16, None, 1 / 4, 0.25, 512, 2048, 2e-4),
 }
 # What the second model is asked, and of which tokens.  The paper gives no weight for the last two; 1 is BERT's.
-VARIANTS = {
+VARIANTS: dict[str, tuple[Detect | Restore | RestoreOrCopy, Literal["all", "asked"]]] = {
     "electra": (Detect(weight=50.0), "all"),
     "electra-15": (Detect(weight=50.0), "asked"),
     "electra-replace": (Restore(weight=1.0), "asked"),

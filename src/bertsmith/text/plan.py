@@ -92,6 +92,7 @@ class Plan:
             starts=lambda: self._starts(source, special, front),
             special=special,
             sentences=lambda: self._sentences(begin, end, front, len(source)),
+            annotations=(lambda: self._annotations(source, special)) if getattr(self.split, "levels", ()) else None,
             lengths=lengths,
             labels=self.labels[indices],
             epoch=np.full(len(indices), self.epoch, np.int64),
@@ -104,6 +105,11 @@ class Plan:
         starts[special] = False
         starts[front] = True
         return starts
+
+    def _annotations(self, source: Array, special: Array) -> Array:
+        annotations = self.split.annotations(source)
+        annotations[special] = 0
+        return annotations
 
     def _sentences(self, begin: Array, end: Array, front: Array, total: int) -> Array:
         """(total,) bool: a sentence of the split starts in one of the pieces, or a piece does."""

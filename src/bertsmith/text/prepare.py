@@ -17,7 +17,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
-from bertsmith.text import store
+from bertsmith.text import annotations, store
 from bertsmith.text.account import Account, Options
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, encoded
@@ -49,6 +49,8 @@ def prepare(
     holdout: float = 0.01,
     workers: int = 1,
     tokenizer_sample: str | int = "100MB",
+    phrases: str | None = None,
+    entities: str | None = None,
     encoding: str = "utf-8",
     on_bad_line: str = "error",
     force: bool = False,
@@ -57,6 +59,7 @@ def prepare(
     """Write the token store `out`; returns the account, which the manifest holds too.
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
+    `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
     """
     named = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
@@ -68,6 +71,8 @@ def prepare(
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
         raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
     trains = _trains(tokenizer, lowercase)
+    sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
+    annotations.check(sources)
     found = expand(named)
     apart(found, named, out)
     files.refuse_unless_replaceable(out, store.ours, "store", force)
@@ -98,6 +103,10 @@ def prepare(
         described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, "lowercase": lowercase}
         described |= {"tokenizer_sample": sample_size}
         rest = {"options": described, "account": account}
+        if sources:
+            rest["annotations"] = account["annotations"] = annotations.write(
+                folder, work.splits, sources, backend, language, lines, say
+            )
         close_store(folder, work.splits, tokenizer_field(backend, kind), rest)
         files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
         files.publish(folder, out)

@@ -7,6 +7,7 @@ A folder of plain .npy files (little endian, no objects), the same bytes for the
     unigrams.npy                  (vocab,) int64: how often each token stands in the training split
     train-00000.npy, ...          (<= 2**27,) uint16, or uint32 from 65536 tokens on: the ids, sentence after sentence
     train-starts-00000.npy, ...   uint8: one bit for each id of the shard of that number, first bit highest: a word starts here
+    train-spans-00000.npy, ...    uint8, only where `prepare` was given phrases or entities: which of them a token belongs to (data/levels.py)
     train-sentences.npy           (k + 1,) uint64: token offset of each sentence; the last entry is the number of tokens
     train-documents.npy           (d + 1,) uint64: sentence offset of each document; the last entry is the number of sentences
     held-out-...                  the same for the documents that training never sees
@@ -36,7 +37,7 @@ HASHED = 1e9  # bytes a second, about
 SPLITS = ("train", "held-out")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _OURS = re.compile(
-    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|(train|held-out)-(starts-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
+    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|(train|held-out)-(starts-|spans-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
 )
 
 
@@ -54,6 +55,8 @@ class Split:
     sentences: np.ndarray  # (k + 1,) int64 token offsets
     documents: np.ndarray  # (d + 1,) int64 sentence offsets
     shard: int = SHARD
+    noted: tuple[np.ndarray, ...] = ()  # annotations, a byte for each token
+    levels: tuple[str, ...] = ()  # of the annotations: phrase, entity
 
     @cached_property
     def count(self) -> int:
@@ -87,6 +90,14 @@ class Split:
         out = np.empty(len(indices), bool)
         for i, here, places in self._by_shard(indices):
             out[here] = _bits(self.packed[i], places)
+        return out
+
+    def annotations(self, indices: np.ndarray) -> np.ndarray:
+        """What the annotations say of these tokens, uint8."""
+        indices = self._checked(indices)
+        out = np.empty(len(indices), np.uint8)
+        for i, here, places in self._by_shard(indices):
+            out[here] = self.noted[i][places]
         return out
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:
@@ -144,6 +155,7 @@ class Store:
         manifest = verified(path, verify, say)
         where = printable(path / files.MANIFEST)
         splits = {}
+        levels = tuple(_field(manifest, "annotations", where=where)) if "annotations" in manifest else ()
         for name in SPLITS:
             counts = _field(manifest, "splits", name, where=where)
             numbers = range(_count(counts, "shards", where))
@@ -153,6 +165,8 @@ class Store:
                 sentences=_map(path, f"{name}-sentences.npy", "u").view(np.int64),
                 documents=_map(path, f"{name}-documents.npy", "u").view(np.int64),
                 shard=_count(manifest, "shard", where),
+                noted=tuple(_map(path, f"{name}-spans-{i:05d}.npy", "u") for i in numbers if levels),
+                levels=levels,
             )
             _agree(split, counts, path / f"{name}-sentences.npy")
             splits[name] = split
@@ -162,6 +176,7 @@ class Store:
             raise InputError(
                 f"{printable(path / 'unigrams.npy')}: {len(unigrams)} counts for a vocabulary of {vocab.size}"
             )
+        vocab = vocab.counted(unigrams)
         digest = files.sha256(path / files.MANIFEST)
         return cls(
             path=path,
@@ -248,8 +263,13 @@ def _agree(split: Split, counts: dict, where: Path) -> None:
             )
     full = all(len(ids) == split.shard for ids in split.shards[:-1])
     bits = all(len(ids) + 7 >> 3 == len(packed) for ids, packed in zip(split.shards, split.packed, strict=True))
+    noted = not split.levels or [len(part) for part in split.noted] == [len(ids) for ids in split.shards]
     if not (
-        full and bits and _offsets(split.sentences, split.count) and _offsets(split.documents, len(split.sentences) - 1)
+        full
+        and bits
+        and noted
+        and _offsets(split.sentences, split.count)
+        and _offsets(split.documents, len(split.sentences) - 1)
     ):
         raise InputError(f"{printable(where)}: the offsets do not fit the shards")
 

@@ -22,7 +22,6 @@ from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.training.distributed import ALONE, World, own
 
 SHARDS = ("ddp", "fsdp")
-COLUMNS = 4  # places that a question may read; more than any head asks for does no harm
 
 
 class Shared:
@@ -52,7 +51,8 @@ class Shared:
         asked = [name for name, count in counts.items() if count]
         if not asked:
             return []
-        return [_asking(batch, asked) for batch in [*batches, *[EMPTY] * (self.accumulate - len(batches))]]
+        columns = {name: self.member.objective.columns.get(name, 1) for name in asked}
+        return [_asking(batch, columns) for batch in [*batches, *[EMPTY] * (self.accumulate - len(batches))]]
 
     def row(self, number: int) -> int:
         """The number of this process's pass among those of all: what its dropout is drawn from."""
@@ -125,10 +125,13 @@ def _slices(member: nn.Module) -> nn.Module:
     return member
 
 
-def _asking(batch: Batch, terms: list[str]) -> Batch:
-    """`batch` with one question without an answer for each of `terms` that it does not ask."""
-    blank = Target(at=np.zeros((1, COLUMNS), np.int64), labels=np.full(1, IGNORE))
-    missing = {name: blank for name in terms if not len(batch.targets.get(name, ()))}
+def _asking(batch: Batch, columns: dict[str, int]) -> Batch:
+    """`batch` with one question without an answer for each term that it does not ask; `columns`: of each term's `Target.at`."""
+    missing = {
+        name: Target(at=np.zeros((1, count), np.int64), labels=np.full(1, IGNORE))
+        for name, count in columns.items()
+        if not len(batch.targets.get(name, ()))
+    }
     return replace(batch, targets={**batch.targets, **missing}) if missing else batch
 
 

@@ -1,0 +1,103 @@
+"""Entries of a word list found in a token stream, the longest first.  n tokens, m matches, L tokens of an entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertsmith.errors import InputError, printable
+from bertsmith.text.words import UNSPACED, classes
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+Array = np.ndarray
+LONGEST = 32  # tokens of an entry
+BASE = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Lexicon:
+    """Matches begin and end where words do; within a script without spaces they may part a segmenter's word."""
+
+    def __init__(self, entries: list[str], tokenizer: Tokenizer):
+        self.said = {"entries": len(entries), "unknown": 0, "too_long": 0}
+        sizes: dict[int, set[tuple[int, ...]]] = {}
+        ways = [tokenizer.encode([before + entry for entry in entries]) for before in ("", "a ", "(")]
+        for encoded in zip(*ways, strict=True):  # as a text begins, behind a space, and behind another word
+            count = int(encoded[0][1].sum())
+            known = {_words(ids, starts, count, count + (way > 0)) for way, (ids, starts) in enumerate(encoded)}
+            known = {ids for ids in known if ids and tokenizer.vocab.unk not in ids}
+            self.said["unknown"] += not known
+            self.said["too_long"] += bool(known) and min(map(len, known)) > LONGEST
+            for ids in known:
+                if len(ids) <= LONGEST:
+                    sizes.setdefault(len(ids), set()).add(ids)
+        self.rows = {size: _hashed(np.array(sorted(rows), np.int32)) for size, rows in sorted(sizes.items())}
+        first = [token.removeprefix("##").lstrip("▁Ġ")[:1] for token in tokenizer.tokens(range(tokenizer.size))]
+        # Beside these tokens a word may always end: a space, a character of a script without spaces.
+        self.free = np.array([not c or classes()[ord(c)] == UNSPACED for c in first])
+
+    @classmethod
+    def read(cls, path: str, tokenizer: Tokenizer) -> Lexicon:
+        """A file with an entry a line.  InputError where it is not UTF-8, or holds none."""
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                entries = list(dict.fromkeys(line.strip() for line in file if line.strip()))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{printable(path)}: byte {error.start}: not UTF-8") from None
+        if not entries:
+            raise InputError(f"{printable(path)}: no entry; one a line")
+        return cls(entries, tokenizer)
+
+    def __call__(self, ids: Array, starts: Array, sentences: Array) -> Array:
+        """(m, 2) all matches, overlapping ones too."""
+        count = len(ids)
+        free = self.free[ids]
+        edge = np.append(starts | free | np.append(False, free[:-1]), True)
+        edge[sentences] = True
+        ends = np.repeat(sentences[1:], np.diff(sentences))
+        found, hashes = [np.zeros((0, 2), np.int64)], np.zeros(count, np.uint64)
+        for size in range(1, max(self.rows, default=0) + 1):
+            hashes = hashes[: count - size + 1] * BASE + _spread(ids[size - 1 :])
+            if size in self.rows:
+                keys, rows = self.rows[size]
+                at = np.flatnonzero(
+                    edge[: len(hashes)] & edge[size:] & (ends[: len(hashes)] >= np.arange(size, count + 1))
+                )
+                place = np.minimum(np.searchsorted(keys, hashes[at]), len(keys) - 1)
+                hit = keys[place] == hashes[at]
+                at, place = at[hit], place[hit]
+                same = (ids[at[:, None] + np.arange(size)] == rows[place]).all(1)
+                found.append(np.stack([at[same], at[same] + size], 1))
+        return np.concatenate(found)
+
+
+def _words(ids: Array, starts: Array, count: int, of: int) -> tuple[int, ...]:
+    """The last `count` words, without tokens of mere space before them; nothing unless there are `of`: some token holds two."""
+    begins = np.flatnonzero(starts)
+    return tuple(ids[begins[-count] :].tolist()) if count and len(begins) == of else ()
+
+
+def _spread(ids: Array) -> Array:
+    return (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+def _hashed(rows: Array) -> tuple[Array, Array]:
+    """(e,) ascending hashes of the rows (e, L), and the rows in that order."""
+    keys = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        keys = keys * BASE + _spread(column)
+    order = np.argsort(keys, kind="stable")
+    return keys[order], rows[order]
+
+
+def disjoint(spans: Array) -> Array:
+    """Of spans (m, 2) in any order those that a reader from the left takes, the longest at each place; ascending."""
+    order = np.lexsort([-spans[:, 1], spans[:, 0]])
+    kept, until = [], 0
+    for begin, end in spans[order].tolist():
+        if begin >= until:
+            kept.append((begin, end))
+            until = end
+    return np.array(kept, np.int64).reshape(-1, 2)

@@ -1,0 +1,106 @@
+"""Phrases and entities: where they are found, and that they are kept."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bertsmith.data.levels import annotated
+from bertsmith.errors import InputError
+from bertsmith.text.lexicon import disjoint
+from bertsmith.text.prepare import prepare
+from bertsmith.text.store import Store
+
+ENTITIES = ["built-in function", "class definition", "module", "abstract base class", "ℵ qq"]
+CHINESE = "我们在北京大学学习。他在北京工作。北京大学很大。"
+
+
+def prepared(folder, text, tokenizer, **options):
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+    account = prepare([str(folder / "text.txt")], folder / "store", tokenizer=tokenizer, holdout=0, **options)
+    return Store.open(folder / "store"), account
+
+
+def spans_of(store, level):
+    """The text of every annotated span of the training split."""
+    at = np.arange(store.train.count)
+    ids, spans = store.train.gather(at), annotated(store.train.annotations(at), level)
+    return [store.tokenizer.decode(ids[a:b]).strip() for a, b in zip(*spans, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece:700", "bpe:700", "unigram:700"])
+def test_a_word_list_is_found_where_words_begin_and_end(kind, tmp_path):
+    (tmp_path / "list.txt").write_text("\n".join(ENTITIES) + "\n", encoding="utf-8")
+    text = "A module is here. Two modules, a built-in function and (module) too.\n\nThe submodule: an abstract base class.\n"
+    store, account = prepared(tmp_path, text * 20, kind, lowercase=True, entities=str(tmp_path / "list.txt"))
+    found = [text.replace(" - ", "-") for text in spans_of(store, "entity")]
+    assert found == ["module", "built-in function", "module", "abstract base class"] * 20
+    assert account["annotations"]["entity"]["spans"] == 80
+    assert store.manifest["annotations"]["entity"]["entries"] == 5 and store.train.levels == ("entity",)
+    assert spans_of(store, "phrase") == []
+
+
+def test_chinese_entries_may_part_a_segmenters_word(tmp_path):
+    (tmp_path / "list.txt").write_text("北京\n北京大学\n", encoding="utf-8")
+    store, _ = prepared(tmp_path, CHINESE + "\n", "wordpiece:100", entities=str(tmp_path / "list.txt"))
+    assert [s.replace(" ", "") for s in spans_of(store, "entity")] == ["北京大学", "北京", "北京大学"]
+
+
+def test_statistics_find_what_stands_together(tmp_path):
+    rng = np.random.default_rng(0)
+    words = [f"w{i}x" for i in range(40)]
+    sentences = [" ".join(rng.choice(words, 8)) for _ in range(300)]
+    sentences = [s + (" new york city" if i % 3 == 0 else " the") for i, s in enumerate(sentences)]
+    store, account = prepared(
+        tmp_path, "\n".join(sentences) + "\n", "wordpiece:300", phrases="npmi:0.7", lines="sentence"
+    )
+    assert set(spans_of(store, "phrase")) == {"new york city"}
+    assert account["annotations"]["phrase"]["spans"] == 100
+
+
+def test_annotated_text_is_found_again_by_its_sentences(tmp_path):
+    records = [
+        {"text": "Ada Lovelace wrote it. Nobody read it.", "entities": [[0, 12]], "phrases": [[13, 21]]},
+        {"text": "Is it in Paris? Yes.\nParis, France.", "entities": [[9, 14], [21, 26], [28, 34]]},
+    ]
+    (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n", encoding="utf-8")
+    text = "\n\n".join(record["text"] for record in records * 3) + "\n\nAda Lovelace was here.\n"
+    said = str(tmp_path / "said.jsonl")
+    store, _ = prepared(tmp_path, text, "wordpiece:100", entities=said, phrases=said)
+    assert spans_of(store, "entity") == ["Ada Lovelace", "Paris", "Paris", "France"] * 3
+    assert spans_of(store, "phrase") == ["wrote it"] * 3
+
+
+def test_a_store_with_annotations_verifies_and_one_that_lost_some_does_not(tmp_path):
+    (tmp_path / "list.txt").write_text("module\n")
+    text = "\n\n".join(f"A module of {i} is here. And more of it." for i in range(60))
+    store, _ = prepared(tmp_path, text + "\n", "wordpiece:100", entities=str(tmp_path / "list.txt"))
+    assert len(store.train.noted[0]) == store.train.count
+    at = np.arange(store.train.count)[::-3]
+    assert np.array_equal(store.train.annotations(at), np.asarray(store.train.noted[0])[at])
+    (tmp_path / "store" / "train-spans-00000.npy").unlink()
+    with pytest.raises(InputError, match="spans"):
+        Store.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("nowhere.txt", "no such file"), ("npmi:2", "between -1 and 1"), ("npmi:x", "between -1 and 1")],
+)
+def test_what_cannot_annotate_is_refused_before_anything_is_read(option, said, tmp_path):
+    with pytest.raises(InputError, match=f"--phrases: .*{said}"):
+        prepare(["missing.txt"], tmp_path / "store", tokenizer="wordpiece:100", phrases=option)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("[1]", "expected"), ('{"text": "a b"}\n{"text": "ab", "entities": [[1, 3]]}', ":2: .* no part of a text of 2")],
+)
+def test_annotated_text_that_cannot_be_read_is_named(line, said, tmp_path):
+    (tmp_path / "said.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match=said):
+        prepared(tmp_path, "Some text here.\n", "wordpiece:60", entities=str(tmp_path / "said.jsonl"))
+
+
+def test_of_overlapping_spans_the_leftmost_longest_stay():
+    assert disjoint(np.array([[3, 5], [0, 2], [1, 9], [0, 3], [4, 6]])).tolist() == [[0, 3], [3, 5]]
