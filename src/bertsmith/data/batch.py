@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+from bertsmith.errors import InputError
 
 if TYPE_CHECKING:  # layouts, selects and rewrites are NumPy only: nothing here loads torch before `to`
     import torch
@@ -34,23 +36,45 @@ class Vocab:
     sep: int
     mask: int
     special: tuple[int, ...]  # every id that is not text; random replacement by RoBERTa's rule avoids them
+    unigrams: ClassVar[Array | None] = None  # (size,) how often each stands in the corpus: no part of what it is
+
+    def counted(self, unigrams: Array) -> "Vocab":
+        """The same, for what draws tokens from a corpus."""
+        vocab = replace(self)
+        vocab.__dict__["unigrams"] = unigrams
+        return vocab
+
+    @cached_property
+    def below(self) -> Array:
+        """(size,) tokens of the corpus up to and with each id.  InputError for a vocabulary without a corpus."""
+        if self.unigrams is None or not self.unigrams.any():
+            raise InputError(
+                "corruption.rewrite.noise: corpus: there is no corpus to draw from; take a store, or noise=vocab"
+            )
+        return np.cumsum(self.unigrams)
 
 
 class Lazy:
-    """A field of a dataclass: an array, or a function that makes it when it is first read."""
+    """A field of a dataclass: an array, or a function that makes it when it is first read; `optional`: else 0 for each token."""
+
+    def __init__(self, optional: bool = False):
+        self.optional = optional
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, row: "Row | None", owner: type | None = None) -> Array:
+    def __get__(self, row: "Row | None", owner: type | None = None) -> Any:
+        if row is None and self.optional:
+            return None  # the field's default
         if row is None:
             raise AttributeError(self.name)  # so that the field has no default
         value = row.__dict__[self.name]
         if not isinstance(value, Array):
-            value = row.__dict__[self.name] = value()
+            value = np.zeros(len(row.tokens), np.uint8) if value is None else value()
+            row.__dict__[self.name] = value
         return value
 
-    def __set__(self, row: "Row", value: Array | Callable[[], Array]) -> None:
+    def __set__(self, row: "Row", value: Array | Callable[[], Array] | None) -> None:
         row.__dict__[self.name] = value
 
 
@@ -63,6 +87,7 @@ class Row:
     starts: Lazy = Lazy()  # (n,) bool: a word starts here; False on specials
     special: Array  # (n,) bool: [CLS], [SEP]: never hidden
     sentences: Lazy = Lazy()  # (n,) bool: a sentence starts here
+    annotations: Lazy = Lazy(optional=True)  # (n,) uint8: phrases and entities, see levels.py
     lengths: Array  # (s,) int64
     labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
     epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
@@ -92,6 +117,7 @@ class Row:
             starts=lambda: self.starts[a:b],
             special=self.special[a:b],
             sentences=lambda: self.sentences[a:b],
+            annotations=lambda: self.annotations[a:b],
             lengths=self.lengths[first:last],
             labels=self.labels[first:last],
             epoch=self.epoch[first:last],

@@ -114,6 +114,7 @@ class Loader:
         self.draw = Draw(seed)
         self._epochs: OrderedDict[int, Epoch] = OrderedDict()
         layout.check(split)
+        corruption.check(split)
         self._epoch(self.cursor[0])  # a corpus that does not fit the batch is refused before anything starts
 
     @property
@@ -254,7 +255,18 @@ def join(rows: list[Row]) -> Row:
     """Rows, one after the other, as one."""
     if len(rows) == 1:
         return rows[0]
-    fields = ("tokens", "segments", "starts", "special", "sentences", "lengths", "labels", "epoch", "example")
+    fields = (
+        "tokens",
+        "segments",
+        "starts",
+        "special",
+        "sentences",
+        "annotations",
+        "lengths",
+        "labels",
+        "epoch",
+        "example",
+    )
     return Row(**{name: np.concatenate([getattr(row, name) for row in rows]) for name in fields})
 
 

@@ -17,13 +17,15 @@ class InPlace:
     """BERT: of the asked tokens `mask` become [MASK], `random` another token, the rest stay; all are predicted where they stand.
 
     `by`: what one draw covers, a token (BERT, whole words too) or a span (SpanBERT).  `avoid_special`: random tokens are never
-    special (RoBERTa); BERT draws from the whole vocabulary, [MASK] and the original included.
+    special (RoBERTa); BERT draws from the whole vocabulary, [MASK] and the original included.  `noise`: random tokens are all alike, or
+    as frequent as in the corpus.
     """
 
     mask: float = 0.8
     random: float = 0.1
     by: Literal["token", "span"] = "token"
     avoid_special: bool = False
+    noise: Literal["vocab", "corpus"] = "vocab"
 
     def __post_init__(self):
         shares = (self.mask, self.random, self.mask + self.random)
@@ -42,14 +44,19 @@ class InPlace:
         tokens = row.tokens.copy()
         tokens[at] = vocab.mask
         rest = np.flatnonzero(choice >= _share(self.mask))
-        text = ordinary(vocab, self.avoid_special)
-        noise = text[scaled(place[rest], len(text))]
+        noise = self._noise(place[rest], vocab)
         tokens[at[rest]] = np.where(choice[rest] < _share(self.mask + self.random), noise, clean[rest])
         targets = {"token": Target(at=at[:, None], labels=clean.astype(np.int64))}
         asked = np.flatnonzero(row.labels != IGNORE)
         if len(asked):
             targets["pair"] = Target(at=row.offsets[asked][:, None], labels=row.labels[asked])
         return Batch(input=Stream.plain(row, tokens), targets=targets, examples=Examples(row.epoch, row.example))
+
+    def _noise(self, half: Array, vocab: Vocab) -> Array:
+        if self.noise == "corpus":
+            return np.searchsorted(vocab.below, half * (2.0**-32 * int(vocab.below[-1])), "right")
+        text = ordinary(vocab, self.avoid_special)
+        return text[scaled(half, len(text))]
 
     def counts(self, row: Row, spans: Array) -> dict[str, int]:
         """What `counts()` of the batch will be, without making it: for the rows of other processes."""
