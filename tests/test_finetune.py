@@ -367,7 +367,8 @@ def test_a_pre_training_run_is_evaluated_on_the_held_out_documents_of_a_store(mo
     lines = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
     logged = lines[-1]["evaluation"]["token"]
     assert scores["token.loss"]["value"] == pytest.approx(logged["loss"], rel=1e-4)
-    assert scores["token.accuracy"]["value"] == pytest.approx(logged["accuracy"], abs=1e-3)
+    # 80 questions: where two answers are nearly alike, float32 may choose another one than bfloat16.
+    assert scores["token.accuracy"]["value"] == pytest.approx(logged["accuracy"], abs=2 / 80)
     assert scores["token.loss"]["low"] < scores["token.loss"]["value"] < scores["token.loss"]["high"]
     with pytest.raises(InputError, match="--data STORE"):
         bertsmith.evaluate(model)
