@@ -52,13 +52,16 @@ def corpus(documents, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def store(corpus, tmp_path_factory):
-    """A real store: lower-cased WordPiece, 1,000 pieces, a twentieth held out."""
+    """A real store: lower-cased WordPiece, 1,000 pieces, a twentieth held out; phrases by statistics, entities are capitalised words."""
     from bertsmith.text.prepare import prepare
     from bertsmith.text.store import Store
 
-    out = tmp_path_factory.mktemp("store") / "store"
-    prepare([str(corpus)], str(out), tokenizer="wordpiece:1000", lowercase=True, holdout=0.05)
-    return Store.open(out)
+    folder = tmp_path_factory.mktemp("store")
+    names = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", corpus.read_text(encoding="utf-8"))
+    (folder / "names.txt").write_text("\n".join(sorted({*names})) + "\n", encoding="utf-8")
+    levels = {"phrases": "npmi", "entities": str(folder / "names.txt")}
+    prepare([str(corpus)], folder / "store", tokenizer="wordpiece:1000", lowercase=True, holdout=0.05, **levels)
+    return Store.open(folder / "store")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertsmith.data.batch import Row, Vocab
+from bertsmith.data.levels import LEVELS
+from bertsmith.text.layout import DocSentences
 
 VOCAB = Vocab(size=1000, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
 
@@ -57,3 +59,21 @@ def sequences(row: Row):
 
 def whole(plan) -> Row:
     return plan.row(np.arange(len(plan.labels)))
+
+
+def noted(level, longest, seed=0):
+    """A row whose texts hold spans of the level, of less than `longest` tokens."""
+    split = split_of(random_shape(400, seed=seed), numbered=False)
+    rng = np.random.default_rng(seed)
+    row = whole(DocSentences(length=128).plan(split, VOCAB, 0, 0))
+    marks = np.zeros(len(row.tokens), np.uint8)
+    begins, inside = (np.uint8(1 << bit) for bit in LEVELS[level])
+    at = 1
+    while at < len(marks) - longest:
+        width = int(rng.integers(1, longest))
+        if not row.special[at : at + width].any():
+            marks[at : at + width] |= inside
+            marks[at] |= begins
+        at += width + int(rng.integers(0, 12))
+    row.__dict__["annotations"] = marks
+    return row

@@ -110,7 +110,7 @@ BAD_CONFIGS = {
     "config.json: hidden_size: expected int, got '16'": {"hidden_size": "16"},
     "above the limit of 1": {"vocab_size": 10**12},
     "model_type 'gpt2' cannot be read; known: bert, roberta": {"model_type": "gpt2"},
-    "only encoders with GELU and absolute positions": {"hidden_act": "relu"},
+    "only encoders with GELU or ReLU and absolute positions": {"hidden_act": "silu"},
     "300 tokens in its tokenizer, but config.json says vocab_size 301": {"vocab_size": 301},
     r"layer\.2\.attention\.self\.query\.weight is missing": {"num_hidden_layers": 3},
     "layer.1.*is unexpected": {"num_hidden_layers": 1},

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from tests.corpora import VOCAB, random_shape, split_of, whole
+from tests.corpora import VOCAB, noted, random_shape, split_of, whole
 
 import bertsmith
 from bertsmith.config import override
 from bertsmith.data.draw import Draw
-from bertsmith.data.levels import LEVELS, annotated
+from bertsmith.data.levels import annotated
 from bertsmith.data.select import words
 from bertsmith.data.spans import NGrams, Spans, greedy, runs, settle
 from bertsmith.errors import InputError
@@ -222,24 +222,6 @@ def test_what_is_no_distribution_is_refused(wrong):
 # -- annotated spans
 
 
-def noted(level, longest, seed=0):
-    """A row whose texts hold spans of the level, of less than `longest` tokens."""
-    split = split_of(random_shape(400, seed=seed), numbered=False)
-    rng = np.random.default_rng(seed)
-    row = whole(DocSentences(length=128).plan(split, VOCAB, 0, 0))
-    marks = np.zeros(len(row.tokens), np.uint8)
-    begins, inside = (np.uint8(1 << bit) for bit in LEVELS[level])
-    at = 1
-    while at < len(marks) - longest:
-        width = int(rng.integers(1, longest))
-        if not row.special[at : at + width].any():
-            marks[at : at + width] |= inside
-            marks[at] |= begins
-        at += width + int(rng.integers(0, 12))
-    row.__dict__["annotations"] = marks
-    return row
-
-
 @pytest.mark.parametrize("level", ["phrase", "entity"])
 def test_half_of_the_spans_are_annotated_ones_and_the_budget_is_met(level):
     row = noted(level, 6)
@@ -251,7 +233,7 @@ def test_half_of_the_spans_are_annotated_ones_and_the_budget_is_met(level):
     assert whole_ones > 0.1 > 4 * np.mean([chance[a:b].all() for a, b in wide])
 
 
-def test_a_store_without_annotations_is_refused_by_name(store, tmp_path):
+def test_a_store_without_annotations_is_refused_by_name(short, tmp_path):
     recipe = override(find("spanbert:tiny"), ["corruption.select.units=entity"])
     with pytest.raises(InputError, match=r"prepare it with --entities"):
-        bertsmith.pretrain(recipe, store, tmp_path / "run", steps=1, threads=1)
+        bertsmith.pretrain(recipe, short, tmp_path / "run", steps=1, threads=1)

@@ -14,7 +14,7 @@ from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 # Numbers of our configuration that stand in config.json under another name.
 SHAPES = {
     "vocab": "vocab_size",
@@ -90,7 +90,7 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         or config.get("position_embedding_type", "absolute") != "absolute"
     ):
         raise InputError(
-            f"{name} with hidden_act {printable(asked)!r}: only encoders with GELU and absolute positions can be read"
+            f"{name} with hidden_act {printable(asked)!r}: only encoders with GELU or ReLU and absolute positions can be read"
         )
     values: dict[str, Any] = {ours: _value(config, theirs, ours) for ours, theirs in SHAPES.items()}
     if family.project:

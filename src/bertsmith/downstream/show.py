@@ -108,6 +108,7 @@ def lines(
             spans = recipe.corruption.select(row, draw)
             batch = recipe.corruption.rewrite(row, spans, vocab, draw)
             tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
+            tally.add_levels(row, spans, recipe.corruption.select)
             for line in _examples(row, spans, _decided(batch, recipe, writer), tokenizer):
                 yield {"index": index, "epoch": epoch, **line}
                 index += 1
@@ -212,6 +213,16 @@ class Tally:
         if len(labels):
             self._count(pairs=len(labels), label_1=int((labels == 1).sum()), expected=len(labels) * (label_1 or 0.0))
 
+    def add_levels(self, row: Row, spans: np.ndarray, select: Any) -> None:
+        """Tokens and asked tokens by the level that a curriculum was at."""
+        if not hasattr(select, "stages"):
+            return
+        stages, of = select.stages(row), np.searchsorted(row.offsets, spans[:, 0], "right") - 1
+        asked = np.bincount(of, weights=spans[:, 1] - spans[:, 0], minlength=len(stages))
+        for stage, level in enumerate(select.levels):
+            here = stages == stage
+            self._count(**{f"asked.{level}": int(asked[here].sum()), f"source.{level}": int(row.lengths[here].sum())})
+
     def summary(self, recipe: Recipe) -> dict[str, Any]:
         """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
         c, rewrite = self.counts, recipe.corruption.rewrite
@@ -227,6 +238,9 @@ class Tally:
         if hasattr(recipe.corruption.select, "mean_words"):
             requested["span_words"] = recipe.corruption.select.mean_words
             achieved["span_words"] = c["span_words"] / max(c["spans"], 1)
+        for level in [name.partition(".")[2] for name, count in c.items() if name.startswith("source.") and count]:
+            requested[f"rate.{level}"] = recipe.corruption.select.rate
+            achieved[f"rate.{level}"] = c[f"asked.{level}"] / c[f"source.{level}"]
         if "pairs" in c:
             requested["pair"] = c["expected"] / c["pairs"]
             achieved["pair"] = c["label_1"] / c["pairs"]
@@ -277,8 +291,9 @@ def _mark(i: int, line: dict[str, Any], asked: dict[int, str]) -> str:
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:
     yield ""
-    yield f"{'':8}{'requested':>12}{'achieved':>12}"
+    wide = max(8, *map(len, summary["requested"]))
+    yield f"{'':{wide}}{'requested':>12}{'achieved':>12}"
     for key, wanted in summary["requested"].items():
-        yield f"{key:8}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
+        yield f"{key:{wide}}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
     tokens = summary["tokens"]
     yield f"{summary['examples']} examples, {tokens['used']:,} tokens used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped"

@@ -16,7 +16,7 @@ from bertsmith.nn.attention import attend
 from bertsmith.nn.positions import Position
 
 # The paper's released code has the tanh approximation, its original commit and transformers erf: erf unless asked otherwise.
-ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh")}
+ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu}
 
 
 def pick(x: Tensor, rows: Tensor) -> Tensor:

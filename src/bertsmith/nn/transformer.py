@@ -34,7 +34,7 @@ class TransformerConfig:
     segments: int = 2  # 0: no segment embedding
     positions: Any = field(default_factory=Learned)
     norm: Literal["post"] = "post"
-    activation: Literal["gelu", "gelu_tanh"] = "gelu"
+    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
     embedding: int | None = None  # width of a factorised token table; null = `width`
     share: Share = "none"  # what the layers have in common (ALBERT)
     dropout: float = 0.1  # on embeddings, attention probabilities and the output of every sublayer
