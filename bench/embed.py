@@ -25,7 +25,7 @@ from bertsmith.recipe import find
 from bertsmith.tasks.kinds import Encoded
 from bertsmith.training.precision import Precision
 
-TEXTS, AT_ONCE = 256, 32
+TEXTS, AT_ONCE = 128, 32
 SIZES = {
     "base": [],
     "6 x 384": ["model.layers=6", "model.width=384", "model.heads=12", "model.hidden=1536"],
