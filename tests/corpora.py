@@ -77,3 +77,16 @@ def noted(level, longest, seed=0):
         at += width + int(rng.integers(0, 12))
     row.__dict__["annotations"] = marks
     return row
+
+
+def hidden(row, spans):
+    """(n,) how many of the spans cover each token."""
+    mask = np.zeros(len(row.tokens), np.int64)
+    for start, end in spans:
+        mask[start:end] += 1
+    return mask
+
+
+def per_sequence(row, values):
+    """(s,) the sums of values (n,)."""
+    return np.add.reduceat(values, row.offsets[:-1])

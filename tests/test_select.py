@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.corpora import VOCAB, random_shape, split_of, whole
+from tests.corpora import VOCAB, hidden, per_sequence, random_shape, split_of, whole
 
 from bertsmith.data.draw import Draw
 from bertsmith.data.select import Tokens, Words, distinct, enough, fitting, words
@@ -17,17 +17,6 @@ every_select = pytest.mark.parametrize(
 
 def rows(seed=0, length=64):
     return whole(SegmentPairs(length=length).plan(split_of(random_shape(60, 5, 9, seed), seed=seed), VOCAB, seed, 0))
-
-
-def hidden(row, spans):
-    mask = np.zeros(len(row.tokens), np.int64)
-    for start, end in spans:
-        mask[start:end] += 1
-    return mask
-
-
-def per_sequence(row, values):
-    return np.add.reduceat(values, row.offsets[:-1])
 
 
 @every_select

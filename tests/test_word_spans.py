@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from tests.corpora import VOCAB, noted, random_shape, split_of, whole
+from tests.corpora import VOCAB, hidden, noted, per_sequence, random_shape, split_of, whole
 
 import bertsmith
 from bertsmith.config import override
@@ -27,17 +27,6 @@ every_select = pytest.mark.parametrize("select", EVERY, ids=repr)
 def rows(seed=0, length=64, continued=0.3):
     split = split_of(random_shape(60, 5, 9, seed), seed=seed, continued=continued)
     return whole(SegmentPairs(length=length).plan(split, VOCAB, seed, 0))
-
-
-def hidden(row, spans):
-    mask = np.zeros(len(row.tokens), np.int64)
-    for start, end in spans:
-        mask[start:end] += 1
-    return mask
-
-
-def per_sequence(row, values):
-    return np.add.reduceat(values, row.offsets[:-1])
 
 
 @every_select

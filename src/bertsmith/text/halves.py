@@ -16,7 +16,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Array, Vocab
 from bertsmith.data.draw import hashed, integers, uniform
 from bertsmith.text.layout import check_text
-from bertsmith.text.plan import Outline, Plan, outline
+from bertsmith.text.plan import Outline, Plan, outline, two_segments
 
 LEAST = 5  # tokens that a sequence aims at
 
@@ -64,10 +64,7 @@ class Halves:
             vocab=vocab,
             seed=seed,
             epoch=epoch,
-            begin=begin[kept],
-            end=end[kept],
-            segment=np.broadcast_to(np.array([0, 1], np.uint8), kept.shape)[kept],
-            first=np.concatenate([[0], np.cumsum(kept.sum(1))]),
+            **two_segments(begin, end, kept),
             labels=np.full(sequences, IGNORE, np.int64),
             cut=stop - start - a - b,
             account=account,

@@ -17,7 +17,7 @@ from bertsmith.data.batch import IGNORE, Array, Vocab
 from bertsmith.data.draw import halves, hashed, integers, uniform
 from bertsmith.data.ranges import spread, sums
 from bertsmith.errors import InputError
-from bertsmith.text.plan import Outline, Plan, outline
+from bertsmith.text.plan import Outline, Plan, outline, two_segments
 
 BLOCK = 1 << 15  # sentences that are looked at together
 SPECIALS = 3
@@ -157,10 +157,7 @@ def pair_plan(layout: SegmentPairs | SentencePairs, split: Any, vocab: Vocab, se
         vocab=vocab,
         seed=seed,
         epoch=epoch,
-        begin=begin[kept],
-        end=end[kept],
-        segment=np.broadcast_to(np.array([0, 1], np.uint8), kept.shape)[kept],
-        first=np.concatenate([[0], np.cumsum(kept.sum(1))]),
+        **two_segments(begin, end, kept),
         labels=label,
         cut=taken.sum(1),
         account=account,

@@ -119,3 +119,13 @@ class Plan:
         sentences[bounds[number] + (front - begin)[piece]] = True
         sentences[front] = True
         return sentences
+
+
+def two_segments(begin: Array, end: Array, kept: Array) -> dict[str, Array]:
+    """The pieces of a Plan whose sequences have a first and a second one, (s, 2) each, where they are `kept`."""
+    return {
+        "begin": begin[kept],
+        "end": end[kept],
+        "segment": np.broadcast_to(np.array([0, 1], np.uint8), kept.shape)[kept],
+        "first": np.concatenate([[0], np.cumsum(kept.sum(1))]),
+    }
