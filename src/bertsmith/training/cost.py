@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from bertsmith.data.batch import IGNORE, Batch, Row, Vocab
@@ -52,7 +54,7 @@ class Cost:
     tokens: int
     flops: float
     seconds: float
-    activations: int  # bytes that one pass keeps for its backward pass
+    activations: int  # bytes that one pass holds at its peak, weights and their gradients aside
     memory: int  # bytes at the peak of an update: the program, 16 for each parameter, activations
     disk: int  # bytes of the saved steps
 
@@ -73,7 +75,7 @@ class _Probe:
     flops: float
     passing: float  # seconds, forward and backward
     updating: float  # seconds, clipping and optimizer
-    saved: int  # bytes that the backward pass needs
+    held: int  # bytes at the peak of the pass
     slope: float  # of these, by token
 
 
@@ -102,7 +104,7 @@ def estimate(
 
     flops = of(lambda p: p.flops) * per_pass * rows
     seconds = of(lambda p: p.passing) * per_pass * rows + of(lambda p: p.updating)
-    saved = of(lambda p: p.saved - p.slope * p.tokens) + of(lambda p: p.slope) * recipe.training.batch / rows
+    held = of(lambda p: p.held - p.slope * p.tokens) + of(lambda p: p.slope) * recipe.training.batch / rows
     if gpu is not None:
         seconds = flops / (SHARE * GPUS[gpu][0] * 1e12)
     return Cost(
@@ -110,8 +112,8 @@ def estimate(
         tokens=recipe.training.batch,
         flops=flops,
         seconds=seconds,
-        activations=int(saved),
-        memory=int(STATE * size + saved) + program,
+        activations=int(held),
+        memory=int(STATE * size + held) + program,
         disk=size_estimate(size) * (recipe.training.keep + 1),
     )
 
@@ -137,15 +139,15 @@ def _probe(recipe: Recipe, store: Any, precision: Precision) -> _Probe:
         passing.append(time.perf_counter() - start)
     with FlopCounterMode(display=False) as counter:
         _pass(member, whole, precision)
-    saved = [_saved(member, batch, precision) for batch in (whole, half)]
+    held = [_held(member, batch, precision) for batch in (whole, half)]
     apart = whole.tokens - half.tokens
     return _Probe(
         tokens=whole.tokens,
         flops=counter.get_total_flops(),
         passing=min(passing[1:]),
         updating=max(0.0, min(step[1:]) - min(passing[1:])),
-        saved=saved[0],
-        slope=(saved[0] - saved[1]) / apart if apart else saved[0] / whole.tokens,
+        held=held[0],
+        slope=(held[0] - held[1]) / apart if apart else held[0] / whole.tokens,
     )
 
 
@@ -155,20 +157,39 @@ def _pass(member: MemberModel, batch: Batch, precision: Precision) -> None:
     torch.stack([value.float() for value in sums.values()]).sum().backward()
 
 
-def _saved(member: MemberModel, batch: Batch, precision: Precision) -> int:
-    """Bytes that the forward pass keeps for the backward pass, the parameters themselves aside."""
-    own, found = {p.untyped_storage().data_ptr() for p in member.parameters()}, {}
+class _Live(TorchDispatchMode):
+    """Counts the bytes of all storages that operations make, for as long as these live; `own` storages are not counted."""
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def __init__(self, own: set[int]):
+        super().__init__()
+        self.known, self.now, self.most = own, 0, 0
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor), precision.autocast():
-        sums = member.objective(member.model, batch.to(precision.device))
-    assert sums  # the graph is alive until here, so that no storage is counted twice
-    return sum(found.values())
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        self.most = max(self.most, self.now)
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.now += storage.nbytes()
+            weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+
+    def _gone(self, storage: int, size: int) -> None:
+        self.known.discard(storage)
+        self.now -= size
+
+
+def _held(member: MemberModel, batch: Batch, precision: Precision) -> int:
+    """Bytes at the peak of a pass: what the backward pass needs, and what it holds for a moment; parameters and gradients aside."""
+    member.zero_grad(set_to_none=False)
+    own = [tensor for p in member.parameters() for tensor in (p, p.grad) if tensor is not None]
+    with _Live({tensor.untyped_storage()._cdata for tensor in own}) as live:
+        _pass(member, batch, precision)
+    return live.most
 
 
 def _longest(recipe: Recipe) -> int:
