@@ -59,7 +59,9 @@ def test_the_peak_of_a_pass_is_that_of_the_operations():
     logits, precise = asked * recipe.model.vocab * 4, Precision.choose("float32", torch.device("cpu"))
     first = cost._held(member, batch, precise)
     assert 3 * logits < first < 4.5 * logits
-    assert cost._held(member, batch, precise) == pytest.approx(first, rel=1e-3)  # gradients that stand already do not count
+    assert cost._held(member, batch, precise) == pytest.approx(
+        first, rel=1e-3
+    )  # gradients that stand already do not count
 
 
 def test_storages_count_while_they_live():
