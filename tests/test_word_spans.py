@@ -20,6 +20,7 @@ from bertsmith.recipe import find
 from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs
 
 EVERY = [NGrams(), NGrams(longest=5, rounding="probabilistic"), NGrams(longest=1)]
+EVERY += [NGrams(units="token", single=0.8), NGrams(longest=4, single=0.2, rate=0.4)]
 EVERY += [Spans(), Spans(units="word"), Spans(units="token"), Spans(p=0.5, longest=3, rate=0.4)]
 every_select = pytest.mark.parametrize("select", EVERY, ids=repr)
 
@@ -62,6 +63,27 @@ def test_ngrams_are_whole_words_within_the_budget_and_of_the_lengths_that_were_a
     share = np.bincount(count, minlength=4)[1:] / len(count)
     # Longer ones run over hidden words and end at the budget more often.
     assert np.abs(share - np.array([6, 3, 2]) / 11).max() < 0.04
+
+
+def test_ngrams_of_tokens_spend_the_budget_and_are_single_as_often_as_asked():
+    """The fewer there are, the more seldom do long ones meet hidden tokens or the end of the budget and give way to single ones."""
+    row = whole(FullSentences(length=512).plan(split_of(random_shape(8000, 12, 20), continued=0.25), VOCAB, 0, 0))
+    select = NGrams(units="token", single=0.8)
+    budget = np.rint(0.15 * row.lengths).astype(int)
+    spans = select(row, Draw(1))
+    assert per_sequence(row, hidden(row, spans)).tolist() == budget.tolist()
+    share = np.bincount(spans[:, 1] - spans[:, 0], minlength=4)[1:] / len(spans)
+    assert np.abs(share - np.array([0.8, 0.1, 0.1])).max() < 0.04
+    assert not row.starts[spans[:, 0]].all() and select.mean == pytest.approx(1.3)
+    few = NGrams(units="token", single=0.8, rate=0.05)(row, Draw(1))
+    share = np.bincount(few[:, 1] - few[:, 0], minlength=4)[1:] / len(few)
+    assert np.abs(share - np.array([0.8, 0.1, 0.1])).max() < 0.02
+
+
+@pytest.mark.parametrize("single", [0, 1.5, -0.2])
+def test_a_share_of_single_units_that_is_none_is_refused(single):
+    with pytest.raises(InputError, match=r"corruption\.select\.single"):
+        NGrams(single=single)
 
 
 def one_by_one(tries, left):
@@ -143,7 +165,7 @@ def test_the_budget_of_spans_is_spent_to_the_token(units, rate):
 def test_lengths_are_geometric_cut_off_and_renormalised():
     p = np.diff(Spans().lengths(), prepend=0)
     assert np.allclose(p, [0.2241, 0.1792, 0.1434, 0.1147, 0.0918, 0.0734, 0.0587, 0.0470, 0.0376, 0.0301], atol=5e-5)
-    assert abs((p * np.arange(1, 11)).sum() - 3.797) < 1e-3 and abs(Spans().mean_words - 3.797) < 1e-3
+    assert abs((p * np.arange(1, 11)).sum() - 3.797) < 1e-3 and abs(Spans().mean - 3.797) < 1e-3
 
 
 def procedure(starts, budget, p, longest, rng):

@@ -111,6 +111,11 @@ class Recipe:
             positions is None or self.layout.length <= positions,
             f"layout.length: {self.layout.length} is more than the model's {positions} positions; lower it or raise model.positions.length",
         )
+        segments, needed = getattr(self.model, "segments", 0), getattr(self.corruption.rewrite, "segments", 0)
+        require(
+            not 0 < segments < needed,
+            f"model.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
+        )
 
     def with_vocab(self, size: int) -> Recipe:
         return replace(self, model=replace(self.model, vocab=size))

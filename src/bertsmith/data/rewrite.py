@@ -47,7 +47,7 @@ class InPlace:
         noise = self._noise(place[rest], vocab)
         tokens[at[rest]] = np.where(choice[rest] < _share(self.mask + self.random), noise, clean[rest])
         targets = {"token": Target(at=at[:, None], labels=clean.astype(np.int64))}
-        asked = np.flatnonzero(row.labels != IGNORE)
+        asked = self.paired(row, draw)
         if len(asked):
             targets["pair"] = Target(at=row.offsets[asked][:, None], labels=row.labels[asked])
         return Batch(input=Stream.plain(row, tokens), targets=targets, examples=Examples(row.epoch, row.example))
@@ -58,9 +58,13 @@ class InPlace:
         text = ordinary(vocab, self.avoid_special)
         return text[scaled(half, len(text))]
 
-    def counts(self, row: Row, spans: Array) -> dict[str, int]:
+    def paired(self, row: Row, draw: Draw | None) -> Array:
+        """(k,) the sequences that are asked for their pair label."""
+        return np.flatnonzero(row.labels != IGNORE)
+
+    def counts(self, row: Row, spans: Array, draw: Draw | None = None) -> dict[str, int]:
         """What `counts()` of the batch will be, without making it: for the rows of other processes."""
-        pairs = int((row.labels != IGNORE).sum())
+        pairs = len(self.paired(row, draw))
         return {"token": int((spans[:, 1] - spans[:, 0]).sum()), **({"pair": pairs} if pairs else {})}
 
 

@@ -85,7 +85,7 @@ class Words(_Budgeted):
             spent = sums(width * taken, have)
             done = (spent > 0) & (spent == budget[of])
             some = np.flatnonzero(~done)
-            count, fits = others(row, edges, of[some], (budget[of] - spent)[some], place[taken])
+            count, fits = others(row, row.starts, edges, of[some], (budget[of] - spent)[some], place[taken])
             # Nothing fits: the first in random order, where the sequence has a second.
             lone = (spent[some] == 0) & (count > 1)
             done[some] = ~fits & ~(lone & (have[some] == 0))
@@ -96,11 +96,11 @@ class Words(_Budgeted):
         return columns(begin, begin + widths[begin])
 
 
-def others(row: Row, edges: Array, some: Array, left: Array, taken: Array) -> tuple[Array, Array]:
-    """Of the sequences `some`: how many words each has, and whether one that was not `taken` has at most `left` tokens."""
+def others(row: Row, starts: Array, edges: Array, some: Array, left: Array, taken: Array) -> tuple[Array, Array]:
+    """Of the sequences `some`: how many units begin in each, at `starts` (n,), and whether one not `taken` has at most `left` tokens."""
     begin, end = row.offsets[some], row.offsets[some + 1]
     place, owner = spread(begin, end)
-    there = row.starts[place]
+    there = starts[place]
     place, owner = place[there], owner[there]
     free = reach(edges, place) <= left[owner]
     free &= ~flags(taken, len(row.tokens))[place]

@@ -26,26 +26,41 @@ class NGrams:
     """1 to `longest` words in a row, n with probability proportional to 1/n, while they fit (ALBERT's code; its paper, section 3.1).
 
     Words come in random order and each starts an n-gram: shorter where the text ends or the budget does, passed over where it would run
-    over a hidden word or nothing fits.
+    over a hidden word or nothing fits.  `units`: words, or tokens.  `single`: the share of n-grams of one unit, the others as likely each
+    (UniLM); null for 1/n.
     """
 
     longest: int = 3
+    units: Literal["word", "token"] = "word"
+    single: float | None = None
     rate: float = 0.15
     rounding: Rounding = "round"
     most: int | None = None
 
     def __post_init__(self):
         check_rate(self.rate, self.most)
-        require(self.longest >= 1, f"corruption.select.longest: {self.longest} must be at least 1 word")
+        require(self.longest >= 1, f"corruption.select.longest: {self.longest} must be at least 1 {self.units}")
+        require(
+            self.single is None or 0 < self.single <= 1,
+            f"corruption.select.single: {self.single} is not a share above 0, or null for 1/n",
+        )
 
     @property
-    def mean_words(self) -> float:
-        """Words of an n-gram before the text or the budget ends it."""
-        return self.longest / sum(1 / n for n in range(1, self.longest + 1))
+    def weights(self) -> tuple[float, ...]:
+        """(longest,) how likely 1, 2, ... units are, in proportion."""
+        if self.single is None:
+            return tuple(1 / n for n in range(1, self.longest + 1))
+        return (self.single, *[(1 - self.single) / max(self.longest - 1, 1)] * (self.longest - 1))
+
+    @property
+    def mean(self) -> float:
+        """Units of an n-gram before the text or the budget ends it."""
+        return sum(n * weight for n, weight in enumerate(self.weights, 1)) / sum(self.weights)
 
     def __call__(self, row: Row, draw: Draw) -> Array:
         budget = budgets(row, draw, self.rate, self.rounding, self.most)
-        edges, special = np.append(row.starts | row.special, True), np.append(row.special, True)
+        starts = row.starts if self.units == "word" else ~row.special
+        edges, special = np.append(starts | row.special, True), np.append(row.special, True)
         until = np.zeros(len(row.tokens), np.int64)  # where the n-gram that begins here ends
         keys = draw.keys("length", row)
 
@@ -57,7 +72,7 @@ class NGrams:
             taken, length, hidden = greedy(words, wanted, np.repeat(np.arange(len(of)), have), left, len(edges))
             done = left == 0
             some = np.flatnonzero(~done)
-            count, fits = others(row, edges, of[some], left[some], hidden)
+            count, fits = others(row, starts, edges, of[some], left[some], hidden)
             # Nothing fits: the first word in random order, where the sequence has a second.
             lone = (left[some] == budget[of[some]]) & (count > 1)
             done[some] = (~fits | (have[some] >= count)) & ~(lone & (have[some] == 0))
@@ -67,7 +82,7 @@ class NGrams:
             return taken, done
 
         count = np.clip(budget, 1, row.text)
-        begin = in_random_order(row, draw, row.starts, count, take)
+        begin = in_random_order(row, draw, starts, count, take)
         return np.stack([begin, until[begin]], 1)
 
     def _words(self, place: Array, edges: Array, special: Array) -> Array:
@@ -80,7 +95,7 @@ class NGrams:
 
     def _lengths(self, chance: Array, room: Array) -> Array:
         """(t,) words wanted, of at most `room` (t,)."""
-        below = np.stack([cumulative(tuple(1 / n for n in range(1, k + 2)), self.longest) for k in range(self.longest)])
+        below = np.stack([cumulative(self.weights[: k + 1], self.longest) for k in range(self.longest)])
         return 1 + (chance[:, None] >= below[room - 1]).sum(1)
 
 
@@ -153,7 +168,7 @@ class Spans:
         return cumulative(tuple((1 - self.p) ** k for k in range(longest)), longest)
 
     @property
-    def mean_words(self) -> float:
+    def mean(self) -> float:
         """Words of a span before spans are cut off and merged."""
         below = self.lengths()
         return float(len(below) - below[:-1].sum())
@@ -189,7 +204,7 @@ class Spans:
         """(s,) tries that nearly always spend the budget."""
         if self.units == "token":
             return enough(row.lengths, budget)
-        spans = budget / (self.mean_words * len(row.tokens) / (1 + np.count_nonzero(row.starts)))
+        spans = budget / (self.mean * len(row.tokens) / (1 + np.count_nonzero(row.starts)))
         return np.ceil(1.3 * spans + 2.5 * np.sqrt(spans) + 2)
 
     def _ranges(self, row: Row, specials: Array) -> Callable[[Array, Array], tuple[Array, Array, Array]]:

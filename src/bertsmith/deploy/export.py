@@ -104,6 +104,11 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with --set pool=cls"
         )
+    if loaded.task is None and getattr(recipe.corruption.rewrite, "visibility", "full") != "full":
+        raise InputError(
+            f"{printable(loaded.run)}: learned to see one side or a source too ({type(recipe.corruption.rewrite).__name__}), for which "
+            "transformers has no class; once fine-tuned it sees both sides and is exported"
+        )
     vectors = loaded.config.get("vectors")
     state = _in_their_scale(loaded)
     for name, tensor in state.items():

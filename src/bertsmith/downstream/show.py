@@ -8,13 +8,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bertsmith.config import override, require
-from bertsmith.data.batch import IGNORE, NEVER, Batch, Row, Target, Vocab
+from bertsmith.data.batch import NEVER, Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe, find
@@ -109,6 +110,7 @@ def lines(
             batch = recipe.corruption.rewrite(row, spans, vocab, draw)
             tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
             tally.add_levels(row, spans, recipe.corruption.select)
+            tally.add_views(row, recipe.corruption.rewrite, draw)
             for line in _examples(row, spans, _decided(batch, recipe, writer), tokenizer):
                 yield {"index": index, "epoch": epoch, **line}
                 index += 1
@@ -206,11 +208,11 @@ class Tally:
             masked, kept = np.logical_and.reduceat(masked, first), np.logical_and.reduceat(kept, first)
         held = np.cumsum(row.starts)
         whole = held[spans[:, 1] - 1] - held[spans[:, 0]] + 1 if len(spans) else np.zeros(0)
-        self._count(spans=len(spans), span_words=int(whole.sum()))
+        self._count(spans=len(spans), span_words=int(whole.sum()), span_tokens=int((spans[:, 1] - spans[:, 0]).sum()))
         self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
         self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
-        labels = row.labels[row.labels != IGNORE]
-        if len(labels):
+        if "pair" in batch.targets:
+            labels = batch.targets["pair"].labels
             self._count(pairs=len(labels), label_1=int((labels == 1).sum()), expected=len(labels) * (label_1 or 0.0))
 
     def add_levels(self, row: Row, spans: np.ndarray, select: Any) -> None:
@@ -223,24 +225,33 @@ class Tally:
             here = stages == stage
             self._count(**{f"asked.{level}": int(asked[here].sum()), f"source.{level}": int(row.lengths[here].sum())})
 
+    def add_views(self, row: Row, rewrite: Any, draw: Draw) -> None:
+        """Sequences by who sees whom, where that is drawn."""
+        if hasattr(rewrite, "views"):
+            drawn = rewrite.drawn(row, draw)
+            for number, view in enumerate(rewrite.views.shares):
+                self._count(**{f"views.{view}": int((drawn == number).sum())})
+
     def summary(self, recipe: Recipe) -> dict[str, Any]:
         """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
-        c, rewrite = self.counts, recipe.corruption.rewrite
+        c, select, rewrite = self.counts, recipe.corruption.select, recipe.corruption.rewrite
         draws = max(c["draws"], 1)
         requested = {
-            "rate": recipe.corruption.select.rate,
+            "rate": select.rate,
             "mask": rewrite.mask,
             "kept": 1 - rewrite.mask - rewrite.random,
         }
         requested["random"] = rewrite.random
         achieved = {"rate": c["asked"] / c["source"], "mask": c["mask"] / draws, "kept": c["kept"] / draws}
         achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
-        if hasattr(recipe.corruption.select, "mean_words"):
-            requested["span_words"] = recipe.corruption.select.mean_words
-            achieved["span_words"] = c["span_words"] / max(c["spans"], 1)
+        if hasattr(select, "mean"):
+            unit = "span_tokens" if select.units == "token" else "span_words"
+            requested[unit], achieved[unit] = select.mean, c[unit] / max(c["spans"], 1)
         for level in [name.partition(".")[2] for name, count in c.items() if name.startswith("source.") and count]:
-            requested[f"rate.{level}"] = recipe.corruption.select.rate
+            requested[f"rate.{level}"] = select.rate
             achieved[f"rate.{level}"] = c[f"asked.{level}"] / c[f"source.{level}"]
+        for view, share in rewrite.views.shares.items() if hasattr(rewrite, "views") else ():
+            requested[f"views.{view}"], achieved[f"views.{view}"] = share, c[f"views.{view}"] / c["examples"]
         if "pairs" in c:
             requested["pair"] = c["expected"] / c["pairs"]
             achieved["pair"] = c["label_1"] / c["pairs"]
@@ -275,8 +286,18 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = ()) -> Iterat
         pair = "" if label is None else f" · pair {label}{said}"
         if line["index"] == 0:
             yield LEGEND
-        yield f"\nexample {line['index']} · epoch {line['epoch']} · {len(line['source']['ids'])} tokens · {len(asked)} asked{pair}"
+        head = f"example {line['index']} · epoch {line['epoch']} · {len(line['source']['ids'])} tokens · {len(asked)} asked"
+        yield f"\n{head}{pair}{_seen(line['input']['query_rank'])}"
         yield " ".join(_mark(i, line, asked) for i in range(len(line["source"]["ids"])))
+
+
+SEEN = {(1,): "left to right", (-1,): "right to left", (0, 1): "source to target"}
+
+
+def _seen(ranks: list[int]) -> str:
+    """Who sees whom, where it is neither all nor without order."""
+    said = SEEN.get(tuple(sorted({int(np.sign(b - a)) for a, b in pairwise(ranks)})))
+    return f" · {said}" if said else ""
 
 
 def _mark(i: int, line: dict[str, Any], asked: dict[int, str]) -> str:
