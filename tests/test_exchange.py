@@ -12,11 +12,13 @@ from tests.folders import LENGTH, loaded, theirs, tokenizer_of
 
 import bertsmith
 from bertsmith import cli, files
+from bertsmith.config import override
 from bertsmith.deploy import check, export, importing
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.deploy.texts import texts
 from bertsmith.errors import InputError
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.start import SEGMENTS, recipe_for
 
 transformers = pytest.importorskip("transformers")
 MODEL, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
@@ -49,7 +51,6 @@ def run(store, tmp_path_factory):
 
 
 def small(name):
-    from bertsmith.config import override
     from bertsmith.recipe import find
 
     sizes = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
@@ -530,6 +531,27 @@ def test_a_member_without_a_size_takes_the_shapes_of_the_start(exported, run, st
     assert bertsmith.load(tmp_path / "r").recipe.model.segments == 2
     with pytest.raises(InputError, match="no size"):
         bertsmith.pretrain("bert", store, tmp_path / "x", steps=1)
+    assert not (tmp_path / "x").exists()
+
+
+def test_new_segments_start_as_copies_where_the_rewrite_says_of_which(exported, run, store, tmp_path):
+    for start in (exported, run):
+        said, out = [], tmp_path / start.name
+        recipe = override(recipe_for("unilm", start), ["schedule.lr=1e-30"])  # too little to move a weight
+        bertsmith.pretrain(recipe, store, out, steps=1, threads=1, from_=start, say=said.append)
+        made, old = (bertsmith.load(at).member.state_dict() for at in (out, start))
+        rows = old.pop(SEGMENTS)
+        assert not torch.equal(rows[0], rows[1])
+        assert torch.equal(made.pop(SEGMENTS), rows[[0, 1, 0, 0, 0, 1]])
+        assert made.keys() == old.keys() and all(torch.equal(made[name], old[name]) for name in old)
+        assert "the segment rows 2, 3, 4 start as copies of row 0" in said
+        assert "the segment rows 5 start as copies of row 1" in said
+    for recipe, count in ((small("bert"), 3), (small("unilm"), 8)):
+        more = override(recipe, [f"model.segments={count}"])
+        with pytest.raises(InputError, match=rf"model\.segments: it has 2, the recipe {count}"):
+            bertsmith.pretrain(more, store, tmp_path / "x", steps=1, from_=run)
+    with pytest.raises(InputError, match=r"model\.segments: it has 6, the recipe 2"):
+        bertsmith.pretrain(small("bert"), store, tmp_path / "x", steps=1, from_=tmp_path / "run")
     assert not (tmp_path / "x").exists()
 
 

@@ -6,6 +6,7 @@ B [SEP], as in the released code; a sequence of one segment has no source, so th
 """
 
 from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -51,6 +52,8 @@ class Views(InPlace):
     """
 
     views: Proportions = field(default_factory=Proportions)
+    # Where a model of two segments goes on, each row starts as that of the text which it marks: A, or all of a text, or B (released code).
+    continues: ClassVar[tuple[int, ...]] = (0, 1, 0, 0, 0, 1)
 
     @property
     def segments(self) -> int:

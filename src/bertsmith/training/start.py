@@ -1,7 +1,8 @@
 """Where the weights of a run come from: fresh ones, or those of a run, an import or a Hugging Face folder (`pretrain --from`).
 
 The trunk is taken over whole.  A head that the recipe asks for and the start does not have is fresh only where it was named
-(`--new-head`), but for a pooler that is there; a head that nothing asks for is left out, and that is said.
+(`--new-head`), but for a pooler that is there; a head that nothing asks for is left out, and that is said.  A recipe with more segments
+than the start takes copies of its rows where the rewrite says which (`continues`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bertsmith import files
@@ -23,6 +25,7 @@ from bertsmith.training.checkpoint import MODEL, load_model, load_weights, weigh
 from bertsmith.training.run import TOKENIZER, run_at
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
+SEGMENTS = "model.embeddings.segments.weight"
 LR = 1e-4  # of a model that was trained already; the small sizes' own rate is for fresh weights
 
 
@@ -32,6 +35,7 @@ def recipe_for(name: str, from_: str | os.PathLike | None) -> Recipe:
         return find(name)
     model, recipe = _architecture(from_), find(f"{name}:{SIZE}")
     length = min(recipe.layout.length, getattr(model, "longest", None) or recipe.layout.length)
+    model = _grown(model, _new_segments(model, recipe))
     return replace(
         recipe,
         model=model,
@@ -63,7 +67,10 @@ def start_from(
         raise InputError(
             f"--from {printable(from_)}: its tokenizer is not the store's; prepare the text again with --tokenizer {printable(tokenizer)}"
         )
-    _check_shapes(model, recipe, from_)
+    new = _new_segments(model, recipe)
+    _check_shapes(_grown(model, new), recipe, from_)
+    if new:
+        weights = _with_segments(weights, new, say)
     adopt(member, weights, tuple(new_heads), f"--from {printable(from_)}", say)
     say(f"starting from the weights of {printable(from_)}")
     return source
@@ -102,6 +109,26 @@ def adopt(
     for head in have:
         if head not in wanted and head not in inherited.values():
             say(f"warning: {where}: its {head} head is left out: nothing here asks for it")
+
+
+def _new_segments(model: Any, recipe: Recipe) -> tuple[int, ...]:
+    """For each segment that the recipe has and `model` has not, the one that its row is copied from; () without a rule for just these."""
+    have, rule = getattr(model, "segments", 0), getattr(recipe.corruption.rewrite, "continues", ())
+    new = rule[have:]
+    fits = rule[:have] == tuple(range(have)) and all(old < have for old in new)
+    return new if fits and len(rule) == getattr(recipe.model, "segments", 0) else ()
+
+
+def _grown(model: Any, new: tuple[int, ...]) -> Any:
+    return replace(model, segments=model.segments + len(new)) if new else model
+
+
+def _with_segments(weights: dict[str, Tensor], new: tuple[int, ...], say: Callable[[str], None]) -> dict[str, Tensor]:
+    table = weights[SEGMENTS]
+    for old in sorted(set(new)):
+        rows = [str(len(table) + i) for i, of in enumerate(new) if of == old]
+        say(f"the segment rows {', '.join(rows)} start as copies of row {old}")
+    return {**weights, SEGMENTS: torch.cat([table, table[list(new)]])}
 
 
 def _head(name: str) -> str | None:
