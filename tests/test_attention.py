@@ -105,7 +105,7 @@ def test_a_bias_on_the_scores_is_added_and_learns(lengths, visibility):
     q, k, v = qkv(sum(lengths))
     table = torch.randn(HEADS, 2 * max(lengths), dtype=torch.double, requires_grad=True)
 
-    def bias(asks, keys):
+    def bias(q, asks, keys):
         apart = s.positions[asks][:, :, None] - s.positions[keys][:, None, :]
         return table[:, apart + max(lengths)].transpose(0, 1)
 

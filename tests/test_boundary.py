@@ -43,7 +43,7 @@ def test_tokens_beyond_the_limit_of_a_span_are_not_asked_from_beside_it():
     row, spans, batch = corrupted(limit=3)
     at, left, _ = batch.targets["boundary"].at.T
     assert (at - left).max() == 3
-    assert batch.counts() == Boundaries(limit=3).counts(row, spans)
+    assert batch.counts() == Boundaries(limit=3).counts(row, spans, Draw(0))
 
 
 def test_all_of_a_span_is_masked_or_replaced_or_kept():

@@ -10,8 +10,10 @@ import torch
 
 from bertsmith.config import override
 from bertsmith.data.batch import NEVER
+from bertsmith.data.causal import Everything
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
+from bertsmith.data.ranges import numbers
 from bertsmith.nn.member import build
 from bertsmith.recipe import find, members
 from bertsmith.training.loop import pretrain
@@ -60,18 +62,27 @@ def test_an_untrained_member_knows_nothing(name, store, tiny):
 
 @every_member
 def test_no_prediction_reads_its_own_answer(name, store, tiny):
-    """Change a hidden clean token: with the same draws the model's input is bit for bit the same, unless the rewrite kept the token."""
+    """Change a token that is asked for: with the same draws what its prediction reads stays bit for bit the same, unless the rewrite
+    left the token standing where it is asked."""
     recipe = tiny(name).with_vocab(store.vocab.size)
-    row = row_of(recipe, store)
-    draw = Draw(0)
+    row, draw = row_of(recipe, store, 3), Draw(0)
+    spans = recipe.corruption.select(row, draw)
     batch = recipe.corruption(row, store.vocab, draw)
-    at = batch.targets["token"].at[:, 0]
-    hidden = at[batch.input.tokens[at] == store.vocab.mask]
-    assert len(hidden)
-    tokens = row.tokens.copy()
-    tokens[hidden] = (tokens[hidden] + 1) % store.vocab.size
-    again = recipe.corruption(dataclasses.replace(row, tokens=tokens), store.vocab, draw)
-    assert np.array_equal(again.input.tokens, batch.input.tokens)
+    at, answers = batch.targets["token"].at[:, 0], numbers(spans[:, 0], spans[:, 1])
+    assert np.array_equal(batch.targets["token"].labels, row.tokens[answers])
+    in_place = batch.input.tokens[at] == row.tokens[answers] if hasattr(recipe.corruption.rewrite, "mask") else at < 0
+    torch.manual_seed(0)
+    model = build(recipe).model.eval()
+    chosen = np.flatnonzero(~in_place)[::3]
+    assert len(chosen) >= 5
+    with torch.no_grad():
+        clean = model(batch.to("cpu").input)
+        for number in chosen.tolist():
+            tokens = row.tokens.copy()
+            tokens[answers[number]] = (tokens[answers[number]] + 1) % store.vocab.size
+            again = recipe.corruption(dataclasses.replace(row, tokens=tokens), store.vocab, draw)
+            place = at[number]
+            assert torch.equal(model(again.to("cpu").input)[place], clean[place])
 
 
 @every_member
@@ -89,7 +100,7 @@ def test_what_a_token_may_not_see_cannot_move_its_output(name, store, tiny):
             tokens[k] = (tokens[k] + 1) % store.vocab.size
             moved = (model(dataclasses.replace(batch, tokens=tokens)) != clean).any(-1)
             assert not (moved & ~reach[:, k]).any()
-            assert moved[k]
+            assert moved[k] == (batch.key_rank[k] < NEVER)  # a token that only asks is one and the same everywhere
 
 
 def reachable(stream, layers):
@@ -108,10 +119,11 @@ def reachable(stream, layers):
 def test_the_clean_sequence_can_be_rebuilt(name, store, tiny):
     recipe = tiny(name)
     row = row_of(recipe, store)
-    batch = recipe.corruption(row, store.vocab, Draw(0))
-    rebuilt = batch.input.tokens.copy()
-    for target in (batch.targets[name] for name in ("token", "order") if name in batch.targets):
-        rebuilt[target.at[:, 0]] = target.labels
+    batch, spans = recipe.corruption(row, store.vocab, Draw(0)), recipe.corruption.select(row, Draw(0))
+    rebuilt = batch.input.tokens[batch.input.key_rank < NEVER]
+    rebuilt[numbers(spans[:, 0], spans[:, 1])] = batch.targets["token"].labels
+    if "order" in batch.targets:
+        rebuilt[batch.targets["order"].at[:, 0]] = batch.targets["order"].labels
     assert np.array_equal(rebuilt, row.tokens)
 
 
@@ -123,8 +135,13 @@ def test_the_budget_is_met_and_specials_are_never_hidden(name, store, tiny):
     hidden = np.zeros(len(row.tokens), bool)
     for start, end in spans:
         hidden[start:end] = True
-    assert not (hidden & row.special).any()
     assert (spans[1:, 0] >= spans[:-1, 1]).all()
+    if isinstance(
+        recipe.corruption.select, Everything
+    ):  # a language model asks for all that stands behind another token
+        assert np.array_equal(hidden, row.positions > 0)
+        return
+    assert not (hidden & row.special).any()
     long = row.lengths >= 40
     share = np.add.reduceat(hidden, row.offsets[:-1])[long] / row.lengths[long]
     assert abs(share.mean() - recipe.corruption.select.rate) < 0.01
@@ -135,9 +152,10 @@ def test_an_epoch_gives_new_masks_and_the_same_epoch_the_same(name, store, tiny)
     recipe = tiny(name)
     first, again, later = (recipe.corruption(row_of(recipe, store, 5, e), store.vocab, Draw(0)) for e in (0, 0, 1))
     assert np.array_equal(first.input.tokens, again.input.tokens)
-    assert first.input.tokens.shape != later.input.tokens.shape or not np.array_equal(
+    same = first.input.tokens.shape == later.input.tokens.shape and np.array_equal(
         first.input.tokens, later.input.tokens
     )
+    assert same == isinstance(recipe.corruption.select, Everything)  # which leaves nothing to draw
 
 
 @every_member

@@ -72,7 +72,7 @@ def test_pairs_are_asked_at_cls_and_only_where_there_are_any():
     batch = InPlace()(row, Tokens()(row, Draw(0)), VOCAB, Draw(0))
     assert np.array_equal(batch.targets["pair"].labels, row.labels)
     assert (row.tokens[batch.targets["pair"].at[:, 0]] == VOCAB.cls).all()
-    assert batch.counts() == InPlace().counts(row, Tokens()(row, Draw(0)))
+    assert batch.counts() == InPlace().counts(row, Tokens()(row, Draw(0)), Draw(0))
     row = whole(FullSentences(length=64).plan(split, VOCAB, 0, 0))
     assert list(InPlace()(row, Tokens()(row, Draw(0)), VOCAB, Draw(0)).targets) == ["token"]
 

@@ -31,7 +31,7 @@ def test_runs_keep_their_tokens_and_stand_between_what_is_hidden(size):
     assert (order.labels == row.tokens[order.at[:, 0]]).all()
     assert not row.special[runs].any() and not np.isin(runs, token.at[:, 0]).any()
     assert (row.sequence[runs[:, 0]] == row.sequence[runs[:, -1]]).all()
-    assert rewrite.counts(row, spans) == batch.counts()
+    assert rewrite.counts(row, spans, Draw(0)) == batch.counts()
     changed = np.flatnonzero(batch.input.tokens != row.tokens)
     assert np.isin(changed, np.concatenate([order.at[:, 0], token.at[:, 0]])).all()
 

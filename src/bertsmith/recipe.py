@@ -46,7 +46,7 @@ class Corruption:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """AdamW and its rate: linear warm-up over `warmup` of the steps, then linear decay to 0."""
+    """AdamW and its rate: linear warm-up over `warmup` of the steps, then decay to 0 on a line or half a cosine."""
 
     lr: float = 1e-4
     warmup: float = 0.1  # share of the steps below 1, number of steps from 1
@@ -55,6 +55,7 @@ class Schedule:
     weight_decay: float = 0.01  # not on biases and norms
     clip: float = 1.0  # of the global gradient norm; 0 = never
     bias_correction: bool = True  # BERT's own Adam has none
+    decay: Literal["linear", "cosine"] = "linear"
 
     def __post_init__(self):
         require(self.lr > 0, f"schedule.lr: {self.lr} must be above 0")
@@ -106,6 +107,8 @@ class Recipe:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self):
+        if hasattr(self.layout, "for_batch"):  # as many columns as an update holds
+            object.__setattr__(self, "layout", self.layout.for_batch(self.training.batch))
         positions = getattr(self.model, "longest", None)
         require(
             positions is None or self.layout.length <= positions,

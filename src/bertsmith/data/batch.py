@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 
 if TYPE_CHECKING:  # layouts, selects and rewrites are NumPy only: nothing here loads torch before `to`
@@ -92,6 +93,7 @@ class Row:
     labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
     epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
     example: Array  # (s,) int64: number of the sequence within its epoch's layout, before shuffling
+    thread: Thread | None = None  # where sequences go on from one another
 
     @cached_property
     def offsets(self) -> Array:
@@ -122,6 +124,7 @@ class Row:
             labels=self.labels[first:last],
             epoch=self.epoch[first:last],
             example=self.example[first:last],
+            thread=self.thread and self.thread[first:last],
         )
 
     @cached_property
@@ -142,6 +145,7 @@ class Stream:
     lengths: tuple[int, ...]  # a token sees only its own sequence
     visibility: str = "full"  # what the ranks amount to: "full", "causal" or "ranks"; attention dispatches on it
     window: int | None = None  # with a window w a token also sees only |position difference| <= w
+    thread: Thread | None = None  # what a model with memory goes by
 
     @classmethod
     def plain(cls, row: Row, tokens: Array) -> "Stream":
@@ -154,10 +158,32 @@ class Stream:
             query_rank=zeros,
             key_rank=zeros,
             lengths=tuple(row.lengths.tolist()),
+            thread=row.thread,
         )
 
     def to(self, device: str | torch.device) -> "Stream":
         return replace(self, **{name: _tensor(getattr(self, name), device) for name in _ARRAYS})
+
+    @cached_property
+    def reach(self) -> tuple[int, int]:
+        """The least and the greatest `apart` that two tokens of a sequence can be."""
+        most = int(self.positions.max() - self.positions.min()) if len(self.tokens) else 0
+        return -most, most
+
+    def apart(self, asks: Tensor, keys: Tensor) -> Tensor:
+        """How far each key stands before who asks, in the order of the text; flat indices that broadcast; torch."""
+        distance = self.positions[asks] - self.positions[keys]
+        return distance if self._direction is None else distance * self._direction[asks]
+
+    @cached_property
+    def _direction(self) -> Tensor | None:
+        """(n,) 1, or -1 where a text is read from its end; None where none is."""
+        import torch
+
+        if self.thread is None or not self.thread.backward.any():
+            return None
+        signs = np.repeat(np.where(self.thread.backward, -1, 1), self.lengths)
+        return torch.from_numpy(signs).to(self.positions.device)
 
     def split(self, sizes: Sequence[int]) -> list["Stream"]:
         """Views of the first `sizes[0]` sequences, the next `sizes[1]`, ..."""
@@ -169,6 +195,7 @@ class Stream:
                 lengths=self.lengths[first:last],
                 visibility=self.visibility,
                 window=self.window,
+                thread=self.thread and self.thread[first:last],
             )
             for first, last, a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), at[:-1], at[1:], strict=True)
         ]

@@ -36,7 +36,7 @@ class Boundaries(InPlace):
             batch.targets["boundary"] = Target(at=places, labels=row.tokens[at].astype(np.int64))
         return batch
 
-    def counts(self, row: Row, spans: Array, draw: Draw | None = None) -> dict[str, int]:
+    def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         begin, end = self._asked(row, spans).T
         count = int(np.minimum(end - begin, self.limit).sum())
         return super().counts(row, spans, draw) | ({"boundary": count} if count else {})

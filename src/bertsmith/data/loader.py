@@ -16,6 +16,7 @@ import numpy as np
 
 from bertsmith.data.batch import Array, Batch, Row, Vocab
 from bertsmith.data.draw import Draw
+from bertsmith.data.thread import Thread
 from bertsmith.data.workers import PATIENCE, Workers, ready
 from bertsmith.errors import InputError
 
@@ -73,6 +74,10 @@ class Epoch:
         order = plan.shuffled(number)
         return cls(plan=plan, order=order, ends=np.concatenate([[0], np.cumsum(plan.lengths[order])]))
 
+    def room(self, batch: int) -> int:
+        """Tokens that a step takes at most."""
+        return min(batch, self.plan.step or batch)
+
     def fill(self, at: int, room: int) -> int:
         """One past the last sequence, in order from `at`, that still fits."""
         return int(np.searchsorted(self.ends, self.ends[at] + room, "right")) - 1
@@ -127,7 +132,7 @@ class Loader:
         """Steps that begin in one epoch, counted from its first sequence."""
         epoch, at, steps = self._epoch(self.cursor[0]), 0, 0
         while at < len(epoch.order):
-            at = epoch.fill(at, self.batch)
+            at = epoch.fill(at, epoch.room(self.batch))
             steps += 1
         return steps
 
@@ -163,6 +168,10 @@ class Loader:
             known = (epoch.plan for epoch in self._epochs.values() if epoch.plan.epoch == view)
             plan = next(known, None) or self.layout.plan(self.split, self.vocab, self.seed, view)
             longest = int(plan.lengths.max())
+            if (plan.step or 0) > self.batch:
+                raise InputError(
+                    f"training.batch: {self.batch} tokens cannot hold the {plan.step} of one sequence of every column; raise it, or lower layout.length"
+                )
             if longest > self.batch:
                 raise InputError(
                     f"training.batch: {self.batch} tokens cannot hold a sequence of {longest}; raise it to {longest} or lower layout.length"
@@ -175,7 +184,8 @@ class Loader:
     def _steps(self) -> Iterator[Composed]:
         number, at = self.cursor
         while True:
-            room, parts = self.batch, []
+            full = room = self._epoch(number).room(self.batch)
+            parts = []
             while True:
                 epoch = self._epoch(number)
                 end = epoch.fill(at, room)
@@ -186,7 +196,7 @@ class Loader:
                     break
                 number, end, at = number + 1, 0, 0
             at = end
-            yield Composed(parts=tuple(parts), cursor=(number, at), tokens=self.batch - room)
+            yield Composed(parts=tuple(parts), cursor=(number, at), tokens=full - room)
 
     def _blocks(self) -> Iterator[list[Composed]]:
         """Neighbouring steps, `block` tokens of them or more; a step that needs the next epoch's plan begins another block."""
@@ -225,7 +235,7 @@ class Loader:
         found = []
         for first, last in pairwise(np.cumsum([0, *sizes]).tolist()):
             part, (begin, end) = row.part(first, last), np.searchsorted(spans[:, 0], row.offsets[[first, last]])
-            found.append(self.corruption.rewrite.counts(part, spans[begin:end] - row.offsets[first]))
+            found.append(self.corruption.rewrite.counts(part, spans[begin:end] - row.offsets[first], self.draw))
         return found
 
 
@@ -267,7 +277,8 @@ def join(rows: list[Row]) -> Row:
         "epoch",
         "example",
     )
-    return Row(**{name: np.concatenate([getattr(row, name) for row in rows]) for name in fields})
+    arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in fields}
+    return Row(**arrays, thread=Thread.join([row.thread for row in rows]))
 
 
 def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens: int, batch: int) -> list[Batch]:
@@ -277,7 +288,7 @@ def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens
     last = max(epoch.fill(0, tokens), 1)
     batches, at = [], 0
     while at < last:
-        end = min(max(epoch.fill(at, batch), at + 1), last)
+        end = min(max(epoch.fill(at, epoch.room(batch)), at + 1), last)
         batches.append(corruption(plan.row(epoch.order[at:end]), vocab, draw))
         at = end
     return batches

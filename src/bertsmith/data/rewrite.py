@@ -58,11 +58,11 @@ class InPlace:
         text = ordinary(vocab, self.avoid_special)
         return text[scaled(half, len(text))]
 
-    def paired(self, row: Row, draw: Draw | None) -> Array:
+    def paired(self, row: Row, draw: Draw) -> Array:
         """(k,) the sequences that are asked for their pair label."""
         return np.flatnonzero(row.labels != IGNORE)
 
-    def counts(self, row: Row, spans: Array, draw: Draw | None = None) -> dict[str, int]:
+    def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         """What `counts()` of the batch will be, without making it: for the rows of other processes."""
         pairs = len(self.paired(row, draw))
         return {"token": int((spans[:, 1] - spans[:, 0]).sum()), **({"pair": pairs} if pairs else {})}

@@ -40,6 +40,6 @@ class Sampled:
         judged = Target(at=at[:, None], labels=row.tokens[at].astype(np.int64))
         return replace(batch, targets={**batch.targets, "token": replace(token, draws=draws), self.term: judged})
 
-    def counts(self, row: Row, spans: Array, draw: Draw | None = None) -> dict[str, int]:
+    def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         found = self._hiding.counts(row, spans, draw)
         return {**found, self.term: found["token"] if self.judged == "asked" else len(row.tokens)}

@@ -41,7 +41,7 @@ class Shuffled:
         order = Target(at=at[:, None], labels=row.tokens[at].astype(np.int64))
         return replace(batch, input=replace(batch.input, tokens=tokens), targets={**batch.targets, "order": order})
 
-    def counts(self, row: Row, spans: Array, draw: Draw | None = None) -> dict[str, int]:
+    def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         found = InPlace(mask=self.mask, random=self.random).counts(row, spans, draw)
         return {**found, "order": self.size * int(self._runs(row, spans)[1].sum())}
 

@@ -75,9 +75,7 @@ class Views(InPlace):
         below = np.cumsum(list(self.views.shares.values()))
         return np.searchsorted(below[:-1] / below[-1], draw.sequences("view", row), "right")
 
-    def paired(self, row: Row, draw: Draw | None) -> Array:
-        if draw is None:
-            raise TypeError("the views are drawn: their pairs cannot be counted without the draw")
+    def paired(self, row: Row, draw: Draw) -> Array:
         asked = super().paired(row, draw)
         return asked[self.drawn(row, draw)[asked] == FULL]
 

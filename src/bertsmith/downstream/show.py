@@ -138,21 +138,23 @@ def _decided(batch: Batch, recipe: Recipe, writer: Any) -> Batch:
 def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iterator[dict[str, Any]]:
     """Each sequence of a corrupted row on its own, with indices of its own."""
     words, sentences = np.flatnonzero(row.starts), np.flatnonzero(row.sentences)
-    for begin, end in zip(row.offsets[:-1].tolist(), row.offsets[1:].tolist(), strict=True):
+    read = np.concatenate([[0], np.cumsum(batch.input.lengths)])  # with tokens that only ask an input is longer
+    sides = zip(pairwise(row.offsets.tolist()), pairwise(read.tolist()), strict=True)
+    for (begin, end), (first, last) in sides:
         ids = row.tokens[begin:end].tolist()
         targets: dict[str, Any] = {}
         for name, target in batch.targets.items():
-            low, high = np.searchsorted(target.at[:, 0], [begin, end])
+            low, high = np.searchsorted(target.at[:, 0], [first, last])
             labels = target.labels[low:high].tolist()
             if name == "pair":
                 targets |= {name: labels[0]} if labels else {}
             elif target.at.shape[1] > 1:
                 at = target.at[low:high]
-                rows = np.column_stack([at - begin, at[:, 0] - at[:, 1]]).tolist()
+                rows = np.column_stack([at - first, at[:, 0] - at[:, 1]]).tolist()
                 named = zip(rows, tokenizer.tokens(labels), labels, strict=True)
                 targets[name] = [[*row, token, label] for row, token, label in named]
             else:
-                places = (target.at[low:high, 0] - begin).tolist()
+                places = (target.at[low:high, 0] - first).tolist()
                 targets[name] = [list(row) for row in zip(places, tokenizer.tokens(labels), labels, strict=True)]
         yield {
             "source": {
@@ -161,7 +163,7 @@ def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iter
                 "words": _within(words, begin, end),
                 "sentences": _within(sentences, begin, end),
             },
-            "input": _side(batch.input, begin, end, tokenizer),
+            "input": _side(batch.input, first, last, tokenizer),
             "output": None,
             "spans": (spans[np.searchsorted(spans[:, 0], begin) : np.searchsorted(spans[:, 0], end)] - begin).tolist(),
             "targets": targets,
@@ -236,14 +238,14 @@ class Tally:
         """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
         c, select, rewrite = self.counts, recipe.corruption.select, recipe.corruption.rewrite
         draws = max(c["draws"], 1)
-        requested = {
-            "rate": select.rate,
-            "mask": rewrite.mask,
-            "kept": 1 - rewrite.mask - rewrite.random,
-        }
-        requested["random"] = rewrite.random
-        achieved = {"rate": c["asked"] / c["source"], "mask": c["mask"] / draws, "kept": c["kept"] / draws}
-        achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
+        requested: dict[str, float] = {}
+        achieved: dict[str, float] = {}
+        if hasattr(select, "rate"):
+            requested["rate"], achieved["rate"] = select.rate, c["asked"] / c["source"]
+        if hasattr(rewrite, "mask"):
+            requested |= {"mask": rewrite.mask, "kept": 1 - rewrite.mask - rewrite.random, "random": rewrite.random}
+            achieved |= {"mask": c["mask"] / draws, "kept": c["kept"] / draws}
+            achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
         if hasattr(select, "mean"):
             unit = "span_tokens" if select.units == "token" else "span_words"
             requested[unit], achieved[unit] = select.mean, c[unit] / max(c["spans"], 1)
@@ -264,7 +266,8 @@ class Tally:
 
 
 LEGEND = (
-    "[MASK:x] hidden x · [y<-x] random y written over x · [=x] asked, kept as it is · [x~y] y moved to where x stood"
+    "[MASK:x] hidden x · [y<-x] random y written over x · [=x] asked, kept as it is · [x~y] y moved to where x stood · "
+    "[k:x] x asked as number k of a random order"
 )
 
 
@@ -280,15 +283,30 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = ()) -> Iterat
         if "summary" in line:
             yield from _table(line["summary"])
             continue
-        asked = {position: token for position, token, _ in line["targets"].get("token", [])}
+        asked, ids = _asked(line), line["source"]["ids"]
         label = line["targets"].get("pair")
         said = f": {pairs[label]}" if pairs and label is not None else ""
         pair = "" if label is None else f" · pair {label}{said}"
         if line["index"] == 0:
             yield LEGEND
-        head = f"example {line['index']} · epoch {line['epoch']} · {len(line['source']['ids'])} tokens · {len(asked)} asked"
-        yield f"\n{head}{pair}{_seen(line['input']['query_rank'])}"
-        yield " ".join(_mark(i, line, asked) for i in range(len(line["source"]["ids"])))
+        head = f"example {line['index']} · epoch {line['epoch']} · {len(ids)} tokens · {len(line['targets'].get('token', []))} asked"
+        yield f"\n{head}{pair}{_seen(line['input']['query_rank'][: len(ids)])}"
+        yield " ".join(_mark(i, line, asked) for i in range(len(ids)))
+
+
+def _asked(line: dict[str, Any]) -> dict[int, str]:
+    """Where each answer stands in the text, where it is asked for in place or by a token of its own; a language model asks for all alike."""
+    ids, side = line["source"]["ids"], line["input"]
+    asked = line["targets"].get("token", [])
+    if any(place < len(ids) and ids[place] != answer for place, _, answer in asked):
+        return {}
+    orders = sorted({side["query_rank"][place] for place, *_ in asked if place >= len(ids)})
+    return {
+        side["positions"][place]
+        if place >= len(ids)
+        else place: f"{orders.index(side['query_rank'][place]) + 1}:{token}" if place >= len(ids) else token
+        for place, token, _ in asked
+    }
 
 
 SEEN = {(1,): "left to right", (-1,): "right to left", (0, 1): "source to target"}
@@ -304,6 +322,8 @@ def _mark(i: int, line: dict[str, Any], asked: dict[int, str]) -> str:
     written, clean = line["input"]["tokens"][i], line["source"]["tokens"][i]
     if i not in asked:
         return clean if written == clean else f"[{clean}~{written}]"
+    if asked[i] != clean:
+        return f"[{asked[i]}]"
     if line["input"]["ids"][i] == line["source"]["ids"][i]:
         return f"[={clean}]"
     bare = written.strip("[]<>")

@@ -28,8 +28,8 @@ STEP = (
 )
 PLAIN = 512  # up to this length a CPU is faster with plain products than with torch's kernel (LOG.md, 2026-11-21)
 
-# What a position scheme adds to the scores: flat indices of queries (b, q) and keys (b, k) -> (b, h, q, k).
-Bias = Callable[[Tensor, Tensor], Tensor]
+# What a position scheme adds to the scores: queries (b, q, h, e), flat indices of them (b, q) and of keys (b, k) -> (b, h, q, k).
+Bias = Callable[[Tensor, Tensor, Tensor], Tensor]
 Groups = tuple[tuple[int, ...], ...]  # of sequences
 
 
@@ -102,26 +102,29 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
         real_keys, filler = padding
         mask = real_keys if mask is None else real_keys & (mask | filler)
     mask = mask if mask is None else mask[:, None]
-    if bias is not None:
-        added = bias(asks, keys).to(q.dtype)
-        mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
+    added = None if bias is None else bias(q, asks, keys)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    if q.device.type == "cpu" and stream.visibility == "full" and keys.shape[1] <= PLAIN:
-        return _plain(q, k, v, mask, dropout).transpose(1, 2)
+    if q.device.type == "cpu" and not causal and (added is not None or keys.shape[1] <= PLAIN):
+        return _plain(q, k, v, mask, added, dropout, stream.visibility).transpose(1, 2)
+    if added is not None:
+        mask = added.to(q.dtype) if mask is None else added.to(q.dtype).masked_fill(~mask, -torch.inf)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal).transpose(1, 2)
 
 
-def _plain(q, k, v, mask, dropout) -> Tensor:
-    """Every query sees something: no row of the softmax is empty."""
+def _plain(q, k, v, mask, added, dropout, visibility) -> Tensor:
+    """The same by products.  What sees nothing gets zeros, here too."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if added is not None:
+        scores = scores + added
+    blind = None
     if mask is not None:
-        added = (
-            torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
-            if mask.dtype == torch.bool
-            else mask
-        )
-        scores = scores + added.to(scores.dtype)
-    return F.dropout(scores.softmax(-1), dropout) @ v
+        if visibility != "full":  # else every query sees something
+            blind = ~mask.any(-1, keepdim=True)
+            mask = mask | blind
+        hidden = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
+        scores = scores + hidden
+    mixed = F.dropout(scores.softmax(-1), dropout) @ v
+    return mixed if blind is None else mixed.masked_fill(blind, 0)
 
 
 def sees(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:

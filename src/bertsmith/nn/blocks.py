@@ -48,26 +48,31 @@ def initialise(module: nn.Module) -> nn.Module:
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int, dropout: float):
+    """`bias`: whether its matrices have biases; `positions`: where a scheme has weights of this layer's own."""
+
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool = True, positions: Position | None = None):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
+        self.positions = positions
 
     def forward(self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None) -> Tensor:
         """x (n, d), asking (m, d): the rows `read` of x, or x itself where `read` is None -> (m, d).  Both may end in filler."""
         n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
+        positions = self.positions or positions
         if read is None:
             q, k, v = self.qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
         else:
             width = x.shape[-1]
-            (of_q, of_kv), (bias_q, bias_kv) = (p.split((width, 2 * width)) for p in (self.qkv.weight, self.qkv.bias))
+            of_q, of_kv = self.qkv.weight.split((width, 2 * width))
+            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split((width, 2 * width))
             q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
             k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
         q, k = positions.rotate(q, k, stream, read)
         dropout = self.dropout if self.training else 0.0
-        return self.out(fill(attend(q, k, v, stream, dropout, positions.bias(q, k, stream), read).flatten(1)))
+        return self.out(fill(attend(q, k, v, stream, dropout, positions.bias(stream), read).flatten(1)))
 
 
 class FeedForward(nn.Module):
@@ -84,9 +89,19 @@ class FeedForward(nn.Module):
 class PostNorm(nn.Module):
     """BERT's layer: attention, add, norm; feed-forward, add, norm."""
 
-    def __init__(self, width: int, heads: int, hidden: int, activation: str, eps: float, dropout: float):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        activation: str,
+        eps: float,
+        dropout: float,
+        attention_bias: bool = True,
+        positions: Position | None = None,
+    ):
         super().__init__()
-        self.attention = Attention(width, heads, dropout)
+        self.attention = Attention(width, heads, dropout, attention_bias, positions)
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.feedforward = FeedForward(width, hidden, activation)
         self.feedforward_norm = nn.LayerNorm(width, eps=eps)

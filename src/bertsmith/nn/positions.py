@@ -1,8 +1,13 @@
-"""Position schemes.  A scheme is a configuration that builds a `Position`; it overrides those of the three hooks that it uses."""
+"""Position schemes.  A scheme is a configuration that builds a `Position`; it overrides those of the three hooks that it uses.
+
+`scheme.build(model)` serves the embedding and all layers; `build_layer`, where a scheme has it, gives each layer one of its own instead.
+`model` is a TransformerConfig.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,8 +28,8 @@ class Position(nn.Module):
         """q (m, h, e) of the flat indices `read` (None: all n), k (n, h, e)."""
         return q, k
 
-    def bias(self, q: Tensor, k: Tensor, stream: Stream) -> Bias | None:
-        """What is added to the attention scores of every layer."""
+    def bias(self, stream: Stream) -> Bias | None:
+        """What is added to the attention scores."""
         return None
 
 
@@ -37,11 +42,11 @@ class Learned:
     def __post_init__(self):
         require(self.length > 0, f"model.positions.length: {self.length} must be above 0")
 
-    def build(self, width: int, heads: int) -> "LearnedTable":
-        return LearnedTable(self.length, width)
+    def build(self, model: Any) -> "LearnedTable":
+        return LearnedTable(self.length, model.inner)
 
-    def parameters(self, width: int, heads: int) -> int:
-        return self.length * width
+    def parameters(self, model: Any) -> int:
+        return self.length * model.inner
 
 
 class LearnedTable(Position):

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from bertsmith.config import require
 from bertsmith.data.batch import Stream
+from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.blocks import ACTIVATIONS, PostNorm, fill, initialise
 from bertsmith.nn.embeddings import Embeddings
+from bertsmith.nn.memory import Memory
 from bertsmith.nn.positions import Learned
 
 Share = Literal["none", "all", "attention", "feedforward"]
@@ -36,13 +38,21 @@ class TransformerConfig:
     norm: Literal["post"] = "post"
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
     embedding: int | None = None  # width of a factorised token table; null = `width`
+    adaptive: Adaptive | None = None  # token tables in clusters, for an adaptive softmax; null = one table
     share: Share = "none"  # what the layers have in common (ALBERT)
     dropout: float = 0.1  # on embeddings, attention probabilities and the output of every sublayer
     eps: float = 1e-12  # of the norms
+    embedding_norm: bool = True  # a norm on the embedding
+    scaled: bool = False  # token vectors by the square root of their width (Transformer-XL)
+    attention_bias: bool = True  # biases of the attention's four matrices
+    output_dropout: bool = False  # `dropout` on the last layer's output, too
+    asking: bool = False  # a learned vector for tokens that only ask (XLNet)
+    memory: int = 0  # tokens before a sequence that a layout of columns lets it see at most
 
     def __post_init__(self):
         for name in ("vocab", "layers", "width", "heads", "hidden"):
             require(getattr(self, name) > 0, f"model.{name}: {getattr(self, name)} must be above 0")
+        require(self.memory >= 0, f"model.memory: {self.memory} is negative; 0 = none")
         require(self.segments >= 0, f"model.segments: {self.segments} is negative; 0 = no segment embedding")
         require(
             self.embedding is None or self.embedding > 0,
@@ -68,16 +78,23 @@ class TransformerConfig:
         )
 
     @property
+    def inner(self) -> int:
+        """Width of the token table."""
+        return self.embedding or self.width
+
+    @property
     def longest(self) -> int | None:
         """The most tokens that a sequence may have; None where positions have no end."""
         return getattr(self.positions, "length", None)
 
     def parameters(self) -> int:
         """Exact number of parameters, without heads."""
-        inner, width = self.embedding or self.width, self.width
-        embeddings = (self.vocab + self.segments + 2) * inner + self.positions.parameters(inner, self.heads)
+        inner, width = self.inner, self.width
+        rows = self.segments + 2 * self.embedding_norm + self.asking
+        tokens = self.adaptive.parameters(self.vocab, inner) if self.adaptive else self.vocab * inner
+        embeddings = tokens + rows * inner + self.positions.parameters(self)
         project = (inner + 1) * width if self.embedding else 0
-        attention = 4 * (width + 1) * width + 2 * width
+        attention = 4 * (width + self.attention_bias) * width + 2 * width
         feedforward = 2 * self.hidden * width + self.hidden + width + 2 * width
         times = {part: 1 if part in SHARED[self.share] else self.layers for part in ("attention", "feedforward")}
         return embeddings + project + times["attention"] * attention + times["feedforward"] * feedforward
@@ -91,34 +108,48 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
-        inner = config.embedding or config.width
-        self.embeddings = Embeddings(
-            config.vocab, config.width, config.segments, config.embedding, config.eps, config.dropout
-        )
-        self.positions = config.positions.build(inner, config.heads)
+        self.embeddings = Embeddings(config)
+        self.positions = config.positions.build(config)
+        self.dropout = nn.Dropout(config.dropout if config.output_dropout else 0.0)
+        self.memory = Memory(config.memory) if config.memory else None
         layer = (config.width, config.heads, config.hidden, config.activation, config.eps, config.dropout)
+        own = getattr(config.positions, "build_layer", None)
         self.layers = nn.ModuleList()
-        for _ in range(config.layers):
-            self.layers.append(PostNorm(*layer))
+        for number in range(config.layers):
+            first = self.layers[0].attention.positions if number else None
+            self.layers.append(PostNorm(*layer, config.attention_bias, own(config, first) if own else None))
             for part in SHARED[config.share]:
                 setattr(self.layers[-1], part, getattr(self.layers[0], part))
 
     @property
-    def tokens(self) -> nn.Embedding:
+    def tokens(self) -> Any:
         """The token table, which heads tie themselves to."""
         return self.embeddings.tokens
 
     def forward(self, stream: Stream, read: Tensor | None = None) -> Tensor:
-        """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these."""
-        x = fill(self.embeddings(stream, self.positions))
-        *before, last = self.layers
-        for layer in before:
-            x = layer(x, stream, self.positions)
-        return last(x, stream, self.positions, read)[: len(stream.tokens if read is None else read)]
+        """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these.
+
+        With memory, a stream of threads finds there what the sequences before its own left, and leaves what those after them will find.
+        """
+        *_, x = self._states(stream, read, remember=True)
+        return self.dropout(x[: len(stream.tokens if read is None else read)])
 
     def states(self, stream: Stream) -> list[Tensor]:
-        """The embedding and every layer's output, each (n, d)."""
+        """The embedding and every layer's output, each (n, d); memory is left as it is."""
+        return [state[: len(stream.tokens)] for state in self._states(stream, None, remember=False)]
+
+    def _states(self, stream: Stream, read: Tensor | None, remember: bool) -> list[Tensor]:
+        """Filler included; of the last layer only the rows `read`."""
+        past = self.memory.recall(stream) if self.memory else None
         states = [fill(self.embeddings(stream, self.positions))]
-        for layer in self.layers:
-            states.append(layer(states[-1], stream, self.positions))
-        return [state[: len(stream.tokens)] for state in states]
+        for number, layer in enumerate(self.layers):
+            wanted = read if number + 1 == len(self.layers) else None
+            if past is None:
+                states.append(layer(states[-1], stream, self.positions, wanted))
+            else:
+                seen = fill(past.before(number, states[-1][: len(stream.tokens)]))
+                rows = past.own if wanted is None else past.own[wanted]
+                states.append(layer(seen, past.stream, self.positions, rows))
+        if self.memory and remember:
+            self.memory.keep(stream, states[:-1])
+        return states

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
+from bertsmith.nn.adaptive import AdaptiveHead
 from bertsmith.nn.blocks import filler, initialise, pick
 from bertsmith.nn.heads import PairHead, Pooler, TokenHead
 from bertsmith.nn.transformer import Transformer
@@ -28,7 +29,21 @@ class Tokens:
     weight: float = 1.0
 
     def build(self, model: Transformer) -> "TokenTerm":
+        require(model.config.adaptive is None, "model.adaptive: the objective asks over one table; set it to null")
         return initialise(TokenTerm(model, self.transform))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustered:
+    """Which token stood here?  By an adaptive softmax over the clusters of the model's token table."""
+
+    name: str = "token"
+    weight: float = 1.0
+
+    def build(self, model: Transformer) -> "ClusteredTerm":
+        config = model.config
+        require(config.adaptive is not None, "model.adaptive: null, but the objective asks by clusters; set it")
+        return ClusteredTerm(config.adaptive, config.vocab, config.inner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +91,16 @@ class TokenTerm(TokenHead):
     def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
         """hidden (m, d) -> (m, V)."""
         return self(hidden, model.tokens.weight)
+
+
+class ClusteredTerm(AdaptiveHead):
+    def losses(self, hidden: Tensor, labels: Tensor, model: Transformer) -> Tensor:
+        """The sum; `logits` would compute every cluster for every place."""
+        return self.loss(hidden, labels, model.tokens)
+
+    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:  # type: ignore[override]
+        """hidden (m, d) -> (m, V)."""
+        return super().logits(hidden, model.tokens)
 
 
 class PairTerm(PairHead):
@@ -158,8 +183,14 @@ class Prediction(nn.Module):
     def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
         asked = {name: filled(target) for name, target in self._asked(batch).items()}
-        logits = self._logits(model, batch.input, {name: places(target) for name, target in asked.items()})
-        return {name: loss_sum(logits[name], target.labels) for name, target in asked.items()}
+        hidden = self._hidden(model, batch.input, {name: places(target) for name, target in asked.items()})
+        return {name: self._loss(name, hidden[name], model, batch.input, target) for name, target in asked.items()}
+
+    def _loss(self, name: str, hidden: Tensor, model: Transformer, stream: Stream, target: Target) -> Tensor:
+        head = self.get_submodule(self.answers.get(name, name))
+        if hasattr(head, "losses"):
+            return head.losses(hidden, target.labels, model)
+        return loss_sum(self._said(name, hidden, model, stream, places(target)), target.labels)
 
     @torch.no_grad()
     def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
@@ -176,17 +207,18 @@ class Prediction(nn.Module):
         return {name: batch.targets[name] for name in self.weights() if name in batch.targets}
 
     def _logits(self, model: Transformer, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Encodes once, reading only the places that some term asks for."""
+        hidden = self._hidden(model, stream, places)
+        return {name: self._said(name, hidden[name], model, stream, at) for name, at in places.items()}
+
+    def _hidden(self, model: Transformer, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What each term's head reads: encodes once, and only the places that some term asks for."""
         if not places:
             return {}
         reads = {name: at if at.ndim == 1 else at[:, 1:] for name, at in places.items()}
         read, where = torch.unique(torch.cat([at.flatten() for at in reads.values()]), return_inverse=True)
         hidden = model(stream, read)
         parts = where.split([at.numel() for at in reads.values()])
-        return {
-            name: self._said(name, pick(hidden, rows.view(reads[name].shape)), model, stream, places[name])
-            for name, rows in zip(places, parts, strict=True)
-        }
+        return {name: pick(hidden, rows.view(reads[name].shape)) for name, rows in zip(places, parts, strict=True)}
 
     def _said(self, name: str, hidden: Tensor, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
         if at.ndim == 1:

@@ -5,7 +5,7 @@ s sequences, p pieces.  A sequence is [CLS] piece [SEP] piece [SEP] ...; a piece
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class Plan:
     labels: Array  # (s,) int64: the pair label, or IGNORE
     cut: Array  # (s,) int64: tokens that truncation took from each sequence
     account: dict[str, Any]  # of corpus tokens: corpus = used + truncated + dropped; repeated are read beyond that
+    step: ClassVar[int | None] = None  # tokens that an update reads; None: as many as fit the batch
 
     @cached_property
     def lengths(self) -> Array:

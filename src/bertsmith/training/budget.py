@@ -47,7 +47,7 @@ class Epoch:
             raise InputError(
                 f"training.batch: {batch} tokens are fewer than the longest sequence has ({lengths.max()}); at least that, or lower layout.length"
             )
-        fills = list(_fills(lengths[plan.shuffled(0)], batch))
+        fills = list(_fills(lengths[plan.shuffled(0)], min(batch, plan.step or batch)))
         return cls(
             sequences=len(lengths),
             tokens=int(lengths.sum()),

@@ -2,6 +2,7 @@
 
     steps/step-00000100/model.safetensors       float32 weights, tied ones once
                         optimizer.safetensors   moments by parameter name
+                        memory.safetensors      what a model with memory remembers of each column; others have none
                         state.json              step, tokens, where the loader stands, bytes of metrics.jsonl
                         manifest.json           written last; seals these, the run's config.json, tokenizer.json, first bytes of metrics.jsonl
 
@@ -31,7 +32,7 @@ from bertsmith.training.optim import optimizer_state
 from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, run_at
 
 FORMAT = 1
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+MODEL, OPTIMIZER, MEMORY, STATE = "model.safetensors", "optimizer.safetensors", "memory.safetensors", "state.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class Saved:
     optimizer: dict[str, Tensor]
     metrics: int  # bytes of metrics.jsonl up to here
     environment: dict = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
@@ -107,6 +109,7 @@ def save_step(
     environment: dict,
     keep: int,
     best: int | None = None,
+    memory: dict[str, Tensor] | None = None,
 ) -> Path:
     """Write, publish, verify, then `prune`.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
 
@@ -125,6 +128,8 @@ def save_step(
             OPTIMIZER: files.create(folder / OPTIMIZER, tensors_to_bytes(moments)),
             STATE: files.create(folder / STATE, json.dumps(state_tree(state), indent=1).encode() + b"\n"),
         }
+        if memory:
+            listed[MEMORY] = files.create(folder / MEMORY, tensors_to_bytes(on_cpu(memory)))
         manifest = {
             "format": FORMAT,
             "kind": "step",
@@ -162,7 +167,7 @@ def prune(run: Run, keep: int, best: int | None = None) -> None:
     if best in steps and best not in spared:
         spared = [best, *spared[1:]]
     for step in steps:
-        if step not in spared and {*os.listdir(run.step(step))} <= {MODEL, OPTIMIZER, STATE, files.MANIFEST}:
+        if step not in spared and {*os.listdir(run.step(step))} <= {MODEL, OPTIMIZER, MEMORY, STATE, files.MANIFEST}:
             files.discard(run.step(step))
 
 
@@ -253,6 +258,7 @@ def load_step(run: Run, step: int) -> Saved:
         optimizer=_tensors(read[OPTIMIZER], folder / OPTIMIZER) if OPTIMIZER in read else {},
         metrics=manifest["run"][METRICS]["bytes"],
         environment=manifest.get("environment") or {},
+        memory=_tensors(read[MEMORY], folder / MEMORY) if MEMORY in read else {},
     )
 
 

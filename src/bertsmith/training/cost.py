@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -144,8 +145,8 @@ def _probe(recipe: Recipe, store: Any, precision: Precision) -> _Probe:
     return _Probe(
         tokens=whole.tokens,
         flops=counter.get_total_flops(),
-        passing=min(passing[1:]),
-        updating=max(0.0, min(step[1:]) - min(passing[1:])),
+        passing=median(passing[1:]),
+        updating=max(0.0, median(step[1:]) - median(passing[1:])),
         held=held[0],
         slope=(held[0] - held[1]) / apart if apart else held[0] / whole.tokens,
     )

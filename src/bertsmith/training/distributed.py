@@ -126,6 +126,20 @@ class World:
         """Process 0's `value`, on all."""
         return self.gather(value if self.first else None)[0]
 
+    def collect(self, tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+        """The tensors of all processes, on each of them, on `device`; of one name those of the highest rank."""
+        if self.size == 1:
+            return tensors
+        known = self.gather({name: [str(x.dtype).removeprefix("torch."), *x.shape] for name, x in tensors.items()})
+        found = {}
+        for rank, names in enumerate(known):
+            for name, (dtype, *shape) in names.items():
+                found[name] = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+                if rank == self.rank:
+                    found[name].copy_(tensors[name])
+                dist.broadcast(found[name], rank)
+        return found
+
     @contextmanager
     def agreed(self) -> Iterator[None]:
         """What one process raises in this block, all raise at its end.  All its collectives must be `gather` or `tell`."""

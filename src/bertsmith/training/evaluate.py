@@ -12,6 +12,7 @@ from torch import nn
 
 from bertsmith.data.batch import Batch
 from bertsmith.errors import InputError, NumericsError
+from bertsmith.nn.memory import memories, memories_aside
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision, choose_device
 
@@ -19,20 +20,27 @@ Scores = dict[str, dict[str, float]]
 
 
 def batch_scores(member: Any, batches: Sequence[Batch], precision: Precision) -> Iterator[Scores]:
-    """{term: {loss: sum, correct, count}} of each batch, dropout off.  Bootstrap over these for intervals."""
+    """{term: {loss: sum, correct, count}} of each batch, dropout off.  Bootstrap over these for intervals.
+
+    A model with memory remembers from batch to batch, but nothing of what it was trained on, and goes on training where it was.
+    """
     training = member.training
     member.eval()
     try:
-        for batch in batches:
-            with torch.no_grad(), precision.autocast():
-                scores = member.scores(batch.to(precision.device))
-            yield {term: {key: float(value) for key, value in found.items()} for term, found in scores.items()}
+        with memories_aside(member):
+            for batch in batches:
+                with torch.no_grad(), precision.autocast():
+                    scores = member.scores(batch.to(precision.device))
+                yield {term: {key: float(value) for key, value in found.items()} for term, found in scores.items()}
     finally:
         member.train(training)
 
 
 def dealt_scores(member: Any, batches: Sequence[Batch], precision: Precision, world: World) -> Iterator[Scores]:
-    """`batch_scores` by all processes, a batch each at a time; all of them get all scores, in order."""
+    """`batch_scores` by all processes, a batch each at a time; all of them get all scores, in order.  With memory each makes all."""
+    if memories(member):
+        yield from batch_scores(member, batches, precision)
+        return
     for at in range(0, len(batches), world.size):
         mine = min(at + world.rank, len(batches) - 1)  # who has none left keeps step with the others
         (found,) = batch_scores(member, [batches[mine]], precision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
 
 
 def rate_at(schedule: Schedule, step: int, steps: int) -> float:
-    """The rate of update `step` (1 .. steps): lr * step / warm until warm, then on a straight line to 0 at steps + 1.
+    """The rate of update `step` (1 .. steps): lr * step / warm until warm, then on a straight line (or half a cosine) to 0 at steps + 1.
 
     The paper's schedule, so no update has rate 0.  BERT's released code differs by one step at the start (its first update has
     rate 0) and draws its decay from step 0, so that the rate drops a little where warm-up ends.
@@ -34,7 +36,8 @@ def rate_at(schedule: Schedule, step: int, steps: int) -> float:
     warm = warmup_steps(schedule, steps)
     if step <= warm:
         return schedule.lr * (step / warm)
-    return schedule.lr * ((steps + 1 - step) / (steps + 1 - warm))
+    left = (steps + 1 - step) / (steps + 1 - warm)
+    return schedule.lr * (left if schedule.decay == "linear" else (1 - math.cos(math.pi * left)) / 2)
 
 
 def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.AdamW:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
@@ -97,9 +97,11 @@ class Record:
         self.metrics.write(line)
         self.events.write(line)
 
-    def save(self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
+    ) -> None:
         metrics = self.metrics.sealed()
-        checkpoint.save_step(self.run, state, member, optimizer, metrics, self.environment, self.keep)
+        checkpoint.save_step(self.run, state, member, optimizer, metrics, self.environment, self.keep, memory=memory)
 
     def close(self) -> None:
         self.metrics.close()
@@ -118,7 +120,9 @@ class Elsewhere:
 
     def write(self, line: dict) -> None: ...
 
-    def save(self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
+    ) -> None:
         checkpoint.help_save(member, optimizer)
 
     def close(self) -> None: ...

@@ -10,6 +10,7 @@ from typing import Any
 
 from bertsmith.data.loader import Loader
 from bertsmith.errors import Interrupted, printable
+from bertsmith.nn.memory import memory_state, restore_memory
 from bertsmith.recipe import Recipe
 from bertsmith.training import checkpoint
 from bertsmith.training.distributed import World
@@ -117,6 +118,7 @@ class Updates:
         if stands:
             moments = found.optimizer if found else {}
             restore_optimizer(self.optimizer, self.member, moments, where, self.world)
+            restore_memory(self.member, self.world.collect(found.memory if found else {}, self.precision.device))
             self.state = checkpoint.State(**{**stands["state"], "cursor": tuple(stands["state"]["cursor"])})
             self.saved = self.state.step
             self.journal.say(f"going on from step {self.state.step}")
@@ -205,8 +207,9 @@ class Updates:
         if self.saved == self.state.step:
             return
         self.shared.settle()
+        memory = self.world.collect(memory_state(self.member), self.precision.device)
         with self.world.agreed():
-            self.record.save(self.state, self.member, self.optimizer)
+            self.record.save(self.state, self.member, self.optimizer, memory)
         self.saved = self.state.step
 
     def _interrupted(self) -> None:

@@ -1,0 +1,42 @@
+"""Language models: nothing is hidden, every token is asked for by the one before it, which sees only what came before.  n tokens, m asked."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertsmith.data.batch import Array, Batch, Examples, Row, Stream, Target, Vocab
+from bertsmith.data.draw import Draw
+from bertsmith.data.ranges import numbers
+from bertsmith.data.select import columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Everything:
+    """Every token but a sequence's first, before which there is nothing to be asked from."""
+
+    def __call__(self, row: Row, draw: Draw) -> Array:
+        return columns(row.offsets[:-1] + 1, row.offsets[1:])[row.lengths > 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Causal:
+    """The model reads the text as it is; the token at p is asked for at p - 1, the last place is asked for nothing."""
+
+    def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
+        at = numbers(spans[:, 0], spans[:, 1])
+        stream = Stream(
+            tokens=row.tokens,
+            positions=row.positions,
+            segments=row.segments,
+            query_rank=row.positions,
+            key_rank=row.positions,
+            lengths=tuple(row.lengths.tolist()),
+            visibility="causal",
+            thread=row.thread,
+        )
+        targets = {"token": Target(at=at[:, None] - 1, labels=row.tokens[at].astype(np.int64))}
+        return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
+
+    def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
+        """What `counts()` of the batch will be, without making it."""
+        return {"token": int((spans[:, 1] - spans[:, 0]).sum())}

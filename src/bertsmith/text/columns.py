@@ -1,0 +1,341 @@
+"""Layouts for models with memory: the corpus as one long text in columns, read turn by turn, so that each sequence goes on from the last.
+
+A step reads one sequence of every column.  Columns are as many as `training.batch` holds, fewer where the text is short; all sequences
+have one length, and the last ones wrap around to the beginning, so that no token is lost and no step is short.
+N places of the long text (a [SEP] stands after each document), s sequences of T tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bertsmith.config import require
+from bertsmith.data.batch import IGNORE, Array, Row, Vocab
+from bertsmith.data.draw import hashed, integers, uniform
+from bertsmith.data.thread import Thread
+from bertsmith.errors import InputError
+from bertsmith.text.layout import check_text
+from bertsmith.text.pairs import truncation
+from bertsmith.text.plan import outline
+
+SEP, CLS = -1, -2  # in place of a place of the long text
+
+
+@dataclass(frozen=True, eq=False)
+class LongText:
+    """All documents of a split as one text of N places; read backward, place i is what stands at N - 1 - i."""
+
+    split: Any
+    tokens: int
+    ends: Array  # (d,) places of the [SEP] behind each document
+    sentences: Array  # (k,) where each sentence starts, in the split
+    boundaries: Array  # (k,) and in the long text
+
+    @classmethod
+    def of(cls, split: Any) -> "LongText":
+        check_text(split)
+        found = outline(split)
+        documents, sentences = found.sentences[found.documents], found.sentences[:-1]
+        boundaries = sentences + np.searchsorted(documents[1:], sentences, "right")
+        return cls(split, found.tokens, documents[1:] + np.arange(len(documents) - 1), sentences, boundaries)
+
+    @property
+    def places(self) -> int:
+        return self.tokens + len(self.ends)
+
+    @cached_property
+    def cuts(self) -> tuple[Array, Array]:
+        """Where sentences begin, reading forward and backward, over two rounds of the text and where the third begins."""
+        backward = np.sort((self.places - self.boundaries) % self.places)
+        ways = self.boundaries, backward
+        return tuple(np.concatenate([x, x + self.places, [2 * self.places]]) for x in ways)  # type: ignore[return-value]
+
+    def separators(self, begin: Array, end: Array, backward: Array) -> int:
+        """How many [SEP] stand in all ranges of places together."""
+        total = 0
+        for way, ends in enumerate((self.ends, self.places - 1 - self.ends[::-1])):
+            for sign, edge in ((1, end), (-1, begin)):
+                rounds, place = np.divmod(edge[backward == bool(way)], self.places)
+                total += sign * int((rounds * len(ends) + np.searchsorted(ends, place)).sum())
+        return total
+
+    def read(self, places: Array, backward: Array) -> dict[str, Array]:
+        """Tokens of the split (0 for a [SEP]) at `places` (n,), where a word and a sentence begin in reading order, and what is a [SEP]."""
+        places = places % self.places
+        places = np.where(backward, self.places - 1 - places, places)
+        document = np.searchsorted(self.ends, places)
+        special = self.ends[document] == places
+        source = np.where(special, 0, places - document)
+        first = np.where(backward, source + 1, source)  # a word read backward begins with its last token
+        past = first >= self.tokens
+        first = np.where(past, 0, first)
+        edge = backward & (self.ends[document] == places + 1)  # the last token of a document
+        starts = (self.split.starts(first) | past | edge) & ~special
+        at = np.searchsorted(self.sentences, first)
+        found = self.sentences[np.minimum(at, len(self.sentences) - 1)] == first
+        sentences = (found | past | edge) & ~special
+        return {"source": source, "special": special, "starts": starts, "sentences": sentences}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColumnPlan:
+    """The sequences of an epoch, column by column; `row` assembles them.  What `Plan` is for other layouts."""
+
+    split: Any
+    vocab: Vocab
+    seed: int
+    epoch: int
+    layout: Any
+    text: LongText
+    columns: int
+    turns: int
+    length: int  # T
+    stride: int
+
+    @property
+    def step(self) -> int:
+        """Tokens of one sequence of every column: what an update reads."""
+        return self.columns * self.length
+
+    @cached_property
+    def lengths(self) -> Array:
+        return np.full(self.columns * self.turns, self.length, np.int64)
+
+    @cached_property
+    def labels(self) -> Array:
+        return np.full(self.columns * self.turns, IGNORE, np.int64)
+
+    @cached_property
+    def cut(self) -> Array:
+        return np.zeros(self.columns * self.turns, np.int64)
+
+    @property
+    def order(self) -> Array:
+        return self.shuffled(self.epoch)
+
+    def shuffled(self, epoch: int) -> Array:
+        """(s,) the first sequence of every column, then the second, ...: in no epoch otherwise."""
+        return np.arange(self.columns * self.turns).reshape(self.columns, self.turns).T.ravel()
+
+    @cached_property
+    def account(self) -> dict[str, Any]:
+        sequences = np.arange(len(self.lengths))
+        begin, backward = self.begins(sequences)
+        ranges = self.layout.ranges(self, sequences, begin, backward)
+        separators = sum(self.text.separators(first, last, backward) for first, last in ranges)
+        text = sum(int((last - first).sum()) for first, last in ranges) - separators
+        return {
+            "corpus": self.text.tokens,
+            "used": self.text.tokens,
+            "truncated": 0,
+            "dropped": 0,
+            "repeated": text - self.text.tokens,
+            "specials": int(self.lengths.sum()) - text,
+            "sequences": len(sequences),
+        }
+
+    @property
+    def forward(self) -> int:
+        """Columns that are read from the front; the rest read the same text backward."""
+        return self.columns // 2 if self.layout.both_ways else self.columns
+
+    def begins(self, sequences: Array) -> tuple[Array, Array]:
+        """(s,) the first place of each, in the direction that it is read in, and whether that is backward."""
+        column, turn = np.divmod(sequences, self.turns)
+        backward = column >= self.forward
+        column = column - backward * self.forward
+        return (column * self.turns + turn) * self.stride, backward
+
+    def row(self, indices: Array) -> Row:
+        indices = np.asarray(indices, np.int64)
+        begin, backward = self.begins(indices)
+        places, segments = self.layout.laid(self, indices, begin, backward)  # (s, T)
+        backward = np.repeat(backward, self.length)
+        flat = places.ravel()
+        own = flat >= 0
+        read = self.text.read(np.where(own, flat, 0), backward)
+        special = read["special"] | ~own
+        tokens = np.where(special, self.vocab.sep, self.split.gather(read["source"]))
+        tokens[flat == CLS] = self.vocab.cls
+        first = own & ~special  # a word and a sentence start where a stretch of text does, cut or not
+        first[1:] &= (special[:-1] | (flat[1:] != flat[:-1] + 1)) | (np.arange(1, len(flat)) % self.length == 0)
+        column, turn = np.divmod(indices, self.turns)
+        return Row(
+            tokens=tokens.astype(np.int32),
+            segments=segments.ravel(),
+            starts=(read["starts"] & own) | first,
+            special=special,
+            sentences=(read["sentences"] & own) | first,
+            annotations=self._annotations(read["source"], special, backward),
+            lengths=np.full(len(indices), self.length, np.int64),
+            labels=np.full(len(indices), IGNORE, np.int64),
+            epoch=np.full(len(indices), self.epoch, np.int64),
+            example=indices,
+            thread=Thread(column=column, turn=turn, backward=column >= self.forward, stride=self.stride),
+        )
+
+    def _annotations(self, source: Array, special: Array, backward: Array) -> Any:
+        if not getattr(self.split, "levels", ()):
+            return None
+
+        def noted() -> Array:
+            if backward.any():
+                raise InputError(
+                    "layout: text that is read backward has no phrases or entities; take layout.both_ways=false"
+                )
+            return np.where(special, 0, self.split.annotations(source)).astype(np.uint8)
+
+        return noted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Transformer-XL's segments: [SEP] between documents and no other special.
+
+    A sequence begins with the last token of the one before, so that every token is asked for from the one before it, across sequences too.
+    """
+
+    length: int
+    columns: int = 1  # follows from training.batch
+    both_ways: ClassVar[bool] = False
+
+    def __post_init__(self):
+        require(self.length >= 2, f"layout.length: {self.length} is below 2, a token and the one that it asks for")
+
+    def for_batch(self, batch: int) -> "Columns":
+        return replace(self, columns=max(1, batch // self.length))
+
+    def check(self, split: Any) -> None:
+        check_text(split)
+
+    def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> ColumnPlan:
+        text = LongText.of(split)
+        length = min(self.length, text.places)
+        return _plan(self, text, vocab, seed, epoch, length, length - 1)
+
+    def ranges(self, plan: ColumnPlan, sequences: Array, begin: Array, backward: Array) -> list[tuple[Array, Array]]:
+        """The stretches of text in each sequence: pairs of (s,) where they begin and end."""
+        return [(begin, begin + plan.length)]
+
+    def laid(self, plan: ColumnPlan, sequences: Array, begin: Array, backward: Array) -> tuple[Array, Array]:
+        """Places of the text (s, T), or CLS or SEP, and segments (s, T)."""
+        places = begin[:, None] + np.arange(plan.length)
+        return places, np.zeros(places.shape, np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReusedSegments:
+    """XLNet's rows: `reuse` tokens that the next row finds in memory, then A [SEP] B [SEP] [CLS], A from where these end.
+
+    B follows A, or starts with a random sentence of the corpus, a fair coin each; A ends with a sentence.  Half of the columns read the
+    same text from its end where `both_ways` says so.  Released code (data_utils.py); what is too long loses its end there, too.
+    """
+
+    length: int
+    reuse: int | None = None  # null: half of the length
+    random: float = 0.5
+    both_ways: bool = True
+    columns: int = 2  # follows from training.batch
+
+    def __post_init__(self):
+        require(
+            self.length >= 12, f"layout.length: {self.length} has no room for reused text and two segments; at least 12"
+        )
+        require(
+            self.reuse is None or 0 < self.reuse <= self.length - 6,
+            f"layout.reuse: {self.reuse} must be above 0 and leave room for two segments (at most {self.length - 6})",
+        )
+        require(0 <= self.random <= 1, f"layout.random: {self.random} is not a share; between 0 and 1")
+
+    @property
+    def stride(self) -> int:
+        return self.reuse or self.length // 2
+
+    def for_batch(self, batch: int) -> "ReusedSegments":
+        ways = 2 if self.both_ways else 1
+        return replace(self, columns=max(ways, batch // self.length // ways * ways))
+
+    def check(self, split: Any) -> None:
+        check_text(split)
+        places = LongText.of(split).places
+        if places < self.length:
+            raise InputError(
+                f"layout: a text of {places} tokens is shorter than a sequence of {self.length}; prepare more text, hold out more, or lower layout.length"
+            )
+
+    def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> ColumnPlan:
+        self.check(split)
+        return _plan(self, LongText.of(split), vocab, seed, epoch, self.length, self.stride)
+
+    def ranges(self, plan: ColumnPlan, sequences: Array, begin: Array, backward: Array) -> list[tuple[Array, Array]]:
+        """The stretches of text in each sequence: pairs of (s,) where they begin and end."""
+        a, b_begin, b = self._segments(plan, sequences, begin + self.stride, backward)
+        return [(begin, begin + self.stride + a), (b_begin, b_begin + b)]
+
+    def laid(self, plan: ColumnPlan, sequences: Array, begin: Array, backward: Array) -> tuple[Array, Array]:
+        """Places of the text (s, T), or CLS or SEP, and segments (s, T)."""
+        a, b_begin, _ = self._segments(plan, sequences, begin + self.stride, backward)
+        t, middle = np.arange(self.length)[None], (self.stride + a)[:, None]
+        places = np.where(t < middle, begin[:, None] + t, (b_begin - middle[:, 0] - 1)[:, None] + t)
+        places[(t == middle) | (t == self.length - 2)] = SEP
+        places[:, -1] = CLS
+        segments = (t > middle).astype(np.uint8)
+        segments[:, -1] = 2
+        return places, segments
+
+    def _segments(
+        self, plan: ColumnPlan, sequences: Array, begin: Array, backward: Array
+    ) -> tuple[Array, Array, Array]:
+        """(s,) the length of A, where B begins, and its length."""
+        room, places = self.length - self.stride - 3, plan.text.places
+        choice, coin, where = (hashed(plan.seed, name, plan.epoch, sequences) for name in ("cut", "next", "segment"))
+        start = begin % places
+        a, begin_b, b = np.empty_like(start), np.empty_like(start), np.empty_like(start)
+        for way, cuts in enumerate(plan.text.cuts):
+            some = np.flatnonzero(backward == bool(way))
+            low = np.searchsorted(cuts, start[some], "right")
+            count = np.searchsorted(cuts, start[some] + room) - low
+            end = np.where(
+                count > 0,
+                cuts[np.minimum(low + integers(choice[some], np.maximum(count, 1)), len(cuts) - 1)],
+                start[some] + room,
+            )
+            drawn = (uniform(coin[some]) < self.random) | (count == 0)
+            length_a = end - start[some]
+            needed = np.maximum(room - length_a, 1)
+            first = integers(where[some], np.maximum(places - needed, 1))
+            first_sentence = cuts[np.searchsorted(cuts, first, "right") - 1]
+            length_b = np.where(
+                drawn, _next(cuts, first + needed) - first_sentence, _next(cuts, start[some] + room) - end
+            )
+            taken = truncation(length_a, length_b, room)
+            a[some], b[some] = length_a - taken[:, 0], length_b - taken[:, 1]
+            begin_b[some] = np.where(drawn, first_sentence, end)
+        return a, begin_b, b
+
+
+def _next(cuts: Array, places: Array) -> Array:
+    """The first of `cuts` that is not before each of `places`."""
+    return cuts[np.minimum(np.searchsorted(cuts, places), len(cuts) - 1)]
+
+
+def _plan(layout: Any, text: LongText, vocab: Vocab, seed: int, epoch: int, length: int, stride: int) -> ColumnPlan:
+    ways = 2 if layout.both_ways else 1
+    columns = min(layout.columns // ways, max(1, text.places // stride))
+    turns = -(-text.places // (columns * stride))
+    return ColumnPlan(
+        split=text.split,
+        vocab=vocab,
+        seed=seed,
+        epoch=epoch,
+        layout=layout,
+        text=text,
+        columns=ways * columns,
+        turns=turns,
+        length=length,
+        stride=stride,
+    )
