@@ -134,7 +134,7 @@ def pair_plan(layout: SegmentPairs | SentencePairs, split: Any, vocab: Vocab, se
         side[made == SWAPPED] = side[made == SWAPPED, ::-1]
 
     taken = truncation(end[:, 0] - begin[:, 0], end[:, 1] - begin[:, 1], room + alone)
-    front = _fronts(taken, seed, epoch)
+    front = fronts(taken, seed, epoch)
     begin += front
     end -= taken - front
 
@@ -244,25 +244,38 @@ def _draw_successors(layout, found: Outline, targets, start, width, random, begi
     at = np.flatnonzero(random)
     documents, offsets = found.documents, found.sentences
     own = np.searchsorted(documents, start[at], "right") - 1
-    other = integers(hashed(seed, "document", epoch, start[at]), len(documents) - 2)
-    other += other >= own  # BERT draws again, ten times at most; this leaves the own document out for certain
-    low, high = documents[other], documents[other + 1]
-    first = low + integers(hashed(seed, "sentence", epoch, start[at]), high - low)
+    first, high = strangers(found, own, start[at], seed, epoch)
     wanted = np.ones(len(at), np.int64) if layout.natural else np.maximum(targets[own] - width[at], 1)
     last = np.minimum(np.searchsorted(offsets, offsets[first] + wanted), high)
     begin[at, 1], end[at, 1] = offsets[first], offsets[last]
 
 
+def strangers(found: Outline, own: Array, keys: Array, seed: int, epoch: int) -> tuple[Array, Array]:
+    """(m,) a uniform sentence of a uniform document other than `own` (m,), and one past that document's last; `keys` (m,) tell draws apart."""
+    other = integers(hashed(seed, "document", epoch, keys), len(found.documents) - 2)
+    other += other >= own  # BERT draws again, ten times at most; this leaves the own document out for certain
+    low, high = found.documents[other], found.documents[other + 1]
+    return low + integers(hashed(seed, "sentence", epoch, keys), high - low), high
+
+
 def truncation(a: Array, b: Array, room: int | Array) -> Array:
     """(s, 2) tokens to take from A and B so that both fit: one at a time from the longer, from B where they are equal."""
-    over = np.maximum(a + b - room, 0)
-    level = np.minimum(over, np.abs(a - b))
-    rest = over - level
-    return np.stack([np.where(a > b, level, 0) + rest // 2, np.where(a > b, 0, level) + (rest + 1) // 2], 1)
+    return excess(np.stack([a, b], 1), room)
 
 
-def _fronts(taken: Array, seed: int, epoch: int) -> Array:
-    """(s, 2) how many of the tokens to take come off the front: a fair coin for each."""
+def excess(widths: Array, room: int | Array) -> Array:
+    """(s, k) tokens to take from pieces of `widths` (s, k) so that all fit: one at a time from the longest, the last of several."""
+    ascending = np.sort(widths, 1)
+    spare = np.expand_dims(room, -1) - (np.cumsum(ascending, 1) - ascending)
+    level = (spare // np.arange(widths.shape[1], 0, -1)).max(1, keepdims=True)  # what all that are longer are cut to
+    left = np.minimum(widths, level)
+    longer = widths > level
+    left += longer & (np.cumsum(longer, 1) <= np.expand_dims(room - left.sum(1), -1))
+    return widths - left
+
+
+def fronts(taken: Array, seed: int, epoch: int) -> Array:
+    """(s, k) how many of the tokens to take come off the front: a fair coin for each."""
     flat = taken.ravel()
     hashes = -(-flat // 64)
     number, owner = spread(np.zeros_like(hashes), hashes)
