@@ -332,7 +332,7 @@ def _mark(i: int, line: dict[str, Any], asked: dict[int, str]) -> str:
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:
     yield ""
-    wide = max(8, *map(len, summary["requested"]))
+    wide = max([8, *map(len, summary["requested"])])
     yield f"{'':{wide}}{'requested':>12}{'achieved':>12}"
     for key, wanted in summary["requested"].items():
         yield f"{key:{wide}}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
