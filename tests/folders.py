@@ -46,8 +46,9 @@ OBJECTIVES = {
     ("electra", "classify"): Classify(classes=3, pooler="gelu"),
     ("electra", "regress"): Regress(pooler="gelu"),
 }
-OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert")}
-OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert")}
+OBJECTIVES |= {("ernie", head): objective for (family, head), objective in OBJECTIVES.items() if family == "bert"}
+OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert", "ernie")}
+OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert", "ernie")}
 OBJECTIVES |= {("electra", "tag"): Tag(classes=3, pooler="gelu"), ("electra", "qa"): Span(pooler="gelu")}
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
@@ -64,7 +65,7 @@ def tokenizer_of(texts: list[str], kind: str = "wordpiece:300", lowercase: bool 
 
 def recipe_of(family: str, head: str, vocab: int):
     """Two layers of width 16."""
-    base = find(f"{family}:tiny")
+    base = find(f"{next(iter(FAMILIES[family].members), family)}:tiny")
     model = TransformerConfig(
         vocab=vocab,
         layers=2,

@@ -7,7 +7,7 @@ from tests.workers import outcome, work
 SHARES = ["model.layers=3", "model.share=attention"]
 TIED = ["objective.generator=1", "objective.share=all"]
 CASES = {"albert": [], "albert-attention": SHARES, "electra": [], "electra-all": TIED, "spanbert": [], "structbert": []}
-CASES |= {"unilm": []}
+CASES |= {"ernie1": [], "unilm": []}
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     outputs = next((len(t) for name, t in state.items() if name in hf.LABEL_OUTPUTS and t.ndim), 1)
     objective, task = _named(path, objective_of, theirs, terms, outputs)
     length = _length(path, model.longest)
-    base = find(f"{family}:base")
+    base = find(f"{next(iter(hf.FAMILIES[family].members), family)}:base")
     recipe = replace(
         base, tokenizer="loaded", model=model, objective=objective, layout=replace(base.layout, length=length)
     )

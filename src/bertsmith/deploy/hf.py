@@ -56,9 +56,13 @@ OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """`heads`: per term, our module or parameter below `objective.<term>.` and theirs; a head is there when all of its names are."""
+    """`heads`: per term, our module or parameter below `objective.<term>.` and theirs; a head is there when all of its names are.
+
+    `members`: where the shapes are another family's, too, those that belong here by name; a folder becomes the first of them.
+    """
 
     model_type: str
+    members: tuple[str, ...] = ()
     folded: bool = False  # positions offset by pad + 1 and the single segment row folded into them
     layer: tuple[tuple[str, ...], ...] = LAYER
     project: str | None = None  # between a factorised token table and the layers; None: there is none
@@ -72,37 +76,44 @@ class Family:
     pad: int  # of the published vocabularies
 
 
-FAMILIES = {
-    "bert": Family(
-        model_type="bert",
+def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Family:
+    """BERT's tensors and classes under a family's own names."""
+    pooler = ("pooler.dense", f"{model_type}.pooler.dense")
+    return Family(
+        model_type=model_type,
+        members=members,
         heads={
             "token": (
                 ("dense", "cls.predictions.transform.dense"),
                 ("norm", "cls.predictions.transform.LayerNorm"),
                 ("=bias", "cls.predictions.bias"),
             ),
-            "pair": (("pooler.dense", "bert.pooler.dense"), ("out", "cls.seq_relationship")),
-            "summary": (("pooler.dense", "bert.pooler.dense"),),
-            "label": (("pooler.dense", "bert.pooler.dense"), ("out", "classifier")),
+            "pair": (pooler, ("out", "cls.seq_relationship")),
+            "summary": (pooler,),
+            "label": (pooler, ("out", "classifier")),
             **OVER_TOKENS,
         },
         tied={
-            "cls.predictions.decoder.weight": f"bert.{TOKENS}",
+            "cls.predictions.decoder.weight": f"{model_type}.{TOKENS}",
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         },
         architectures={
-            ("token", "pair"): "BertForPreTraining",
-            ("token",): "BertForMaskedLM",
-            ("token", "summary"): "BertForMaskedLM",
-            ("pair",): "BertForNextSentencePrediction",
-            ("label",): "BertForSequenceClassification",
-            ("tag",): "BertForTokenClassification",
-            ("span",): "BertForQuestionAnswering",
-            ("summary",): "BertModel",
-            (): "BertModel",
+            ("token", "pair"): f"{name}ForPreTraining",
+            ("token",): f"{name}ForMaskedLM",
+            ("token", "summary"): f"{name}ForMaskedLM",
+            ("pair",): f"{name}ForNextSentencePrediction",
+            ("label",): f"{name}ForSequenceClassification",
+            ("tag",): f"{name}ForTokenClassification",
+            ("span",): f"{name}ForQuestionAnswering",
+            ("summary",): f"{name}Model",
+            (): f"{name}Model",
         },
         pad=0,
-    ),
+    )
+
+
+FAMILIES = {
+    "bert": _like_bert("bert", "Bert"),
     "roberta": Family(
         model_type="roberta",
         folded=True,
@@ -181,6 +192,8 @@ FAMILIES = {
         },
         pad=0,
     ),
+    # Without task types, which the first ERNIE has not, it is a BERT.
+    "ernie": _like_bert("ernie", "Ernie", members=("ernie1", "ernie1-dialogue")),
 }
 LABEL_OUTPUTS = tuple(
     f"{module}.{end}" for module in ("classifier", "classifier.out_proj") for end in ("weight", "bias")
@@ -211,18 +224,26 @@ ANSWERS: dict[str, dict[str, str | tuple[str, ...]]] = {  # the first of several
 
 
 def family_of(recipe: Any) -> Family:
-    """By the shapes of `recipe.model` and the summary that `recipe.objective` reads.  InputError for a model that no family can hold."""
+    """By the shapes of `recipe.model` and the summary that `recipe.objective` reads; families of the same shapes by the recipe's name.
+
+    InputError for a model that no family can hold.
+    """
     model, pooler = recipe.model, getattr(recipe.objective, "pooler", "tanh")
     if not isinstance(model, TransformerConfig):
         raise InputError(f"model: a {type(model).__name__} is neither of {', '.join(FAMILIES)}")
-    for family in FAMILIES.values():
-        fits = model.share in family.share and (model.embedding is not None) in family.factorised
-        # Where the table need not be factorised, one of full width has no projection.
-        fits = fits and not (False in family.factorised and model.embedding == model.width)
-        if fits and bool(model.segments) != family.folded and pooler == family.pooler:
-            return family
+    fitting = [family for family in FAMILIES.values() if _fits(family, model, pooler)]
+    if fitting:
+        named = getattr(recipe, "name", None)
+        return next((family for family in fitting if named in family.members), fitting[0])
     said = f"share {model.share}, embedding {model.embedding}, {model.segments} segments, {pooler} summary"
     raise InputError(f"model: {said}: transformers has no class for these together, among {', '.join(FAMILIES)}")
+
+
+def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
+    fits = model.share in family.share and (model.embedding is not None) in family.factorised
+    # Where the table need not be factorised, one of full width has no projection.
+    fits = fits and not (False in family.factorised and model.embedding == model.width)
+    return fits and bool(model.segments) != family.folded and pooler == family.pooler
 
 
 def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict[str, Tensor]:

@@ -92,6 +92,10 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         raise InputError(
             f"{name} with hidden_act {printable(asked)!r}: only encoders with GELU or ReLU and absolute positions can be read"
         )
+    if config.get("use_task_id"):
+        raise InputError(
+            f"{name} with use_task_id: task types (ERNIE 2.0 and later) have no place here; ERNIE 1.0 has none"
+        )
     values: dict[str, Any] = {ours: _value(config, theirs, ours) for ours, theirs in SHAPES.items()}
     if family.project:
         inner = _value(config, "embedding_size", "width")

@@ -94,19 +94,19 @@ def _member(
     found: Folder, new_heads: tuple[str, ...], seed: int, say: Callable[[str], None]
 ) -> tuple[MemberModel, Any]:
     """The member with the folder's weights and the heads that were named, and its recipe."""
-    recipe = found.recipe
-    known = [head for head in NEW if head in hf.FAMILIES[recipe.name].heads]
+    recipe, family = found.recipe, hf.FAMILIES[found.theirs["model_type"]]
+    known = [head for head in NEW if head in family.heads]
     for head in new_heads:
         if head not in known:
             raise InputError(
-                f"--new-head {printable(head)}: cannot be made for a {recipe.name}; {nearest(head, known)}; finetune makes a task's own"
+                f"--new-head {printable(head)}: cannot be made for a {family.model_type}; {nearest(head, known)}; finetune makes a task's own"
             )
     if new_heads and found.task is not None:
         raise InputError(f"--new-head: {printable(found.path)} is a fine-tuned model; --drop its classifier first")
     if new_heads:
         there = [head for head in recipe.objective.heads if not (head.name == "summary" and "pair" in new_heads)]
         heads = {head.name: head for head in (*there, *(NEW[name] for name in new_heads))}
-        order = sorted(heads, key=list(hf.FAMILIES[recipe.name].heads).index)
+        order = sorted(heads, key=list(family.heads).index)
         kept = tuple(heads[name] for name in order)
         recipe = replace(recipe, objective=Predict(heads=kept, pooler=recipe.objective.pooler))
     with torch.random.fork_rng(devices=[]):
