@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from bertsmith.deploy.hf import FAMILIES
 from bertsmith.deploy.hf_config import hf_config
+from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.downstream.model import Loaded
 from bertsmith.nn.member import build

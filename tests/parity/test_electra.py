@@ -10,8 +10,9 @@ from tests.parity.test_bert import packed, padded, starts
 import bertsmith
 from bertsmith.config import override
 from bertsmith.deploy.halves import half_of
-from bertsmith.deploy.hf import FAMILIES, from_hf, to_hf
+from bertsmith.deploy.hf import from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
+from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.errors import InputError
 from bertsmith.nn.member import MemberModel, build
 from bertsmith.objectives.supervised import Classify

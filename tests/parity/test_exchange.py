@@ -10,7 +10,7 @@ from tests.folders import OBJECTIVES, TASKS, loaded, randomised, recipe_of, thei
 
 import bertsmith
 from bertsmith.deploy.check import EVERYWHERE, answers, groups
-from bertsmith.deploy.hf import FAMILIES
+from bertsmith.deploy.hf_families import FAMILIES
 
 transformers = pytest.importorskip("transformers")
 

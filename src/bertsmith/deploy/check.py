@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bertsmith.data.batch import Stream
-from bertsmith.deploy.hf import ANSWERS, OPENED_BY, Family
+from bertsmith.deploy.hf_families import ANSWERS, OPENED_BY, Family
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks.sequences import Reading, encode

@@ -21,6 +21,7 @@ from torch import Tensor
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
 from bertsmith.deploy.hf_config import model_config, objective_of
+from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
@@ -109,10 +110,10 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     named = theirs.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and named else ""
     terms = hf.terms_in(state, family, architecture)
-    outputs = next((len(t) for name, t in state.items() if name in hf.LABEL_OUTPUTS and t.ndim), 1)
+    outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
     objective, task = _named(path, objective_of, theirs, terms, outputs)
     length = _length(path, model.longest)
-    base = find(f"{next(iter(hf.FAMILIES[family].members), family)}:base")
+    base = find(f"{next(iter(FAMILIES[family].members), family)}:base")
     recipe = replace(
         base, tokenizer="loaded", model=model, objective=objective, layout=replace(base.layout, length=length)
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
-from bertsmith.deploy.hf import FAMILIES, Family, family_of, groups, offset
+from bertsmith.deploy.hf import family_of, groups, offset
+from bertsmith.deploy.hf_families import FAMILIES, Family
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig

@@ -18,9 +18,10 @@ from torch import nn
 from bertsmith import __version__, files
 from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
-from bertsmith.deploy import check, hf
+from bertsmith.deploy import check
 from bertsmith.deploy.folder import Folder, is_foreign, located, read
 from bertsmith.deploy.hf_config import hf_config
+from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError, nearest, printable
@@ -94,7 +95,7 @@ def _member(
     found: Folder, new_heads: tuple[str, ...], seed: int, say: Callable[[str], None]
 ) -> tuple[MemberModel, Any]:
     """The member with the folder's weights and the heads that were named, and its recipe."""
-    recipe, family = found.recipe, hf.FAMILIES[found.theirs["model_type"]]
+    recipe, family = found.recipe, FAMILIES[found.theirs["model_type"]]
     known = [head for head in NEW if head in family.heads]
     for head in new_heads:
         if head not in known:
@@ -134,7 +135,7 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
     """The run, read again, against the folder's own tensors in the classes of transformers."""
     loaded = load(run)
     chosen, _ = texts(loaded.tokenizer, {}, TEXTS)
-    family = hf.FAMILIES[found.theirs["model_type"]]
+    family = FAMILIES[found.theirs["model_type"]]
     models = check.open_folder(transformers, found.path, family, found.terms, _config(transformers, found), every=False)
     answers = check.compare(loaded, models, check.groups(loaded, chosen))
     wrong = _differing_ids(transformers, found, chosen, say)

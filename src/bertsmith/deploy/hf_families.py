@@ -1,0 +1,213 @@
+"""The families of Hugging Face models, one table for each: their names of our tensors and heads, the classes that open them and what these
+answer.  Names with # stand once for each layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# Modules with `.weight` and `.bias` on both sides; # is the layer; three names on the right are ours cut in three.
+LAYER = (
+    ("layers.#.attention.qkv", *(f"encoder.layer.#.attention.self.{x}" for x in ("query", "key", "value"))),
+    ("layers.#.attention.out", "encoder.layer.#.attention.output.dense"),
+    ("layers.#.attention_norm", "encoder.layer.#.attention.output.LayerNorm"),
+    ("layers.#.feedforward.up", "encoder.layer.#.intermediate.dense"),
+    ("layers.#.feedforward.down", "encoder.layer.#.output.dense"),
+    ("layers.#.feedforward_norm", "encoder.layer.#.output.LayerNorm"),
+)
+# ALBERT keeps groups of layers: one that all layers are, or one for each.
+GROUP = "encoder.albert_layer_groups.#.albert_layers.0"
+ALBERT_LAYER = (
+    ("layers.#.attention.qkv", *(f"{GROUP}.attention.{x}" for x in ("query", "key", "value"))),
+    ("layers.#.attention.out", f"{GROUP}.attention.dense"),
+    ("layers.#.attention_norm", f"{GROUP}.attention.LayerNorm"),
+    ("layers.#.feedforward.up", f"{GROUP}.ffn"),
+    ("layers.#.feedforward.down", f"{GROUP}.ffn_output"),
+    ("layers.#.feedforward_norm", f"{GROUP}.full_layer_layer_norm"),
+)
+TOKENS = "embeddings.word_embeddings.weight"
+POSITIONS = "embeddings.position_embeddings.weight"
+SEGMENTS = "embeddings.token_type_embeddings.weight"
+# What files of older versions hold: other names for the same tensors, and buffers that are no weights.
+OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+PARTS = (
+    "embeddings.",
+    "embeddings_project.",
+    "encoder.",
+    "pooler.",
+)  # a model without heads stands in its file without the family's prefix
+
+
+# Heads over the tokens: every family has them alike.
+OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """`heads`: per term, our module or parameter below `objective.<term>.` and theirs; a head is there when all of its names are.
+
+    `members`: where the shapes are another family's, too, those that belong here by name; a folder becomes the first of them.
+    """
+
+    model_type: str
+    members: tuple[str, ...] = ()
+    folded: bool = False  # positions offset by pad + 1 and the single segment row folded into them
+    layer: tuple[tuple[str, ...], ...] = LAYER
+    project: str | None = None  # between a factorised token table and the layers; None: there is none
+    factorised: tuple[bool, ...] = (False,)  # whether the token table may be
+    share: tuple[str, ...] = ("none",)  # what its layers may have in common
+    pooler: str = "tanh"  # of its classifiers
+    bare: dict[str, Any] = field(default_factory=lambda: {"add_pooling_layer": False})  # what opens it without a pooler
+    heads: dict[str, tuple[tuple[str, str], ...]]
+    tied: dict[str, str]  # copies that their state dicts may hold, and of what
+    architectures: dict[tuple[str, ...], str]  # by our terms, in the order of `heads`
+    pad: int  # of the published vocabularies
+
+
+def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Family:
+    """BERT's tensors and classes under a family's own names."""
+    pooler = ("pooler.dense", f"{model_type}.pooler.dense")
+    return Family(
+        model_type=model_type,
+        members=members,
+        heads={
+            "token": (
+                ("dense", "cls.predictions.transform.dense"),
+                ("norm", "cls.predictions.transform.LayerNorm"),
+                ("=bias", "cls.predictions.bias"),
+            ),
+            "pair": (pooler, ("out", "cls.seq_relationship")),
+            "summary": (pooler,),
+            "label": (pooler, ("out", "classifier")),
+            **OVER_TOKENS,
+        },
+        tied={
+            "cls.predictions.decoder.weight": f"{model_type}.{TOKENS}",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+        architectures={
+            ("token", "pair"): f"{name}ForPreTraining",
+            ("token",): f"{name}ForMaskedLM",
+            ("token", "summary"): f"{name}ForMaskedLM",
+            ("pair",): f"{name}ForNextSentencePrediction",
+            ("label",): f"{name}ForSequenceClassification",
+            ("tag",): f"{name}ForTokenClassification",
+            ("span",): f"{name}ForQuestionAnswering",
+            ("summary",): f"{name}Model",
+            (): f"{name}Model",
+        },
+        pad=0,
+    )
+
+
+FAMILIES = {
+    "bert": _like_bert("bert", "Bert"),
+    "roberta": Family(
+        model_type="roberta",
+        folded=True,
+        heads={
+            "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
+            "summary": (("pooler.dense", "roberta.pooler.dense"),),
+            "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
+            **OVER_TOKENS,
+        },
+        tied={"lm_head.decoder.weight": f"roberta.{TOKENS}", "lm_head.decoder.bias": "lm_head.bias"},
+        architectures={
+            ("token",): "RobertaForMaskedLM",
+            ("token", "summary"): "RobertaForMaskedLM",
+            ("label",): "RobertaForSequenceClassification",
+            ("tag",): "RobertaForTokenClassification",
+            ("span",): "RobertaForQuestionAnswering",
+            ("summary",): "RobertaModel",
+            (): "RobertaModel",
+        },
+        pad=1,
+    ),
+    "albert": Family(
+        model_type="albert",
+        layer=ALBERT_LAYER,
+        project="encoder.embedding_hidden_mapping_in",
+        factorised=(True,),
+        share=("all", "none"),
+        heads={
+            "token": (("dense", "predictions.dense"), ("norm", "predictions.LayerNorm"), ("=bias", "predictions.bias")),
+            "pair": (("pooler.dense", "albert.pooler"), ("out", "sop_classifier.classifier")),
+            "summary": (("pooler.dense", "albert.pooler"),),
+            "label": (("pooler.dense", "albert.pooler"), ("out", "classifier")),
+            **OVER_TOKENS,
+        },
+        tied={"predictions.decoder.weight": f"albert.{TOKENS}", "predictions.decoder.bias": "predictions.bias"},
+        architectures={
+            ("token", "pair"): "AlbertForPreTraining",
+            ("token",): "AlbertForMaskedLM",
+            ("token", "summary"): "AlbertForMaskedLM",
+            ("label",): "AlbertForSequenceClassification",
+            ("tag",): "AlbertForTokenClassification",
+            ("span",): "AlbertForQuestionAnswering",
+            ("summary",): "AlbertModel",
+            (): "AlbertModel",
+        },
+        pad=0,
+    ),
+    # Its classifier is that of transformers; the released code has no layer between [CLS] and the classes.
+    "electra": Family(
+        model_type="electra",
+        project="embeddings_project",
+        factorised=(True, False),
+        pooler="gelu",
+        bare={},
+        heads={
+            "token": (
+                ("dense", "generator_predictions.dense"),
+                ("norm", "generator_predictions.LayerNorm"),
+                ("=bias", "generator_lm_head.bias"),
+            ),
+            "replaced": (
+                ("dense", "discriminator_predictions.dense"),
+                ("out", "discriminator_predictions.dense_prediction"),
+            ),
+            "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
+            **OVER_TOKENS,
+        },
+        tied={"generator_lm_head.weight": f"electra.{TOKENS}"},
+        architectures={
+            ("token",): "ElectraForMaskedLM",
+            ("replaced",): "ElectraForPreTraining",
+            ("label",): "ElectraForSequenceClassification",
+            ("tag",): "ElectraForTokenClassification",
+            ("span",): "ElectraForQuestionAnswering",
+            (): "ElectraModel",
+        },
+        pad=0,
+    ),
+    # Without task types, which the first ERNIE has not, it is a BERT.
+    "ernie": _like_bert("ernie", "Ernie", members=("ernie1", "ernie1-dialogue")),
+}
+LABEL_OUTPUTS = tuple(
+    f"{module}.{end}" for module in ("classifier", "classifier.out_proj") for end in ("weight", "bias")
+)
+# The classes that open a folder with these terms, and what each of them answers.
+OPENED_BY = {
+    ("token", "pair"): ("AutoModelForPreTraining", "AutoModelForMaskedLM", "AutoModel"),
+    ("token",): ("AutoModelForMaskedLM", "AutoModel"),
+    ("token", "summary"): ("AutoModelForMaskedLM", "AutoModel"),
+    ("pair",): ("AutoModelForNextSentencePrediction", "AutoModel"),
+    ("replaced",): ("AutoModelForPreTraining", "AutoModel"),
+    ("label",): ("AutoModelForSequenceClassification",),
+    ("tag",): ("AutoModelForTokenClassification",),
+    ("span",): ("AutoModelForQuestionAnswering",),
+    ("summary",): ("AutoModel",),
+    (): ("AutoModel",),
+}
+PAIR_LOGITS = ("seq_relationship_logits", "sop_logits")
+ANSWERS: dict[str, dict[str, str | tuple[str, ...]]] = {  # the first of several that is there
+    "AutoModelForPreTraining": {"token": "prediction_logits", "pair": PAIR_LOGITS, "replaced": "logits"},
+    "AutoModelForMaskedLM": {"token": "logits"},
+    "AutoModelForNextSentencePrediction": {"pair": "logits"},
+    "AutoModelForSequenceClassification": {"label": "logits"},
+    "AutoModelForTokenClassification": {"tag": "logits"},
+    "AutoModelForQuestionAnswering": {"start": "start_logits", "end": "end_logits"},
+    "AutoModel": {"hidden": "last_hidden_state", "summary": "pooler_output"},
+}
