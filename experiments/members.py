@@ -11,14 +11,12 @@ segment pairs, with its 95 % interval, where no segment begins a document.  `--s
 
 import argparse
 import json
-import lzma
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from glue import _lines
 
 import bertsmith
 from bertsmith.config import override
@@ -32,64 +30,11 @@ from bertsmith.training.evaluate import batch_scores
 from bertsmith.training.optim import build_optimizer, set_rate
 from bertsmith.training.precision import Precision
 from bertsmith.training.step import train_step
+from corpora import QUICK, chinese, english
 
-SETTINGS = [
-    "layout.length=64",
-    "training.batch=1024",
-    "schedule.lr=2e-3",
-    "training.evaluate=0",
-    "training.checkpoint=1000000",
-]
+SETTINGS = [*QUICK, "schedule.lr=2e-3"]
 CHINESE = {"bert-wwm:zh": "bert-wwm", "ernie1:zh": "ernie1", "bert:zh": "bert"}
-REPEAT, UPDATES = 7, 10
-
-
-def english(data: Path, out: Path) -> Path:
-    if not (out / "english").exists():
-        with lzma.open(next((data / "reuters21578").glob("*.jsonl.xz")), "rt", encoding="utf-8") as file:
-            texts = [" ".join((json.loads(line).get("body") or "").split()) for line in file]
-        (out / "english.txt").write_text("\n\n".join(text for text in texts if len(text) > 200), encoding="utf-8")
-        levels = {"phrases": "npmi", "entities": str(_names(out, texts))}
-        options = {"tokenizer": "wordpiece:4000", "lowercase": True, "holdout": 0.03, **levels}
-        bertsmith.prepare([str(out / "english.txt")], str(out / "english"), say=print, **options)
-    return out / "english"
-
-
-def _names(out: Path, texts: list[str]) -> Path:
-    """Runs of capitalised words inside sentences, as a word list: entities, nearly."""
-    import re
-
-    found = {name for text in texts for name in re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", text)}
-    (out / "names.txt").write_text("\n".join(sorted(found)) + "\n", encoding="utf-8")
-    return out / "names.txt"
-
-
-def chinese(data: Path, out: Path, characters: int = 4_000_000) -> Path:
-    if not (out / "chinese").exists():
-        text = "\n".join(_lines(data / "zh_wiki", ""))[:characters]
-        (out / "chinese.txt").write_text(text, encoding="utf-8")
-        words = [
-            line.split("\t")[0].strip() for path in sorted((data / "thuocl_wordlist").glob("*")) for line in _read(path)
-        ]
-        (out / "words.txt").write_text(
-            "\n".join(sorted({word for word in words if len(word) > 1})) + "\n", encoding="utf-8"
-        )
-        levels = {"phrases": "npmi", "entities": str(out / "words.txt")}
-        bertsmith.prepare(
-            [str(out / "chinese.txt")],
-            str(out / "chinese"),
-            tokenizer="wordpiece:5000",
-            holdout=0.03,
-            say=print,
-            **levels,
-        )
-    return out / "chinese"
-
-
-def _read(path: Path) -> list[str]:
-    opened = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8")
-    with opened as file:
-        return file.read().splitlines()
+REPEAT, UPDATES = 5, 4
 
 
 def learned(name: str, store: Store, run: Path, given: argparse.Namespace) -> dict:

@@ -1,0 +1,146 @@
+"""ALBERT's table 5 in small: a model of sentence order knows what follows what; does one of next sentences know order?
+
+    python experiments/sop_nsp.py CORPORA --out results [--tokens 5000000] [--seeds 0 1 2]
+
+Tiny ALBERTs that differ in their pairs alone: random second segments ("half": as many as true ones) or swapped ones ("swap").  Each is
+asked both questions of held-out pairs of which no segment begins a document; a head of random pairs says "swapped" where it says
+"random".  Without any training of a model: logistic regression on bags of words, of how A and B differ and what they share.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+import bertsmith
+from bertsmith.data.batch import IGNORE
+from bertsmith.data.draw import Draw
+from bertsmith.text.store import Store
+from bertsmith.training.evaluate import batch_scores
+from corpora import english, mean, trained
+
+PAIRS = {"nsp": "half", "sop": "swap"}
+
+
+def inside(layout, split, vocab, seed: int, epoch: int):
+    """The plan, and the numbers of the labelled pairs of which no segment begins a document."""
+    plan = layout.plan(split, vocab, seed, epoch)
+    starts = np.asarray(split.sentences)[np.asarray(split.documents)[:-1]]
+    begins = np.logical_or.reduceat(np.isin(plan.begin, starts), plan.first[:-1])
+    return plan, np.flatnonzero(~begins & (plan.labels != IGNORE))
+
+
+def accuracy(run: Path, store: Store, question: str, epochs: int = 2) -> float:
+    """Of both labels alike: the mean of the accuracies on each."""
+    loaded = bertsmith.load(run)
+    layout = replace(loaded.recipe.layout, negatives=PAIRS[question])
+    right, asked = np.zeros(2), np.zeros(2)
+    for epoch in range(epochs):
+        plan, chosen = inside(layout, store.held_out, store.vocab, 1, epoch)
+        for label in (0, 1):
+            own = chosen[plan.labels[chosen] == label]
+            for at in range(0, len(own), 128):
+                batch = loaded.recipe.corruption(plan.row(own[at : at + 128]), store.vocab, Draw(1))
+                (scores,) = batch_scores(loaded.member, [batch], loaded.exact)
+                right[label] += scores["pair"]["correct"]
+                asked[label] += scores["pair"]["count"]
+    return float((right / asked).mean())
+
+
+def bags(layout, split, vocab, epochs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(pairs, 2 V) what A and B share, and how they differ, word by word; and the labels."""
+    rows, labels = [], []
+    for epoch in range(epochs):
+        plan, chosen = inside(layout, split, vocab, 2, epoch)
+        row = plan.row(chosen)
+        side = np.zeros((len(chosen), 2, vocab.size), np.float32)
+        np.add.at(side, (row.sequence[~row.special], row.segments[~row.special], row.tokens[~row.special]), 1)
+        side = np.log1p(side)
+        rows.append(np.concatenate([side[:, 0] * side[:, 1], side[:, 0] - side[:, 1]], 1))
+        labels.append(plan.labels[chosen])
+    return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(labels))
+
+
+def by_words(layout, store: Store, documents: int = 3000) -> float:
+    """Accuracy on both labels alike of logistic regression, its weight decay by a tenth of the training pairs."""
+    torch.manual_seed(0)
+    x, y = bags(layout, first(store.train, documents), store.vocab, 1)
+    test_x, test_y = bags(layout, store.held_out, store.vocab, 2)
+    order = torch.randperm(len(y))
+    dev, train = order[: len(y) // 10], order[len(y) // 10 :]
+    found = []
+    for decay in (1e-1, 1e-2, 1e-3):
+        weights = fitted(x[train], y[train].float(), decay)
+        with torch.no_grad():
+            pairs = ((x[dev], y[dev]), (test_x, test_y))
+            found.append([balanced(words @ weights[:-1] + weights[-1], labels) for words, labels in pairs])
+    return max(found)[1]
+
+
+def fitted(x: torch.Tensor, y: torch.Tensor, decay: float) -> torch.Tensor:
+    """(words + 1,) weights and a bias."""
+    weights = torch.zeros(x.shape[1] + 1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = binary_cross_entropy_with_logits(x @ weights[:-1] + weights[-1], y)
+        value = value + decay * weights[:-1].square().sum() / 2
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weights.detach()
+
+
+def balanced(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    right = (logits > 0).long() == labels
+    return float(np.mean([right[labels == label].float().mean().item() for label in (0, 1)]))
+
+
+def first(split, documents: int):
+    """The split's first documents, as one of its own."""
+    kept = min(documents, len(split.documents) - 1)
+    sentences = np.asarray(split.sentences)[: int(split.documents[kept]) + 1]
+    return replace(split, sentences=sentences, documents=np.asarray(split.documents)[: kept + 1])
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--size", default="tiny")
+    arguments.add_argument("--tokens", type=int, default=5_000_000)
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments.add_argument("--threads", type=int, default=1)
+    given = arguments.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    folder = english(given.data, given.out)
+    store = Store.open(folder)
+    recipe = bertsmith.find(f"albert:{given.size}")
+    for question, negatives in PAIRS.items():
+        layout = replace(recipe.layout, negatives=negatives, length=64)
+        print(json.dumps({"words": question, "accuracy": round(by_words(layout, store), 4)}), flush=True)
+    found: dict[tuple[str, str], list[float]] = {}
+    for seed in given.seeds:
+        for taught, negatives in PAIRS.items():
+            run = given.out / f"{taught}-{given.size}-{seed}"
+            sets = [f"layout.negatives={negatives}", "schedule.lr=2e-3"]
+            trained(f"albert:{given.size}", folder, run, given.tokens, seed, sets, given.threads)
+            for question in PAIRS:
+                score = accuracy(run, store, question)
+                found.setdefault((taught, question), []).append(score)
+                print(
+                    json.dumps({"taught": taught, "asked": question, "seed": seed, "accuracy": round(score, 4)}),
+                    flush=True,
+                )
+    for (taught, question), values in found.items():
+        print(f"taught {taught}, asked {question}: {mean(values)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
