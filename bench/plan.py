@@ -28,7 +28,7 @@ from bertsmith.training.optim import build_optimizer
 from bertsmith.training.precision import Precision
 from bertsmith.training.step import train_step
 
-# Tokens of an update: enough that a probe of 4,096 tokens has to be extended, little enough for a CPU.
+# Tokens of an update: enough that a probe of 8,192 tokens has mostly to be extended, little enough for a CPU.
 SIZES = {"tiny": 32_768, "mini": 16_384, "small": 16_384, "medium": 8_192, "base": 8_192}
 UPDATES = {"tiny": 12, "mini": 10, "small": 6, "medium": 6, "base": 4}
 WITHIN = 0.25

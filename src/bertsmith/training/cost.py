@@ -32,7 +32,7 @@ from bertsmith.training.precision import Precision, choose_device
 from bertsmith.training.run import threads_set
 from bertsmith.training.step import train_step
 
-PROBE = 4096  # tokens that a probe reads at most
+PROBE = 8192  # tokens that a probe reads at most
 REPEAT = 3
 STATE = 16  # bytes that training holds of each parameter: weight, gradient and two moments in float32
 # Published bfloat16 peak without sparsity in TFLOP/s, and memory in GB.
