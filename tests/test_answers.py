@@ -160,13 +160,17 @@ def rows(documents, tmp_path_factory):
 
 
 def encoded(tokenizer, rows, **options):
-    found = KIND.encode(tokenizer, rows, Reading(**{"length": 64, "segments": 2, "on_long": "window", **options}))
+    found = KIND.encode(tokenizer, rows, Reading(**{"length": 64, "segments": True, "on_long": "window", **options}))
     return found, KIND.targets(rows, KIND.learn(rows))
 
 
-def test_gold_logits_give_the_gold_answers(tokenizer, rows):
+FORMS = [{}, {"cls": "last"}, {"cls": "last", "segments": False, "causal": True}]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gold_logits_give_the_gold_answers(tokenizer, rows, form):
     """Also a test of windows: the answer is found in whichever of them its start has most context."""
-    found, truth = encoded(tokenizer, rows)
+    found, truth = encoded(tokenizer, rows, **form)
     asked = KIND.asked(found, truth)
     values = np.zeros((len(found.places), 2), np.float32)
     window = np.repeat(np.arange(len(found)), asked.each)
@@ -179,32 +183,38 @@ def test_gold_logits_give_the_gold_answers(tokenizer, rows):
     assert len(found) > 2 * len(rows) and found.counts["cut"] == 0
 
 
-def test_every_window_asks_for_start_and_end_and_points_at_cls_where_the_answer_is_not_whole(tokenizer, rows):
-    found, truth = encoded(tokenizer, rows)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_window_asks_for_start_and_end_and_points_at_cls_where_the_answer_is_not_whole(tokenizer, rows, form):
+    found, truth = encoded(tokenizer, rows, **form)
+    starts = np.cumsum(found.lengths) - found.lengths
+    assert (found.tokens[starts + found.cls] == tokenizer.vocab.cls).all()
     asked = KIND.asked(found, truth)
     assert (asked.each == 2).all() and (asked.labels == np.tile([0, 1], len(found))).all()
     at = asked.at.reshape(-1, 2)
     views, contained = found.key.rows, 0
-    for (context, first, start, end), (a, b), owner in zip(views.tolist(), at.tolist(), found.owner, strict=True):
-        if a:
+    windows = zip(views.tolist(), at.tolist(), found.owner, found.cls, strict=True)
+    for (context, first, start, end), (a, b), owner, cls in windows:
+        if a != cls:
             characters = found.key.characters[context][[start + a - first, start + b - first]]
             text = rows.contexts[context][characters[0, 0] : characters[1, 1]]
             assert truth.golds[owner][0] in text and first <= a <= b < first + end - start
             contained += 1
         else:
-            assert b == 0
+            assert b == cls
     assert contained > len([g for g in truth.golds if g]) * 0.9
 
 
 def test_sequences_are_question_and_window_in_their_segments(tokenizer, rows):
-    for segments, between in ((2, 1), (0, 2)):
-        found, _ = encoded(tokenizer, rows, segments=segments)
+    for segments, cls, between in ((True, "first", 1), (False, "first", 2), (True, "last", 1), (False, "last", 1)):
+        found, _ = encoded(tokenizer, rows, segments=segments, cls=cls)
         ids = tokenizer.encode([rows.questions[0]])[0][0]
         length, vocab = int(found.lengths[0]), tokenizer.vocab
         _, first, start, end = found.key.rows[0]
-        wanted = [vocab.cls, *ids, *[vocab.sep] * between, *tokenizer.located([rows.contexts[0]])[0][0][start:end]]
-        assert found.tokens[:length].tolist() == [*wanted, vocab.sep] and first == 1 + len(ids) + between
-        assert found.segments[:length].sum() == (end - start + 1 if segments else 0)
+        wanted = [*ids, *[vocab.sep] * between, *tokenizer.located([rows.contexts[0]])[0][0][start:end], vocab.sep]
+        wanted = [vocab.cls, *wanted] if cls == "first" else [*wanted, vocab.cls]
+        assert found.tokens[:length].tolist() == wanted and first == (cls == "first") + len(ids) + between
+        of_cls = 0 if cls == "first" else 2
+        assert found.segments[:length].sum() == (end - start + 1 + of_cls if segments else 0)
         assert found.lengths.max() <= 64
 
 

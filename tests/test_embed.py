@@ -7,6 +7,7 @@ import torch
 from bertsmith.downstream.embed import embed
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError
+from bertsmith.tasks.sequences import encode
 
 TEXTS = [
     "A class is an object.",
@@ -51,10 +52,7 @@ def test_a_vector_does_not_depend_on_the_other_texts_or_on_the_batches(model, po
 
 def test_the_last_layer_is_the_default_and_the_mean_is_over_real_tokens(model):
     assert np.abs(embed(model, TEXTS) - embed(model, TEXTS, layer=2)).max() < 1e-6
-    ids = model.tokenizer.encode([TEXTS[0]])[0][0]
-    from bertsmith.downstream.fill import _stream
-
-    stream = _stream(np.concatenate([[model.vocab.cls], ids, [model.vocab.sep]])).to("cpu")
+    stream = encode(model.tokenizer, TEXTS[:1], None, model.reading()).batch(np.array([0])).input.to("cpu")
     with torch.no_grad():
         hidden = model.member.model.eval()(stream)
     assert np.abs(embed(model, TEXTS[:1])[0] - hidden.mean(0).numpy()).max() < 1e-6

@@ -17,10 +17,12 @@ from bertsmith.deploy import check, export, importing
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.deploy.texts import texts
 from bertsmith.errors import InputError
+from bertsmith.tasks.sequences import Reading
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.start import SEGMENTS, recipe_for
 
 transformers = pytest.importorskip("transformers")
+READING = Reading(length=LENGTH)
 MODEL, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 
 
@@ -336,7 +338,7 @@ def test_vocab_txt_is_read_by_the_rules_beside_it(documents, folder, tmp_path):
             (at / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", **rules}))
             mine, other = Tokenizer.load(at), transformers.AutoTokenizer.from_pretrained(at)
             made, _ = texts(mine, {}, 300)
-            assert check.differing_ids(other, mine, [*made, "é" * 5, "a" * 150, "你好abc"]) == []
+            assert check.differing_ids(other, mine, [*made, "é" * 5, "a" * 150, "你好abc"], READING) == []
 
 
 # -- export --------------------------------------------------------------------------------------------------------------------------
@@ -350,7 +352,7 @@ def test_auto_tokenizer_gives_our_ids(family, kind, lowercase, documents, tmp_pa
     bertsmith.export(loaded(family, "token", ours, tmp_path / "run"), tmp_path / "out")
     other = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     lines = [line for text in documents for line in text.split("\n")][:1000]
-    assert len(lines) == 1000 and check.differing_ids(other, ours, lines) == []
+    assert len(lines) == 1000 and check.differing_ids(other, ours, lines, READING) == []
     assert other.model_max_length == LENGTH and other.mask_token_id == ours.vocab.mask
     pair = other("one", "two")
     (one, _), (two, _) = ours.encode(["one", "two"])

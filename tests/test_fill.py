@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.downstream.fill import _masked, fill
+from bertsmith.downstream.fill import _asked, _masked, fill
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError
 
@@ -36,18 +36,17 @@ def test_each_mask_gets_the_likeliest_tokens_of_a_distribution(model):
         p = [row["p"] for row in mask["top"]]
         assert sum(p) == pytest.approx(1, abs=1e-9) and p == sorted(p, reverse=True)
         assert all(row["token"] == model.tokenizer.token(row["id"]) for row in mask["top"][:20])
-    ids, places = _masked(model, text)
-    assert [mask["position"] for mask in found["masks"]] == places and all(ids[at] == model.vocab.mask for at in places)
+    stream, places = _asked(model, text, model.reading())
+    assert [mask["position"] for mask in found["masks"]] == places.tolist()
+    assert all(stream.tokens[at] == model.vocab.mask for at in places)
     assert [len(mask["top"]) for mask in fill(model, text, top=3)["masks"]] == [3, 3]
 
 
 def test_probabilities_are_those_of_the_whole_sequence_under_the_model(model):
     found = fill(model, "A [MASK] is an object.", top=1)["masks"][0]
-    ids, _ = _masked(model, "A [MASK] is an object.")
-    from bertsmith.downstream.fill import _stream
-
+    stream, _ = _asked(model, "A [MASK] is an object.", model.reading())
     with torch.no_grad():
-        hidden = model.member.model.eval()(_stream(ids).to("cpu"))
+        hidden = model.member.model.eval()(stream.to("cpu"))
         logits = model.member.objective.token.logits(hidden, model.member.model)[found["position"]]
     assert float(torch.softmax(logits, -1)[found["top"][0]["id"]]) == pytest.approx(found["top"][0]["p"], rel=1e-5)
 
@@ -55,7 +54,7 @@ def test_probabilities_are_those_of_the_whole_sequence_under_the_model(model):
 def test_the_words_around_a_mask_are_encoded_as_in_running_text(model):
     clean = model.tokenizer.encode(["the import statement finds a module"])[0][0]
     ids, (place,) = _masked(model, "the import [MASK] finds a module")
-    assert np.array_equal(np.delete(ids[1:-1], place - 1), np.delete(clean, place - 1))
+    assert np.array_equal(np.delete(ids, place), np.delete(clean, place))
 
 
 def test_a_mask_takes_the_space_before_it_in_byte_level_tokenizers(documents):
@@ -67,7 +66,7 @@ def test_a_mask_takes_the_space_before_it_in_byte_level_tokenizers(documents):
     loaded = SimpleNamespace(tokenizer=tokenizer, vocab=tokenizer.vocab)
     ids, (place,) = _masked(loaded, "a name [MASK] in a class")
     left, right = tokenizer.encode(["a name"])[0][0], tokenizer.encode([" in a class"])[0][0]
-    assert ids[1:place].tolist() == left.tolist() and ids[place + 1 : -1].tolist() == right.tolist()
+    assert ids[:place].tolist() == left.tolist() and ids[place + 1 :].tolist() == right.tolist()
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,7 @@ def sequences(*texts, **options):
     second = [b for _, b in texts] if isinstance(texts[0], tuple) else None
     first = [a for a, _ in texts] if second else list(texts)
     where = options.pop("where", "text {}".format)
-    found = encode(Letters(), first, second, Reading(**{"length": 12, "segments": 2, **options}), where)
+    found = encode(Letters(), first, second, Reading(**{"length": 12, "segments": True, **options}), where)
     ends = np.cumsum(found.lengths)[:-1]
     spelled = ["".join({1: "<", 2: "|"}.get(t, chr(t)) for t in part) for part in np.split(found.tokens, ends)]
     return spelled, ["".join(map(str, part)) for part in np.split(found.segments, ends)], found
@@ -306,7 +306,28 @@ def sequences(*texts, **options):
 def test_pairs_have_two_segments_or_two_separators():
     assert sequences("ab", "")[:2] == (["<ab|", "<|"], ["0000", "00"])
     assert sequences(("ab", "c"))[:2] == (["<ab|c|"], ["000011"])
-    assert sequences(("ab", "c"), segments=0)[:2] == (["<ab||c|"], ["0000000"])
+    assert sequences(("ab", "c"), segments=False)[:2] == (["<ab||c|"], ["0000000"])
+
+
+def test_with_cls_at_the_end_it_has_a_segment_of_its_own():
+    assert sequences("ab", "", cls="last")[:2] == (["ab|<", "|<"], ["0002", "02"])
+    assert sequences(("ab", "c"), cls="last")[:2] == (["ab|c|<"], ["000112"])
+    assert sequences(("ab", "c"), cls="last", segments=False)[:2] == (["ab|c|<"], ["000000"])
+    cut, _, found = sequences("abcdefghijklmnop", "x", cls="last")
+    assert cut == ["abcdefghij|<", "x|<"] and found.places.tolist() == found.cls.tolist() == [11, 2]
+    parts = sequences(("abcdefghijklmnop", "xyz"), cls="last", on_long="window")[0]
+    assert all(len(part) <= 12 and part.endswith("|xyz|<") for part in parts)
+    assert {letter for part in parts for letter in part} == {*"abcdefghijklmnopxyz|<"}
+
+
+def test_a_causal_reading_is_one_of_ranks():
+    _, _, found = sequences("abc", "x", cls="last", segments=False, causal=True)
+    stream = found.batch(np.array([1, 0])).input
+    assert stream.visibility == "causal" and stream.positions.tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert (stream.query_rank == stream.positions).all() and (stream.key_rank == stream.positions).all()
+    rows, at = found.read(np.array([1, 0]))
+    assert rows.tolist() == [1, 0] and at.tolist() == [2, 7] and (stream.tokens[at] == 1).all()
+    assert sequences("abc")[2].batch(np.array([0])).input.visibility == "full"
 
 
 def test_the_longer_text_gives_up_its_end_first_as_in_berts_code():

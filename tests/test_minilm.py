@@ -69,7 +69,8 @@ def test_its_ids_are_those_of_transformers(model, theirs, documents):
     from bertsmith.deploy.check import differing_ids
 
     lines = [line for text in documents for line in text.split("\n")][:1000]
-    assert differing_ids(theirs[0], bertsmith.load(model).tokenizer, [*lines, *TEXTS]) == []
+    loaded = bertsmith.load(model)
+    assert differing_ids(theirs[0], loaded.tokenizer, [*lines, *TEXTS], loaded.reading()) == []
 
 
 def test_it_is_exported_again_byte_for_byte(folder, model, tmp_path):

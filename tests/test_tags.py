@@ -88,18 +88,21 @@ SENTENCES = [
 def encoded(tokenizer, sentences, tmp_path, **options):
     rows = [json.dumps({"text": words}) for words in sentences]
     read = conll.read(write(tmp_path / "s.jsonl", "\n".join(rows)), labelled=False)
-    reading = Reading(**{"length": 24, "segments": 2, "on_long": "window", **options})
+    reading = Reading(**{"length": 24, "segments": True, "on_long": "window", **options})
     return read, kind("tag").encode(tokenizer, read, reading)
 
 
-def test_every_word_is_read_once_at_the_token_that_holds_its_first_character(tokenizer, tmp_path):
-    _, found = encoded(tokenizer, SENTENCES, tmp_path)
+@pytest.mark.parametrize("cls", ["first", "last"])
+def test_every_word_is_read_once_at_the_token_that_holds_its_first_character(tokenizer, tmp_path, cls):
+    _, found = encoded(tokenizer, SENTENCES, tmp_path, cls=cls)
+    ends = tokenizer.vocab.cls, tokenizer.vocab.sep
     assert sorted(found.key.tolist()) == list(range(sum(map(len, SENTENCES)))), "each word in one window, once"
     words = [word for sentence in SENTENCES for word in sentence]
     at = 0
     for length in found.lengths:
         tokens = found.tokens[at : at + length]
-        assert tokens[0] == tokenizer.vocab.cls and tokens[-1] == tokenizer.vocab.sep and length <= 24
+        assert (tokens[0], tokens[-1]) == ends if cls == "first" else (tokens[-1], tokens[-2]) == ends
+        assert length <= 24
         at += length
     tokens_from = np.concatenate([[0], np.cumsum(found.lengths)])
     for window, (start, end) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True)):

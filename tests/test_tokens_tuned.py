@@ -29,8 +29,12 @@ def model(short, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
+    return made_files(tmp_path_factory.mktemp("task"))
+
+
+def made_files(folder):
     """Words that are always part of a name, and names of one and two of them; questions for the word after "import", some without."""
-    folder, generator = tmp_path_factory.mktemp("task"), np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for part, count in (("train", 240), ("dev", 60)):
         lines, questions = ["-DOCSTART- -X- O", ""], []
         for i in range(count):

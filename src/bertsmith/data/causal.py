@@ -1,6 +1,7 @@
 """Language models: nothing is hidden, every token is asked for by the one before it, which sees only what came before.  n tokens, m asked."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class Everything:
 @dataclass(frozen=True, kw_only=True)
 class Causal:
     """The model reads the text as it is; the token at p is asked for at p - 1, the last place is asked for nothing."""
+
+    causal: ClassVar[bool] = True  # a token sees only what comes before it, in fine-tuning too
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         at = numbers(spans[:, 0], spans[:, 1])

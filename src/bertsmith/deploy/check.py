@@ -85,17 +85,17 @@ def open_folder(
     return opened
 
 
-def differing_ids(theirs: Any, ours: Any, texts: Sequence[str]) -> list[int]:
+def differing_ids(theirs: Any, ours: Any, texts: Sequence[str], reading: Reading) -> list[int]:
     """The texts for which AutoTokenizer `theirs` gives other ids than our Tokenizer, special tokens included; by number.
 
     A text in which a special token is written is compared as `fill` reads it: there it is the token.
     """
-    vocab, found = ours.vocab, theirs(list(texts))["input_ids"]
+    found = theirs(list(texts))["input_ids"]
     written = [any(name in text for name in ours.roles.values()) for text in texts]
     ids = [row for row, _ in ours.encode(texts)]
     for i in np.flatnonzero(written):
         ids[i] = ours.encode([texts[i]], specials=True)[0][0]
-    return [i for i, row in enumerate(ids) if [vocab.cls, *row.tolist(), vocab.sep] != found[i]]
+    return [i for i, row in enumerate(ids) if reading.joined(ours.vocab, row)[0].tolist() != found[i]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +122,13 @@ def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
 
 
 def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:
-    segments, pad = loaded.recipe.model.segments, loaded.vocab.pad
-    encoded = encode(loaded.tokenizer, first, second, Reading(length=length, segments=segments))
+    reading, pad = loaded.reading(length), loaded.vocab.pad
+    encoded = encode(loaded.tokenizer, first, second, reading)
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
-    rows = lambda x, fill: pad_sequence(x.split(stream.lengths), batch_first=True, padding_value=fill)
+    side = "right" if reading.lead else "left"
+    rows = lambda x, fill: pad_sequence(x.split(stream.lengths), True, fill, padding_side=side)
     inputs = {"input_ids": rows(stream.tokens, pad), "attention_mask": rows(torch.ones_like(stream.tokens), 0)}
-    inputs |= {"token_type_ids": rows(stream.segments, 0)} if segments else {}
+    inputs |= {"token_type_ids": rows(stream.segments, 0)} if reading.segments else {}
     return Group(first=first, second=second, length=length, stream=stream, inputs=inputs)
 
 
@@ -183,24 +184,24 @@ def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
     A regression's label is in the scale of its training file.
     """
     member, every = loaded.member.eval(), torch.arange(len(stream.tokens))
-    lengths = torch.tensor(stream.lengths)
-    starts = lengths.cumsum(0) - lengths
+    lengths = np.array(stream.lengths)
+    cls = torch.from_numpy(np.cumsum(lengths) - lengths + loaded.reading().cls_at(lengths))
     with loaded.exact.policy():
         found = {"hidden": member.model(stream)}
         for term in member.weights():
             if term == "label":
-                found[term] = member.objective.logits(member.model, stream, starts)
+                found[term] = member.objective.logits(member.model, stream, cls)
             elif term == "tag":
                 found[term] = member.objective.logits(member.model, stream, every)
             elif term == "span":
                 found["start"], found["end"] = member.objective.logits(member.model, stream, every).unbind(1)
             else:
-                at = every if term in EVERYWHERE else starts
+                at = every if term in EVERYWHERE else cls
                 found[term] = member.objective.logits(member.model, stream, at, term)
         if "replaced" in found:  # one number there, two classes here
             found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
-            found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][starts])
+            found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][cls])
     if "label" in found and loaded.task is not None and not loaded.labels.names:
         found["label"] = found["label"] * loaded.labels.scale + loaded.labels.mean
     return found

@@ -142,7 +142,7 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
         models = check.open_folder(transformers, folder, family_of(loaded.recipe), terms)
         with check.quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            wrong = check.differing_ids(tokenizer, loaded.tokenizer, chosen)
+            wrong = check.differing_ids(tokenizer, loaded.tokenizer, chosen, loaded.reading())
             if wrong:
                 shown = printable(repr(chosen[wrong[0]]), 60)
                 raise InputError(f"AutoTokenizer gives other ids for {len(wrong)} of {len(chosen)} texts: {shown}")

@@ -23,7 +23,7 @@ from bertsmith.deploy.folder import Folder, is_foreign, located, read
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.texts import texts
-from bertsmith.downstream.model import load
+from bertsmith.downstream.model import Loaded, load
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import MemberModel, build
 from bertsmith.objectives.predict import Pair, Predict, Tokens
@@ -138,7 +138,7 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
     family = FAMILIES[found.theirs["model_type"]]
     models = check.open_folder(transformers, found.path, family, found.terms, _config(transformers, found), every=False)
     answers = check.compare(loaded, models, check.groups(loaded, chosen))
-    wrong = _differing_ids(transformers, found, chosen, say)
+    wrong = _differing_ids(transformers, found, loaded, chosen, say)
     if wrong:
         say(
             f"warning: AutoTokenizer of transformers {transformers.__version__} gives other ids for {len(wrong)} of {len(chosen)} texts, such as "
@@ -161,7 +161,9 @@ def _config(transformers: Any, found: Folder) -> Any:
     )
 
 
-def _differing_ids(transformers: Any, found: Folder, chosen: list[str], say: Callable[[str], None]) -> list[int] | None:
+def _differing_ids(
+    transformers: Any, found: Folder, loaded: Loaded, chosen: list[str], say: Callable[[str], None]
+) -> list[int] | None:
     """None where transformers has no tokenizer for the folder, which `say` is told."""
     try:
         with check.quiet(transformers):
@@ -170,4 +172,4 @@ def _differing_ids(transformers: Any, found: Folder, chosen: list[str], say: Cal
         say(f"warning: AutoTokenizer cannot open it, so ids were not compared: {printable(str(error).strip())}")
         return None
     with check.quiet(transformers):
-        return check.differing_ids(tokenizer, found.tokenizer, chosen)
+        return check.differing_ids(tokenizer, found.tokenizer, chosen, loaded.reading())

@@ -16,7 +16,7 @@ from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks.readers import read, say_notes
-from bertsmith.tasks.sequences import Encoded, OnLong, Reading, encode, say_long
+from bertsmith.tasks.sequences import Encoded, OnLong, encode, say_long
 from bertsmith.training.precision import Precision
 
 BUDGET = 8192  # tokens in one pass
@@ -67,7 +67,7 @@ def embed(
         first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
     if not len(first):
         raise InputError("no texts to embed")
-    reading = Reading(length=loaded.length(), segments=loaded.recipe.model.segments, on_long=on_long)
+    reading = loaded.reading(on_long=on_long)
     encoded = encode(loaded.tokenizer, list(first), second, reading, where)
     say_long(encoded, name, reading, say)
     vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy))
@@ -98,7 +98,7 @@ def pooled(
     budget: int = BUDGET,
     precision: Precision | None = None,
 ) -> np.ndarray:
-    """(sequences, width) float32, one for each sequence of `encoded`; dropout off; float32 'highest' unless told otherwise."""
+    """(sequences, width) float32, one for each sequence of `encoded`, each read at [CLS]; dropout off; float32 'highest' unless told otherwise."""
     precision = precision or loaded.exact
     model = loaded.member.model.eval()
     if precision.compute == "bfloat16":
@@ -107,19 +107,17 @@ def pooled(
     found = np.empty((len(encoded), loaded.recipe.model.width), np.float32)
     with precision.policy():
         for which in encoded.by_length(budget):
-            batch = encoded.batch(which)
-            stream = batch.input.to(loaded.device)
-            ends = torch.tensor(stream.lengths, device=loaded.device).cumsum(0)
-            first = ends - torch.tensor(stream.lengths, device=loaded.device)
+            stream = encoded.batch(which).input.to(loaded.device)
+            cls = torch.from_numpy(encoded.read(which)[1]).to(loaded.device)
             if layer is not None:
                 hidden = model.states(stream)[layer]
             elif pool == "cls":
-                found[which] = model(stream, first).float().cpu().numpy()
+                found[which] = model(stream, cls).float().cpu().numpy()
                 continue
             else:
                 hidden = model(stream)
             states = (
-                hidden[first] if pool == "cls" else torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+                hidden[cls] if pool == "cls" else torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
             )
             found[which] = states.float().cpu().numpy()
     return found

@@ -2,49 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bertsmith.data.batch import Stream
+from bertsmith.data.batch import NEVER, Stream
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
+from bertsmith.tasks.sequences import Builder, Reading
 
 MASK = "[MASK]"
 
 
 def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
-    """`{text, masks: [{position, top: [{token, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] is 0.
+    """`{text, masks: [{position, top: [{token, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] too.
 
-    A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head.
+    A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head, and
+    for one that sees only what comes before.
     """
     loaded = opened(model)
     if "token" not in loaded.member.weights():
         raise InputError(
             f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain --from … --new-head token)"
         )
+    reading = loaded.reading()
+    if reading.causal:
+        raise InputError(
+            f"{printable(loaded.run)}: this model sees only what comes before a token, so it cannot fill masks; take a member that sees both sides"
+        )
     size = loaded.recipe.model.vocab
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
         raise InputError(f"--top {printable(top)}: expected a number from 1 to {size}")
-    ids, masks = _masked(loaded, text)
+    stream, masks = _asked(loaded, text, reading)
     longest = loaded.recipe.model.longest
-    if longest is not None and len(ids) > longest:
-        raise InputError(f"the text has {len(ids)} tokens, and the model takes {longest}")
-    stream = _stream(ids).to(loaded.device)
+    if longest is not None and len(stream.tokens) > longest:
+        raise InputError(f"the text has {len(stream.tokens)} tokens, and the model takes {longest}")
+    stream, at = stream.to(loaded.device), torch.from_numpy(masks).to(loaded.device)
     loaded.member.eval()
     with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
-        logits = loaded.member.objective.logits(loaded.member.model, stream, torch.tensor(masks, device=loaded.device))
+        logits = loaded.member.objective.logits(loaded.member.model, stream, at)
     p = torch.softmax(logits.double(), -1).cpu().numpy()
-    return {
-        "text": text,
-        "masks": [{"position": at, "top": _top(row, top, loaded.tokenizer)} for at, row in zip(masks, p, strict=True)],
-    }
+    found = zip(masks.tolist(), p, strict=True)
+    return {"text": text, "masks": [{"position": at, "top": _top(row, top, loaded.tokenizer)} for at, row in found]}
 
 
-def _masked(loaded: Loaded, text: str) -> tuple[np.ndarray, list[int]]:
-    """Token ids, and where the masks stand.  The pieces between masks are encoded one by one; a mask takes the space before it."""
+def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndarray]:
+    """The text as one sequence, and where its masks stand in it.
+
+    A model with tokens that only ask has them there: they see the text, and neither the text nor another mask sees them.
+    """
+    ids, masks = _masked(loaded, text)
+    builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
+    builder.add(0, ids)
+    masks, stream = reading.lead + masks, builder.encoded(1).batch(np.zeros(1, np.int64)).input
+    if loaded.recipe.model.asking:
+        rank = stream.key_rank.copy()
+        rank[masks] = NEVER
+        stream = replace(stream, key_rank=rank, visibility="ranks")
+    return stream, masks
+
+
+def _masked(loaded: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
+    """The text's token ids, and where the masks stand.  The pieces between masks are encoded one by one; a mask takes the space before it."""
     own = loaded.tokenizer.mask_token
     try:
         text.encode("utf-8")
@@ -54,22 +76,13 @@ def _masked(loaded: Loaded, text: str) -> tuple[np.ndarray, list[int]]:
     if len(pieces) < 2:
         spelled = MASK if own == MASK else f"{MASK} or {printable(own)}"
         raise InputError(f'no mask in "{printable(text, 80)}"; write {spelled} where a token is asked for')
-    vocab = loaded.vocab
-    encoded = loaded.tokenizer.encode([*(piece.rstrip() for piece in pieces[:-1]), pieces[-1]])
-    ids, masks = [vocab.cls], []
-    for i, (piece, _) in enumerate(encoded):
+    ids, masks = [], []
+    for i, (piece, _) in enumerate(loaded.tokenizer.encode([*(piece.rstrip() for piece in pieces[:-1]), pieces[-1]])):
         if i:
             masks.append(len(ids))
-            ids.append(vocab.mask)
+            ids.append(loaded.vocab.mask)
         ids.extend(int(token) for token in piece)
-    return np.array([*ids, vocab.sep], np.int64), masks
-
-
-def _stream(ids: np.ndarray) -> Stream:
-    zeros = np.zeros(len(ids), np.int64)
-    return Stream(
-        tokens=ids, positions=np.arange(len(ids)), segments=zeros, query_rank=zeros, key_rank=zeros, lengths=(len(ids),)
-    )
+    return np.array(ids, np.int32), np.array(masks, np.int64)
 
 
 def _top(p: np.ndarray, top: int, tokenizer: Any) -> list[dict[str, Any]]:

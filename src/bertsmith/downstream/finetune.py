@@ -85,12 +85,7 @@ def finetune(
             f"{printable(dev)}: text2: pairs in one of train and dev only; --columns says which columns are read"
         )
     targets = {name: kind.targets(read, known) for name, read in rows.items()}
-    reading = Reading(
-        length=options.length,
-        segments=loaded.recipe.model.segments,
-        on_long=on_long or kind.long,
-        stride=options.stride,
-    )
+    reading = loaded.reading(options.length, on_long=on_long or kind.long, stride=options.stride)
     data = {name: _encoded(loaded, kind, read, reading, say) for name, read in rows.items()}
     _check_lengths(rows["train"], data["train"], reading)
     _say_overlap(rows, say)

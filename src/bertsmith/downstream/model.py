@@ -20,6 +20,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel, build
 from bertsmith.recipe import Recipe
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, load_weights
 from bertsmith.training.precision import Precision, choose_device
 from bertsmith.training.run import CONFIG, FORMAT, STEP, STEPS, TOKENIZER, Run
@@ -117,6 +118,10 @@ class Loaded:
     def length(self) -> int:
         """The most tokens that the model was trained to read at once: the task's own limit, or the layout's."""
         return (self.task or {}).get("length") or self.recipe.layout.length
+
+    def reading(self, length: int | None = None, **options: Any) -> Reading:
+        """How it reads texts of up to `length` tokens (None: as many as it was trained on)."""
+        return Reading.of(self.recipe, length or self.length(), **options)
 
 
 def load(

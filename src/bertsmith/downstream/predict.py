@@ -17,7 +17,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.readers import parse_columns, say_notes
-from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
+from bertsmith.tasks.sequences import Encoded, OnLong, say_long
 from bertsmith.training.precision import Precision
 
 BUDGET = 8192  # tokens in one pass
@@ -143,9 +143,7 @@ def _rows(
 
 def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
     task = loaded.task or {}
-    reading = Reading(
-        length=loaded.length(),
-        segments=loaded.recipe.model.segments,
+    reading = loaded.reading(
         on_long=on_long or task.get("on_long") or kind.long,
         stride=(task.get("settings") or {}).get("stride"),
     )

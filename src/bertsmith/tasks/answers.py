@@ -1,7 +1,7 @@
 """The answer to a question as a piece of a text, or none.  q questions, w windows, t tokens of a text, k of them in a window.
 
-`[CLS] question [SEP] window [SEP]` (Devlin et al. 2019, sections 4.2 and 4.3, and the released run_squad.py): training sees every
-window, and where one does not hold the whole answer [CLS] is the answer.  An answer starts in the window where its first token has most
+`[CLS] question [SEP] window [SEP]` (Devlin et al. 2019, sections 4.2 and 4.3, and the released run_squad.py), or [CLS] at the end, where
+the question stays in front, too (XLNet's released code has it behind; a causal model would not know it): training sees every window, and where one does not hold the whole answer [CLS] is the answer.  An answer starts in the window where its first token has most
 context and is at most LONGEST tokens long; of all of them the one with the highest start + end is said.  No answer is said where the lowest
 [CLS] + [CLS] of any window exceeds that by a threshold, which the dev file chooses.  Unlike there, answers are searched among all pairs
 of start and end, not among the 20 best of each.
@@ -130,8 +130,8 @@ class Answers:
             room = builder.room - len(kept)
             parts = reading.views(len(ids), room, lambda i=i: rows.where(i), stride=room - room // 2)
             for start, end in parts:
-                size = builder.add(i, kept, ids[start:end])
-                views.append((about, size - 1 - (end - start), start, end))
+                builder.add(i, kept, ids[start:end])
+                views.append((about, reading.lead + len(kept) + reading.between, start, end))
             builder.counts["long"] += len(ids) > room
             builder.counts["cut"] += len(ids) - parts[-1][1] + len(question) - len(kept)
             short += len(question) > most
@@ -144,13 +144,14 @@ class Answers:
     def asked(self, encoded: Encoded, targets: Truth) -> Asked:
         """Start and end of each window; nothing where an answer does not stand where its file says."""
         at, each = [], []
-        for owner, (context, first, start, end) in zip(encoded.owner, encoded.key.rows.tolist(), strict=True):
+        windows = zip(encoded.owner, encoded.cls.tolist(), encoded.key.rows.tolist(), strict=True)
+        for owner, cls, (context, first, start, end) in windows:
             place = targets.places[owner]
             each.append(0 if place is None and targets.golds[owner] else 2)
             if each[-1]:
                 tokens = place and _tokens(encoded.key.characters[context], place)
                 inside = tokens and start <= tokens[0] and tokens[1] < end
-                at += [first + token - start for token in tokens] if inside else [0, 0]
+                at += [first + token - start for token in tokens] if inside else [cls, cls]
         labels = np.arange(len(at)) % 2
         return Asked(term=self.term, labels=labels, at=np.array(at, np.int64), each=np.array(each, np.int64))
 
@@ -170,7 +171,7 @@ class Answers:
     def said(self, encoded: Encoded, rows: Questions, values: Array) -> list[Said]:
         found: list[list] = [[] for _ in range(len(rows))]
         null = np.full(len(rows), np.inf)
-        views, parts = encoded.key, np.split(values, encoded.offsets[1:-1])
+        views, parts, cls = encoded.key, np.split(values, encoded.offsets[1:-1]), encoded.cls
         ends = np.searchsorted(encoded.owner, np.arange(len(rows)), side="right")
         for i, (begin, end) in enumerate(zip(np.append(0, ends[:-1]), ends, strict=True)):
             windows = [tuple(row) for row in views.rows[begin:end, 2:].tolist()]
@@ -178,7 +179,7 @@ class Answers:
             fullest = most_context(windows, len(characters))
             for number, (start, stop) in enumerate(windows):
                 logits, first = parts[begin + number], views.rows[begin + number, 1]
-                null[i] = min(null[i], float(logits[0].sum(dtype=np.float64)))
+                null[i] = min(null[i], float(logits[cls[begin + number]].sum(dtype=np.float64)))
                 inside = logits[first : first + stop - start].astype(np.float64)
                 inside[fullest[start:stop] != number, 0] = -np.inf
                 found[i] += [(score, a + start, b + start) for score, a, b in _best(inside)]

@@ -1,7 +1,8 @@
 """Texts as packed sequences, and the places in them that a task's head reads.
 
 One text is `[CLS] A [SEP]`, a pair `[CLS] A [SEP] B [SEP]` with segments 0 and 1 (Devlin et al. 2019, figure 2); a model without
-segments gets two separators between A and B, as RoBERTa does.  w sequences of n tokens in all; p places; m questions.
+segments gets two separators between A and B, as RoBERTa does.  With [CLS] at the end, `A [SEP] B [SEP] [CLS]`, it has a segment of its
+own, 2 (XLNet's released code).  w sequences of n tokens in all; p places; m questions.
 """
 
 from __future__ import annotations
@@ -23,16 +24,54 @@ ON_LONG = ("truncate", "window", "error")
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How texts become sequences.  `length` counts the special tokens; `segments` are the model's, 0 where it has none."""
+    """How texts become sequences, and who sees whom in them.  `length` counts the special tokens."""
 
     length: int
-    segments: int
+    segments: bool = True  # whether the model tells them apart
+    cls: Literal["first", "last"] = "first"  # where [CLS] stands
+    causal: bool = False  # a token sees only what comes before it
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
 
     def __post_init__(self):
         if self.on_long not in ON_LONG:
             raise InputError(f"--on-long {printable(self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
+
+    @classmethod
+    def of(cls, recipe: Any, length: int, **options: Any) -> Reading:
+        """As the layout and the rewrite of `recipe` had its text in pre-training."""
+        model, causal = recipe.model, getattr(recipe.corruption.rewrite, "causal", False)
+        # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
+        # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
+        last = causal or getattr(recipe.layout, "cls", "first") == "last"
+        segments = bool(model.segments or getattr(model.positions, "segments", False))
+        return cls(length=length, segments=segments, cls="last" if last else "first", causal=causal, **options)
+
+    @property
+    def lead(self) -> int:
+        """Special tokens before the text."""
+        return int(self.cls == "first")
+
+    @property
+    def between(self) -> int:
+        """Separators between the texts of a pair."""
+        return 1 if self.segments or self.cls == "last" else 2
+
+    def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
+        """(tokens, segments) of one sequence."""
+        cls, sep = np.array([vocab.cls], np.int32), np.array([vocab.sep], np.int32)
+        body = [first, sep] if second is None else [first, *[sep] * self.between, second, sep]
+        tokens = np.concatenate([cls, *body] if self.lead else [*body, cls])
+        segments = np.zeros(len(tokens), np.uint8)
+        if self.segments and second is not None:
+            segments[-len(second) - 1 - (not self.lead) :] = 1
+        if self.segments and not self.lead:
+            segments[-1] = 2
+        return tokens, segments
+
+    def cls_at(self, lengths: Array) -> Array:
+        """Where [CLS] stands in sequences of these lengths."""
+        return np.zeros_like(lengths) if self.lead else lengths - 1
 
     def views(self, size: int, room: int, where: Callable[[], str], stride: int | None = None) -> list[tuple[int, int]]:
         """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence.
@@ -93,6 +132,7 @@ class Encoded:
     places: Array  # (p,) int64: what the head reads, as positions in its sequence, sequence after sequence
     reads: Array  # (w,) int64: how many of them each sequence has
     rows: int
+    reading: Reading
     counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
@@ -105,6 +145,11 @@ class Encoded:
         """(w + 1,) where the places of each sequence start."""
         return _ends(self.reads)
 
+    @property
+    def cls(self) -> Array:
+        """(w,) where [CLS] stands in each sequence."""
+        return self.reading.cls_at(self.lengths)
+
     @cached_property
     def _tokens_from(self) -> Array:
         return _ends(self.lengths)
@@ -114,14 +159,16 @@ class Encoded:
         lengths = self.lengths[which]
         flat, number = _members(self._tokens_from, lengths, which)
         first = _ends(lengths)[:-1]
-        zeros = np.zeros(len(flat), np.int64)
+        positions = np.arange(len(flat)) - first[number]
+        rank = positions if self.reading.causal else np.zeros_like(positions)
         stream = Stream(
             tokens=self.tokens[flat].astype(np.int64),
-            positions=np.arange(len(flat)) - first[number],
+            positions=positions,
             segments=self.segments[flat].astype(np.int64),
-            query_rank=zeros,
-            key_rank=zeros,
+            query_rank=rank,
+            key_rank=rank,
             lengths=tuple(lengths.tolist()),
+            visibility="causal" if self.reading.causal else "full",
         )
         targets = {}
         if asked is not None:
@@ -188,28 +235,20 @@ class Builder:
     counts: dict[str, int] = field(default_factory=lambda: {"tokens": 0, "long": 0, "cut": 0})
 
     @property
-    def between(self) -> int:
-        """Separators between the texts of a pair."""
-        return 0 if not self.pairs else 1 if self.reading.segments else 2
-
-    @property
     def room(self) -> int:
         """Tokens of text in a sequence.  InputError where there are none."""
-        room = self.reading.length - 2 - self.between
+        room = self.reading.length - 2 - self.pairs * self.reading.between
         if room < 1 + self.pairs:
             raise InputError(f"length: {self.reading.length} tokens leave no room for the text beside the special ones")
         return room
 
     def add(self, owner: int, first: Array, second: Array | None = None, places: Array | None = None) -> int:
         """`places` are positions in the sequence; [CLS] alone unless given.  Returns the length of the sequence."""
-        cls, sep = np.array([self.vocab.cls], np.int32), np.array([self.vocab.sep], np.int32)
-        parts = [cls, first, sep] if second is None else [cls, first, *[sep] * self.between, second, sep]
-        tokens = np.concatenate(parts)
-        ones = 0 if second is None or not self.reading.segments else len(second) + 1
+        tokens, segments = self.reading.joined(self.vocab, first, second)
         self.tokens.append(tokens)
-        self.segments.append(np.concatenate([np.zeros(len(tokens) - ones, np.uint8), np.ones(ones, np.uint8)]))
+        self.segments.append(segments)
         self.owner.append(owner)
-        self.places.append(np.zeros(1, np.int64) if places is None else places)
+        self.places.append(self.reading.cls_at(np.array([len(tokens)])) if places is None else places)
         return len(tokens)
 
     def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
@@ -223,6 +262,7 @@ class Builder:
             places=np.concatenate([np.zeros(0, np.int64), *self.places]),
             reads=np.array([len(places) for places in self.places], np.int64),
             rows=rows,
+            reading=self.reading,
             counts=counts,
             notes=notes,
             key=key,

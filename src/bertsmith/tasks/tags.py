@@ -103,7 +103,7 @@ class Tags:
             for number, (start, end) in enumerate(views):
                 own = np.flatnonzero(window == number)
                 if len(own):
-                    builder.add(i, ids[start:end], places=1 + at[own] - start)
+                    builder.add(i, ids[start:end], places=reading.lead + at[own] - start)
                     key.append(word + own)
             builder.counts["long"] += len(ids) > room
             builder.counts["cut"] += len(ids) - views[-1][1]
