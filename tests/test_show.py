@@ -172,3 +172,48 @@ def test_a_run_shows_what_its_generator_writes(store, tmp_path):
     )
     with pytest.raises(InputError, match="has no generator"):
         page.show(recipe, store, model=tmp_path / "b")
+
+
+def test_xlnets_questions_stand_behind_the_text():
+    *examples, last = shown("xlnet", 60, "training.batch=512")
+    backward = 0
+    for line in examples:
+        source, given = line["source"], line["input"]
+        count = len(source["ids"])
+        assert given["ids"][:count] == source["ids"] and set(given["tokens"][count:]) == {"[MASK]"}
+        assert given["positions"][:count] == list(range(count)) and source["tokens"][-1] == "[CLS]"
+        assert given["query_rank"][:count] == given["key_rank"][:count] and set(given["key_rank"][count:]) == {None}
+        asked = [i for a, b in line["spans"] for i in range(a, b)]
+        assert [p for p, _, _ in line["targets"]["token"]] == list(range(count, count + len(asked)))
+        for (place, _, answer), at in zip(line["targets"]["token"], asked, strict=True):
+            assert source["ids"][at] == answer and given["positions"][place] == at
+            assert given["segments"][place] == given["segments"][at]
+            assert given["query_rank"][place] == given["query_rank"][at] - 1
+        backward += source["words"][0] > 0
+    assert backward < len(examples)
+    summary = last["summary"]
+    assert list(summary["requested"]) == list(summary["achieved"]) == ["rate"]
+    assert summary["achieved"]["rate"] == pytest.approx(11 / 64, abs=1e-3)  # 64 / 6 is 10.7
+    assert summary["tokens"]["used"] == 60 * (64 + 11)
+
+
+def test_a_language_model_shows_what_it_reads():
+    *examples, last = shown("transformer-xl", 12, "training.batch=256")
+    for line in examples:
+        ids, given = line["source"]["ids"], line["input"]
+        assert given["ids"] == ids and given["query_rank"] == given["key_rank"] == list(range(64))
+        assert [[p, answer] for p, _, answer in line["targets"]["token"]] == [[p, ids[p + 1]] for p in range(63)]
+        assert line["spans"] == [[1, 64]]
+    assert last["summary"]["requested"] == {} == last["summary"]["achieved"]
+    # Four columns: the first sequence of each, then the second, which begins with the last token of the first.
+    assert [examples[i + 4]["source"]["ids"][0] for i in range(4)] == [
+        examples[i]["source"]["ids"][-1] for i in range(4)
+    ]
+
+
+def test_people_read_orders_and_plain_text():
+    page_lines = list(text(shown("xlnet", 1, "training.batch=256")))
+    marked = next(line for line in page_lines if line.startswith("t") or "[1:" in line)
+    assert all(f"[{k}:t" in marked for k in range(1, 12)) and "11 asked" in page_lines[1]
+    plain = list(text(shown("transformer-xl", 1, "training.batch=256")))
+    assert "63 asked · left to right" in plain[1] and "[t" not in plain[2]

@@ -295,18 +295,16 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = ()) -> Iterat
 
 
 def _asked(line: dict[str, Any]) -> dict[int, str]:
-    """Where each answer stands in the text, where it is asked for in place or by a token of its own; a language model asks for all alike."""
-    ids, side = line["source"]["ids"], line["input"]
-    asked = line["targets"].get("token", [])
-    if any(place < len(ids) and ids[place] != answer for place, _, answer in asked):
-        return {}
-    orders = sorted({side["query_rank"][place] for place, *_ in asked if place >= len(ids)})
-    return {
-        side["positions"][place]
-        if place >= len(ids)
-        else place: f"{orders.index(side['query_rank'][place]) + 1}:{token}" if place >= len(ids) else token
-        for place, token, _ in asked
-    }
+    """{place in the text: what to show there} of the tokens that are asked for where they stand, or by a token behind the text (then
+    with their number in its order).  A language model asks for all tokens alike, each from its neighbour: nothing to mark."""
+    ids, side, asked = line["source"]["ids"], line["input"], line["targets"].get("token", [])
+    behind = [(place, token) for place, token, _ in asked if place >= len(ids)]
+    if behind:
+        order = sorted({side["query_rank"][place] for place, _ in behind})
+        number = {rank: k + 1 for k, rank in enumerate(order)}
+        return {side["positions"][place]: f"{number[side['query_rank'][place]]}:{token}" for place, token in behind}
+    in_place = all(ids[place] == answer for place, _, answer in asked)
+    return {place: token for place, token, _ in asked} if in_place else {}
 
 
 SEEN = {(1,): "left to right", (-1,): "right to left", (0, 1): "source to target"}
