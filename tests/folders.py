@@ -11,11 +11,11 @@ from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.downstream.model import Loaded
 from bertsmith.nn.member import build
 from bertsmith.nn.positions import Learned
-from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 from bertsmith.recipe import find
+from bertsmith.tasks.sequences import Reading
 from bertsmith.text.tokenizer import Tokenizer
 
 OBJECTIVES = {
@@ -47,8 +47,10 @@ OBJECTIVES = {
     ("electra", "regress"): Regress(pooler="gelu"),
 }
 OBJECTIVES |= {("ernie", head): objective for (family, head), objective in OBJECTIVES.items() if family == "bert"}
-OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert", "ernie")}
-OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert", "ernie")}
+OBJECTIVES |= {("xlnet", head): OBJECTIVES["bert", head] for head in ("none", "classify", "regress")}
+OBJECTIVES |= {("xlnet", "token"): Predict(heads=(Tokens(transform=False),))}
+OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
+OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
 OBJECTIVES |= {("electra", "tag"): Tag(classes=3, pooler="gelu"), ("electra", "qa"): Span(pooler="gelu")}
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
@@ -66,18 +68,17 @@ def tokenizer_of(texts: list[str], kind: str = "wordpiece:300", lowercase: bool 
 def recipe_of(family: str, head: str, vocab: int):
     """Two layers of width 16."""
     base = find(f"{next(iter(FAMILIES[family].members), family)}:tiny")
-    model = TransformerConfig(
+    model = replace(
+        base.model,
         vocab=vocab,
         layers=2,
         width=16,
         heads=2,
         hidden=24,
-        positions=Learned(length=LENGTH),
-        segments=base.model.segments,
+        positions=Learned(length=LENGTH) if base.model.longest else base.model.positions,
         embedding=8 if family in ("albert", "electra") else None,
-        share=base.model.share,
-        activation=base.model.activation,
-        eps=base.model.eps,
+        dropout=0.1,
+        memory=base.model.memory and 20,
     )
     layout = replace(base.layout, length=LENGTH)
     return replace(base, model=model, layout=layout, objective=OBJECTIVES[family, head])
@@ -119,6 +120,6 @@ def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path,
     torch.manual_seed(seed)
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
     made.save_pretrained(at)
-    for name, data in hf_tokenizer(tokenizer, recipe.model.segments, LENGTH).items():
+    for name, data in hf_tokenizer(tokenizer, Reading.of(recipe, LENGTH)).items():
         (at / name).write_bytes(data)
     return made

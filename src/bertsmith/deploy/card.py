@@ -23,6 +23,7 @@ USES = {
     "token": 'pipeline("fill-mask", model="FOLDER")("… {mask} …")',
     "label": 'pipeline("text-classification", model="FOLDER"{number})("…")',
     "tag": 'pipeline("token-classification", model="FOLDER")("…")',
+    "asking": 'AutoModelForCausalLM.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
     "span": 'AutoModelForQuestionAnswering.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
     None: 'AutoModel.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
 }
@@ -32,8 +33,11 @@ def card(loaded: Loaded, compared: dict[str, Any]) -> str:
     """The text of README.md; `compared` is what the export found."""
     terms = tuple(loaded.member.weights())
     first = next((term for term in PIPELINES if term in terms), None)
+    first = (
+        "asking" if first == "token" and loaded.recipe.model.asking else first
+    )  # by perm_mask and target_mapping: no pipeline does
     head = {"library_name": "transformers", "tags": ["bertsmith", loaded.recipe.name]}
-    head |= {"pipeline_tag": PIPELINES[first]} if first else {}
+    head |= {"pipeline_tag": PIPELINES[first]} if first in PIPELINES else {}
     sections = {
         "": _what(loaded, terms),
         "How to open it": _use(loaded, first),

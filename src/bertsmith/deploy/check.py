@@ -64,7 +64,7 @@ def open_folder(
     `config` stands in for the folder's own config.json.
     """
     opened, unread = {}, None
-    for name in OPENED_BY[terms]:
+    for name in family.opened.get(terms, OPENED_BY[terms]):
         options = {} if name != "AutoModel" or {"summary", "pair"} & {*terms} else {**family.bare}
         options |= {} if config is None else {"config": config}
         options |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True, "dtype": "float32"}

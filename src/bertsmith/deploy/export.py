@@ -100,6 +100,11 @@ def export(
 def _content(loaded: Loaded) -> dict[str, bytes]:
     """{name: bytes} of what a folder holds besides its card and manifest."""
     recipe, vocab, labels = loaded.recipe, loaded.vocab, loaded.labels
+    family_of(recipe)
+    if loaded.reading().causal:
+        raise InputError(
+            f"{printable(loaded.run)}: sees only what comes before a token, for which transformers has no class of these shapes"
+        )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with --set pool=cls"
@@ -118,7 +123,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     return {
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         WEIGHTS: tensors_to_bytes(to_hf(state, recipe, vocab.pad), metadata={"format": "pt"}),
-        **hf_tokenizer(loaded.tokenizer, recipe.model.segments, loaded.length()),
+        **hf_tokenizer(loaded.tokenizer, loaded.reading()),
         **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
     }
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
-from bertsmith.deploy.hf_config import model_config, objective_of
+from bertsmith.deploy.hf_config import model_config, objective_of, reused
 from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
@@ -32,7 +32,7 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SHOWN = 6  # problems that an error lists
-SHORTEST = 8  # what is less is not a number of tokens that texts are cut to
+SHORTEST, LONGEST = 8, 1 << 20  # what is less or more is not a number of tokens that texts are cut to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +112,10 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
     objective, task = _named(path, objective_of, theirs, terms, outputs)
-    length = _length(path, model.longest)
     base = find(f"{next(iter(FAMILIES[family].members), family)}:base")
-    recipe = replace(
-        base, tokenizer="loaded", model=model, objective=objective, layout=replace(base.layout, length=length)
-    )
+    length = _length(path, model.longest, base.layout.length)
+    layout = _layout(base.layout, length, reused(theirs))
+    recipe = replace(base, tokenizer="loaded", model=model, objective=objective, layout=layout)
     vectors, notes = _vectors(path)
     pad = theirs.get("pad_token_id")
     _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
@@ -226,13 +225,23 @@ def _refuse_pickles(path: Path) -> None:
         )
 
 
-def _length(path: Path, longest: int | None) -> int:
-    """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less."""
+def _length(path: Path, longest: int | None, usual: int) -> int:
+    """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less; `usual`
+    where nothing limits it."""
     lengths = [longest]
     for name, key in (("tokenizer_config.json", "model_max_length"), (sentences.LENGTH, "max_seq_length")):
         value = _json(path / name).get(key) if (path / name).is_file() else None
-        lengths.append(value if isinstance(value, (int, float)) and value >= SHORTEST else longest)
-    return int(min(length for length in lengths if length is not None))
+        lengths.append(int(value) if isinstance(value, (int, float)) and SHORTEST <= value <= LONGEST else None)
+    return min((length for length in lengths if length is not None), default=usual)
+
+
+def _layout(base: Any, length: int, reuse: int | None) -> Any:
+    """`base` for texts of `length` tokens; a layout that leaves tokens in memory leaves `reuse`, or its own share where that does not fit."""
+    layout = replace(base, length=length)
+    try:
+        return replace(layout, reuse=reuse) if hasattr(layout, "reuse") and type(reuse) is int else layout
+    except InputError:
+        return layout
 
 
 def _vectors(path: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 Ours to theirs: equal tensors, but that (1) query, key and value are one matrix here, rows in this order, and three there; (2) RoBERTa's position
 table has `pad + 1` rows in front that no token reads, zero on export; (3) RoBERTa's one segment row, which every token gets, is added to
-every row of our position table on import and is zero on export, so that the function is the same and the tensor need not be.
+every row of our position table on import and is zero on export, so that the function is the same and the tensor need not be; (4) XLNet's
+attention is tensors with an axis for the heads.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bertsmith.deploy.hf_families import BUFFERS, FAMILIES, OLD, PARTS, POSITIONS, SEGMENTS, TOKENS, Family
+from bertsmith.deploy.hf_families import BUFFERS, FAMILIES, GONE, OLD, POSITIONS, SAME, SEGMENTS, Family, Turned
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 
 
@@ -26,11 +28,13 @@ def family_of(recipe: Any) -> Family:
     model, pooler = recipe.model, getattr(recipe.objective, "pooler", "tanh")
     if not isinstance(model, TransformerConfig):
         raise InputError(f"model: a {type(model).__name__} is neither of {', '.join(FAMILIES)}")
+    if model.adaptive is not None:
+        raise InputError(f"model.adaptive: {GONE['transfo-xl']}: such a model stays here")
     fitting = [family for family in FAMILIES.values() if _fits(family, model, pooler)]
     if fitting:
         named = getattr(recipe, "name", None)
         return next((family for family in fitting if named in family.members), fitting[0])
-    said = f"share {model.share}, embedding {model.embedding}, {model.segments} segments, {pooler} summary"
+    said = f"{type(model.positions).__name__} positions, share {model.share}, embedding {model.embedding}, {model.segments} segments, {pooler} summary"
     raise InputError(f"model: {said}: transformers has no class for these together, among {', '.join(FAMILIES)}")
 
 
@@ -38,7 +42,10 @@ def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
     fits = model.share in family.share and (model.embedding is not None) in family.factorised
     # Where the table need not be factorised, one of full width has no projection.
     fits = fits and not (False in family.factorised and model.embedding == model.width)
-    return fits and bool(model.segments) != family.folded and pooler == family.pooler
+    fits = fits and all(getattr(model, name) == value for name, value in family.body.items())
+    fits = fits and isinstance(model.positions, family.positions)
+    fits = fits and all(getattr(model.positions, name) == value for name, value in family.places.items())
+    return fits and bool(model.segments) == family.segments and pooler == family.pooler
 
 
 def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict[str, Tensor]:
@@ -54,22 +61,31 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
             raise InputError(
                 f"objective.{term}: {family.model_type} has no head for it; it has {', '.join(family.heads)}"
             )
-    for ours, names in _pairs(family, groups(recipe.model), recipe.model.embedding is not None, _terms(state)):
+    model = recipe.model
+    for ours, names, turned in _pairs(family, groups(model), model.embedding is not None, _terms(state)):
         tensor = _take(left, ours)
         del left[ours]
-        theirs |= zip(names, tensor.chunk(len(names)), strict=True)
+        theirs |= {
+            name: turned.out(part, model.heads) for name, part in zip(names, tensor.chunk(len(names)), strict=True)
+        }
+    if family.positions is Learned:
+        theirs |= _places_out(family, left, pad)
+    if left:
+        raise InputError(f"{next(iter(left))}: {family.model_type} has no name for it")
+    if not set(_terms(state)) - {"summary"}:
+        theirs = {name.removeprefix(f"{family.base}."): tensor for name, tensor in theirs.items()}
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in theirs.items()}
+
+
+def _places_out(family: Family, left: dict[str, Tensor], pad: int | None) -> dict[str, Tensor]:
+    """The tables of positions and segments, taken from `left`."""
     places = left.pop("model.positions.table.weight")
     if family.folded:
         unread = places.new_zeros(offset(family, pad), places.shape[1])
         segments, places = places.new_zeros(1, places.shape[1]), torch.cat([unread, places])
     else:
         segments = left.pop("model.embeddings.segments.weight")
-    if left:
-        raise InputError(f"{next(iter(left))}: {family.model_type} has no name for it")
-    theirs |= {f"{family.model_type}.{POSITIONS}": places, f"{family.model_type}.{SEGMENTS}": segments}
-    if not set(_terms(state)) - {"summary"}:
-        theirs = {name.removeprefix(f"{family.model_type}."): tensor for name, tensor in theirs.items()}
-    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in theirs.items()}
+    return {f"{family.base}.{POSITIONS}": places, f"{family.base}.{SEGMENTS}": segments}
 
 
 def groups(model: TransformerConfig) -> int:
@@ -88,8 +104,8 @@ def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
     for name, tensor in state.items():
         for old, new in OLD.items():
             name = name.removesuffix(old) + new if name.endswith(old) else name
-        name = f"{family}.{name}" if name.startswith(PARTS) else name
-        if name.removeprefix(f"{family}.") in BUFFERS:
+        name = f"{table.base}.{name}" if name.startswith(table.parts) else name
+        if name.removeprefix(f"{table.base}.") in BUFFERS:
             continue
         if name in found:
             raise InputError(f"{printable(name)}: stands there twice, under an old name and a new one")
@@ -126,23 +142,17 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
     """Their state dict under our names.  Raises InputError for missing and unknown tensors, and as `current` does."""
     left, ours = current(state, family), {}
     table = FAMILIES[family]
-    before = f"{family}.{table.layer[0][1].partition('#')[0]}"
+    before = f"{table.base}.{table.layer[0][1].partition('#')[0]}"
     numbers = [name.removeprefix(before).partition(".")[0] for name in left if name.startswith(before)]
     count = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
-    factorised = table.project is not None and f"{family}.{table.project}.weight" in left
-    read = {f"{family}.{POSITIONS}", f"{family}.{SEGMENTS}"}
-    for mine, names in _pairs(table, count, factorised, terms_in(left, family, architecture)):
-        ours[mine] = torch.cat([_take(left, name) for name in names])
+    factorised = table.project is not None and f"{table.base}.{table.project}.weight" in left
+    read: set[str] = set()
+    for mine, names, turned in _pairs(table, count, factorised, terms_in(left, family, architecture)):
+        ours[mine] = torch.cat([turned.back(_take(left, name)) for name in names])
         read.update(names)
-    places, segments = _take(left, f"{family}.{POSITIONS}"), _take(left, f"{family}.{SEGMENTS}")
-    if table.folded:
-        if len(segments) != 1:
-            raise InputError(f"{family}.{SEGMENTS}: {len(segments)} segments; {family} has 1")
-        places = places[offset(table, pad) :]
-        # Nothing is added to what was exported by us: -0.0 + 0.0 would be another bit pattern.
-        ours["model.positions.table.weight"] = places + segments if segments.any() else places.clone()
-    else:
-        ours |= {"model.positions.table.weight": places.clone(), "model.embeddings.segments.weight": segments.clone()}
+    if table.positions is Learned:
+        ours |= _places_back(table, left, pad)
+        read |= {f"{table.base}.{POSITIONS}", f"{table.base}.{SEGMENTS}"}
     unknown = [name for name in left if name not in read]
     if unknown:
         raise InputError(
@@ -151,21 +161,36 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
     return ours
 
 
+def _places_back(table: Family, left: dict[str, Tensor], pad: int | None) -> dict[str, Tensor]:
+    """The tables of positions and segments."""
+    places, segments = (_take(left, f"{table.base}.{name}") for name in (POSITIONS, SEGMENTS))
+    if not table.folded:
+        return {"model.positions.table.weight": places.clone(), "model.embeddings.segments.weight": segments.clone()}
+    if len(segments) != 1:
+        raise InputError(f"{table.base}.{SEGMENTS}: {len(segments)} segments; {table.model_type} has 1")
+    places = places[offset(table, pad) :]
+    # Nothing is added to what was exported by us: -0.0 + 0.0 would be another bit pattern.
+    return {"model.positions.table.weight": places + segments if segments.any() else places.clone()}
+
+
 def _pairs(
     family: Family, layers: int, factorised: bool, terms: Iterable[str]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(our tensor, their tensors that make it up), segments and positions aside."""
-    prefix = family.model_type
-    yield "model.embeddings.tokens.weight", (f"{prefix}.{TOKENS}",)
-    modules: list[tuple[str, ...]] = [("embeddings.norm", "embeddings.LayerNorm")]
-    modules += [("embeddings.project", family.project)] if factorised and family.project else []
+) -> Iterator[tuple[str, tuple[str, ...], Turned]]:
+    """(our tensor, their tensors that make it up, how these stand), tables of segments and positions aside."""
+    base = family.base
+    yield "model.embeddings.tokens.weight", (f"{base}.{family.tokens}",), SAME
+    modules = [*family.modules, *([("embeddings.project", family.project)] if factorised and family.project else [])]
     modules += [tuple(name.replace("#", str(layer)) for name in row) for layer in range(layers) for row in family.layer]
     for ours, *theirs in modules:
         for end in ("weight", "bias"):
-            yield f"model.{ours}.{end}", tuple(f"{prefix}.{name}.{end}" for name in theirs)
+            yield f"model.{ours}.{end}", tuple(f"{base}.{name}.{end}" for name in theirs), SAME
+    for ours, names, turned in family.tensors:
+        for layer in range(layers) if "#" in ours else (0,):
+            at = lambda name, layer=layer: name.replace("#", str(layer))
+            yield f"model.{at(ours)}", tuple(f"{base}.{at(name)}" for name in names), turned
     for term in terms:
         for ours, theirs in _spell(term, family.heads[term]):
-            yield ours, (theirs,)
+            yield ours, (theirs,), SAME
 
 
 def _spell(term: str, names: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:

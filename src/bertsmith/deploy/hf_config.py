@@ -7,23 +7,20 @@ from typing import Any
 from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy.hf import family_of, groups, offset
-from bertsmith.deploy.hf_families import FAMILIES, Family
+from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.positions import Learned
+from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
-# Numbers of our configuration that stand in config.json under another name.
-SHAPES = {
-    "vocab": "vocab_size",
-    "layers": "num_hidden_layers",
-    "width": "hidden_size",
-    "heads": "num_attention_heads",
-    "hidden": "intermediate_size",
-}
+OPTIONAL = {"activation": "gelu", "dropout": 0.1, "eps": 1e-12}  # what a config.json without them means
+# What XLNet can be told and is not here: its text is read in one direction, with biases of each layer's own.
+XLNET = {"attn_type": "bi", "untie_r": True, "bi_data": False, "same_length": False}
+XLNET_SUMMARY = {"summary_type": "last", "summary_use_proj": True, "summary_activation": "tanh"}
 
 
 def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -36,17 +33,9 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
     config = {
         "model_type": family.model_type,
         "architectures": [family.architectures[terms]],
-        "vocab_size": model.vocab,
-        "hidden_size": model.width,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.hidden,
-        "hidden_act": ACTIVATIONS[model.activation],
-        "hidden_dropout_prob": model.dropout,
-        "attention_probs_dropout_prob": model.dropout,
-        "max_position_embeddings": model.longest + (offset(family, pad) if family.folded else 0),
-        "type_vocab_size": model.segments or 1,
-        "layer_norm_eps": model.eps,
+        **{theirs: getattr(model, ours) for ours, theirs in family.keys.items()},
+        family.keys["activation"]: ACTIVATIONS[model.activation],
+        **(_learned(model, family, pad) if family.positions is Learned else _relative(recipe)),
         "initializer_range": 0.02,
         "pad_token_id": pad,
         "tie_word_embeddings": True,
@@ -69,20 +58,49 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         config["num_labels"] = outputs
         if terms == ("label",):
             config["problem_type"] = "regression" if outputs == 1 else "single_label_classification"
-        config[_classifier_dropout(family)] = recipe.objective.dropout
+        config[family.dropout] = recipe.objective.dropout
         if labels:
             config["id2label"] = {str(i): name for i, name in enumerate(labels)}
             config["label2id"] = {name: i for i, name in enumerate(labels)}
     return config
 
 
+def _learned(model: TransformerConfig, family: Family, pad: int) -> dict[str, Any]:
+    assert model.longest is not None
+    return {
+        "attention_probs_dropout_prob": model.dropout,
+        "max_position_embeddings": model.longest + (offset(family, pad) if family.folded else 0),
+        "type_vocab_size": model.segments or 1,
+    }
+
+
+def _relative(recipe: Any) -> dict[str, Any]:
+    """XLNet's.  What a sequence leaves in memory is the layout's to say; a fine-tuned model reads texts one by one."""
+    model, asks = recipe.model, "token" in recipe.objective.weights()
+    return {
+        **XLNET,
+        **XLNET_SUMMARY,
+        "clamp_len": model.positions.clamp or -1,
+        "mem_len": model.memory or None,
+        "reuse_len": getattr(recipe.layout, "stride", None) if asks else None,
+        "use_mems_eval": asks and bool(model.memory),  # their pipelines cannot cut a batch of memories apart
+    }
+
+
+def reused(config: dict[str, Any]) -> int | None:
+    """Tokens of a sequence that the next one finds in memory, where their config.json tells."""
+    return config.get("reuse_len")
+
+
 def model_config(config: dict[str, Any]) -> TransformerConfig:
     """Our model for the content of their config.json.  Raises InputError for what our encoder does not do."""
     name = config.get("model_type")
     if not isinstance(name, str) or name not in FAMILIES:
-        raise InputError(f"model_type {printable(name)!r} cannot be read; known: {', '.join(FAMILIES)}")
+        why = GONE.get(name) if isinstance(name, str) else None
+        raise InputError(f"model_type {printable(name)!r} cannot be read; {why or 'known: ' + ', '.join(FAMILIES)}")
     family, activations = FAMILIES[name], {**{v: k for k, v in ACTIVATIONS.items()}, "gelu_pytorch_tanh": "gelu_tanh"}
-    asked = config.get("hidden_act", "gelu")
+    defaults = {family.keys[ours]: value for ours, value in OPTIONAL.items()}
+    asked = {**defaults, **config}[family.keys["activation"]]
     if (
         not isinstance(asked, str)
         or asked not in activations
@@ -90,19 +108,26 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         or config.get("add_cross_attention")
         or config.get("position_embedding_type", "absolute") != "absolute"
     ):
+        places = "absolute" if family.positions is Learned else "relative"
         raise InputError(
-            f"{name} with hidden_act {printable(asked)!r}: only encoders with GELU or ReLU and absolute positions can be read"
+            f"{name} with {family.keys['activation']} {printable(asked)!r}: only encoders with GELU or ReLU and {places} positions can be read"
         )
     if config.get("use_task_id"):
         raise InputError(
             f"{name} with use_task_id: task types (ERNIE 2.0 and later) have no place here; ERNIE 1.0 has none"
         )
-    values: dict[str, Any] = {ours: _value(config, theirs, ours) for ours, theirs in SHAPES.items()}
+    given = {**defaults, **config, family.keys["activation"]: activations[asked]}
+    values: dict[str, Any] = {ours: _value(given, theirs, ours) for ours, theirs in family.keys.items()}
     if family.project:
         inner = _value(config, "embedding_size", "width")
         values["embedding"] = inner if inner != values["width"] or False not in family.factorised else None
     if "all" in family.share:
         values["share"] = _sharing(config, values["layers"])
+    values |= _absolute(config, family) if family.positions is Learned else _of_distances(config, values)
+    return TransformerConfig(**family.body, **values)
+
+
+def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
     segments = 0 if family.folded else _value(config, "type_vocab_size", "segments")
     if segments == 1:
         raise InputError("config.json: type_vocab_size: 1; a bert needs at least 2 segments here")
@@ -110,14 +135,28 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
     if family.folded:
         pad = config.get("pad_token_id")
         places -= offset(family, None if pad is None else _value(config, "pad_token_id", "layers"))
-    return TransformerConfig(
-        **values,
-        segments=segments,
-        positions=Learned(length=places),
-        activation=activations[asked],
-        dropout=_value({"hidden_dropout_prob": 0.1, **config}, "hidden_dropout_prob", "dropout"),
-        eps=_value({"layer_norm_eps": 1e-12, **config}, "layer_norm_eps", "eps"),
-    )
+    return {"segments": segments, "positions": Learned(length=places)}
+
+
+def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """XLNet's positions and memory.  InputError for a field that asks for what is not done here."""
+    width = values["width"] // values["heads"]
+    for key, can in {**XLNET, **XLNET_SUMMARY, "d_head": width}.items():
+        if config.get(key, can) not in (can, None):
+            raise InputError(f"config.json: {key}: {printable(config[key])}: only {can} can be read")
+    clamp, memory = ({key: None, **config}[key] for key in ("clamp_len", "mem_len"))
+    clamp = _value({"clamp_len": -1 if clamp is None else clamp}, "clamp_len", "layers")
+    return {
+        "segments": 0,
+        "positions": Relative(segments=True, clamp=clamp if clamp > 0 else None),
+        "memory": 0 if memory is None else _value(config, "mem_len", "memory"),
+    }
+
+
+def head(family: Family, name: str) -> Any:
+    """The head of a pre-training term, as the family has it."""
+    transform = any(ours == "dense" for ours, _ in family.heads["token"])
+    return {"token": Tokens(transform=transform), "pair": Pair(), "summary": Summary(), "replaced": Detect()}[name]
 
 
 def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -> tuple[Any, dict[str, Any] | None]:
@@ -126,12 +165,11 @@ def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -
     if "span" in terms:
         return Span(pooler=family.pooler), {"kind": "qa", "labels": [], "nulls": True}
     if not {"label", "tag"} & {*terms}:
-        heads = {"token": Tokens(), "pair": Pair(), "summary": Summary(), "replaced": Detect()}
-        kept = tuple(heads[term] for term in terms)
+        kept = tuple(head(family, term) for term in terms)
         return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
-    problem, dropout = config.get("problem_type"), config.get(_classifier_dropout(family))
-    dropout = config.get("hidden_dropout_prob", 0.1) if dropout is None else dropout
-    dropout = checked(Classify, "dropout", dropout, "config.json: classifier_dropout")
+    problem, dropout = config.get("problem_type"), config.get(family.dropout)
+    dropout = config.get(family.keys["dropout"], 0.1) if dropout is None else dropout
+    dropout = checked(Classify, "dropout", dropout, f"config.json: {family.dropout}")
     if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
         raise InputError(
             f"config.json: problem_type: {problem} with {outputs} outputs; one class or one number for a text can be read"
@@ -157,10 +195,6 @@ def _sharing(config: dict[str, Any], layers: int) -> str:
             f"config.json: num_hidden_groups {printable(groups)}, inner_group_num {printable(inner)}: layers that are all one, or all their own, can be read"
         )
     return "all" if groups == 1 else "none"
-
-
-def _classifier_dropout(family: Family) -> str:
-    return "classifier_dropout_prob" if "all" in family.share else "classifier_dropout"
 
 
 def _value(config: dict[str, Any], theirs: str, ours: str) -> Any:

@@ -4,8 +4,14 @@ answer.  Names with # stand once for each layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
+
+from bertsmith.nn.positions import Learned
+from bertsmith.nn.relative import Relative
 
 # Modules with `.weight` and `.bias` on both sides; # is the layer; three names on the right are ours cut in three.
 LAYER = (
@@ -26,19 +32,79 @@ ALBERT_LAYER = (
     ("layers.#.feedforward.down", f"{GROUP}.ffn_output"),
     ("layers.#.feedforward_norm", f"{GROUP}.full_layer_layer_norm"),
 )
+# XLNet's; its attention has no modules but tensors.
+XLNET_LAYER = (
+    ("layers.#.attention_norm", "layer.#.rel_attn.layer_norm"),
+    ("layers.#.feedforward.up", "layer.#.ff.layer_1"),
+    ("layers.#.feedforward.down", "layer.#.ff.layer_2"),
+    ("layers.#.feedforward_norm", "layer.#.ff.layer_norm"),
+)
 TOKENS = "embeddings.word_embeddings.weight"
 POSITIONS = "embeddings.position_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
 # What files of older versions hold: other names for the same tensors, and buffers that are no weights.
 OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-PARTS = (
-    "embeddings.",
-    "embeddings_project.",
-    "encoder.",
-    "pooler.",
-)  # a model without heads stands in its file without the family's prefix
+PARTS = ("embeddings.", "embeddings_project.", "encoder.", "pooler.")
 
+
+@dataclass(frozen=True)
+class Turned:
+    """A tensor that stands otherwise in their files: `out(ours, heads)` is theirs, `back(theirs)` ours.  d width, h heads, e head width."""
+
+    out: Callable[[Tensor, int], Tensor]
+    back: Callable[[Tensor], Tensor]
+
+
+SAME = Turned(lambda x, heads: x, lambda x: x)
+INTO_HEADS = Turned(lambda x, heads: x.T.unflatten(1, (heads, -1)), lambda x: x.flatten(1).T)  # (h e, d) and (d, h, e)
+OUT_OF_HEADS = Turned(lambda x, heads: x.unflatten(1, (heads, -1)), lambda x: x.flatten(1))  # (d, h e) and (d, h, e)
+ONE_ROW = Turned(lambda x, heads: x[None, None], lambda x: x.flatten())  # (d,) and (1, 1, d)
+Tensors = tuple[tuple[str, tuple[str, ...], Turned], ...]  # our tensor, theirs that make it up, how these stand
+
+XLNET_TENSORS: Tensors = (
+    ("embeddings.asking", ("mask_emb",), ONE_ROW),
+    ("layers.#.attention.qkv.weight", tuple(f"layer.#.rel_attn.{x}" for x in "qkv"), INTO_HEADS),
+    ("layers.#.attention.out.weight", ("layer.#.rel_attn.o",), OUT_OF_HEADS),
+    ("layers.#.attention.positions.project.weight", ("layer.#.rel_attn.r",), INTO_HEADS),
+    ("layers.#.attention.positions.content", ("layer.#.rel_attn.r_w_bias",), SAME),
+    ("layers.#.attention.positions.place", ("layer.#.rel_attn.r_r_bias",), SAME),
+    ("layers.#.attention.positions.segment", ("layer.#.rel_attn.r_s_bias",), SAME),
+    ("layers.#.attention.positions.sides", ("layer.#.rel_attn.seg_embed",), SAME),
+)
+
+# Fields of our model and their names in config.json.
+KEYS = {
+    "vocab": "vocab_size",
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "hidden": "intermediate_size",
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "eps": "layer_norm_eps",
+}
+XLNET_KEYS = {
+    "vocab": "vocab_size",
+    "width": "d_model",
+    "layers": "n_layer",
+    "heads": "n_head",
+    "hidden": "d_inner",
+    "activation": "ff_activation",
+    "dropout": "dropout",
+    "eps": "layer_norm_eps",
+}
+# What a BERT's body is, as fields of our model.
+BODY: dict[str, Any] = {
+    "embedding_norm": True,
+    "scaled": False,
+    "attention_bias": True,
+    "output_dropout": False,
+    "asking": False,
+    "adaptive": None,
+}
+# What transformers had once, and why nothing here can be compared with it.
+GONE = {"transfo-xl": "transformers has had no Transformer-XL since version 5, nor an adaptive softmax"}
 
 # Heads over the tokens: every family has them alike.
 OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)}
@@ -49,21 +115,38 @@ class Family:
     """`heads`: per term, our module or parameter below `objective.<term>.` and theirs; a head is there when all of its names are.
 
     `members`: where the shapes are another family's, too, those that belong here by name; a folder becomes the first of them.
+    `base`: what its trunk is called inside a model with heads; one without stands in its file without that, and its names begin with `parts`.
     """
 
     model_type: str
+    base: str
+    parts: tuple[str, ...] = PARTS
     members: tuple[str, ...] = ()
     folded: bool = False  # positions offset by pad + 1 and the single segment row folded into them
+    keys: dict[str, str] = field(default_factory=lambda: KEYS)
+    body: dict[str, Any] = field(default_factory=lambda: BODY)
+    positions: type = Learned
+    places: dict[str, Any] = field(default_factory=dict)  # what its positions are
+    tokens: str = TOKENS
+    modules: tuple[tuple[str, ...], ...] = (("embeddings.norm", "embeddings.LayerNorm"),)
     layer: tuple[tuple[str, ...], ...] = LAYER
+    tensors: Tensors = ()
     project: str | None = None  # between a factorised token table and the layers; None: there is none
     factorised: tuple[bool, ...] = (False,)  # whether the token table may be
     share: tuple[str, ...] = ("none",)  # what its layers may have in common
     pooler: str = "tanh"  # of its classifiers
+    dropout: str = "classifier_dropout"  # of its classifiers, in config.json
     bare: dict[str, Any] = field(default_factory=lambda: {"add_pooling_layer": False})  # what opens it without a pooler
+    opened: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # where not by OPENED_BY
     heads: dict[str, tuple[tuple[str, str], ...]]
     tied: dict[str, str]  # copies that their state dicts may hold, and of what
     architectures: dict[tuple[str, ...], str]  # by our terms, in the order of `heads`
     pad: int  # of the published vocabularies
+
+    @property
+    def segments(self) -> bool:
+        """Whether it has a table of them."""
+        return self.positions is Learned and not self.folded
 
 
 def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Family:
@@ -71,6 +154,7 @@ def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Fam
     pooler = ("pooler.dense", f"{model_type}.pooler.dense")
     return Family(
         model_type=model_type,
+        base=model_type,
         members=members,
         heads={
             "token": (
@@ -106,6 +190,7 @@ FAMILIES = {
     "bert": _like_bert("bert", "Bert"),
     "roberta": Family(
         model_type="roberta",
+        base="roberta",
         folded=True,
         heads={
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
@@ -127,6 +212,8 @@ FAMILIES = {
     ),
     "albert": Family(
         model_type="albert",
+        base="albert",
+        dropout="classifier_dropout_prob",
         layer=ALBERT_LAYER,
         project="encoder.embedding_hidden_mapping_in",
         factorised=(True,),
@@ -154,6 +241,7 @@ FAMILIES = {
     # Its classifier is that of transformers; the released code has no layer between [CLS] and the classes.
     "electra": Family(
         model_type="electra",
+        base="electra",
         project="embeddings_project",
         factorised=(True, False),
         pooler="gelu",
@@ -184,9 +272,39 @@ FAMILIES = {
     ),
     # Without task types, which the first ERNIE has not, it is a BERT.
     "ernie": _like_bert("ernie", "Ernie", members=("ernie1", "ernie1-dialogue")),
+    "xlnet": Family(
+        model_type="xlnet",
+        base="transformer",
+        parts=("word_embedding.", "mask_emb", "layer."),
+        keys=XLNET_KEYS,
+        body={**BODY, "embedding_norm": False, "attention_bias": False, "output_dropout": True, "asking": True},
+        positions=Relative,
+        places={"segments": True, "tied": False, "ahead": True},
+        tokens="word_embedding.weight",
+        modules=(),
+        layer=XLNET_LAYER,
+        tensors=XLNET_TENSORS,
+        dropout="summary_last_dropout",
+        bare={},
+        opened={("token",): ("AutoModelForCausalLM", "AutoModel")},  # its class of masked models is that of causal ones
+        heads={
+            "token": (("=bias", "lm_loss.bias"),),
+            "label": (("pooler.dense", "sequence_summary.summary"), ("out", "logits_proj")),
+            **OVER_TOKENS,
+        },
+        tied={"lm_loss.weight": "transformer.word_embedding.weight"},
+        architectures={
+            ("token",): "XLNetLMHeadModel",
+            ("label",): "XLNetForSequenceClassification",
+            ("tag",): "XLNetForTokenClassification",
+            ("span",): "XLNetForQuestionAnsweringSimple",
+            (): "XLNetModel",
+        },
+        pad=5,
+    ),
 }
 LABEL_OUTPUTS = tuple(
-    f"{module}.{end}" for module in ("classifier", "classifier.out_proj") for end in ("weight", "bias")
+    f"{module}.{end}" for module in ("classifier", "classifier.out_proj", "logits_proj") for end in ("weight", "bias")
 )
 # The classes that open a folder with these terms, and what each of them answers.
 OPENED_BY = {
@@ -205,6 +323,7 @@ PAIR_LOGITS = ("seq_relationship_logits", "sop_logits")
 ANSWERS: dict[str, dict[str, str | tuple[str, ...]]] = {  # the first of several that is there
     "AutoModelForPreTraining": {"token": "prediction_logits", "pair": PAIR_LOGITS, "replaced": "logits"},
     "AutoModelForMaskedLM": {"token": "logits"},
+    "AutoModelForCausalLM": {"token": "logits"},
     "AutoModelForNextSentencePrediction": {"pair": "logits"},
     "AutoModelForSequenceClassification": {"label": "logits"},
     "AutoModelForTokenClassification": {"tag": "logits"},

@@ -9,29 +9,31 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from bertsmith.tasks.sequences import Reading
 from bertsmith.text.tokenizer import Tokenizer
 
 
-def hf_tokenizer(tokenizer: Tokenizer, segments: int, length: int) -> dict[str, bytes]:
-    """{file name: content} for a model with `segments` segments that reads `length` tokens, special ones included."""
+def hf_tokenizer(tokenizer: Tokenizer, reading: Reading) -> dict[str, bytes]:
+    """{file name: content} for a model that reads texts so.  Where [CLS] is last its padding is on the left, as XLNet's classifier needs it."""
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": length,
-        "model_input_names": ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"],
-        "padding_side": "right",
+        "model_max_length": reading.length,
+        "model_input_names": ["input_ids", *(["token_type_ids"] if reading.segments else []), "attention_mask"],
+        "padding_side": "right" if reading.lead else "left",
         "clean_up_tokenization_spaces": False,
         **{f"{role}_token": name for role, name in tokenizer.roles.items()},
     }
     return {
-        "tokenizer.json": _backend(tokenizer, segments).to_str(pretty=True).encode() + b"\n",
+        "tokenizer.json": _backend(tokenizer, reading).to_str(pretty=True).encode() + b"\n",
         "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
     }
 
 
-def _backend(tokenizer: Tokenizer, segments: int) -> Backend:
+def _backend(tokenizer: Tokenizer, reading: Reading) -> Backend:
     """The same ids for plain text; special tokens are matched where they are written, and set round a text as our models saw them."""
     backend = Backend.from_str(tokenizer.backend.to_str())
     known = {token.content for token in backend.get_added_tokens_decoder().values()}
@@ -41,8 +43,8 @@ def _backend(tokenizer: Tokenizer, segments: int) -> Backend:
     if _space_counts(tokenizer):  # a mask takes the space before it, as in `fill`
         for token in tree["added_tokens"]:
             token["lstrip"] |= token["content"] == tokenizer.mask_token
-    if not _as_ours(backend, tokenizer, segments):
-        tree["post_processor"] = _template(tokenizer, segments)
+    if not _as_ours(backend, tokenizer, reading):
+        tree["post_processor"] = _template(tokenizer, reading)
     return Backend.from_str(json.dumps(tree))
 
 
@@ -52,26 +54,28 @@ def _space_counts(tokenizer: Tokenizer) -> bool:
     return len(bare) != len(spaced)
 
 
-def _as_ours(backend: Backend, tokenizer: Tokenizer, segments: int) -> bool:
-    """Whether the tokenizer's own post-processor does what `tasks.sequences.encode` does, for one text and for two."""
-    vocab, a = tokenizer.vocab, tokenizer.encode(["a"])[0][0].tolist()
-    one, two = backend.encode("a"), backend.encode("a", "a")
-    first, second = [vocab.cls, *a, vocab.sep], [*([] if segments else [vocab.sep]), *a, vocab.sep]
-    types = [0] * len(first) + [1 if segments else 0] * len(second)
-    return one.ids == first and two.ids == first + second and (not segments or two.type_ids == types)
+def _as_ours(backend: Backend, tokenizer: Tokenizer, reading: Reading) -> bool:
+    """Whether the tokenizer's own post-processor does what `tasks.sequences` does, for one text and for two."""
+    a = np.asarray(tokenizer.encode(["a"])[0][0], np.int32)
+    for made, texts in ((backend.encode("a"), (a,)), (backend.encode("a", "a"), (a, a))):
+        tokens, segments = reading.joined(tokenizer.vocab, *texts)
+        if made.ids != tokens.tolist() or (reading.segments and made.type_ids != segments.tolist()):
+            return False
+    return True
 
 
-def _template(tokenizer: Tokenizer, segments: int) -> dict[str, Any]:
-    """[CLS] A [SEP] B [SEP]; without segments [CLS] A [SEP] [SEP] B [SEP]."""
+def _template(tokenizer: Tokenizer, reading: Reading) -> dict[str, Any]:
+    """[CLS] A [SEP] B [SEP], with two [SEP] between them where `reading` has two; or A [SEP] B [SEP] [CLS]."""
     cls, sep = tokenizer.roles["cls"], tokenizer.roles["sep"]
-    other = 1 if segments else 0
+    other, last = (1, 2) if reading.segments else (0, 0)
     special = lambda name, type_id=0: {"SpecialToken": {"id": name, "type_id": type_id}}
-    single = [special(cls), {"Sequence": {"id": "A", "type_id": 0}}, special(sep)]
-    second = [{"Sequence": {"id": "B", "type_id": other}}, special(sep, other)]
+    text = lambda name, type_id=0: {"Sequence": {"id": name, "type_id": type_id}}
+    second = [text("B", other), special(sep, other)]
+    before, after = ([special(cls)], []) if reading.lead else ([], [special(cls, last)])
     ids = {cls: tokenizer.vocab.cls, sep: tokenizer.vocab.sep}
     return {
         "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, *([] if segments else [special(sep)]), *second],
+        "single": [*before, text("A"), special(sep), *after],
+        "pair": [*before, text("A"), *[special(sep)] * reading.between, *second, *after],
         "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in ids.items()},
     }

@@ -20,18 +20,19 @@ from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
 from bertsmith.deploy import check
 from bertsmith.deploy.folder import Folder, is_foreign, located, read
+from bertsmith.deploy.hf_config import head as head_of
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, load
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import MemberModel, build
-from bertsmith.objectives.predict import Pair, Predict, Tokens
+from bertsmith.objectives.predict import Predict
 from bertsmith.training.checkpoint import State, save_step
 from bertsmith.training.run import CONFIG, FORMAT, METRICS, STEPS, TOKENIZER, Imported
 from bertsmith.training.start import adopt
 
-NEW = {"token": Tokens(), "pair": Pair()}  # heads that --new-head makes
+NEW = ("token", "pair")  # heads that --new-head makes
 TEXTS = 1000
 
 
@@ -106,7 +107,7 @@ def _member(
         raise InputError(f"--new-head: {printable(found.path)} is a fine-tuned model; --drop its classifier first")
     if new_heads:
         there = [head for head in recipe.objective.heads if not (head.name == "summary" and "pair" in new_heads)]
-        heads = {head.name: head for head in (*there, *(NEW[name] for name in new_heads))}
+        heads = {head.name: head for head in (*there, *(head_of(family, name) for name in new_heads))}
         order = sorted(heads, key=list(family.heads).index)
         kept = tuple(heads[name] for name in order)
         recipe = replace(recipe, objective=Predict(heads=kept, pooler=recipe.objective.pooler))
