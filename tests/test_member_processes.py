@@ -1,25 +1,38 @@
-"""Members with mechanisms of their own on two processes: they learn what one does, in copies and in slices."""
+"""Members with mechanisms of their own on two processes: they learn what one does, in copies and in slices, and go on where they stopped."""
 
 import pytest
+from safetensors.torch import load_file
+from tests.runs import same
 from tests.test_distributed import alike, job
 from tests.workers import outcome, work
 
+from bertsmith.training.run import Run
+
 SHARES = ["model.layers=3", "model.share=attention"]
 TIED = ["objective.generator=1", "objective.share=all"]
-CASES = {"albert": [], "albert-attention": SHARES, "electra": [], "electra-all": TIED, "spanbert": [], "structbert": []}
-CASES |= {"ernie1": [], "unilm": []}
+CLUSTERS = ["model.adaptive.cutoffs=[300,600]", "model.adaptive.divide=2"]
+CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
+    **{name: (name, []) for name in ("albert", "electra", "spanbert", "structbert", "ernie1", "unilm")},
+    **{name: (name, []) for name in ("transformer-xl", "xlnet")},
+    "albert-attention": ("albert", SHARES),
+    "electra-all": ("electra", TIED),
+    "transformer-xl-clusters": ("transformer-xl", CLUSTERS),  # else the store's 1,000 tokens are one
+}
+RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp"}
 
 
 @pytest.fixture(scope="module")
 def two(store, tmp_path_factory):
     folder, jobs = tmp_path_factory.mktemp("members"), []
-    for name, sets in CASES.items():
-        member = {"member": name.partition("-")[0]}
-        jobs += [
-            job(store, f"{name}-one", *sets, **member, alone=True, options={"steps": 12}),
-            job(store, f"{name}-ddp", *sets, **member, options={"steps": 12}),
-            job(store, f"{name}-fsdp", *sets, **member, options={"steps": 12, "shard": "fsdp"}),
-        ]
+    options = {"ddp": {"steps": 12}, "fsdp": {"steps": 12, "shard": "fsdp"}}
+    for name, (member, sets) in CASES.items():
+        jobs.append(job(store, f"{name}-one", *sets, member=member, alone=True, options={"steps": 12}))
+        jobs += [job(store, f"{name}-{shard}", *sets, member=member, options=options[shard]) for shard in options]
+    for name, shard in RESUMED.items():
+        member, sets = CASES[name]
+        out = {"member": member, "out": f"{name}-again"}
+        jobs.append(job(store, f"{name}-broken-off", *sets, **out, stop=7, options=options[shard]))
+        jobs.append(job(store, f"{name}-on", *sets, **out, options={**options[shard], "resume": True}))
     done = work(folder, jobs)
     assert done.returncode == 0, done.stderr
     return folder
@@ -31,3 +44,23 @@ def test_two_processes_learn_what_one_does(two, name, shard):
     for run in ("one", shard):
         assert outcome(two, f"{name}-{run}")["code"] == 0, outcome(two, f"{name}-{run}")
     alike(two / f"{name}-one", two / f"{name}-{shard}")
+
+
+def remembered(run):
+    return load_file(Run(run).step(Run(run).steps()[-1]) / "memory.safetensors")
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_what_all_processes_remember_is_kept_and_is_what_one_remembers(two, name):
+    one, other = remembered(two / f"{name}-one"), remembered(two / f"{name}-{RESUMED[name]}")
+    assert one.keys() == other.keys() and len(one) == 8, "a column each of 256 tokens in rows of 32"
+    assert all((one[column] - other[column]).abs().max() < 1e-4 for column in one)
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_with_memory_that_was_resumed_is_the_one_that_was_not(two, name):
+    assert outcome(two, f"{name}-broken-off")["code"] != 0 and outcome(two, f"{name}-on")["code"] == 0
+    whole, again = two / f"{name}-{RESUMED[name]}", two / f"{name}-again"
+    same(whole, again)
+    mine, theirs = remembered(whole), remembered(again)
+    assert mine.keys() == theirs.keys() and all((mine[column] == theirs[column]).all() for column in mine)

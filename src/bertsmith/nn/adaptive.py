@@ -99,9 +99,12 @@ class AdaptiveHead(nn.Module):
     def __init__(self, config: Adaptive, vocab: int, width: int):
         super().__init__()
         self.shapes = config.shapes(vocab, width)
-        self.entries = nn.Parameter(torch.zeros(len(self.shapes) - 1, width))
-        nn.init.trunc_normal_(self.entries, std=0.02, a=-0.04, b=0.04)
-        self.entry_bias = nn.Parameter(torch.zeros(len(self.shapes) - 1))
+        further = len(self.shapes) - 1
+        # None, not empty: FSDP cannot cut nothing in slices.
+        self.entries = nn.Parameter(torch.zeros(further, width)) if further else None
+        self.entry_bias = nn.Parameter(torch.zeros(further)) if further else None
+        if self.entries is not None:
+            nn.init.trunc_normal_(self.entries, std=0.02, a=-0.04, b=0.04)
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def loss(self, hidden: Tensor, labels: Tensor, table: AdaptiveTable) -> Tensor:
@@ -128,4 +131,6 @@ class AdaptiveHead(nn.Module):
 
     def _head(self, hidden: Tensor, table: AdaptiveTable) -> Tensor:
         own = table.clusters[0].scores(hidden, self.bias[: self.shapes[0][1]])
+        if self.entries is None:
+            return own
         return torch.cat([own, F.linear(hidden, self.entries, self.entry_bias)], 1)
