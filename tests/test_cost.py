@@ -64,6 +64,12 @@ def test_the_peak_of_a_pass_is_that_of_the_operations():
     )  # gradients that stand already do not count
 
 
+@pytest.mark.parametrize("name", ["xlnet", "transformer-xl"])
+def test_members_that_read_columns_are_probed_with_as_many_as_fit(tiny, store, name):
+    found = cost.estimate(tiny(name, "training.batch=1024", "model.layers=1"), store, threads=1)
+    assert found.seconds > 0 and found.flops > 1024 * 6 * 32 * store.vocab.size / 10
+
+
 def test_storages_count_while_they_live():
     with cost._Live(set()) as live:
         x = torch.ones(1000)

@@ -200,7 +200,9 @@ def _longest(recipe: Recipe) -> int:
 def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
     if store is not None:
         tokens = max(tokens, _longest(recipe))
-        loader = Loader(store.train, recipe.layout, recipe.corruption, store.vocab, seed=0, batch=tokens)
+        layout = recipe.layout.for_batch(tokens) if hasattr(recipe.layout, "for_batch") else recipe.layout
+        tokens = max(tokens, getattr(layout, "columns", 1) * layout.length)  # two directions take two rows
+        loader = Loader(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens)
         return next(iter(loader)).batches[0]
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     vocab = vocab.counted(np.ones(vocab.size, np.int64))
