@@ -157,6 +157,28 @@ def test_classes_are_learned_from_the_beginning_of_a_text(runs, member, tmp_path
     assert [row["label"] for row in bertsmith.predict(tmp_path / "out", lines)] == ["1", "0"]
 
 
+@pytest.mark.parametrize("member", LAST)
+def test_a_frozen_trunk_is_read_at_the_end_too(runs, member, tmp_path):
+    for part, count in (("train", 40), ("dev", 20)):
+        rows = "\n".join(f"{WORDS[i % 5]} {WORDS[i % 7]}\t{WORDS[(i + count) % 3]}\t{i % 2}" for i in range(count))
+        (tmp_path / f"{part}.tsv").write_text(f"text\ttext2\tlabel\n{rows}\n")
+    paths = {part: tmp_path / f"{part}.tsv" for part in ("train", "dev")}
+    options = {"method": "frozen", "set": ["epochs=2", "pool=cls"], "threads": 1}
+    found = bertsmith.finetune(runs / member, task="classify", out=tmp_path / "out", **paths, **options)
+    assert bertsmith.evaluate(tmp_path / "out", paths["dev"]) == found["dev"]
+    last = found["epochs"][-1]["loss"]
+    model = bertsmith.load(tmp_path / "out" / "steps" / f"step-{found['epochs'][-1]['step']:08d}")
+    texts, seconds, labels = zip(*(row.split("\t") for row in paths["dev"].read_text().splitlines()[1:]), strict=True)
+    encoded = encode(model.tokenizer, list(texts), list(seconds), model.reading())
+    stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
+    ends = torch.from_numpy(np.cumsum(encoded.lengths) - 1)
+    assert (stream.tokens[ends] == model.vocab.cls).all()
+    with torch.no_grad():
+        logits = model.member.objective.logits(model.member.model.eval(), stream, ends)
+    wanted = torch.nn.functional.cross_entropy(logits, torch.tensor([int(label) for label in labels]))
+    assert float(wanted) == pytest.approx(last, rel=1e-5)
+
+
 OPTIONS = {"tag": ["epochs=5", "lr=1e-2"], "qa": ["epochs=12", "lr=1e-2", "batch=16"]}
 
 

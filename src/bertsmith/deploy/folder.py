@@ -116,7 +116,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     length = _length(path, model.longest, base.layout.length)
     layout = _layout(base.layout, length, reused(theirs))
     recipe = replace(base, tokenizer="loaded", model=model, objective=objective, layout=layout)
-    vectors, notes = _vectors(path)
+    vectors, notes = _vectors(path, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
     _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
     return Folder(
@@ -244,13 +244,16 @@ def _layout(base: Any, length: int, reuse: int | None) -> Any:
         return layout
 
 
-def _vectors(path: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+def _vectors(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """What a folder of sentence-transformers says of its vectors; or, in words, that it cannot be followed."""
     if not (path / sentences.MODULES).is_file():
         return None, ()
     try:
         pooling = _json(path / sentences.POOLING) if (path / sentences.POOLING).is_file() else {}
-        return sentences.vectors_of(_json(path / sentences.MODULES, list), pooling), ()
+        vectors = sentences.vectors_of(_json(path / sentences.MODULES, list), pooling)
+        if vectors["pool"] == "cls" and cls != "first":
+            raise InputError(f"{sentences.POOLING}: takes the first token for [CLS], which stands last")
+        return vectors, ()
     except InputError as error:
         return None, (f"warning: {printable(path)}: {error}: embed gives other vectors than sentence-transformers",)
 
