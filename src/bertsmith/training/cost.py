@@ -101,7 +101,9 @@ def estimate(
     per_pass = recipe.training.batch / rows / one.tokens
 
     def of(value: Callable[[_Probe], float]) -> float:
-        return value(one) + (layers - 1) * (value(two) - value(one))
+        return value(one) + (layers - 1) * max(
+            0.0, value(two) - value(one)
+        )  # a busy machine may find two layers faster
 
     flops = of(lambda p: p.flops) * per_pass * rows
     seconds = of(lambda p: p.passing) * per_pass * rows + of(lambda p: p.updating)
