@@ -4,7 +4,8 @@
 
 Tiny ALBERTs that differ in their pairs alone: random second segments ("half": as many as true ones) or swapped ones ("swap").  Each is
 asked both questions of held-out pairs of which no segment begins a document; a head of random pairs says "swapped" where it says
-"random".  Without any training of a model: logistic regression on bags of words, of how A and B differ and what they share.
+"random".  Without any training of a model: logistic regression on bags of words, of what A and B share ("topics": it cannot know which
+comes first), and of what one has more of than the other ("words").  `--words` stops after these.
 """
 
 import argparse
@@ -51,8 +52,8 @@ def accuracy(run: Path, store: Store, question: str, epochs: int = 2) -> float:
     return float((right / asked).mean())
 
 
-def bags(layout, split, vocab, epochs: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(pairs, 2 V) what A and B share, and how they differ, word by word; and the labels."""
+def bags(layout, split, vocab, epochs: int, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(pairs, V) what A and B share ("topics"), or what A has more of ("words"), word by word; and the labels."""
     rows, labels = [], []
     for epoch in range(epochs):
         plan, chosen = inside(layout, split, vocab, 2, epoch)
@@ -60,16 +61,16 @@ def bags(layout, split, vocab, epochs: int) -> tuple[torch.Tensor, torch.Tensor]
         side = np.zeros((len(chosen), 2, vocab.size), np.float32)
         np.add.at(side, (row.sequence[~row.special], row.segments[~row.special], row.tokens[~row.special]), 1)
         side = np.log1p(side)
-        rows.append(np.concatenate([side[:, 0] * side[:, 1], side[:, 0] - side[:, 1]], 1))
+        rows.append(side[:, 0] * side[:, 1] if kind == "topics" else side[:, 0] - side[:, 1])
         labels.append(plan.labels[chosen])
     return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(labels))
 
 
-def by_words(layout, store: Store, documents: int = 3000) -> float:
+def by_words(layout, store: Store, kind: str, documents: int = 3000) -> float:
     """Accuracy on both labels alike of logistic regression, its weight decay by a tenth of the training pairs."""
     torch.manual_seed(0)
-    x, y = bags(layout, first(store.train, documents), store.vocab, 1)
-    test_x, test_y = bags(layout, store.held_out, store.vocab, 2)
+    x, y = bags(layout, first(store.train, documents), store.vocab, 1, kind)
+    test_x, test_y = bags(layout, store.held_out, store.vocab, 2, kind)
     order = torch.randperm(len(y))
     dev, train = order[: len(y) // 10], order[len(y) // 10 :]
     found = []
@@ -117,6 +118,7 @@ def main() -> None:
     arguments.add_argument("--tokens", type=int, default=5_000_000)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--threads", type=int, default=1)
+    arguments.add_argument("--words", action="store_true", help="no model, only bags of words")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     folder = english(given.data, given.out)
@@ -124,7 +126,11 @@ def main() -> None:
     recipe = bertsmith.find(f"albert:{given.size}")
     for question, negatives in PAIRS.items():
         layout = replace(recipe.layout, negatives=negatives, length=64)
-        print(json.dumps({"words": question, "accuracy": round(by_words(layout, store), 4)}), flush=True)
+        for kind in ("topics", "words"):
+            score = round(by_words(layout, store, kind), 4)
+            print(json.dumps({"by": kind, "asked": question, "accuracy": score}), flush=True)
+    if given.words:
+        return
     found: dict[tuple[str, str], list[float]] = {}
     for seed in given.seeds:
         for taught, negatives in PAIRS.items():
