@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from bertsmith.data.batch import IGNORE
+from bertsmith.data.batch import IGNORE, NEVER, Stream
 
 SHOWN = 6
+MOST = 40  # answers in a sequence
 
 
 def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[str, Any]]]:
@@ -27,18 +28,28 @@ def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[s
     loaded.member.eval()
     for batch in [batch.to("cpu") for batch in batches]:
         asked = batch.targets["token"]
-        if len(batch.input.lengths) != 1 or not 3 <= len(asked) <= 40:
+        if len(batch.input.lengths) != 1 or len(asked) < 3:
             continue
         with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
             logits = loaded.member.objective.logits(loaded.member.model, batch.input, asked.at[:, 0])
         p, guess = torch.softmax(logits.float(), -1).max(-1)
-        answers = zip(asked.at[:, 0].tolist(), guess.tolist(), p.tolist(), asked.labels.tolist())
-        found.append(
-            _pieces(batch.input.tokens.tolist(), {at: (g, p, t) for at, g, p, t in answers if t != IGNORE}, tokenizer)
-        )
+        places = stands(batch.input, asked.at[:, 0].tolist())
+        answers = list(zip(places, guess.tolist(), p.tolist(), asked.labels.tolist(), strict=True))
+        some = answers[:: -(-len(answers) // MOST)]  # a language model is asked everywhere
+        text = batch.input.tokens[batch.input.key_rank < NEVER].tolist()
+        found.append(_pieces(text, {at: (g, p, t) for at, g, p, t in some if t != IGNORE}, tokenizer))
         if len(found) == count:
             break
     return found
+
+
+def stands(stream: Stream, places: list[int]) -> list[int]:
+    """Where the answers to questions at `places` of one sequence stand in its text: there; behind a token that sees only what came
+    before it; where a token that only asks says."""
+    if stream.visibility == "causal":
+        return [at + 1 for at in places]
+    asks = stream.key_rank == NEVER
+    return [int(stream.positions[at]) if asks[at] else at for at in places]
 
 
 def _pieces(ids: list[int], answers: dict[int, tuple[int, float, int]], tokenizer: Any) -> list[dict[str, Any]]:
