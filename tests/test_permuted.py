@@ -48,7 +48,7 @@ def test_each_half_asks_its_share_of_a_sixth():
 def test_spans_begin_with_a_word_and_lengths_follow_the_harmonic_law():
     """Before single tokens fill the budget: 1 / n for n of 1 to 5."""
     row = rows(1024, continued=0.0)
-    select = PartialSpans(context=12)
+    select = PartialSpans(rate=1 / 12)
     text = replace(row, thread=None)  # one long part
     parts = Parts.of(text)
     budget = np.full(len(parts.lengths), 10_000)
@@ -59,7 +59,7 @@ def test_spans_begin_with_a_word_and_lengths_follow_the_harmonic_law():
     share = 1 / np.arange(1, 6) / (1 / np.arange(1, 6)).sum()
     # A window's spare room keeps neighbours apart but for one case in 12 n: these are longer runs, and left out.
     assert stats.chisquare(found[:4], share[:4] / share[:4].sum() * found[:4].sum()).pvalue > 1e-4
-    assert 0.9 < hidden.mean() * (select.context + 1) < 1.05  # a span, and `context` times as much around it
+    assert 0.9 < hidden.mean() * (1 / select.rate + 1) < 1.05  # a span, and `context` times as much around it
 
     word = rows(continued=0.5)
     hidden = SELECT._in_windows(word, Parts.of(word), *_edges(word), np.full(2 * len(word.lengths), 10_000), Draw(0))

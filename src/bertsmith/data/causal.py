@@ -8,15 +8,23 @@ import numpy as np
 from bertsmith.data.batch import Array, Batch, Examples, Row, Stream, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.data.ranges import numbers
-from bertsmith.data.select import columns
+from bertsmith.data.select import budgets, check_rate, columns, singly
 
 
 @dataclass(frozen=True, kw_only=True)
 class Everything:
-    """Every token but a sequence's first, before which there is nothing to be asked from."""
+    """Every token but a sequence's first, before which there is nothing to be asked from; with a `rate` below 1 so many of them."""
+
+    rate: float = 1.0
+
+    def __post_init__(self):
+        check_rate(self.rate, None)
 
     def __call__(self, row: Row, draw: Draw) -> Array:
-        return columns(row.offsets[:-1] + 1, row.offsets[1:])[row.lengths > 1]
+        if self.rate == 1:
+            return columns(row.offsets[:-1] + 1, row.offsets[1:])[row.lengths > 1]
+        budget = np.minimum(budgets(row, draw, self.rate, "round", None), row.lengths - 1)
+        return singly(row, draw, row.positions > 0, budget, row.lengths - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

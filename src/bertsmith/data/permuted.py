@@ -15,7 +15,7 @@ from bertsmith.data.batch import NEVER, Array, Batch, Examples, Row, Stream, Tar
 from bertsmith.data.draw import Draw, hashed, integers, uniform
 from bertsmith.data.ranges import numbers, sums
 from bertsmith.data.rewrite import bits_at
-from bertsmith.data.select import columns, flags, in_random_order
+from bertsmith.data.select import check_rate, columns, flags, in_random_order
 
 
 @dataclass(frozen=True)
@@ -42,27 +42,23 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class PartialSpans:
-    """One token of `context` is asked: spans of 1 to `longest` pieces, p ~ 1 / length, each in a window of `context` times its length.
+    """Spans of 1 to `longest` pieces, p ~ 1 / length, each in a window as wide as `rate` asks (the paper's K is 1 / rate, 6).
 
     A span begins with a word and has its length in pieces (the released code means words, but looks at the first piece again and again).
     Where windows run out before the budget is spent, single tokens fill it.  The code lets these fall on separators, too, and drops them
     later; here they are text.
     """
 
-    context: int = 6
+    rate: float = 0.1667
     longest: int = 5
 
     def __post_init__(self):
-        require(self.context >= 1, f"corruption.select.context: {self.context} is below 1 token")
+        check_rate(self.rate, None)
         require(self.longest >= 1, f"corruption.select.longest: {self.longest} is below 1 token")
 
-    @property
-    def rate(self) -> float:
-        return 1 / self.context
-
     def budgets(self, row: Row, parts: Parts) -> Array:
-        """(p,) round(n / context) for a sequence, of which its first part gets its share rounded down."""
-        whole = np.rint(row.lengths / self.context).astype(np.int64)
+        """(p,) round(rate n) for a sequence, of which its first part gets its share rounded down."""
+        whole = np.rint(row.lengths * self.rate).astype(np.int64)
         first = parts.example % 2 == 0
         owner = np.cumsum(first) - 1
         share = whole[owner] * parts.lengths // row.lengths[owner]
@@ -101,14 +97,15 @@ class PartialSpans:
             choice, place = (hashed(turn, name, keys[some]) for name in ("length", "place"))
             length = np.searchsorted(shares / shares[-1], uniform(choice), "right") + 1
             length = np.minimum(np.minimum(length, self.longest), left[some])
-            before = integers(place, length * self.context)
+            window = np.rint(length / self.rate).astype(np.int64)
+            before = integers(place, window)
             first = following[np.minimum(at[some] + before, count)]
             last = first + length
             fits = last < end[some]
-            some, first, last, length = some[fits], first[fits], last[fits], length[fits]
+            some, first, last = some[fits], first[fits], last[fits]
             hidden[numbers(first, last)] = True
             left[some] -= held[last] - held[first]
-            at[some] = last + length * self.context - before[fits]
+            at[some] = last + (window - before)[fits]
             turn += 1
             some = some[(left[some] > 0) & (at[some] < end[some])]
         return hidden & ~row.special

@@ -58,16 +58,21 @@ class Tokens(_Budgeted):
         budget = budgets(row, draw, self.rate, self.rounding, self.most)
         if not budget.all():
             budget[(budget == 0) & (row.text > 1)] = 1
+        return singly(row, draw, ~row.special, budget, row.text)
 
-        def take(place: Array, have: Array, of: Array) -> tuple[Array, Array]:
-            begin = np.cumsum(have) - have
-            done = have >= budget[of]
-            if not done.all():
-                done |= have == row.text[of]
-            return numbers(begin, begin + np.minimum(have, budget[of])), done
 
-        at = in_random_order(row, draw, ~row.special, budget, take)
-        return columns(at, at + 1)
+def singly(row: Row, draw: Draw, units: Array, budget: Array, there: Array) -> Array:
+    """Spans of one token: of the `there` (s,) places of each sequence that are `units` (n,) `budget` (s,) at most, uniformly."""
+
+    def take(place: Array, have: Array, of: Array) -> tuple[Array, Array]:
+        begin = np.cumsum(have) - have
+        done = have >= budget[of]
+        if not done.all():
+            done |= have == there[of]
+        return numbers(begin, begin + np.minimum(have, budget[of])), done
+
+    at = in_random_order(row, draw, units, budget, take)
+    return columns(at, at + 1)
 
 
 @dataclass(frozen=True, kw_only=True)

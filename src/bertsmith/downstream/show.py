@@ -240,7 +240,7 @@ class Tally:
         draws = max(c["draws"], 1)
         requested: dict[str, float] = {}
         achieved: dict[str, float] = {}
-        if hasattr(select, "rate"):
+        if select.rate < 1:  # who asks for everything has no share to meet
             requested["rate"], achieved["rate"] = select.rate, c["asked"] / c["source"]
         if hasattr(rewrite, "mask"):
             requested |= {"mask": rewrite.mask, "kept": 1 - rewrite.mask - rewrite.random, "random": rewrite.random}

@@ -21,7 +21,7 @@ def xlnet(size: str = "base") -> Recipe:
         name="xlnet",
         tokenizer="unigram:32000",
         layout=ReusedSegments(length=512, random=0.5, both_ways=True),
-        corruption=Corruption(select=PartialSpans(context=6, longest=5), rewrite=Permuted()),
+        corruption=Corruption(select=PartialSpans(rate=0.1667, longest=5), rewrite=Permuted()),
         model=TransformerConfig(
             vocab=32000,
             layers=layers,
