@@ -136,7 +136,7 @@ def test_without_threads_there_is_one_part():
     row = whole(FullSentences(length=64).plan(split_of(random_shape(40), numbered=False), VOCAB, 0, 0))
     spans = SELECT(row, Draw(0))
     asked = np.add.reduceat(np.isin(np.arange(len(row.tokens)), numbers(spans[:, 0], spans[:, 1])), row.offsets[:-1])
-    assert np.array_equal(asked, np.rint(row.lengths / 6))
+    assert np.array_equal(asked, np.rint(row.lengths * SELECT.rate))
     assert Permuted()(row, spans, VOCAB, Draw(0)).input.thread is None
 
 
