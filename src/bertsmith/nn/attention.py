@@ -104,10 +104,9 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
     mask = mask if mask is None else mask[:, None]
     added = None if bias is None else bias(q, asks, keys)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    if q.device.type == "cpu" and not causal and (added is not None or keys.shape[1] <= PLAIN):
+    # torch's kernels make NaN of a query that sees nothing where the mask is of numbers.
+    if added is not None or (q.device.type == "cpu" and not causal and keys.shape[1] <= PLAIN):
         return _plain(q, k, v, mask, added, dropout, stream.visibility).transpose(1, 2)
-    if added is not None:
-        mask = added.to(q.dtype) if mask is None else added.to(q.dtype).masked_fill(~mask, -torch.inf)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal).transpose(1, 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -131,25 +132,28 @@ class Transformer(nn.Module):
 
         With memory, a stream of threads finds there what the sequences before its own left, and leaves what those after them will find.
         """
-        *_, x = self._states(stream, read, remember=True)
+        inputs = []
+        for x in self._states(stream, read):
+            if self.memory:
+                inputs.append(x)
+        if self.memory:
+            self.memory.keep(stream, inputs[:-1])
         return self.dropout(x[: len(stream.tokens if read is None else read)])
 
     def states(self, stream: Stream) -> list[Tensor]:
         """The embedding and every layer's output, each (n, d); memory is left as it is."""
-        return [state[: len(stream.tokens)] for state in self._states(stream, None, remember=False)]
+        return [state[: len(stream.tokens)] for state in self._states(stream, None)]
 
-    def _states(self, stream: Stream, read: Tensor | None, remember: bool) -> list[Tensor]:
+    def _states(self, stream: Stream, read: Tensor | None) -> Iterator[Tensor]:
         """Filler included; of the last layer only the rows `read`."""
         past = self.memory.recall(stream) if self.memory else None
-        states = [fill(self.embeddings(stream, self.positions))]
+        x = fill(self.embeddings(stream, self.positions))
+        yield x
         for number, layer in enumerate(self.layers):
             wanted = read if number + 1 == len(self.layers) else None
             if past is None:
-                states.append(layer(states[-1], stream, self.positions, wanted))
+                x = layer(x, stream, self.positions, wanted)
             else:
-                seen = fill(past.before(number, states[-1][: len(stream.tokens)]))
-                rows = past.own if wanted is None else past.own[wanted]
-                states.append(layer(seen, past.stream, self.positions, rows))
-        if self.memory and remember:
-            self.memory.keep(stream, states[:-1])
-        return states
+                seen = fill(past.before(number, x[: len(stream.tokens)]))
+                x = layer(seen, past.stream, self.positions, past.own if wanted is None else past.own[wanted])
+            yield x
