@@ -11,6 +11,7 @@ from scipy import stats
 
 import bertsmith
 from bertsmith.config import override
+from bertsmith.data.batch import IGNORE
 from bertsmith.recipe import Recipe
 
 # Small updates of short rows leave the plateau of word frequencies soonest (LOG.md).
@@ -61,6 +62,14 @@ def _read(path: Path) -> list[str]:
     opened = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8")
     with opened as file:
         return file.read().splitlines()
+
+
+def inside(layout, split, vocab, seed: int, epoch: int):
+    """The plan, and the numbers of the labelled pairs of which no segment begins a document."""
+    plan = layout.plan(split, vocab, seed, epoch)
+    starts = np.asarray(split.sentences)[np.asarray(split.documents)[:-1]]
+    begins = np.logical_or.reduceat(np.isin(plan.begin, starts), plan.first[:-1])
+    return plan, np.flatnonzero(~begins & (plan.labels != IGNORE))
 
 
 def trained(

@@ -20,7 +20,6 @@ import torch
 
 import bertsmith
 from bertsmith.config import override
-from bertsmith.data.batch import IGNORE
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.nn.member import build
@@ -30,7 +29,7 @@ from bertsmith.training.evaluate import batch_scores
 from bertsmith.training.optim import build_optimizer, set_rate
 from bertsmith.training.precision import Precision
 from bertsmith.training.step import train_step
-from corpora import QUICK, chinese, english
+from corpora import QUICK, chinese, english, inside
 
 SETTINGS = [*QUICK, "schedule.lr=2e-3"]
 CHINESE = {"bert-wwm:zh": "bert-wwm", "ernie1:zh": "ernie1", "bert:zh": "bert"}
@@ -62,15 +61,11 @@ def pair_accuracy(run: Path, store: Store, epochs: int = 2) -> dict:
     """Over held-out pairs of which no segment begins a document (which would give its place away): accuracy, interval, share of the
     commonest label."""
     loaded = bertsmith.load(run)
-    recipe, split = loaded.recipe, store.held_out
-    starts = np.asarray(split.sentences)[np.asarray(split.documents)[:-1]]
+    recipe = loaded.recipe
     correct = count = 0
     labels: list[int] = []
     for epoch in range(epochs):
-        plan = recipe.layout.plan(split, store.vocab, 1, epoch)
-        begins = np.isin(plan.begin, starts)
-        inside = ~np.logical_or.reduceat(begins, plan.first[:-1]) & (plan.labels != IGNORE)
-        chosen = np.flatnonzero(inside)
+        plan, chosen = inside(recipe.layout, store.held_out, store.vocab, 1, epoch)
         for at in range(0, len(chosen), 128):
             batch = recipe.corruption(plan.row(chosen[at : at + 128]), store.vocab, Draw(1))
             (scores,) = batch_scores(loaded.member, [batch], loaded.exact)

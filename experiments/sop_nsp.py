@@ -18,21 +18,12 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import bertsmith
-from bertsmith.data.batch import IGNORE
 from bertsmith.data.draw import Draw
 from bertsmith.text.store import Store
 from bertsmith.training.evaluate import batch_scores
-from corpora import english, mean, trained
+from corpora import english, inside, mean, trained
 
 PAIRS = {"nsp": "half", "sop": "swap"}
-
-
-def inside(layout, split, vocab, seed: int, epoch: int):
-    """The plan, and the numbers of the labelled pairs of which no segment begins a document."""
-    plan = layout.plan(split, vocab, seed, epoch)
-    starts = np.asarray(split.sentences)[np.asarray(split.documents)[:-1]]
-    begins = np.logical_or.reduceat(np.isin(plan.begin, starts), plan.first[:-1])
-    return plan, np.flatnonzero(~begins & (plan.labels != IGNORE))
 
 
 def accuracy(run: Path, store: Store, question: str, epochs: int = 2) -> float:

@@ -47,14 +47,6 @@ OBJECTIVES = [Predict(heads=(Tokens(), Pair())), Predict(heads=(Tokens(),)), Cla
 every_shape = pytest.mark.parametrize("share", ["all", "none"])
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
 def ours(shape):
     torch.manual_seed(0)
     model = shape.model.build()

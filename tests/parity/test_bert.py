@@ -35,14 +35,6 @@ class Shape:
 BERT = Shape(MODEL, Predict(heads=(Tokens(), Pair())))
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
 def ours(shape, seed=0):
     """Random in every tensor, biases and norms too: a swapped pair of names must show."""
     torch.manual_seed(seed)

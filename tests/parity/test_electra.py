@@ -27,14 +27,6 @@ SHAPES = {"small": ["model.embedding=8"], "base": [], "equal": ["model.embedding
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
 def recipe_of(shape, vocab=90, *sets):
     return override(find("electra:tiny"), [*SMALL, *SHAPES[shape], *sets]).with_vocab(vocab)
 

@@ -19,14 +19,6 @@ from bertsmith.recipe import find
 transformers = pytest.importorskip("transformers")
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
 @pytest.fixture(scope="module")
 def tokenizer(documents):
     return tokenizer_of(documents[:20])

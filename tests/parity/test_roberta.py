@@ -35,14 +35,6 @@ ROBERTA = Shape(MODEL, Predict(heads=(Tokens(),)))
 CLASSIFIER = Shape(MODEL, Classify(classes=3))
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
 def vocab(pad):
     return Vocab(size=90, pad=pad, unk=5, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4, 5))
 

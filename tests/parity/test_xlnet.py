@@ -28,14 +28,6 @@ ROWS, LENGTH, ASKED, REUSE, MEMORY = 2, 12, 4, 5, 8
 TURNS = 3
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
 @pytest.fixture(scope="module")
 def tokenizer(documents):
     return tokenizer_of(documents[:20])
