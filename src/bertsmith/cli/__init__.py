@@ -1,0 +1,86 @@
+"""The command line: parse, call the verb of the Python API, print its result, turn errors into exit codes.
+
+Every command is one function `command(arguments, console)`; heavy imports happen inside the verbs, so `--help` is quick.
+"""
+
+import argparse
+import errno
+import sys
+import traceback
+import warnings
+from typing import NoReturn
+
+import bertsmith
+from bertsmith.cli.common import Parser
+from bertsmith.cli.corpus import add_prepare, add_recipes, add_show
+from bertsmith.cli.exchange import add_export, add_import
+from bertsmith.cli.looking import add_report, add_verify
+from bertsmith.cli.models import add_embed, add_evaluate, add_fill, add_finetune, add_predict
+from bertsmith.cli.pretraining import add_plan, add_pretrain
+from bertsmith.console import Console
+from bertsmith.errors import BertsmithError, Lost, printable
+from bertsmith.training import launch
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run one command and exit with the code of the contract."""
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    launch.leave(code)
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one command; 1 (a bug of ours) is the only one that comes with a traceback."""
+    warnings.simplefilter("ignore")  # those of libraries; ours go through Console.say
+    console = Console(json="--json" in arguments)
+    error, lost = None, False
+    try:
+        parsed = parser().parse_args(arguments, argparse.Namespace(typed=arguments))
+        parsed.command(parsed, console)
+    except BertsmithError as problem:
+        error, lost = (problem.exit_code, str(problem)), isinstance(problem, Lost)
+    except KeyboardInterrupt:
+        error = (130, "interrupted")
+    except MemoryError:
+        error = (3, "out of memory; a smaller training.batch or more training.accumulate needs less")
+    except OSError as problem:
+        if problem.errno not in (
+            errno.ENOSPC,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EIO,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.EMFILE,
+        ):
+            return _bug(console, problem)
+        error = (3, f"{problem.filename or ''}: {problem.strerror}".lstrip(": "))
+    except Exception as problem:
+        return _bug(console, problem)
+    console.close(failed=error is not None)
+    if error is None:
+        return 0
+    many = arguments[:1] == ["pretrain"]  # the one command that many processes share
+    if not (many and launch.mute()):
+        print(f"bertsmith: error: {printable(error[1], 2000)}", file=sys.stderr)
+    if many:
+        launch.report(*error, lost)
+    return error[0]
+
+
+def _bug(console: Console, problem: Exception) -> int:
+    console.close(failed=True)
+    traceback.print_exc()
+    launch.report(1, f"{type(problem).__name__}: {problem}", lost=False)
+    return 1
+
+
+def parser() -> Parser:
+    top = Parser(prog="bertsmith", description="Forge any member of the BERT family on your own text.")
+    top.add_argument("--version", action="version", version=f"bertsmith {bertsmith.__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (add_recipes, add_prepare, add_show, add_plan, add_pretrain, add_fill, add_finetune, add_predict):
+        add(commands)
+    for add in (add_evaluate, add_embed, add_export, add_import, add_verify, add_report):
+        add(commands)
+    return top

@@ -1,0 +1,91 @@
+"""What several commands share: the parser, kinds of values, options that come together."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import bertsmith
+from bertsmith.console import Console
+from bertsmith.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """One line where argparse prints a page; exact option names only."""
+
+    def __init__(self, **options: Any):
+        options.setdefault("allow_abbrev", False)
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def command(commands: Any, name: str, run: Callable, about: str, example: str, json: bool = True) -> Parser:
+    made = commands.add_parser(name, help=about.replace("%", "%%"), description=about, epilog=f"example:\n  {example}")
+    made.set_defaults(command=run)
+    if json:
+        made.add_argument("--json", action="store_true", help="print nothing but JSON on stdout")
+    return made
+
+
+def positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def add_new_head(made: Parser) -> None:
+    made.add_argument(
+        "--new-head",
+        action="append",
+        default=[],
+        dest="new_heads",
+        metavar="NAME",
+        help="a head that the weights lack and that starts fresh: token, pair",
+    )
+
+
+def add_member(made: Parser) -> None:
+    made.add_argument(
+        "--member",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of your own whose classes the run may name",
+    )
+
+
+def load(arguments: argparse.Namespace, console: Console) -> Any:
+    return bertsmith.load(arguments.model, members=tuple(arguments.member), say=console.say)
+
+
+def add_columns(made: Parser) -> None:
+    made.add_argument(
+        "--columns", metavar="text=NAME,label=3", help="which column is which, by name or by number from 1"
+    )
+    made.add_argument(
+        "--header", choices=("yes", "no"), help="whether a tsv or csv file starts with the names of its columns"
+    )
+
+
+def table(arguments: argparse.Namespace) -> dict[str, Any]:
+    columns = {}
+    for part in (arguments.columns or "").split(",") if arguments.columns else ():
+        role, equals, name = part.partition("=")
+        if not (role and equals and name):
+            raise InputError(
+                f"--columns {arguments.columns}: {part!r} is not role=column, such as text=sentence or label=3"
+            )
+        columns[role.strip()] = name.strip()
+    given = {"columns": columns} if columns else {}
+    return given | ({"header": arguments.header == "yes"} if arguments.header else {})

@@ -1,0 +1,124 @@
+"""`recipes`, `prepare`, `show`: what there is to choose from, text to tokens, what a model will see of them."""
+
+import argparse
+import json
+from typing import Any
+
+import bertsmith
+from bertsmith.cli.common import command, natural, positive
+from bertsmith.console import Console
+from bertsmith.errors import InputError
+
+
+def add_recipes(commands: Any) -> None:
+    example = "bertsmith recipes bert"
+    made = command(commands, "recipes", recipes, "every member: what it hides, who sees whom, what it asks", example)
+    made.add_argument("name", nargs="?", help="one member or one recipe (bert, bert:mini): its whole configuration")
+
+
+def recipes(arguments: argparse.Namespace, console: Console) -> None:
+    from bertsmith.config import to_dict
+    from bertsmith.errors import nearest
+    from bertsmith.nn.member import parameters
+    from bertsmith.recipe import find, members
+
+    known = members()
+    if arguments.name:
+        name = arguments.name
+        if ":" not in name:
+            if name not in known:
+                raise InputError(f"recipe {name!r}: no such member; {nearest(name, known)}")
+            name = f"{name}:{'base' if 'base' in known[name].sizes else next(iter(known[name].sizes))}"
+        console.out(json.dumps(to_dict(find(name)), indent=None if arguments.json else 2))
+        return
+    rows = [
+        {
+            "name": member.name,
+            "about": member.about,
+            "paper": member.paper,
+            "sizes": {size: parameters(build()) for size, build in member.sizes.items()},
+        }
+        for member in known.values()
+    ]
+    if arguments.json:
+        console.out(json.dumps(rows))
+        return
+    for row in rows:
+        sizes = "  ".join(f"{size} {count:,}" for size, count in row["sizes"].items())
+        console.out(f"{row['name']}\n  {row['about']}\n  {row['paper']}\n  parameters: {sizes}")
+
+
+def add_prepare(commands: Any) -> None:
+    example = "bertsmith prepare corpus/ --out store --tokenizer wordpiece:8000"
+    made = command(commands, "prepare", prepare, "text to token store; trains the tokenizer if asked", example)
+    made.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="files, directories, globs (.txt .jsonl .csv .tsv .parquet, also .gz .xz .zst), or hf:NAME",
+    )
+    made.add_argument("--out", required=True, metavar="STORE")
+    made.add_argument(
+        "--tokenizer",
+        default="wordpiece:8000",
+        metavar="KIND:SIZE|DIR",
+        help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder",
+    )
+    made.add_argument("--lowercase", action="store_true")
+    made.add_argument("--language", default="en", help="for sentence boundaries")
+    made.add_argument(
+        "--documents",
+        choices=("blank", "file"),
+        default="blank",
+        help="what ends a document in .txt: a blank line, or the file",
+    )
+    made.add_argument(
+        "--lines", choices=("paragraph", "sentence", "wrapped"), default="paragraph", help="what a line of .txt is"
+    )
+    made.add_argument("--field", default="text", help="the field or column that holds the text")
+    made.add_argument("--holdout", type=float, default=0.01, help="share of the documents held out")
+    made.add_argument("--tokenizer-sample", default="100MB", help="text that the tokenizer learns from, at most")
+    made.add_argument(
+        "--phrases", metavar="FILE|npmi", help="a word list (.txt), annotated text (.jsonl), or npmi[:0.5]"
+    )
+    made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
+    made.add_argument("--encoding", default="utf-8")
+    made.add_argument("--on-bad-line", choices=("error", "skip"), default="error")
+    made.add_argument("--workers", type=positive, default=1)
+    made.add_argument("--force", action="store_true", help="replace a store")
+
+
+def prepare(arguments: argparse.Namespace, console: Console) -> None:
+    ours = ("command", "json", "typed", "sources", "out")
+    options = {key: value for key, value in vars(arguments).items() if key not in ours}
+    account = bertsmith.prepare(arguments.sources, arguments.out, say=console.say, **options)
+    if arguments.json:
+        console.out(json.dumps(account))
+
+
+def add_show(commands: Any) -> None:
+    example = "bertsmith show bert:tiny --data store -n 3"
+    made = command(
+        commands, "show", show, "what the model will see: decoded examples, requested against achieved rates", example
+    )
+    made.add_argument("recipe", metavar="RECIPE")
+    made.add_argument("--data", metavar="STORE")
+    made.add_argument("--text", metavar="FILE")
+    made.add_argument("--tokenizer", metavar="DIR")
+    made.add_argument("-n", type=positive, default=3, metavar="N", help="examples")
+    made.add_argument("--seed", type=natural, default=0)
+    made.add_argument("--epoch", type=natural, default=0)
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    made.add_argument("--model", metavar="RUN", help="an ELECTRA run: show what its generator writes, too")
+
+
+def show(arguments: argparse.Namespace, console: Console) -> None:
+    from bertsmith.downstream import show as page
+
+    options = {
+        key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
+    }
+    lines = page.show(arguments.recipe, **options)
+    pairs = page.meanings(arguments.recipe, arguments.set)
+    for line in (json.dumps(line, ensure_ascii=False) for line in lines) if arguments.json else page.text(lines, pairs):
+        console.out(line)

@@ -1,0 +1,73 @@
+"""`export` and `import`: Hugging Face folders."""
+
+import argparse
+import json
+from typing import Any
+
+import bertsmith
+from bertsmith.cli.common import add_member, add_new_head, command, natural
+from bertsmith.console import Console
+from bertsmith.errors import InputError
+
+
+def add_export(commands: Any) -> None:
+    example = "bertsmith export run --to hf --out folder"
+    made = command(
+        commands,
+        "export",
+        export,
+        "a folder that transformers opens without bertsmith; compared before it is done",
+        example,
+    )
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--to", choices=("hf",), default="hf", help="hf: Hugging Face format")
+    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument(
+        "--half",
+        choices=("discriminator", "generator"),
+        help="of an ELECTRA run, which has two models; the discriminator unless given",
+    )
+    made.add_argument("--force", action="store_true", help="replace an export")
+    made.add_argument("--push", metavar="USER/NAME", help="upload it to the Hugging Face hub as well")
+    made.add_argument(
+        "--public", action="store_true", help="a new repository there is for all to see; private unless given"
+    )
+    add_member(made)
+
+
+def export(arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.public and not arguments.push:
+        raise InputError("--public: only with --push USER/NAME")
+    options = {name: getattr(arguments, name) for name in ("to", "half", "force", "push")}
+    options |= {"private": not arguments.public, "members": tuple(arguments.member), "say": console.say}
+    result = bertsmith.export(arguments.model, arguments.out, **options)
+    if arguments.json:
+        console.out(json.dumps(result))
+
+
+def add_import(commands: Any) -> None:
+    example = "bertsmith import folder --out model"
+    made = command(
+        commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example
+    )
+    made.add_argument(
+        "folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name"
+    )
+    made.add_argument("--out", required=True, metavar="MODEL")
+    add_new_head(made)
+    made.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a module of theirs to leave out, such as qa_outputs",
+    )
+    made.add_argument("--seed", type=natural, default=0, help="of new heads")
+    made.add_argument("--force", action="store_true", help="replace an imported model")
+
+
+def import_(arguments: argparse.Namespace, console: Console) -> None:
+    options = {name: getattr(arguments, name) for name in ("new_heads", "drop", "seed", "force")}
+    result = bertsmith.import_(arguments.folder, arguments.out, say=console.say, **options)
+    if arguments.json:
+        console.out(json.dumps(result))

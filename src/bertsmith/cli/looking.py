@@ -1,0 +1,39 @@
+"""`verify` and `report`: is a run whole, and what did it do?"""
+
+import argparse
+import json
+import os
+from typing import Any
+
+import bertsmith
+from bertsmith.cli.common import command
+from bertsmith.console import Console
+
+
+def add_verify(commands: Any) -> None:
+    made = command(commands, "verify", verify, "check a store or run against its manifests", "bertsmith verify run")
+    made.add_argument("path", metavar="PATH")
+
+
+def verify(arguments: argparse.Namespace, console: Console) -> None:
+    result = bertsmith.verify(arguments.path)
+    console.out(
+        json.dumps(result)
+        if arguments.json
+        else f"{arguments.path}: {result['kind']}, {result['files']} files as their manifests say"
+    )
+
+
+def add_report(commands: Any) -> None:
+    example = "bertsmith report run classifier --out report.html"
+    made = command(
+        commands, "report", report, "curves, samples, settings and scores of runs side by side, one HTML file", example
+    )
+    made.add_argument("runs", nargs="+", metavar="RUN")
+    made.add_argument("--out", required=True, metavar="FILE.html")
+
+
+def report(arguments: argparse.Namespace, console: Console) -> None:
+    path = bertsmith.report(arguments.runs, arguments.out, say=console.say)
+    if arguments.json:
+        console.out(json.dumps({"report": os.fspath(path)}))

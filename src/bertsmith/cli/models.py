@@ -1,0 +1,145 @@
+"""`fill`, `finetune`, `predict`, `evaluate`, `embed`: what trained models are used for."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import bertsmith
+from bertsmith.cli.common import add_columns, add_member, command, load, natural, positive, table
+from bertsmith.console import Console
+from bertsmith.errors import InputError
+
+
+def add_fill(commands: Any) -> None:
+    made = command(commands, "fill", fill, "fill masks", 'bertsmith fill run "Paris is the [MASK] of France."')
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("text")
+    made.add_argument("--top", type=positive, default=5, metavar="K")
+    add_member(made)
+
+
+def fill(arguments: argparse.Namespace, console: Console) -> None:
+    result = bertsmith.fill(load(arguments, console), arguments.text, top=arguments.top)
+    if arguments.json:
+        console.out(json.dumps(result, ensure_ascii=False))
+        return
+    for mask in result["masks"]:
+        console.out(f"{result['text']}  (token {mask['position']})")
+        for guess in mask["top"]:
+            console.out(f"  {guess['p']:7.2%}  {guess['token']}")
+
+
+def add_finetune(commands: Any) -> None:
+    example = "bertsmith finetune run --task classify --train train.tsv --dev dev.tsv --out classifier"
+    made = command(commands, "finetune", finetune, "fine-tune a model on a labelled task", example)
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument(
+        "--task",
+        required=True,
+        metavar="KIND",
+        help="classify or regress (texts; pairs where there is a column text2), tag (CoNLL files), qa (SQuAD's json)",
+    )
+    made.add_argument("--train", required=True, metavar="FILE")
+    made.add_argument("--dev", required=True, metavar="FILE")
+    made.add_argument("--out", required=True, metavar="RUN")
+    add_columns(made)
+    made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
+    made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
+    made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
+    made.add_argument("--seed", type=natural, default=0)
+    made.add_argument("--on-long", choices=("truncate", "window", "error"))
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as epochs=10 or lr=3e-5")
+    made.add_argument("--threads", type=positive)
+    made.add_argument("--device")
+    add_member(made)
+
+
+def finetune(arguments: argparse.Namespace, console: Console) -> None:
+    names = ("task", "train", "dev", "out", "method", "scratch", "seeds", "seed", "on_long", "set", "threads", "device")
+    options = {name: getattr(arguments, name) for name in names} | table(arguments)
+    result = bertsmith.finetune(
+        arguments.model, members=tuple(arguments.member), say=console.say, progress=console.progress, **options
+    )
+    if arguments.json:
+        console.out(json.dumps(result))
+
+
+def add_predict(commands: Any) -> None:
+    example = "bertsmith predict classifier --input new.tsv --out predictions.jsonl"
+    made = command(commands, "predict", predict, "JSON lines {index, label, scores}", example)
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--input", required=True, metavar="FILE")
+    made.add_argument("--out", required=True, metavar="FILE")
+    add_columns(made)
+    add_member(made)
+
+
+def predict(arguments: argparse.Namespace, console: Console) -> None:
+    rows = bertsmith.predict(
+        load(arguments, console), arguments.input, arguments.out, say=console.say, **table(arguments)
+    )
+    if arguments.json:
+        console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
+
+
+def add_evaluate(commands: Any) -> None:
+    example = "bertsmith evaluate classifier --input test.tsv"
+    made = command(
+        commands, "evaluate", evaluate, "{metric: {value, low, high}} with 95 % bootstrap intervals", example
+    )
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--input", metavar="FILE", help="labelled rows, for a fine-tuned model")
+    made.add_argument("--data", metavar="STORE", help="for a pre-training run: loss on the held-out documents")
+    add_columns(made)
+    add_member(made)
+
+
+def evaluate(arguments: argparse.Namespace, console: Console) -> None:
+    if (arguments.input is None) == (arguments.data is None):
+        raise InputError("evaluate: give --input FILE for a fine-tuned model, or --data STORE for a pre-training run")
+    options = {"data": arguments.data} if arguments.data else {"input": arguments.input, **table(arguments)}
+    result = bertsmith.evaluate(load(arguments, console), say=console.say, **options)
+    if arguments.json:
+        console.out(json.dumps(result))
+        return
+    for name, figure in result.items():
+        console.out(f"{name:20} {figure['value']:.4f}  [{figure['low']:.4f}, {figure['high']:.4f}]")
+
+
+def add_embed(commands: Any) -> None:
+    made = command(
+        commands,
+        "embed",
+        embed,
+        "vectors as .npy, in input order",
+        "bertsmith embed run --input texts.txt --out vectors",
+    )
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--input", required=True, metavar="FILE")
+    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument(
+        "--pool", choices=("mean", "cls"), help="mean, unless an imported sentence encoder says otherwise"
+    )
+    made.add_argument(
+        "--normalise", choices=("yes", "no"), help="vectors of length 1; no, unless such an encoder says so"
+    )
+    made.add_argument("--layer", type=int, help="0 = embeddings, 1 = first layer, ...; the last unless given")
+    made.add_argument(
+        "--precision",
+        choices=("exact", "auto", "float32", "bfloat16"),
+        default="exact",
+        help="bfloat16 is several times faster and good to 2 or 3 digits",
+    )
+    add_columns(made)
+    add_member(made)
+
+
+def embed(arguments: argparse.Namespace, console: Console) -> None:
+    options = {name: getattr(arguments, name) for name in ("pool", "layer", "precision")} | table(arguments)
+    options |= {"normalise": arguments.normalise == "yes"} if arguments.normalise else {}
+    shape = bertsmith.embed(
+        load(arguments, console), arguments.input, out=arguments.out, say=console.say, **options
+    ).shape
+    if arguments.json:
+        console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))

@@ -1,0 +1,98 @@
+"""`pretrain` and `plan`: a run, and what it would cost."""
+
+import argparse
+import json
+from typing import Any
+
+import bertsmith
+from bertsmith.cli.common import add_new_head, command, natural, positive
+from bertsmith.console import Console
+from bertsmith.training import launch
+
+
+def add_pretrain(commands: Any) -> None:
+    example = "bertsmith pretrain bert:mini --data store --out run --minutes 10"
+    made = command(commands, "pretrain", pretrain, "pre-train a member on a store", example)
+    made.add_argument("recipe", metavar="RECIPE")
+    made.add_argument("--data", required=True, metavar="STORE")
+    made.add_argument("--out", required=True, metavar="RUN")
+    made.add_argument("--steps", type=positive)
+    made.add_argument("--tokens", type=positive)
+    made.add_argument("--minutes", type=float)
+    made.add_argument(
+        "--from",
+        dest="from_",
+        metavar="MODEL",
+        help="go on from the weights of a run or a Hugging Face folder; RECIPE without a size takes its shapes",
+    )
+    add_new_head(made)
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="such as model.layers=6; `bertsmith recipes NAME` lists the fields",
+    )
+    made.add_argument("--seed", type=natural, default=0)
+    made.add_argument("--workers", type=natural, default=1, help="loader workers; 0 loads between the steps")
+    made.add_argument("--threads", type=positive, help="CPU threads; the same number gives the same bits")
+    made.add_argument("--device", help="cpu, cuda or cuda:N")
+    made.add_argument("--processes", type=positive, metavar="N", help="work on this machine as so many processes")
+    made.add_argument(
+        "--shard", choices=("ddp", "fsdp"), default="ddp", help="processes hold copies of the model, or a slice each"
+    )
+    made.add_argument(
+        "--timeout", type=positive, default=300, metavar="SECONDS", help="that a process waits for the others at most"
+    )
+    made.add_argument("--resume", action="store_true", help="continue from the newest step that verifies")
+    made.add_argument("--tensorboard", action="store_true", help="write TensorBoard events too")
+
+
+def pretrain(arguments: argparse.Namespace, console: Console) -> None:
+    launch.enter()
+    if launch.wanted(arguments.processes):
+        launch.start(arguments.typed, arguments.processes, arguments.threads)
+        return
+    from bertsmith.config import override
+    from bertsmith.training.start import recipe_for
+
+    recipe = override(recipe_for(arguments.recipe, arguments.from_), arguments.set)
+    names = ("steps", "tokens", "minutes", "from_", "seed", "workers", "threads", "device", "resume", "tensorboard")
+    options = {name: getattr(arguments, name) for name in (*names, "shard", "timeout", "new_heads")}
+    result = bertsmith.pretrain(
+        recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
+    )
+    if arguments.json and launch.rank() == 0:
+        console.out(json.dumps(result))
+
+
+def add_plan(commands: Any) -> None:
+    example = "bertsmith plan bert:mini --data store --tokens 100000000"
+    about = "parameters, memory, operations and time of a run, before anything is launched"
+    made = command(commands, "plan", plan, about, example)
+    made.add_argument("recipe", metavar="RECIPE")
+    made.add_argument("--data", metavar="STORE", help="its rows and vocabulary; full rows of random tokens without it")
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    made.add_argument("--steps", type=positive)
+    made.add_argument("--tokens", type=positive)
+    made.add_argument("--threads", type=positive)
+    made.add_argument("--device", help="cpu, cuda or cuda:N: the machine is probed")
+    made.add_argument("--on", metavar="GPU", help="reckon for a100, h100, ... by its published peak instead")
+
+
+def plan(arguments: argparse.Namespace, console: Console) -> None:
+    from bertsmith.config import override
+    from bertsmith.recipe import find
+    from bertsmith.training import cost
+    from bertsmith.training.run import open_store
+
+    recipe = override(find(arguments.recipe), arguments.set)
+    store = open_store(arguments.data) if arguments.data else None
+    options = {"threads": arguments.threads, "device": arguments.device, "gpu": arguments.on}
+    found = cost.estimate(recipe, store, **options)
+    tokens = arguments.tokens or (arguments.steps or 0) * found.tokens
+    if arguments.json:
+        console.out(json.dumps({**vars(found), "run": found.run(tokens) if tokens else None}))
+        return
+    for line in cost.lines(recipe, found, tokens, arguments.on):
+        console.out(line)
