@@ -44,6 +44,7 @@ def main() -> None:
     arguments.add_argument("--threads", type=int)
     arguments.add_argument("--cells", nargs="*", default=list(CELLS))
     arguments.add_argument("--characters", type=int, default=30_000_000)
+    arguments.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of every cell")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     store = given.out / "store"
@@ -55,7 +56,7 @@ def main() -> None:
     for seed in range(given.seeds):
         for name in given.cells:
             member, sets = CELLS[name]
-            recipe = override(bertsmith.find(f"{member}:{given.size}"), [*SETTINGS, *sets])
+            recipe = override(bertsmith.find(f"{member}:{given.size}"), [*SETTINGS, *given.set, *sets])
             run = given.out / f"{name.replace(' ', '-').replace('/', '-')}-{seed}"
             if run.exists():
                 continue
