@@ -64,11 +64,12 @@ def _read(path: Path) -> list[str]:
         return file.read().splitlines()
 
 
-def inside(layout, split, vocab, seed: int, epoch: int):
-    """The plan, and the numbers of the labelled pairs of which no segment begins a document."""
+def inside(layout, split, vocab, seed: int, epoch: int, first: int = 1):
+    """The plan, and the numbers of the labelled pairs of which no segment begins with one of the `first` sentences of a document."""
     plan = layout.plan(split, vocab, seed, epoch)
-    starts = np.asarray(split.sentences)[np.asarray(split.documents)[:-1]]
-    begins = np.logical_or.reduceat(np.isin(plan.begin, starts), plan.first[:-1])
+    documents = np.asarray(split.documents)
+    early = np.concatenate([np.minimum(documents[:-1] + n, documents[1:] - 1) for n in range(first)])
+    begins = np.logical_or.reduceat(np.isin(plan.begin, np.asarray(split.sentences)[early]), plan.first[:-1])
     return plan, np.flatnonzero(~begins & (plan.labels != IGNORE))
 
 

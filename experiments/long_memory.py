@@ -82,16 +82,16 @@ def cached(loaded, text: np.ndarray, attention: int) -> tuple[torch.Tensor, floa
 
 
 @torch.no_grad()
-def sliding(loaded, text: np.ndarray, attention: int, asked: int = 24) -> tuple[torch.Tensor, float]:
-    """(columns, asked) nats of tokens each of which sees `attention` tokens, in a pass of its own; and tokens/s."""
-    found, begun = [], time.perf_counter()
+def sliding(loaded, text: np.ndarray, attention: int, begin: int, asked: int = 24) -> tuple[torch.Tensor, float]:
+    """(columns, asked) nats of the tokens from `begin` on, each of which sees `attention` tokens in a pass of its own; and tokens/s."""
+    found, started = [], time.perf_counter()
     with memories_aside(loaded.member):
-        for at in range(attention, attention + asked):
+        for at in range(begin, begin + asked):
             part = text[:, at - attention : at + 1]
             places = torch.arange(1, len(text) + 1) * attention - 1
             answers = torch.from_numpy(part[:, -1].astype(np.int64))
             found.append(nats(loaded, stream(part[:, :-1], None), places, answers))
-    return torch.stack(found, 1), asked * len(text) / (time.perf_counter() - begun)
+    return torch.stack(found, 1), asked * len(text) / (time.perf_counter() - started)
 
 
 def main() -> None:
@@ -130,7 +130,7 @@ def main() -> None:
                 line = {"memory": memory, "seed": seed, "attention": attention, "nats": round(late.mean().item(), 4)}
                 line |= {"first of a segment": round(late[..., :4].mean().item(), 4), "tokens/s": round(rate)}
                 if attention and memory == max(given.memories):
-                    alone, slow = sliding(loaded, text, attention)
+                    alone, slow = sliding(loaded, text, attention, max(given.attention))
                     line |= {"sliding nats": round(alone.mean().item(), 4), "sliding tokens/s": round(slow, 1)}
                     line["times as fast"] = round(rate / slow, 1)
                 print(json.dumps(line), flush=True)
