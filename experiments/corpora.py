@@ -1,4 +1,4 @@
-"""Stores that several experiments read: English newswire, Chinese encyclopedia; and intervals over seeds."""
+"""Stores that several experiments read: English newswire and encyclopedia, Chinese encyclopedia; and intervals over seeds."""
 
 import json
 import lzma
@@ -34,6 +34,15 @@ def _names(out: Path, texts: list[str]) -> Path:
     found = {name for text in texts for name in re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", text)}
     (out / "names.txt").write_text("\n".join(sorted(found)) + "\n", encoding="utf-8")
     return out / "names.txt"
+
+
+def encyclopedia(data: Path, out: Path, characters: int = 20_000_000) -> Path:
+    if not (out / "encyclopedia").exists():
+        text = "\n".join(_lines(data / "en_wiki", ""))[:characters]
+        (out / "encyclopedia.txt").write_text(text, encoding="utf-8")
+        options = {"tokenizer": "wordpiece:4000", "lowercase": True, "holdout": 0.03}
+        bertsmith.prepare([str(out / "encyclopedia.txt")], str(out / "encyclopedia"), say=print, **options)
+    return out / "encyclopedia"
 
 
 def chinese(data: Path, out: Path, characters: int = 4_000_000) -> Path:

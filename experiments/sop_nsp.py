@@ -1,6 +1,6 @@
 """ALBERT's table 5 in small: a model of sentence order knows what follows what; does one of next sentences know order?
 
-    python experiments/sop_nsp.py CORPORA --out results [--tokens 5000000] [--seeds 0 1 2] [--first 1]
+    python experiments/sop_nsp.py CORPORA --out results [--tokens 5000000] [--seeds 0 1 2] [--first 1] [--text newswire]
 
 Tiny ALBERTs that differ in their pairs alone: random second segments ("half": as many as true ones) or swapped ones ("swap").  Each is
 asked both questions of held-out pairs of which no segment begins a document; a head of random pairs says "swapped" where it says
@@ -22,9 +22,10 @@ import bertsmith
 from bertsmith.data.draw import Draw
 from bertsmith.text.store import Store
 from bertsmith.training.evaluate import batch_scores
-from corpora import english, inside, mean, trained
+from corpora import encyclopedia, english, inside, mean, trained
 
 PAIRS = {"nsp": "half", "sop": "swap"}
+TEXTS = {"newswire": english, "encyclopedia": encyclopedia}
 
 
 def accuracy(run: Path, store: Store, question: str, first: int, epochs: int = 2) -> tuple[float, int]:
@@ -106,6 +107,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--text", choices=tuple(TEXTS), default="newswire")
     arguments.add_argument("--size", default="tiny")
     arguments.add_argument("--tokens", type=int, default=5_000_000)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -114,7 +116,7 @@ def main() -> None:
     arguments.add_argument("--words", action="store_true", help="no model, only bags of words")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    folder = english(given.data, given.out)
+    folder = TEXTS[given.text](given.data, given.out)
     store = Store.open(folder)
     recipe = bertsmith.find(f"albert:{given.size}")
     for question, negatives in PAIRS.items():
