@@ -207,6 +207,16 @@ def test_predictions_do_not_depend_on_the_padding_of_a_batch(tokenizer, tmp_path
         assert all(abs(mine["scores"][row["label"]] - row["score"]) < 1e-5 for row in found)
 
 
+def test_texts_may_be_shorter_than_a_row_of_the_layout(tokenizer, tmp_path):
+    """Eleven tokens have no room for reused text and two segments: the task has this length, the layout its own."""
+    model = loaded("xlnet", "classify", tokenizer, tmp_path / "run")
+    model.task["length"] = 11
+    bertsmith.export(model, tmp_path / "hf")
+    bertsmith.import_(tmp_path / "hf", tmp_path / "model")
+    back = bertsmith.load(tmp_path / "model")
+    assert back.length() == 11 and back.recipe.layout.length > 11
+
+
 def test_new_heads_are_made_for_an_xlnet(tokenizer, tmp_path):
     theirs(transformers, "xlnet", "none", tokenizer, tmp_path / "hf")
     bertsmith.import_(tmp_path / "hf", tmp_path / "model", new_heads=["token"])

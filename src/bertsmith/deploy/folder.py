@@ -236,10 +236,15 @@ def _length(path: Path, longest: int | None, usual: int) -> int:
 
 
 def _layout(base: Any, length: int, reuse: int | None) -> Any:
-    """`base` for texts of `length` tokens; a layout that leaves tokens in memory leaves `reuse`, or its own share where that does not fit."""
-    layout = replace(base, length=length)
+    """`base` for texts of `length` tokens, and for `reuse` of them in memory where it has one; what does not fit stays `base`'s own (a task
+    has its length besides)."""
+    layout = _fitting(base, length=length)
+    return _fitting(layout, reuse=reuse) if hasattr(layout, "reuse") and type(reuse) is int else layout
+
+
+def _fitting(layout: Any, **change: int) -> Any:
     try:
-        return replace(layout, reuse=reuse) if hasattr(layout, "reuse") and type(reuse) is int else layout
+        return replace(layout, **change)
     except InputError:
         return layout
 
