@@ -20,11 +20,10 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def command(commands: Any, name: str, run: Callable, about: str, example: str, json: bool = True) -> Parser:
+def command(commands: Any, name: str, run: Callable, about: str, example: str) -> Parser:
     made = commands.add_parser(name, help=about.replace("%", "%%"), description=about, epilog=f"example:\n  {example}")
     made.set_defaults(command=run)
-    if json:
-        made.add_argument("--json", action="store_true", help="print nothing but JSON on stdout")
+    made.add_argument("--json", action="store_true", help="print nothing but JSON on stdout")
     return made
 
 
