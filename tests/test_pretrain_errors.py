@@ -35,6 +35,11 @@ def test_no_length_names_what_one_epoch_takes(store, tmp_path):
     )
 
 
+def test_a_store_without_the_annotations_that_are_asked_for_leaves_no_run(short, tmp_path):
+    match = "no annotations of the level 'entity'; prepare it with --entities"
+    refused(match, small(member="ernie1"), short, tmp_path / "run", steps=1)
+
+
 @pytest.mark.parametrize(
     "options, match",
     [

@@ -34,8 +34,9 @@ class Epoch:
 
     @classmethod
     def of(cls, recipe: Recipe, store: Any, seed: int) -> Epoch:
-        """InputError if the corpus has no sequence for this layout, or one that exceeds the batch."""
+        """InputError if the corpus has no sequence for this layout, one that exceeds the batch, or not what the select needs."""
         recipe.layout.check(store.train)
+        recipe.corruption.check(store.train)
         plan = recipe.layout.plan(store.train, store.vocab, seed, 0)
         lengths = np.asarray(plan.lengths)
         if not len(lengths):
