@@ -24,6 +24,7 @@ from bertsmith.data.draw import Draw
 from bertsmith.data.loader import BLOCK, Loader
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens, Words
+from bertsmith.data.text import Text
 from bertsmith.downstream.demo import write_corpus
 from bertsmith.downstream.documentation import docstrings
 from bertsmith.recipe import Corruption
@@ -98,7 +99,7 @@ def loaders(store: Store) -> list[dict]:
     for name, layout in (("full sentences", FullSentences(length=128)), ("segment pairs", SegmentPairs(length=128))):
         corruption = Corruption(select=Tokens(rate=0.15), rewrite=InPlace())
         for workers in (0, 1):
-            loader = Loader(store.train, layout, corruption, store.vocab, seed=0, batch=8192, workers=workers)
+            loader = Loader(Text(store.train, layout, corruption, store.vocab, seed=0, batch=8192), workers=workers)
             tokens, busy = [], []
 
             def read(loader=loader, tokens=tokens, busy=busy) -> None:

@@ -22,6 +22,7 @@ import bertsmith
 from bertsmith.config import override
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
+from bertsmith.data.text import Text
 from bertsmith.nn.member import build
 from bertsmith.recipe import members
 from bertsmith.text.store import Store
@@ -96,9 +97,7 @@ def _updates(name: str, store: Store, given: argparse.Namespace, precision: Prec
     """A function that makes UPDATES updates and gives their tokens/s; the data is ready beforehand."""
     recipe = override(bertsmith.find(f"{name}:{given.size}"), ["layout.length=128", "training.batch=8192", *given.set])
     recipe = recipe.with_vocab(store.vocab.size)
-    loader = iter(
-        Loader(store.train, recipe.layout, recipe.corruption, store.vocab, seed=0, batch=recipe.training.batch)
-    )
+    loader = iter(Loader(Text.of(recipe, store, 0)))
     steps = [next(loader) for _ in range(UPDATES)]
     member = build(recipe)
     optimizer = build_optimizer(member, recipe.schedule)

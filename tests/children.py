@@ -90,7 +90,14 @@ class Child:
 
 def serve() -> None:
     """Import everything, compute nothing: what torch starts on first use (threads) would not live on in a fork."""
-    for module in ("cli", "training.loop", "training.trial", "text.store", "text.tokenizer", "downstream.verify"):
+    for module in (
+        "cli",
+        "training.pretraining",
+        "training.trial",
+        "text.store",
+        "text.tokenizer",
+        "downstream.verify",
+    ):
         importlib.import_module(f"bertsmith.{module}")
     importlib.import_module("bertsmith.recipe").members()
     orders = b""

@@ -77,6 +77,26 @@ def short(documents, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def pretrained(short, tmp_path_factory) -> Path:
+    """A BERT of width 16 after 4 updates: what fine-tunings of a second begin with."""
+    from tests.runs import small
+
+    from bertsmith.training.pretraining import pretrain
+
+    out = tmp_path_factory.mktemp("pretrained") / "run"
+    pretrain(small("training.precision=float32"), short, out, steps=4, threads=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tasks(tmp_path_factory) -> dict:
+    """{name: (kind, training file, dev file)}: classify, pairs, regress, tag, qa."""
+    from tests import goldens
+
+    return goldens.tasks(tmp_path_factory.mktemp("tasks"))
+
+
+@pytest.fixture(scope="session")
 def children(tmp_path_factory):
     """Starts commands in processes of their own: `children.start("verify", run).wait()`."""
     from tests.children import Children

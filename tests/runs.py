@@ -36,6 +36,17 @@ def command(store: Path, out: Path, *assignments: str, steps: int, workers: int 
     return ["pretrain", "bert:tiny", "--data", str(store), "--out", str(out), *options, *sets]
 
 
+def tuning(model: Path, tasks: dict, name: str, out: Path, *assignments: str) -> list[str]:
+    """`bertsmith finetune` on one of `tasks`, ("frozen classify" too), as one types it: three epochs, a saved step every 5 updates."""
+    method, _, task = name.rpartition(" ")
+    kind, train, dev = tasks[task]
+    options = ["--method", method or "full", "--seed", "3", "--threads", "1", "--workers", "1"]
+    given = ["epochs=3", "batch=8", "lr=0.003", "checkpoint=5", "dropout=0.1", *assignments]
+    sets = [part for assignment in given for part in ("--set", assignment)]
+    files = ["--train", str(train), "--dev", str(dev), "--out", str(out)]
+    return ["finetune", str(model), "--task", kind, *files, *options, *sets]
+
+
 def lines(run: Path) -> list[dict]:
     """metrics.jsonl, but for a last line that is being written."""
     whole = (run / "metrics.jsonl").read_text().rpartition("\n")[0]
@@ -43,11 +54,13 @@ def lines(run: Path) -> list[dict]:
 
 
 def same(a: Path, b: Path, state: bool = True) -> None:
-    """Bit for bit: every loss, and every weight and moment of the last step.
+    """Bit for bit: every loss, every weight and moment of the last step, and a result where there is one.
 
     `state`: its state.json too, which tells if a signal came before the evaluation of that step.
     """
     assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    if (a / "result.json").exists():
+        assert (a / "result.json").read_bytes() == (b / "result.json").read_bytes()
     last = Run(a).steps()[-1]
     assert Run(b).steps()[-1] == last
     for name in ("model.safetensors", "optimizer.safetensors", *(["state.json"] if state else [])):

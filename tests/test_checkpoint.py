@@ -15,7 +15,7 @@ from bertsmith import files
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError, NumericsError, ResourceError
 from bertsmith.training import checkpoint
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 from bertsmith.training.run import Run
 
 STEPS = 6

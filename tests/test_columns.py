@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.corpora import VOCAB, random_shape, split_of, whole
 
-from bertsmith.data.loader import Loader, fixed_batches
+from bertsmith.data.loader import Loader
+from bertsmith.data.text import Text, fixed_batches
 from bertsmith.errors import InputError
 from bertsmith.recipe import find
 from bertsmith.text.columns import Columns, ReusedSegments
@@ -133,7 +134,7 @@ def test_a_step_reads_every_column_once_on_any_number_of_processes():
     layout = Columns(length=16).for_batch(96)
     seen: dict[int, int] = {}
     for rank in range(2):
-        loader = iter(Loader(split, layout, recipe.corruption, VOCAB, seed=0, batch=96, rank=rank, world=2))
+        loader = iter(Loader(Text(split, layout, recipe.corruption, VOCAB, seed=0, batch=96), rank=rank, world=2))
         for turn in range(3):
             step = next(loader)
             assert step.tokens == 96
@@ -147,9 +148,9 @@ def test_a_step_reads_every_column_once_on_any_number_of_processes():
 def test_an_epoch_ends_with_a_whole_step_and_the_next_begins_anew():
     split = split_of(random_shape(4), numbered=False)
     recipe, layout = find("transformer-xl:tiny"), Columns(length=16).for_batch(64)
-    loader = Loader(split, layout, recipe.corruption, VOCAB, seed=0, batch=64)
+    loader = Loader(Text(split, layout, recipe.corruption, VOCAB, seed=0, batch=64))
     turns = layout.plan(split, VOCAB, 0, 0).turns
-    assert loader.steps_per_epoch == turns
+    assert loader.feeds[""].epoch(0).steps == turns
     steps = iter(loader)
     found = [next(steps) for _ in range(turns + 1)]
     assert [step.tokens for step in found] == [64] * (turns + 1)
@@ -160,7 +161,7 @@ def test_a_short_text_has_fewer_columns_and_smaller_steps():
     split = split_of([[10, 9], [8]], numbered=False)
     recipe, layout = find("transformer-xl:tiny"), Columns(length=16).for_batch(160)
     assert layout.plan(split, VOCAB, 0, 0).columns == 1
-    step = next(iter(Loader(split, layout, recipe.corruption, VOCAB, seed=0, batch=160)))
+    step = next(iter(Loader(Text(split, layout, recipe.corruption, VOCAB, seed=0, batch=160))))
     assert step.tokens == 16 and step.batches[0].input.thread.turn.tolist() == [0]
     held = fixed_batches(split, layout, recipe.corruption, VOCAB, 1000, 160)
     assert [batch.input.thread.turn.tolist() for batch in held] == [[0], [1]]
@@ -173,7 +174,7 @@ def test_what_cannot_be_laid_out_is_said(store):
     layout = BOTH.for_batch(24)
     assert layout.columns == 2
     with pytest.raises(InputError, match=r"training\.batch: 24 tokens cannot hold the 48"):
-        Loader(split_of(random_shape(5), numbered=False), layout, recipe.corruption, VOCAB, seed=0, batch=24)
+        Loader(Text(split_of(random_shape(5), numbered=False), layout, recipe.corruption, VOCAB, seed=0, batch=24))
     with pytest.raises(InputError, match=r"layout\.reuse: 20"):
         ReusedSegments(length=24, reuse=20)
     with pytest.raises(InputError, match="read backward has no phrases"):

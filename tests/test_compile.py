@@ -8,7 +8,7 @@ import torch
 from tests.runs import lines, same, small
 
 from bertsmith.errors import Interrupted
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

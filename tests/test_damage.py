@@ -17,7 +17,7 @@ from bertsmith import cli
 from bertsmith.errors import InputError
 from bertsmith.text.store import Store
 from bertsmith.training.checkpoint import load_newest
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 from bertsmith.training.run import Run
 
 UNLISTED = ("log.txt", "speed.jsonl")

@@ -22,7 +22,7 @@ TEXTS = [
 def model(store, tmp_path_factory):
     from bertsmith.config import override
     from bertsmith.recipe import find
-    from bertsmith.training.loop import pretrain
+    from bertsmith.training.pretraining import pretrain
 
     small = [
         "model.width=32",

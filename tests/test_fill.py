@@ -13,7 +13,7 @@ from bertsmith.errors import InputError
 def model(request, store, tmp_path_factory):
     from bertsmith.config import override
     from bertsmith.recipe import find
-    from bertsmith.training.loop import pretrain
+    from bertsmith.training.pretraining import pretrain
 
     small = [
         "model.width=32",

@@ -23,7 +23,7 @@ def model(store, tmp_path_factory):
     """A BERT of width 32 after 4 updates."""
     from bertsmith.config import override
     from bertsmith.recipe import find
-    from bertsmith.training.loop import pretrain
+    from bertsmith.training.pretraining import pretrain
 
     small = [
         "model.width=32",
@@ -163,7 +163,7 @@ def test_several_seeds_give_mean_and_spread_and_the_folder_loads_as_the_best(mod
         predict(tmp_path / "runs", files / "rows.dev.tsv")
 
 
-def test_a_finished_run_is_never_overwritten_and_a_half_written_one_is_replaced(tuned, model, files, tmp_path):
+def test_a_finished_run_is_never_overwritten_and_one_that_was_broken_off_is_gone_on_with(tuned, model, files, tmp_path):
     with pytest.raises(InputError, match="holds a fine-tuned model already"):
         tune(model, files, tuned[0])
     (tmp_path / "other").mkdir()
@@ -174,7 +174,9 @@ def test_a_finished_run_is_never_overwritten_and_a_half_written_one_is_replaced(
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(InputError, match="did not finish"):
         load(tmp_path / "run")
-    tune(model, files, tmp_path / "run", set=["epochs=1", "batch=160"])
+    with pytest.raises(InputError, match="saved at step 1; --resume goes on with it"):
+        tune(model, files, tmp_path / "run", set=["epochs=1", "batch=160"])
+    tune(model, files, tmp_path / "run", set=["epochs=1", "batch=160"], resume=True)
     assert load(tmp_path / "run").kind == "finetune"
 
 

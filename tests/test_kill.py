@@ -4,18 +4,21 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from tests.children import Child, Children
-from tests.runs import command, leftovers, same
+from tests.runs import command, leftovers, same, tuning
 
+from bertsmith.downstream.verify import _run
 from bertsmith.training.checkpoint import verify_run
 from bertsmith.training.run import Run
 
 STEPS, INTERVAL = 30, 5
 QUICK, ALL = 20, 120
+TUNED = ("classify", "tag", "qa", "frozen classify")
 
 
 @dataclass
@@ -23,7 +26,7 @@ class Box:
     """One reference, and the account of all kills."""
 
     children: Children
-    store: Path
+    command: Callable[[Path], list[str]]  # of a run in a folder
     straight: Path
     seconds: float = 0.0  # that the uninterrupted run took
     kills: int = 0
@@ -32,7 +35,15 @@ class Box:
     lost: list[int] = field(default_factory=list)  # updates that each kill cost
 
     def start(self, out: Path) -> Child:
-        return self.children.start(*command(self.store, out, steps=STEPS), "--resume")
+        return self.children.start(*self.command(out), "--resume")
+
+    def warmed(self) -> "Box":
+        for out in (self.straight.with_name("warm"), self.straight):  # the second is not the one that warms up
+            begun = time.monotonic()
+            child = self.start(out)
+            assert child.wait() == 0, child.err
+            self.seconds = time.monotonic() - begun
+        return self
 
     def survive(self, out: Path, draw: random.Random, aimed: bool) -> None:
         """One to three kills, each followed by a look at what lies there; then the run is finished and compared."""
@@ -69,7 +80,7 @@ class Box:
         self.saving += bool(half_written(out))
         newest = run.steps()[-1] if run.steps() else 0
         if newest:
-            verify_run(run)
+            verify_run(_run(out))
             assert len(os.listdir(out / "steps")) <= 3  # two are kept, one may be on its way in or out
         self.unsaved += newest == 0
         metrics = out / "metrics.jsonl"
@@ -89,13 +100,14 @@ def half_written(out: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def box(children, store, tmp_path_factory) -> Box:
     straight = tmp_path_factory.mktemp("straight") / "run"
-    made = Box(children, store.path, straight)
-    for number in range(2):  # the second is not the one that warms up
-        out = straight if number else straight.with_name("warm")
-        begun = time.monotonic()
-        child = made.start(out)
-        assert child.wait() == 0, child.err
-        made.seconds = time.monotonic() - begun
+    return Box(children, lambda out: command(store.path, out, steps=STEPS), straight).warmed()
+
+
+@pytest.fixture
+def tuned(children, pretrained, tasks, tmp_path) -> Callable[[str], Box]:
+    def made(name: str) -> Box:
+        return Box(children, lambda out: tuning(pretrained, tasks, name, out), tmp_path / "straight" / name).warmed()
+
     return made
 
 
@@ -119,3 +131,22 @@ def test_every_killed_run_ends_as_if_never_killed(box, tmp_path, capsys):
 def survive_all(box: Box, folder: Path, seed: int, runs: int) -> None:
     for number in range(runs):
         box.survive(folder / str(number), random.Random(f"{seed} {number}"), aimed=number % 3 == 0)
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_a_sample_of_killed_fine_tunings_ends_as_if_never_killed(tuned, tmp_path, name):
+    survive_all(tuned(name), tmp_path, seed=3, runs=3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_killed_fine_tuning_ends_as_if_never_killed(tuned, tmp_path, capsys):
+    for name in TUNED:
+        box = tuned(name)
+        survive_all(box, tmp_path / name, seed=4, runs=15)
+        with capsys.disabled():
+            print(
+                f"\n{name}: 15 runs of {box.seconds:.2f} s survived {box.kills} kills, {box.saving} of them while a step was written "
+                f"or removed, {box.unsaved} before the first was saved; updates lost: most {max(box.lost)}"
+            )
+        assert box.kills >= 15

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.corpora import VOCAB, random_shape, split_of
 
 from bertsmith.data.draw import Draw
-from bertsmith.data.loader import Loader, deal, fixed_batches
+from bertsmith.data.loader import Loader, deal
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens, Words
+from bertsmith.data.text import Text, fixed_batches
 from bertsmith.data.workers import FAREWELL, ready
 from bertsmith.errors import InputError, ResourceError
 from bertsmith.recipe import Corruption
@@ -28,7 +29,8 @@ DYNAMIC = Corruption(select=Tokens(), rewrite=InPlace())
 
 
 def loader(corruption=DYNAMIC, layout=PAIRS, split=SPLIT, **options):
-    return Loader(split, layout, corruption, VOCAB, **{"seed": 0, "batch": 200, **options})
+    read = {"seed": 0, "batch": 200} | {name: options.pop(name) for name in ("seed", "batch") if name in options}
+    return Loader(Text(split, layout, corruption, VOCAB, **read), **options)
 
 
 def take(steps, count):
@@ -178,8 +180,8 @@ def test_static_masks_repeat_copies_repeat_in_turn_and_dynamic_never():
 
 def test_static_masks_are_read_in_a_new_order_each_epoch():
     steps = loader(dataclasses.replace(DYNAMIC, copies=1), batch=100)
-    first = steps._epoch(0).order
-    again = steps._epoch(1).order
+    first = steps.feeds[""].epoch(0).order
+    again = steps.feeds[""].epoch(1).order
     assert sorted(first) == sorted(again) and not np.array_equal(first, again)
 
 
@@ -279,9 +281,10 @@ def test_a_failure_comes_before_steps_that_other_workers_have_ready():
 
 def test_what_one_epoch_takes():
     steps = loader()
-    assert steps.epoch_tokens == PAIRS.plan(SPLIT, VOCAB, 0, 0).lengths.sum()
+    epoch = steps.feeds[""].epoch(0)
+    assert epoch.tokens[-1] == PAIRS.plan(SPLIT, VOCAB, 0, 0).lengths.sum()
     count = next(i for i, step in enumerate(steps) if step.cursor[0] == 1)
-    assert abs(steps.steps_per_epoch - (count + 1)) <= 1
+    assert abs(epoch.steps - (count + 1)) <= 1
 
 
 def test_held_out_batches_are_fixed_and_fit():

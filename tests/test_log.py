@@ -10,7 +10,7 @@ from bertsmith import files
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 from bertsmith.text.store import Store
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 
 STEPS = 8
 

@@ -6,11 +6,12 @@ import pytest
 from tests.runs import small
 
 from bertsmith import files
+from bertsmith.data.text import Text
 from bertsmith.errors import BertsmithError, InputError, ResourceError
 from bertsmith.text.prepare import prepare
 from bertsmith.text.store import Store
 from bertsmith.training import budget
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 from bertsmith.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,7 +26,7 @@ def refused(match: str, recipe, store, out, kind=InputError, **options) -> None:
 
 
 def test_no_length_names_what_one_epoch_takes(store, tmp_path):
-    epoch = budget.Epoch.of(small().with_vocab(store.vocab.size), store, 0)
+    epoch = budget.Extent.of(Text.of(small().with_vocab(store.vocab.size), store, 0))
     assert epoch.steps > 1 and epoch.per_step <= 256
     refused(
         rf"--steps N, --tokens N, --minutes M; one epoch .* --steps {epoch.steps} or --tokens {epoch.tokens}",
@@ -59,7 +60,7 @@ def test_options_that_make_no_sense(store, tmp_path, options, match):
 
 def test_a_batch_smaller_than_a_sequence(store, tmp_path):
     refused(
-        r"training.batch: 16 tokens are fewer than the longest sequence has \(32\)",
+        r"training.batch: 16 tokens cannot hold a sequence of 32; raise it to 32",
         small("training.batch=16"),
         store,
         tmp_path / "run",

@@ -14,9 +14,10 @@ from bertsmith.data.causal import Everything
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.data.ranges import numbers
+from bertsmith.data.text import Text
 from bertsmith.nn.member import build
 from bertsmith.recipe import find, members
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 
 NAMES = sorted(members())
 # Terms that take millions of tokens, thirty times what is read here: how two segments belong together (test_albert.py has it learned
@@ -27,8 +28,7 @@ every_member = pytest.mark.parametrize("name", NAMES)
 
 def loader(recipe, store, **options):
     recipe = recipe.with_vocab(store.vocab.size)
-    settings = {"seed": 0, "batch": recipe.training.batch, **options}
-    return recipe, iter(Loader(store.train, recipe.layout, recipe.corruption, store.vocab, **settings))
+    return recipe, iter(Loader(Text.of(recipe, store, 0), **options))
 
 
 def row_of(recipe, store, sequences=40, epoch=0):

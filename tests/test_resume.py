@@ -19,7 +19,7 @@ from bertsmith.errors import InputError, Interrupted, ResourceError
 from bertsmith.text.prepare import prepare
 from bertsmith.text.store import Store
 from bertsmith.training import budget
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 from bertsmith.training.run import Run
 
 STEPS = 20

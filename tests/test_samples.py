@@ -5,7 +5,7 @@ import pytest
 
 from bertsmith.data.draw import Draw
 from bertsmith.downstream.samples import MOST, samples, stands
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 
 NAMES = ["roberta", "spanbert", "unilm", "xlnet", "transformer-xl"]
 

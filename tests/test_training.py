@@ -15,7 +15,7 @@ from tests.runs import lines, same, small, snapshot
 from bertsmith.config import from_dict
 from bertsmith.errors import Interrupted, NumericsError, ResourceError
 from bertsmith.training.evaluate import evaluate_run
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 from bertsmith.training.run import Run
 from bertsmith.training.step import out_of_memory
 
@@ -102,7 +102,7 @@ import os, signal, sys
 import torch
 from tests.runs import small
 from bertsmith.text.store import Store
-from bertsmith.training.loop import pretrain
+from bertsmith.training.pretraining import pretrain
 
 def progress(step, *_):
     if step == 7:

@@ -15,6 +15,7 @@ from bertsmith.data.batch import IGNORE
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.data.rewrite import InPlace
+from bertsmith.data.text import Text
 from bertsmith.data.views import FULL, PREFIX, Proportions, Views
 from bertsmith.downstream.show import text
 from bertsmith.errors import InputError
@@ -162,7 +163,7 @@ def test_batches_do_not_depend_on_how_many_steps_are_prepared_at_once():
     split = split_of(random_shape(30, 8, 12), numbered=False)
     made = []
     for block in (1, 1 << 17):
-        loader = Loader(split, recipe.layout, recipe.corruption, VOCAB, seed=0, batch=64, block=block)
+        loader = Loader(Text(split, recipe.layout, recipe.corruption, VOCAB, seed=0, batch=64), block=block)
         made.append([step for step, _ in zip(loader, range(40), strict=False)])
     for one, other in zip(*made, strict=True):
         assert one.counts == other.counts

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _VERBS = {
     "prepare": "bertsmith.text.prepare",
     "show": "bertsmith.downstream.show",
-    "pretrain": "bertsmith.training.loop",
+    "pretrain": "bertsmith.training.pretraining",
     "export": "bertsmith.deploy.export",
     "import_": "bertsmith.deploy.importing",
     "load": "bertsmith.downstream.model",

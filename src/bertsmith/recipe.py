@@ -45,8 +45,33 @@ class Corruption:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """Parameters of one part of a member: what share of the rate they learn with, and when.  Outside of `begin` to `end` they are frozen.
+
+    `part`: where their names begin, in whole words: "model" (the trunk), "model.embeddings", "model.layers.0", "objective.label".
+    """
+
+    part: str
+    rate: float = 1.0  # 0: never learns
+    begin: float = 0.0  # after this: a share of the steps below 1, a number of steps from 1
+    end: float | None = None  # until this; null: to the end of the run
+
+    def __post_init__(self):
+        require(
+            self.part in ("model", "objective") or "." in self.part,
+            f"schedule.groups: part: {self.part!r}: names begin with model or objective",
+        )
+        require(self.rate >= 0, f"schedule.groups: {self.part}: rate: {self.rate} is negative")
+        require(self.begin >= 0, f"schedule.groups: {self.part}: begin: {self.begin} is negative")
+        require(self.end is None or self.end > 0, f"schedule.groups: {self.part}: end: {self.end} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """AdamW and its rate: linear warm-up over `warmup` of the steps, then decay to 0 on a line or half a cosine."""
+    """AdamW and its rate: linear warm-up over `warmup` of the steps, then decay to 0 on a line or half a cosine.
+
+    Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
+    """
 
     lr: float = 1e-4
     warmup: float = 0.1  # share of the steps below 1, number of steps from 1
@@ -56,8 +81,13 @@ class Schedule:
     clip: float = 1.0  # of the global gradient norm; 0 = never
     bias_correction: bool = True  # BERT's own Adam has none
     decay: Literal["linear", "cosine"] = "linear"
+    layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
+    unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
+    groups: tuple[Any, ...] = ()  # of Group; shares of several that name a parameter are multiplied
 
     def __post_init__(self):
+        require(0 < self.layer_decay <= 1, f"schedule.layer_decay: {self.layer_decay} is not above 0 and at most 1")
+        require(self.unfreeze >= 0, f"schedule.unfreeze: {self.unfreeze} is negative; 0 = all learn from the start")
         require(self.lr > 0, f"schedule.lr: {self.lr} must be above 0")
         require(self.warmup >= 0, f"schedule.warmup: {self.warmup} is negative")
         require(
@@ -74,8 +104,12 @@ class Schedule:
 class Training:
     """How a run is carried out; nothing here changes what is learned but `batch`."""
 
-    batch: int = 8192  # real input tokens per update, over all processes and micro-batches
+    batch: int = 8192  # real input tokens per update, over all processes and micro-batches; what it is of a labelled file `by` says
+    by: Literal["tokens", "sequences"] = "tokens"  # what `batch` counts
     accumulate: int = 1  # micro-batches per update and process
+    most: int | None = (
+        None  # tokens in one micro-batch; an update with more is made in more of them, and learns the same
+    )
     checkpoint: int = 500  # steps between checkpoints
     keep: int = 2  # newest steps kept
     evaluate: int = 500  # steps between held-out evaluations; 0 = at the end only
@@ -90,6 +124,7 @@ class Training:
             self.keep >= 2,
             f"training.keep: {self.keep} is below 2; the newest step and the one before it are always kept",
         )
+        require(self.most is None or self.most > 0, f"training.most: {self.most} must be above 0, or null for no limit")
         require(self.evaluate >= 0, f"training.evaluate: {self.evaluate} is negative; 0 evaluates at the end only")
 
 
@@ -107,7 +142,7 @@ class Recipe:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self):
-        if hasattr(self.layout, "for_batch"):  # as many columns as an update holds
+        if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds
             object.__setattr__(self, "layout", self.layout.for_batch(self.training.batch))
         positions = getattr(self.model, "longest", None)
         require(

@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
     console.close(failed=error is not None)
     if error is None:
         return 0
-    many = arguments[:1] == ["pretrain"]  # the one command that many processes share
+    many = arguments[:1] in (["pretrain"], ["finetune"])  # what many processes share
     if not (many and launch.mute()):
         print(f"bertsmith: error: {printable(error[1], 2000)}", file=sys.stderr)
     if many:

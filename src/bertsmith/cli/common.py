@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import bertsmith
 from bertsmith.console import Console
 from bertsmith.errors import InputError
+from bertsmith.training import launch
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,6 +53,35 @@ def add_new_head(made: Parser) -> None:
         metavar="NAME",
         help="a head that the weights lack and that starts fresh: token, pair",
     )
+
+
+def add_work(made: Parser) -> None:
+    """How a run is carried out, whatever it reads."""
+    made.add_argument("--seed", type=natural, default=0)
+    made.add_argument("--workers", type=natural, default=1, help="loader workers; 0 loads between the steps")
+    made.add_argument("--threads", type=positive, help="CPU threads; the same number gives the same bits")
+    made.add_argument("--device", help="cpu, cuda or cuda:N")
+    made.add_argument("--processes", type=positive, metavar="N", help="work on this machine as so many processes")
+    made.add_argument(
+        "--shard", choices=("ddp", "fsdp"), default="ddp", help="processes hold copies of the model, or a slice each"
+    )
+    made.add_argument(
+        "--timeout", type=positive, default=300, metavar="SECONDS", help="that a process waits for the others at most"
+    )
+    made.add_argument("--resume", action="store_true", help="continue from the newest step that verifies")
+    made.add_argument("--tensorboard", action="store_true", help="write TensorBoard events too")
+
+
+WORK = ("seed", "workers", "threads", "device", "shard", "timeout", "resume", "tensorboard")
+
+
+def launched(arguments: argparse.Namespace) -> bool:
+    """Whether the command was carried out by processes that this one has started."""
+    launch.enter()
+    if not launch.wanted(arguments.processes):
+        return False
+    launch.start(arguments.typed, arguments.processes, arguments.threads)
+    return True
 
 
 def add_member(made: Parser) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_columns, add_member, command, load, natural, positive, table
+from bertsmith.cli.common import WORK, add_columns, add_member, add_work, command, launched, load, positive, table
 from bertsmith.console import Console
 from bertsmith.errors import InputError
+from bertsmith.training import launch
 
 
 def add_fill(commands: Any) -> None:
@@ -47,21 +48,26 @@ def add_finetune(commands: Any) -> None:
     made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
-    made.add_argument("--seed", type=natural, default=0)
+    made.add_argument("--epochs", type=float, metavar="N", help="3, or 20 of a frozen trunk, unless a length is given")
+    made.add_argument("--steps", type=positive)
+    made.add_argument("--tokens", type=positive)
+    made.add_argument("--minutes", type=float)
     made.add_argument("--on-long", choices=("truncate", "window", "error"))
-    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as epochs=10 or lr=3e-5")
-    made.add_argument("--threads", type=positive)
-    made.add_argument("--device")
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as batch=16 or lr=3e-5")
+    add_work(made)
     add_member(made)
 
 
 def finetune(arguments: argparse.Namespace, console: Console) -> None:
-    names = ("task", "train", "dev", "out", "method", "scratch", "seeds", "seed", "on_long", "set", "threads", "device")
-    options = {name: getattr(arguments, name) for name in names} | table(arguments)
+    if launched(arguments):
+        return
+    names = ("task", "train", "dev", "out", "method", "scratch", "seeds", "on_long", "set")
+    lengths = ("epochs", "steps", "tokens", "minutes")
+    options = {name: getattr(arguments, name) for name in (*names, *lengths, *WORK)} | table(arguments)
     result = bertsmith.finetune(
         arguments.model, members=tuple(arguments.member), say=console.say, progress=console.progress, **options
     )
-    if arguments.json:
+    if arguments.json and launch.rank() == 0:
         console.out(json.dumps(result))
 
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_new_head, command, natural, positive
+from bertsmith.cli.common import WORK, add_new_head, add_work, command, launched, positive
 from bertsmith.console import Console
 from bertsmith.training import launch
 
@@ -33,32 +33,18 @@ def add_pretrain(commands: Any) -> None:
         metavar="FIELD=VALUE",
         help="such as model.layers=6; `bertsmith recipes NAME` lists the fields",
     )
-    made.add_argument("--seed", type=natural, default=0)
-    made.add_argument("--workers", type=natural, default=1, help="loader workers; 0 loads between the steps")
-    made.add_argument("--threads", type=positive, help="CPU threads; the same number gives the same bits")
-    made.add_argument("--device", help="cpu, cuda or cuda:N")
-    made.add_argument("--processes", type=positive, metavar="N", help="work on this machine as so many processes")
-    made.add_argument(
-        "--shard", choices=("ddp", "fsdp"), default="ddp", help="processes hold copies of the model, or a slice each"
-    )
-    made.add_argument(
-        "--timeout", type=positive, default=300, metavar="SECONDS", help="that a process waits for the others at most"
-    )
-    made.add_argument("--resume", action="store_true", help="continue from the newest step that verifies")
-    made.add_argument("--tensorboard", action="store_true", help="write TensorBoard events too")
+    add_work(made)
 
 
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
-    launch.enter()
-    if launch.wanted(arguments.processes):
-        launch.start(arguments.typed, arguments.processes, arguments.threads)
+    if launched(arguments):
         return
     from bertsmith.config import override
     from bertsmith.training.start import recipe_for
 
     recipe = override(recipe_for(arguments.recipe, arguments.from_), arguments.set)
-    names = ("steps", "tokens", "minutes", "from_", "seed", "workers", "threads", "device", "resume", "tensorboard")
-    options = {name: getattr(arguments, name) for name in (*names, "shard", "timeout", "new_heads")}
+    names = ("steps", "tokens", "minutes", "from_", "new_heads", *WORK)
+    options = {name: getattr(arguments, name) for name in names}
     result = bertsmith.pretrain(
         recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
     )

@@ -26,6 +26,11 @@ NEVER = 1 << 20
 Array = np.ndarray
 
 
+def term_of(feed: str, term: str) -> str:
+    """How a term of a mixture's feed is called; a feed by itself has no name."""
+    return f"{feed}.{term}" if feed else term
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vocab:
     """The ids that layouts and corruptions need."""
@@ -245,6 +250,7 @@ class Batch:
     output: Stream | None = None
     targets: dict[str, Target] = field(default_factory=dict)
     examples: Sequence[tuple[int, int]] = ()  # (epoch, example) of each sequence, for error messages
+    feed: str = ""  # which of a mixture's it comes from
 
     def asked(self, name: str) -> Target:
         """The questions of a term, none where there are none; torch."""

@@ -33,6 +33,7 @@ class Tuned(Run):
     """The folder of a fine-tuning: a Run whose config.json says so, and whose result.json names the best step."""
 
     kind = "finetune"
+    results = (RESULT,)
 
     def result(self) -> dict | None:
         """What result.json says; None where the fine-tuning did not finish."""
@@ -249,7 +250,7 @@ def _best(run: Tuned) -> tuple[Saved, Tuned]:
     result = run.result()
     if result is None:
         raise InputError(
-            f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; run it again, or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
+            f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; --resume goes on with it; or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
         )
     if "seeds" in result:  # one run for each seed: the best of them on the dev file
         run = Tuned(run / f"seed-{int(result['best_seed'])}")

@@ -18,6 +18,7 @@ from bertsmith.nn.member import MemberModel
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, say_long
+from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision
 
 BUDGET = 8192  # tokens in one pass
@@ -100,20 +101,29 @@ def judged(
 
 
 @torch.no_grad()
-def values_of(member: MemberModel, encoded: Encoded, precision: Precision, budget: int = BUDGET) -> np.ndarray:
-    """(places, outputs) float32: what the head says at the places of `encoded`."""
+def values_of(
+    member: MemberModel, encoded: Encoded, precision: Precision, budget: int = BUDGET, world: World = ALONE
+) -> np.ndarray:
+    """(places, outputs) float32: what the head says at the places of `encoded`; the processes of a world share the work."""
     member.eval()
-    found = None
+    groups = encoded.by_length(budget)
+    turns = range(0, len(groups), world.size)
+    mine = [
+        groups[min(at + world.rank, len(groups) - 1)] for at in turns
+    ]  # who has none left keeps step with the others
     with precision.policy(), precision.autocast():
-        for which in encoded.by_length(budget):
-            rows, at = encoded.read(which)
-            stream = encoded.batch(which).input.to(precision.device)
-            at = torch.from_numpy(at).to(precision.device)
-            values = member.objective.logits(member.model, stream, at).float().cpu().numpy()
-            found = np.empty((len(encoded.places), values.shape[1]), np.float32) if found is None else found
-            found[rows] = values
-    assert found is not None  # a file has rows
+        own = torch.cat([_said_at(member, encoded, which, precision.device) for which in mine])
+    by_rank = world.collect({str(world.rank): own}, precision.device)
+    found = np.empty((len(encoded.places), own.shape[1]), np.float32)
+    for rank in range(world.size):
+        read = [encoded.read(groups[min(at + rank, len(groups) - 1)])[0] for at in turns]
+        found[np.concatenate(read)] = (by_rank[str(rank)] if world.size > 1 else own).cpu().numpy()
     return found
+
+
+def _said_at(member: MemberModel, encoded: Encoded, which: np.ndarray, device: torch.device) -> torch.Tensor:
+    stream = encoded.batch(which).input.to(device)
+    return member.logits(stream, torch.from_numpy(encoded.read(which)[1]).to(device)).float()
 
 
 def _tuned(model: str | Path | Loaded) -> Loaded:
@@ -153,7 +163,7 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
 
 
 def _held_out(loaded: Loaded, data: Any, seed: int) -> dict[str, metrics.Score]:
-    from bertsmith.data.loader import fixed_batches
+    from bertsmith.data.text import fixed_batches
     from bertsmith.training.evaluate import batch_scores
     from bertsmith.training.run import open_store
 

@@ -16,7 +16,7 @@ def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[s
     """
     import torch
 
-    from bertsmith.data.loader import fixed_batches
+    from bertsmith.data.text import fixed_batches
     from bertsmith.downstream.model import load
 
     loaded, found = load(run), []

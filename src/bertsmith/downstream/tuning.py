@@ -8,9 +8,10 @@ from typing import Literal
 
 from bertsmith.config import override, require
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.recipe import Recipe, Schedule
+from bertsmith.recipe import Group, Recipe, Schedule, Training
 
 METHODS = ("full", "frozen")
+KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
     "schedule.lr": "lr",
@@ -18,11 +19,15 @@ ALIASES = {
     "schedule.weight_decay": "weight_decay",
     "schedule.clip": "clip",
 }
+ALIASES |= {"schedule.layer_decay": "layer_decay", "schedule.unfreeze": "unfreeze"}
 ALIASES |= {
     "model.dropout": "dropout",
     "layout.length": "length",
     "training.precision": "precision",
     "training.epochs": "epochs",
+    "training.accumulate": "accumulate",
+    "training.checkpoint": "checkpoint",
+    "training.most": "tokens",
 }
 
 
@@ -44,9 +49,17 @@ class FineTuning:
         None  # tokens between the starts of two windows; null = three quarters of what fits (qa: a half)
     )
     tokens: int = 16384  # at most in one pass; more are split, with the same result
+    accumulate: int = 1  # passes of an update, or as many more as `tokens` asks for
+    checkpoint: int = 500  # updates between saved steps, besides those that are scored on the dev file
+    evaluations: int = 1  # scores on the dev file in an epoch
+    patience: int | None = None  # ends after so many of them without a better one; null = never
+    layer_decay: float = 1.0  # rate of each layer as a share of the one above it (Howard & Ruder 2018; Sun et al. 2019)
+    unfreeze: float = 0.0  # updates, or a share of them, after which the next layer below begins to learn (Howard & Ruder 2018); 0 = all at once
+    frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):
-        for name in ("epochs", "batch", "lr", "length", "stride", "tokens"):
+        positive = ("epochs", "batch", "lr", "length", "stride", "tokens", "accumulate", "checkpoint", "evaluations")
+        for name in (*positive, "patience"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}: {value} must be above 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
@@ -69,9 +82,32 @@ class FineTuning:
             pool=("mean" if method == "frozen" else "cls") if self.pool == "auto" else self.pool,
         )
 
-    def schedule(self) -> Schedule:
+    def schedule(self, method: str = "full") -> Schedule:
+        """A frozen trunk is a group that never learns."""
         assert self.lr is not None
-        return Schedule(lr=self.lr, warmup=self.warmup, weight_decay=self.weight_decay, clip=self.clip)
+        parts = (*(("model",) if method == "frozen" else ()), *self.frozen)
+        return Schedule(
+            lr=self.lr,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            layer_decay=self.layer_decay,
+            unfreeze=self.unfreeze,
+            groups=tuple(Group(part=part, rate=0.0) for part in parts),
+        )
+
+    def training(self) -> Training:
+        """As the loop goes by it."""
+        return Training(
+            batch=self.batch,
+            by="sequences",
+            accumulate=self.accumulate,
+            most=self.tokens,
+            checkpoint=self.checkpoint,
+            keep=KEEP,
+            evaluate=0,
+            precision=self.precision,
+        )
 
 
 def settings(assignments: Iterable[str]) -> FineTuning:

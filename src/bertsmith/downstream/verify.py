@@ -9,7 +9,7 @@ from bertsmith.deploy import folder
 from bertsmith.downstream.model import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.text import store
-from bertsmith.training.checkpoint import verify_run, verify_step
+from bertsmith.training.checkpoint import load_step, verify_run, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
 
 
@@ -77,9 +77,10 @@ def _tuned(run: Tuned) -> dict[str, Any]:
         }
     found = verify_run(run)
     if result is None:
-        if run.steps()[-1] == run.config()["steps"]:
+        newest = run.steps()[-1]
+        if newest == run.config()["steps"] or load_step(run, newest).state.ended:
             raise InputError(
-                f"{printable(run / RESULT)}: missing; the last epoch is saved; give the same command again"
+                f"{printable(run / RESULT)}: missing; the last step is saved; the same command with --resume makes it"
             )
         return found
     if result.get("best") not in run.steps():

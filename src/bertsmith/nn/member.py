@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Batch
+from bertsmith.data.batch import Batch, Stream
 
 
 class MemberModel(nn.Module):
@@ -24,6 +24,10 @@ class MemberModel(nn.Module):
         """{term: {loss: sum, correct, count}} over the batch."""
         return self.objective.scores(self.model, batch)
 
+    def logits(self, stream: Stream, at: Tensor) -> Tensor:
+        """What the objective's head says at the flat indices `at` (m,) -> (m, outputs)."""
+        return self.objective.logits(self.model, stream, at)
+
     def weights(self) -> dict[str, float]:
         return self.objective.weights()
 
@@ -32,6 +36,15 @@ def build(recipe: Any) -> MemberModel:
     """Fresh weights for a recipe, from the global torch generator."""
     model = recipe.model.build()
     return MemberModel(model, recipe.objective.build(model))
+
+
+def depths(member: nn.Module, name: str) -> tuple[int, int]:
+    """(how deep the parameter `name` of a member stands, how deep its heads do): 0 in the embeddings, i + 1 in layer i, heads above the last."""
+    body = getattr(member, "model", None)
+    top = getattr(getattr(body, "config", None), "layers", 0) + 1
+    if not name.startswith("model."):
+        return top, top
+    return body.depth_of(name.removeprefix("model.")), top
 
 
 def parameters(recipe: Any) -> int:

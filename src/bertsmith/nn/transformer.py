@@ -127,6 +127,11 @@ class Transformer(nn.Module):
         """The token table, which heads tie themselves to."""
         return self.embeddings.tokens
 
+    def depth_of(self, name: str) -> int:
+        """How deep one of its parameters stands: 0 in the embeddings, i + 1 in layer i."""
+        part, _, rest = name.partition(".")
+        return int(rest.partition(".")[0]) + 1 if part == "layers" else 0
+
     def forward(self, stream: Stream, read: Tensor | None = None) -> Tensor:
         """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these.
 

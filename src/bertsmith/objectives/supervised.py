@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.config import require
-from bertsmith.data.batch import Batch, Stream
+from bertsmith.data.batch import IGNORE, Batch, Stream
 from bertsmith.nn.blocks import initialise, pick
 from bertsmith.nn.heads import PairHead, TokenLabel
 from bertsmith.nn.transformer import Transformer
@@ -150,7 +150,8 @@ class Classification(nn.Module):
 
 class Regression(Classification):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.mse_loss(logits[:, 0].float(), labels.float(), reduction="sum")
+        each = F.mse_loss(logits[:, 0].float(), labels.float(), reduction="none")
+        return each.masked_fill(labels == IGNORE, 0).sum()
 
     @torch.no_grad()
     def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
@@ -199,7 +200,8 @@ class Spans(nn.Module):
     def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
         """{"span": sum over what is asked of the cross-entropy over all tokens of its sequence}."""
         target = batch.targets["span"]
-        return {"span": -self._shares(model, batch.input)[target.at[:, 0], target.labels].sum()}
+        found = self._shares(model, batch.input)[target.at[:, 0], target.labels.clamp(min=0)]
+        return {"span": -found.masked_fill(target.labels == IGNORE, 0).sum()}
 
     def _shares(self, model: Transformer, stream: Stream) -> Tensor:
         """(n, 2) log probabilities of each token within its sequence, in float32."""

@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bertsmith.data.feed import Epoch, Feed
+from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.training.checkpoint import size_estimate
@@ -20,77 +21,97 @@ SAMPLED = 2000  # steps that the mean is taken over
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One pass over the training split."""
+class Extent:
+    """One pass over what a run reads."""
 
     sequences: int
     tokens: int
     longest: int
-    per_step: float  # real tokens in a mean update: whole sequences, while they fit the batch
-
-    @property
-    def steps(self) -> int:
-        return max(1, math.ceil(self.tokens / self.per_step))
+    per_step: float  # real tokens in a mean update: whole sequences, while they fit
+    steps: int  # updates that it takes
 
     @classmethod
-    def of(cls, recipe: Recipe, store: Any, seed: int) -> Epoch:
-        """InputError if the corpus has no sequence for this layout, one that exceeds the batch, or not what the select needs."""
-        recipe.layout.check(store.train)
-        recipe.corruption.check(store.train)
-        plan = recipe.layout.plan(store.train, store.vocab, seed, 0)
-        lengths = np.asarray(plan.lengths)
-        if not len(lengths):
-            raise InputError(
-                f"layout: no sequence can be made of the {store.train.count} training tokens; prepare more text"
-            )
-        batch = recipe.training.batch
-        if lengths.max() > batch:
-            raise InputError(
-                f"training.batch: {batch} tokens are fewer than the longest sequence has ({lengths.max()}); at least that, or lower layout.length"
-            )
-        fills = list(_fills(lengths[plan.shuffled(0)], min(batch, plan.step or batch)))
-        return cls(
-            sequences=len(lengths),
-            tokens=int(lengths.sum()),
-            longest=int(lengths.max()),
-            per_step=float(np.mean(fills)),
-        )
+    def of(cls, feed: Feed | Mixture) -> Extent:
+        """InputError where the feed cannot be used.  Of a mixture: as many tokens as all of its feeds have."""
+        if isinstance(feed, Mixture):
+            return _together([cls.of(part) for part in feed.feeds.values()], feed)
+        epoch = feed.epoch(0)
+        lengths = epoch.lengths[epoch.order]
+        tokens = int(lengths.sum())
+        if epoch.across:
+            per_step = float(np.mean(list(_fills(epoch))))
+            steps = max(1, math.ceil(tokens / per_step))
+        else:
+            steps = epoch.steps
+            per_step = tokens / steps
+        return cls(sequences=len(lengths), tokens=tokens, longest=int(lengths.max()), per_step=per_step, steps=steps)
 
 
-def _fills(lengths: np.ndarray, batch: int) -> Iterator[int]:
+def _together(parts: list[Extent], mixture: Mixture) -> Extent:
+    shares = np.ones(len(parts)) if mixture.each == "all" else mixture.shares.at(1, mixture.sizes)
+    tokens, per_step = sum(p.tokens for p in parts), float(shares @ [p.per_step for p in parts])
+    return Extent(
+        sequences=sum(p.sequences for p in parts),
+        tokens=tokens,
+        longest=max(p.longest for p in parts),
+        per_step=per_step,
+        steps=max(1, math.ceil(tokens / per_step)),
+    )
+
+
+def _fills(epoch: Epoch) -> Iterator[int]:
     """Tokens of the first steps of an epoch; its remainder goes on into the next and is not counted, unless it is all there is."""
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    at = 0
+    at, last = 0, len(epoch.order)
     for number in range(SAMPLED):
-        after = int(np.searchsorted(ends, ends[at] + batch, "right")) - 1
-        if after >= len(lengths) and number:
+        after = epoch.fill(at, epoch.room)
+        if after >= last and number:
             return
-        yield (
-            batch if after >= len(lengths) else int(ends[after] - ends[at])
-        )  # an epoch within one batch: steps wrap around
+        if after >= last and epoch.by == "tokens":
+            yield epoch.room  # an epoch within one batch: steps wrap around
+            return
+        yield int(epoch.tokens[after] - epoch.tokens[at])
         at = after
-        if at >= len(lengths):
+        if at >= last:
             return
 
 
-def check_one(steps: int | None, tokens: int | None, minutes: float | None, epoch: Epoch | None) -> None:
-    """InputError unless exactly one of the three is given, and is above 0."""
-    given = {
-        name: value for name, value in (("steps", steps), ("tokens", tokens), ("minutes", minutes)) if value is not None
-    }
-    if len(given) > 1:
-        raise InputError(
-            f"{' and '.join('--' + name for name in given)}: give only one of --steps, --tokens, --minutes"
-        )
-    for name, value in given.items():
-        if not (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0):
-            raise InputError(f"--{name}: {printable(repr(value))} is not a number above 0")
-        if name != "minutes" and value != int(value):
-            raise InputError(f"--{name}: {value} is not a whole number")
-    if not given and epoch is not None:
-        raise InputError(
-            f"give one of --steps N, --tokens N, --minutes M; one epoch of this corpus takes --steps {epoch.steps} or --tokens {epoch.tokens}"
-        )
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long a run is asked to be: exactly one of these."""
+
+    steps: int | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+    epochs: float | None = None
+
+    @property
+    def given(self) -> dict[str, float]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def in_steps(self, extent: Extent) -> int | None:
+        """None where minutes decide."""
+        if self.tokens is not None:
+            return max(1, round(self.tokens / extent.per_step))
+        if self.epochs is not None:
+            return max(1, round(self.epochs * extent.steps))
+        return None if self.steps is None else int(self.steps)
+
+    def check(self, extent: Extent, names: tuple[str, ...] = ("steps", "tokens", "minutes")) -> None:
+        """InputError unless exactly one is given, and is above 0; `names`: those that a command has."""
+        given = self.given
+        if len(given) > 1:
+            options = ", ".join(f"--{name}" for name in names)
+            raise InputError(f"{' and '.join(f'--{name}' for name in given)}: give only one of {options}")
+        for name, value in given.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value > 0):
+                raise InputError(f"--{name}: {printable(repr(value))} is not a number above 0")
+            if name in ("steps", "tokens") and value != int(value):
+                raise InputError(f"--{name}: {value} is not a whole number")
+        if not given:
+            raise InputError(
+                f"give one of --steps N, --tokens N, --minutes M; one epoch of this corpus takes --steps {extent.steps} or --tokens {extent.tokens}"
+            )
 
 
 def check_memory(recipe: Recipe, parameters: int) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from bertsmith import __version__, files
+from bertsmith.data.loader import Cursor
 from bertsmith.errors import InputError, NumericsError, ResourceError, printable
 from bertsmith.training.distributed import whole
 from bertsmith.training.optim import optimizer_state
@@ -41,8 +42,10 @@ class State:
 
     step: int
     tokens: int  # real tokens so far
-    cursor: tuple[int, int]  # (epoch, next sequence) of the loader
+    cursor: Cursor  # where the loader stands: (epoch, next sequence), of each feed in a mixture
     pending: dict | None = None  # the metrics line of this step, if a signal cut its evaluation short
+    best: dict | None = None  # of a run that chooses its best step: {step, rank, since: exams since then}
+    ended: bool = False  # before its last step, since no exam was better any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +157,34 @@ def save_step(
 
 
 def state_tree(state: State) -> dict:
-    return {"step": state.step, "tokens": state.tokens, "cursor": list(state.cursor), "pending": state.pending}
+    cursor = state.cursor
+    tree = {name: list(at) for name, at in cursor.items()} if isinstance(cursor, Mapping) else list(cursor)
+    chosen = {"best": state.best, "ended": state.ended} if state.best else {}
+    return {"step": state.step, "tokens": state.tokens, "cursor": tree, "pending": state.pending, **chosen}
+
+
+def state_of(tree: dict) -> State:
+    """What `state_tree` wrote.  ValueError, KeyError or TypeError for anything else."""
+    cursor, best = tree["cursor"], tree.get("best")
+    places = {name: _place(at) for name, at in cursor.items()} if isinstance(cursor, dict) else _place(cursor)
+    if best is not None:
+        best = {"step": _count(best["step"]), "rank": [float(x) for x in best["rank"]], "since": _count(best["since"])}
+    pending, ended = tree["pending"], tree.get("ended", False)
+    if not isinstance(pending, (dict, type(None))) or not isinstance(ended, bool):
+        raise ValueError("pending, ended")
+    step, tokens = _count(tree["step"]), _count(tree["tokens"])
+    return State(step=step, tokens=tokens, cursor=places, pending=pending, best=best, ended=ended)
+
+
+def _place(tree: Any) -> tuple[int, int]:
+    epoch, at = tree
+    return _count(epoch), _count(at)
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
+        raise ValueError(value)
+    return value
 
 
 def prune(run: Run, keep: int, best: int | None = None) -> None:
@@ -282,14 +312,11 @@ def _tensors(data: bytes, where: Path) -> dict[str, Tensor]:
 
 def _state(data: bytes, where: Path, step: int) -> State:
     try:
-        tree = json.loads(data)
-        epoch, at = tree["cursor"]
-        state = State(step=tree["step"], tokens=tree["tokens"], cursor=(epoch, at), pending=tree["pending"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        state = state_of(json.loads(data))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{printable(where)}: not the state of a step") from None
-    numbers = (state.step, state.tokens, *state.cursor)
-    if any(not isinstance(n, int) or isinstance(n, bool) or not 0 <= n < 2**62 for n in numbers) or state.step != step:
-        raise InputError(f"{printable(where)}: step, tokens, cursor: expected counts, and step {step}")
+    if state.step != step:
+        raise InputError(f"{printable(where)}: step: says {state.step}, the folder {step}")
     return state
 
 

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bertsmith.data.batch import IGNORE, Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
+from bertsmith.data.text import Text
 from bertsmith.errors import InputError, nearest
 from bertsmith.nn.member import MemberModel, build, parameters
 from bertsmith.recipe import Recipe
@@ -204,7 +205,7 @@ def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
         tokens = max(tokens, _longest(recipe))
         layout = recipe.layout.for_batch(tokens) if hasattr(recipe.layout, "for_batch") else recipe.layout
         tokens = max(tokens, getattr(layout, "columns", 1) * layout.length)  # two directions take two rows
-        loader = Loader(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens)
+        loader = Loader(Text(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens))
         return next(iter(loader)).batches[0]
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     vocab = vocab.counted(np.ones(vocab.size, np.int64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,35 @@ def held_out(
     return {term: _means(term, total) for term, total in totals.items() if total["count"]}
 
 
+class HeldOut:
+    """Held-out batches on fixed masks, every so many steps (0: at the end alone); of a mixture those of one feed."""
+
+    def __init__(self, batches: Sequence[Batch], precision: Precision, every: int):
+        self.batches, self.precision, self.every = batches, precision, every
+
+    def due(self, step: int) -> bool:
+        return bool(self.every) and step % self.every == 0
+
+    def hold(self, member: Any, world: World, stop: Callable[[], bool]) -> dict | None:
+        found = held_out(member, self.batches, self.precision, stop, world)
+        return found and {
+            term: {key: value for key, value in means.items() if key != "count"} for term, means in found.items()
+        }
+
+    def said(self, line: dict) -> str:
+        found = line["evaluation"].items()
+        text = ", ".join(f"{term} {means['loss']:.4f} (accuracy {means['accuracy']:.1%})" for term, means in found)
+        return f"step {line['step']}: held-out {text}"
+
+    def rank(self, found: dict) -> None:
+        """The newest step is what pre-training is for."""
+
+    def seconds(self, member: Any, world: World) -> float:
+        start = time.monotonic()
+        held_out(member, self.batches[: world.size], self.precision, world=world)
+        return (time.monotonic() - start) * math.ceil(len(self.batches) / world.size)
+
+
 def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
     loss = total["loss"] / total["count"]
     if not math.isfinite(loss):
@@ -88,7 +118,7 @@ def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
 
 def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
     """The held-out batches of a recipe on a store; they depend on nothing else.  InputError if its layout cannot use them."""
-    from bertsmith.data.loader import fixed_batches
+    from bertsmith.data.text import fixed_batches
 
     recipe.layout.check(store.held_out)
     training = recipe.training

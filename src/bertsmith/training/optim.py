@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bertsmith.errors import InputError
-from bertsmith.recipe import Schedule
+from bertsmith.errors import InputError, nearest
+from bertsmith.nn.member import depths
+from bertsmith.recipe import Group, Schedule
 from bertsmith.training.distributed import ALONE, World
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -40,26 +43,95 @@ def rate_at(schedule: Schedule, step: int, steps: int) -> float:
     return schedule.lr * (left if schedule.decay == "linear" else (1 - math.cos(math.pi * left)) / 2)
 
 
+@dataclass(frozen=True)
+class Share:
+    """How a parameter learns beside others: its share of the rate, and from when to when.  Times are steps, or shares of them below 1."""
+
+    rate: float = 1.0
+    begin: float = 0.0  # after this
+    end: float | None = None  # until this
+    unfreeze: float = 0.0  # between one depth and the next below
+    below: int = 0  # depths below the heads
+
+    def at(self, step: int, steps: int) -> float:
+        """The share at update `step` of `steps`; 0 where it is frozen."""
+        wait = max(_steps(self.begin, steps), round(self.below * _exact(self.unfreeze, steps)))
+        late = self.end is not None and step > _steps(self.end, steps)
+        return 0.0 if late or step <= wait else self.rate
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is frozen for a part of the run."""
+        return self.begin > 0 or self.end is not None or self.unfreeze * self.below > 0
+
+
+def _exact(of: float, steps: int) -> float:
+    return of * steps if of < 1 else of
+
+
+def _steps(of: float, steps: int) -> int:
+    return round(_exact(of, steps))
+
+
+def share_of(name: str, member: nn.Module, schedule: Schedule) -> Share:
+    """Of the parameter `name` of a member."""
+    depth, top = depths(member, name)
+    rate, begin, end = schedule.layer_decay ** (top - depth), 0.0, None
+    for group in schedule.groups:
+        if _names(group, name):
+            rate, begin, end = rate * group.rate, group.begin or begin, group.end or end
+    return Share(rate, begin, end, schedule.unfreeze, (top - depth) if schedule.unfreeze else 0)
+
+
+def _names(group: Group, name: str) -> bool:
+    return f"{name}.".startswith(f"{group.part}.")
+
+
+def freeze(module: nn.Module, schedule: Schedule) -> None:
+    """Parameters that never learn need no gradient.  InputError for a group that names nothing, and where nothing is left."""
+    names = [name for name, _ in module.named_parameters()]
+    for group in schedule.groups:
+        if not any(_names(group, name) for name in names):
+            parts = sorted({".".join(name.split(".")[:2]) for name in names})
+            raise InputError(f"schedule.groups: {group.part}: no parameter is called so; {nearest(group.part, parts)}")
+    for name, p in module.named_parameters():
+        if share_of(name, module, schedule).rate == 0:
+            p.requires_grad_(False)
+    if not any(p.requires_grad for p in module.parameters()):
+        raise InputError("schedule.groups: nothing is left that learns; give some part a rate above 0")
+
+
 def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW over the parameters of `module` in two groups: decayed (matrices and up) and not (biases, norms)."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    """AdamW over the parameters of `module`, those of one share in two groups: decayed (matrices and up) and not (biases, norms)."""
+    shares: dict[Share, list[Tensor]] = {}
+    for name, p in module.named_parameters():
+        share = share_of(name, module, schedule)
+        if p.requires_grad and share.rate > 0:
+            shares.setdefault(share, []).append(p)
+    groups: list[dict[str, Any]] = []
+    for share, found in shares.items():
+        matrices, rest = ([p for p in found if (p.ndim > 1) == more] for more in (True, False))
+        groups += [
+            {"params": part, "weight_decay": decay, "share": share}
+            for part, decay in ((matrices, schedule.weight_decay), (rest, 0.0))
+            if part
+        ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=tuple(schedule.betas), eps=schedule.eps, fused=True)
     start = 0.0 if schedule.bias_correction else UNCORRECTED
-    for p in parameters:
+    for p in (p for group in groups for p in group["params"]):
         step = torch.tensor(start, dtype=torch.float32, device=p.device)
         optimizer.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
     return optimizer
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """A group's own share (`scale`, layer-wise rates) multiplies the schedule's rate."""
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int = 1, steps: int = 1) -> None:
+    """The rate of update `step` of `steps`, each group's by its share; a group whose share is 0 now is frozen."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("scale", 1.0)
+        share = group["share"].at(step, steps) if group["share"].moves else group["share"].rate
+        group["lr"] = rate * share
+        if group["share"].moves:
+            for p in group["params"]:
+                p.requires_grad_(share > 0)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +17,8 @@ from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remov
 class Record:
     """config.json, metrics.jsonl and the steps of one run, behind its lock."""
 
-    def __init__(self, run: Run, config: dict, store: Any, journal: Journal, keep: int):
-        self.run, self.config, self.store, self.journal, self.keep = run, config, store, journal, keep
+    def __init__(self, run: Run, config: dict, tokenizer: bytes, journal: Journal, keep: int):
+        self.run, self.config, self.tokenizer, self.journal, self.keep = run, config, tokenizer, journal, keep
         names = ("device", "threads", "processes", "shard", "precision", "versions")
         self.environment = {name: config[name] for name in names}
         self.found: checkpoint.Saved | None = None  # what the run goes on from
@@ -36,11 +34,11 @@ class Record:
             raise InputError(
                 f"{printable(self.run.path)}: --resume: the run stands at step {state.step}, beyond --steps {steps}"
             )
-        finished = self._last() if state.step == steps else None
+        finished = self._last() if state.step == steps or state.ended else None
         if finished:  # killed after its last step was saved it may have left something; one that ended well has not
             with files.writing(self.run.path):
                 self.run.clean()
-                checkpoint.prune(self.run, self.keep)
+                checkpoint.prune(self.run, self.keep, _best(state))
         return {"state": checkpoint.state_tree(state), "finished": finished}
 
     def _last(self) -> dict | None:
@@ -52,7 +50,7 @@ class Record:
         except ValueError:
             return None
         rest = len(lines[-1]) if lines and self.found.state.pending else 0
-        whole = last.get("step") == self.config["steps"] and sum(map(len, lines)) == self.found.metrics + rest
+        whole = last.get("step") == self.found.state.step and sum(map(len, lines)) == self.found.metrics + rest
         return last if whole else None
 
     def begin(self, old: dict | None, tensorboard: bool) -> None:
@@ -60,9 +58,11 @@ class Record:
         run, found = self.run, self.found
         with files.writing(run.path):
             run.clean(everything=found is None)
+            for name in run.results:
+                remove(run / name)
         self._write_config(old)
         if found:
-            self._go_back(found.state.step)
+            self._go_back(found.state)
         self.metrics = Metrics(run / METRICS, found.metrics if found else 0)
         with files.writing(run.path):
             (run / STEPS).mkdir(exist_ok=True)
@@ -76,22 +76,22 @@ class Record:
         """A resumed run keeps its config.json, byte for byte, unless something that may change did."""
         run = self.run
         if old:
-            kept = ("recipe", "steps", "budget")
+            kept = [name for name in ("recipe", "steps", "budget", "task") if name in old]
             if all(old[name] == self.config[name] for name in kept):
                 return
             self.config = {**old, **{name: self.config[name] for name in kept}}
             self.config["previous"] = [*old.get("previous", []), files.sha256(run / CONFIG)]
         else:
             with files.writing(run / TOKENIZER):
-                files.write(run / TOKENIZER, (Path(self.store.path) / TOKENIZER).read_bytes())
+                files.write(run / TOKENIZER, self.tokenizer)
         files.write(run / CONFIG, files.sealed(self.config))
 
-    def _go_back(self, to: int) -> None:
+    def _go_back(self, to: checkpoint.State) -> None:
         with files.writing(self.run / STEPS):
             for step in self.run.named():
-                if step > to:  # it did not verify, and is made again bit by bit
+                if step > to.step:  # it did not verify, and is made again bit by bit
                     remove(self.run.step(step))
-            checkpoint.prune(self.run, self.keep)  # it may be lower than when the steps were saved
+            checkpoint.prune(self.run, self.keep, _best(to))  # it may be lower than when the steps were saved
 
     def write(self, line: dict) -> None:
         self.metrics.write(line)
@@ -101,12 +101,18 @@ class Record:
         self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
     ) -> None:
         metrics = self.metrics.sealed()
-        checkpoint.save_step(self.run, state, member, optimizer, metrics, self.environment, self.keep, memory=memory)
+        checkpoint.save_step(
+            self.run, state, member, optimizer, metrics, self.environment, self.keep, _best(state), memory
+        )
 
     def close(self) -> None:
         self.metrics.close()
         self.journal.close()
         self.events.close()
+
+
+def _best(state: checkpoint.State) -> int | None:
+    return state.best["step"] if state.best else None
 
 
 class Elsewhere:

@@ -38,13 +38,14 @@ STEP = re.compile(r"step-(\d{8,12})")
 _TEMPORARY = re.compile(
     r"\.([a-z]+(?:\.json|-\d{8,12}))\.(tmp|old)-\d{1,10}"
 )  # files.write and files.partial name them so
-# Fields of a recipe that may change on resume; all but `accumulate` leave every number of metrics.jsonl as it was.
-CHANGEABLE = {f"recipe.training.{name}" for name in ("checkpoint", "keep", "evaluate", "accumulate")}
+# What may change on resume; all but `accumulate` and `most` leave every number of metrics.jsonl as it was.
+CHANGEABLE = {f"recipe.training.{name}" for name in ("checkpoint", "keep", "evaluate", "accumulate", "most")}
 _locked: set[str] = set()  # a record lock does not keep out its own process
 
 
 class Run:
     kind = "pretrain"  # what its config.json says
+    results: tuple[str, ...] = ()  # files made when it is done; they go when it goes on
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -102,7 +103,7 @@ class Run:
         if not self.path.is_dir():
             raise InputError(f"{where}: --out is a file; choose a folder that does not exist yet")
         for name in sorted(os.listdir(self.path)):
-            if name not in OURS and not _TEMPORARY.fullmatch(name):
+            if name not in {*OURS, *self.results} and not _TEMPORARY.fullmatch(name):
                 raise InputError(
                     f"{where}: --out is a folder that is not a run (it holds {printable(name)}); choose another place"
                 )
@@ -121,7 +122,7 @@ class Run:
                     )  # killed between two renames: what was to be replaced still stands
                 elif match:
                     remove(folder / name)
-        for name in sorted(OURS - {LOG}) if everything else ():
+        for name in sorted({*OURS, *self.results} - {LOG}) if everything else ():
             remove(self / name)
 
     @contextmanager
@@ -210,10 +211,12 @@ def differences(old: Any, new: Any, where: str) -> Iterator[tuple[str, Any, Any]
         yield where, old, new
 
 
-def check_same(run: Run, old: dict, new: dict) -> list[str]:
-    """InputError naming the first field in which a resumed run would not be the one that was begun.  Returns those that may change, and did."""
+def check_same(run: Run, old: dict, new: dict, same: tuple[str, ...]) -> list[str]:
+    """InputError naming the first of the fields `same` in which a resumed run would not be the one that was begun.
+
+    Returns what may change, and did.
+    """
     changed = []
-    same = ("data.tokenizer", "data.digest", "recipe", "seed", "from")
     for name in same:
         for field, was, now in differences(_at(old, name), _at(new, name), name):
             if field not in CHANGEABLE:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bertsmith.data.batch import IGNORE, Batch, Stream, Target
+from bertsmith.data.batch import IGNORE, Batch, Stream, Target, term_of
 from bertsmith.training.distributed import ALONE, World, own
 
 SHARDS = ("ddp", "fsdp")
@@ -27,9 +27,9 @@ SHARDS = ("ddp", "fsdp")
 class Shared:
     """The member as a step runs it.  In a world of one it is the member itself."""
 
-    def __init__(self, member: Any, world: World = ALONE, shard: str = "ddp", accumulate: int = 1):
+    def __init__(self, member: Any, world: World = ALONE, shard: str = "ddp"):
         """With many processes every parameter becomes process 0's first; `shard="fsdp"` then slices `member` where it stands."""
-        self.member, self.world, self.accumulate = member, world, accumulate
+        self.member, self.world = member, world
         self.sliced = world.size > 1 and shard == "fsdp"
         self._run: nn.Module = member
         if world.size > 1:
@@ -41,22 +41,28 @@ class Shared:
         """The sum of each loss term."""
         return self._run(batch)
 
-    def passes(self, batches: Sequence[Batch], counts: dict[str, int]) -> Sequence[Batch]:
-        """What this process computes in a step: as many passes as every other, and each asks every term that anyone asks.
+    def passes(
+        self, batches: Sequence[Batch], counts: Mapping[str, int], planned: Mapping[str, int]
+    ) -> Sequence[Batch]:
+        """What this process computes in a step: of each feed as many passes as every other, each asking every term that anyone asks of it.
 
         Collectives must match.  What is added counts for nothing: its labels are ignored, so losses and gradients are exactly 0.
         """
         if self.world.size == 1:
             return batches
-        asked = [name for name, count in counts.items() if count]
-        if not asked:
-            return []
-        columns = {name: self.member.objective.columns.get(name, 1) for name in asked}
-        return [_asking(batch, columns) for batch in [*batches, *[EMPTY] * (self.accumulate - len(batches))]]
+        known, found = getattr(self.member.objective, "columns", {}), []
+        for feed, number in planned.items():
+            asked = [name for name, count in counts.items() if count and name.startswith(term_of(feed, ""))]
+            columns = {name.removeprefix(term_of(feed, "")): known.get(name, 1) for name in asked}
+            own = [batch for batch in batches if batch.feed == feed]
+            if asked:
+                empty = [replace(EMPTY, feed=feed)] * (number - len(own))
+                found += [_asking(batch, columns) for batch in (*own, *empty)]
+        return found
 
-    def row(self, number: int) -> int:
+    def row(self, number: int, planned: Mapping[str, int]) -> int:
         """The number of this process's pass among those of all: what its dropout is drawn from."""
-        return self.world.rank * self.accumulate + number if self.world.size > 1 else number
+        return self.world.rank * sum(planned.values()) + number if self.world.size > 1 else number
 
     @contextmanager
     def reducing(self, now: bool) -> Iterator[None]:
@@ -121,7 +127,8 @@ def _slices(member: nn.Module) -> nn.Module:
         fully_shard(unit, mp_policy=policy)
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)  # gloo has no other
-    register_fsdp_forward_method(member, "scores")
+    for method in ("scores", "logits"):
+        register_fsdp_forward_method(member, method)
     return member
 
 

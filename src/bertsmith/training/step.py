@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -52,22 +52,25 @@ def train_step(
     seed: int,
     step: int,
     shared: Shared | None = None,
+    passes: Mapping[str, int] | None = None,
 ) -> Outcome:
     """Forward and backward over `batches` (NumPy), check, clip, update.  The rate is already set on `optimizer`.
 
     `counts`: predictions of each term over the whole step and all processes.  Dropout is drawn anew from (seed, step, micro-batch),
-    so a resumed run needs no stored random state.  `shared`: `member` as many processes run it; then all of them call this.
+    so a resumed run needs no stored random state.  `shared`: `member` as many processes run it; then all of them call this, and `passes`
+    says how many micro-batches of each feed every one of them makes.
     NumericsError before anything is updated, ResourceError when memory runs out.
     """
     shared = shared or Shared(member)
+    planned = passes or {"": len(batches)}
     member.train()
     optimizer.zero_grad(set_to_none=True)
     weights = member.objective.weights()
     try:
-        sums, passes = [], shared.passes(batches, counts)
-        for i, batch in enumerate(passes):
-            with shared.reducing(now=i + 1 == len(passes)):
-                dropout = _dropout_seed(seed, step, shared.row(i))
+        sums, parts = [], shared.passes(batches, counts, planned)
+        for i, batch in enumerate(parts):
+            with shared.reducing(now=i + 1 == len(parts)):
+                dropout = _dropout_seed(seed, step, shared.row(i, planned))
                 sums.append(_backward(shared, batch, counts, weights, precision, dropout))
         terms = _totals(shared.gather(sums), counts, weights)
         gradients = [p.grad for p in member.parameters() if p.grad is not None]

@@ -1,54 +1,24 @@
-"""A run at work: update after update, evaluation, saving, and where it stands."""
+"""A run at work: update after update, exams, saving, and where it stands."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
-from bertsmith.data.loader import Loader
 from bertsmith.errors import Interrupted, printable
 from bertsmith.nn.memory import memory_state, restore_memory
-from bertsmith.recipe import Recipe
 from bertsmith.training import checkpoint
 from bertsmith.training.distributed import World
-from bertsmith.training.evaluate import held_out
+from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.optim import build_optimizer, rate_at, restore_optimizer, set_rate
 from bertsmith.training.precision import Precision
 from bertsmith.training.record import Elsewhere, Record
-from bertsmith.training.run import Run
 from bertsmith.training.shard import Shared
 from bertsmith.training.step import memory_said, train_step
-
-Progress = Callable[[int, int, float, float, float], None]
-
-
-def silent(*_: Any) -> None:
-    """Says nothing."""
-
-
-def loader_of(
-    recipe: Recipe, store: Any, seed: int, workers: int, world: World, cursor: tuple[int, int] = (0, 0)
-) -> Loader:
-    """This process's share of every step."""
-    training = recipe.training
-    return Loader(
-        store.train,
-        recipe.layout,
-        recipe.corruption,
-        store.vocab,
-        seed=seed,
-        batch=training.batch,
-        accumulate=training.accumulate,
-        cursor=cursor,
-        workers=workers,
-        rank=world.rank,
-        world=world.size,
-        stop=world.asked,
-    )
 
 
 @contextmanager
@@ -66,34 +36,41 @@ class Updates:
 
     def __init__(
         self,
-        run: Run,
-        recipe: Recipe,
-        store: Any,
+        job: Job,
         member: Any,
-        held: list,
         precision: Precision,
         config: dict,
         journal: Journal,
         world: World,
         progress: Progress,
     ):
-        self.run, self.recipe, self.store, self.member = run, recipe, store, member
-        self.held, self.precision, self.config = held, precision, config
-        self.journal, self.world, self.progress = journal, world, progress
-        keep = recipe.training.keep
-        self.record = Record(run, config, store, journal, keep) if world.first else Elsewhere()
+        self.job, self.run, self.recipe, self.member = job, job.run, job.recipe, member
+        self.precision, self.config, self.journal, self.world, self.progress = (
+            precision,
+            config,
+            journal,
+            world,
+            progress,
+        )
+        self.learner = job.learner(member)
+        keep = job.recipe.training.keep
+        self.record = Record(job.run, config, job.tokenizer, journal, keep) if world.first else Elsewhere()
         self.steps: int = config["steps"]
         self.state = checkpoint.State(step=0, tokens=0, cursor=(0, 0))
         self.last: dict[str, Any] = {}  # the newest line of metrics.jsonl
         self.saved = 0
 
-    def go(self, workers: int, old: dict | None, tensorboard: bool) -> dict[str, Any]:
+    def go(self, old: dict | None, tensorboard: bool) -> dict[str, Any]:
+        """{run, steps, tokens, loss, evaluation, best: the step of the best exam, None where the newest is it, seconds}."""
         begun, world = time.monotonic(), self.world
         with world.agreed():
             stands = world.tell(self.record.stands() if old else None)
         if stands and stands["finished"]:
             self.last = stands["finished"]
-            self.journal.say(f"{self.run.path}: finished at step {self.steps} already; nothing to do")
+            self.state = checkpoint.state_of(stands["state"])
+            if self.state.pending:
+                self._weigh(self.last)
+            self.journal.say(f"{self.run.path}: finished at step {self.state.step} already; nothing to do")
             return self._result(begun)
         self._restore(stands)
         with world.agreed():
@@ -101,8 +78,8 @@ class Updates:
         try:
             with memory_said(self.recipe):
                 if self.state.pending:
-                    self._evaluate_and_write(self.state.pending)
-                self._train(workers)
+                    self._examine(self.state.pending)
+                self._train()
         finally:
             self.record.close()
         return self._result(begun)
@@ -113,43 +90,45 @@ class Updates:
         with self.world.agreed():
             if found:
                 checkpoint.load_weights(self.member, found.weights, str(found.path))
-        self.shared = Shared(self.member, self.world, self.config["shard"], self.recipe.training.accumulate)
-        self.optimizer = build_optimizer(self.member, self.recipe.schedule)
+        self.shared = Shared(self.learner, self.world, self.config["shard"])
+        self.optimizer = build_optimizer(self.learner, self.recipe.schedule)
         if stands:
             moments = found.optimizer if found else {}
-            restore_optimizer(self.optimizer, self.member, moments, where, self.world)
+            restore_optimizer(self.optimizer, self.learner, moments, where, self.world)
             restore_memory(self.member, self.world.collect(found.memory if found else {}, self.precision.device))
-            self.state = checkpoint.State(**{**stands["state"], "cursor": tuple(stands["state"]["cursor"])})
+            self.state = checkpoint.state_of(stands["state"])
             self.saved = self.state.step
             self.journal.say(f"going on from step {self.state.step}")
 
-    def _train(self, workers: int) -> None:
+    @property
+    def _going(self) -> bool:
+        return self.state.step < self.steps and not self.state.ended
+
+    def _train(self) -> None:
         first, schedule = self.state.step, self.recipe.schedule
         begun, done = time.monotonic(), 0
-        loader = loader_of(self.recipe, self.store, self.config["seed"], workers, self.world, self.state.cursor)
-        with closing(loader) as stream:
-            while self.state.step < self.steps and not self.world.asked():
+        with closing(self.job.loader(self.world, self.state.cursor, first)) as stream:
+            while self._going and not self.world.asked():
                 start, step = time.monotonic(), self.state.step + 1
                 made = next(stream, None)
                 if made is None:  # a signal while the loader was waited for
                     break
                 rate = rate_at(schedule, step, self.steps)
-                set_rate(self.optimizer, rate)
+                set_rate(self.optimizer, rate, step, self.steps)
                 outcome = train_step(
-                    self.member,
+                    self.learner,
                     made.batches,
                     made.counts,
                     self.optimizer,
                     precision=self.precision,
                     clip=schedule.clip,
-                    seed=self.config["seed"],
+                    seed=self.job.seed,
                     step=step,
                     shared=self.shared,
+                    passes=made.passes,
                 )
                 tokens = self.state.tokens + made.tokens
-                self.state = checkpoint.State(
-                    step=step, tokens=tokens, cursor=(int(made.cursor[0]), int(made.cursor[1]))
-                )
+                self.state = replace(self.state, step=step, tokens=tokens, cursor=made.cursor, pending=None)
                 line = {
                     "step": step,
                     "loss": outcome.loss,
@@ -175,12 +154,12 @@ class Updates:
         self.progress(step, self.steps, line["loss"], mean, left)
 
     def _finish_step(self, line: dict) -> None:
-        training, step = self.recipe.training, line["step"]
-        last = step == self.steps
-        due = last or (training.evaluate and step % training.evaluate == 0)
-        if not (self._evaluate_and_write(line) if due and self.held else self._write(line)):
+        step, exam = line["step"], self.job.exam
+        due = exam is not None and (step == self.steps or exam.due(step))
+        if not (self._examine(line) if due else self._write(line)):
             return  # a signal: the line waits in the saved state
-        if last or step % training.checkpoint == 0:
+        chosen = due and self.state.best is not None  # each step that may be the best is saved
+        if step == self.steps or chosen or step % self.recipe.training.checkpoint == 0:
             self._save()
 
     def _write(self, line: dict) -> bool:
@@ -188,20 +167,33 @@ class Updates:
         self.last = line
         return True
 
-    def _evaluate_and_write(self, line: dict) -> bool:
-        """False if a signal cut the evaluation short; the step is saved with its line, which the resumed run completes."""
-        found = held_out(self.member, self.held, self.precision, self.world.asked, self.world)
+    def _examine(self, line: dict) -> bool:
+        """False if a signal cut the exam short; the step is saved with its line, which the resumed run completes."""
+        exam = self.job.exam
+        assert exam is not None  # a line waits for one
+        found = exam.hold(self.member, self.world, self.world.asked)
         if found is None:
-            self.state = checkpoint.State(**{**asdict(self.state), "cursor": self.state.cursor, "pending": line})
+            self.state = replace(self.state, pending=line)
             return False
-        evaluation = {
-            term: {key: value for key, value in means.items() if key != "count"} for term, means in found.items()
-        }
-        text = ", ".join(
-            f"{term} {means['loss']:.4f} (accuracy {means['accuracy']:.1%})" for term, means in found.items()
-        )
-        self.journal.say(f"step {line['step']}: held-out {text}")
-        return self._write({**line, "evaluation": evaluation})
+        line = {**line, "evaluation": found}
+        self.journal.say(exam.said(line))
+        self._weigh(line)
+        return self._write(line)
+
+    def _weigh(self, line: dict) -> None:
+        """Is this the best step so far, and is it time to end?"""
+        exam, best = self.job.exam, self.state.best
+        rank = exam and exam.rank(line["evaluation"])
+        if not rank:
+            return
+        better = best is None or rank > best["rank"]
+        best = {"step": line["step"], "rank": rank, "since": 0} if better else {**best, "since": best["since"] + 1}
+        ended = self.job.patience is not None and best["since"] >= self.job.patience
+        if ended and line["step"] < self.steps:
+            self.journal.say(
+                f"step {line['step']}: {best['since']} exams since step {best['step']} and none better: this is the end"
+            )
+        self.state = replace(self.state, best=best, ended=ended)
 
     def _save(self) -> None:
         if self.saved == self.state.step:
@@ -217,7 +209,7 @@ class Updates:
         if self.state.step == 0:
             raise Interrupted(f"{name}: before the first step; nothing was saved", number)
         self._save()
-        if self.state.step < self.steps or self.state.pending:
+        if self._going or self.state.pending:
             where = self.run.step(self.state.step)
             raise Interrupted(f"{name}: saved {printable(where)}; the same command with --resume goes on", number)
 
@@ -225,11 +217,11 @@ class Updates:
         seconds = time.monotonic() - begun
         return {
             "run": str(self.run.path),
-            "steps": self.steps,
+            "steps": self.state.step,
             "tokens": self.last.get("tokens", 0),
             "loss": self.last.get("loss"),
             "evaluation": self.last.get("evaluation"),
-            "unigram_entropy": self.store.unigram_entropy(),
+            **({"best": self.state.best["step"]} if self.state.best else {}),
             "seconds": round(seconds, 3),
         }
 

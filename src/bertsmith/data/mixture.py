@@ -1,0 +1,129 @@
+"""A mixture: several feeds as one.  Which of them a step reads is drawn from (seed, step) alone, so that a resumed run and every process read the same.
+
+k feeds, in the order in which they are named.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from bertsmith.config import require
+from bertsmith.data.batch import Array
+from bertsmith.data.draw import hashed, uniform
+from bertsmith.data.feed import Feed
+
+
+class Shares(Protocol):
+    def at(self, step: int, sizes: Array) -> Array:
+        """(k,) the probability that step `step` (from 1) reads each feed; `sizes` (k,): sequences of an epoch of each.
+
+        Also what each weighs where a step reads all: 0 leaves a feed out.
+        """
+
+    def check(self, feeds: int) -> None:
+        """InputError unless it is about so many feeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BySize:
+    """In proportion to the number of sequences, `cap` at most, to the power of 1 / `temperature` (Raffel et al. 2020, section 3.5.2)."""
+
+    cap: int | None = None
+    temperature: float = 1.0  # 1: in proportion; the higher, the more alike
+
+    def __post_init__(self):
+        require(self.cap is None or self.cap > 0, f"mixture.cap: {self.cap} must be above 0, or null for none")
+        require(self.temperature > 0, f"mixture.temperature: {self.temperature} must be above 0")
+
+    def check(self, feeds: int) -> None: ...
+
+    def at(self, step: int, sizes: Array) -> Array:
+        return _normal(np.minimum(sizes, self.cap or np.inf) ** (1 / self.temperature))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equal:
+    """Each as often as any other."""
+
+    def check(self, feeds: int) -> None: ...
+
+    def at(self, step: int, sizes: Array) -> Array:
+        return _normal(np.ones(len(sizes)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """In proportion to `weights`, in the order of the feeds."""
+
+    weights: tuple[float, ...]
+
+    def __post_init__(self):
+        good = self.weights and all(weight >= 0 for weight in self.weights) and sum(self.weights) > 0
+        require(bool(good), f"mixture.weights: {list(self.weights)} must not be negative, and one of them above 0")
+
+    def check(self, feeds: int) -> None:
+        require(len(self.weights) == feeds, f"mixture.weights: {len(self.weights)} of them for {feeds} feeds")
+
+    def at(self, step: int, sizes: Array) -> Array:
+        return _normal(np.array(self.weights, np.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """Stage i begins with the i-th feed and lasts `steps[i]` steps; the last one lasts to the end of the run.
+
+    `earlier`: whether the feeds of the stages before are left behind ("leave"), or go on ("keep") in proportion to `among` (Sun et al. 2020,
+    ERNIE 2.0, section 3.2: tasks are added one by one while the earlier ones go on).
+    """
+
+    steps: tuple[int, ...]
+    earlier: Literal["leave", "keep"] = "leave"
+    among: Any = Equal()
+
+    def __post_init__(self):
+        require(
+            bool(self.steps) and all(count > 0 for count in self.steps),
+            f"mixture.steps: {list(self.steps)} must be numbers above 0, one for each stage",
+        )
+
+    def check(self, feeds: int) -> None:
+        require(
+            len(self.steps) in (feeds, feeds - 1),
+            f"mixture.steps: {len(self.steps)} of them for {feeds} feeds; the last one's may be left out",
+        )
+        self.among.check(feeds)
+
+    def at(self, step: int, sizes: Array) -> Array:
+        stage = min(int(np.searchsorted(np.cumsum(self.steps), step - 1, "right")), len(sizes) - 1)
+        number = np.arange(len(sizes))
+        return _normal(self.among.at(step, sizes) * (number == stage if self.earlier == "leave" else number <= stage))
+
+
+def _normal(weights: Array) -> Array:
+    return weights / weights.sum()
+
+
+class Mixture:
+    """`each`: a step reads one feed ("one", drawn by `shares`) or all that have a share ("all").  InputError for names and shares that do not fit."""
+
+    def __init__(self, feeds: Mapping[str, Feed], shares: Shares, *, seed: int, each: Literal["one", "all"] = "one"):
+        self.feeds, self.shares, self.seed, self.each = dict(feeds), shares, seed, each
+        for name in self.feeds:
+            require(
+                name.replace("-", "_").isidentifier(),
+                f"mixture: {name!r} is not a name: letters, digits, _ and -, no digit first",
+            )
+        require(bool(self.feeds), "mixture: it has no feed")
+        shares.check(len(self.feeds))
+        self.sizes = np.array([len(feed.epoch(0).order) for feed in self.feeds.values()], np.float64)
+
+    def reads(self, step: int) -> tuple[str, ...]:
+        """The feeds that step `step` (from 1) takes from."""
+        share, names = self.shares.at(step, self.sizes), tuple(self.feeds)
+        if self.each == "all":
+            return tuple(name for name, p in zip(names, share.tolist(), strict=True) if p > 0)
+        draw = float(uniform(hashed(self.seed, "mixture", step))[0])
+        below = np.cumsum(share)
+        return (names[int(np.searchsorted(below, draw * below[-1], "right"))],)

@@ -1,0 +1,117 @@
+"""Text as a feed: the sequences that a layout makes of a store, corrupted.
+
+Several steps are corrupted as one long row and cut apart again, because a call of NumPy takes as long as a thousand tokens do.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from typing import Any
+
+import numpy as np
+
+from bertsmith.data.batch import Batch, Row, Vocab
+from bertsmith.data.draw import Draw
+from bertsmith.data.feed import Epoch, Pieces
+from bertsmith.data.thread import Thread
+from bertsmith.errors import InputError
+
+HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
+
+
+class Text:
+    """`batch`: tokens that a step takes at most.  InputError if the corpus cannot be used, or if a sequence is longer than that."""
+
+    def __init__(self, split: Any, layout: Any, corruption: Any, vocab: Vocab, *, seed: int, batch: int):
+        self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
+        self.seed, self.batch, self.draw = seed, batch, Draw(seed)
+        self._plans: dict[int, Any] = {}
+        layout.check(split)
+        corruption.check(split)
+
+    @classmethod
+    def of(cls, recipe: Any, store: Any, seed: int) -> "Text":
+        """What a recipe reads of a store in training."""
+        return cls(store.train, recipe.layout, recipe.corruption, store.vocab, seed=seed, batch=recipe.training.batch)
+
+    def epoch(self, number: int) -> Epoch:
+        plan = self._plan(self.corruption.view(number))
+        longest = int(plan.lengths.max(initial=0))
+        if not longest:
+            raise InputError(
+                f"layout: no sequence can be made of the {self.split.count} training tokens; prepare more text"
+            )
+        if (plan.step or 0) > self.batch:
+            raise InputError(
+                f"training.batch: {self.batch} tokens cannot hold the {plan.step} of one sequence of every column; raise it, or lower layout.length"
+            )
+        if longest > self.batch:
+            raise InputError(
+                f"training.batch: {self.batch} tokens cannot hold a sequence of {longest}; raise it to {longest} or lower layout.length"
+            )
+        room = min(self.batch, plan.step or self.batch)
+        return Epoch(order=plan.shuffled(number), lengths=plan.lengths, room=room, plan=plan)
+
+    def _plan(self, view: int) -> Any:
+        """The newest two are kept: a static view is planned once, and a step may take from two epochs."""
+        if view not in self._plans:
+            self._plans[view] = self.layout.plan(self.split, self.vocab, self.seed, view)
+            for old in list(self._plans)[:-2]:
+                del self._plans[old]
+        return self._plans[view]
+
+    def batches(self, rows: Sequence[Pieces]) -> list[Batch]:
+        return self.corruption(assembled(rows), self.vocab, self.draw).split(_sizes(rows))
+
+    def counts(self, rows: Sequence[Pieces]) -> list[dict[str, int]]:
+        row = assembled(rows)
+        spans, bounds = self.corruption.select(row, self.draw), np.cumsum([0, *_sizes(rows)]).tolist()
+        found = []
+        for first, last in pairwise(bounds):
+            part, (begin, end) = row.part(first, last), np.searchsorted(spans[:, 0], row.offsets[[first, last]])
+            found.append(self.corruption.rewrite.counts(part, spans[begin:end] - row.offsets[first], self.draw))
+        return found
+
+
+def _sizes(rows: Sequence[Pieces]) -> list[int]:
+    return [sum(len(index) for _, index in row) for row in rows]
+
+
+def assembled(rows: Sequence[Pieces]) -> Row:
+    """All of them as one row."""
+    pieces = [piece for row in rows for piece in row]
+    groups = groupby(pieces, key=lambda piece: id(piece[0]))
+    found = [list(group) for _, group in groups]
+    return join([group[0][0].plan.row(np.concatenate([index for _, index in group])) for group in found])
+
+
+def join(rows: list[Row]) -> Row:
+    """Rows, one after the other, as one."""
+    if len(rows) == 1:
+        return rows[0]
+    fields = (
+        "tokens",
+        "segments",
+        "starts",
+        "special",
+        "sentences",
+        "annotations",
+        "lengths",
+        "labels",
+        "epoch",
+        "example",
+    )
+    arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in fields}
+    return Row(**arrays, thread=Thread.join([row.thread for row in rows]))
+
+
+def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens: int, batch: int) -> list[Batch]:
+    """Held-out sequences of `tokens` tokens at most (one at least) in rows of `batch`, with the same masks in every run."""
+    plan, draw = layout.plan(split, vocab, HELD_OUT_SEED, 0), Draw(HELD_OUT_SEED)
+    epoch = Epoch(order=plan.shuffled(0), lengths=plan.lengths, room=min(batch, plan.step or batch))
+    last = max(epoch.fill(0, tokens), 1)
+    batches, at = [], 0
+    while at < last:
+        end = min(max(epoch.fill(at, epoch.room), at + 1), last)
+        batches.append(corruption(plan.row(epoch.order[at:end]), vocab, draw))
+        at = end
+    return batches

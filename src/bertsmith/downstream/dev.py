@@ -1,0 +1,99 @@
+"""The dev file as an exam: scores without intervals while a fine-tuning works, which choose its step, and with them at its end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bertsmith.downstream.predict import BUDGET, values_of
+from bertsmith.nn.member import MemberModel
+from bertsmith.tasks.kinds import Kind
+from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.metrics import Score
+from bertsmith.tasks.sequences import Asked, Encoded
+from bertsmith.training.distributed import ALONE, World
+from bertsmith.training.precision import Precision
+
+
+class Dev:
+    """float32 'highest', so that `bertsmith evaluate` gives the same numbers.  `steps`: updates of an epoch; `times`: exams in one.
+
+    `over(member)`: the member that reads `data`, where that is not the text itself.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        known: Labels,
+        rows: Any,
+        targets: Any,
+        data: Encoded,
+        place: torch.device,
+        *,
+        steps: int,
+        times: int = 1,
+        epochs: float = 0,
+        over: Callable[[MemberModel], MemberModel] = lambda member: member,
+    ):
+        self.kind, self.known, self.rows, self.targets, self.data = kind, known, rows, targets, data
+        self.asked: Asked = kind.asked(data, targets)
+        self.exact, self.over, self.epochs = Precision.exact(place), over, epochs
+        self.steps, self._at = steps, {max(1, round(number * steps / times)) for number in range(1, times + 1)}
+
+    @property
+    def every(self) -> float:
+        return self.steps / len(self._at)
+
+    def due(self, step: int) -> bool:
+        return (step - 1) % self.steps + 1 in self._at
+
+    def hold(self, member: MemberModel, world: World, stop: Callable[[], bool]) -> dict | None:
+        if stop():
+            return None
+        training = member.training
+        said, known, loss = self.judged(member, world)
+        member.train(training)
+        scores = self.kind.score(self.targets, said, known, resamples=0)
+        found = {name: score["value"] for name, score in scores.items()}
+        return {self.kind.term: {"loss": loss, **found, "count": len(self.rows)}}
+
+    def said(self, line: dict) -> str:
+        found = line["evaluation"][self.kind.term]
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "count")
+        of = f"/{self.epochs:g}" if self.epochs else ""
+        return f"epoch {self.epoch(line['step']):g}{of}: training loss {line['loss']:.4f}; dev: {shown}"
+
+    def epoch(self, step: int) -> float:
+        """Epochs that were read by the end of an update; a whole number at the end of one."""
+        whole, rest = divmod(step, self.steps)
+        return whole if not rest else round(step / self.steps, 3)
+
+    def rank(self, found: dict) -> list[float]:
+        scores = found[self.kind.term]
+        return [scores[self.kind.best(self.known)], -scores["loss"]]
+
+    def seconds(self, member: MemberModel, world: World) -> float:
+        """By one of the passes, of middling length."""
+        groups = self.data.by_length(BUDGET)
+        which, start = groups[len(groups) // 2], time.monotonic()
+        reads = self.over(member).eval()
+        with torch.no_grad(), self.exact.policy():
+            stream = self.data.batch(which).input.to(self.exact.device)
+            reads.logits(stream, torch.from_numpy(self.data.read(which)[1]).to(self.exact.device))
+        return (time.monotonic() - start) * math.ceil(len(groups) / world.size)
+
+    def judged(self, member: MemberModel, world: World = ALONE) -> tuple[Any, Labels, float]:
+        """What is said, the labels with what is chosen on the dev file, the loss."""
+        values = values_of(self.over(member), self.data, self.exact, world=world)
+        said = self.kind.said(self.data, self.rows, values)
+        known = self.kind.settled(self.targets, said, self.known)
+        return said, known, self.kind.loss(self.data, self.asked, values)
+
+    def scores(self, member: MemberModel, world: World = ALONE) -> tuple[dict[str, Score], Labels]:
+        """With 95 % intervals, and the labels with what was chosen."""
+        said, known, _ = self.judged(member, world)
+        return self.kind.score(self.targets, said, known), known

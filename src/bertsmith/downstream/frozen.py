@@ -1,0 +1,51 @@
+"""What stands in a frozen trunk's place: its features, computed once, or itself, computed anew whenever it is read."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bertsmith.data.batch import Stream
+from bertsmith.downstream.embed import Pool, pooled, states
+from bertsmith.downstream.model import Loaded
+from bertsmith.tasks.sequences import Encoded
+
+CACHE = 2 << 30  # bytes of features that are held
+
+
+class Cached(nn.Module):
+    """A "token" is the number of a place, its hidden state that place's feature."""
+
+    def __init__(self, features: torch.Tensor):
+        super().__init__()
+        self.features = features
+
+    def forward(self, stream: Stream, read: torch.Tensor | None = None) -> torch.Tensor:
+        rows = stream.tokens if read is None else stream.tokens[read]
+        return self.features[rows]
+
+
+class Still(nn.Module):
+    """A trunk that never learns: in eval mode, without gradient; its weights are no parameters of whoever holds it."""
+
+    def __init__(self, trunk: nn.Module):
+        super().__init__()
+        self.trunk = (trunk.eval(),)
+
+    @torch.no_grad()
+    def forward(self, stream: Stream, read: torch.Tensor | None = None) -> torch.Tensor:
+        return self.trunk[0](stream, read)
+
+
+def stand_ins(
+    loaded: Loaded, data: dict[str, Encoded], pools: bool, pool: Pool
+) -> tuple[dict[str, nn.Module], dict[str, Encoded]]:
+    """For each part of the data a trunk's stand-in, and what that reads."""
+    places = sum(len(part.places) for part in data.values())
+    if places * loaded.recipe.model.width * 4 > CACHE:
+        return {name: Still(loaded.member.model) for name in data}, data
+    trunks: dict[str, nn.Module] = {}
+    for name, part in data.items():
+        features = pooled(loaded, part, pool) if pools else states(loaded, part)
+        trunks[name] = Cached(torch.from_numpy(features).to(loaded.device))
+    return trunks, {name: part.places_alone() for name, part in data.items()}

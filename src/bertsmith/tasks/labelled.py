@@ -1,0 +1,44 @@
+"""A labelled file as a feed: its sequences as they are, nothing hidden, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bertsmith.data.batch import Batch, Examples
+from bertsmith.data.draw import hashed
+from bertsmith.data.feed import Epoch, Pieces
+from bertsmith.tasks.sequences import Asked, Encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """`batch` sequences a step, drawn without replacement; the last step of an epoch takes what is left."""
+
+    encoded: Encoded
+    asked: Asked
+    seed: int
+    batch: int
+
+    def epoch(self, number: int) -> Epoch:
+        order = np.argsort(hashed(self.seed, "order", number, np.arange(len(self.encoded))), kind="stable")
+        return Epoch(
+            order=order, lengths=self.encoded.lengths, room=self.batch, by="sequences", across=False, plan=number
+        )
+
+    def batches(self, rows: Sequence[Pieces]) -> list[Batch]:
+        """Longest first: attention computes sequences of about one length together."""
+        found = []
+        for row in rows:
+            which = np.concatenate([index for _, index in row])
+            epoch = np.concatenate([np.full(len(index), epoch.plan) for epoch, index in row])
+            first = np.argsort(-self.encoded.lengths[which], kind="stable")
+            batch = self.encoded.batch(which[first], self.asked)
+            owners = self.encoded.owner[which[first]]
+            found.append(replace(batch, examples=Examples(epoch[first], owners)))
+        return found
+
+    def counts(self, rows: Sequence[Pieces]) -> list[dict[str, int]]:
+        return [{self.asked.term: sum(int(self.asked.each[index].sum()) for _, index in row)} for row in rows]

@@ -1,0 +1,67 @@
+"""Exams: how a run is judged while it works, and by which of them its best step is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from bertsmith.data.batch import term_of
+from bertsmith.training.distributed import World
+
+Evaluation = dict[str, dict[str, Any]]  # {term: {loss, …}}: what stands in the line of a step in metrics.jsonl
+
+
+class Exam(Protocol):
+    every: float  # steps from one to the next, on average; 0: at the end alone
+
+    def due(self, step: int) -> bool:
+        """Whether it is held after this step; after the last one it always is."""
+
+    def hold(self, member: Any, world: World, stop: Callable[[], bool]) -> Evaluation | None:
+        """By all processes together; None if `stop()` turned true on the way."""
+
+    def said(self, line: dict) -> str:
+        """What a user is told of a line of metrics.jsonl that has an evaluation."""
+
+    def rank(self, found: Evaluation) -> list[float] | None:
+        """The higher the better, compared from the left; None where no step is better than the newest."""
+
+    def seconds(self, member: Any, world: World) -> float:
+        """How long it takes, by a part of it."""
+
+
+class Exams:
+    """Of a mixture: one for some of its feeds, held together; the step is chosen by the mean of their ranks' first figures."""
+
+    def __init__(self, parts: Mapping[str, Exam], every: float):
+        self.parts, self.every = dict(parts), every
+
+    def due(self, step: int) -> bool:
+        return bool(self.every) and step % int(self.every) == 0
+
+    def hold(self, member: Any, world: World, stop: Callable[[], bool]) -> Evaluation | None:
+        found: Evaluation = {}
+        for feed, exam in self.parts.items():
+            part = exam.hold(member, world, stop)
+            if part is None:
+                return None
+            found |= {term_of(feed, term): value for term, value in part.items()}
+        return found
+
+    def said(self, line: dict) -> str:
+        shown = (
+            f"{term} " + ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "count")
+            for term, found in line["evaluation"].items()
+        )
+        return f"step {line['step']}: {'; '.join(shown)}"
+
+    def rank(self, found: Evaluation) -> list[float] | None:
+        ranks = []
+        for feed, exam in self.parts.items():
+            own = {term.removeprefix(term_of(feed, "")): v for term, v in found.items() if term.startswith(f"{feed}.")}
+            ranks.append(exam.rank(own))
+        known = [rank[0] for rank in ranks if rank]
+        return [sum(known) / len(known)] if known else None
+
+    def seconds(self, member: Any, world: World) -> float:
+        return sum(exam.seconds(member, world) for exam in self.parts.values())

@@ -1,0 +1,63 @@
+"""A job: a run before it is anywhere.  What is read, what learns, how it is judged; pre-training and fine-tuning differ in nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bertsmith.data.feed import Feed
+from bertsmith.data.loader import BEGINNING, Cursor, Loader
+from bertsmith.data.mixture import Mixture
+from bertsmith.nn.member import MemberModel
+from bertsmith.recipe import Recipe
+from bertsmith.training.distributed import World
+from bertsmith.training.exam import Exam
+from bertsmith.training.run import Run
+
+Progress = Callable[[int, int, float, float, float], None]
+
+
+def silent(*_: Any) -> None:
+    """Says nothing."""
+
+
+def as_it_is(member: MemberModel) -> MemberModel:
+    return member
+
+
+def fresh(member: MemberModel, say: Callable[[str], None]) -> None:
+    """Nothing is taken over."""
+
+
+@dataclass(kw_only=True)
+class Job:
+    run: Run
+    recipe: Recipe  # with the vocabulary of the text
+    feed: Feed | Mixture
+    seed: int
+    kept: dict[str, Any]  # what config.json says of this kind: kind, data, task, …
+    same: tuple[str, ...]  # dotted fields of config.json that a resumed run must find as they were
+    tokenizer: bytes  # tokenizer.json
+    exam: Exam | None = None
+    patience: int | None = None  # exams without a better rank after which the run ends early; None: never
+    start: Callable[[MemberModel, Callable[[str], None]], Any] = fresh  # puts in weights; what config.json says of them
+    learner: Callable[[MemberModel], nn.Module] = as_it_is  # what is run and learns; the whole member is what is saved
+    workers: int = 0
+
+    def loader(self, world: World, cursor: Cursor = BEGINNING, step: int = 0) -> Loader:
+        """This process's share of every step after `step`."""
+        training = self.recipe.training
+        return Loader(
+            self.feed,
+            accumulate=training.accumulate,
+            most=training.most,
+            cursor=cursor,
+            step=step,
+            workers=self.workers,
+            rank=world.rank,
+            world=world.size,
+            stop=world.asked,
+        )

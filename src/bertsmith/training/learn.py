@@ -1,0 +1,216 @@
+"""`learn(job)`: the one way from a job to a run.  What must hold is checked, in this order, before anything is written."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertsmith import __version__
+from bertsmith.config import to_dict
+from bertsmith.data.draw import hashed
+from bertsmith.errors import InputError, printable
+from bertsmith.nn.member import build, parameters
+from bertsmith.recipe import Recipe
+from bertsmith.training import budget
+from bertsmith.training.budget import Budget, Extent
+from bertsmith.training.distributed import World
+from bertsmith.training.job import Job, Progress, silent
+from bertsmith.training.log import Journal, check_tensorboard
+from bertsmith.training.optim import freeze, warmup_steps
+from bertsmith.training.precision import Precision
+from bertsmith.training.run import FORMAT, check_same, threads_set
+from bertsmith.training.shard import SHARDS
+from bertsmith.training.step import compile_layers, memory_said
+from bertsmith.training.stop import Stop
+from bertsmith.training.trial import Trial
+from bertsmith.training.updates import Updates
+
+
+def check_options(shard: str, tensorboard: bool) -> None:
+    """InputError for what no run can be made with."""
+    if shard not in SHARDS:
+        raise InputError(f"--shard: {printable(repr(shard))} is not one of {', '.join(SHARDS)}")
+    if tensorboard:
+        check_tensorboard()
+
+
+def learn(
+    job: Job,
+    world: World,
+    journal: Journal,
+    place: torch.device,
+    asked: Budget,
+    *,
+    options: tuple[str, ...] = ("steps", "tokens", "minutes"),
+    threads: int | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+    shard: str = "ddp",
+    progress: Progress = silent,
+    expect: Callable[[Extent], None] = silent,
+    begun: float | None = None,
+) -> dict[str, Any]:
+    """Carry out a job, by all processes of `world` together; what `Updates.go` says of it.
+
+    `asked`: how long; `options`: which of its fields the command has.  `expect` is told of one epoch, for what a user should know of this
+    kind of run; `begun`: since when `--minutes` count.  InputError before anything is written.
+    """
+    begun = time.monotonic() if begun is None else begun
+    run, recipe = job.run, job.recipe
+    with ExitStack() as stack:
+        with world.agreed():
+            old = world.tell(_found(job, resume) if world.first else None)
+            if old and not asked.given:
+                asked = Budget(steps=old["steps"])
+            extent = Extent.of(job.feed)
+            asked.check(extent, options)
+            size = parameters(recipe)
+            budget.check_memory(recipe, size)
+            if world.first:
+                budget.check_disk(run.path, size, recipe.training.keep, len(run.steps()))
+            threads = threads or (old or {}).get("threads") or torch.get_num_threads()
+            config = _config(job, asked, extent, place)
+            config |= {"threads": threads, "processes": world.size, "shard": shard if world.size > 1 else None}
+            same = {name: config[name] for name in ("recipe", "budget", "seed", "shard")}
+            same |= {"data": _seen(job), "bertsmith": __version__, "torch": torch.__version__}
+        world.check_same(same)
+        if world.stop is None:  # to the end of this run; a world of many has one to its own end
+            world.stop = stack.enter_context(Stop())
+            stack.callback(setattr, world, "stop", None)
+        precision = Precision.choose(recipe.training.precision, place)
+        stack.enter_context(threads_set(world.tell(threads)))
+        stack.enter_context(precision.policy())
+        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
+        with world.agreed(), memory_said(recipe):
+            torch.manual_seed(int(hashed(job.seed, "weights")[0]))
+            member = build(recipe).to(place)
+            source = job.start(member, journal.say)
+            config["from"] = source if source is not None else (old or {}).get("from")
+            freeze(member, recipe.schedule)
+            _check_sliced(recipe, config["shard"])
+            if world.first and old:
+                _go_on(job, old, config, journal)
+            config = world.tell(config)
+        if recipe.training.compile:
+            compile_layers(member)
+        precision = Precision.choose(config["precision"], place)
+        expect(extent)
+        _say_size(journal, recipe, extent, size, precision, config)
+        if config["steps"] is None:
+            trial = Trial(job, member, precision, world, shard)
+            config["steps"] = trial.steps(60 * asked.minutes, begun)
+            warmup_steps(recipe.schedule, config["steps"])
+            journal.say(f"{trial.step_seconds:.3g} s an update: {asked.minutes:g} minutes are {config['steps']} steps")
+        warmup_steps(recipe.schedule, config["steps"])
+        journal.say(_length(config["steps"], extent, recipe))
+        with world.agreed():
+            if world.first:
+                stack.enter_context(run.locked())
+                if _found(job, resume) != old:  # looked at again, now that nobody else writes there
+                    raise InputError(
+                        f"{printable(run.path)}: --resume: another process wrote here meanwhile; try again"
+                    )
+        return Updates(job, member, precision, config, journal, world, progress).go(old, tensorboard)
+
+
+def _check_sliced(recipe: Recipe, shard: str | None) -> None:
+    schedule = recipe.schedule
+    if shard == "fsdp" and (schedule.unfreeze or any(group.begin or group.end for group in schedule.groups)):
+        raise InputError("schedule: parts that learn for some of the run only cannot be sliced; --shard ddp can")
+
+
+def _found(job: Job, resume: bool) -> dict | None:
+    """config.json of the run to go on with; None where it begins.  InputError unless a run may be written there."""
+    job.run.check_free(resume)
+    return job.run.begun() if resume else None  # a run killed before its first saved step begins again
+
+
+def _seen(job: Job) -> list:
+    """What all processes must have before them, besides the recipe."""
+    return [_at(job.kept, name) for name in job.same if name.startswith("data.")]
+
+
+def _at(tree: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def _config(job: Job, asked: Budget, extent: Extent, place: torch.device) -> dict:
+    versions = {
+        "bertsmith": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    given = {name: value for name, value in vars(asked).items() if value is not None or name != "epochs"}
+    return {
+        "format": FORMAT,
+        "recipe": to_dict(job.recipe),
+        **job.kept,
+        "budget": given,
+        "steps": asked.in_steps(extent),
+        "seed": job.seed,
+        "from": None,
+        "device": _device_name(place),
+        "precision": Precision.choose(job.recipe.training.precision, place).compute,
+        "versions": {**job.kept.get("versions", {}), **versions},
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
+
+
+def _go_on(job: Job, old: dict, config: dict, journal: Journal) -> None:
+    """Reconcile the run's config.json with what is asked now; `config` is changed to what the resumed run goes by."""
+    changed = check_same(job.run, old, config, job.same)
+    if config["steps"] in (None, old["steps"]):
+        if config["steps"] is None:
+            journal.say(
+                f"the run was fixed to {old['steps']} steps when it began; --minutes does not change that, --steps N does"
+            )
+        config["steps"], config["budget"] = old["steps"], old["budget"]
+    else:
+        changed.append(f"steps {old['steps']} -> {config['steps']}")
+        journal.say(
+            f"warning: steps {old['steps']} -> {config['steps']}: the schedule depends on them, so from here on rates differ from a run of either length"
+        )
+    for field in ("accumulate", "most"):
+        if any(f"training.{field}" in change for change in changed):
+            journal.say(
+                f"warning: training.{field} has changed: what is learned stays the same up to rounding, not bit for bit"
+            )
+    config["precision"] = old["precision"]
+    alone = {"processes": 1, "shard": None}  # what a run from before there were any had
+    for name in ("threads", "device", "processes", "shard"):
+        was = old.get(name, alone.get(name))
+        if was != config[name] and not (name == "shard" and None in (was, config[name])):
+            journal.say(f"warning: {name}: was {was}, is {config[name]}: the losses go on, but not bit for bit")
+    if old["versions"]["torch"] != config["versions"]["torch"]:
+        journal.say(
+            f"warning: torch: was {old['versions']['torch']}, is {config['versions']['torch']}: the losses go on, but not bit for bit"
+        )
+    if changed:
+        journal.say(f"changed since the run began: {'; '.join(changed)}")
+
+
+def _say_size(journal: Journal, recipe: Recipe, extent: Extent, size: int, precision: Precision, config: dict) -> None:
+    many = f"{config['processes']} processes ({config['shard']}), each with " if config["processes"] > 1 else ""
+    journal.say(
+        f"{recipe.name}: {size:,} parameters; {config['device']}, {many}{config['threads']} threads; {precision}"
+    )
+    tokens = f"{extent.tokens:,} tokens in {extent.sequences:,} sequences of up to {extent.longest}"
+    journal.say(f"{tokens} an epoch; {extent.per_step:,.0f} tokens an update, {extent.steps} updates an epoch")
+
+
+def _length(steps: int, extent: Extent, recipe: Recipe) -> str:
+    total = steps * extent.per_step
+    warm = warmup_steps(recipe.schedule, steps)
+    return f"{steps} steps, {total:,.0f} tokens, {total / extent.tokens:.2f} epochs; warm-up over {warm}"

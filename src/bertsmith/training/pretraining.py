@@ -1,0 +1,131 @@
+"""Pre-training: `pretrain(recipe, data, out, steps=1000)` is what the command line calls.  Its feed is text: a layout and a corruption over a store."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bertsmith.data.text import Text
+from bertsmith.errors import InputError, printable
+from bertsmith.recipe import Recipe
+from bertsmith.training.budget import Budget, Extent
+from bertsmith.training.distributed import TIMEOUT, World, own_device
+from bertsmith.training.evaluate import HeldOut, fixed_batches_of
+from bertsmith.training.job import Job, Progress, silent
+from bertsmith.training.learn import check_options, learn
+from bertsmith.training.log import Journal
+from bertsmith.training.precision import Precision
+from bertsmith.training.run import TOKENIZER, Run, open_store
+from bertsmith.training.start import recipe_for, start_from
+
+SAME = ("data.tokenizer", "data.digest", "recipe", "seed", "from")
+
+
+def pretrain(
+    recipe: Recipe | str,
+    data: Any,
+    out: str | Path,
+    *,
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    threads: int | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    from_: str | Path | None = None,
+    new_heads: Iterable[str] = (),
+    tensorboard: bool = False,
+    shard: str = "ddp",
+    timeout: float = TIMEOUT,
+    say: Callable[[str], None] = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Pre-train `recipe` on the store `data` into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
+
+    `from_`: a run, an import, a Hugging Face folder or hf:user/name to start from; a head that it lacks is fresh if `new_heads` names it.
+    `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
+    `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
+    Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
+    ("fsdp"); process 0 alone speaks and writes.  `timeout`: seconds that one waits for the others before it gives up.
+    Raises InputError before anything is written; ResourceError, NumericsError and Interrupted (after saving) while it trains.
+    """
+    begun = time.monotonic()
+    with World.join(device, timeout) as world:
+        say, progress = (say, progress) if world.first else (silent, silent)
+        run, journal = Run(out), Journal(say)
+        with world.agreed():
+            recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
+            place, store = own_device(device), open_store(data, journal.say)
+            check_options(shard, tensorboard)
+            if world.first:
+                _check_apart(run, store)
+                run.check_free(resume)
+            recipe = recipe.with_vocab(store.vocab.size)
+
+            def start(member: Any, say: Callable[[str], None]) -> Any:
+                if not world.first or from_ is None:
+                    return None
+                return start_from(from_, member, recipe, store, new_heads, say)
+
+            job = Job(
+                run=run,
+                recipe=recipe,
+                feed=Text.of(recipe, store, seed),
+                seed=seed,
+                kept={"kind": run.kind, "data": said_of(store)},
+                same=SAME,
+                tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
+                exam=exam_of(recipe, store, Precision.choose(recipe.training.precision, place), journal),
+                start=start,
+                workers=workers,
+            )
+        entropy = store.unigram_entropy()
+
+        def expect(extent: Extent) -> None:
+            journal.say(
+                f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, "
+                "waits, and leaves it once the model has learned more than frequencies"
+            )
+
+        asked = Budget(steps=steps, tokens=tokens, minutes=minutes)
+        options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
+        result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
+    seconds = result.pop("seconds")
+    return {**result, "unigram_entropy": entropy, "seconds": seconds}
+
+
+def said_of(store: Any) -> dict[str, Any]:
+    """What config.json says of a store."""
+    return {
+        "path": str(store.path),
+        "digest": store.digest,
+        "tokenizer": store.tokenizer.digest,
+        "vocab": asdict(store.vocab),
+    }
+
+
+def exam_of(recipe: Recipe, store: Any, precision: Precision, journal: Journal) -> HeldOut | None:
+    """On the held-out documents of a store; None, which is said, where it has none that the layout can use."""
+    try:
+        held = fixed_batches_of(recipe, store)
+    except InputError as error:
+        journal.say(f"warning: no held-out evaluation: {error}")
+        return None
+    if not held:
+        journal.say(
+            "warning: no held-out evaluation: the store has no held-out documents; prepare --holdout sets some aside"
+        )
+        return None
+    return HeldOut(held, precision, recipe.training.evaluate)
+
+
+def _check_apart(run: Run, store: Any) -> None:
+    ours, theirs = run.path.resolve(), Path(store.path).resolve()
+    if ours == theirs or theirs in ours.parents:
+        raise InputError(f"{printable(run.path)}: --out lies in the store; choose another place")
