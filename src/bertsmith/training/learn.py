@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def _config(job: Job, asked: Budget, extent: Extent, place: torch.device) -> dic
         "python": platform.python_version(),
     }
     given = {name: value for name, value in vars(asked).items() if value is not None or name != "epochs"}
-    return {
+    config = {
         "format": FORMAT,
         "recipe": to_dict(job.recipe),
         **job.kept,
@@ -162,6 +163,7 @@ def _config(job: Job, asked: Budget, extent: Extent, place: torch.device) -> dic
         "precision": Precision.choose(job.recipe.training.precision, place).compute,
         "versions": {**job.kept.get("versions", {}), **versions},
     }
+    return json.loads(json.dumps(config))  # as a resumed run will read it
 
 
 def _device_name(device: torch.device) -> str:

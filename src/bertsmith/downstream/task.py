@@ -1,0 +1,154 @@
+"""A labelled task, read for one tokenizer and one way of reading: what its feed, its exam and its head are made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertsmith import files
+from bertsmith.downstream.dev import Dev
+from bertsmith.downstream.tuning import FineTuning
+from bertsmith.errors import InputError, printable
+from bertsmith.recipe import Recipe
+from bertsmith.tasks import kinds
+from bertsmith.tasks.labelled import Labelled
+from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.readers import parse_columns, say_notes
+from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
+
+PARTS = ("train", "dev")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where a task's rows are, and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
+
+    task: str  # "classify", "regress", "tag", "qa"
+    train: str | Path
+    dev: str | Path
+    columns: str | Mapping[str, str | int] | None = None
+    header: bool = True
+    labels: tuple[str, ...] = ()
+    on_long: OnLong | None = None  # None: truncate for texts as a whole, window where each token is read
+
+    def check_apart(self) -> None:
+        """InputError where both files hold the same bytes."""
+        paths = self.train, self.dev
+        if not all(os.path.isfile(path) for path in paths):
+            return
+        if os.path.samefile(*paths) or files.sha256(self.train) == files.sha256(self.dev):
+            raise InputError(
+                f"{printable(self.dev)}: --dev holds the same bytes as --train; a score on texts that were trained on says nothing"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    kind: kinds.Kind
+    known: Labels
+    options: FineTuning
+    rows: dict[str, Any]  # by part
+    targets: dict[str, Any]
+    data: dict[str, Encoded]
+    about: dict[str, Any]  # what config.json says of it
+    sources: dict[str, dict]  # and of its files
+
+    @classmethod
+    def read(cls, given: Files, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
+        """InputError naming file and line of what cannot be learned from."""
+        kind, chosen = kinds.kind(given.task), parse_columns(given.columns)
+        paths = dict(zip(PARTS, (given.train, given.dev), strict=True))
+        rows = {part: kind.read(path, columns=chosen or None, header=given.header) for part, path in paths.items()}
+        for part, read in rows.items():
+            say_notes(read, say)
+            kind.check(read, part)
+        known = kind.learn(rows["train"], given.labels)
+        if rows["train"].pairs != rows["dev"].pairs:
+            raise InputError(
+                f"{printable(given.dev)}: text2: pairs in one of train and dev only; --columns says which columns are read"
+            )
+        targets = {part: kind.targets(read, known) for part, read in rows.items()}
+        reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
+        data = {part: _encoded(tokenizer, kind, read, reading, say) for part, read in rows.items()}
+        _check_lengths(rows["train"], data["train"], reading)
+        _say_overlap(rows, say)
+        about = {
+            "kind": given.task,
+            **{name: value for name, value in asdict(known).items() if name != "names"},
+            "labels": list(known.names),
+            "columns": chosen,
+            "header": given.header,
+            "pairs": rows["train"].pairs,
+            "length": options.length,
+            "on_long": reading.on_long,
+        }
+        sources = {
+            part: {"path": str(path), "rows": len(rows[part]), "sha256": files.sha256(path)}
+            for part, path in paths.items()
+        }
+        return cls(
+            kind=kind,
+            known=known,
+            options=options,
+            rows=rows,
+            targets=targets,
+            data=data,
+            about=about,
+            sources=sources,
+        )
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Of each part: texts, tokens, long ones, cut tokens, windows."""
+        return {part: encoded.counts for part, encoded in self.data.items()}
+
+    def objective(self, pooler: str) -> Any:
+        """The head, and its loss.  `pooler`: the activation of a summary, as the model's family has it."""
+        made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
+        return replace(made, pooler=pooler) if hasattr(made, "pooler") else made
+
+    def feed(self, seed: int) -> Labelled:
+        asked = self.kind.asked(self.data["train"], self.targets["train"])
+        return Labelled(encoded=self.data["train"], asked=asked, seed=seed, batch=self.options.batch)
+
+    def exam(self, place: torch.device, steps: int, epochs: float = 0, **options: Any) -> Dev:
+        """`steps`: updates of an epoch; `options` go to `Dev`."""
+        return Dev(
+            self.kind,
+            self.known,
+            self.rows["dev"],
+            self.targets["dev"],
+            self.data["dev"],
+            place,
+            steps=steps,
+            times=self.options.evaluations,
+            epochs=epochs,
+            **options,
+        )
+
+
+def _encoded(tokenizer: Any, kind: kinds.Kind, rows: Any, reading: Reading, say: Say) -> Encoded:
+    found = kind.encode(tokenizer, rows, reading)
+    say_long(found, printable(rows.path), reading, say)
+    return found
+
+
+def _check_lengths(rows: Any, data: Encoded, reading: Reading) -> None:
+    if reading.on_long == "truncate" and data.counts["long"] == data.rows > 1:
+        raise InputError(
+            f"{printable(rows.path)}: every one of its {data.rows} texts is longer than {reading.length} tokens and would be cut; "
+            "--on-long window reads all of them, --set length=N takes longer ones"
+        )
+
+
+def _say_overlap(rows: dict[str, Any], say: Say) -> None:
+    seen = frozenset(rows["train"].inputs())
+    both = sum(row in seen for row in rows["dev"].inputs())
+    if both:
+        say(f"warning: {both} of the {len(rows['dev'])} dev texts stand in the training file too")
