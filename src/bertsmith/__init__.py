@@ -23,6 +23,7 @@ _VERBS = {
     "load": "bertsmith.downstream.model",
     "fill": "bertsmith.downstream.fill",
     "finetune": "bertsmith.downstream.finetune",
+    "multitask": "bertsmith.downstream.multitask",
     "predict": "bertsmith.downstream.predict",
     "evaluate": "bertsmith.downstream.predict",
     "embed": "bertsmith.downstream.embed",

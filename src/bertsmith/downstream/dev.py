@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from bertsmith.downstream.predict import BUDGET, values_of
+from bertsmith.data.batch import term_of
+from bertsmith.downstream.predict import BUDGET, said_at, values_of
 from bertsmith.nn.member import MemberModel
 from bertsmith.tasks.kinds import Kind
 from bertsmith.tasks.labels import Labels
@@ -22,7 +23,7 @@ from bertsmith.training.precision import Precision
 class Dev:
     """float32 'highest', so that `bertsmith evaluate` gives the same numbers.  `steps`: updates of an epoch; `times`: exams in one.
 
-    `over(member)`: the member that reads `data`, where that is not the text itself.
+    `over(member)`: the member that reads `data`, where that is not the text itself; `feed`: the task's name in a mixture.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Dev:
         times: int = 1,
         epochs: float = 0,
         over: Callable[[MemberModel], MemberModel] = lambda member: member,
+        feed: str = "",
     ):
         self.kind, self.known, self.rows, self.targets, self.data = kind, known, rows, targets, data
         self.asked: Asked = kind.asked(data, targets)
         self.exact, self.over, self.epochs = Precision.exact(place), over, epochs
+        self.feed, self.term = feed, term_of(feed, kind.term)
         self.steps, self._at = steps, {max(1, round(number * steps / times)) for number in range(1, times + 1)}
 
     @property
@@ -59,10 +62,10 @@ class Dev:
         member.train(training)
         scores = self.kind.score(self.targets, said, known, resamples=0)
         found = {name: score["value"] for name, score in scores.items()}
-        return {self.kind.term: {"loss": loss, **found, "count": len(self.rows)}}
+        return {self.term: {"loss": loss, **found, "count": len(self.rows)}}
 
     def said(self, line: dict) -> str:
-        found = line["evaluation"][self.kind.term]
+        found = line["evaluation"][self.term]
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "count")
         of = f"/{self.epochs:g}" if self.epochs else ""
         return f"epoch {self.epoch(line['step']):g}{of}: training loss {line['loss']:.4f}; dev: {shown}"
@@ -73,7 +76,7 @@ class Dev:
         return whole if not rest else round(step / self.steps, 3)
 
     def rank(self, found: dict) -> list[float]:
-        scores = found[self.kind.term]
+        scores = found[self.term]
         return [scores[self.kind.best(self.known)], -scores["loss"]]
 
     def seconds(self, member: MemberModel, world: World) -> float:
@@ -82,13 +85,12 @@ class Dev:
         which, start = groups[len(groups) // 2], time.monotonic()
         reads = self.over(member).eval()
         with torch.no_grad(), self.exact.policy():
-            stream = self.data.batch(which).input.to(self.exact.device)
-            reads.logits(stream, torch.from_numpy(self.data.read(which)[1]).to(self.exact.device))
+            said_at(reads, self.data, which, self.exact.device, self.feed)
         return (time.monotonic() - start) * math.ceil(len(groups) / world.size)
 
     def judged(self, member: MemberModel, world: World = ALONE) -> tuple[Any, Labels, float]:
         """What is said, the labels with what is chosen on the dev file, the loss."""
-        values = values_of(self.over(member), self.data, self.exact, world=world)
+        values = values_of(self.over(member), self.data, self.exact, world=world, feed=self.feed)
         said = self.kind.said(self.data, self.rows, values)
         known = self.kind.settled(self.targets, said, self.known)
         return said, known, self.kind.loss(self.data, self.asked, values)

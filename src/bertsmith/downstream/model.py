@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel, build
+from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
@@ -145,6 +146,9 @@ def load(
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
+    if isinstance(recipe.objective, Mixed):
+        weights = of_main(weights, recipe.objective)
+        recipe = replace(recipe, objective=recipe.objective.main.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size != recipe.model.vocab:
         raise InputError(

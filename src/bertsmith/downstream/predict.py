@@ -102,9 +102,14 @@ def judged(
 
 @torch.no_grad()
 def values_of(
-    member: MemberModel, encoded: Encoded, precision: Precision, budget: int = BUDGET, world: World = ALONE
+    member: MemberModel,
+    encoded: Encoded,
+    precision: Precision,
+    budget: int = BUDGET,
+    world: World = ALONE,
+    feed: str = "",
 ) -> np.ndarray:
-    """(places, outputs) float32: what the head says at the places of `encoded`; the processes of a world share the work."""
+    """(places, outputs) float32: what the head (of `feed`) says at the places of `encoded`; the processes of a world share the work."""
     member.eval()
     groups = encoded.by_length(budget)
     turns = range(0, len(groups), world.size)
@@ -112,7 +117,7 @@ def values_of(
         groups[min(at + world.rank, len(groups) - 1)] for at in turns
     ]  # who has none left keeps step with the others
     with precision.policy(), precision.autocast():
-        own = torch.cat([_said_at(member, encoded, which, precision.device) for which in mine])
+        own = torch.cat([said_at(member, encoded, which, precision.device, feed) for which in mine])
     by_rank = world.collect({str(world.rank): own}, precision.device)
     found = np.empty((len(encoded.places), own.shape[1]), np.float32)
     for rank in range(world.size):
@@ -121,9 +126,12 @@ def values_of(
     return found
 
 
-def _said_at(member: MemberModel, encoded: Encoded, which: np.ndarray, device: torch.device) -> torch.Tensor:
+def said_at(
+    member: MemberModel, encoded: Encoded, which: np.ndarray, device: torch.device, feed: str = ""
+) -> torch.Tensor:
+    """(p, outputs) float32 at the places of the sequences `which`, in one pass."""
     stream = encoded.batch(which).input.to(device)
-    return member.logits(stream, torch.from_numpy(encoded.read(which)[1]).to(device)).float()
+    return member.logits(stream, torch.from_numpy(encoded.read(which)[1]).to(device), feed).float()
 
 
 def _tuned(model: str | Path | Loaded) -> Loaded:

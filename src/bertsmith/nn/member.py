@@ -24,9 +24,10 @@ class MemberModel(nn.Module):
         """{term: {loss: sum, correct, count}} over the batch."""
         return self.objective.scores(self.model, batch)
 
-    def logits(self, stream: Stream, at: Tensor) -> Tensor:
-        """What the objective's head says at the flat indices `at` (m,) -> (m, outputs)."""
-        return self.objective.logits(self.model, stream, at)
+    def logits(self, stream: Stream, at: Tensor, feed: str = "") -> Tensor:
+        """What the objective's head says at the flat indices `at` (m,) -> (m, outputs); `feed`: whose head, in a mixture."""
+        objective = self.objective.of(feed) if feed else self.objective
+        return objective.logits(self.model, stream, at)
 
     def weights(self) -> dict[str, float]:
         return self.objective.weights()

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bertsmith.config import require
-from bertsmith.data.batch import Batch, Stream, term_of
+from bertsmith.data.batch import Batch, term_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +47,10 @@ class Mixed:
         return part.objective if part.objective is not None else self.answering(part.of or "")
 
     @property
-    def heads(self) -> tuple[Any, ...]:
-        """Of the first feed: what the trunk was pre-trained by."""
-        return getattr(self.answering(self.parts[0].feed), "heads", ())
-
-    @property
-    def pooler(self) -> str:
-        return getattr(self.answering(self.parts[0].feed), "pooler", "tanh")
+    def main(self) -> Part:
+        """Of the first text: its heads are the model's own, where it is used for anything but its tasks."""
+        own = [part for part in self.parts if part.objective is not None]
+        return next((part for part in own if hasattr(part.objective, "heads")), own[0])
 
     def build(self, model: nn.Module) -> MixedObjective:
         return MixedObjective(self, model)
@@ -98,13 +95,6 @@ class MixedObjective(nn.Module):
         found = self.of(batch.feed).scores(model, batch)
         return {term_of(batch.feed, term): value for term, value in found.items()}
 
-    def logits(self, model: nn.Module, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
-        """Of the first feed that has such a term, so that masks can be filled."""
-        for part in self.config.parts:
-            if term in self.of(part.feed).weights():
-                return self.of(part.feed).logits(model, stream, at, term)
-        raise KeyError(term)
-
     def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
         """Each part takes over what it can of a pre-trained member's state dict: its own heads, or a pooler.  The names used."""
         used: list[str] = []
@@ -117,3 +107,13 @@ class MixedObjective(nn.Module):
             part.load_state_dict({name: state[theirs] for name, theirs in found.items()}, strict=False)
             used += found.values()
         return tuple(used)
+
+
+def of_main(weights: dict[str, Tensor], mixed: Mixed) -> dict[str, Tensor]:
+    """Weights of a member by name, as if its main part were all of its objective."""
+    main = f"objective.{mixed.main.feed}."
+    return {
+        f"objective.{name.removeprefix(main)}" if name.startswith(main) else name: x
+        for name, x in weights.items()
+        if name.startswith(("model.", main))
+    }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from bertsmith.data.batch import term_of
 from bertsmith.training.distributed import World
 
 Evaluation = dict[str, dict[str, Any]]  # {term: {loss, …}}: what stands in the line of a step in metrics.jsonl
@@ -33,19 +32,19 @@ class Exam(Protocol):
 class Exams:
     """Of a mixture: one for some of its feeds, held together; the step is chosen by the mean of their ranks' first figures."""
 
-    def __init__(self, parts: Mapping[str, Exam], every: float):
-        self.parts, self.every = dict(parts), every
+    def __init__(self, parts: Sequence[Exam], every: float):
+        self.parts, self.every = parts, every
 
     def due(self, step: int) -> bool:
         return bool(self.every) and step % int(self.every) == 0
 
     def hold(self, member: Any, world: World, stop: Callable[[], bool]) -> Evaluation | None:
         found: Evaluation = {}
-        for feed, exam in self.parts.items():
+        for exam in self.parts:
             part = exam.hold(member, world, stop)
             if part is None:
                 return None
-            found |= {term_of(feed, term): value for term, value in part.items()}
+            found |= part
         return found
 
     def said(self, line: dict) -> str:
@@ -56,12 +55,9 @@ class Exams:
         return f"step {line['step']}: {'; '.join(shown)}"
 
     def rank(self, found: Evaluation) -> list[float] | None:
-        ranks = []
-        for feed, exam in self.parts.items():
-            own = {term.removeprefix(term_of(feed, "")): v for term, v in found.items() if term.startswith(f"{feed}.")}
-            ranks.append(exam.rank(own))
+        ranks = [exam.rank(found) for exam in self.parts]
         known = [rank[0] for rank in ranks if rank]
         return [sum(known) / len(known)] if known else None
 
     def seconds(self, member: Any, world: World) -> float:
-        return sum(exam.seconds(member, world) for exam in self.parts.values())
+        return sum(exam.seconds(member, world) for exam in self.parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +110,10 @@ def said_of(store: Any) -> dict[str, Any]:
     }
 
 
-def exam_of(recipe: Recipe, store: Any, precision: Precision, journal: Journal) -> HeldOut | None:
-    """On the held-out documents of a store; None, which is said, where it has none that the layout can use."""
+def exam_of(recipe: Recipe, store: Any, precision: Precision, journal: Journal, feed: str = "") -> HeldOut | None:
+    """On the held-out documents of a store, which is the `feed` of a mixture; None, which is said, where the layout can use none of them."""
     try:
-        held = fixed_batches_of(recipe, store)
+        held = [replace(batch, feed=feed) for batch in fixed_batches_of(recipe, store)]
     except InputError as error:
         journal.say(f"warning: no held-out evaluation: {error}")
         return None

@@ -20,6 +20,7 @@ from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
+from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.training.checkpoint import MODEL, load_model, load_weights, weights_of
 from bertsmith.training.run import TOKENIZER, run_at
@@ -47,9 +48,19 @@ def recipe_for(name: str, from_: str | os.PathLike | None) -> Recipe:
 def start_from(
     from_: str | os.PathLike, member: nn.Module, recipe: Recipe, store: Any, new_heads: Iterable[str], say: Callable
 ) -> dict[str, Any]:
-    """Put the weights of `from_` into `member`; what config.json keeps of it.
+    """Put the weights of `from_` into `member`; what config.json keeps of it.  InputError as `weights_from` and `adopt` say."""
+    weights, source = weights_from(from_, recipe, store, say)
+    adopt(member, weights, tuple(new_heads), f"--from {printable(from_)}", say)
+    say(f"starting from the weights of {printable(from_)}")
+    return source
 
-    InputError unless that model has the store's tokenizer and this recipe's shapes, and for a head that neither has nor was named.
+
+def weights_from(
+    from_: str | os.PathLike, recipe: Recipe, store: Any, say: Callable
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of `from_` by name, and what config.json keeps of them.
+
+    InputError unless that model has the store's tokenizer and this recipe's shapes.
     """
     path = folder.located(from_)
     if folder.is_foreign(path):
@@ -59,7 +70,9 @@ def start_from(
         tokenizer = path
     else:
         weights, config, step = load_model(path, say)
-        model = _model(config, from_)
+        model, objective = _model(config, from_), config["recipe"]["objective"]
+        if isinstance(objective, dict) and objective.get("type") == f"{Mixed.__module__}:{Mixed.__name__}":
+            weights = of_main(weights, from_dict(objective))
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}
         tokenizer = step.parent.parent
         same = config["data"]["tokenizer"] == store.tokenizer.digest or _reads_alike(tokenizer / TOKENIZER, store)
@@ -71,9 +84,7 @@ def start_from(
     _check_shapes(_grown(model, new), recipe, from_)
     if new:
         weights = _with_segments(weights, new, say)
-    adopt(member, weights, tuple(new_heads), f"--from {printable(from_)}", say)
-    say(f"starting from the weights of {printable(from_)}")
-    return source
+    return weights, source
 
 
 def adopt(

@@ -1,0 +1,175 @@
+"""Several feeds at once: texts and labelled tasks over one trunk, each with its own heads and terms (`multitask`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bertsmith.config import to_dict
+from bertsmith.data.mixture import BySize, Mixture, Shares
+from bertsmith.data.text import Text
+from bertsmith.downstream.task import Files, Say, Task
+from bertsmith.downstream.tuning import settings
+from bertsmith.errors import InputError, printable
+from bertsmith.nn.member import MemberModel
+from bertsmith.objectives.mixed import Mixed, Part
+from bertsmith.recipe import Recipe
+from bertsmith.tasks import kinds
+from bertsmith.training.budget import Budget, Extent
+from bertsmith.training.checkpoint import load_weights
+from bertsmith.training.distributed import TIMEOUT, World, own_device
+from bertsmith.training.exam import Exam, Exams
+from bertsmith.training.job import Job, Progress, silent
+from bertsmith.training.learn import check_options, learn
+from bertsmith.training.log import Journal
+from bertsmith.training.precision import Precision
+from bertsmith.training.pretraining import exam_of, said_of
+from bertsmith.training.run import TOKENIZER, Run, open_store
+from bertsmith.training.start import recipe_for, weights_from
+
+SAME = ("data.tokenizer", "recipe", "seed", "from", "mixture")
+CONTENT = ("digest", "train.sha256", "dev.sha256")  # of a feed: what its files hold
+
+
+def multitask(
+    recipe: Recipe | str,
+    feeds: Mapping[str, Any],
+    out: str | Path,
+    *,
+    shares: Shares | None = None,
+    each: Literal["one", "all"] = "one",
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    epochs: float | None = None,
+    seed: int = 0,
+    set: Iterable[str] = (),
+    from_: str | Path | None = None,
+    workers: int = 0,
+    threads: int | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+    shard: str = "ddp",
+    timeout: float = TIMEOUT,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train one trunk on a mixture of `feeds`, {name: a store, or `task.Files` of labelled rows}, into the run folder `out`.
+
+    Each step reads one of them, drawn by `shares` (in proportion to size unless told otherwise), or all (`each="all"`).  All stores share the
+    recipe's own heads; a task has one of its own.  Terms are `name.term`.  The first store's tokenizer reads all; `set`: options of the
+    labelled tasks, as in fine-tuning.  Everything else is as in `pretrain`; an epoch has as many tokens as all feeds together.
+    InputError before anything is written.
+    """
+    begun = time.monotonic()
+    with World.join(device, timeout) as world:
+        say, progress = (say, progress) if world.first else (silent, silent)
+        run, journal = Run(out), Journal(say)
+        with world.agreed():
+            recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
+            place = own_device(device)
+            check_options(shard, tensorboard)
+            if world.first:
+                run.check_free(resume)
+            stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
+            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab.size)
+            tasks = {
+                name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
+                for name, given in feeds.items()
+                if isinstance(given, Files)
+            }
+            mixture = Mixture(
+                {n: Text.of(recipe, stores[n], seed) if n in stores else tasks[n].feed(seed) for n in feeds},
+                shares or BySize(),
+                seed=seed,
+                each=each,
+            )
+            mixed = replace(recipe, objective=_objective(recipe, list(feeds), stores, tasks))
+            store = next(iter(stores.values()))
+
+            def start(member: MemberModel, say: Say) -> Any:
+                return _start(from_, member, recipe, store, say) if world.first and from_ is not None else None
+
+            precision = Precision.choose(recipe.training.precision, place)
+            exams = [
+                tasks[name].exam(place, 1, feed=name)
+                if name in tasks
+                else exam_of(recipe, stores[name], precision, journal, name)
+                for name in feeds
+            ]
+            known: list[Exam] = [exam for exam in exams if exam is not None]
+            about = {name: said_of(stores[name]) if name in stores else _said_of(tasks[name]) for name in feeds}
+            vocab, digest = asdict(store.vocab), store.tokenizer.digest
+            job = Job(
+                run=run,
+                recipe=mixed,
+                feed=mixture,
+                seed=seed,
+                kept={
+                    "kind": run.kind,
+                    "data": {"tokenizer": digest, "vocab": vocab, "feeds": about},
+                    "mixture": {"shares": to_dict(mixture.shares), "each": each},
+                },
+                same=(*SAME, *(f"data.feeds.{name}.{field}" for name in feeds for field in CONTENT)),
+                tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
+                exam=Exams(known, recipe.training.evaluate) if known else None,
+                start=start,
+                workers=workers,
+            )
+
+        def expect(extent: Extent) -> None:
+            first = zip(feeds, mixture.shares.at(1, mixture.sizes).tolist(), strict=True)
+            journal.say(f"mixture, at step 1: {', '.join(f'{name} {share:.4f}' for name, share in first)}")
+
+        asked = Budget(steps=steps, tokens=tokens, minutes=minutes, epochs=epochs)
+        options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard, "begun": begun}
+        return learn(job, world, journal, place, asked, progress=progress, expect=expect, **options)
+
+
+def _one_tokenizer(stores: dict[str, Any]) -> Any:
+    """The first store.  InputError where there is none, or another has another tokenizer."""
+    if not stores:
+        raise InputError("multitask: one of the feeds must be a store, whose tokenizer reads all of them")
+    first, *rest = stores.values()
+    for store in rest:
+        if store.tokenizer.digest != first.tokenizer.digest:
+            raise InputError(
+                f"{printable(store.path)}: another tokenizer than {printable(first.path)} has; prepare it with --tokenizer {printable(first.path)}"
+            )
+    return first
+
+
+def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: Iterable[str], say: Say) -> Task:
+    given.check_apart()
+    options = settings(assignments).settled("full", recipe, kinds.kind(given.task).pools)
+    return Task.read(given, tokenizer, recipe, options, lambda line: say(f"{name}: {line}"))
+
+
+def _objective(recipe: Recipe, names: list[str], stores: dict[str, Any], tasks: dict[str, Task]) -> Mixed:
+    pooler, first = getattr(recipe.objective, "pooler", "tanh"), next(iter(stores))
+    parts = []
+    for name in names:
+        if name in tasks:
+            parts.append(Part(feed=name, objective=tasks[name].objective(pooler)))
+        else:
+            parts.append(Part(feed=name, objective=recipe.objective) if name == first else Part(feed=name, of=first))
+    return Mixed(parts=tuple(parts))
+
+
+def _start(from_: Any, member: MemberModel, recipe: Recipe, store: Any, say: Say) -> dict[str, Any]:
+    """The trunk, the heads that stores share where the model has them, and poolers; the others are fresh."""
+    weights, source = weights_from(from_, recipe, store, say)
+    trunk = {name.removeprefix("model."): x for name, x in weights.items() if name.startswith("model.")}
+    load_weights(member.model, trunk, f"--from {printable(from_)}")
+    used = member.objective.inherit(weights)
+    heads = ", ".join(dict.fromkeys(name.split(".")[1] for name in used)) or "no head"
+    say(f"starting from the weights of {printable(from_)}: the trunk and {heads}")
+    return source
+
+
+def _said_of(task: Task) -> dict[str, Any]:
+    return {**task.about, **task.sources}

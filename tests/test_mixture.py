@@ -1,0 +1,237 @@
+"""Mixtures: which feed a step reads, and runs over several of them that resume like any other."""
+
+import itertools
+import json
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy import stats
+from tests.corpora import VOCAB, random_shape, split_of
+from tests.runs import lines, same, small
+
+import bertsmith
+from bertsmith.config import from_dict, to_dict
+from bertsmith.data.loader import Loader
+from bertsmith.data.mixture import BySize, Equal, Mixture, Stages, Weighted
+from bertsmith.data.rewrite import InPlace
+from bertsmith.data.select import Tokens
+from bertsmith.data.text import Text
+from bertsmith.downstream.task import Files
+from bertsmith.errors import InputError, Interrupted
+from bertsmith.recipe import Corruption
+from bertsmith.text.layout import FullSentences
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZES = np.array([1000.0, 100.0, 10.0])
+
+
+def text(documents: int, seed: int, batch: int = 200) -> Text:
+    split = split_of(random_shape(documents, 5, 9, seed=seed), numbered=False, seed=seed)
+    corruption = Corruption(select=Tokens(), rewrite=InPlace())
+    return Text(split, FullSentences(length=32), corruption, VOCAB, seed=seed, batch=batch)
+
+
+def mixture(shares=None, **options) -> Mixture:
+    return Mixture({"wiki": text(60, 1), "news": text(20, 2), "law": text(8, 3)}, shares or BySize(), seed=7, **options)
+
+
+def test_shares_are_what_their_papers_say():
+    assert BySize().at(1, SIZES) == pytest.approx(SIZES / 1110)
+    assert BySize(cap=50).at(1, SIZES) == pytest.approx(np.array([50, 50, 10]) / 110)
+    roots = SIZES**0.5
+    assert BySize(temperature=2).at(1, SIZES) == pytest.approx(roots / roots.sum())
+    assert BySize(temperature=1e9).at(1, SIZES) == pytest.approx(Equal().at(1, SIZES))
+    assert Weighted(weights=(3, 1, 0)).at(1, SIZES) == pytest.approx([0.75, 0.25, 0])
+    leave, keep = Stages(steps=(4, 2)), Stages(steps=(4, 2), earlier="keep")
+    assert [leave.at(step, SIZES).tolist() for step in (1, 4, 5, 6, 7, 99)] == [
+        [1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1],
+    ]  # fmt: skip
+    assert [keep.at(step, SIZES).tolist() for step in (4, 5, 99)] == [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3]
+
+
+def test_the_draws_have_the_shares_that_were_asked_for():
+    mixed = mixture(BySize(temperature=2))
+    names = list(mixed.feeds)
+    counts = np.bincount([names.index(mixed.reads(step)[0]) for step in range(1, 5001)], minlength=3)
+    assert stats.chisquare(counts, 5000 * mixed.shares.at(1, mixed.sizes)).pvalue > 0.01
+    again = mixture(BySize(temperature=2))
+    assert [again.reads(step) for step in range(1, 50)] == [mixed.reads(step) for step in range(1, 50)]
+
+
+@pytest.mark.parametrize(
+    "shares, says",
+    [
+        (lambda: Weighted(weights=(1, 2)), "mixture.weights: 2 of them for 3 feeds"),
+        (lambda: Weighted(weights=(0, 0, 0)), "must not be negative, and one of them above 0"),
+        (lambda: Stages(steps=(3,)), "mixture.steps: 1 of them for 3 feeds"),
+        (lambda: Stages(steps=(3, 0)), "must be numbers above 0"),
+        (lambda: BySize(temperature=0), "mixture.temperature: 0"),
+        (lambda: BySize(cap=0), "mixture.cap: 0"),
+    ],
+)
+def test_shares_that_do_not_fit_are_named(shares, says):
+    with pytest.raises(InputError, match=says):
+        mixture(shares())
+    with pytest.raises(InputError, match="is not a name"):
+        Mixture({"a.b": text(5, 1)}, Equal(), seed=0)
+
+
+def take(mixed, count, **options):
+    return list(itertools.islice(iter(Loader(mixed, **options)), count))
+
+
+def read(step):
+    return sorted((batch.feed, *example) for batch in step.batches for example in batch.examples)
+
+
+@pytest.mark.parametrize("each", ["one", "all"])
+def test_each_feed_is_read_as_if_it_were_alone(each):
+    """The steps of a feed in a mixture, one after another, are those of the feed by itself."""
+    mixed = mixture(Equal(), each=each)
+    steps = take(mixed, 30)
+    for name, feed in mixed.feeds.items():
+        mine = [[b for b in step.batches if b.feed == name] for step in steps]
+        mine = [batches for batches in mine if batches]
+        alone = take(feed, len(mine))
+        for batches, step in zip(mine, alone, strict=True):
+            assert np.array_equal(batches[0].input.tokens, step.batches[0].input.tokens)
+            assert np.array_equal(batches[0].targets["token"].labels, step.batches[0].targets["token"].labels)
+    assert all(len(step.batches) == (1 if each == "one" else 3) for step in steps)
+
+
+@pytest.mark.parametrize("each", ["one", "all"])
+@pytest.mark.parametrize("workers, block", [(0, None), (2, None), (3, 1)])
+def test_a_resumed_loader_and_any_number_of_workers_read_the_same(each, workers, block):
+    straight = take(mixture(each=each), 20)
+    for at in (0, 1, 7, 13):
+        cursor, step = (straight[at - 1].cursor, at) if at else ((0, 0), 0)
+        again = take(mixture(each=each), 20 - at, cursor=cursor, step=step, workers=workers, block=block)
+        for a, b in zip(straight[at:], again, strict=True):
+            assert read(a) == read(b) and (a.counts, a.tokens, a.cursor) == (b.counts, b.tokens, b.cursor)
+            for x, y in zip(a.batches, b.batches, strict=True):
+                assert np.array_equal(x.input.tokens, y.input.tokens)
+
+
+@pytest.mark.parametrize("each", ["one", "all"])
+def test_processes_share_each_step(each):
+    one = take(mixture(each=each), 12)
+    ranks = [take(mixture(each=each), 12, accumulate=2, rank=rank, world=2) for rank in range(2)]
+    for whole, *parts in zip(one, *ranks, strict=True):
+        assert read(whole) == sorted(example for part in parts for example in read(part))
+        for part in parts:
+            assert (part.counts, part.tokens, part.cursor) == (whole.counts, whole.tokens, whole.cursor)
+            assert part.passes == dict.fromkeys(whole.passes, 2)
+
+
+# -- runs ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def feeds(short, tasks, tmp_path_factory):
+    """Two stores with one tokenizer, and two labelled tasks."""
+    folder = tmp_path_factory.mktemp("second")
+    kinds = {name: tasks[name] for name in ("classify", "tag")}
+    rows = [line.partition("\t")[0] for line in kinds["classify"][1].read_text().splitlines()][1:]
+    (folder / "text.txt").write_text("\n\n".join("\n".join(rows[i : i + 6]) for i in range(0, 72, 6)), encoding="utf-8")
+    bertsmith.prepare([str(folder / "text.txt")], folder / "store", tokenizer=str(short.path), holdout=0.1)
+    files = {name: Files(task=kind, train=train, dev=dev) for name, (kind, train, dev) in kinds.items()}
+    return {"docs": short, "made": folder / "store", **files}
+
+
+def mix(feeds, out, steps=24, shares=None, **options):
+    recipe = small("training.precision=float32", "training.evaluate=6")
+    return bertsmith.multitask(
+        recipe, feeds, out, steps=steps, shares=shares or Equal(), seed=3, threads=1, set=["batch=8"], **options
+    )
+
+
+class Breaking:
+    def __init__(self, how: str, at: int):
+        self.how, self.at = how, at
+
+    def __call__(self, step: int, *_: object) -> None:
+        if step == self.at and self.how == "kill":
+            raise KeyboardInterrupt
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("each", ["one", "all"])
+def test_a_mixture_of_two_stores_and_two_tasks_resumes_to_the_bit(feeds, tmp_path, each):
+    mix(feeds, tmp_path / "straight", each=each)
+    for how, at in (("stop", 3), ("kill", 8), ("stop", 13), ("kill", 19), ("stop", 22)):
+        with pytest.raises(KeyboardInterrupt if how == "kill" else Interrupted):
+            mix(feeds, tmp_path / "broken", each=each, resume=True, workers=at % 3, progress=Breaking(how, at))
+    mix(feeds, tmp_path / "broken", each=each, resume=True)
+    same(tmp_path / "straight", tmp_path / "broken")
+    found = lines(tmp_path / "straight")
+    asked = {"docs.token", "docs.pair", "made.token", "made.pair", "classify.label", "tag.tag"}
+    assert found[0]["terms"].keys() == asked
+    answered = [
+        {term.partition(".")[0] for term, value in line["terms"].items() if value is not None} for line in found
+    ]
+    assert all(len(names) == (1 if each == "one" else 4) for names in answered)
+    assert asked - {"made.pair"} <= found[-1]["evaluation"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_hundred_steps_of_a_mixture_have_their_shares_and_resume_five_times(feeds, tmp_path, capsys):
+    shares = BySize(temperature=2)
+    said: list[str] = []
+    hear = lambda line: said.append(line) if line.startswith("mixture") else None
+    mix(feeds, tmp_path / "straight", steps=200, shares=shares, say=hear)
+    for at in (17, 58, 99, 140, 181):
+        with pytest.raises(KeyboardInterrupt):
+            mix(feeds, tmp_path / "broken", steps=200, shares=shares, resume=True, progress=Breaking("kill", at))
+    mix(feeds, tmp_path / "broken", steps=200, shares=shares, resume=True)
+    same(tmp_path / "straight", tmp_path / "broken")
+    read = [next(t for t, v in line["terms"].items() if v is not None) for line in lines(tmp_path / "straight")]
+    config = json.loads((tmp_path / "straight" / "config.json").read_text())
+    counts = {name: sum(term.startswith(f"{name}.") for term in read) for name in config["data"]["feeds"]}
+    asked = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+)", said[0].partition(":")[2])}
+    with capsys.disabled():
+        print("\nshares of 200 steps:", {n: f"asked {asked[n]:.3f}, drawn {counts[n] / 200:.3f}" for n in feeds})
+    expected = [200 * asked[name] / sum(asked.values()) for name in feeds]
+    assert stats.chisquare(list(counts.values()), expected).pvalue > 0.01
+
+
+def test_tasks_are_learned_beside_the_text_and_the_trunk_goes_on_to_others(feeds, tasks, tmp_path):
+    found = mix(feeds, tmp_path / "run", steps=120, shares=Weighted(weights=(1, 0, 2, 1)))
+    scores = found["evaluation"]
+    assert scores["classify.label"]["accuracy"] > 0.6 and scores["tag.tag"]["loss"] < 1.0
+    loaded = bertsmith.load(tmp_path / "run")
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert json.loads(json.dumps(to_dict(from_dict(recipe)))) == recipe
+    assert bertsmith.verify(tmp_path / "run")["kind"] == "run"
+    assert bertsmith.fill(loaded, "a [MASK] word", top=2)["masks"], "its text's heads are the model's"
+    assert bertsmith.evaluate(loaded, data=feeds["docs"])["token.loss"]["value"] > 0
+    bertsmith.pretrain("bert", feeds["docs"], tmp_path / "on", steps=1, from_=tmp_path / "run", threads=1)
+    kind, train, dev = tasks["classify"]
+    tuned = bertsmith.finetune(
+        loaded, task=kind, train=train, dev=dev, out=tmp_path / "tuned", threads=1, set=["epochs=1"]
+    )
+    assert tuned["dev"]["accuracy"]["value"] > 0.3
+
+
+def test_a_mixture_begins_with_a_pre_trained_trunk_and_its_heads(feeds, pretrained, tmp_path):
+    mix(feeds, tmp_path / "run", steps=1, from_=pretrained, shares=Weighted(weights=(0, 0, 1, 0)))
+    before, after = (bertsmith.load(path).member.state_dict() for path in (pretrained, tmp_path / "run"))
+    for name in ("objective.token.dense.weight", "objective.pair.out.weight"):
+        assert torch.equal(before[name], after[name]), "nothing asked them yet"
+    kept = load_file(tmp_path / "run" / "steps" / "step-00000001" / "model.safetensors")
+    heads = {name.split(".")[1] for name in kept if name.startswith("objective.")}
+    assert heads == {"docs", "classify", "tag"}, "stores share their heads"
+
+
+def test_other_tokenizers_and_no_store_are_refused(feeds, store, tmp_path):
+    with pytest.raises(InputError, match="another tokenizer than"):
+        mix({**feeds, "other": store}, tmp_path / "run")
+    with pytest.raises(InputError, match="one of the feeds must be a store"):
+        mix({"classify": feeds["classify"]}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
