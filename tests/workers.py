@@ -67,11 +67,21 @@ def attempt(job: dict, folder: Path, rank: int) -> dict:
         **job.get("options", {}),
         **job.get("by_rank", {}).get(str(rank), {}),
     }
-    recipe = small(*job.get("set", []), member=job.get("member", "bert"))
-    if job.get("unasked"):
-        heads = (*recipe.objective.heads, Summary())
-        recipe = replace(recipe, objective=Predict(heads=heads))
     said: list[str] = []
+
+    def run(out: Path, **more: object) -> dict:
+        if "task" in job:
+            return bertsmith.finetune(job["model"], out=out, set=job.get("set", []), **job["task"], **more)
+        recipe = small(*job.get("set", []), member=job.get("member", "bert"))
+        if job.get("unasked"):
+            heads = (*recipe.objective.heads, Summary())
+            recipe = replace(recipe, objective=Predict(heads=heads))
+        if "feeds" in job:
+            from bertsmith.downstream.task import Files
+
+            feeds = {name: Files(**given) if isinstance(given, dict) else given for name, given in job["feeds"].items()}
+            return bertsmith.multitask(recipe, feeds, out, set=["batch=8", "dropout=0.0"], **more)
+        return bertsmith.pretrain(recipe, job["store"], out, **more)
 
     def progress(step: int, *_: object) -> None:
         if step == job.get("stop"):
@@ -80,7 +90,7 @@ def attempt(job: dict, folder: Path, rank: int) -> dict:
     with trouble(**job.get("trouble", {}) if rank == job.get("trouble", {}).get("rank") else {}):
         try:
             out = folder / job.get("out", job["name"])
-            result = bertsmith.pretrain(recipe, job["store"], out, say=said.append, progress=progress, **options)
+            result = run(out, say=said.append, progress=progress, **options)
         except BertsmithError as error:
             errors.append(error)  # and with it the process group, which torch may never be done with taking down
             return {"code": error.exit_code, "error": str(error), "said": said}

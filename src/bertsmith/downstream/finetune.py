@@ -262,12 +262,12 @@ def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str) 
 
 def _check_out(out: Path, seeds: int, resume: bool) -> None:
     """InputError unless `out` is free, or holds what was never saved, or (resume) what is gone on with."""
+    inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
+    if inside and seeds == 1:
+        raise InputError(f"{printable(out)}: --out holds fine-tunings of several seeds; choose another place")
     if not resume and os.path.lexists(out / RESULT):
         raise InputError(f"{printable(out)}: --out holds a fine-tuned model already; choose another place")
-    inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
     if seeds == 1:
-        if inside:
-            raise InputError(f"{printable(out)}: --out holds fine-tunings of several seeds; choose another place")
         return Tuned(out).check_free(resume)
     files.refuse_unless_replaceable(out, _of_seeds, "fine-tuning of several seeds", force=False)
     for name in inside:

@@ -38,8 +38,11 @@ STEP = re.compile(r"step-(\d{8,12})")
 _TEMPORARY = re.compile(
     r"\.([a-z]+(?:\.json|-\d{8,12}))\.(tmp|old)-\d{1,10}"
 )  # files.write and files.partial name them so
-# What may change on resume; all but `accumulate` and `most` leave every number of metrics.jsonl as it was.
+# What may change on resume; all but `accumulate`, `most` and `tokens` leave every loss of metrics.jsonl as it was.
 CHANGEABLE = {f"recipe.training.{name}" for name in ("checkpoint", "keep", "evaluate", "accumulate", "most")}
+CHANGEABLE |= {
+    f"task.settings.{name}" for name in ("epochs", "tokens", "accumulate", "checkpoint", "evaluations", "patience")
+}
 _locked: set[str] = set()  # a record lock does not keep out its own process
 
 
@@ -220,7 +223,7 @@ def check_same(run: Run, old: dict, new: dict, same: tuple[str, ...]) -> list[st
     for name in same:
         for field, was, now in differences(_at(old, name), _at(new, name), name):
             if field not in CHANGEABLE:
-                spelled = field.removeprefix("recipe.")
+                spelled = field.removeprefix("recipe.").removeprefix("task.settings.")
                 raise InputError(
                     f"{printable(run.path)}: --resume: {spelled}: the run was begun with {printable(repr(was), 80)}, now it is "
                     f"{printable(repr(now), 80)}; use the same, or another --out"
