@@ -5,12 +5,14 @@ import re
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.children import Child, Children
-from tests.runs import command, leftovers, same
+from tests.runs import command, leftovers, same, tuning
 
+from bertsmith.downstream.verify import _run
 from bertsmith.training.checkpoint import verify_run
 from bertsmith.training.run import Run
 
@@ -48,8 +50,10 @@ def begun(children, store, tmp_path_factory) -> Path:
 class Sweep:
     """One kind of fault after the other, each on a fresh copy of `begun`, whose next save is that of its last step."""
 
-    def __init__(self, children: Children, store, straight: Path, begun: Path, folder: Path):
-        self.children, self.store, self.straight, self.begun, self.folder = children, store, straight, begun, folder
+    def __init__(
+        self, children: Children, command: Callable[[Path], list[str]], straight: Path, begun: Path, folder: Path
+    ):
+        self.children, self.command, self.straight, self.begun, self.folder = children, command, straight, begun, folder
         self.codes: Counter = Counter()
 
     def fresh(self) -> Path:
@@ -58,7 +62,7 @@ class Sweep:
         return shutil.copytree(self.begun, out)
 
     def start(self, out: Path, call: str, **options) -> Child:
-        return self.children.start(*pretrain(self.store, out), call=f"tests.faults:{call}", **options)
+        return self.children.start(*self.command(out), call=f"tests.faults:{call}", **options)
 
     def calls(self) -> list[tuple[str, str]]:
         """(name, path) of everything that the save asks for."""
@@ -77,16 +81,30 @@ class Sweep:
         else:
             assert code == 3, child.err
             assert re.fullmatch(r"bertsmith: error: [^\n]+\n", child.err), child.err
-        assert verify_run(Run(out)) and Run(out).steps()[-1] >= BEGUN
+        assert verify_run(_run(out)) and Run(out).steps()[-1] >= BEGUN
         assert len(Run(out).steps()) <= 3
-        finished(self.children, pretrain(self.store, out))
+        finished(self.children, self.command(out))
         same(self.straight, out)
-        assert Run(out).steps() == [BEGUN, STEPS] and not leftovers(out)
+        assert Run(out).steps() == Run(self.straight).steps() and not leftovers(out)
 
 
 @pytest.fixture
 def sweep(children, store, straight, begun, tmp_path) -> Sweep:
-    return Sweep(children, store, straight, begun, tmp_path)
+    return Sweep(children, lambda out: pretrain(store, out), straight, begun, tmp_path)
+
+
+@pytest.fixture
+def tuned(children, pretrained, tasks, tmp_path) -> Sweep:
+    """Of a fine-tuning of two updates an epoch: the save of its last step, and of its result."""
+
+    def command(out: Path) -> list[str]:
+        return [*tuning(pretrained, tasks, "classify", out, "batch=36"), "--resume"]
+
+    straight, begun = tmp_path / "straight", tmp_path / "begun"
+    finished(children, command(straight))
+    child = children.start(*command(begun), call="tests.faults:layer", step=BEGUN + 1, at=2, action="KILL")
+    assert child.wait() == -signal.SIGKILL and Run(begun).steps()[-1] == BEGUN
+    return Sweep(children, command, straight, begun, tmp_path)
 
 
 def layered(sweep: Sweep, every: int) -> str:
@@ -104,6 +122,18 @@ def layered(sweep: Sweep, every: int) -> str:
 
 def test_a_fifth_of_all_faults_of_one_save_is_survived(sweep):
     layered(sweep, every=5)
+
+
+def test_a_fifth_of_all_faults_at_the_end_of_a_fine_tuning_is_survived(tuned):
+    layered(tuned, every=5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_fault_at_the_end_of_a_fine_tuning_is_survived(tuned, capsys):
+    said = layered(tuned, every=1)
+    with capsys.disabled():
+        print(f"\nfine-tuning, layer over os: {said}")
 
 
 @pytest.mark.slow
