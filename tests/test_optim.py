@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from bertsmith.errors import InputError
-from bertsmith.recipe import Schedule
+from bertsmith.recipe import Group, Schedule
 from bertsmith.training.optim import (
     build_optimizer,
+    freeze,
     optimizer_state,
     rate_at,
     restore_optimizer,
@@ -116,3 +117,107 @@ def test_state_goes_back_bit_for_bit_and_only_into_its_own_model():
     other = nn.Linear(4, 3)
     with pytest.raises(InputError, match="here: the optimizer state of another model"):
         restore_optimizer(build_optimizer(other, schedule), other, state, "here")
+
+
+# -- parts that learn at their own rate ---------------------------------------------------------------------------------------------
+
+
+def member(layers: int = 2) -> nn.Module:
+    from bertsmith.config import override
+    from bertsmith.nn.member import build
+    from bertsmith.recipe import find
+
+    small = [f"model.layers={layers}", "model.width=8", "model.hidden=16", "model.heads=2"]
+    torch.manual_seed(0)
+    return build(override(find("bert:tiny"), small).with_vocab(50))
+
+
+def rates(module: nn.Module, schedule: Schedule, step: int = 1, steps: int = 1) -> dict[str, float]:
+    """The rate of each parameter at a step where the schedule's own is 1; 0 of a frozen one."""
+    freeze(module, schedule)
+    optimizer = build_optimizer(module, schedule)
+    set_rate(optimizer, 1.0, step, steps)
+    by_id = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name: by_id.get(id(p), 0.0) for name, p in module.named_parameters()}
+    assert all(
+        (rate > 0) == p.requires_grad for (_, p), rate in zip(module.named_parameters(), found.values(), strict=True)
+    )
+    return found
+
+
+def parts(found: dict[str, float]) -> dict[str, set[float]]:
+    """By embeddings, layers and heads."""
+    by_part: dict[str, set[float]] = {}
+    for name, rate in found.items():
+        part = name.removeprefix("model.").split(".")
+        by_part.setdefault(".".join(part[:2]) if part[0] == "layers" else part[0], set()).add(round(rate, 6))
+    return by_part
+
+
+def test_layers_learn_at_a_share_of_the_rate_of_the_one_above():
+    found = parts(rates(member(), Schedule(layer_decay=0.5)))
+    assert found == {
+        "objective": {1.0},
+        "layers.1": {0.5},
+        "layers.0": {0.25},
+        "embeddings": {0.125},
+        "positions": {0.125},
+    }
+
+
+def test_groups_are_named_by_whole_words_and_their_shares_are_multiplied():
+    groups = (
+        Group(part="model", rate=0.5),
+        Group(part="model.layers.1", rate=0.1),
+        Group(part="objective.pair", rate=0),
+    )
+    found = rates(member(12), Schedule(groups=groups))
+    assert found["model.layers.1.attention.qkv.weight"] == pytest.approx(0.05)
+    assert found["model.layers.11.attention.qkv.weight"] == 0.5
+    assert found["objective.pair.out.weight"] == 0 and found["objective.token.bias"] == 1.0
+
+
+def test_layers_begin_one_after_another_from_the_top():
+    def learning(step: int, unfreeze: float) -> set[str]:
+        return {
+            part
+            for part, found in parts(rates(member(), Schedule(unfreeze=unfreeze), step, 100)).items()
+            if max(found) > 0
+        }
+
+    for unfreeze in (10, 0.1):
+        assert learning(10, unfreeze) == {"objective"}
+        assert learning(11, unfreeze) == learning(20, unfreeze) == {"objective", "layers.1"}
+        assert learning(21, unfreeze) == {"objective", "layers.1", "layers.0"}
+        assert learning(31, unfreeze) == {"objective", "layers.1", "layers.0", "embeddings", "positions"}
+
+
+def test_a_part_may_learn_for_some_of_the_run():
+    schedule = Schedule(groups=(Group(part="model.embeddings", begin=0.25, end=60),))
+    learns = [step for step in range(1, 101) if parts(rates(member(), schedule, step, 100))["embeddings"] == {1.0}]
+    assert learns == list(range(26, 61))
+
+
+def test_a_frozen_part_keeps_weights_and_moments_to_the_bit_while_it_waits():
+    module, schedule = member(), Schedule(unfreeze=5, weight_decay=0.5)
+    optimizer = build_optimizer(module, schedule)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    for step in range(1, 6):
+        set_rate(optimizer, 1e-2, step, 20)
+        for number, p in enumerate(module.parameters()):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(number)) if p.requires_grad else None
+        optimizer.step()
+    for name, p in module.named_parameters():
+        assert torch.equal(p, before[name]) == name.startswith("model."), name
+    state = optimizer_state(optimizer, module)
+    assert not state["exp_avg.model.layers.0.attention.qkv.weight"].any()
+
+
+def test_groups_that_name_nothing_or_leave_nothing_are_refused():
+    with pytest.raises(InputError, match=r"schedule.groups: model.layer: .* did you mean 'model.layers'"):
+        freeze(member(), Schedule(groups=(Group(part="model.layer"),)))
+    with pytest.raises(InputError, match="nothing is left that learns"):
+        freeze(member(), Schedule(groups=(Group(part="model", rate=0), Group(part="objective", rate=0))))
+    for bad in ({"part": "layers"}, {"part": "model", "rate": -1}, {"part": "model", "end": 0}):
+        with pytest.raises(InputError, match=r"schedule\.groups: "):
+            Group(**bad)

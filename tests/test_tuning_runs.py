@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.runs import lines, same
+from tests.runs import lines, same, snapshot
 from tests.workers import outcome, work
 
 import bertsmith
@@ -55,7 +55,9 @@ def test_a_fine_tuning_that_was_broken_off_ends_as_the_one_that_was_not(tune, tm
         broken_off(lambda **k: tune(tmp_path / "run", name, ("tokens=64",), resume=True, **k), how, at)
     assert tune(tmp_path / "run", name, ("tokens=64",), resume=True, workers=2) == straight
     same(tmp_path / "straight", tmp_path / "run", state=False)
+    before = snapshot(tmp_path / "run")
     assert tune(tmp_path / "run", name, ("tokens=64",), resume=True) == straight, "and again, with nothing to do"
+    assert snapshot(tmp_path / "run") == before
 
 
 def test_seeds_that_were_broken_off_go_on_where_they_were(tune, tmp_path):

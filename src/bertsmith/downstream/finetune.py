@@ -176,7 +176,9 @@ class Tuning:
 
         place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
         found = learn(job, self.world, journal, place, asked, **options, **how)
-        return self._finish(run, seed, found["best"], exam, journal)
+        with self.world.agreed():
+            made = self.world.tell(run.result() if self.world.first else None)  # it goes where a run goes on
+        return made or self._finish(run, seed, found["best"], exam, journal)
 
     def _finish(self, run: Tuned, seed: int, best: int, exam: Dev, journal: Journal) -> dict[str, Any]:
         """Scores with intervals of the best step, by all processes; result.json."""
