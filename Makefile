@@ -33,7 +33,7 @@ demo: $(CORE)
 	@echo "installation took $$(cat $(CORE)) s"
 
 test: $(DEV)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-slow: $(DEV)
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800
