@@ -44,6 +44,7 @@ class Sizes:
     tokens: int = 32768
     updates: int = 4
     repetitions: int = 3
+    watched: int = 2  # of a profile
     product: int = 8192
     modern: dict[str, int] = field(default_factory=dict)  # what its configuration has other than ModernBERT-base's
 
@@ -51,14 +52,15 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     size="tiny",
-    vocab=512,
+    vocab=128,
     short=16,
     long=32,
-    tokens=256,
+    tokens=128,
     updates=1,
     repetitions=1,
+    watched=1,
     product=128,
-    modern={"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 2},
+    modern={"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 2},
 )
 
 
@@ -277,7 +279,7 @@ def measured(cell: Cell, sizes: Sizes, device: torch.device, peak: float) -> dic
     if cell.profile and ways:
         which = "compiled" if "compiled" in ways else "ours"
         if which in ways:
-            row_of["profile"] = {"of": which, **profile(ways[which], device)}
+            row_of["profile"] = {"of": which, **profile(ways[which], device, sizes.watched)}
     return row_of
 
 
@@ -375,7 +377,7 @@ def peaks(sizes: Sizes, device: torch.device) -> dict[str, float]:
     }
 
 
-def profile(way: Callable[[], Any], device: torch.device, updates: int = 2) -> dict[str, Any]:
+def profile(way: Callable[[], Any], device: torch.device, updates: int) -> dict[str, Any]:
     """Where the device's time goes: {seconds of an update, the share in which a kernel ran, kernels of an update, the longest}."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as watched
