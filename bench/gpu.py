@@ -25,6 +25,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault(
+    "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+)  # what torch takes on Hopper, said, so that its deterministic mode runs
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 NEEDED = (
@@ -39,14 +43,14 @@ NEEDED = (
     "jinja2",
 )
 TESTS = 0.45  # of the minutes
-CELL = 60.0  # seconds that a cell takes at most
+CELL = 90.0  # seconds that a cell takes at most
 ENOUGH = 8.0  # seconds without which none is begun
 QUICK_TESTS = (
     "test_attention_on_device.py::test_every_head_width[full-64]",
     "test_attention_on_device.py::test_the_packed_kernel_runs_where_it_can[full-None]",
     "test_recipes_on_device.py::test_float32_losses_are_the_cpus[bert]",
     "test_recipes_on_device.py::test_float32_losses_are_the_cpus[xlnet]",
-    "test_resume_on_device.py::test_half_a_run_and_the_rest_is_the_whole_run[deterministic-bert dropout-bfloat16]",
+    "test_resume_on_device.py::test_half_a_run_and_the_rest_is_the_whole_run[deterministic-bert dropout]",
     "test_work_on_device.py::test_vectors_are_the_same[exact-mean]",
 )
 
@@ -185,9 +189,10 @@ def _version(name: str) -> str | None:
 
 
 def measure_peaks(result: Result, sizes: Any, device: Any, clock: Clock) -> None:
-    from gpu_cells import peaks
+    from gpu_cells import free, peaks
 
     result.found["peak"] = peaks(sizes, device)
+    free(device)
     result.write()
     rates = ", ".join(f"{name} {value / 1e12:,.2f}" for name, value in result.found["peak"].items())
     say(f"{result.found['card']}: TFLOP/s and TB/s: {rates}; {clock.left:.0f} s left")

@@ -236,51 +236,57 @@ class Maker:
 
 def measured(cell: Cell, sizes: Sizes, device: torch.device, peak: float) -> dict[str, Any]:
     """The row of a cell; `peak` in FLOP/s.  A way that fails is named in it with its reason, and does not end the others."""
-    maker, ways, memory, failed, missing = Maker(cell, sizes, device), {}, {}, {}, {}
-    tokens = sum(cell.lengths)
-    row_of: dict[str, Any] = {"bench": cell.name, "unit": "tokens/s", "tokens": tokens, "sequences": len(cell.lengths)}
+    maker, failed = Maker(cell, sizes, device), {}
+    found: dict[str, Any] = {"bench": cell.name, "unit": "tokens/s", "sequences": len(cell.lengths), "failed": failed}
+    found |= {"tokens": sum(cell.lengths), "missing": {}, "memory": {}, "rate": {}, "ratio": {}}
     if cell.check:
-        row_of["equal"] = _tried(maker.check, failed, "check")
-    for way in cell.ways:
+        found["equal"] = _tried(maker.check, failed, "check")
+    ways = _made(maker, found)
+    if "ours" in ways:
+        found["flops"] = {"counted": _counted(ways["ours"]), "useful": flops(maker.recipe, maker.bench)}
+    try:
+        several = {name: _several(way, sizes.updates) for name, way in ways.items()}
+        _rates(found, taking_turns(several, sizes.repetitions, lambda work: waited(work, device)), sizes.updates, peak)
+    except Exception as error:
+        failed["timing"] = _said(error)
+        free(device)
+    watched = "compiled" if "compiled" in cell.ways else "ours"
+    if cell.profile and watched in ways:
+        found["profile"] = {"of": watched, **profile(ways[watched], device, sizes.watched)}
+    return found
+
+
+def _made(maker: "Maker", found: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """The ways that could be built and run twice; `found` is told the bytes that each holds at its peak, all that is its own."""
+    ways, device = {}, maker.device
+    for way in maker.cell.ways:
         before = _allocated(device)
         try:
-            ways[way] = maker.make(way)
-            ways[way]()
+            made = maker.make(way)
+            made()
             _reset_peak(device)
-            ways[way]()
-            memory[way] = _peak_memory(device) - before
+            made()
+            ways[way], found["memory"][way] = made, _peak_memory(device) - before
         except Missing as error:
-            missing[way] = str(error)
+            found["missing"][way] = str(error)
         except Exception as error:
-            ways.pop(way, None)
-            failed[way] = _said(error)
+            found["failed"][way] = _said(error)
+            made = None
             free(device)
-    row_of |= {"memory": memory, "failed": failed, "missing": missing, "rate": {}, "ratio": {}}
-    if "ours" in ways:
-        row_of["flops"] = {"counted": _counted(ways["ours"]), "useful": flops(maker.recipe, maker.bench)}
-    several = {name: _several(way, sizes.updates) for name, way in ways.items()}
-    try:
-        seconds = taking_turns(several, sizes.repetitions, lambda work: waited(work, device))
-    except Exception as error:
-        failed["timing"], seconds = _said(error), {}
-        free(device)
+    return ways
+
+
+def _rates(found: dict[str, Any], seconds: dict[str, list[float]], updates: int, peak: float) -> None:
+    """Medians; the share of the peak by what ours computes, and by what is useful in it for any of them."""
+    tokens = found["tokens"] * updates
     if "ours" in seconds:
-        row_of |= row(cell.name, seconds, tokens * sizes.updates, "tokens/s")
-        each = statistics.median(seconds["ours"]) / sizes.updates
-        row_of["share_of_peak"] = round(row_of["flops"]["counted"] / each / peak, 4)
-        row_of["share_useful"] = {
-            name: round(row_of["flops"]["useful"] * sizes.updates / statistics.median(values) / peak, 4)
-            for name, values in seconds.items()
-            if name != "M"
-        }
-    else:
-        rates = {name: tokens * sizes.updates / min(values) for name, values in seconds.items()}
-        row_of |= {"rate": rates, "seconds": seconds}
-    if cell.profile and ways:
-        which = "compiled" if "compiled" in ways else "ours"
-        if which in ways:
-            row_of["profile"] = {"of": which, **profile(ways[which], device, sizes.watched)}
-    return row_of
+        found |= row(found["bench"], seconds, tokens, found["unit"])
+    middle = {name: statistics.median(took) for name, took in seconds.items()}
+    found |= {"seconds": seconds, "rate": {name: tokens / took for name, took in middle.items()}}
+    if "ours" in seconds:
+        counted, useful = found["flops"]["counted"] * updates, found["flops"]["useful"] * updates
+        found["share_of_peak"] = round(counted / middle["ours"] / peak, 4)
+        found["share_useful"] = {n: round(useful / took / peak, 4) for n, took in middle.items() if n != "M"}
 
 
 def _tried(work: Callable[[], Any], failed: dict[str, str], name: str) -> bool:

@@ -58,15 +58,19 @@ def tasks(device, folder):
 
 @pytest.fixture(scope="session")
 def ran(words, folder):
-    """`ran("bert", "cpu", "model.dropout=0.0")`: the folder of a run of 20 updates, made when it is first asked for."""
-    from tests.gpu.runs import pretrained
+    """`ran("bert", "cpu", "model.dropout=0.0")`: the folder of a run of 20 updates, made when it is first asked for.
+
+    What stays in float32 is computed without shortcuts.
+    """
+    from tests.gpu.runs import highest, pretrained
 
     made: dict[tuple, Path] = {}
 
     def run(name: str, device: torch.device | str, *assignments: str) -> Path:
         key = (name, str(device), *assignments)
         if key not in made:
-            made[key] = pretrained(name, words, folder / f"run-{len(made)}", device, *assignments)
+            with highest():
+                made[key] = pretrained(name, words, folder / f"run-{len(made)}", device, *assignments)
         return made[key]
 
     return run

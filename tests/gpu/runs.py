@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,12 +15,24 @@ import bertsmith
 from bertsmith.config import override
 from bertsmith.errors import Interrupted
 from bertsmith.recipe import Recipe, find
+from bertsmith.training.precision import Precision
 
 PLAIN = ("training.evaluate=0", "training.checkpoint=10", "model.dropout=0.0")
 
 
 def recipe_of(name: str, *assignments: str) -> Recipe:
     return override(find(f"{name}:tiny"), [*SMALL, *PLAIN, *assignments])
+
+
+@contextmanager
+def highest() -> Iterator[None]:
+    """float32 products without shortcuts also in a run, which asks for 'medium': TF32 on a GPU."""
+    choose = Precision.choose
+    Precision.choose = classmethod(lambda _, asked, device: replace(choose(asked, device), matmul="highest"))
+    try:
+        yield
+    finally:
+        Precision.choose = choose
 
 
 def pretrained(name: str, store, out: Path, device: torch.device | str, *assignments: str) -> Path:

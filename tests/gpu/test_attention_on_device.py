@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gpu
 HEADS = 3
 MIXED, EQUAL, LONG = (5, 128, 1, 77, 33), (64, 64, 64), (512, 130, 7)
 # A product of bfloat16 is good to 2^-8 = 0.004, a sum of them is better; gradients pass two more of these.
-NEAR = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
+NEAR = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 1e-2}
 SLOPES = 2  # of NEAR
 
 
@@ -147,8 +147,8 @@ def test_relative_positions_are_added_and_learn(lengths, ahead, dtype, device, r
         found.append([out, *slopes])
     far = [distance(ours, want) for ours, want in zip(*found, strict=True)]
     record_property("apart", far)
-    # Scores are sums of three products here, and gradients of the few shared vectors sums over all places.
-    assert all(value <= 5 * NEAR[dtype] for value in far)
+    # Scores are sums of three products here, and gradients of the few shared vectors sums over all places; sines are of float32.
+    assert all(value <= max(1e-6, 5 * NEAR[dtype]) for value in far)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

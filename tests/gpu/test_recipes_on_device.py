@@ -6,7 +6,7 @@ Dropout is off: its draws are the device's own.  ELECTRA's samples are draws of 
 import pytest
 import torch
 from tests.goldens import NEAR
-from tests.gpu.runs import apart, losses
+from tests.gpu.runs import apart, losses, pretrained
 
 from bertsmith.recipe import members
 
@@ -34,6 +34,14 @@ def test_bfloat16_losses_follow_those_of_float32(name, ran, device, record_prope
     record_property("late", late[0] / late[1] - 1)
     assert apart(fast, exact) <= CURVE
     assert abs(late[0] / late[1] - 1) <= CLOSE
+
+
+def test_float32_as_runs_have_it_is_close_too(ran, words, device, tmp_path, record_property):
+    """TF32 products on a GPU: 10 bits where bfloat16 has 7."""
+    settings = ("training.precision=float32",)
+    far = apart(pretrained("bert", words, tmp_path / "run", device, *settings), ran("bert", "cpu", *settings))
+    record_property("apart", far)
+    assert far <= CLOSE
 
 
 @pytest.mark.parametrize("name", ["bert", "xlnet"])
