@@ -14,9 +14,7 @@ import os
 import platform
 import re
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,14 +43,6 @@ NEEDED = (
 TESTS = 0.45  # of the minutes
 CELL = 90.0  # seconds that a cell takes at most
 ENOUGH = 8.0  # seconds without which none is begun
-QUICK_TESTS = (
-    "test_attention_on_device.py::test_every_head_width[full-64]",
-    "test_attention_on_device.py::test_the_packed_kernel_runs_where_it_can[full-None]",
-    "test_recipes_on_device.py::test_float32_losses_are_the_cpus[bert]",
-    "test_recipes_on_device.py::test_float32_losses_are_the_cpus[xlnet]",
-    "test_resume_on_device.py::test_half_a_run_and_the_rest_is_the_whole_run[deterministic-bert dropout]",
-    "test_work_on_device.py::test_vectors_are_the_same[exact-mean]",
-)
 
 
 class Late(BaseException):
@@ -119,8 +109,8 @@ def main() -> None:
 
     if given.device.startswith("cuda") and not torch.cuda.is_available():
         sys.exit(f"torch {torch.__version__} sees no CUDA device; --device cpu --quick runs the script without one")
-    from gpu_cells import FULL, QUICK
     from gpu_table import text
+    from gpu_ways import FULL, QUICK
 
     device, sizes, clock = torch.device(given.device), QUICK if given.quick else FULL, Clock(given.minutes)
     ours = [] if given.quick or device.type == "cpu" else [ROOT / "bench" / "results"]
@@ -189,70 +179,35 @@ def _version(name: str) -> str | None:
 
 
 def measure_peaks(result: Result, sizes: Any, device: Any, clock: Clock) -> None:
-    from gpu_cells import free, peaks
+    from gpu_device import free, peaks
 
-    result.found["peak"] = peaks(sizes, device)
+    result.found["peak"] = peaks(sizes.product, sizes.tokens, device)
     free(device)
     result.write()
     rates = ", ".join(f"{name} {value / 1e12:,.2f}" for name, value in result.found["peak"].items())
     say(f"{result.found['card']}: TFLOP/s and TB/s: {rates}; {clock.left:.0f} s left")
 
 
-# -- tests --------------------------------------------------------------------------------------------------------------------------
-
-
 def run_tests(result: Result, device: Any, quick: bool, clock: Clock) -> None:
-    """In a process of their own: an assertion that fails on the device ends that process, not this one."""
-    if importlib.util.find_spec("pytest") is None:
-        result.found["tests"]["left_out"] = (
-            "pytest is not installed; its wheel and those of pluggy and iniconfig bring it"
-        )
-        result.left_out("tests", "pytest is not installed")
-        result.write()
-        return
+    from gpu_tests import tested
+
     seconds = TESTS * clock.left
-    folder = ROOT / "tests" / "gpu"
-    chosen = [f"{folder}/{name}" for name in QUICK_TESTS] if quick else [str(folder)]
-    with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch) / "tests.jsonl"
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (f"{ROOT}/src", str(ROOT), os.environ.get("PYTHONPATH")))),
-            "BERTSMITH_TEST_DEVICE": str(device),
-            "BERTSMITH_TEST_REPORT": str(report),
-            "BERTSMITH_TEST_DEADLINE": str(time.time() + seconds),
-        }
-        options = ["-c", str(folder / "pytest.ini"), "--rootdir", str(ROOT), f"--basetemp={scratch}/runs", "--tb=short"]
-        command = [sys.executable, "-m", "pytest", *options, *chosen]
-        say(f"tests on {device}, {seconds:.0f} s at most")
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, timeout=1.3 * seconds + 20
-            )
-            printed, code = done.stdout, done.returncode
-        except subprocess.TimeoutExpired as error:
-            printed, code = (error.stdout or b"").decode(errors="replace"), None
-            result.left_out("tests", f"the process was ended after {error.timeout:.0f} s")
-        lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
-    found = [json.loads(line) for line in lines]
-    result.found["tests"] |= {"exit": code, "results": found, "printed": printed[-30_000:] if code else ""}
-    if code not in (0, 1, None):
-        found.append(
-            {"test": "pytest", "outcome": "failed", "figures": {}, "why": f"exit code {code}: {printed[-400:]}"}
-        )
-    for test in found:
+    say(f"tests on {device}, {seconds:.0f} s at most")
+    found = result.found["tests"] = tested(device, quick, seconds)
+    if "left_out" in found:
+        result.left_out("tests", found["left_out"])
+    for test in found["results"]:
         if str(test["why"]).endswith("no time left"):
             result.left_out(test["test"], "no time left")
     result.write()
-    count = {kind: sum(test["outcome"] == kind for test in found) for kind in ("passed", "failed", "skipped")}
+    count = {
+        kind: sum(test["outcome"] == kind for test in found["results"]) for kind in ("passed", "failed", "skipped")
+    }
     say(f"tests: {count}; {clock.left:.0f} s left")
 
 
-# -- cells --------------------------------------------------------------------------------------------------------------------------
-
-
 def run_cells(result: Result, sizes: Any, device: Any, clock: Clock, only: str) -> None:
-    from gpu_cells import cells
+    from gpu_ways import cells
 
     for cell in cells(sizes):
         if only in cell.name:
@@ -267,7 +222,8 @@ def run_cells(result: Result, sizes: Any, device: Any, clock: Clock, only: str) 
 
 
 def run_cell(cell: Any, sizes: Any, device: Any, clock: Clock, peak: float) -> dict[str, Any]:
-    from gpu_cells import free, measured
+    from gpu_cells import measured
+    from gpu_device import free
 
     if clock.left < ENOUGH:
         return {"bench": cell.name, "unit": "tokens/s", "left_out": "no time left", "took": 0.0}

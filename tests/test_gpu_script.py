@@ -30,7 +30,7 @@ def quick(tmp_path_factory):
 
 
 def test_every_cell_is_measured_written_and_named_in_the_table(quick):
-    from gpu_cells import QUICK, cells
+    from gpu_ways import QUICK, cells
 
     printed, found = quick
     expected = cells(QUICK)
@@ -65,8 +65,8 @@ def test_the_tests_are_run_with_their_figures(quick):
 def test_what_does_not_fit_is_named(tmp_path, capsys):
     """No time for anything: every cell is in the table and in the file, and left out."""
     import torch
-    from gpu_cells import QUICK, cells
     from gpu_table import text
+    from gpu_ways import QUICK, cells
 
     import gpu
 
@@ -84,14 +84,15 @@ def test_a_cell_that_takes_too_long_is_ended_and_named(monkeypatch):
     import time
 
     import gpu_cells
+    import gpu_ways
     import torch
 
     import gpu
 
     monkeypatch.setattr(gpu, "CELL", 0.2)
     monkeypatch.setattr(gpu_cells, "measured", lambda *_: time.sleep(20))
-    cell = gpu_cells.cells(gpu_cells.QUICK)[0]
-    found = gpu.run_cell(cell, gpu_cells.QUICK, torch.device("cpu"), gpu.Clock(5), 1e11)
+    cell = gpu_ways.cells(gpu_ways.QUICK)[0]
+    found = gpu.run_cell(cell, gpu_ways.QUICK, torch.device("cpu"), gpu.Clock(5), 1e11)
     assert found["left_out"] == "not done within 0 s" and found["took"] < 10
 
 
@@ -106,7 +107,8 @@ def test_without_a_card_one_line_says_so():
 
 def test_a_way_that_fails_is_named_and_ends_nothing(monkeypatch):
     import torch
-    from gpu_cells import QUICK, Maker, cells, measured
+    from gpu_cells import measured
+    from gpu_ways import QUICK, Maker, cells
 
     make = Maker.make
 
