@@ -1,11 +1,13 @@
 """Packed attention equals padded attention, whatever is visible and whoever asks."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bertsmith.data.batch import NEVER, Stream
+from bertsmith.nn import attention
 from bertsmith.nn.attention import attend, attend_padded, operations
 
 HEADS, HEAD = 2, 8
@@ -180,3 +182,12 @@ def test_the_packed_kernel_counts_the_operations_of_padded_products():
     assert backward == 2.5 * counter.get_total_flops()
     asked = torch.tensor([0, 1, 5], dtype=torch.int32)
     assert count["_varlen_attn"](q[:5], k, v, asked, offsets, 32, 32) == 4 * HEADS * HEAD * 5 * 32
+
+
+@pytest.mark.parametrize(("capability", "fits"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_an_older_gpu_is_not_given_the_packed_kernel(capability, fits, monkeypatch):
+    asked = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16, device=torch.device("cuda", 0), shape=(20, 2, 64))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    attention._has_varlen.cache_clear()
+    assert attention._fits_varlen(asked, stream(MIXED), 0.0, None, None) == fits
+    attention._has_varlen.cache_clear()

@@ -138,7 +138,7 @@ def _fits_varlen(q: Tensor, stream: Stream, dropout: float, bias: Bias | None, q
     """The kernel knows no dropout, ranks or biases; it counts places from a sequence's end, so that subsets must see everything."""
     everything = stream.visibility == "full" and (stream.window is None or queries is None)
     in_order = stream.visibility == "causal" and stream.window is None and queries is None
-    kernel = varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
+    kernel = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and _has_varlen(q.device)
     return (
         kernel
         and q.shape[-1] % 8 == 0
@@ -147,6 +147,12 @@ def _fits_varlen(q: Tensor, stream: Stream, dropout: float, bias: Bias | None, q
         and bias is None
         and (everything or in_order)
     )
+
+
+@lru_cache(maxsize=16)
+def _has_varlen(device: torch.device) -> bool:
+    """From Ampere on."""
+    return varlen_attn is not None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _varlen(q, k, v, stream, queries) -> Tensor:
