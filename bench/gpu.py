@@ -145,7 +145,7 @@ def arguments() -> argparse.Namespace:
 
 def about(device: Any, given: argparse.Namespace) -> dict[str, Any]:
     import torch
-    from harness import commit, cpu
+    from harness import cpu
 
     from bertsmith.training.cost import GPUS
 
@@ -167,7 +167,7 @@ def about(device: Any, given: argparse.Namespace) -> dict[str, Any]:
         "date": date.today().isoformat(),
         "versions": {name: _version(name) for name in (*NEEDED, "numpy", "triton", "flash_attn", "pytest")},
         "python": platform.python_version(),
-        "commit": commit(),
+        "commit": _commit(),
     }
 
 
@@ -176,6 +176,16 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _commit() -> str:
+    """Nothing where the files came without git."""
+    from harness import commit
+
+    try:
+        return commit()
+    except OSError:
+        return ""
 
 
 def measure_peaks(result: Result, sizes: Any, device: Any, clock: Clock) -> None:

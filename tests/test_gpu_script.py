@@ -121,3 +121,17 @@ def test_a_way_that_fails_is_named_and_ends_nothing(monkeypatch):
     found = measured(cells(QUICK)[5], QUICK, torch.device("cpu"), 1e11)
     assert found["failed"] == {"B": "out of memory"}
     assert found["rate"].keys() == {"ours"}
+
+
+def test_the_page_shows_the_newest_result_of_each_card(quick, tmp_path, monkeypatch):
+    import table
+
+    monkeypatch.setattr(table, "HERE", tmp_path)
+    (tmp_path / "results").mkdir()
+    assert table.gpus() == "No card has run it yet: the table comes with the first."
+    for card, day in (("One", "2026-11-27"), ("One", "2026-12-01"), ("Two", "2026-11-28")):
+        found = {**quick[1], "card": card, "date": day}
+        (tmp_path / "results" / f"gpu-{card}-{day}.json").write_text(json.dumps(found))
+    page = table.gpus()
+    assert "One, torch" in page and "2026-12-01" in page and "Two, torch" in page and "2026-11-27" not in page
+    assert page.count("| MLM tiny, length 16, full rows |") == 2
