@@ -56,7 +56,7 @@ def profiles_of(found: dict[str, Any]) -> list[str]:
             f"{row['bench']} ({seen['of']}): {1e3 * seen['seconds']:.2f} ms an update, kernels run {seen['busy']:.0%} of it, {seen['kernels']:,.0f} of them"
         )
         lines += [
-            f"  {kernel['share']:6.1%} {kernel['ms']:9.3f} ms {kernel['calls']:7.1f} x  {kernel['name'][:100]}"
+            f"  {kernel['share']:6.1%} {kernel['ms']:9.3f} ms {kernel['calls']:7.1f} x  {kernel['name'][:90]}"
             for kernel in seen["top"]
         ]
     return lines
@@ -75,5 +75,6 @@ def tests_of(found: dict[str, Any]) -> list[str]:
 
 
 def text(found: dict[str, Any]) -> str:
-    lines = [machine_of(found), "", *tests_of(found), "", *rows_of(found), "", *profiles_of(found)]
+    """The longest part first: where only the end of it is kept, that is the table."""
+    lines = [*profiles_of(found), "", machine_of(found), "", *tests_of(found), "", *rows_of(found), ""]
     return "\n".join([*lines, *(f"left out: {name}" for name in found["left_out"])])

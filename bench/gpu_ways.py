@@ -106,7 +106,7 @@ def cells(sizes: Sizes) -> list[Cell]:
 class Sorted(Theirs):
     """The same texts in passes of like lengths; gradients add up to those of one."""
 
-    def __init__(self, recipe: Recipe, state: dict, inputs: dict, order: list[int], passes: int, task: str, **how: Any):
+    def __init__(self, recipe: Recipe, state: dict, inputs: dict, order: list[int], passes: int, **how: Any):
         super().__init__(recipe, state, inputs, **how)
         at = np.array_split(np.array(order), min(passes, len(order)))
         widths = [int(inputs["attention_mask"][part].sum(1).max()) for part in at]
@@ -217,7 +217,7 @@ class Maker:
                 return Theirs(self.recipe, self.state, inputs, **theirs, attention="flash_attention_2")
             if way == "S":
                 order = np.argsort(self.cell.lengths, kind="stable")[::-1].tolist()
-                return Sorted(self.recipe, self.state, inputs, order, PASSES, self.cell.task, **theirs)
+                return Sorted(self.recipe, self.state, inputs, order, PASSES, **theirs)
             if way == "M":
                 return Modern(inputs, self.sizes.vocab, self.sizes.modern)
             kind = Deterministic if way == "deterministic" else Ours
