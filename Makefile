@@ -5,13 +5,14 @@ CORE := .venv/.core
 DEV := .venv/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo test test-slow check bench docs clean help
+.PHONY: demo test test-slow check bench gpu docs clean help
 help:
 	@echo "make demo       corpus, tokenizer, pre-training, fine-tuning and a report, from this machine's own documentation"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make check      format, lint, types, and that imports point down"
 	@echo "make bench      speed beside transformers and the tokenizers library; writes bench/results and the tables"
+	@echo "make gpu        tests and speed on a GPU, in 8 minutes; GPU_PYTHON=… an environment that is there, GPU_WHEELS=DIR, GPU_OUT=DIR"
 	@echo "make docs       writes docs/family.md from the recipes"
 	@echo "make clean      removes the environment and caches"
 
@@ -33,7 +34,7 @@ demo: $(CORE)
 	@echo "installation took $$(cat $(CORE)) s"
 
 test: $(DEV)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-slow: $(DEV)
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800
@@ -53,6 +54,12 @@ bench: $(DEV)
 	@$(BIN)/python bench/data.py
 	@$(BIN)/python bench/prepare.py
 	@$(BIN)/python bench/table.py --check; $(BIN)/python bench/table.py
+
+# GPU_PYTHON: an interpreter that has torch with CUDA, transformers and what we need, taken as it is; GPU_WHEELS: a folder of the wheels
+# that it lacks; GPU_OUT: a folder that gets the results, too; GPU_ARGS: further options of bench/gpu.py.
+gpu: $(if $(GPU_PYTHON),,$(DEV))
+	@$(if $(GPU_WHEELS),$(or $(GPU_PYTHON),$(BIN)/python) -m pip --disable-pip-version-check --no-input install -q --upgrade --no-index --no-deps --target $(GPU_WHEELS)/site $(GPU_WHEELS)/*.whl)
+	@PYTHONPATH=src$(if $(GPU_WHEELS),:$(abspath $(GPU_WHEELS))/site) $(or $(GPU_PYTHON),$(BIN)/python) bench/gpu.py $(if $(GPU_OUT),--out $(GPU_OUT)) $(GPU_ARGS)
 
 docs: $(DEV)
 	@$(BIN)/python -m bertsmith.downstream.family docs/family.md

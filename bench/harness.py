@@ -27,7 +27,7 @@ def machine(threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     return {
         "date": date.today().isoformat(),
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "threads": threads,
         "load": os.getloadavg()[0],
         "peak": {
@@ -38,7 +38,7 @@ def machine(threads: int) -> dict[str, Any]:
         "copy": copies(),
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy", "tokenizers")},
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -47,7 +47,7 @@ def product(dtype: torch.dtype, precision: str = "highest") -> float:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     a, b = torch.randn(2048, 768, dtype=dtype), torch.randn(768, 3072, dtype=dtype)
-    seconds = min(_timed(lambda: a @ b) for _ in range(8))
+    seconds = min(timed(lambda: a @ b) for _ in range(8))
     torch.set_float32_matmul_precision(before)
     return 2 * 2048 * 768 * 3072 / seconds / 1e9
 
@@ -56,17 +56,27 @@ def copies() -> float:
     """GB/s read and written by a copy of 256 MB, the best of 5."""
     a = torch.zeros(64 << 20)
     b = torch.empty_like(a)
-    return 2 * a.nbytes / min(_timed(lambda: b.copy_(a)) for _ in range(5)) / 1e9
+    return 2 * a.nbytes / min(timed(lambda: b.copy_(a)) for _ in range(5)) / 1e9
 
 
-def taking_turns(ways: dict[str, Callable[[], Any]], repetitions: int = REPETITIONS) -> dict[str, list[float]]:
-    """Seconds of each way, one after the other `repetitions` times, after each ran once."""
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def taking_turns(
+    ways: dict[str, Callable[[], Any]],
+    repetitions: int = REPETITIONS,
+    timed: Callable[[Callable[[], Any]], float] = timed,
+) -> dict[str, list[float]]:
+    """Seconds of each way, one after the other `repetitions` times, after each ran once; `timed` says how long one took."""
     for way in ways.values():
         way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repetitions):
         for name, way in ways.items():
-            seconds[name].append(_timed(way))
+            seconds[name].append(timed(way))
     return seconds
 
 
@@ -99,20 +109,14 @@ def record(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> Path
     return path
 
 
-def _timed(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _cpu() -> str:
+def cpu() -> str:
     with open("/proc/cpuinfo") as file:
         fields = dict(line.split(":", 1) for line in file if ":" in line)
     named = {key.strip(): value.strip() for key, value in fields.items()}
     return f"{named.get('model name', platform.processor())}, {os.cpu_count()} cores"
 
 
-def _commit() -> str:
+def commit() -> str:
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
     )

@@ -10,10 +10,14 @@ import json
 import sys
 from pathlib import Path
 
+from gpu_table import machine_of, rows_of
+
 HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"
 PAGES = HERE.parent / "README.md", HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: written by bench/table.py -->", "<!-- bench: end -->"
+GPU_PAGE = HERE.parent / "docs" / "performance.md"
+GPU_BEGIN, GPU_END = "<!-- gpu: written by bench/table.py -->", "<!-- gpu: end -->"
 FALL = 0.15
 NAMED = ("step", "embed", "memory", "data", "prepare")
 
@@ -52,13 +56,29 @@ def _short(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.2f}"
 
 
+def gpus() -> str:
+    """The newest results of each card."""
+    newest: dict[str, dict] = {}
+    for path in sorted((HERE / "results").glob("gpu-*.json")):
+        found = json.loads(path.read_text())
+        newest[found["card"]] = max(newest.get(found["card"], found), found, key=lambda each: each["date"])
+    if not newest:
+        return "No card has run it yet: the table comes with the first."
+    return "\n\n".join("\n".join([*rows_of(found), "", f"{machine_of(found)}."]) for found in newest.values())
+
+
 def write() -> None:
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        if BEGIN not in text:
-            sys.exit(f"{page}: has no line {BEGIN}")
-        before, _, rest = text.partition(BEGIN)
-        page.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        _between(page, BEGIN, END, table())
+    _between(GPU_PAGE, GPU_BEGIN, GPU_END, gpus())
+
+
+def _between(page: Path, begin: str, end: str, new: str) -> None:
+    text = page.read_text(encoding="utf-8")
+    if begin not in text:
+        sys.exit(f"{page}: has no line {begin}")
+    before, _, rest = text.partition(begin)
+    page.write_text(f"{before}{begin}\n{new}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 def fallen() -> list[str]:

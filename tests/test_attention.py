@@ -1,12 +1,14 @@
 """Packed attention equals padded attention, whatever is visible and whoever asks."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bertsmith.data.batch import NEVER, Stream
-from bertsmith.nn.attention import attend, attend_padded
+from bertsmith.nn import attention
+from bertsmith.nn.attention import attend, attend_padded, operations
 
 HEADS, HEAD = 2, 8
 MIXED, EQUAL = (5, 1, 9, 4), (6, 6, 6)
@@ -164,3 +166,28 @@ def test_what_was_made_in_inference_mode_serves_training():
     with torch.inference_mode():
         attend_padded(*x, s)
     assert torch.autograd.grad(attend_padded(*x, s).sum(), x)[0].isfinite().all()
+
+
+def test_the_packed_kernel_counts_the_operations_of_padded_products():
+    """Forward those of `attend_padded` on full rows; backward one product more, as torch counts its fused kernels."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    q, k, v = qkv(64)
+    with FlopCounterMode(display=False) as counter:
+        out = attend_padded(q, k, v, stream((32, 32)))
+    offsets = torch.tensor([0, 32, 64], dtype=torch.int32)
+    count = {operation.__name__: of for operation, of in operations().items()}
+    assert count["_varlen_attn"](q, k, v, offsets, offsets, 32, 32) == counter.get_total_flops()
+    backward = count["_varlen_attn_backward"](out, q, k, v, out, None, offsets, offsets, 32, 32)
+    assert backward == 2.5 * counter.get_total_flops()
+    asked = torch.tensor([0, 1, 5], dtype=torch.int32)
+    assert count["_varlen_attn"](q[:5], k, v, asked, offsets, 32, 32) == 4 * HEADS * HEAD * 5 * 32
+
+
+@pytest.mark.parametrize(("capability", "fits"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_an_older_gpu_is_not_given_the_packed_kernel(capability, fits, monkeypatch):
+    asked = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16, device=torch.device("cuda", 0), shape=(20, 2, 64))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    attention._has_varlen.cache_clear()
+    assert attention._fits_varlen(asked, stream(MIXED), 0.0, None, None) == fits
+    attention._has_varlen.cache_clear()

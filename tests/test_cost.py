@@ -100,3 +100,12 @@ def test_plan_on_the_command_line(capsys):
     assert found["parameters"] > 4_000_000 and found["run"]["updates"] == 10
     assert run("plan", "bert:tiny", *settings, "--on", "v100") == 0
     assert "v100 at 40% of its peak" in capsys.readouterr().out
+
+
+def test_a_gpu_has_done_what_it_was_asked_when_the_clock_is_read(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    cost._clock(torch.device("cpu"))
+    assert waited == []
+    cost._clock(torch.device("cuda", 0))
+    assert waited == [torch.device("cuda", 0)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -138,7 +138,7 @@ def _fits_varlen(q: Tensor, stream: Stream, dropout: float, bias: Bias | None, q
     """The kernel knows no dropout, ranks or biases; it counts places from a sequence's end, so that subsets must see everything."""
     everything = stream.visibility == "full" and (stream.window is None or queries is None)
     in_order = stream.visibility == "causal" and stream.window is None and queries is None
-    kernel = varlen_attn is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
+    kernel = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and _has_varlen(q.device)
     return (
         kernel
         and q.shape[-1] % 8 == 0
@@ -147,6 +147,12 @@ def _fits_varlen(q: Tensor, stream: Stream, dropout: float, bias: Bias | None, q
         and bias is None
         and (everything or in_order)
     )
+
+
+@lru_cache(maxsize=16)
+def _has_varlen(device: torch.device) -> bool:
+    """From Ampere on."""
+    return varlen_attn is not None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _varlen(q, k, v, stream, queries) -> Tensor:
@@ -163,6 +169,27 @@ def _varlen(q, k, v, stream, queries) -> Tensor:
     return varlen_attn(
         q.contiguous(), k.contiguous(), v.contiguous(), asked, offsets, longest, longest, window_size=window
     )
+
+
+def operations() -> dict[Any, Callable[..., int]]:
+    """{operation: a count of its floating-point operations} of the packed kernel, which torch's FlopCounterMode knows since 2.12 only.
+
+    As torch counts its fused kernels: two products forward, five backward, where the scores are made once more.
+    """
+    if varlen_attn is None:
+        return {}
+
+    def products(number: int, q: Tensor, asked: Tensor, offsets: Tensor) -> int:
+        return 2 * number * q.shape[-2] * q.shape[-1] * int((asked.diff().long() * offsets.diff().long()).sum())
+
+    def forward(q, k, v, asked, offsets, *_, **__) -> int:
+        return products(2, q, asked, offsets)
+
+    def backward(slope, q, k, v, out, sums, asked, offsets, *_, **__) -> int:
+        return products(5, q, asked, offsets)
+
+    forward._get_raw = backward._get_raw = True  # type: ignore[attr-defined]  # given tensors, not their shapes
+    return {torch.ops.torch_attn._varlen_attn: forward, torch.ops.torch_attn._varlen_attn_backward: backward}
 
 
 def _counts(stream: Stream, queries: Tensor) -> tuple[int, ...]:

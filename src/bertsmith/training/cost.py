@@ -25,6 +25,7 @@ from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, nearest
+from bertsmith.nn.attention import operations
 from bertsmith.nn.member import MemberModel, build, parameters
 from bertsmith.recipe import Recipe
 from bertsmith.training.checkpoint import size_estimate
@@ -134,14 +135,14 @@ def _probe(recipe: Recipe, store: Any, precision: Precision) -> _Probe:
     whole, half = (_batch(recipe, store, tokens) for tokens in (wanted, max(wanted // 2, _longest(recipe))))
     step, passing = [], []
     for number in range(REPEAT + 1):
-        start = time.perf_counter()
+        start = _clock(precision.device)
         train_step(member, [whole], whole.counts(), optimizer, precision=precision, clip=1.0, seed=0, step=number + 1)
-        step.append(time.perf_counter() - start)
+        step.append(_clock(precision.device) - start)
         optimizer.zero_grad(set_to_none=True)
-        start = time.perf_counter()
+        start = _clock(precision.device)
         _pass(member, whole, precision)
-        passing.append(time.perf_counter() - start)
-    with FlopCounterMode(display=False) as counter:
+        passing.append(_clock(precision.device) - start)
+    with FlopCounterMode(display=False, custom_mapping=operations()) as counter:
         _pass(member, whole, precision)
     held = [_held(member, batch, precision) for batch in (whole, half)]
     apart = whole.tokens - half.tokens
@@ -153,6 +154,13 @@ def _probe(recipe: Recipe, store: Any, precision: Precision) -> _Probe:
         held=held[0],
         slope=(held[0] - held[1]) / apart if apart else held[0] / whole.tokens,
     )
+
+
+def _clock(device: torch.device) -> float:
+    """Seconds.  A GPU works on after it was asked: by then it has done all that it was."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _pass(member: MemberModel, batch: Batch, precision: Precision) -> None:
