@@ -92,6 +92,10 @@ def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
     if not dataclasses.is_dataclass(config):
         raise InputError(f"--set {whole}: nothing below {head!r} can be set")
     fields = {f.name: f for f in dataclasses.fields(config)}
+    moved = getattr(config, "MOVED", {}).get(head)
+    if moved is not None and not (rest and head in fields):
+        before = whole.removesuffix(".".join([head, *rest]))
+        raise InputError(f"--set {whole}: stands elsewhere now: {before}{'.'.join([moved, *rest])}")
     if head not in fields:
         raise InputError(f"--set {whole}: {type(config).__name__} has no field {head!r}; {nearest(head, fields)}")
     old = getattr(config, head)
