@@ -177,7 +177,7 @@ def test_generators_have_the_released_sizes():
         recipe = find(f"electra:{size}")
         generator = recipe.objective.generator_of(recipe.model)
         assert (generator.width, generator.heads, generator.hidden, generator.layers) == shape
-        assert generator.embedding == (recipe.model.embedding or recipe.model.width)
+        assert generator.embeddings.width == recipe.model.inner
 
 
 def test_a_question_without_answer_and_without_draw_writes_nothing():

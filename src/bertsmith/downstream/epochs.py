@@ -18,7 +18,7 @@ from bertsmith.config import to_dict
 from bertsmith.data.batch import Stream
 from bertsmith.data.draw import hashed
 from bertsmith.downstream.embed import pooled, states
-from bertsmith.downstream.model import RESULT, Loaded, Tuned
+from bertsmith.downstream.model import RESULT, RESULT_FORMAT, Loaded, Tuned
 from bertsmith.downstream.predict import values_of
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import Interrupted, printable
@@ -266,7 +266,7 @@ class Tuning:
         scores = self.kind.score(self.targets["dev"], said, known)
         truncation = {name: part.counts for name, part in self.data.items()}
         result = {
-            "format": FORMAT,
+            "format": RESULT_FORMAT,
             "kind": "finetune",
             "task": self.about["kind"],
             "seed": seed,

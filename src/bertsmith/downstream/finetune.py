@@ -17,7 +17,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.downstream.epochs import Tuning
-from bertsmith.downstream.model import RESULT, Loaded, Tuned, opened
+from bertsmith.downstream.model import RESULT, RESULT_FORMAT, Loaded, Tuned, opened
 from bertsmith.downstream.tuning import METHODS, FineTuning, settings
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
@@ -25,7 +25,7 @@ from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
 from bertsmith.training.precision import choose_device
-from bertsmith.training.run import CONFIG, FORMAT, OURS
+from bertsmith.training.run import CONFIG, OURS
 
 
 def finetune(
@@ -118,7 +118,7 @@ def finetune(
     scores = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
     best = max(results, key=lambda r: (r["dev"][kind.best(known)]["value"], -r["seed"]))["seed"]
     result = {
-        "format": FORMAT,
+        "format": RESULT_FORMAT,
         "kind": "finetune",
         "task": task,
         "seeds": [r["seed"] for r in results],

@@ -16,7 +16,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.nn.blocks import ACTIVATIONS, initialise
 from bertsmith.nn.body import Body
-from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.nn.transformer import Transformer, TransformerConfig
 from bertsmith.objectives.predict import Predict, Prediction, Tokens, TokenTerm, filled, loss_sum, score
 
 HEAD = 64  # width of a generator's attention head, as in the released code
@@ -143,7 +143,7 @@ class ReplacedTokens:
 class Replacement(Prediction):
     """Keys: `model.*` is the discriminator, `objective.generator.*` what the generator has of its own, `objective.token.*` its head."""
 
-    def __init__(self, config: ReplacedTokens, model: Body):
+    def __init__(self, config: ReplacedTokens, model: Transformer):
         super().__init__(Predict(heads=(config.head,)), model)
         self.own, self.head = config, config.head
         self.generator = model if config.share == "all" else config.generator_of(model.config).build()
