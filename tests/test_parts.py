@@ -11,7 +11,7 @@ from bertsmith.errors import InputError
 from bertsmith.nn.attending import Full, Local
 from bertsmith.nn.attention import attend, attend_padded, attend_source
 from bertsmith.nn.blocks import AroundNorm, PostNorm, PreNorm
-from bertsmith.nn.body import Body
+from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.embeddings import Asking, Summed
 from bertsmith.nn.feedforward import Gated, Plain
@@ -204,10 +204,9 @@ def test_a_decoder_stands_on_its_encoder():
 
 
 def test_bodies_and_their_configurations_say_what_is_asked_of_them():
-    names = [name for name in ("config", "tokens", "states", "depth_of") if hasattr(Body, name)]
     for config in (*BODIES.values(), SEQ2SEQ, replace(TINY, embeddings=Asking())):
         built = model(config)
-        assert all(hasattr(built, name) for name in names)
+        assert isinstance(built, Body) and isinstance(config, BodyConfig)
         assert built.config is config and built.tokens.weight.shape == (config.vocab, config.inner)
         assert config.parameters() == sum(p.numel() for p in built.parameters())
     assert (TINY.segments, TINY.reads_segments, TINY.asks, TINY.longest, MODERN.longest) == (2, True, False, 12, None)
@@ -216,6 +215,7 @@ def test_bodies_and_their_configurations_say_what_is_asked_of_them():
 
 def test_a_recurrent_stack_is_configured_and_waits_for_its_cell():
     config = Recurrent(vocab=60, layers=2, width=16, hidden=32)
+    assert isinstance(config, BodyConfig)
     assert (config.inner, config.segments, config.depth, config.longest, config.asks) == (16, 0, 2, None, False)
     assert override(config, ["layers=3", "dropout=0.2"]).depth == 3
     for ask in (config.build, config.parameters):

@@ -9,9 +9,12 @@ from bertsmith.data.batch import Batch, Stream, Target, Vocab
 from bertsmith.deploy.hf import family_of, from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
+from bertsmith.nn.blocks import PreNorm
+from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.member import MemberModel
+from bertsmith.nn.memory import Recurrence
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Tokens
@@ -233,6 +236,9 @@ def test_what_cannot_be_read_or_written_is_said():
         to_hf({**ours(BERT).state_dict(), "objective.token.extra": torch.zeros(1)}, BERT)
     with pytest.raises(InputError, match="transformers has no class"):
         family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, embeddings=Summed(segments=0, width=8))))
+    for change in ({"memory": Recurrence(length=4)}, {"block": PreNorm()}, {"topology": EncoderDecoder()}):
+        with pytest.raises(InputError, match="transformers has no class"):
+            family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, **change)))
     with pytest.raises(InputError, match="only encoders with GELU"):
         model_config({**hf_config(BERT), "hidden_act": "silu"})
     with pytest.raises(InputError, match="hidden_size is missing"):

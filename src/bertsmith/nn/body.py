@@ -5,13 +5,14 @@ A body's configuration is `recipe.model`; it builds the body.  Readers ask it th
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 
 
+@runtime_checkable
 class BodyConfig(Protocol):
     """A frozen dataclass; `vocab`, `layers`, `width` and `dropout` are fields, so that overrides reach them in every body."""
 
@@ -72,6 +73,7 @@ class BodyConfig(Protocol):
         ...
 
 
+@runtime_checkable
 class Body(Protocol):
     """An `nn.Module`."""
 

@@ -16,6 +16,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.nn.blocks import ACTIVATIONS, initialise
 from bertsmith.nn.body import Body
+from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.transformer import Transformer, TransformerConfig
 from bertsmith.objectives.predict import Predict, Prediction, Tokens, TokenTerm, filled, loss_sum, score
 
@@ -114,6 +115,10 @@ class ReplacedTokens:
         """The generator's shapes.  InputError where its heads do not divide its width."""
         if self.share == "all":
             return model
+        require(
+            isinstance(model.embeddings, Summed),
+            f"model.embeddings: a generator has one table in common with its model, not {type(model.embeddings).__name__} ones",
+        )
         width = max(1, round(model.width * self.generator))
         inner = None if self.share == "none" else model.inner
         return replace(
