@@ -2,7 +2,7 @@
 
     python experiments/long_memory.py CORPORA --out results [--tokens 3000000] [--memories 0 64 256] [--seeds 0]
 
-Tiny members on novels that differ in `model.memory` alone.  Each is evaluated on held-out text with several attention lengths: "cached" in
+Tiny members on novels that differ in `model.memory.length` alone.  Each is evaluated on held-out text with several attention lengths: "cached" in
 segments of 64 tokens with so much memory, "sliding" with one forward pass over so many tokens for every token that is asked (few are
 asked: the rest would take hours).  Nats a token, and tokens/s of both on the same text.
 """
@@ -118,7 +118,7 @@ def main() -> None:
     for seed in given.seeds:
         for memory in given.memories:
             run = given.out / f"memory-{memory}-{seed}"
-            sets = ["schedule.lr=2e-3", f"model.memory={memory}"]
+            sets = ["schedule.lr=2e-3", f"model.memory.length={memory}"]
             end = trained("transformer-xl:tiny", folder, run, given.tokens, seed, sets, given.threads)
             loaded = bertsmith.load(run)
             print(

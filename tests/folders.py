@@ -76,9 +76,11 @@ def recipe_of(family: str, head: str, vocab: int):
         heads=2,
         hidden=24,
         positions=Learned(length=LENGTH) if base.model.longest else base.model.positions,
-        embedding=8 if family in ("albert", "electra") else None,
+        embeddings=replace(base.model.embeddings, width=8)
+        if family in ("albert", "electra")
+        else base.model.embeddings,
         dropout=0.1,
-        memory=base.model.memory and 20,
+        memory=base.model.memory and replace(base.model.memory, length=20),
     )
     layout = replace(base.layout, length=LENGTH)
     return replace(base, model=model, layout=layout, objective=OBJECTIVES[family, head])

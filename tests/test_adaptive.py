@@ -6,6 +6,7 @@ import torch
 from bertsmith.data.batch import IGNORE
 from bertsmith.errors import InputError
 from bertsmith.nn.adaptive import Adaptive, AdaptiveHead, AdaptiveTable
+from bertsmith.nn.transformer import TransformerConfig
 
 CASES = [
     Adaptive(cutoffs=()),
@@ -54,7 +55,8 @@ def test_a_token_has_one_vector(config):
         vector = cluster.table.weight[ids[at] - cluster.low]
         wanted = vector if cluster.project is None else cluster.project.weight @ vector
         torch.testing.assert_close(found[at], wanted)
-    assert sum(p.numel() for p in table.parameters()) == config.parameters(V, D)
+    model = TransformerConfig(vocab=V, layers=1, width=D, heads=1, hidden=1, embeddings=config)
+    assert sum(p.numel() for p in table.parameters()) == config.parameters(model)
 
 
 def test_one_cluster_is_a_plain_softmax():

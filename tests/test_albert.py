@@ -10,7 +10,7 @@ from bertsmith.data.draw import Draw
 from bertsmith.nn.member import build, parameters
 from bertsmith.recipe import find
 
-SMALL = ["model.width=32", "model.hidden=64", "model.heads=2", "model.embedding=16", "layout.length=32"]
+SMALL = ["model.width=32", "model.hidden=64", "model.heads=2", "model.embeddings.width=16", "layout.length=32"]
 
 
 def recipe_of(*sets):

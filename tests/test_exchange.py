@@ -549,10 +549,10 @@ def test_new_segments_start_as_copies_where_the_rewrite_says_of_which(exported, 
         assert "the segment rows 2, 3, 4 start as copies of row 0" in said
         assert "the segment rows 5 start as copies of row 1" in said
     for recipe, count in ((small("bert"), 3), (small("unilm"), 8)):
-        more = override(recipe, [f"model.segments={count}"])
-        with pytest.raises(InputError, match=rf"model\.segments: it has 2, the recipe {count}"):
+        more = override(recipe, [f"model.embeddings.segments={count}"])
+        with pytest.raises(InputError, match=rf"model\.embeddings\.segments: it has 2, the recipe {count}"):
             bertsmith.pretrain(more, store, tmp_path / "x", steps=1, from_=run)
-    with pytest.raises(InputError, match=r"model\.segments: it has 6, the recipe 2"):
+    with pytest.raises(InputError, match=r"model\.embeddings\.segments: it has 6, the recipe 2"):
         bertsmith.pretrain(small("bert"), store, tmp_path / "x", steps=1, from_=tmp_path / "run")
     assert not (tmp_path / "x").exists()
 

@@ -10,7 +10,7 @@ from bertsmith.training.run import Run
 
 SHARES = ["model.layers=3", "model.share=attention"]
 TIED = ["objective.generator=1", "objective.share=all"]
-CLUSTERS = ["model.adaptive.cutoffs=[300,600]", "model.adaptive.divide=2"]
+CLUSTERS = ["model.embeddings.cutoffs=[300,600]", "model.embeddings.divide=2"]
 CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     **{name: (name, []) for name in ("albert", "electra", "spanbert", "structbert", "ernie1", "unilm")},
     **{name: (name, []) for name in ("transformer-xl", "xlnet")},

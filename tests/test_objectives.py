@@ -12,6 +12,7 @@ from bertsmith.config import from_dict, override, to_dict
 from bertsmith.data.batch import Batch, Stream, Target
 from bertsmith.errors import InputError
 from bertsmith.nn import blocks
+from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.member import MemberModel
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
@@ -19,9 +20,7 @@ from bertsmith.objectives.predict import Pair, Predict, Tokens
 from bertsmith.objectives.supervised import Classify, Regress
 
 VOCAB = 60
-TINY = TransformerConfig(
-    vocab=VOCAB, layers=2, width=16, heads=2, hidden=32, positions=Learned(length=12), dropout=0.0, segments=2
-)
+TINY = TransformerConfig(vocab=VOCAB, layers=2, width=16, heads=2, hidden=32, positions=Learned(length=12), dropout=0.0)
 BERT = Predict(heads=(Tokens(), Pair()))
 
 
@@ -80,7 +79,7 @@ def test_losses_are_the_sums_of_cross_entropies_over_the_asked_places():
     hidden = built.model(b.input)
     token, pair = built.objective.token, built.objective.pair
     at, first = b.targets["token"].at[:, 0], b.targets["pair"].at[:, 0]
-    x = F.layer_norm(F.gelu(token.dense(hidden[at])), (16,), token.norm.weight, token.norm.bias, TINY.eps)
+    x = F.layer_norm(F.gelu(token.dense(hidden[at])), (16,), token.norm.weight, token.norm.bias, TINY.norm.eps)
     logits = x @ built.model.tokens.weight.T + token.bias
     want = -logits.log_softmax(-1)[torch.arange(len(at)), b.targets["token"].labels].sum()
     pooled = torch.tanh(hidden[first] @ pair.pooler.dense.weight.T + pair.pooler.dense.bias)
@@ -234,7 +233,7 @@ def test_overrides_reach_heads():
 
 
 def test_a_factorised_table_has_a_head_of_its_width():
-    built, b = member(config=dataclasses.replace(TINY, embedding=8)), batch()
+    built, b = member(config=dataclasses.replace(TINY, embeddings=Summed(width=8))), batch()
     assert built.objective.token.dense.weight.shape == (8, 16)
     assert all(loss.isfinite() for loss in built(b).values())
 

@@ -14,6 +14,8 @@ from bertsmith.data.batch import NEVER, Stream
 from bertsmith.data.draw import Draw
 from bertsmith.data.permuted import PartialSpans, Parts, Permuted
 from bertsmith.data.ranges import numbers
+from bertsmith.nn.attending import Full
+from bertsmith.nn.embeddings import Asking
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Predict, Tokens
@@ -141,8 +143,8 @@ def test_without_threads_there_is_one_part():
 
 
 CONFIG = TransformerConfig(
-    vocab=6, layers=2, width=16, heads=2, hidden=24, segments=0, positions=Relative(segments=True), dropout=0.0,
-    embedding_norm=False, attention_bias=False, asking=True,
+    vocab=6, layers=2, width=16, heads=2, hidden=24, dropout=0.0, embeddings=Asking(),
+    positions=Relative(segments=True), attention=Full(bias=False),
 )  # fmt: skip
 
 

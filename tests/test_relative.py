@@ -10,14 +10,20 @@ import torch
 from bertsmith.data.batch import NEVER, Stream
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
+from bertsmith.nn.adaptive import Adaptive
+from bertsmith.nn.attending import Full
 from bertsmith.nn.attention import attend, attend_padded
-from bertsmith.nn.memory import memories_aside, memory_state, restore_memory
+from bertsmith.nn.blocks import PostNorm
+from bertsmith.nn.embeddings import Asking, Summed
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.memory import Recurrence, memories_aside, memory_state, restore_memory
 from bertsmith.nn.relative import Relative, RelativePosition, _Along, sinusoid
 from bertsmith.nn.transformer import TransformerConfig
 
 BASE = TransformerConfig(
-    vocab=40, layers=3, width=16, heads=2, hidden=24, segments=0, positions=Relative(tied=True, ahead=False), dropout=0.0,
-    embedding_norm=False, scaled=True, attention_bias=False, activation="relu", memory=64,
+    vocab=40, layers=3, width=16, heads=2, hidden=24, dropout=0.0, embeddings=Summed(segments=0, norm=False),
+    positions=Relative(tied=True, ahead=False), attention=Full(bias=False), feedforward=Plain(activation="relu"),
+    memory=Recurrence(length=64),
 )  # fmt: skip
 
 
@@ -99,7 +105,7 @@ def test_gathering_backward_is_adding_up():
 
 def test_the_same_weights_get_the_same_gradients_padded_or_packed():
     """Through the whole model, beside a gather whose gradient torch works out."""
-    config = replace(BASE, positions=Relative(segments=True), memory=0)
+    config = replace(BASE, positions=Relative(segments=True), memory=None)
     lengths, tokens = (9, 5, 5, 2), torch.arange(21) % 40
     rank = torch.tensor([i % 3 for i in range(21)])
     given = stream(tokens, lengths, rank=rank, visibility="ranks")
@@ -214,7 +220,7 @@ def test_memory_saved_and_put_back_goes_on_alike():
 
 def test_only_what_asks_may_stand_at_anothers_place():
     """A token that asks takes the learned vector, whatever its id."""
-    config = replace(BASE, asking=True, positions=Relative(segments=True), memory=0)
+    config = replace(BASE, embeddings=Asking(), positions=Relative(segments=True), memory=None)
     model = drawn(config)
     tokens, positions = torch.tensor([5, 6, 7, 1, 2]), torch.tensor([0, 1, 2, 1, 2])
     keys = torch.tensor([0, 1, 2, NEVER, NEVER])
@@ -229,9 +235,10 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="clamp"):
         Relative(clamp=0)
     with pytest.raises(InputError, match="memory"):
-        replace(BASE, memory=-1)
+        Recurrence(length=-1)
 
 
 def test_parameters_are_counted():
-    for config in (BASE, replace(BASE, positions=Relative(segments=True), asking=True, embedding_norm=True)):
+    apart = replace(BASE, positions=Relative(segments=True), block=PostNorm(dropout_last=True))
+    for config in (BASE, apart, replace(apart, embeddings=Asking()), replace(BASE, embeddings=Adaptive(cutoffs=(9,)))):
         assert config.parameters() == sum(p.numel() for p in config.build().parameters())

@@ -172,12 +172,17 @@ def test_a_generator_that_is_the_model_has_its_size():
         ReplacedTokens(share="all")
 
 
+def test_a_generator_has_its_models_table():
+    with pytest.raises(InputError, match=r"model\.embeddings: .* not Asking ones"):
+        ReplacedTokens().generator_of(find("xlnet:tiny").model)
+
+
 def test_generators_have_the_released_sizes():
     for size, shape in {"small": (64, 1, 256, 12), "base": (256, 4, 1024, 12), "large": (256, 4, 1024, 24)}.items():
         recipe = find(f"electra:{size}")
         generator = recipe.objective.generator_of(recipe.model)
         assert (generator.width, generator.heads, generator.hidden, generator.layers) == shape
-        assert generator.embedding == (recipe.model.embedding or recipe.model.width)
+        assert generator.embeddings.width == recipe.model.inner
 
 
 def test_a_question_without_answer_and_without_draw_writes_nothing():

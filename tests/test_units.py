@@ -95,7 +95,7 @@ def test_show_tells_the_rate_of_each_level_that_its_lines_are_at(store):
 def test_the_published_shape_is_berts_with_relu():
     model = find("ernie1:base").model
     assert (model.layers, model.width, model.heads, model.hidden, model.segments) == (12, 768, 12, 3072, 2)
-    assert (model.activation, model.positions.length, model.eps, model.vocab) == ("relu", 513, 1e-5, 17964)
+    assert (model.activation, model.positions.length, model.norm.eps, model.vocab) == ("relu", 513, 1e-5, 17964)
 
 
 def test_a_store_without_annotations_is_refused_unless_no_level_needs_them(short, tmp_path):

@@ -195,9 +195,9 @@ def test_proportions_are_numbers_of_any_scale_but_not_negative_or_nothing():
 
 
 def test_a_model_with_too_few_segments_is_refused():
-    with pytest.raises(InputError, match=r"model\.segments: 2, .* raise it to 6"):
-        override(find("unilm:tiny"), ["model.segments=2"])
-    assert override(find("unilm:tiny"), ["model.segments=0"]).model.segments == 0
+    with pytest.raises(InputError, match=r"model\.embeddings\.segments: 2, .* raise it to 6"):
+        override(find("unilm:tiny"), ["model.embeddings.segments=2"])
+    assert override(find("unilm:tiny"), ["model.embeddings.segments=0"]).model.segments == 0
 
 
 def test_show_tells_the_views_of_its_lines():

@@ -50,6 +50,25 @@ def from_dict(tree: Any, members: tuple[str, ...] = (), where: str = "config") -
         raise InputError(f"{where}: {cls.__name__}: {error}") from None
 
 
+def completed(tree: Any) -> Any:
+    """`tree`, as `to_dict` wrote it, with the fields that its classes have got since, by their defaults: so a new field must mean by default
+    what was done before.  What names no class of ours is left as it is."""
+    if isinstance(tree, list):
+        return [completed(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    found = {name: completed(value) for name, value in tree.items()}
+    try:
+        fields = dataclasses.fields(_class(tree.get("type"), (), ""))
+    except InputError:
+        return found
+    for f in fields:
+        made = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        if f.name not in found and made is not dataclasses.MISSING:
+            found[f.name] = to_dict(made)
+    return found
+
+
 def _class(name: Any, members: tuple[str, ...], where: str) -> type:
     module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not (module == PACKAGE or module.startswith(PACKAGE + ".") or module in members):
@@ -92,6 +111,10 @@ def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
     if not dataclasses.is_dataclass(config):
         raise InputError(f"--set {whole}: nothing below {head!r} can be set")
     fields = {f.name: f for f in dataclasses.fields(config)}
+    moved = getattr(config, "MOVED", {}).get(head)
+    if moved is not None and not (rest and head in fields):
+        before = whole.removesuffix(".".join([head, *rest]))
+        raise InputError(f"--set {whole}: stands elsewhere now: {before}{'.'.join([moved, *rest])}")
     if head not in fields:
         raise InputError(f"--set {whole}: {type(config).__name__} has no field {head!r}; {nearest(head, fields)}")
     old = getattr(config, head)

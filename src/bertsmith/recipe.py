@@ -152,7 +152,7 @@ class Recipe:
         segments, needed = getattr(self.model, "segments", 0), getattr(self.corruption.rewrite, "segments", 0)
         require(
             not 0 < segments < needed,
-            f"model.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
+            f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
     def with_vocab(self, size: int) -> Recipe:

@@ -11,6 +11,8 @@ from bertsmith.data.batch import Batch, Target
 from bertsmith.deploy.hf import from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
+from bertsmith.nn.embeddings import Summed
+from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.member import MemberModel
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
@@ -29,9 +31,9 @@ MODEL = TransformerConfig(
     hidden=48,
     positions=Learned(length=12),
     dropout=0.0,
-    embedding=8,
+    embeddings=Summed(width=8),
+    feedforward=Plain(activation="gelu_tanh"),
     share="all",
-    activation="gelu_tanh",
 )
 
 

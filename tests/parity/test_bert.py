@@ -9,7 +9,12 @@ from bertsmith.data.batch import Batch, Stream, Target, Vocab
 from bertsmith.deploy.hf import family_of, from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
+from bertsmith.nn.blocks import PreNorm
+from bertsmith.nn.decoder import EncoderDecoder
+from bertsmith.nn.embeddings import Summed
+from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.member import MemberModel
+from bertsmith.nn.memory import Recurrence
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Tokens
@@ -18,9 +23,7 @@ from bertsmith.objectives.supervised import Classify, Regress
 transformers = pytest.importorskip("transformers")
 
 LENGTHS = (7, 12, 3, 9)
-MODEL = TransformerConfig(
-    vocab=90, layers=3, width=32, heads=4, hidden=48, positions=Learned(length=12), dropout=0.1, segments=2
-)
+MODEL = TransformerConfig(vocab=90, layers=3, width=32, heads=4, hidden=48, positions=Learned(length=12), dropout=0.1)
 VOCAB = Vocab(size=90, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
 
 
@@ -103,7 +106,7 @@ def compare(member, hf, stream):
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu"])
 def test_our_weights_give_their_logits(activation):
-    shape = dataclasses.replace(BERT, model=dataclasses.replace(MODEL, activation=activation))
+    shape = dataclasses.replace(BERT, model=dataclasses.replace(MODEL, feedforward=Plain(activation=activation)))
     member, hf = ours(shape), theirs(shape)
     assert type(hf).__name__ == "BertForPreTraining"
     missing = load(hf, to_hf(member.state_dict(), shape), strict=False)
@@ -232,7 +235,10 @@ def test_what_cannot_be_read_or_written_is_said():
     with pytest.raises(InputError, match=r"objective\.token\.extra: bert has no name for it"):
         to_hf({**ours(BERT).state_dict(), "objective.token.extra": torch.zeros(1)}, BERT)
     with pytest.raises(InputError, match="transformers has no class"):
-        family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, segments=0, embedding=8)))
+        family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, embeddings=Summed(segments=0, width=8))))
+    for change in ({"memory": Recurrence(length=4)}, {"block": PreNorm()}, {"topology": EncoderDecoder()}):
+        with pytest.raises(InputError, match="transformers has no class"):
+            family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, **change)))
     with pytest.raises(InputError, match="only encoders with GELU"):
         model_config({**hf_config(BERT), "hidden_act": "silu"})
     with pytest.raises(InputError, match="hidden_size is missing"):

@@ -23,7 +23,7 @@ transformers = pytest.importorskip("transformers")
 
 SMALL = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=12", "model.positions.length=12"]
 # A factorised table, one of full width, and a generator whose width is the table's.
-SHAPES = {"small": ["model.embedding=8"], "base": [], "equal": ["model.embedding=16"]}
+SHAPES = {"small": ["model.embeddings.width=8"], "base": [], "equal": ["model.embeddings.width=16"]}
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 

@@ -62,7 +62,7 @@ def test_gradients_of_the_loss_equal_theirs():
 
 def test_the_name_tells_an_ernie_from_a_bert_of_its_shape(tokenizer, tmp_path):
     """With GELU in an ERNIE and ReLU in a BERT, too; the functions are the same."""
-    relu = bertsmith.config.override(find("bert:tiny"), ["model.activation=relu"])
+    relu = bertsmith.config.override(find("bert:tiny"), ["model.feedforward.activation=relu"])
     assert [family_of(recipe).model_type for recipe in (find("ernie1-dialogue:tiny"), relu)] == ["ernie", "bert"]
     model = theirs(transformers, "ernie", "token+pair", tokenizer, tmp_path / "hf")
     config = json.loads((tmp_path / "hf" / "config.json").read_text())

@@ -9,7 +9,9 @@ from bertsmith.data.batch import Batch, Stream, Target, Vocab
 from bertsmith.deploy.hf import from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
+from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.member import MemberModel
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Predict, Tokens
@@ -19,7 +21,15 @@ transformers = pytest.importorskip("transformers")
 
 LENGTHS = (7, 12, 3, 9)
 MODEL = TransformerConfig(
-    vocab=90, layers=3, width=32, heads=4, hidden=48, positions=Learned(length=12), dropout=0.0, segments=0, eps=1e-5
+    vocab=90,
+    layers=3,
+    width=32,
+    heads=4,
+    hidden=48,
+    positions=Learned(length=12),
+    dropout=0.0,
+    embeddings=Summed(segments=0),
+    norm=LayerNorm(eps=1e-5),
 )
 
 

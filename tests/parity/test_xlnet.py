@@ -18,6 +18,7 @@ from bertsmith.deploy.hf import family_of, from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
+from bertsmith.nn.memory import Recurrence
 from bertsmith.recipe import find
 from bertsmith.training.checkpoint import load_weights, weights_of
 from bertsmith.training.start import recipe_for
@@ -34,7 +35,7 @@ def tokenizer(documents):
 
 
 def recipe(*sets):
-    sizes = ["model.layers=3", "model.width=32", "model.heads=4", "model.hidden=48", f"model.memory={MEMORY}"]
+    sizes = ["model.layers=3", "model.width=32", "model.heads=4", "model.hidden=48", f"model.memory.length={MEMORY}"]
     return override(find("xlnet:tiny"), [*sizes, f"layout.length={LENGTH}", f"layout.reuse={REUSE}", *sets]).with_vocab(
         90
     )
@@ -154,7 +155,7 @@ def test_published_configurations_are_read():
     }
     theirs_ |= {"clamp_len": -1, "mem_len": None, "reuse_len": None, "same_length": False, "start_n_top": 5}
     theirs_ |= {"summary_type": "last", "summary_use_proj": True, "summary_activation": "tanh", "layer_norm_eps": 1e-12}
-    assert model_config(theirs_) == dataclasses.replace(find("xlnet:base").model, memory=0)
+    assert model_config(theirs_) == dataclasses.replace(find("xlnet:base").model, memory=Recurrence(length=0))
 
 
 def test_runs_go_out_with_their_memory_and_come_back(store, tmp_path):
@@ -165,7 +166,7 @@ def test_runs_go_out_with_their_memory_and_come_back(store, tmp_path):
     assert (config["mem_len"], config["reuse_len"], config["use_mems_eval"]) == (96, 10, True)
     bertsmith.import_(tmp_path / "hf", tmp_path / "model")
     back = bertsmith.load(tmp_path / "model")
-    assert (back.recipe.name, back.recipe.model.memory, back.recipe.layout.stride) == ("xlnet", 96, 10)
+    assert (back.recipe.name, back.recipe.model.memory.length, back.recipe.layout.stride) == ("xlnet", 96, 10)
     text = "a [MASK] is an object, and [MASK] finds it"
     found = [bertsmith.fill(tmp_path / name, text)["masks"] for name in ("run", "hf", "model")]
     assert found[0] == found[1] == found[2]
@@ -228,7 +229,7 @@ def test_new_heads_are_made_for_an_xlnet(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["model.positions.tied=true", "model.positions.segments=false", "model.asking=false"]
+    "change", ["model.positions.tied=true", "model.positions.segments=false", "model.block.dropout_last=false"]
 )
 def test_a_body_that_only_resembles_it_has_no_class(change):
     made = override(recipe_of("xlnet", "token", 90), [change])

@@ -34,7 +34,7 @@ def card(loaded: Loaded, compared: dict[str, Any]) -> str:
     terms = tuple(loaded.member.weights())
     first = next((term for term in PIPELINES if term in terms), None)
     first = (
-        "asking" if first == "token" and loaded.recipe.model.asking else first
+        "asking" if first == "token" and loaded.recipe.model.asks else first
     )  # by perm_mask and target_mapping: no pipeline does
     head = {"library_name": "transformers", "tags": ["bertsmith", loaded.recipe.name]}
     head |= {"pipeline_tag": PIPELINES[first]} if first in PIPELINES else {}

@@ -9,13 +9,26 @@ attention is tensors with an axis for the heads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bertsmith.deploy.hf_families import BUFFERS, FAMILIES, GONE, OLD, POSITIONS, SAME, SEGMENTS, Family, Turned
+from bertsmith.deploy.hf_families import (
+    BUFFERS,
+    FAMILIES,
+    GONE,
+    OLD,
+    POSITIONS,
+    SAME,
+    SEGMENTS,
+    Family,
+    Turned,
+    numbers_of,
+)
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 
@@ -28,24 +41,30 @@ def family_of(recipe: Any) -> Family:
     model, pooler = recipe.model, getattr(recipe.objective, "pooler", "tanh")
     if not isinstance(model, TransformerConfig):
         raise InputError(f"model: a {type(model).__name__} is neither of {', '.join(FAMILIES)}")
-    if model.adaptive is not None:
-        raise InputError(f"model.adaptive: {GONE['transfo-xl']}: such a model stays here")
+    if isinstance(model.embeddings, Adaptive):
+        raise InputError(f"model.embeddings: {GONE['transfo-xl']}: such a model stays here")
     fitting = [family for family in FAMILIES.values() if _fits(family, model, pooler)]
     if fitting:
         named = getattr(recipe, "name", None)
         return next((family for family in fitting if named in family.members), fitting[0])
-    said = f"{type(model.positions).__name__} positions, share {model.share}, embedding {model.embedding}, {model.segments} segments, {pooler} summary"
+    slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "topology")
+    said = f"{', '.join(f'{type(getattr(model, slot)).__name__} {slot}' for slot in slots)}, share {model.share}, a table of {model.inner}, {model.segments} segments, {pooler} summary"
     raise InputError(f"model: {said}: transformers has no class for these together, among {', '.join(FAMILIES)}")
 
 
 def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
-    fits = model.share in family.share and (model.embedding is not None) in family.factorised
+    inner = model.embeddings.width
+    fits = model.share in family.share and (inner is not None) in family.factorised
     # Where the table need not be factorised, one of full width has no projection.
-    fits = fits and not (False in family.factorised and model.embedding == model.width)
-    fits = fits and all(getattr(model, name) == value for name, value in family.body.items())
-    fits = fits and isinstance(model.positions, family.positions)
-    fits = fits and all(getattr(model.positions, name) == value for name, value in family.places.items())
-    return fits and bool(model.segments) == family.segments and pooler == family.pooler
+    fits = fits and not (False in family.factorised and inner == model.width)
+    fits = fits and bool(model.segments) == family.segments and pooler == family.pooler
+    return fits and _alike(family.body(numbers_of(model)), model)
+
+
+def _alike(family: TransformerConfig, model: TransformerConfig) -> bool:
+    """No memory and one of no tokens are the same."""
+    memories = [getattr(config.memory, "length", 0) for config in (family, model)]
+    return memories[0] == memories[1] and replace(family, memory=model.memory) == model
 
 
 def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict[str, Tensor]:
@@ -62,7 +81,7 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
                 f"objective.{term}: {family.model_type} has no head for it; it has {', '.join(family.heads)}"
             )
     model = recipe.model
-    for ours, names, turned in _pairs(family, groups(model), model.embedding is not None, _terms(state)):
+    for ours, names, turned in _pairs(family, groups(model), model.embeddings.width is not None, _terms(state)):
         tensor = _take(left, ours)
         del left[ours]
         theirs |= {

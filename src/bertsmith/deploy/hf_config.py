@@ -7,10 +7,13 @@ from typing import Any
 from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy.hf import family_of, groups, offset
-from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
+from bertsmith.deploy.hf_families import FAMILIES, GONE, Family, numbers_of
 from bertsmith.errors import InputError, printable
+from bertsmith.nn.embeddings import Summed
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.memory import Recurrence
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
-from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
@@ -18,6 +21,13 @@ from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 OPTIONAL = {"activation": "gelu", "dropout": 0.1, "eps": 1e-12}  # what a config.json without them means
+# Numbers that are fields of a part of our model.
+PARTS: dict[str, tuple[type, str]] = {
+    "activation": (Plain, "activation"),
+    "eps": (LayerNorm, "eps"),
+    "segments": (Summed, "segments"),
+    "memory": (Recurrence, "length"),
+}
 # What XLNet can be told and is not here: its text is read in one direction, with biases of each layer's own.
 XLNET = {"attn_type": "bi", "untie_r": True, "bi_data": False, "same_length": False}
 XLNET_SUMMARY = {"summary_type": "last", "summary_use_proj": True, "summary_activation": "tanh"}
@@ -33,7 +43,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
     config = {
         "model_type": family.model_type,
         "architectures": [family.architectures[terms]],
-        **{theirs: getattr(model, ours) for ours, theirs in family.keys.items()},
+        **{theirs: numbers_of(model)[ours] for ours, theirs in family.keys.items()},
         family.keys["activation"]: ACTIVATIONS[model.activation],
         **(_learned(model, family, pad) if family.positions is Learned else _relative(recipe)),
         "initializer_range": 0.02,
@@ -41,7 +51,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         "tie_word_embeddings": True,
     }
     if family.project:
-        config["embedding_size"] = model.embedding or model.width
+        config["embedding_size"] = model.inner
     if "all" in family.share:
         config |= {"num_hidden_groups": groups(model), "inner_group_num": 1}
     if vocab is not None:
@@ -81,9 +91,10 @@ def _relative(recipe: Any) -> dict[str, Any]:
         **XLNET,
         **XLNET_SUMMARY,
         "clamp_len": model.positions.clamp or -1,
-        "mem_len": model.memory or None,
+        "mem_len": getattr(model.memory, "length", 0) or None,
         "reuse_len": getattr(recipe.layout, "stride", None) if asks else None,
-        "use_mems_eval": asks and bool(model.memory),  # their pipelines cannot cut a batch of memories apart
+        "use_mems_eval": asks
+        and getattr(model.memory, "length", 0) > 0,  # their pipelines cannot cut a batch of memories apart
     }
 
 
@@ -118,13 +129,14 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         )
     given = {**defaults, **config, family.keys["activation"]: activations[asked]}
     values: dict[str, Any] = {ours: _value(given, theirs, ours) for ours, theirs in family.keys.items()}
+    values |= {"embedding": None, "share": "none"}
     if family.project:
         inner = _value(config, "embedding_size", "width")
         values["embedding"] = inner if inner != values["width"] or False not in family.factorised else None
     if "all" in family.share:
         values["share"] = _sharing(config, values["layers"])
     values |= _absolute(config, family) if family.positions is Learned else _of_distances(config, values)
-    return TransformerConfig(**family.body, **values)
+    return family.body(values)
 
 
 def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
@@ -135,7 +147,7 @@ def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
     if family.folded:
         pad = config.get("pad_token_id")
         places -= offset(family, None if pad is None else _value(config, "pad_token_id", "layers"))
-    return {"segments": segments, "positions": Learned(length=places)}
+    return {"segments": segments, "length": places}
 
 
 def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -147,8 +159,7 @@ def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, A
     clamp, memory = ({key: None, **config}[key] for key in ("clamp_len", "mem_len"))
     clamp = _value({"clamp_len": -1 if clamp is None else clamp}, "clamp_len", "layers")
     return {
-        "segments": 0,
-        "positions": Relative(segments=True, clamp=clamp if clamp > 0 else None),
+        "clamp": clamp if clamp > 0 else None,
         "memory": 0 if memory is None else _value(config, "mem_len", "memory"),
     }
 
@@ -200,4 +211,5 @@ def _sharing(config: dict[str, Any], layers: int) -> str:
 def _value(config: dict[str, Any], theirs: str, ours: str) -> Any:
     if theirs not in config:
         raise InputError(f"config.json: {theirs} is missing")
-    return checked(TransformerConfig, ours, config[theirs], f"config.json: {theirs}")
+    part, name = PARTS.get(ours, (TransformerConfig, ours))
+    return checked(part, name, config[theirs], f"config.json: {theirs}")

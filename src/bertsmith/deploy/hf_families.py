@@ -10,8 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
+from bertsmith.nn.attending import Full
+from bertsmith.nn.blocks import PostNorm
+from bertsmith.nn.embeddings import Asking, Summed
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.memory import Recurrence
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.relative import Relative
+from bertsmith.nn.transformer import TransformerConfig
 
 # Modules with `.weight` and `.bias` on both sides; # is the layer; three names on the right are ours cut in three.
 LAYER = (
@@ -94,15 +101,46 @@ XLNET_KEYS = {
     "dropout": "dropout",
     "eps": "layer_norm_eps",
 }
-# What a BERT's body is, as fields of our model.
-BODY: dict[str, Any] = {
-    "embedding_norm": True,
-    "scaled": False,
-    "attention_bias": True,
-    "output_dropout": False,
-    "asking": False,
-    "adaptive": None,
-}
+NUMBERS = ("vocab", "layers", "width", "heads", "hidden", "dropout")  # fields of our model that every body has
+
+
+def bert_body(values: dict[str, Any]) -> TransformerConfig:
+    """A BERT of these numbers, as `numbers_of` gives them."""
+    return TransformerConfig(
+        **{name: values[name] for name in NUMBERS},
+        embeddings=Summed(segments=values["segments"], width=values["embedding"]),
+        positions=Learned(length=values["length"]),
+        norm=LayerNorm(eps=values["eps"]),
+        feedforward=Plain(activation=values["activation"]),
+        share=values["share"],
+    )
+
+
+def xlnet_body(values: dict[str, Any]) -> TransformerConfig:
+    return TransformerConfig(
+        **{name: values[name] for name in NUMBERS},
+        embeddings=Asking(),
+        positions=Relative(segments=True, clamp=values["clamp"]),
+        block=PostNorm(dropout_last=True),
+        norm=LayerNorm(eps=values["eps"]),
+        attention=Full(bias=False),
+        feedforward=Plain(activation=values["activation"]),
+        memory=Recurrence(length=values["memory"]),
+    )
+
+
+def numbers_of(model: TransformerConfig) -> dict[str, Any]:
+    """What a body of some family is free in, where a model has it."""
+    return {
+        **{name: getattr(model, name) for name in (*NUMBERS, "activation", "share", "segments")},
+        "eps": getattr(model.norm, "eps", 1.0),
+        "embedding": model.embeddings.width,
+        "length": model.longest or 1,
+        "clamp": getattr(model.positions, "clamp", None),
+        "memory": getattr(model.memory, "length", 0),
+    }
+
+
 # What transformers had once, and why nothing here can be compared with it.
 GONE = {"transfo-xl": "transformers has had no Transformer-XL since version 5, nor an adaptive softmax"}
 
@@ -124,9 +162,8 @@ class Family:
     members: tuple[str, ...] = ()
     folded: bool = False  # positions offset by pad + 1 and the single segment row folded into them
     keys: dict[str, str] = field(default_factory=lambda: KEYS)
-    body: dict[str, Any] = field(default_factory=lambda: BODY)
+    body: Callable[[dict[str, Any]], TransformerConfig] = bert_body  # ours, of the numbers that it is free in
     positions: type = Learned
-    places: dict[str, Any] = field(default_factory=dict)  # what its positions are
     tokens: str = TOKENS
     modules: tuple[tuple[str, ...], ...] = (("embeddings.norm", "embeddings.LayerNorm"),)
     layer: tuple[tuple[str, ...], ...] = LAYER
@@ -277,9 +314,8 @@ FAMILIES = {
         base="transformer",
         parts=("word_embedding.", "mask_emb", "layer."),
         keys=XLNET_KEYS,
-        body={**BODY, "embedding_norm": False, "attention_bias": False, "output_dropout": True, "asking": True},
+        body=xlnet_body,
         positions=Relative,
-        places={"segments": True, "tied": False, "ahead": True},
         tokens="word_embedding.weight",
         modules=(),
         layer=XLNET_LAYER,

@@ -58,7 +58,7 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
     builder.add(0, ids)
     masks, stream = reading.lead + masks, builder.encoded(1).batch(np.zeros(1, np.int64)).input
-    if loaded.recipe.model.asking:
+    if loaded.recipe.model.asks:
         rank = stream.key_rank.copy()
         rank[masks] = NEVER
         stream = replace(stream, key_rank=rank, visibility="ranks")

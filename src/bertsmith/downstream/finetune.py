@@ -20,7 +20,7 @@ import torch
 from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
-from bertsmith.downstream.model import RESULT, SEED, Loaded, Tuned, opened
+from bertsmith.downstream.model import RESULT, RESULT_FORMAT, SEED, Loaded, Tuned, opened
 from bertsmith.downstream.task import Files, Say, Task
 from bertsmith.downstream.tuning import METHODS, FineTuning, settings
 from bertsmith.errors import InputError, nearest, printable
@@ -34,7 +34,7 @@ from bertsmith.training.distributed import TIMEOUT, World, own_device
 from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.learn import check_options, learn
 from bertsmith.training.log import Journal
-from bertsmith.training.run import FORMAT, METRICS, threads_set
+from bertsmith.training.run import METRICS, threads_set
 
 SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")
@@ -194,7 +194,7 @@ class Tuning:
             scores, settled = exam.scores(member, world)
         epochs = [{"step": at, "epoch": exam.epoch(at), **found[self.task.kind.term]} for at, found in lines]
         result = {
-            "format": FORMAT,
+            "format": RESULT_FORMAT,
             "kind": "finetune",
             "task": self.about["kind"],
             "seed": seed,
@@ -230,7 +230,7 @@ def _over_seeds(results: list[dict], out: Path, task: Task, world: World, say: S
     chosen_by = task.kind.best(task.known)
     best = max(results, key=lambda r: (r["dev"][chosen_by]["value"], -r["seed"]))["seed"]
     result = {
-        "format": FORMAT,
+        "format": RESULT_FORMAT,
         "kind": "finetune",
         "task": task.kind.name,
         "seeds": [r["seed"] for r in results],

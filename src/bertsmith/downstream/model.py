@@ -24,9 +24,10 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, load_weights
 from bertsmith.training.precision import Precision, choose_device
-from bertsmith.training.run import CONFIG, FORMAT, STEP, STEPS, TOKENIZER, Run
+from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, Run
 
 SEED = re.compile(r"seed-\d+")
+RESULT_FORMAT = 1
 RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step (or which seed's run) is the best
 
 
@@ -61,9 +62,9 @@ class Tuned(Run):
 
 
 def _check_format(tree: dict, path: Path) -> None:
-    if not isinstance(tree.get("format"), int) or tree["format"] > FORMAT:
+    if not isinstance(tree.get("format"), int) or tree["format"] > RESULT_FORMAT:
         raise InputError(
-            f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {FORMAT})"
+            f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {RESULT_FORMAT})"
         )
 
 

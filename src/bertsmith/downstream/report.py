@@ -14,6 +14,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.downstream.charts import Chart, Level, Line, interval, intervals, smooth
 from bertsmith.errors import InputError, printable
+from bertsmith.training.formats import current
 
 COLOURS = 6
 Compared = Mapping[str, Mapping[str, dict[str, float]]]
@@ -111,7 +112,7 @@ def _seen(path: Path, name: str, colour: int) -> Seen:
     if result and "seeds" in result and not (path / "metrics.jsonl").is_file():  # several seeds: the curves of the best
         home = path / f"seed-{int(result.get('best_seed', 0))}"
         notes.append(f"several seeds; curves and settings are of seed {result.get('best_seed', 0)}, the best")
-    config = _sealed(home / "config.json") or _sealed(path / "config.json") or {"kind": "finetune"}
+    config = _config(home / "config.json") or _config(path / "config.json") or {"kind": "finetune"}
     metrics, speed = _lines(home / "metrics.jsonl"), _lines(home / "speed.jsonl")
     if not metrics:
         notes.append("no metrics yet: there are no curves")
@@ -120,6 +121,12 @@ def _seen(path: Path, name: str, colour: int) -> Seen:
     return Seen(
         name=name, path=home, colour=colour, config=config, metrics=metrics, speed=speed, result=result, notes=notes
     )
+
+
+def _config(path: Path) -> dict[str, Any] | None:
+    """config.json in today's format; what was written elsewhere stays as it is."""
+    found = _sealed(path)
+    return found and current(found, printable(path))
 
 
 def _sealed(path: Path) -> dict[str, Any] | None:

@@ -8,27 +8,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.config import require
+from bertsmith.data.batch import Stream
+from bertsmith.nn.positions import Position
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive:
-    """`cutoffs`: ids at which clusters begin; those beyond the vocabulary are none.  `divide`: each cluster's vectors are so many times
+    """Embeddings of tokens in clusters, times the square root of their width, without a norm (Transformer-XL).  `cutoffs`: ids at which clusters begin; those beyond the vocabulary are none.  `divide`: each cluster's vectors are so many times
     narrower than those of the one before."""
 
     cutoffs: tuple[int, ...] = (20_000, 40_000, 200_000)
     divide: int = 1
+    segments: ClassVar[int] = 0
+    width: ClassVar[None] = None
+    asks: ClassVar[bool] = False
 
     def __post_init__(self):
         ascending = all(a < b for a, b in pairwise((0, *self.cutoffs)))
-        require(ascending, f"model.adaptive.cutoffs: {list(self.cutoffs)} must ascend from above 0")
-        require(self.divide >= 1, f"model.adaptive.divide: {self.divide} is below 1")
+        require(ascending, f"model.embeddings.cutoffs: {list(self.cutoffs)} must ascend from above 0")
+        require(self.divide >= 1, f"model.embeddings.divide: {self.divide} is below 1")
 
     def shapes(self, vocab: int, width: int) -> list[tuple[int, int, int]]:
         """(first id, behind the last, width of its vectors) of each cluster.  InputError where one has none."""
@@ -36,14 +41,16 @@ class Adaptive:
         widths = [width // self.divide**number for number in range(len(edges) - 1)]
         require(
             widths[-1] > 0,
-            f"model.adaptive.divide: {self.divide} leaves no width to the last of {len(widths)} clusters",
+            f"model.embeddings.divide: {self.divide} leaves no width to the last of {len(widths)} clusters",
         )
         return [(low, high, own) for (low, high), own in zip(pairwise(edges), widths, strict=True)]
 
-    def parameters(self, vocab: int, width: int) -> int:
-        return sum(
-            (high - low) * own + (width * own if own < width else 0) for low, high, own in self.shapes(vocab, width)
-        )
+    def build(self, model: Any) -> "AdaptiveEmbeddings":
+        return AdaptiveEmbeddings(self, model)
+
+    def parameters(self, model: Any) -> int:
+        shapes, width = self.shapes(model.vocab, model.width), model.width
+        return sum((high - low) * own + (width * own if own < width else 0) for low, high, own in shapes)
 
 
 class Cluster(nn.Module):
@@ -91,6 +98,18 @@ class AdaptiveTable(nn.Module):
         order = torch.empty_like(ids)
         order[torch.cat(places)] = torch.arange(len(ids), device=ids.device)
         return torch.cat(parts).index_select(0, order)
+
+
+class AdaptiveEmbeddings(nn.Module):
+    def __init__(self, part: Adaptive, model: Any):
+        super().__init__()
+        self.tokens = AdaptiveTable(part, model.vocab, model.width)
+        self.scale = model.width**0.5
+        self.dropout = nn.Dropout(model.dropout)
+
+    def forward(self, stream: Stream, positions: Position) -> Tensor:
+        """(n, d)."""
+        return self.dropout(positions.embed(self.tokens(stream.tokens) * self.scale, stream))
 
 
 class AdaptiveHead(nn.Module):

@@ -7,6 +7,7 @@ A token sees only its own sequence, and there what the stream's ranks and window
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -59,6 +60,24 @@ def attend(
     return _attend_in(groups, q, k, v, stream, dropout, bias, queries)
 
 
+def attend_source(
+    q: Tensor, k: Tensor, v: Tensor, stream: Stream, source: Stream, dropout: float = 0.0, queries: Tensor | None = None
+) -> Tensor:
+    """q (m, h, e) of `stream`, k and v (N, h, e) of `source` -> (m, h, e): all of sequence i sees all of the source's sequence i.
+
+    `queries` as of `attend`.
+    """
+    if len(q) == 0:
+        return q
+    counts, seen = _counts(stream, queries), replace(source, visibility="full", window=None)
+    if _kernel(q, dropout):
+        offsets, asked = _offsets(seen.lengths, q.device), _offsets(counts, q.device)
+        q, k, v = (x.contiguous() for x in (q, k, v))
+        return varlen_attn(q, k, v, asked, offsets, max(counts), max(seen.lengths), window_size=(-1, -1))
+    groups = _alike(seen.lengths) if q.device.type == "cpu" else _together(seen.lengths)
+    return _attend_in(groups, q, k, v, seen, dropout, None, None, counts)
+
+
 def attend_padded(
     q: Tensor,
     k: Tensor,
@@ -72,10 +91,13 @@ def attend_padded(
     return _attend_in(_together(stream.lengths), q, k, v, stream, dropout, bias, queries) if len(q) else q
 
 
-def _attend_in(groups, q, k, v, stream, dropout, bias, queries) -> Tensor:
-    """Each group of sequences is padded to its longest: on a CPU few large products with little padding, on CUDA a single one."""
-    of_keys = _grid(stream.lengths, groups, q.device)
-    of_asks = of_keys if queries is None else _grid(_counts(stream, queries), groups, q.device)
+def _attend_in(groups, q, k, v, stream, dropout, bias, queries, counts=None) -> Tensor:
+    """Each group of sequences is padded to its longest: on a CPU few large products with little padding, on CUDA a single one.
+
+    `counts`: rows of `q` that each sequence has, where `queries` do not say.
+    """
+    of_keys, counts = _grid(stream.lengths, groups, q.device), counts or _counts(stream, queries)
+    of_asks = of_keys if counts == stream.lengths else _grid(counts, groups, q.device)
     q, k, v = _Pad.apply(q, of_asks), _Pad.apply(k, of_keys), _Pad.apply(v, of_keys)
     done = []
     for ask, key in zip(of_asks.blocks, of_keys.blocks, strict=True):
@@ -138,15 +160,12 @@ def _fits_varlen(q: Tensor, stream: Stream, dropout: float, bias: Bias | None, q
     """The kernel knows no dropout, ranks or biases; it counts places from a sequence's end, so that subsets must see everything."""
     everything = stream.visibility == "full" and (stream.window is None or queries is None)
     in_order = stream.visibility == "causal" and stream.window is None and queries is None
-    kernel = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and _has_varlen(q.device)
-    return (
-        kernel
-        and q.shape[-1] % 8 == 0
-        and q.shape[-1] <= 256
-        and dropout == 0
-        and bias is None
-        and (everything or in_order)
-    )
+    return _kernel(q, dropout) and bias is None and (everything or in_order)
+
+
+def _kernel(q: Tensor, dropout: float) -> bool:
+    narrow = q.dtype in (torch.bfloat16, torch.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 256
+    return q.is_cuda and narrow and dropout == 0 and _has_varlen(q.device)
 
 
 @lru_cache(maxsize=16)
@@ -192,8 +211,10 @@ def operations() -> dict[Any, Callable[..., int]]:
     return {torch.ops.torch_attn._varlen_attn: forward, torch.ops.torch_attn._varlen_attn_backward: backward}
 
 
-def _counts(stream: Stream, queries: Tensor) -> tuple[int, ...]:
-    """How many of the queries each sequence has."""
+def _counts(stream: Stream, queries: Tensor | None) -> tuple[int, ...]:
+    """How many of the queries each sequence has; None: all its tokens."""
+    if queries is None:
+        return stream.lengths
     edges = torch.searchsorted(queries, _offsets(stream.lengths, queries.device))
     return tuple(edges.diff().tolist())
 

@@ -1,18 +1,20 @@
-"""What a layer is made of.  n tokens, m <= n of them read, d width, h heads, e = d / h, f hidden width.
+"""What a layer is made of, and where its norms stand.  n tokens, m <= n of them read, d width.
 
 Where only some outputs of a layer are wanted (`read`), keys and values are made for all tokens, everything else for those alone: exact.
+A block is a configuration that says where the norms of a layer stand; attention and feed-forward are slots of the model.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
-from bertsmith.nn.attention import attend
 from bertsmith.nn.positions import Position
 
 # The paper's released code has the tanh approximation, its original commit and transformers erf: erf unless asked otherwise.
@@ -47,72 +49,133 @@ def initialise(module: nn.Module) -> nn.Module:
     return module
 
 
-class Attention(nn.Module):
-    """`bias`: whether its matrices have biases; `positions`: where a scheme has weights of this layer's own."""
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Around each part of a layer stands a residual connection; `enter` is what the part is given of x, `leave` what becomes of x and
+    what the part said.  `dropout_last`: the model's dropout on what the last layer says, too."""
 
-    def __init__(self, width: int, heads: int, dropout: float, bias: bool = True, positions: Position | None = None):
+    dropout_last: bool = False
+
+    def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
+        """Of the part "attention", "source" or "feedforward" of a layer."""
+        return model.norm.build(model.width)
+
+    def build_last(self, model: Any) -> nn.Module | None:
+        """The norm behind the last layer, where there is one."""
+        return None
+
+    def enter(self, norm: Any, x: Tensor) -> Tensor:
+        return x
+
+    def leave(self, norm: Any, x: Tensor, said: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def norm_parameters(self, model: Any, layer: int, part: str) -> int:
+        return model.norm.parameters(model.width)
+
+    def last_parameters(self, model: Any) -> int:
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostNorm(Block):
+    """A norm on every sum (Vaswani et al. 2017, BERT)."""
+
+    def leave(self, norm: Any, x: Tensor, said: Tensor) -> Tensor:
+        return norm(x + said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreNorm(Block):
+    """A norm before every part, and one behind the last layer (GPT-2).  `first`: whether the first layer's attention has one; where the
+    embedding ends in a norm it needs none (ModernBERT)."""
+
+    first: bool = True
+
+    def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
+        return model.norm.build(model.width) if self._has(layer, part) else nn.Identity()
+
+    def build_last(self, model: Any) -> nn.Module:
+        return model.norm.build(model.width)
+
+    def enter(self, norm: Any, x: Tensor) -> Tensor:
+        return norm(x)
+
+    def leave(self, norm: Any, x: Tensor, said: Tensor) -> Tensor:
+        return x + said
+
+    def norm_parameters(self, model: Any, layer: int, part: str) -> int:
+        return model.norm.parameters(model.width) if self._has(layer, part) else 0
+
+    def last_parameters(self, model: Any) -> int:
+        return model.norm.parameters(model.width)
+
+    def _has(self, layer: int, part: str) -> bool:
+        return self.first or layer > 0 or part != "attention"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AroundNorm(Block):
+    """A norm before every part and one on what it says, before that is added (Ding et al. 2021, "sandwich"); one behind the last layer."""
+
+    def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
+        return Around(model.norm, model.width)
+
+    def build_last(self, model: Any) -> nn.Module:
+        return model.norm.build(model.width)
+
+    def enter(self, norm: Any, x: Tensor) -> Tensor:
+        return norm.before(x)
+
+    def leave(self, norm: Any, x: Tensor, said: Tensor) -> Tensor:
+        return x + norm.after(said)
+
+    def norm_parameters(self, model: Any, layer: int, part: str) -> int:
+        return 2 * model.norm.parameters(model.width)
+
+    def last_parameters(self, model: Any) -> int:
+        return model.norm.parameters(model.width)
+
+
+class Around(nn.Module):
+    """The two norms of a part."""
+
+    def __init__(self, norm: Any, width: int):
         super().__init__()
-        self.heads = heads
-        self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=bias)
-        self.out = nn.Linear(width, width, bias=bias)
-        self.positions = positions
-
-    def forward(self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None) -> Tensor:
-        """x (n, d), asking (m, d): the rows `read` of x, or x itself where `read` is None -> (m, d).  Both may end in filler."""
-        n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
-        positions = self.positions or positions
-        if read is None:
-            q, k, v = self.qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
-        else:
-            width = x.shape[-1]
-            of_q, of_kv = self.qkv.weight.split((width, 2 * width))
-            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split((width, 2 * width))
-            q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
-            k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
-        q, k = positions.rotate(q, k, stream, read)
-        dropout = self.dropout if self.training else 0.0
-        return self.out(fill(attend(q, k, v, stream, dropout, positions.bias(stream), read).flatten(1)))
+        self.before = norm.build(width)
+        self.after = norm.build(width)
 
 
-class FeedForward(nn.Module):
-    def __init__(self, width: int, hidden: int, activation: str):
+class Layer(nn.Module):
+    """Attention, a source where there is one, feed-forward; `model` is a TransformerConfig."""
+
+    def __init__(self, model: Any, number: int, positions: Position | None = None, reads_source: bool = False):
         super().__init__()
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
-        self.activation = ACTIVATIONS[activation]
+        self.block = model.block
+        self.attention = model.attention.build(model, number, positions)
+        self.attention_norm = self.block.build_norm(model, number, "attention")
+        self.source = model.attention.build_source(model) if reads_source else None
+        self.source_norm = self.block.build_norm(model, number, "source") if reads_source else None
+        self.feedforward = model.feedforward.build(model)
+        self.feedforward_norm = self.block.build_norm(model, number, "feedforward")
+        self.dropout = nn.Dropout(model.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))
-
-
-class PostNorm(nn.Module):
-    """BERT's layer: attention, add, norm; feed-forward, add, norm."""
-
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        hidden: int,
-        activation: str,
-        eps: float,
-        dropout: float,
-        attention_bias: bool = True,
-        positions: Position | None = None,
-    ):
-        super().__init__()
-        self.attention = Attention(width, heads, dropout, attention_bias, positions)
-        self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.feedforward = FeedForward(width, hidden, activation)
-        self.feedforward_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None = None, source: Any = None
+    ) -> Tensor:
         """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler."""
+        entered = self.block.enter(self.attention_norm, x)
         asking = x if read is None else fill(pick(x, read))
-        return self.finish(asking, self.attention(x, asking, stream, positions, read))
+        asked = entered if read is None else self.block.enter(self.attention_norm, asking)
+        mixed = self.attention(entered, asked, stream, positions, read)
+        if self.source is not None:
+            asking = self.block.leave(self.attention_norm, asking, self.dropout(mixed))
+            mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read)
+        return self.finish(asking, mixed)
 
     def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:
         """All that follows attention, row by row: (m, d) and (m, d) -> (m, d).  What `training.compile` compiles."""
-        x = self.attention_norm(asking + self.dropout(mixed))
-        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
+        norm = self.attention_norm if self.source is None else self.source_norm
+        x = self.block.leave(norm, asking, self.dropout(mixed))
+        said = self.feedforward(self.block.enter(self.feedforward_norm, x))
+        return self.block.leave(self.feedforward_norm, x, self.dropout(said))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,13 +17,13 @@ class BoundaryHead(nn.Module):
     `limit` places have a vector of `positions` numbers each: a table of its own, as in the released code.
     """
 
-    def __init__(self, width: int, embedding: int, vocab: int, limit: int, positions: int, activation: str, eps: float):
+    def __init__(self, width: int, embedding: int, vocab: int, limit: int, positions: int, activation: str, norm: Any):
         super().__init__()
         self.positions = nn.Embedding(limit, positions)
         self.dense1 = nn.Linear(2 * width + positions, width)
-        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.norm1 = norm.build(width)
         self.dense2 = nn.Linear(width, embedding)
-        self.norm2 = nn.LayerNorm(embedding, eps=eps)
+        self.norm2 = norm.build(embedding)
         self.activation = ACTIVATIONS[activation]
         self.bias = nn.Parameter(torch.zeros(vocab))
 

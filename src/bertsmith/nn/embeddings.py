@@ -1,43 +1,89 @@
-"""Tokens to vectors: token, segment and position embeddings, norm, dropout.  n tokens, d width."""
+"""Tokens to vectors.  A part is a configuration that builds the module; `model` is a TransformerConfig.  n tokens, d width.
+
+Every part says its `segments` (rows of its segment table; 0: none), its `width` (of a factorised table; None: the model's) and whether
+it `asks` (has a vector for tokens that only ask).  Its module has the table as `tokens`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from bertsmith.config import require
 from bertsmith.data.batch import NEVER, Stream
-from bertsmith.nn.adaptive import AdaptiveTable
 from bertsmith.nn.positions import Position
 
 
-class Embeddings(nn.Module):
-    """By a TransformerConfig.  With `embedding` below `width` the table is factorised, projected after the norm (ALBERT, ELECTRA)."""
+@dataclass(frozen=True, kw_only=True)
+class Summed:
+    """Token, segment and position, a norm on the sum, dropout (BERT).  With a `width` the table is factorised, projected after the norm
+    (ALBERT, ELECTRA)."""
 
-    def __init__(self, model: Any):
-        super().__init__()
-        self.tokens: nn.Module = (
-            AdaptiveTable(model.adaptive, model.vocab, model.inner)
-            if model.adaptive
-            else nn.Embedding(model.vocab, model.inner)
+    segments: int = 2  # 0: no segment embedding
+    width: int | None = None  # of the tables; null = the model's
+    norm: bool = True
+    asks: ClassVar[bool] = False
+
+    def __post_init__(self):
+        require(self.segments >= 0, f"model.embeddings.segments: {self.segments} is negative; 0 = no segment embedding")
+        require(
+            self.width is None or self.width > 0,
+            f"model.embeddings.width: {self.width} must be above 0, or null for the model's",
         )
-        self.segments = nn.Embedding(model.segments, model.inner) if model.segments else None
-        self.asking = nn.Parameter(nn.init.trunc_normal_(torch.empty(model.inner), std=0.02)) if model.asking else None
-        self.scale = model.inner**0.5 if model.scaled else None
-        self.norm = nn.LayerNorm(model.inner, eps=model.eps) if model.embedding_norm else None
+
+    def build(self, model: Any) -> "Embeddings":
+        return Embeddings(self, model)
+
+    def parameters(self, model: Any) -> int:
+        rows = (model.vocab + self.segments) * model.inner + (model.norm.parameters(model.inner) if self.norm else 0)
+        return rows + ((model.inner + 1) * model.width if self.width else 0)
+
+
+class Embeddings(nn.Module):
+    def __init__(self, part: Summed, model: Any):
+        super().__init__()
+        self.tokens = nn.Embedding(model.vocab, model.inner)
+        self.segments = nn.Embedding(part.segments, model.inner) if part.segments else None
+        self.norm = model.norm.build(model.inner) if part.norm else None
         self.dropout = nn.Dropout(model.dropout)
-        self.project = nn.Linear(model.inner, model.width) if model.embedding else None
+        self.project = nn.Linear(model.inner, model.width) if part.width else None
 
     def forward(self, stream: Stream, positions: Position) -> Tensor:
         """(n, d)."""
         x = self.tokens(stream.tokens)
-        if self.scale is not None:
-            x = x * self.scale
-        if self.asking is not None:
-            x = torch.where((stream.key_rank == NEVER)[:, None], self.asking, x)
         if self.segments is not None:
             x = x + self.segments(stream.segments)
         x = positions.embed(x, stream)
         x = self.dropout(x if self.norm is None else self.norm(x))
         return x if self.project is None else self.project(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """Tokens alone, and one learned vector for all that only ask (XLNet); its segments are relative ones, of the positions."""
+
+    segments: ClassVar[int] = 0
+    width: ClassVar[None] = None
+    asks: ClassVar[bool] = True
+
+    def build(self, model: Any) -> "AskingEmbeddings":
+        return AskingEmbeddings(model)
+
+    def parameters(self, model: Any) -> int:
+        return (model.vocab + 1) * model.width
+
+
+class AskingEmbeddings(nn.Module):
+    def __init__(self, model: Any):
+        super().__init__()
+        self.tokens = nn.Embedding(model.vocab, model.width)
+        self.asking = nn.Parameter(nn.init.trunc_normal_(torch.empty(model.width), std=0.02))
+        self.dropout = nn.Dropout(model.dropout)
+
+    def forward(self, stream: Stream, positions: Position) -> Tensor:
+        """(n, d)."""
+        x = torch.where((stream.key_rank == NEVER)[:, None], self.asking, self.tokens(stream.tokens))
+        return self.dropout(positions.embed(x, stream))

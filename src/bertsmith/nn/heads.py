@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,13 +14,13 @@ from bertsmith.nn.blocks import ACTIVATIONS
 class TokenHead(nn.Module):
     """Dense, activation and norm (`transform`), then the model's own token table and a bias for each token.
 
-    The table is handed in, not held: it is the model's and is saved once.
+    The table is handed in, not held: it is the model's and is saved once.  `norm`: a kind, as the model's.
     """
 
-    def __init__(self, width: int, embedding: int, vocab: int, transform: bool, activation: str, eps: float):
+    def __init__(self, width: int, embedding: int, vocab: int, transform: bool, activation: str, norm: Any):
         super().__init__()
         self.dense = nn.Linear(width, embedding) if transform else None
-        self.norm = nn.LayerNorm(embedding, eps=eps) if transform else None
+        self.norm = norm.build(embedding) if transform else None
         self.activation = ACTIVATIONS[activation]
         self.bias = nn.Parameter(torch.zeros(vocab))
 

@@ -8,14 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bertsmith.config import require
 from bertsmith.data.batch import Stream
 
 Kept = dict[int, tuple[int, Tensor]]  # {column: (turn, (L, M, d))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrence:
+    """`length`: tokens before a sequence that a layout of columns lets it see at most; 0: none, for now."""
+
+    length: int
+
+    def __post_init__(self):
+        require(self.length >= 0, f"model.memory.length: {self.length} is negative; 0 = none")
+
+    def build(self, model: Any) -> "Memory | None":
+        return Memory(self.length) if self.length else None
 
 
 @dataclass(frozen=True, kw_only=True)

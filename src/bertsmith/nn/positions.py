@@ -1,7 +1,7 @@
 """Position schemes.  A scheme is a configuration that builds a `Position`; it overrides those of the three hooks that it uses.
 
-`scheme.build(model)` serves the embedding and all layers; `build_layer`, where a scheme has it, gives each layer one of its own instead.
-`model` is a TransformerConfig.
+`scheme.build(model)` serves the embedding and all layers; `build_layer(model, number, first)`, where a scheme has it, gives each layer one
+of its own instead (`first`: that of layer 0).  `model` is a TransformerConfig; `check(model)`, where a scheme has it, refuses one.
 """
 
 from __future__ import annotations
@@ -47,6 +47,17 @@ class Learned:
 
     def parameters(self, model: Any) -> int:
         return self.length * model.inner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unplaced:
+    """None: order is what visibility says of it."""
+
+    def build(self, model: Any) -> Position:
+        return Position()
+
+    def parameters(self, model: Any) -> int:
+        return 0
 
 
 class LearnedTable(Position):

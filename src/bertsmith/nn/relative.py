@@ -37,7 +37,7 @@ class Relative:
     def build(self, model: Any) -> Position:
         return Position()
 
-    def build_layer(self, model: Any, first: Position | None) -> "RelativePosition":
+    def build_layer(self, model: Any, layer: int, first: Position | None) -> "RelativePosition":
         return RelativePosition(self, model, first if self.tied else None)
 
     def parameters(self, model: Any) -> int:

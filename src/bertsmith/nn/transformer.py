@@ -1,77 +1,107 @@
-"""The Transformer: embeddings, positions and a stack of layers, each a slot.  n tokens in one flat row, d width."""
+"""The Transformer, put together from parts: each slot of its configuration holds a small configuration that builds its modules.
+
+n tokens in one flat row, m <= n of them read, d width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from bertsmith.config import require
 from bertsmith.data.batch import Stream
-from bertsmith.nn.adaptive import Adaptive
-from bertsmith.nn.blocks import ACTIVATIONS, PostNorm, fill, initialise
-from bertsmith.nn.embeddings import Embeddings
-from bertsmith.nn.memory import Memory
+from bertsmith.nn.attending import Full, Source
+from bertsmith.nn.blocks import Layer, PostNorm, fill, initialise
+from bertsmith.nn.body import depth_of
+from bertsmith.nn.embeddings import Summed
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 
 Share = Literal["none", "all", "attention", "feedforward"]
 SHARED: dict[str, tuple[str, ...]] = {  # parts of a layer that all layers have in common, each with its norm
     "none": (),
-    "attention": ("attention", "attention_norm"),
-    "feedforward": ("feedforward", "feedforward_norm"),
-    "all": ("attention", "attention_norm", "feedforward", "feedforward_norm"),
+    "attention": ("attention",),
+    "feedforward": ("feedforward",),
+    "all": ("attention", "feedforward"),
 }
 BYTES = 16  # training holds four float32 of each parameter: weight, gradient, two moments
 MOST = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
+class OneStack:
+    """Layers over one stream: encoders, and language models, whose stream says who sees whom."""
+
+    def build(self, model: "TransformerConfig") -> "Transformer":
+        return Transformer(model)
+
+    def parameters(self, model: "TransformerConfig") -> int:
+        return stack_parameters(model)
+
+    def depth(self, model: "TransformerConfig") -> int:
+        return model.layers
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
+    """Numbers that every Transformer has, and its parts; docs/design.md lists what each slot may hold."""
+
     vocab: int  # follows the store's tokenizer
     layers: int
     width: int
     heads: int
-    hidden: int  # width between the two matrices of the feed-forward part
-    segments: int = 2  # 0: no segment embedding
+    hidden: int  # width between the matrices of the feed-forward part
+    dropout: float = 0.1  # on embeddings, attention probabilities and what every part of a layer says
+    embeddings: Any = field(default_factory=Summed)
     positions: Any = field(default_factory=Learned)
-    norm: Literal["post"] = "post"
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
-    embedding: int | None = None  # width of a factorised token table; null = `width`
-    adaptive: Adaptive | None = None  # token tables in clusters, for an adaptive softmax; null = one table
+    block: Any = field(default_factory=PostNorm)
+    norm: Any = field(default_factory=LayerNorm)
+    attention: Any = field(default_factory=Full)
+    feedforward: Any = field(default_factory=Plain)
     share: Share = "none"  # what the layers have in common (ALBERT)
-    dropout: float = 0.1  # on embeddings, attention probabilities and the output of every sublayer
-    eps: float = 1e-12  # of the norms
-    embedding_norm: bool = True  # a norm on the embedding
-    scaled: bool = False  # token vectors by the square root of their width (Transformer-XL)
-    attention_bias: bool = True  # biases of the attention's four matrices
-    output_dropout: bool = False  # `dropout` on the last layer's output, too
-    asking: bool = False  # a learned vector for tokens that only ask (XLNet)
-    memory: int = 0  # tokens before a sequence that a layout of columns lets it see at most
+    memory: Any = None  # what sequences leave for those that go on from them (Transformer-XL); null = nothing
+    topology: Any = field(default_factory=OneStack)
+
+    # Where fields stand now that were the model's own before parts were slots.
+    MOVED: ClassVar[dict[str, str]] = {
+        "norm": "block",
+        "segments": "embeddings.segments",
+        "embedding": "embeddings.width",
+        "embedding_norm": "embeddings.norm",
+        "adaptive": "embeddings",
+        "scaled": "embeddings",
+        "asking": "embeddings",
+        "activation": "feedforward.activation",
+        "eps": "norm.eps",
+        "attention_bias": "attention.bias",
+        "output_dropout": "block.dropout_last",
+    }
 
     def __post_init__(self):
         for name in ("vocab", "layers", "width", "heads", "hidden"):
             require(getattr(self, name) > 0, f"model.{name}: {getattr(self, name)} must be above 0")
-        require(self.memory >= 0, f"model.memory: {self.memory} is negative; 0 = none")
-        require(self.segments >= 0, f"model.segments: {self.segments} is negative; 0 = no segment embedding")
-        require(
-            self.embedding is None or self.embedding > 0,
-            f"model.embedding: {self.embedding} must be above 0, or null for the width",
-        )
+        for name in ("embeddings", "positions", "block", "norm", "attention", "feedforward", "topology"):
+            part = getattr(self, name)
+            require(is_dataclass(part), f"model.{name}: {part!r} is not a part, which a configuration class describes")
         below = self.width // self.heads * self.heads
         near = min((w for w in (below, below + self.heads) if w), key=lambda w: abs(w - self.width))
         require(
             self.width % self.heads == 0,
             f"model: heads ({self.heads}) must divide width ({self.width}); nearest width: {near}",
         )
-        require(
-            self.activation in ACTIVATIONS,
-            f"model.activation: {self.activation!r} is not one of {', '.join(ACTIVATIONS)}",
-        )
         require(self.share in SHARED, f"model.share: {self.share!r} is not one of {', '.join(SHARED)}")
+        require(
+            "attention" not in SHARED[self.share] or getattr(self.block, "first", True),
+            f"model.share: {self.share}, but the first layer's attention has no norm that others could share; set model.block.first=true",
+        )
         require(0 <= self.dropout < 1, f"model.dropout: {self.dropout} is not in [0, 1)")
-        require(self.eps > 0, f"model.eps: {self.eps} must be above 0")
+        for part in (self.positions, self.topology):
+            if hasattr(part, "check"):
+                part.check(self)
         size = self.parameters()
         require(
             size * BYTES <= MOST,
@@ -81,46 +111,83 @@ class TransformerConfig:
     @property
     def inner(self) -> int:
         """Width of the token table."""
-        return self.embedding or self.width
+        return self.embeddings.width or self.width
 
     @property
     def longest(self) -> int | None:
         """The most tokens that a sequence may have; None where positions have no end."""
         return getattr(self.positions, "length", None)
 
+    @property
+    def segments(self) -> int:
+        """Rows of the segment table; 0: none."""
+        return self.embeddings.segments
+
+    @property
+    def reads_segments(self) -> bool:
+        """Whether segments change what it says, by a table or by positions."""
+        return bool(self.segments or getattr(self.positions, "segments", False))
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has a vector for tokens that only ask."""
+        return self.embeddings.asks
+
+    @property
+    def activation(self) -> str:
+        return self.feedforward.activation
+
+    @property
+    def depth(self) -> int:
+        """`depth_of` the last layer."""
+        return self.topology.depth(self)
+
+    def with_segments(self, segments: int) -> "TransformerConfig":
+        """The same with a table of so many; 0: none."""
+        return replace(self, embeddings=replace(self.embeddings, segments=segments))
+
     def parameters(self) -> int:
         """Exact number of parameters, without heads."""
-        inner, width = self.inner, self.width
-        rows = self.segments + 2 * self.embedding_norm + self.asking
-        tokens = self.adaptive.parameters(self.vocab, inner) if self.adaptive else self.vocab * inner
-        embeddings = tokens + rows * inner + self.positions.parameters(self)
-        project = (inner + 1) * width if self.embedding else 0
-        attention = 4 * (width + self.attention_bias) * width + 2 * width
-        feedforward = 2 * self.hidden * width + self.hidden + width + 2 * width
-        times = {part: 1 if part in SHARED[self.share] else self.layers for part in ("attention", "feedforward")}
-        return embeddings + project + times["attention"] * attention + times["feedforward"] * feedforward
+        return self.topology.parameters(self)
 
-    def build(self) -> "Transformer":
+    def build(self) -> Any:
         """Fresh weights from the global torch generator."""
-        return initialise(Transformer(self))
+        return initialise(self.topology.build(self))
+
+
+def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> int:
+    """Embeddings and layers of one stack, and what follows the last."""
+    found = model.embeddings.parameters(model) + model.positions.parameters(model) + model.block.last_parameters(model)
+    sizes = {"attention": model.attention.parameters(model), "feedforward": model.feedforward.parameters(model)}
+    if reads_source:
+        sizes["source"] = sizes["attention"]
+    for part, size in sizes.items():
+        # All layers are alike, but perhaps for the norms of the first.
+        first, others = (size + model.block.norm_parameters(model, layer, part) for layer in (0, 1))
+        found += first if part in SHARED[model.share] else first + (model.layers - 1) * others
+    return found
 
 
 class Transformer(nn.Module):
-    def __init__(self, config: TransformerConfig):
+    """One stack.  `reads_source`: whether its layers read the hidden states of another stream, too."""
+
+    def __init__(self, config: TransformerConfig, reads_source: bool = False):
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config)
+        self.embeddings = config.embeddings.build(config)
         self.positions = config.positions.build(config)
-        self.dropout = nn.Dropout(config.dropout if config.output_dropout else 0.0)
-        self.memory = Memory(config.memory) if config.memory else None
-        layer = (config.width, config.heads, config.hidden, config.activation, config.eps, config.dropout)
+        self.dropout = nn.Dropout(config.dropout if config.block.dropout_last else 0.0)
+        self.memory = config.memory.build(config) if config.memory else None
         own = getattr(config.positions, "build_layer", None)
         self.layers = nn.ModuleList()
         for number in range(config.layers):
             first = self.layers[0].attention.positions if number else None
-            self.layers.append(PostNorm(*layer, config.attention_bias, own(config, first) if own else None))
+            place = own(config, number, first) if own else None
+            self.layers.append(Layer(config, number, place, reads_source))
             for part in SHARED[config.share]:
-                setattr(self.layers[-1], part, getattr(self.layers[0], part))
+                for name in (part, f"{part}_norm"):
+                    setattr(self.layers[-1], name, getattr(self.layers[0], name))
+        self.norm = config.block.build_last(config)
 
     @property
     def tokens(self) -> Any:
@@ -128,17 +195,16 @@ class Transformer(nn.Module):
         return self.embeddings.tokens
 
     def depth_of(self, name: str) -> int:
-        """How deep one of its parameters stands: 0 in the embeddings, i + 1 in layer i."""
-        part, _, rest = name.partition(".")
-        return int(rest.partition(".")[0]) + 1 if part == "layers" else 0
+        """0: embeddings and positions, i + 1: layer i; the norm behind the last layer stands as high as it."""
+        return depth_of(self, name, self.config.layers)
 
-    def forward(self, stream: Stream, read: Tensor | None = None) -> Tensor:
+    def forward(self, stream: Stream, read: Tensor | None = None, source: Source | None = None) -> Tensor:
         """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these.
 
         With memory, a stream of threads finds there what the sequences before its own left, and leaves what those after them will find.
         """
         inputs = []
-        for x in self._states(stream, read):
+        for x in self._states(stream, read, source):
             if self.memory:
                 inputs.append(x)
         if self.memory:
@@ -146,19 +212,20 @@ class Transformer(nn.Module):
         return self.dropout(x[: len(stream.tokens if read is None else read)])
 
     def states(self, stream: Stream) -> list[Tensor]:
-        """The embedding and every layer's output, each (n, d); memory is left as it is."""
+        """The embedding and every layer's output, each (n, d), the last one's behind the norm that follows it; memory is left as it is."""
         return [state[: len(stream.tokens)] for state in self._states(stream, None)]
 
-    def _states(self, stream: Stream, read: Tensor | None) -> Iterator[Tensor]:
+    def _states(self, stream: Stream, read: Tensor | None, source: Source | None = None) -> Iterator[Tensor]:
         """Filler included; of the last layer only the rows `read`."""
         past = self.memory.recall(stream) if self.memory else None
         x = fill(self.embeddings(stream, self.positions))
         yield x
         for number, layer in enumerate(self.layers):
-            wanted = read if number + 1 == len(self.layers) else None
+            last = number + 1 == len(self.layers)
+            wanted = read if last else None
             if past is None:
-                x = layer(x, stream, self.positions, wanted)
+                x = layer(x, stream, self.positions, wanted, source)
             else:
                 seen = fill(past.before(number, x[: len(stream.tokens)]))
                 x = layer(seen, past.stream, self.positions, past.own if wanted is None else past.own[wanted])
-            yield x
+            yield self.norm(x) if last and self.norm is not None else x

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bertsmith.config import require
 from bertsmith.nn.blocks import initialise
+from bertsmith.nn.body import Body
 from bertsmith.nn.boundary import BoundaryHead
-from bertsmith.nn.transformer import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +27,15 @@ class Boundary:
         require(self.limit > 0, f"objective: {self.name}.limit: {self.limit} must be above 0")
         require(self.positions > 0, f"objective: {self.name}.positions: {self.positions} must be above 0")
 
-    def build(self, model: Transformer) -> "BoundaryTerm":
+    def build(self, model: Body) -> "BoundaryTerm":
         return initialise(BoundaryTerm(model, self.limit, self.positions))
 
 
 class BoundaryTerm(BoundaryHead):
-    def __init__(self, model: Transformer, limit: int, positions: int):
+    def __init__(self, model: Body, limit: int, positions: int):
         config = model.config
-        inner = config.embedding or config.width
-        super().__init__(config.width, inner, config.vocab, limit, positions, config.activation, config.eps)
+        super().__init__(config.width, config.inner, config.vocab, limit, positions, config.activation, config.norm)
 
-    def logits(self, hidden: Tensor, model: Transformer, offset: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, model: Body, offset: Tensor) -> Tensor:
         """hidden (m, 2, d) left and right of the span, offset (m,) of the token from the left one -> (m, V)."""
         return self(hidden, offset, model.tokens.weight)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
-from bertsmith.nn.adaptive import AdaptiveHead
+from bertsmith.nn.adaptive import Adaptive, AdaptiveHead
 from bertsmith.nn.blocks import filler, initialise, pick
+from bertsmith.nn.body import Body
 from bertsmith.nn.heads import PairHead, Pooler, TokenHead
-from bertsmith.nn.transformer import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,11 @@ class Tokens:
     transform: bool = True  # dense, activation and norm before the table
     weight: float = 1.0
 
-    def build(self, model: Transformer) -> "TokenTerm":
-        require(model.config.adaptive is None, "model.adaptive: the objective asks over one table; set it to null")
+    def build(self, model: Body) -> "TokenTerm":
+        require(
+            isinstance(model.tokens, nn.Embedding),
+            "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
+        )
         return initialise(TokenTerm(model, self.transform))
 
 
@@ -40,10 +43,13 @@ class Clustered:
     name: str = "token"
     weight: float = 1.0
 
-    def build(self, model: Transformer) -> "ClusteredTerm":
+    def build(self, model: Body) -> "ClusteredTerm":
         config = model.config
-        require(config.adaptive is not None, "model.adaptive: null, but the objective asks by clusters; set it")
-        return ClusteredTerm(config.adaptive, config.vocab, config.inner)
+        require(
+            isinstance(config.embeddings, Adaptive),
+            "model.embeddings: one table, but the objective asks by clusters; take adaptive embeddings",
+        )
+        return ClusteredTerm(config.embeddings, config.vocab, config.inner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,7 @@ class Pair:
     def __post_init__(self):
         require(self.classes > 1, f"objective: {self.name}.classes: {self.classes} is below 2")
 
-    def build(self, model: Transformer) -> "PairTerm":
+    def build(self, model: Body) -> "PairTerm":
         return initialise(PairTerm(model.config.width, self.classes))
 
 
@@ -68,7 +74,7 @@ class Summary:
     name: str = "summary"
     weight: float = 0.0
 
-    def build(self, model: Transformer) -> "SummaryTerm":
+    def build(self, model: Body) -> "SummaryTerm":
         return initialise(SummaryTerm(model.config.width))
 
 
@@ -82,29 +88,27 @@ class Also:
 
 
 class TokenTerm(TokenHead):
-    def __init__(self, model: Transformer, transform: bool):
+    def __init__(self, model: Body, transform: bool):
         config = model.config
-        super().__init__(
-            config.width, config.embedding or config.width, config.vocab, transform, config.activation, config.eps
-        )
+        super().__init__(config.width, config.inner, config.vocab, transform, config.activation, config.norm)
 
-    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, V)."""
         return self(hidden, model.tokens.weight)
 
 
 class ClusteredTerm(AdaptiveHead):
-    def losses(self, hidden: Tensor, labels: Tensor, model: Transformer) -> Tensor:
+    def losses(self, hidden: Tensor, labels: Tensor, model: Body) -> Tensor:
         """The sum; `logits` would compute every cluster for every place."""
         return self.loss(hidden, labels, model.tokens)
 
-    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:  # type: ignore[override]
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:  # type: ignore[override]
         """hidden (m, d) -> (m, V)."""
         return super().logits(hidden, model.tokens)
 
 
 class PairTerm(PairHead):
-    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, classes)."""
         return self(hidden)
 
@@ -114,7 +118,7 @@ class SummaryTerm(nn.Module):
         super().__init__()
         self.pooler = Pooler(width)
 
-    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, d): the summaries themselves."""
         return self.pooler(hidden)
 
@@ -126,7 +130,7 @@ class Trunk:
     heads: ClassVar[tuple[Any, ...]] = ()
     pooler: Literal["tanh", "gelu"] = "tanh"
 
-    def build(self, model: Transformer) -> "Prediction":
+    def build(self, model: Body) -> "Prediction":
         return Prediction(self, model)
 
     def weights(self) -> dict[str, float]:
@@ -153,7 +157,7 @@ class Predict:
             of = getattr(head, "of", head.name)
             require(of in names, f"objective.heads: {head.name}.of: {of!r} is none of {', '.join(names)}")
 
-    def build(self, model: Transformer) -> "Prediction":
+    def build(self, model: Body) -> "Prediction":
         return Prediction(self, model)
 
     def weights(self) -> dict[str, float]:
@@ -163,7 +167,7 @@ class Predict:
 class Prediction(nn.Module):
     """The heads stand under their terms' names: `objective.token.dense.weight`, `objective.pair.pooler.dense.weight`."""
 
-    def __init__(self, config: Predict | Trunk, model: Transformer):
+    def __init__(self, config: Predict | Trunk, model: Body):
         super().__init__()
         self.config = config
         self.answers = {head.name: getattr(head, "of", head.name) for head in config.heads}
@@ -180,37 +184,37 @@ class Prediction(nn.Module):
         """The factor of each term's mean in the loss."""
         return self.config.weights()
 
-    def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
         asked = {name: filled(target) for name, target in self._asked(batch).items()}
         hidden = self._hidden(model, batch.input, {name: places(target) for name, target in asked.items()})
         return {name: self._loss(name, hidden[name], model, batch.input, target) for name, target in asked.items()}
 
-    def _loss(self, name: str, hidden: Tensor, model: Transformer, stream: Stream, target: Target) -> Tensor:
+    def _loss(self, name: str, hidden: Tensor, model: Body, stream: Stream, target: Target) -> Tensor:
         head = self.get_submodule(self.answers.get(name, name))
         if hasattr(head, "losses"):
             return head.losses(hidden, target.labels, model)
         return loss_sum(self._said(name, hidden, model, stream, places(target)), target.labels)
 
     @torch.no_grad()
-    def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
         asked = self._asked(batch)
         logits = self._logits(model, batch.input, {name: places(target) for name, target in asked.items()})
         return {name: score(logits[name], target.labels) for name, target in asked.items()}
 
-    def logits(self, model: Transformer, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
+    def logits(self, model: Body, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
         """What `term` says at the flat indices `at` (m,), in any order -> (m, V)."""
         return self._logits(model, stream, {term: at})[term]
 
     def _asked(self, batch: Batch) -> dict[str, Target]:
         return {name: batch.targets[name] for name in self.weights() if name in batch.targets}
 
-    def _logits(self, model: Transformer, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _logits(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
         hidden = self._hidden(model, stream, places)
         return {name: self._said(name, hidden[name], model, stream, at) for name, at in places.items()}
 
-    def _hidden(self, model: Transformer, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _hidden(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
         """What each term's head reads: encodes once, and only the places that some term asks for."""
         if not places:
             return {}
@@ -220,12 +224,12 @@ class Prediction(nn.Module):
         parts = where.split([at.numel() for at in reads.values()])
         return {name: pick(hidden, rows.view(reads[name].shape)) for name, rows in zip(places, parts, strict=True)}
 
-    def _said(self, name: str, hidden: Tensor, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
+    def _said(self, name: str, hidden: Tensor, model: Body, stream: Stream, at: Tensor) -> Tensor:
         if at.ndim == 1:
             return self.answer(name, hidden, model, stream.tokens[at])
         return self.get_submodule(name).logits(hidden, model, at[:, 0] - at[:, 1])
 
-    def answer(self, name: str, hidden: Tensor, model: Transformer, read: Tensor) -> Tensor:
+    def answer(self, name: str, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
         """What the head of term `name` says of hidden states (m, d), where the tokens `read` (m,) stand -> (m, classes)."""
         return self.get_submodule(self.answers.get(name, name)).logits(hidden, model)
 

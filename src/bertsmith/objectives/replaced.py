@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.nn.blocks import ACTIVATIONS, initialise
+from bertsmith.nn.body import Body
+from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.transformer import Transformer, TransformerConfig
 from bertsmith.objectives.predict import Predict, Prediction, Tokens, TokenTerm, filled, loss_sum, score
 
@@ -28,7 +30,7 @@ class Detect:
     name: str = "replaced"
     weight: float = 50.0
 
-    def build(self, model: Transformer) -> "DetectTerm":
+    def build(self, model: Body) -> "DetectTerm":
         return initialise(DetectTerm(model.config))
 
     def labels(self, written: Tensor, clean: Tensor) -> Tensor:
@@ -49,7 +51,7 @@ class Restore(Tokens):
 class RestoreOrCopy(Restore):
     """The same with a gate: the share of the answer that is the token read, the rest is the vocabulary's."""
 
-    def build(self, model: Transformer) -> "CopyTerm":
+    def build(self, model: Body) -> "CopyTerm":
         return initialise(CopyTerm(model, self.transform))
 
 
@@ -60,17 +62,17 @@ class DetectTerm(nn.Module):
         self.out = nn.Linear(config.width, 1)
         self.activation = ACTIVATIONS[config.activation]
 
-    def logits(self, hidden: Tensor, model: Transformer) -> Tensor:
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """(m, d) -> (m, 2): 0 and the logit of a replaced token; the cross-entropy of the two is the binary one of the logit."""
         return F.pad(self.out(self.activation(self.dense(hidden))), (1, 0))
 
 
 class CopyTerm(TokenTerm):
-    def __init__(self, model: Transformer, transform: bool):
+    def __init__(self, model: Body, transform: bool):
         super().__init__(model, transform)
         self.gate = nn.Linear(model.config.width, 1)
 
-    def mixed(self, hidden: Tensor, model: Transformer, read: Tensor) -> Tensor:
+    def mixed(self, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
         """hidden (m, d) of the tokens `read` (m,) -> (m, V) log-probabilities, in float32 at least."""
         gate, logits = self.gate(hidden), self.logits(hidden, model)
         gate, logits = (x if x.dtype == torch.float64 else x.float() for x in (gate, logits))
@@ -103,7 +105,7 @@ class ReplacedTokens:
                 f"objective.{name}: {size}, but with share=all the generator is the model; set it to 1",
             )
 
-    def build(self, model: Transformer) -> "Replacement":
+    def build(self, model: Body) -> "Replacement":
         return Replacement(self, model)
 
     def weights(self) -> dict[str, float]:
@@ -113,15 +115,19 @@ class ReplacedTokens:
         """The generator's shapes.  InputError where its heads do not divide its width."""
         if self.share == "all":
             return model
+        require(
+            isinstance(model.embeddings, Summed),
+            f"model.embeddings: a generator has one table in common with its model, not {type(model.embeddings).__name__} ones",
+        )
         width = max(1, round(model.width * self.generator))
-        inner = None if self.share == "none" else model.embedding or model.width
+        inner = None if self.share == "none" else model.inner
         return replace(
             model,
             layers=max(1, round(model.layers * self.layers)),
             width=width,
             heads=max(1, width // HEAD),
             hidden=4 * width,
-            embedding=None if inner == width else inner,
+            embeddings=replace(model.embeddings, width=None if inner == width else inner),
         )
 
     def halves(self, model: TransformerConfig) -> dict[str, tuple[TransformerConfig, Predict, dict[str, str]]]:
@@ -155,14 +161,14 @@ class Replacement(Prediction):
     def weights(self) -> dict[str, float]:
         return self.own.weights()
 
-    def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         token = filled(batch.asked("token"))
         guesses = self.guesses(batch, token)
         judged = super().forward(model, self.written(batch, guesses))
         return {"token": loss_sum(guesses, token.labels), **judged}
 
     @torch.no_grad()
-    def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """As of a Prediction; of a detection also `replaced`, the number of replaced tokens, and `auc`, the area under the ROC curve
         within this batch, times count."""
         token, name = batch.asked("token"), self.head.name
@@ -176,7 +182,7 @@ class Replacement(Prediction):
             found[name] |= {"replaced": int(replaced.sum()), "auc": len(target) * auc(logits[:, 1].double(), replaced)}
         return found
 
-    def logits(self, model: Transformer, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
+    def logits(self, model: Body, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
         """Of the generator for "token", so that masks can be filled; else what the model says."""
         return super().logits(self.generator if term == "token" else model, stream, at, term)
 
@@ -203,7 +209,7 @@ class Replacement(Prediction):
             examples=batch.examples,
         )
 
-    def answer(self, name: str, hidden: Tensor, model: Transformer, read: Tensor) -> Tensor:
+    def answer(self, name: str, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
         head = self.get_submodule(name)
         return (
             head.mixed(hidden, model, read) if isinstance(head, CopyTerm) else super().answer(name, hidden, model, read)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream
 from bertsmith.nn.blocks import initialise, pick
+from bertsmith.nn.body import Body
 from bertsmith.nn.heads import PairHead, TokenLabel
-from bertsmith.nn.transformer import Transformer
 from bertsmith.objectives.predict import loss_sum, score
 
 TERM = "label"
@@ -35,7 +35,7 @@ class Classify:
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
-    def build(self, model: Transformer) -> "Classification":
+    def build(self, model: Body) -> "Classification":
         return Classification(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool)
 
     def weights(self) -> dict[str, float]:
@@ -53,7 +53,7 @@ class Regress:
     def __post_init__(self):
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
-    def build(self, model: Transformer) -> "Regression":
+    def build(self, model: Body) -> "Regression":
         return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
 
     def weights(self) -> dict[str, float]:
@@ -72,7 +72,7 @@ class Tag:
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
-    def build(self, model: Transformer) -> "Tagging":
+    def build(self, model: Body) -> "Tagging":
         return Tagging(TokenLabel(model.config.width, self.classes, self.dropout))
 
     def weights(self) -> dict[str, float]:
@@ -85,7 +85,7 @@ class Span:
 
     pooler: Literal["tanh", "gelu"] = "tanh"  # of the summary that the model would have: whose family it is
 
-    def build(self, model: Transformer) -> "Spans":
+    def build(self, model: Body) -> "Spans":
         return Spans(model.config.width)
 
     def weights(self) -> dict[str, float]:
@@ -124,7 +124,7 @@ class Classification(nn.Module):
         self.head.pooler.load_state_dict({ours: state[theirs] for ours, theirs in found.items()})
         return tuple(found.values())
 
-    def logits(self, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
+    def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (s,): the flat index of each sequence's [CLS], in any order -> (s, classes), or (s, 1) for a regression."""
         if self.pool == "cls":
             read, where = torch.unique(at, return_inverse=True)
@@ -133,7 +133,7 @@ class Classification(nn.Module):
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
         return self.head(pick(means, torch.searchsorted(ends, at, right=True)))
 
-    def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}."""
         target = batch.targets[self.term]
         return {self.term: self.loss(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
@@ -142,7 +142,7 @@ class Classification(nn.Module):
         return loss_sum(logits, labels)
 
     @torch.no_grad()
-    def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}."""
         target = batch.targets[self.term]
         return {self.term: score(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
@@ -154,7 +154,7 @@ class Regression(Classification):
         return each.masked_fill(labels == IGNORE, 0).sum()
 
     @torch.no_grad()
-    def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{"label": {loss: sum of squared errors, count: number}}."""
         target = batch.targets[TERM]
         loss = self.loss(self.logits(model, batch.input, target.at[:, 0]), target.labels)
@@ -170,7 +170,7 @@ class Tagging(Classification):
         """Nothing: no member is pre-trained with such a head."""
         return ()
 
-    def logits(self, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
+    def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (m,): flat indices of tokens, in any order -> (m, classes)."""
         read, where = torch.unique(at, return_inverse=True)
         return self.head(pick(model(stream, read), where))
@@ -193,23 +193,23 @@ class Spans(nn.Module):
         """Nothing: no member is pre-trained with such a head."""
         return ()
 
-    def logits(self, model: Transformer, stream: Stream, at: Tensor) -> Tensor:
+    def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (m,): flat indices of tokens -> (m, 2)."""
         return pick(self.span(model(stream)), at)
 
-    def forward(self, model: Transformer, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{"span": sum over what is asked of the cross-entropy over all tokens of its sequence}."""
         target = batch.targets["span"]
         found = self._shares(model, batch.input)[target.at[:, 0], target.labels.clamp(min=0)]
         return {"span": -found.masked_fill(target.labels == IGNORE, 0).sum()}
 
-    def _shares(self, model: Transformer, stream: Stream) -> Tensor:
+    def _shares(self, model: Body, stream: Stream) -> Tensor:
         """(n, 2) log probabilities of each token within its sequence, in float32."""
         logits = self.span(model(stream)).float()
         return torch.cat([part.log_softmax(0) for part in logits.split(stream.lengths)])
 
     @torch.no_grad()
-    def scores(self, model: Transformer, batch: Batch) -> dict[str, dict[str, float]]:
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{"span": {loss: sum, correct: starts and ends that are likeliest, count: number}}."""
         target, stream = batch.targets["span"], batch.input
         shares = self._shares(model, stream)

@@ -5,6 +5,8 @@ from functools import partial
 
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.spans import NGrams
+from bertsmith.nn.embeddings import Summed
+from bertsmith.nn.feedforward import Plain
 from bertsmith.recipe import Corruption, Member, Recipe, Schedule, Training
 from bertsmith.recipes.bert import QUICK, bert, quick
 from bertsmith.text.layout import SegmentPairs
@@ -38,9 +40,9 @@ def albert(size: str = "base") -> Recipe:
             width=width,
             heads=heads,
             hidden=4 * width,
-            embedding=min(EMBEDDING, width // 2),
+            embeddings=Summed(width=min(EMBEDDING, width // 2)),
+            feedforward=Plain(activation="gelu_tanh"),
             share="all",
-            activation="gelu_tanh",
             dropout=0.0,  # version 2 of the released models, all sizes; version 1 had 0.1 but in xxlarge
         ),
         # Rows of 512 tokens, 4,096 an update.  The paper's LAMB has the rate 1.76e-3; this is AdamW, and the rate BERT's at that batch.

@@ -5,6 +5,7 @@ from functools import partial
 
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens as TokenSpans
+from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Tokens
@@ -37,9 +38,9 @@ def bert(size: str = "base") -> Recipe:
             width=width,
             heads=heads,
             hidden=4 * width,
-            segments=2,
-            positions=Learned(length=512),
             dropout=0.1,
+            embeddings=Summed(segments=2),
+            positions=Learned(length=512),
         ),
         objective=Predict(heads=(Tokens(), Pair())),
         # 256 rows of 512 tokens; Adam without bias correction, as the released code has it (the paper does not say).

@@ -9,6 +9,7 @@ from typing import Literal
 
 from bertsmith.data.sampled import Sampled
 from bertsmith.data.select import Tokens as TokenSpans
+from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.positions import Learned
 from bertsmith.objectives.replaced import Detect, ReplacedTokens, Restore, RestoreOrCopy
 from bertsmith.recipe import Corruption, Member, Recipe, Schedule, Training
@@ -52,7 +53,7 @@ def electra(size: str = "base", variant: str = "electra") -> Recipe:
             width=width,
             heads=heads,
             hidden=4 * width,
-            embedding=embedding,
+            embeddings=Summed(width=embedding),
             positions=Learned(length=512),
         ),
         objective=ReplacedTokens(generator=share, share="embeddings", head=head),

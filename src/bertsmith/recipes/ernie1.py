@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 from bertsmith.data.units import Units
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.recipe import Member, Recipe
 from bertsmith.recipes.bert import SIZES, bert
@@ -21,7 +23,12 @@ def ernie1(size: str = "base") -> Recipe:
     recipe = bert(size)
     select = Units(levels=("token", "phrase", "entity"), passes=1, rate=0.15)
     # The published configuration and code: ReLU, in the head for tokens too, 513 positions, Paddle's epsilon in the norms.
-    model = replace(recipe.model, activation="relu", positions=Learned(length=513), eps=1e-5)
+    model = replace(
+        recipe.model,
+        positions=Learned(length=513),
+        norm=LayerNorm(eps=1e-5),
+        feedforward=Plain(activation="relu"),
+    )
     corruption = replace(recipe.corruption, select=select)
     # Its vocabulary has 17,964 tokens, Chinese characters and word pieces; its table has 18,000 rows, the last of them never used.
     return replace(recipe, name="ernie1", tokenizer="wordpiece:17964", corruption=corruption, model=model).with_vocab(

@@ -5,6 +5,8 @@ from functools import partial
 
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens as TokenSpans
+from bertsmith.nn.embeddings import Summed
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.objectives.predict import Predict, Tokens
 from bertsmith.recipe import Corruption, Member, Recipe, Schedule, Training
 from bertsmith.recipes.bert import QUICK, SIZES, bert, quick
@@ -24,7 +26,9 @@ def roberta(size: str = "base") -> Recipe:
             select=TokenSpans(rate=0.15, rounding="probabilistic"),
             rewrite=InPlace(mask=0.8, random=0.1, avoid_special=True),
         ),
-        model=replace(neighbour.model, vocab=50265, segments=0, eps=1e-5, dropout=0.1),
+        model=replace(
+            neighbour.model, vocab=50265, dropout=0.1, embeddings=Summed(segments=0), norm=LayerNorm(eps=1e-5)
+        ),
         objective=Predict(heads=(Tokens(),)),
         schedule=Schedule(lr=peak, warmup=warmup, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, clip=0.0),
         training=Training(batch=8192 * 512, checkpoint=1_000, evaluate=1_000, held_out=1_048_576),

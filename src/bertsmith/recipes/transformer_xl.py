@@ -1,6 +1,6 @@
 """Transformer-XL (Dai et al. 2019, arXiv:1901.02860): a language model that remembers the segments before its own, by relative positions.
 
-The corpus is read in `training.batch / layout.length` columns; `model.memory` tokens of the past are seen beside the segment's own.
+The corpus is read in `training.batch / layout.length` columns; `model.memory.length` tokens of the past are seen beside the segment's own.
 """
 
 from dataclasses import replace
@@ -8,6 +8,11 @@ from functools import partial
 
 from bertsmith.data.causal import Causal, Everything
 from bertsmith.nn.adaptive import Adaptive
+from bertsmith.nn.attending import Full
+from bertsmith.nn.blocks import PostNorm
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.memory import Recurrence
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Clustered, Predict
@@ -38,17 +43,14 @@ def transformer_xl(size: str = "base") -> Recipe:
             width=width,
             heads=heads,
             hidden=hidden,
-            segments=0,
-            positions=Relative(tied=True, ahead=False),
-            adaptive=Adaptive(cutoffs=cutoffs, divide=divide),
-            activation="relu",
             dropout=dropout,
-            eps=1e-5,
-            embedding_norm=False,
-            scaled=True,
-            attention_bias=False,
-            output_dropout=True,
-            memory=memory,
+            embeddings=Adaptive(cutoffs=cutoffs, divide=divide),
+            positions=Relative(tied=True, ahead=False),
+            block=PostNorm(dropout_last=True),
+            norm=LayerNorm(eps=1e-5),
+            attention=Full(bias=False),
+            feedforward=Plain(activation="relu"),
+            memory=Recurrence(length=memory),
         ),
         objective=Predict(heads=(Clustered(),)),
         # Adam without weight decay; 200,000 updates (base), 4 million (large).

@@ -26,7 +26,7 @@ def unilm(size: str = "base") -> Recipe:
                 mask=0.8, random=0.1, views=Proportions(full=2.0, left_to_right=1.0, right_to_left=1.0, prefix=2.0)
             ),
         ),
-        model=replace(neighbour.model, vocab=28996, segments=SEGMENTS),
+        model=replace(neighbour.model.with_segments(SEGMENTS), vocab=28996),
         # The paper goes on from BERT large for 770,000 updates of 330 rows: a rate for weights that were trained before.
         schedule=replace(neighbour.schedule, lr=3e-5, warmup=40_000),
         training=replace(neighbour.training, batch=330 * 512),

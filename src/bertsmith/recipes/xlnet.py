@@ -7,6 +7,10 @@ from dataclasses import replace
 from functools import partial
 
 from bertsmith.data.permuted import PartialSpans, Permuted
+from bertsmith.nn.attending import Full
+from bertsmith.nn.blocks import PostNorm
+from bertsmith.nn.embeddings import Asking
+from bertsmith.nn.memory import Recurrence
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Predict, Tokens
@@ -28,14 +32,12 @@ def xlnet(size: str = "base") -> Recipe:
             width=width,
             heads=heads,
             hidden=4 * width,
-            segments=0,  # as relative ones, in the positions
-            positions=Relative(segments=True),
             dropout=0.1,
-            embedding_norm=False,
-            attention_bias=False,
-            output_dropout=True,
-            asking=True,
-            memory=384,
+            embeddings=Asking(),
+            positions=Relative(segments=True),
+            block=PostNorm(dropout_last=True),
+            attention=Full(bias=False),
+            memory=Recurrence(length=384),
         ),
         objective=Predict(heads=(Tokens(transform=False),)),
         # Section 3.1 and appendix A.4: 500,000 updates of 8,192 rows.
@@ -45,7 +47,9 @@ def xlnet(size: str = "base") -> Recipe:
     if size not in ("tiny", "mini"):
         return recipe
     recipe = quick(recipe)
-    return replace(recipe, model=replace(recipe.model, memory=96))  # three quarters of a row, as in the paper
+    return replace(
+        recipe, model=replace(recipe.model, memory=Recurrence(length=96))
+    )  # three quarters of a row, as in the paper
 
 
 MEMBERS = (

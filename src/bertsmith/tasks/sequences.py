@@ -44,8 +44,9 @@ class Reading:
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         last = causal or getattr(recipe.layout, "cls", "first") == "last"
-        segments = bool(model.segments or getattr(model.positions, "segments", False))
-        return cls(length=length, segments=segments, cls="last" if last else "first", causal=causal, **options)
+        return cls(
+            length=length, segments=model.reads_segments, cls="last" if last else "first", causal=causal, **options
+        )
 
     @property
     def lead(self) -> int:

@@ -22,8 +22,8 @@ import torch
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
+from bertsmith.training.formats import FORMAT, current
 
-FORMAT = 1
 CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS = (
     "config.json",
     "tokenizer.json",
@@ -72,7 +72,7 @@ class Run:
         return [step for step in self.named() if os.path.lexists(self.step(step) / files.MANIFEST)]
 
     def config(self) -> dict | None:
-        """What config.json says; None where there is none.  InputError if it is damaged or from a newer bertsmith."""
+        """What config.json says, in today's format; None where there is none.  InputError if it is damaged or from a newer bertsmith."""
         path = self / CONFIG
         data = files.plain(path)
         if data is None:
@@ -85,7 +85,7 @@ class Run:
             raise files.Newer(
                 f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {FORMAT})"
             )
-        return config
+        return current(config, printable(path))
 
     def begun(self) -> dict | None:
         """config.json of a run that has saved a step; None where there is nothing to go on with.  InputError if it is gone."""

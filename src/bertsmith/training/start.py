@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith import files
-from bertsmith.config import from_dict
+from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.training.checkpoint import MODEL, load_model, load_weights, weights_of
-from bertsmith.training.run import TOKENIZER, run_at
+from bertsmith.training.run import TOKENIZER, differences, run_at
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
 SEGMENTS = "model.embeddings.segments.weight"
@@ -131,7 +131,7 @@ def _new_segments(model: Any, recipe: Recipe) -> tuple[int, ...]:
 
 
 def _grown(model: Any, new: tuple[int, ...]) -> Any:
-    return replace(model, segments=model.segments + len(new)) if new else model
+    return model.with_segments(model.segments + len(new)) if new else model
 
 
 def _with_segments(weights: dict[str, Tensor], new: tuple[int, ...], say: Callable[[str], None]) -> dict[str, Tensor]:
@@ -182,10 +182,10 @@ def _check_shapes(model: Any, recipe: Recipe, from_: str | os.PathLike) -> None:
         raise InputError(
             f"--from {printable(from_)}: is a {type(model).__name__}, the recipe a {type(recipe.model).__name__}"
         )
-    for field in fields(model):
-        theirs, ours = getattr(model, field.name), getattr(recipe.model, field.name)
-        if field.name not in ("dropout", "vocab") and theirs != ours:
+    for field, theirs, ours in differences(to_dict(model), to_dict(recipe.model), "model"):
+        if field not in ("model.dropout", "model.vocab"):
+            way = "" if field.endswith(".type") else f", or --set {field}=…"
             raise InputError(
-                f"--from {printable(from_)}: model.{field.name}: it has {printable(theirs)}, the recipe {printable(ours)}; "
-                f"give the recipe without a size ({recipe.name}) to take all of its shapes, or --set model.{field.name}=…"
+                f"--from {printable(from_)}: {field}: it has {printable(theirs)}, the recipe {printable(ours)}; "
+                f"give the recipe without a size ({recipe.name}) to take all of its shapes{way}"
             )

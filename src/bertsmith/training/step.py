@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Batch
 from bertsmith.data.draw import hashed
 from bertsmith.errors import NumericsError, ResourceError
-from bertsmith.nn.blocks import PostNorm
+from bertsmith.nn.blocks import Layer
 from bertsmith.recipe import Recipe
 from bertsmith.training.distributed import own
 from bertsmith.training.precision import Precision
@@ -37,7 +37,7 @@ def compile_layers(member: nn.Module) -> None:
     Attention stays outside: which sequences it reads is data, and its kernels are fused already.
     """
     for part in member.modules():
-        if isinstance(part, PostNorm):
+        if isinstance(part, Layer):
             part.finish = torch.compile(part.finish, dynamic=True)
 
 

@@ -1,0 +1,109 @@
+"""What every body of a model gives to those who read it: objectives, fine-tuning, embedding, exchange.  n tokens, m <= n read, d width.
+
+A body's configuration is `recipe.model`; it builds the body.  Readers ask it these questions and never what it is made of.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Stream
+
+
+@runtime_checkable
+class BodyConfig(Protocol):
+    """A frozen dataclass; `vocab`, `layers`, `width` and `dropout` are fields, so that overrides reach them in every body."""
+
+    @property
+    def vocab(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def inner(self) -> int:
+        """Width of the token table."""
+        ...
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that a sequence may have; None where there is no end."""
+        ...
+
+    @property
+    def segments(self) -> int:
+        """Rows of the segment table; 0: none."""
+        ...
+
+    @property
+    def reads_segments(self) -> bool:
+        """Whether segments change what it says, by a table or otherwise."""
+        ...
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has tokens that only ask."""
+        ...
+
+    @property
+    def activation(self) -> str:
+        """Heads have it, too."""
+        ...
+
+    @property
+    def norm(self) -> Any:
+        """Kind of norm (norms.py); heads have it, too."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """`depth_of` the last layer."""
+        ...
+
+    def parameters(self) -> int:
+        """Exact number of parameters, without heads."""
+        ...
+
+    def build(self) -> Any:
+        """A Body with fresh weights from the global torch generator."""
+        ...
+
+
+@runtime_checkable
+class Body(Protocol):
+    """An `nn.Module`."""
+
+    @property
+    def config(self) -> Any:
+        """Its BodyConfig."""
+        ...
+
+    @property
+    def tokens(self) -> Any:
+        """The token table, which heads tie themselves to."""
+        ...
+
+    def __call__(self, stream: Stream, read: Tensor | None = None) -> Tensor:
+        """(n, d), or (m, d) for the flat indices `read` (m,), ascending: exact, and no more is computed than these need."""
+        ...
+
+    def states(self, stream: Stream) -> list[Tensor]:
+        """The embedding and every layer's output, each (n, d)."""
+        ...
+
+    def depth_of(self, name: str) -> int:
+        """How far up a parameter stands (its name as in `named_parameters`): 0 the embeddings, i + 1 layer i; what follows the last layer
+        stands as high as it.  ValueError for a name that is none."""
+        ...
+
+
+def depth_of(module: nn.Module, name: str, layers: int) -> int:
+    """`Body.depth_of` where layer i is `layers.i` and what follows the last is `norm`."""
+    first, _, rest = name.partition(".")
+    if name not in {known for known, _ in module.named_parameters(remove_duplicate=False)}:
+        raise ValueError(f"{name}: not a parameter of this body")
+    return {"layers": 1 + int(rest.partition(".")[0]) if first == "layers" else 0, "norm": layers}.get(first, 0)

@@ -1,0 +1,51 @@
+"""Kinds of norm.  A kind is a configuration that builds one for vectors of a width; a model has one kind, in its layers, embeddings and heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from bertsmith.config import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNorm:
+    """Mean 0 and deviation 1 (Ba et al. 2016), times a weight, plus a bias if there is one."""
+
+    eps: float = 1e-12
+    bias: bool = True
+
+    def __post_init__(self):
+        require(self.eps > 0, f"model.norm.eps: {self.eps} must be above 0")
+
+    def build(self, width: int) -> nn.Module:
+        return nn.LayerNorm(width, eps=self.eps, bias=self.bias)
+
+    def parameters(self, width: int) -> int:
+        return (1 + self.bias) * width
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSNorm:
+    """Mean square 1 (Zhang & Sennrich 2019), times a weight."""
+
+    eps: float = 1e-6
+
+    def __post_init__(self):
+        require(self.eps > 0, f"model.norm.eps: {self.eps} must be above 0")
+
+    def build(self, width: int) -> nn.Module:
+        return nn.RMSNorm(width, eps=self.eps)
+
+    def parameters(self, width: int) -> int:
+        return width
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoNorm:
+    def build(self, width: int) -> nn.Module:
+        return nn.Identity()
+
+    def parameters(self, width: int) -> int:
+        return 0
