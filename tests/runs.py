@@ -1,6 +1,7 @@
 """A run small enough to be made, broken off and compared hundreds of times, and what "equal" means for runs."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,19 @@ def tuning(model: Path, tasks: dict, name: str, out: Path, *assignments: str) ->
     sets = [part for assignment in given for part in ("--set", assignment)]
     files = ["--train", str(train), "--dev", str(dev), "--out", str(out)]
     return ["finetune", str(model), "--task", kind, *files, *options, *sets]
+
+
+class Breaking:
+    """A progress callback that breaks a run off after update `at`: "stop" is a SIGTERM, which saves; "kill" leaves things as they lie."""
+
+    def __init__(self, how: str, at: int):
+        self.how, self.at = how, at
+
+    def __call__(self, step: int, *_: object) -> None:
+        if step == self.at and self.how == "kill":
+            raise KeyboardInterrupt
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def lines(run: Path) -> list[dict]:

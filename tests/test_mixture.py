@@ -2,9 +2,7 @@
 
 import itertools
 import json
-import os
 import re
-import signal
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from scipy import stats
 from tests.corpora import VOCAB, random_shape, split_of
-from tests.runs import lines, same, small
+from tests.runs import Breaking, lines, same, small
 
 import bertsmith
 from bertsmith.config import from_dict, to_dict
@@ -148,17 +146,6 @@ def mix(feeds, out, steps=24, shares=None, **options):
     return bertsmith.multitask(
         recipe, feeds, out, steps=steps, shares=shares or Equal(), seed=3, threads=1, set=["batch=8"], **options
     )
-
-
-class Breaking:
-    def __init__(self, how: str, at: int):
-        self.how, self.at = how, at
-
-    def __call__(self, step: int, *_: object) -> None:
-        if step == self.at and self.how == "kill":
-            raise KeyboardInterrupt
-        if step == self.at:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("each", ["one", "all"])

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.runs import command, leftovers, lines, same, small, snapshot
+from tests.runs import Breaking, command, leftovers, lines, same, small, snapshot
 
 from bertsmith import cli
 from bertsmith.data import loader
+from bertsmith.data.text import Text
 from bertsmith.errors import InputError, Interrupted, ResourceError
 from bertsmith.text.prepare import prepare
 from bertsmith.text.store import Store
@@ -39,20 +40,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_the_cases_come_where_their_names_say(short):
     """An epoch of 7 to 9 updates ends between the interruptions of its case; 4, 8, 16 and the last step are evaluated."""
-    assert 7 <= budget.Epoch.of(small().with_vocab(short.vocab.size), short, 3).steps <= 9
-
-
-class Breaking:
-    """A progress callback that breaks a run off."""
-
-    def __init__(self, how: str, at: int):
-        self.how, self.at = how, at
-
-    def __call__(self, step: int, *_: object) -> None:
-        if step == self.at and self.how == "kill":
-            raise KeyboardInterrupt
-        if step == self.at:
-            os.kill(os.getpid(), signal.SIGTERM)
+    assert 7 <= budget.Extent.of(Text.of(small().with_vocab(short.vocab.size), short, 3)).steps <= 9
 
 
 class Cell:

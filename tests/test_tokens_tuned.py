@@ -9,7 +9,7 @@ from tests.runs import small
 
 import bertsmith
 from bertsmith import cli
-from bertsmith.downstream import epochs
+from bertsmith.downstream import frozen
 from bertsmith.downstream.finetune import finetune
 from bertsmith.downstream.model import load
 from bertsmith.downstream.predict import evaluate, judged, predict
@@ -144,7 +144,7 @@ def test_a_frozen_trunk_stays_and_its_features_may_be_held_or_not(task, model, f
     before, after = load(model).member.state_dict(), load(tmp_path / "held").member.state_dict()
     trunk = [name for name in before if name.startswith("model.")]
     assert trunk and all(torch.equal(before[name], after[name]) for name in trunk)
-    monkeypatch.setattr(epochs, "CACHE", 0)
+    monkeypatch.setattr(frozen, "CACHE", 0)
     anew = tune(model, files, tmp_path / "anew", task, **options)
     for a, b in zip(held["epochs"], anew["epochs"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)

@@ -3,7 +3,7 @@
 What a step holds depends on the feeds alone: neither processes, accumulation, workers nor a resume change it.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -51,6 +51,12 @@ class Taken:
     def tokens(self) -> int:
         return sum(int(epoch.tokens[end] - epoch.tokens[at]) for epoch, at, end in self.parts)
 
+    @property
+    def ends(self) -> bool:
+        """Whether less than a step is left of the epoch."""
+        epoch, _, end = self.parts[-1]
+        return int(epoch.ends[-1] - epoch.ends[end]) <= epoch.room
+
     def dealt(self, rows: int) -> list[Pieces]:
         """The sequences of each row."""
         taken = [(epoch, epoch.order[at:end]) for epoch, at, end in self.parts]
@@ -71,7 +77,7 @@ class Composed:
 
     taken: dict[str, Taken]
     cursor: dict[str, Place]
-    planned: bool  # whether the next step is near the end of what is planned
+    ends: bool  # whether the next step may need another epoch's plan
 
 
 class Loader:
@@ -108,7 +114,7 @@ class Loader:
         self.step, self.workers, self.stop = step, workers, stop
         self.patience = PATIENCE if patience is None else patience
         self.block = BLOCK if block is None else block
-        self._epochs: OrderedDict[tuple[str, int], Epoch] = OrderedDict()
+        self._epochs: dict[str, dict[int, Epoch]] = {name: {} for name in self.feeds}
         for name, (epoch, _) in self.cursor.items():
             self._epoch(name, epoch)  # what cannot be read is refused before anything starts
 
@@ -140,12 +146,12 @@ class Loader:
 
     def _epoch(self, name: str, number: int) -> Epoch:
         """The newest two of each feed are kept."""
-        if (name, number) not in self._epochs:
-            self._epochs[name, number] = self.feeds[name].epoch(number)
-            while len(self._epochs) > 2 * len(self.feeds):
-                self._epochs.popitem(last=False)
-        self._epochs.move_to_end((name, number))
-        return self._epochs[name, number]
+        known = self._epochs[name]
+        if number not in known:
+            known[number] = self.feeds[name].epoch(number)
+            for old in [n for n in known if n < number - 1]:
+                del known[old]
+        return known[number]
 
     def _take(self, name: str, place: Place) -> tuple[Taken, Place]:
         """What fits a step from `place` on, and the place behind it."""
@@ -169,13 +175,7 @@ class Loader:
             taken = {}
             for name in self.reads(step):
                 taken[name], cursor[name] = self._take(name, cursor[name])
-            planned = all(self._left(name, *cursor[name]) > 0 for name in taken)
-            yield Composed(taken=taken, cursor=dict(cursor), planned=planned)
-
-    def _left(self, name: str, number: int, at: int) -> int:
-        """How much the epoch has beyond the next step, as its room counts; below 1 where that may need another epoch's plan."""
-        known = self._epochs.get((name, number))
-        return 0 if known is None else int(known.ends[-1] - known.ends[at]) - known.room
+            yield Composed(taken=taken, cursor=dict(cursor), ends=any(part.ends for part in taken.values()))
 
     def _blocks(self) -> Iterator[list[Composed]]:
         """Neighbouring steps, `block` tokens of them or more; a step that needs the next epoch's plan begins another block."""
@@ -183,7 +183,7 @@ class Loader:
         for composed in self._steps():
             block.append(composed)
             tokens += sum(taken.tokens for taken in composed.taken.values())
-            if tokens >= self.block or not composed.planned:
+            if tokens >= self.block or composed.ends:
                 yield block
                 block, tokens = [], 0
 

@@ -93,6 +93,7 @@ def finetune(
             loaded = opened(model, str(own_device(device)), members, say)
             options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
             read = Task.read(given, loaded.tokenizer, loaded.recipe, options, say)
+            threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
             tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
         asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
         asked = asked if asked.given else Budget(epochs=options.epochs)
@@ -274,6 +275,13 @@ def _check_out(out: Path, seeds: int, resume: bool) -> None:
     files.refuse_unless_replaceable(out, _of_seeds, "fine-tuning of several seeds", force=False)
     for name in inside:
         Tuned(out / name).check_free(resume)
+
+
+def _threads(out: Path) -> int | None:
+    """Of the run here, or of the first of several seeds: features of a frozen trunk are made with as many as before."""
+    inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
+    begun = Tuned(out / inside[0] if inside else out).begun()
+    return begun and begun["threads"]
 
 
 def _of_seeds(name: str) -> bool:

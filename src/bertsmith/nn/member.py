@@ -42,7 +42,7 @@ def build(recipe: Any) -> MemberModel:
 def depths(member: nn.Module, name: str) -> tuple[int, int]:
     """(how deep the parameter `name` of a member stands, how deep its heads do): 0 in the embeddings, i + 1 in layer i, heads above the last."""
     body = getattr(member, "model", None)
-    top = getattr(getattr(body, "config", None), "layers", 0) + 1
+    top = getattr(getattr(body, "config", None), "depth", 0) + 1
     if not name.startswith("model."):
         return top, top
     return body.depth_of(name.removeprefix("model.")), top

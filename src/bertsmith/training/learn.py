@@ -16,7 +16,7 @@ from bertsmith import __version__
 from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.member import build, parameters
+from bertsmith.nn.member import MemberModel, build, parameters
 from bertsmith.recipe import Recipe
 from bertsmith.training import budget
 from bertsmith.training.budget import Budget, Extent
@@ -25,7 +25,7 @@ from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.log import Journal, check_tensorboard
 from bertsmith.training.optim import freeze, warmup_steps
 from bertsmith.training.precision import Precision
-from bertsmith.training.run import FORMAT, check_same, threads_set
+from bertsmith.training.run import FORMAT, at, check_same, threads_set
 from bertsmith.training.shard import SHARDS
 from bertsmith.training.step import compile_layers, memory_said
 from bertsmith.training.stop import Stop
@@ -89,12 +89,7 @@ def learn(
         stack.enter_context(precision.policy())
         stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
         with world.agreed(), memory_said(recipe):
-            torch.manual_seed(int(hashed(job.seed, "weights")[0]))
-            member = build(recipe).to(place)
-            source = job.start(member, journal.say)
-            config["from"] = source if source is not None else (old or {}).get("from")
-            freeze(member, recipe.schedule)
-            _check_sliced(recipe, config["shard"])
+            member = _member(job, place, old, config, journal)
             if world.first and old:
                 _go_on(job, old, config, journal)
             config = world.tell(config)
@@ -120,6 +115,17 @@ def learn(
         return Updates(job, member, precision, config, journal, world, progress).go(old, tensorboard)
 
 
+def _member(job: Job, place: torch.device, old: dict | None, config: dict, journal: Journal) -> MemberModel:
+    """Fresh weights by the seed, what it starts from in their place; parts that never learn are frozen."""
+    torch.manual_seed(int(hashed(job.seed, "weights")[0]))
+    member = build(job.recipe).to(place)
+    source = job.start(member, journal.say)
+    config["from"] = source if source is not None else (old or {}).get("from")
+    freeze(member, job.recipe.schedule)
+    _check_sliced(job.recipe, config["shard"])
+    return member
+
+
 def _check_sliced(recipe: Recipe, shard: str | None) -> None:
     schedule = recipe.schedule
     if shard == "fsdp" and (schedule.unfreeze or any(group.begin or group.end for group in schedule.groups)):
@@ -134,13 +140,7 @@ def _found(job: Job, resume: bool) -> dict | None:
 
 def _seen(job: Job) -> list:
     """What all processes must have before them, besides the recipe."""
-    return [_at(job.kept, name) for name in job.same if name.startswith("data.")]
-
-
-def _at(tree: Any, dotted: str) -> Any:
-    for name in dotted.split("."):
-        tree = tree.get(name) if isinstance(tree, dict) else None
-    return tree
+    return [at(job.kept, name) for name in job.same if name.startswith("data.")]
 
 
 def _config(job: Job, asked: Budget, extent: Extent, place: torch.device) -> dict:

@@ -221,7 +221,7 @@ def check_same(run: Run, old: dict, new: dict, same: tuple[str, ...]) -> list[st
     """
     changed = []
     for name in same:
-        for field, was, now in differences(_at(old, name), _at(new, name), name):
+        for field, was, now in differences(at(old, name), at(new, name), name):
             if field not in CHANGEABLE:
                 spelled = field.removeprefix("recipe.").removeprefix("task.settings.")
                 raise InputError(
@@ -232,7 +232,8 @@ def check_same(run: Run, old: dict, new: dict, same: tuple[str, ...]) -> list[st
     return changed
 
 
-def _at(tree: Any, dotted: str) -> Any:
+def at(tree: Any, dotted: str) -> Any:
+    """The field of a JSON tree that a dotted name says; None where there is none."""
     for name in dotted.split("."):
         tree = tree.get(name) if isinstance(tree, dict) else None
     return tree
