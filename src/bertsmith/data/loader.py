@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from heapq import heapreplace
-from itertools import chain, count
+from itertools import chain, count, islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,21 +42,12 @@ class Step:
     cursor: Cursor  # where the step after this one begins
 
 
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What a step takes of one feed: (epoch, from, to) for every epoch that it has part of."""
+class Taken(NamedTuple):
+    """What a step takes of one feed."""
 
-    parts: tuple[tuple[Epoch, int, int], ...]
-
-    @property
-    def tokens(self) -> int:
-        return sum(int(epoch.tokens[end] - epoch.tokens[at]) for epoch, at, end in self.parts)
-
-    @property
-    def ends(self) -> bool:
-        """Whether less than a step is left of the epoch."""
-        epoch, _, end = self.parts[-1]
-        return int(epoch.ends[-1] - epoch.ends[end]) <= epoch.room
+    parts: list[tuple[Epoch, int, int]]  # (epoch, from, to) for every epoch that it has part of
+    tokens: int
+    ends: bool  # whether less than a step is left of the epoch
 
     def dealt(self, rows: int) -> list[Pieces]:
         """The sequences of each row."""
@@ -71,13 +63,19 @@ class Taken:
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Composed:
+class Composed(NamedTuple):
     """What a step takes, by feed, and the cursor behind it."""
 
     taken: dict[str, Taken]
     cursor: dict[str, Place]
-    ends: bool  # whether the next step may need another epoch's plan
+
+
+class Made(NamedTuple):
+    """Of one feed in one step."""
+
+    batches: list[Batch]
+    counts: dict[str, int]  # of all processes
+    passes: int  # rows of each process
 
 
 class Loader:
@@ -156,18 +154,21 @@ class Loader:
     def _take(self, name: str, place: Place) -> tuple[Taken, Place]:
         """What fits a step from `place` on, and the place behind it."""
         number, at = place
-        room, parts = self._epoch(name, number).room, []
+        epoch = self._epoch(name, number)
+        room, parts, tokens = epoch.room, [], 0
         while True:
-            epoch = self._epoch(name, number)
             end = epoch.fill(at, room)
             if end > at:
                 parts.append((epoch, at, end))
+                tokens += int(epoch.tokens[end] - epoch.tokens[at])
                 room -= int(epoch.ends[end] - epoch.ends[at])
+                ends = bool(epoch.ends[-1] - epoch.ends[end] <= epoch.room)
             if end < len(epoch.order):
-                return Taken(parts=tuple(parts)), (number, end)
+                return Taken(parts, tokens, ends), (number, end)
             number, at = number + 1, 0
-            if not epoch.across and parts:
-                return Taken(parts=tuple(parts)), (number, at)
+            if parts and not epoch.across:
+                return Taken(parts, tokens, ends), (number, at)
+            epoch = self._epoch(name, number)
 
     def _steps(self) -> Iterator[Composed]:
         cursor = dict(self.cursor)
@@ -175,15 +176,17 @@ class Loader:
             taken = {}
             for name in self.reads(step):
                 taken[name], cursor[name] = self._take(name, cursor[name])
-            yield Composed(taken=taken, cursor=dict(cursor), ends=any(part.ends for part in taken.values()))
+            yield Composed(taken, cursor.copy())
 
     def _blocks(self) -> Iterator[list[Composed]]:
-        """Neighbouring steps, `block` tokens of them or more; a step that needs the next epoch's plan begins another block."""
+        """Neighbouring steps, `block` tokens of them or more; a step that may need another epoch's plan begins another block."""
         block, tokens = [], 0
         for composed in self._steps():
             block.append(composed)
-            tokens += sum(taken.tokens for taken in composed.taken.values())
-            if tokens >= self.block or composed.ends:
+            ends = False
+            for taken in composed.taken.values():
+                tokens, ends = tokens + taken.tokens, ends or taken.ends
+            if tokens >= self.block or ends:
                 yield block
                 block, tokens = [], 0
 
@@ -194,54 +197,48 @@ class Loader:
 
     def _prepare(self, block: list[Composed]) -> list[Step]:
         """All steps' rows of a feed are made at once."""
-        made: list[dict[str, _Made]] = [{} for _ in block]
+        made: list[dict[str, Made]] = [{} for _ in block]
         for name in dict.fromkeys(name for composed in block for name in composed.taken):
             steps = [number for number, composed in enumerate(block) if name in composed.taken]
-            found = self._rows_of(name, [block[number].taken[name] for number in steps])
-            for number, part in zip(steps, found, strict=True):
-                made[number][name] = part
+            for number, found in zip(steps, self._made(name, [block[n].taken[name] for n in steps]), strict=True):
+                made[number][name] = found
         return [self._step(composed, parts) for composed, parts in zip(block, made, strict=True)]
 
-    def _rows_of(self, name: str, steps: list[Taken]) -> list["_Made"]:
-        feed = self.feeds[name]
+    def _made(self, name: str, steps: list[Taken]) -> Iterator[Made]:
+        """What this process makes of a feed in each of some steps."""
+        feed, alone = self.feeds[name], self.world == 1
         passes = [self._passes(taken) for taken in steps]
-        dealt = [taken.dealt(self.world * rows) for taken, rows in zip(steps, passes, strict=True)]
         mine, others = [], []
-        for rows, each in zip(dealt, passes, strict=True):
-            first, last = self.rank * each, (self.rank + 1) * each
-            mine.append([row for row in rows[first:last] if row])  # fewer sequences than rows leave rows empty
-            others.append([piece for row in [*rows[:first], *rows[last:]] for piece in row])
+        for taken, each in zip(steps, passes, strict=True):
+            rows, first = taken.dealt(self.world * each), self.rank * each
+            # Fewer sequences than rows leave rows empty.
+            mine.append([row for row in rows[first : first + each] if row])
+            others.append([] if alone else [piece for row in (*rows[:first], *rows[first + each :]) for piece in row])
         made = [row for rows in mine for row in rows]
-        batches = iter(feed.batches(made) if made else [])
-        counted = iter(feed.counts([row for row in others if row]) if any(others) else [])
-        found = []
+        batches = iter(feed.batches(made) if made else ())
+        counted = iter(() if alone else feed.counts([row for row in others if row]))
         for rows, rest, each in zip(mine, others, passes, strict=True):
-            own = tuple(replace(batch, feed=name) if name else batch for _, batch in zip(rows, batches))
+            own = list(islice(batches, len(rows)))
             counts = dict(next(counted)) if rest else {}
             for batch in own:
                 for term, number in batch.counts().items():
                     counts[term] = counts.get(term, 0) + number
-            found.append(_Made(batches=own, counts=counts, passes=each))
-        return found
+            yield Made(own, counts, each)
 
-    def _step(self, composed: Composed, parts: dict[str, "_Made"]) -> Step:
-        cursor = composed.cursor
+    def _step(self, composed: Composed, made: dict[str, Made]) -> Step:
+        if not self.mixed:
+            (taken,), (found,) = composed.taken.values(), made.values()
+            passes, cursor = {"": found.passes}, composed.cursor[""]
+            return Step(
+                batches=tuple(found.batches), passes=passes, counts=found.counts, tokens=taken.tokens, cursor=cursor
+            )
         return Step(
-            batches=tuple(batch for part in parts.values() for batch in part.batches),
-            passes={name: part.passes for name, part in parts.items()},
-            counts={term_of(name, term): n for name, part in parts.items() for term, n in part.counts.items()},
+            batches=tuple(replace(batch, feed=name) for name, part in made.items() for batch in part.batches),
+            passes={name: part.passes for name, part in made.items()},
+            counts={term_of(name, term): n for name, part in made.items() for term, n in part.counts.items()},
             tokens=sum(taken.tokens for taken in composed.taken.values()),
-            cursor=cursor if self.mixed else cursor[""],
+            cursor=composed.cursor,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Made:
-    """Of one feed in one step."""
-
-    batches: tuple[Batch, ...]
-    counts: dict[str, int]  # of all processes
-    passes: int  # rows of each process
 
 
 def deal(lengths: Array, rows: int) -> Array:

@@ -63,6 +63,8 @@ class Text:
         return self.corruption(assembled(rows), self.vocab, self.draw).split(_sizes(rows))
 
     def counts(self, rows: Sequence[Pieces]) -> list[dict[str, int]]:
+        if not rows:
+            return []
         row = assembled(rows)
         spans, bounds = self.corruption.select(row, self.draw), np.cumsum([0, *_sizes(rows)]).tolist()
         found = []
