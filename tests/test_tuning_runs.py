@@ -219,6 +219,7 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
         job("sliced-thawing", "classify", *thawing, options={"shard": "fsdp"}),
         job("stopped", "classify", out="mixed", stop=7),
         job("went-on", "classify", "accumulate=2", out="mixed", alone=True, options={"resume": True}),
+        job("seeds", "classify", options={"seeds": 2}),
         job("missing", "classify", **{"with": {"train": "nothing.tsv"}}),
     ]
     files = {
@@ -259,6 +260,12 @@ def test_results_are_the_same_on_all_processes_and_slices_learn_alike(two):
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
     assert "cannot be sliced; --shard ddp can" in outcome(two, "sliced-thawing")["error"]
     assert "nothing.tsv: no such file" in outcome(two, "missing", 1)["error"]
+
+
+def test_two_processes_train_several_seeds_one_after_the_other(two):
+    found = outcome(two, "seeds", 0)["result"]
+    assert found == outcome(two, "seeds", 1)["result"] and found["seeds"] == [3, 4]
+    assert lines(two / "seeds" / "seed-3") == lines(two / "classify-2")
 
 
 def test_two_processes_stop_together_and_one_goes_on(two):
