@@ -65,10 +65,16 @@ def test_the_draws_have_the_shares_that_were_asked_for():
     "shares, says",
     [
         (lambda: Weighted(weights=(1, 2)), "mixture.weights: 2 of them for 3 feeds"),
-        (lambda: Weighted(weights=(0, 0, 0)), "must not be negative, and one of them above 0"),
+        (lambda: Weighted(weights=(0, 0, 0)), "must be numbers from 0, one of them above it"),
         (lambda: Stages(steps=(3,)), "mixture.steps: 1 of them for 3 feeds"),
-        (lambda: Stages(steps=(3, 0)), "must be numbers above 0"),
+        (lambda: Stages(steps=(3, 0)), "must be whole numbers above 0"),
         (lambda: BySize(temperature=0), "mixture.temperature: 0"),
+        (lambda: BySize(cap="a"), "mixture.cap: 'a' must be a number"),
+        (lambda: Weighted(weights=5), "mixture.weights: 5 must be numbers"),
+        (lambda: Weighted(weights=(float("inf"), 1)), "mixture.weights"),
+        (lambda: Stages(steps=(1.5, 1)), "must be whole numbers above 0"),
+        (lambda: Stages(steps=(1, 1), earlier="drop"), "neither 'leave' nor 'keep'"),
+        (lambda: Stages(steps=(1, 1), among="equal"), "mixture.among"),
         (lambda: BySize(cap=0), "mixture.cap: 0"),
     ],
 )
@@ -144,7 +150,12 @@ def feeds(short, tasks, tmp_path_factory):
 def mix(feeds, out, steps=24, shares=None, **options):
     recipe = small("training.precision=float32", "training.evaluate=6")
     return bertsmith.multitask(
-        recipe, feeds, out, steps=steps, shares=shares or Equal(), seed=3, threads=1, set=["batch=8"], **options
+        recipe,
+        feeds,
+        out,
+        steps=steps,
+        shares=shares or Equal(),
+        **{"seed": 3, "threads": 1, "set": ["batch=8"], **options},
     )
 
 
@@ -213,7 +224,54 @@ def test_a_mixture_begins_with_a_pre_trained_trunk_and_its_heads(feeds, pretrain
         assert torch.equal(before[name], after[name]), "nothing asked them yet"
     kept = load_file(tmp_path / "run" / "steps" / "step-00000001" / "model.safetensors")
     heads = {name.split(".")[1] for name in kept if name.startswith("objective.")}
-    assert heads == {"docs", "classify", "tag"}, "stores share their heads"
+    assert heads == {"feed_docs", "feed_classify", "feed_tag"}, "stores share their heads"
+
+
+def test_a_feed_may_be_called_as_modules_call_their_parts(feeds, tmp_path):
+    named = dict(zip(("train", "columns", "config", "of"), feeds.values(), strict=True))
+    mix(named, tmp_path / "run", steps=8)
+    assert "train.token" in lines(tmp_path / "run")[0]["terms"]
+
+
+def test_tasks_that_are_read_otherwise_are_not_gone_on_with(feeds, tmp_path):
+    with pytest.raises(Interrupted):
+        mix(feeds, tmp_path / "run", progress=Breaking("stop", 5))
+    for options, says in (
+        ({"set": ["batch=16"]}, r"data\.feeds\.classify\.task\.settings\.batch: the run was begun with 8"),
+        ({"set": ["batch=8", "length=24"]}, r"data\.feeds\.classify\.task\.length"),
+        ({"each": "all"}, r"mixture\.each"),
+    ):
+        with pytest.raises(InputError, match=says):
+            mix(feeds, tmp_path / "run", resume=True, **options)
+
+
+@pytest.mark.parametrize(
+    "shares, each",
+    [(Stages(steps=(3, 2, 4)), "one"), (Stages(steps=(3, 2, 4)), "all"), (Weighted(weights=(0, 1, 0, 1)), "all")],
+)
+def test_a_mixture_of_so_many_tokens_reads_about_as_many(feeds, tmp_path, shares, each):
+    mix(feeds, tmp_path / "run", steps=None, tokens=5000, shares=shares, each=each)
+    assert lines(tmp_path / "run")[-1]["tokens"] == pytest.approx(5000, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"each": "every"}, "'every' is neither 'one' nor 'all'"),
+        ({"shares": "equal"}, r"shares: equal: expected one of BySize\(\)"),
+        ({"shares": Equal}, "shares: "),
+        ({"seed": "x"}, "seed: x is not a whole number"),
+        ({"workers": -1}, "workers: -1 is not a whole number"),
+        ({"set": ["lr=1"]}, r"set: lr: is not a task's here \(batch, length"),
+        ({"feeds": ["store"]}, r"feeds: expected \{name: a store"),
+        ({"feeds": {"wiki": 3}}, "wiki: a int, where a store"),
+    ],
+)
+def test_what_a_mixture_cannot_be_is_said_in_one_line(feeds, tmp_path, options, says):
+    options = {"feeds": feeds, "steps": 2, "recipe": small(), "out": tmp_path / "run", **options}
+    with pytest.raises(InputError, match=says):
+        bertsmith.multitask(**options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_tokenizers_and_no_store_are_refused(feeds, store, tmp_path):

@@ -129,6 +129,72 @@ def test_how_long_may_be_said_in_steps_tokens_or_minutes(tune, tmp_path):
         tune(tmp_path / "none", epochs=0)
 
 
+def test_a_resume_without_a_length_keeps_the_runs_own(tune, tmp_path):
+    tune(tmp_path / "run", epochs=None, steps=5)
+    before = snapshot(tmp_path / "run")
+    tune(tmp_path / "run", epochs=None, resume=True)
+    assert snapshot(tmp_path / "run") == before
+    broken_off(lambda **k: tune(tmp_path / "long", epochs=5, **k), "stop", 30)
+    assert tune(tmp_path / "long", epochs=None, resume=True)["epochs"][-1]["step"] == 45
+
+
+def test_more_patience_goes_on_with_a_run_that_ended_early(tune, tmp_path):
+    sets = ("lr=1e-12",)
+    first = tune(tmp_path / "run", sets=(*sets, "patience=1"), epochs=6)
+    more = tune(tmp_path / "run", sets=(*sets, "patience=3"), epochs=6, resume=True)
+    assert len(more["epochs"]) == len(first["epochs"]) + 2
+
+
+def struck(monkeypatch, at: int) -> None:
+    """A SIGTERM while the dev file is read for the `at`-th time."""
+    from bertsmith.downstream import predict
+
+    real, calls = predict.said_at, []
+
+    def said_at(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    monkeypatch.setattr(predict, "said_at", said_at)
+
+
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_a_signal_while_the_dev_file_is_read_ends_the_command(tune, tmp_path, monkeypatch, at):
+    """In the middle exam, in the last one of a seed, and while its result is made."""
+    straight = tune(tmp_path / "straight", seeds=2)
+    with monkeypatch.context() as patch:
+        struck(patch, at)
+        with pytest.raises(Interrupted, match="the same command with --resume goes on"):
+            tune(tmp_path / "run", seeds=2)
+    assert not (tmp_path / "run" / "seed-4").exists()
+    assert tune(tmp_path / "run", seeds=2, resume=True) == straight
+    for number in (3, 4):
+        same(tmp_path / "straight" / f"seed-{number}", tmp_path / "run" / f"seed-{number}")
+
+
+def test_a_dev_loss_that_is_not_finite_ends_a_run_as_such(tune, tmp_path, monkeypatch):
+    from bertsmith.tasks.texts import Classes
+
+    monkeypatch.setattr(Classes, "loss", lambda *_: float("nan"))
+    with pytest.raises(bertsmith.errors.NumericsError, match="dev file: label: loss nan is not finite"):
+        tune(tmp_path / "run")
+
+
+def test_seeds_that_are_done_stay_as_they_are_and_others_are_refused(tune, tmp_path):
+    tune(tmp_path / "run", seeds=2, epochs=1)
+    before = snapshot(tmp_path / "run")
+    tune(tmp_path / "run", seeds=2, epochs=1, resume=True)
+    assert snapshot(tmp_path / "run") == before
+    with pytest.raises(InputError, match=r"seed-4: --seeds 1 from --seed 3|holds fine-tunings of several seeds"):
+        tune(tmp_path / "run", epochs=1, resume=True)
+    with pytest.raises(InputError, match="seed-3: --seeds 2 from --seed 5 has no such one"):
+        tune(tmp_path / "run", seeds=2, seed=5, epochs=1, resume=True)
+    broken_off(lambda **k: tune(tmp_path / "run", seeds=2, epochs=2, resume=True, **k), "stop", 3)
+    assert not (tmp_path / "run" / "result.json").exists(), "it would speak of what is no more"
+
+
 def test_out_of_memory_says_what_to_set(tune, tmp_path, monkeypatch):
     from bertsmith.training import step
 

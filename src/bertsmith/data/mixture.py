@@ -34,8 +34,10 @@ class BySize:
     temperature: float = 1.0  # 1: in proportion; the higher, the more alike
 
     def __post_init__(self):
-        require(self.cap is None or self.cap > 0, f"mixture.cap: {self.cap} must be above 0, or null for none")
-        require(self.temperature > 0, f"mixture.temperature: {self.temperature} must be above 0")
+        good = self.cap is None or (_is_number(self.cap) and self.cap > 0)
+        require(good, f"mixture.cap: {self.cap!r} must be a number above 0, or null for none")
+        good = _is_number(self.temperature) and 0.1 <= self.temperature < np.inf
+        require(good, f"mixture.temperature: {self.temperature!r} must be a number from 0.1")
 
     def check(self, feeds: int) -> None: ...
 
@@ -60,8 +62,11 @@ class Weighted:
     weights: tuple[float, ...]
 
     def __post_init__(self):
-        good = self.weights and all(weight >= 0 for weight in self.weights) and sum(self.weights) > 0
-        require(bool(good), f"mixture.weights: {list(self.weights)} must not be negative, and one of them above 0")
+        good = isinstance(self.weights, (tuple, list)) and all(_is_number(w) and 0 <= w < np.inf for w in self.weights)
+        require(
+            good and sum(self.weights) > 0,
+            f"mixture.weights: {self.weights!r} must be numbers from 0, one of them above it",
+        )
 
     def check(self, feeds: int) -> None:
         require(len(self.weights) == feeds, f"mixture.weights: {len(self.weights)} of them for {feeds} feeds")
@@ -83,9 +88,15 @@ class Stages:
     among: Any = Equal()
 
     def __post_init__(self):
+        good = isinstance(self.steps, (tuple, list)) and bool(self.steps)
         require(
-            bool(self.steps) and all(count > 0 for count in self.steps),
-            f"mixture.steps: {list(self.steps)} must be numbers above 0, one for each stage",
+            good and all(isinstance(count, int) and not isinstance(count, bool) and count > 0 for count in self.steps),
+            f"mixture.steps: {self.steps!r} must be whole numbers above 0, one for each stage",
+        )
+        require(self.earlier in ("leave", "keep"), f"mixture.earlier: {self.earlier!r} is neither 'leave' nor 'keep'")
+        require(
+            hasattr(self.among, "at"),
+            f"mixture.among: {self.among!r} says no shares; Equal(), BySize(), Weighted(…) do",
         )
 
     def check(self, feeds: int) -> None:
@@ -98,7 +109,14 @@ class Stages:
     def at(self, step: int, sizes: Array) -> Array:
         stage = min(int(np.searchsorted(np.cumsum(self.steps), step - 1, "right")), len(sizes) - 1)
         number = np.arange(len(sizes))
-        return _normal(self.among.at(step, sizes) * (number == stage if self.earlier == "leave" else number <= stage))
+        if self.earlier == "leave":
+            return (number == stage).astype(np.float64)
+        shares = self.among.at(step, sizes) * (number <= stage)
+        return _normal(shares if shares.any() else (number == stage).astype(np.float64))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _normal(weights: Array) -> Array:
@@ -116,6 +134,7 @@ class Mixture:
                 f"mixture: {name!r} is not a name: letters, digits, _ and -, no digit first",
             )
         require(bool(self.feeds), "mixture: it has no feed")
+        require(each in ("one", "all"), f"mixture.each: {each!r} is neither 'one' nor 'all'")
         shares.check(len(self.feeds))
         self.sizes = np.array([len(feed.epoch(0).order) for feed in self.feeds.values()], np.float64)
 

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from bertsmith.data.batch import term_of
+from bertsmith.data.loader import never
 from bertsmith.downstream.predict import BUDGET, said_at, values_of
+from bertsmith.errors import NumericsError
 from bertsmith.nn.member import MemberModel
 from bertsmith.tasks.kinds import Kind
 from bertsmith.tasks.labels import Labels
@@ -55,11 +57,14 @@ class Dev:
         return (step - 1) % self.steps + 1 in self._at
 
     def hold(self, member: MemberModel, world: World, stop: Callable[[], bool]) -> dict | None:
-        if stop():
-            return None
         training = member.training
-        said, known, loss = self.judged(member, world)
+        judged = self.judged(member, world, stop)
         member.train(training)
+        if judged is None:
+            return None
+        said, known, loss = judged
+        if not math.isfinite(loss):
+            raise NumericsError(f"dev file: {self.term}: loss {loss} is not finite; a lower lr helps most often")
         scores = self.kind.score(self.targets, said, known, resamples=0)
         found = {name: score["value"] for name, score in scores.items()}
         return {self.term: {"loss": loss, **found, "count": len(self.rows)}}
@@ -88,14 +93,19 @@ class Dev:
             said_at(reads, self.data, which, self.exact.device, self.feed)
         return (time.monotonic() - start) * math.ceil(len(groups) / world.size)
 
-    def judged(self, member: MemberModel, world: World = ALONE) -> tuple[Any, Labels, float]:
-        """What is said, the labels with what is chosen on the dev file, the loss."""
-        values = values_of(self.over(member), self.data, self.exact, world=world, feed=self.feed)
+    def judged(
+        self, member: MemberModel, world: World = ALONE, stop: Callable[[], bool] = never
+    ) -> tuple[Any, Labels, float] | None:
+        """What is said, the labels with what is chosen on the dev file, the loss; None if `stop()` turned true on the way."""
+        values = values_of(self.over(member), self.data, self.exact, world=world, feed=self.feed, stop=stop)
+        if values is None:
+            return None
         said = self.kind.said(self.data, self.rows, values)
         known = self.kind.settled(self.targets, said, self.known)
         return said, known, self.kind.loss(self.data, self.asked, values)
 
     def scores(self, member: MemberModel, world: World = ALONE) -> tuple[dict[str, Score], Labels]:
         """With 95 % intervals, and the labels with what was chosen."""
-        said, known, _ = self.judged(member, world)
-        return self.kind.score(self.targets, said, known), known
+        judged = self.judged(member, world)
+        assert judged is not None  # nothing stops it
+        return self.kind.score(self.targets, judged[0], judged[1]), judged[1]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from bertsmith.downstream.frozen import stand_ins
 from bertsmith.downstream.model import RESULT, RESULT_FORMAT, SEED, Loaded, Tuned, opened
 from bertsmith.downstream.task import Files, Say, Task
 from bertsmith.downstream.tuning import METHODS, FineTuning, settings
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, Interrupted, nearest, printable
 from bertsmith.nn.member import MemberModel, build
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds, metrics
@@ -35,6 +36,7 @@ from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.learn import check_options, learn
 from bertsmith.training.log import Journal
 from bertsmith.training.run import METRICS, threads_set
+from bertsmith.training.stop import Stop
 
 SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")
@@ -88,21 +90,31 @@ def finetune(
             check_options(shard, tensorboard)
             options = settings(set)
             if world.first:
-                _check_out(Path(out), seeds, resume)
+                _check_out(Path(out), seed, seeds, resume)
             given.check_apart()
             loaded = opened(model, str(own_device(device)), members, say)
+            given_epochs = options.epochs
             options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
             read = Task.read(given, loaded.tokenizer, loaded.recipe, options, say)
             threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
             tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
         asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
-        asked = asked if asked.given else Budget(epochs=options.epochs)
+        asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
         if seeds == 1:
             return tuning.run(Tuned(out), seed, asked, workers, **how)
         results = []
-        for number in range(seed, seed + seeds):
-            results.append(tuning.run(Tuned(Path(out) / f"seed-{number}"), number, asked, workers, **how))
+        with ExitStack() as stack:
+            world.stop = world.stop or stack.enter_context(Stop())
+            for number in range(seed, seed + seeds):
+                if number > seed and world.asked():  # it came when the seed before was done
+                    name = world.caught.name
+                    raise Interrupted(
+                        f"{name}: seed {number} is not begun; the same command with --resume goes on", world.caught
+                    )
+                run = Tuned(Path(out) / f"seed-{number}")
+                run.results = (RESULT, f"../{RESULT}")
+                results.append(tuning.run(run, number, asked, workers, **how))
         with world.agreed():
             return _over_seeds(results, Path(out), read, world, say)
 
@@ -176,6 +188,7 @@ class Tuning:
             journal.say(f"seed {seed}: {what}, {self.options.batch} sequences an update, lr {self.options.lr:g}")
 
         place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
+        options["default"] = Budget(epochs=self.options.epochs)
         found = learn(job, self.world, journal, place, asked, **options, **how)
         with self.world.agreed():
             made = self.world.tell(run.result() if self.world.first else None)  # it goes where a run goes on
@@ -239,7 +252,7 @@ def _over_seeds(results: list[dict], out: Path, task: Task, world: World, say: S
         "over_seeds": scores,
         "results": results,
     }
-    if world.first:
+    if world.first and files.plain(out / RESULT) != files.sealed(result):
         files.write(out / RESULT, files.sealed(result))
     for name, found in scores.items():
         say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {len(results)} seeds")
@@ -263,7 +276,7 @@ def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str) 
         raise InputError(f"--seeds {printable(seeds)}: expected a number from 1")
 
 
-def _check_out(out: Path, seeds: int, resume: bool) -> None:
+def _check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:
     """InputError unless `out` is free, or holds what was never saved, or (resume) what is gone on with."""
     inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
     if inside and seeds == 1:
@@ -274,6 +287,10 @@ def _check_out(out: Path, seeds: int, resume: bool) -> None:
         return Tuned(out).check_free(resume)
     files.refuse_unless_replaceable(out, _of_seeds, "fine-tuning of several seeds", force=False)
     for name in inside:
+        if int(name.removeprefix("seed-")) not in range(seed, seed + seeds):
+            raise InputError(
+                f"{printable(out / name)}: --seeds {seeds} from --seed {seed} has no such one; choose another place, or more seeds"
+            )
         Tuned(out / name).check_free(resume)
 
 

@@ -31,7 +31,8 @@ from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, weights_from
 
 SAME = ("data.tokenizer", "recipe", "seed", "from", "mixture")
-CONTENT = ("digest", "train.sha256", "dev.sha256")  # of a feed: what its files hold
+CONTENT = ("digest", "train.sha256", "dev.sha256", "task")  # of a feed: what its files hold, and how rows are read
+OPTIONS = ("batch", "length", "stride", "dropout", "pool")  # of fine-tuning that a task has; the rest is the recipe's
 
 
 def multitask(
@@ -62,7 +63,7 @@ def multitask(
 
     Each step reads one of them, drawn by `shares` (in proportion to size unless told otherwise), or all (`each="all"`).  All stores share the
     recipe's own heads; a task has one of its own.  Terms are `name.term`.  The first store's tokenizer reads all; `set`: options of the
-    labelled tasks, as in fine-tuning.  Everything else is as in `pretrain`; an epoch has as many tokens as all feeds together.
+    labelled tasks (batch, length, stride, dropout, pool), as in fine-tuning; rates and lengths are the recipe's.  Everything else is as in `pretrain`; an epoch has as many tokens as all feeds together.
     InputError before anything is written.
     """
     begun = time.monotonic()
@@ -70,6 +71,7 @@ def multitask(
         say, progress = (say, progress) if world.first else (silent, silent)
         run, journal = Run(out), Journal(say)
         with world.agreed():
+            _check_asked(feeds, shares, seed, workers)
             recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
             place = own_device(device)
             check_options(shard, tensorboard)
@@ -130,6 +132,23 @@ def multitask(
         return learn(job, world, journal, place, asked, progress=progress, expect=expect, **options)
 
 
+def _check_asked(feeds: Any, shares: Any, seed: Any, workers: Any) -> None:
+    if not isinstance(feeds, Mapping) or not feeds:
+        raise InputError("multitask: feeds: expected {name: a store, or task.Files}")
+    for name, given in feeds.items():
+        if isinstance(given, (dict, list, tuple, int, float)) or given is None:
+            raise InputError(
+                f"multitask: {printable(name)}: a {type(given).__name__}, where a store or task.Files is expected"
+            )
+    if shares is not None and (isinstance(shares, type) or not hasattr(shares, "at")):
+        raise InputError(
+            f"multitask: shares: {printable(shares, 60)}: expected one of BySize(), Equal(), Weighted(…), Stages(…)"
+        )
+    for what, value in (("seed", seed), ("workers", workers)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise InputError(f"multitask: {what}: {printable(value)} is not a whole number from 0")
+
+
 def _one_tokenizer(stores: dict[str, Any]) -> Any:
     """The first store.  InputError where there is none, or another has another tokenizer."""
     if not stores:
@@ -145,6 +164,13 @@ def _one_tokenizer(stores: dict[str, Any]) -> Any:
 
 def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: Iterable[str], say: Say) -> Task:
     given.check_apart()
+    assignments = list(assignments)
+    for assignment in assignments:
+        option = assignment.partition("=")[0]
+        if option not in OPTIONS:
+            raise InputError(
+                f"multitask: set: {printable(option)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
+            )
     options = settings(assignments).settled("full", recipe, kinds.kind(given.task).pools)
     return Task.read(given, tokenizer, recipe, options, lambda line: say(f"{name}: {line}"))
 
@@ -172,4 +198,5 @@ def _start(from_: Any, member: MemberModel, recipe: Recipe, store: Any, say: Say
 
 
 def _said_of(task: Task) -> dict[str, Any]:
-    return {**task.about, **task.sources}
+    asked = {name: getattr(task.options, name) for name in OPTIONS}
+    return {"task": {**task.about, "settings": asked}, **task.sources}

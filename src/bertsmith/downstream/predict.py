@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bertsmith import files
+from bertsmith.data.loader import never
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import MemberModel
@@ -108,16 +109,26 @@ def values_of(
     budget: int = BUDGET,
     world: World = ALONE,
     feed: str = "",
-) -> np.ndarray:
-    """(places, outputs) float32: what the head (of `feed`) says at the places of `encoded`; the processes of a world share the work."""
+    stop: Callable[[], bool] = never,
+) -> np.ndarray | None:
+    """(places, outputs) float32: what the head (of `feed`) says at the places of `encoded`; the processes of a world share the work.
+
+    None if `stop()` turned true on the way.
+    """
     member.eval()
     groups = encoded.by_length(budget)
     turns = range(0, len(groups), world.size)
     mine = [
         groups[min(at + world.rank, len(groups) - 1)] for at in turns
     ]  # who has none left keeps step with the others
+    parts = []
     with precision.policy(), precision.autocast():
-        own = torch.cat([said_at(member, encoded, which, precision.device, feed) for which in mine])
+        for which in mine:
+            parts.append(said_at(member, encoded, which, precision.device, feed))
+            world.gather()  # what one process heard, all know
+            if stop():
+                return None
+    own = torch.cat(parts)
     by_rank = world.collect({str(world.rank): own}, precision.device)
     found = np.empty((len(encoded.places), own.shape[1]), np.float32)
     for rank in range(world.size):

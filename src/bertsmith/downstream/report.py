@@ -289,6 +289,9 @@ def _store(run: Seen) -> Any:
     try:
         store = Store.open(data.get("path", ""), verify=False)
     except (InputError, OSError):
+        if "feeds" in data:
+            run.notes.append("a mixture: no plateau, no samples, no account of the data")
+            return None
         run.notes.append("its store is not where it was: no plateau, no samples, no account of the data")
         return None
     if store.digest != data.get("digest"):

@@ -62,6 +62,10 @@ class FineTuning:
         for name in (*positive, "patience"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}: {value} must be above 0")
+        require(
+            all(isinstance(part, str) for part in self.frozen),
+            f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
+        )
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
 
     def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:

@@ -77,8 +77,9 @@ def _tuned(run: Tuned) -> dict[str, Any]:
         }
     found = verify_run(run)
     if result is None:
-        newest = run.steps()[-1]
-        if newest == run.config()["steps"] or load_step(run, newest).state.ended:
+        newest, config = run.steps()[-1], run.config()
+        patience = ((config.get("task") or {}).get("settings") or {}).get("patience")
+        if newest == config["steps"] or load_step(run, newest).state.ends(patience):
             raise InputError(
                 f"{printable(run / RESULT)}: missing; the last step is saved; the same command with --resume makes it"
             )

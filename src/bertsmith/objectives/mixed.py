@@ -23,7 +23,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Mixed:
-    """One part for each feed; its terms are `feed.term`.  Keys: `objective.<feed>.<term>.…`."""
+    """One part for each feed; its terms are `feed.term`.  Keys: `objective.feed_<feed>.<term>.…`."""
 
     parts: tuple[Part, ...]
 
@@ -63,18 +63,23 @@ class Mixed:
         }
 
 
+def module_of(feed: str) -> str:
+    """How the heads of a feed are called among a module's parts, whose own names a feed may have ("train")."""
+    return f"feed_{feed}"
+
+
 class MixedObjective(nn.Module):
     def __init__(self, config: Mixed, model: nn.Module):
         super().__init__()
         self.config = config
         for part in config.parts:
             if part.objective is not None:
-                self.add_module(part.feed, part.objective.build(model))
+                self.add_module(module_of(part.feed), part.objective.build(model))
 
     def of(self, feed: str) -> Any:
         """The objective of one feed, its terms under their own names."""
         (part,) = (part for part in self.config.parts if part.feed == feed)
-        return self.get_submodule(part.of or feed)
+        return self.get_submodule(module_of(part.of or feed))
 
     @property
     def columns(self) -> dict[str, int]:
@@ -111,7 +116,7 @@ class MixedObjective(nn.Module):
 
 def of_main(weights: dict[str, Tensor], mixed: Mixed) -> dict[str, Tensor]:
     """Weights of a member by name, as if its main part were all of its objective."""
-    main = f"objective.{mixed.main.feed}."
+    main = f"objective.{module_of(mixed.main.feed)}."
     return {
         f"objective.{name.removeprefix(main)}" if name.startswith(main) else name: x
         for name, x in weights.items()

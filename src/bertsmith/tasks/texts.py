@@ -139,6 +139,10 @@ class Numbers(Texts):
             raise InputError("labels: --task regress has numbers, not classes")
         numbers = _numbers(table)
         scale = float(numbers.std())
+        if not np.isfinite(scale):
+            raise InputError(
+                f"{printable(table.path)}: label: the numbers are too large to be told apart in double precision"
+            )
         if not scale > 0:
             raise InputError(
                 f"{printable(table.path)}: label: every row says {numbers[0]:g}; there is nothing to learn"

@@ -18,6 +18,7 @@ from bertsmith.recipe import Recipe
 from bertsmith.training.checkpoint import size_estimate
 
 SAMPLED = 2000  # steps that the mean is taken over
+DRAWN = 20_000  # steps of a mixture that are drawn to tell how long it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Extent:
     longest: int
     per_step: float  # real tokens in a mean update: whole sequences, while they fit
     steps: int  # updates that it takes
+    parts: tuple[float, ...] = ()  # of a mixture: tokens in a mean update of each feed
 
     @classmethod
     def of(cls, feed: Feed | Mixture) -> Extent:
@@ -48,7 +50,8 @@ class Extent:
 
 
 def _together(parts: list[Extent], mixture: Mixture) -> Extent:
-    shares = np.ones(len(parts)) if mixture.each == "all" else mixture.shares.at(1, mixture.sizes)
+    shares = mixture.shares.at(1, mixture.sizes)
+    shares = (shares > 0).astype(float) if mixture.each == "all" else shares
     tokens, per_step = sum(p.tokens for p in parts), float(shares @ [p.per_step for p in parts])
     return Extent(
         sequences=sum(p.sequences for p in parts),
@@ -56,7 +59,21 @@ def _together(parts: list[Extent], mixture: Mixture) -> Extent:
         longest=max(p.longest for p in parts),
         per_step=per_step,
         steps=max(1, math.ceil(tokens / per_step)),
+        parts=tuple(p.per_step for p in parts),
     )
+
+
+def _steps_of(tokens: int, extent: Extent, feed: Feed | Mixture) -> int:
+    """Steps that read about so many tokens; of a mixture by what its first steps will draw."""
+    if not isinstance(feed, Mixture):
+        return max(1, round(tokens / extent.per_step))
+    each, read = dict(zip(feed.feeds, extent.parts, strict=True)), 0.0
+    for step in range(1, DRAWN + 1):
+        more = sum(each[name] for name in feed.reads(step))
+        if read + more / 2 >= tokens:
+            return max(1, step - 1)
+        read += more
+    return max(1, round(DRAWN * tokens / read))
 
 
 def _fills(epoch: Epoch) -> Iterator[int]:
@@ -88,10 +105,10 @@ class Budget:
     def given(self) -> dict[str, float]:
         return {name: value for name, value in vars(self).items() if value is not None}
 
-    def in_steps(self, extent: Extent) -> int | None:
+    def in_steps(self, extent: Extent, feed: Feed | Mixture) -> int | None:
         """None where minutes decide."""
         if self.tokens is not None:
-            return max(1, round(self.tokens / extent.per_step))
+            return _steps_of(self.tokens, extent, feed)
         if self.epochs is not None:
             return max(1, round(self.epochs * extent.steps))
         return None if self.steps is None else int(self.steps)

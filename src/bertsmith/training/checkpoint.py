@@ -45,7 +45,10 @@ class State:
     cursor: Cursor  # where the loader stands: (epoch, next sequence), of each feed in a mixture
     pending: dict | None = None  # the metrics line of this step, if a signal cut its evaluation short
     best: dict | None = None  # of a run that chooses its best step: {step, rank, since: exams since then}
-    ended: bool = False  # before its last step, since no exam was better any more
+
+    def ends(self, patience: int | None) -> bool:
+        """Whether `patience` exams have passed since the best."""
+        return patience is not None and self.best is not None and self.best["since"] >= patience
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +162,7 @@ def save_step(
 def state_tree(state: State) -> dict:
     cursor = state.cursor
     tree = {name: list(at) for name, at in cursor.items()} if isinstance(cursor, Mapping) else list(cursor)
-    chosen = {"best": state.best, "ended": state.ended} if state.best else {}
+    chosen = {"best": state.best} if state.best else {}
     return {"step": state.step, "tokens": state.tokens, "cursor": tree, "pending": state.pending, **chosen}
 
 
@@ -169,11 +172,11 @@ def state_of(tree: dict) -> State:
     places = {name: _place(at) for name, at in cursor.items()} if isinstance(cursor, dict) else _place(cursor)
     if best is not None:
         best = {"step": _count(best["step"]), "rank": [float(x) for x in best["rank"]], "since": _count(best["since"])}
-    pending, ended = tree["pending"], tree.get("ended", False)
-    if not isinstance(pending, (dict, type(None))) or not isinstance(ended, bool):
-        raise ValueError("pending, ended")
+    pending = tree["pending"]
+    if not isinstance(pending, (dict, type(None))):
+        raise ValueError("pending")
     step, tokens = _count(tree["step"]), _count(tree["tokens"])
-    return State(step=step, tokens=tokens, cursor=places, pending=pending, best=best, ended=ended)
+    return State(step=step, tokens=tokens, cursor=places, pending=pending, best=best)
 
 
 def _place(tree: Any) -> tuple[int, int]:

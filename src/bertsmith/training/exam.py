@@ -30,7 +30,7 @@ class Exam(Protocol):
 
 
 class Exams:
-    """Of a mixture: one for some of its feeds, held together; the step is chosen by the mean of their ranks' first figures."""
+    """Of a mixture: one for some of its feeds, held together."""
 
     def __init__(self, parts: Sequence[Exam], every: float):
         self.parts, self.every = parts, every
@@ -54,10 +54,8 @@ class Exams:
         )
         return f"step {line['step']}: {'; '.join(shown)}"
 
-    def rank(self, found: Evaluation) -> list[float] | None:
-        ranks = [exam.rank(found) for exam in self.parts]
-        known = [rank[0] for rank in ranks if rank]
-        return [sum(known) / len(known)] if known else None
+    def rank(self, found: Evaluation) -> None:
+        """One trunk is best for none of its feeds alone: the newest step is the run."""
 
     def seconds(self, member: Any, world: World) -> float:
         return sum(exam.seconds(member, world) for exam in self.parts)

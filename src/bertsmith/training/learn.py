@@ -49,6 +49,7 @@ def learn(
     asked: Budget,
     *,
     options: tuple[str, ...] = ("steps", "tokens", "minutes"),
+    default: Budget | None = None,
     threads: int | None = None,
     resume: bool = False,
     tensorboard: bool = False,
@@ -59,7 +60,7 @@ def learn(
 ) -> dict[str, Any]:
     """Carry out a job, by all processes of `world` together; what `Updates.go` says of it.
 
-    `asked`: how long; `options`: which of its fields the command has.  `expect` is told of one epoch, for what a user should know of this
+    `asked`: how long; `options`: which of its fields the command has; `default`: where none is asked for and nothing begun.  `expect` is told of one epoch, for what a user should know of this
     kind of run; `begun`: since when `--minutes` count.  InputError before anything is written.
     """
     begun = time.monotonic() if begun is None else begun
@@ -67,8 +68,8 @@ def learn(
     with ExitStack() as stack:
         with world.agreed():
             old = world.tell(_found(job, resume) if world.first else None)
-            if old and not asked.given:
-                asked = Budget(steps=old["steps"])
+            if not asked.given:
+                asked = Budget(steps=old["steps"]) if old else default or asked
             extent = Extent.of(job.feed)
             asked.check(extent, options)
             size = parameters(recipe)
@@ -156,7 +157,7 @@ def _config(job: Job, asked: Budget, extent: Extent, place: torch.device) -> dic
         "recipe": to_dict(job.recipe),
         **job.kept,
         "budget": given,
-        "steps": asked.in_steps(extent),
+        "steps": asked.in_steps(extent, job.feed),
         "seed": job.seed,
         "from": None,
         "device": _device_name(place),

@@ -22,7 +22,7 @@ from bertsmith.training.precision import Precision
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, start_from
 
-SAME = ("data.tokenizer", "data.digest", "recipe", "seed", "from")
+SAME = ("mixture", "data.tokenizer", "data.digest", "recipe", "seed", "from")
 
 
 def pretrain(

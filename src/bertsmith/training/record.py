@@ -17,7 +17,10 @@ from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remov
 class Record:
     """config.json, metrics.jsonl and the steps of one run, behind its lock."""
 
-    def __init__(self, run: Run, config: dict, tokenizer: bytes, journal: Journal, keep: int):
+    def __init__(
+        self, run: Run, config: dict, tokenizer: bytes, journal: Journal, keep: int, patience: int | None = None
+    ):
+        self.patience = patience
         self.run, self.config, self.tokenizer, self.journal, self.keep = run, config, tokenizer, journal, keep
         names = ("device", "threads", "processes", "shard", "precision", "versions")
         self.environment = {name: config[name] for name in names}
@@ -34,7 +37,7 @@ class Record:
             raise InputError(
                 f"{printable(self.run.path)}: --resume: the run stands at step {state.step}, beyond --steps {steps}"
             )
-        finished = self._last() if state.step == steps or state.ended else None
+        finished = self._last() if state.step == steps or state.ends(self.patience) else None
         if finished:  # killed after its last step was saved it may have left something; one that ended well has not
             with files.writing(self.run.path):
                 self.run.clean()

@@ -54,7 +54,9 @@ class Updates:
         )
         self.learner = job.learner(member)
         keep = job.recipe.training.keep
-        self.record = Record(job.run, config, job.tokenizer, journal, keep) if world.first else Elsewhere()
+        self.record = (
+            Record(job.run, config, job.tokenizer, journal, keep, job.patience) if world.first else Elsewhere()
+        )
         self.steps: int = config["steps"]
         self.state = checkpoint.State(step=0, tokens=0, cursor=(0, 0))
         self.last: dict[str, Any] = {}  # the newest line of metrics.jsonl
@@ -77,8 +79,11 @@ class Updates:
             self.record.begin(old, tensorboard)
         try:
             with memory_said(self.recipe):
-                if self.state.pending:
-                    self._examine(self.state.pending)
+                if self.state.pending and self._examine(self.state.pending):
+                    self.state = replace(self.state, pending=None)
+                    if not self._going:  # the step is whole now, and nothing else will save it
+                        self.saved = 0
+                        self._save()
                 self._train()
         finally:
             self.record.close()
@@ -102,7 +107,7 @@ class Updates:
 
     @property
     def _going(self) -> bool:
-        return self.state.step < self.steps and not self.state.ended
+        return self.state.step < self.steps and not self.state.ends(self.job.patience)
 
     def _train(self) -> None:
         first, schedule = self.state.step, self.recipe.schedule
@@ -188,12 +193,11 @@ class Updates:
             return
         better = best is None or rank > best["rank"]
         best = {"step": line["step"], "rank": rank, "since": 0} if better else {**best, "since": best["since"] + 1}
-        ended = self.job.patience is not None and best["since"] >= self.job.patience
-        if ended and line["step"] < self.steps:
+        self.state = replace(self.state, best=best)
+        if self.state.ends(self.job.patience) and line["step"] < self.steps:
             self.journal.say(
                 f"step {line['step']}: {best['since']} exams since step {best['step']} and none better: this is the end"
             )
-        self.state = replace(self.state, best=best, ended=ended)
 
     def _save(self) -> None:
         if self.saved == self.state.step:
