@@ -181,7 +181,7 @@ def test_each_character_of_chinese_has_a_token_and_none_stands_for_a_blank(schem
     text = chinese.decode(found.tokens[1:-1])
     assert text.replace(" ", "").replace("，", ",") == "".join(words).lower().replace("，", ",")
     bytes_each = 3 if scheme.startswith("bpe:") else 1
-    assert len(found.tokens) - 2 <= bytes_each * sum(map(len, words))
+    assert len(found.tokens) - 2 <= bytes_each * sum(map(len, words)) + 2
     blank = [token for token in chinese.tokens(found.tokens) if token in ("▁", "Ġ")]
     assert len(blank) <= 3, "only a text's own beginning and the blank between GPU and A100"
 
