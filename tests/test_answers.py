@@ -179,7 +179,10 @@ def test_scores_by_characters_by_hand():
 
 
 def test_the_script_of_the_answers_chooses_the_score_and_that_is_said(tmp_path):
-    assert scoring([["北京"], ["1998", "大学"], []]) is CHARACTERS and scoring([["ひらがな"], ["ไทย"]]) is CHARACTERS
+    assert (
+        scoring([["北京"], ["1998", "大学"], []]) is CHARACTERS
+        and scoring([["ひらがな"], ["ไทย"], ["ខ្មែរ"], ["မြန်မာ"], ["a"]]) is CHARACTERS
+    )
     assert scoring([["Beijing 北"], ["x", "y"]]) is WORDS is scoring([[]]) is scoring([["서울"], ["Ünal"]])
     answers = [{"text": "北京", "answer_start": 1}]
     rows = squad.read(write(tmp_path / "a.json", ("在北京大学", question("a", answers=answers))))
@@ -401,8 +404,8 @@ def test_located_tokens_are_those_of_encode_and_cover_the_text(tokenizer, docume
 
 def test_white_space_takes_no_room_of_a_question_or_a_context(tokenizer, tmp_path):
     """Questions and texts as they are written by hand, and with runs of white space: the same tokens, answers where they stand."""
-    wide = "  \n\n  The river  Alpha flows \t through   Berlin, the Beta through Munich.  "
-    plain = " ".join(wide.split())
+    wide = "\ufeff  \n\n\u200b  The river  Alpha flows \t through   Berlin, the Beta through Munich.  "
+    plain = " ".join(wide.strip("\ufeff").replace("\u200b", " ").split())
     asked = lambda text, blank: [
         question(
             name, blank + f"Where does{blank or ' '}the river flow?", [{"text": name, "answer_start": text.find(name)}]

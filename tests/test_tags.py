@@ -115,7 +115,7 @@ def test_a_word_that_cannot_be_seen_is_a_word_in_every_format(tmp_path):
     "name, text, says",
     [
         ("a.conll", "EU NNP\tB-NP B-ORG\n", "a.conll:1: label: 'B-NP B-ORG' holds a blank; columns are parted by tabs"),
-        ("a.conll", "EU NNP\tB-ORG\nis VB\tO\nx Y\tO\n", "a.conll:1: text: blanks in every word, such as 'EU NNP'"),
+        ("a.conll", "EU NNP\tB-ORG\nis VB\tO\nx Y\tO\n", "a.conll:1: text: blanks in 3 of 3 words, such as 'EU NNP'"),
         ("a.conll", "EU\tNNP\tB-ORG\nNew York\tB-LOC\n", "a.conll:2: 2 columns, but 3 in line 1"),
         (
             "a.tsv",
@@ -126,7 +126,7 @@ def test_a_word_that_cannot_be_seen_is_a_word_in_every_format(tmp_path):
         (
             "a.tsv",
             "good nice film\t1\nbad it is\t0\nso so\t1\n",
-            "text: blanks in every word, such as 'good nice film'",
+            "a.tsv:1: text: blanks in 3 of 3 words, such as 'good nice film'",
         ),
     ],
 )

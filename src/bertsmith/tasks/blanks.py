@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray
-RUNS = re.compile(r"\A\s+|\s+\Z|\s{2,}")
+WHITE = "[\\s\u200b\ufeff]"  # a zero-width space alone, between Khmer words, stays
+RUNS = re.compile(rf"\A{WHITE}+|{WHITE}+\Z|{WHITE}{{2,}}")
 
 
 def squeezed(text: str) -> tuple[str, Array | None]:

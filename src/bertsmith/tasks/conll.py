@@ -162,10 +162,12 @@ def _columns(rows: list[Fields], name: str, text: int, label: int, labelled: boo
             raise InputError(f"{where}: {_many(len(fields))}, but {width} in line {first}")
         sentence.append((number, *_word(fields, text, label, labelled, where)))
         words, blanks = words + 1, blanks + (" " in sentence[-1][1])
-    if words > 2 and words == blanks:  # one may be a name, "New York"; all are not
-        shown = printable(repr(next(fields for _, fields in rows if fields)[text]), 40)
+    if words > 2 and (
+        words == blanks or (words > 4 and blanks > 0.7 * words)
+    ):  # a few are names, "New York"; most are not
+        at, shown = next((at, fields[text]) for at, fields in rows if fields and " " in fields[text])
         raise InputError(
-            f"{name}:{first}: text: blanks in every word, such as {shown}; columns are parted by tabs or by blanks, not by both, and --task tag reads a word a line"
+            f"{name}:{at}: text: blanks in {blanks} of {words} words, such as {printable(repr(shown), 40)}; columns are parted by tabs or by blanks, not by both, and --task tag reads a word a line"
         )
     if sentence:
         yield sentence
