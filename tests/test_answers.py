@@ -253,6 +253,13 @@ def test_a_bad_row_is_named_with_its_line(change, says, tmp_path):
     assert says in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_what_follows_a_squad_file_is_named_and_no_row(tmp_path):
+    path = write(tmp_path / "a.json", ("the dog", question("a", answers=[{"text": "dog", "answer_start": 4}])))
+    path.write_text(json.dumps(json.loads(path.read_text())) + "\n{}\n")
+    with pytest.raises(InputError, match=r"a\.json:2: column 1: not JSON \(Extra data\)"):
+        squad.read(path)
+
+
 def bad_rows(tmp_path):
     text = "a dog, a cat, a dog and a dog"
     place = lambda text, at: {"text": text, "answer_start": at}

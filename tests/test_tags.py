@@ -88,6 +88,8 @@ def test_remarks_and_words_with_tabs_and_words_alone(tmp_path):
     text = "# newdoc\n# id = 1\tdomain = en\n#\tO\ngood\tO\n#\tB-X\n\n#\t#\n#1\tO\n"
     rows = conll.read(write(tmp_path / "a.tsv", text))
     assert rows.words == [["#", "good", "#"], ["#", "#1"]] and rows.counts["remarks"] == 2
+    rows = conll.read(write(tmp_path / "c.conll", "#\n# made by hand\n#\nText\tNN\n\n#\tO\n"))
+    assert rows.words == [["Text"], ["#"]] and rows.counts["remarks"] == 3
     rows = conll.read(write(tmp_path / "a.txt", "# 1 of 2\n#\nfine\n\n# 2 of 2\nday\n"), labelled=False)
     assert rows.words == [["#", "fine"], ["day"]] and rows.counts["remarks"] == 2
     with pytest.raises(InputError, match=r"b\.txt:2: 2 columns, but 1 in line 1"):

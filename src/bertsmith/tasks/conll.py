@@ -29,7 +29,10 @@ SKIPPED = {
     "remarks": 'remarks ("# …" before a sentence)',
     "parts": "rows without a whole number",
 }
-TABLE = {"text", "sentence", "text_a", "text1", "sentence1"}  # what the header of a table calls its texts
+TABLE = (
+    {"text", "sentence", "text_a", "text1", "sentence1"},
+    {"label", "labels", "class", "target", "category"},
+)  # names of columns
 SPACES = re.compile("[ \t]+")  # no others: a word may hold a no-break space
 
 
@@ -120,7 +123,7 @@ def _remarks(rows: list[Fields], label: int) -> set[int]:
     place of the tag what is none of its tags.  A row "# O" stays a word, wherever it stands."""
     maybe, sure, begins = [], [], True
     for number, fields in rows:
-        like = begins and len(fields) > 1 and (fields[0] == "#" or fields[0].startswith("# "))
+        like = begins and bool(fields) and (fields[0] == "#" or fields[0].startswith("# "))
         (maybe if like else sure).append((number, fields))
         begins = like or not fields
     sure = [fields for _, fields in sure if fields]
@@ -140,7 +143,7 @@ def _check_no_table(line: str, where: str) -> None:
     """InputError for the header of a table."""
     for separator in "\t,;":
         names = [name.strip(' "').lower() for name in line.split(separator)]
-        if len(names) > 1 and TABLE & set(names):
+        if all(known & set(names) for known in TABLE):
             shown = printable(", ".join(names), 60)
             raise InputError(
                 f"{where}: the header of a table ({shown}); --task tag reads a word and its tag a line, --task classify tables"

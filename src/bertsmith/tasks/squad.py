@@ -144,7 +144,7 @@ def _contexts(path: Path) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
     try:
         tree = _parsed(source)
     except json.JSONDecodeError as error:
-        if error.msg != "Extra data" or not _is_json(source.text.lstrip().split("\n", 1)[0]):
+        if error.msg != "Extra data" or not _is_row(source.text.lstrip().split("\n", 1)[0]):
             raise InputError(f"{source.name}:{error.lineno}: column {error.colno}: not JSON ({error.msg})") from None
         yield from _lines(source.name, lines)
         return
@@ -169,12 +169,11 @@ def _parsed(source: Source) -> Any:
         raise InputError(f"{source.name}:{source.first}: nested too deep, or a number too long") from None
 
 
-def _is_json(line: str) -> bool:
+def _is_row(line: str) -> bool:
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        return "data" not in json.loads(line)
+    except (ValueError, TypeError, RecursionError):
         return False
-    return True
 
 
 def _lines(name: str, lines: list[tuple[int, str]]) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
