@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import blanks, metrics, squad
+from bertsmith.tasks import bad_answers, blanks, metrics, squad
 from bertsmith.tasks.answer_scores import Scoring, scoring
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
@@ -111,7 +111,7 @@ class Answers:
                     )
 
     def mended(self, rows: Questions, how: str) -> Questions:
-        return squad.mended(rows, how)
+        return bad_answers.mended(rows, how)
 
     def learn(self, rows: Questions, names: tuple[str, ...] = ()) -> Labels:
         """Whether a question may have no answer."""
