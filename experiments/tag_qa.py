@@ -23,6 +23,7 @@ import torch
 import bertsmith
 from bertsmith.downstream.predict import judged
 from bertsmith.tasks import squad
+from bertsmith.tasks.answer_scores import WORDS, normalised
 
 TAG = ["epochs=3", "lr=2e-4", "batch=32", "length=128", "precision=bfloat16"]
 QA = ["epochs=3", "lr=2e-4", "batch=16", "length=224", "precision=bfloat16"]
@@ -65,12 +66,12 @@ def questions(data: Path, out: Path, rows: int, none: bool) -> dict[str, Path]:
 def constant(test: Path) -> tuple[float, str]:
     """The best F1 of one answer to all questions that have one: of the 200 commonest answers, words, and commonest words together."""
     golds = [[a.text for a in answers] for answers in squad.read(test).answers if answers]
-    answers = Counter(answer for row in golds for answer in {squad.normalised(gold) for gold in row})
-    words = Counter(word for row in golds for word in {w for gold in row for w in squad.normalised(gold).split()})
+    answers = Counter(answer for row in golds for answer in {normalised(gold) for gold in row})
+    words = Counter(word for row in golds for word in {w for gold in row for w in normalised(gold).split()})
     common = [word for word, _ in words.most_common(6)]
     tried = {name for counted in (answers, words) for name, _ in counted.most_common(200)}
     tried |= {" ".join(common[: n + 1]) for n in range(len(common))}
-    return max((float(np.mean([squad.overlap(answer, row) for row in golds])), answer) for answer in sorted(tried))
+    return max((float(np.mean([WORDS.overlap(answer, row) for row in golds])), answer) for answer in sorted(tried))
 
 
 def seqevals(truth: list[list[str]], said: list[list[str]], scores: dict) -> float:

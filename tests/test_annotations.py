@@ -1,15 +1,19 @@
 """Phrases and entities: where they are found, and that they are kept."""
 
+import gzip
 import json
+import lzma
 
 import numpy as np
 import pytest
+from tests.conftest import real_data
 
 from bertsmith.data.levels import annotated
 from bertsmith.errors import InputError
 from bertsmith.text.lexicon import disjoint
 from bertsmith.text.prepare import prepare
 from bertsmith.text.store import Store
+from bertsmith.text.word_list import word_list
 
 ENTITIES = ["built-in function", "class definition", "module", "abstract base class", "ℵ qq"]
 CHINESE = "我们在北京大学学习。他在北京工作。北京大学很大。"
@@ -44,6 +48,71 @@ def test_chinese_entries_may_part_a_segmenters_word(tmp_path):
     (tmp_path / "list.txt").write_text("北京\n北京大学\n", encoding="utf-8")
     store, _ = prepared(tmp_path, CHINESE + "\n", "wordpiece:100", entities=str(tmp_path / "list.txt"))
     assert [s.replace(" ", "") for s in spans_of(store, "entity")] == ["北京大学", "北京", "北京大学"]
+
+
+FORMS = {
+    "word, tab, count": "北京\t120\n北京大学 \t 33\n北京 大 \t 1?\n",
+    "word, count, tag": "北京 120 ns\n北京大学 33 nt\n北京师大 1\n",
+    "word, comma, count": "北京,120\n北京大学 , 33\n北京师大,1,ns\n",
+    "": "北京\r\n北京大学\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".xz", ".zst"])
+@pytest.mark.parametrize("form", FORMS)
+def test_word_lists_with_counts_and_tags_are_read_as_their_words(form, packed, tmp_path):
+    import zstandard
+
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}[packed]
+    path = tmp_path / f"list.txt{packed}"
+    path.write_bytes(pack(b"\xef\xbb\xbf" + FORMS[form].encode()))
+    words, read_as = word_list(str(path))
+    assert words[:2] == ["北京", "北京大学"] and read_as == form and not any(map(str.isdigit, "".join(words)))
+    store, account = prepared(tmp_path, CHINESE + "\n", "wordpiece:100", entities=str(path))
+    assert [s.replace(" ", "") for s in spans_of(store, "entity")] == ["北京大学", "北京", "北京大学"]
+    assert account["annotations"]["entity"].get("read_as", "") == form
+
+
+def test_numbers_of_a_few_entries_are_part_of_them(tmp_path):
+    entries = ["module 2", "Windows 95", "plain word", "x,1", "built-in function", "class"]
+    (tmp_path / "list.txt").write_text("\n".join(entries))
+    assert word_list(str(tmp_path / "list.txt")) == (entries, "")
+
+
+@pytest.mark.parametrize(
+    "name, data, says",
+    [
+        (
+            "a.txt",
+            "北京\n大学\n".encode("gbk"),
+            "byte 0: not UTF-8, but GBK would read '北京'; iconv -f GB18030 -t UTF-8",
+        ),
+        ("a.txt", "北京\n".encode("utf-16"), "a.txt: is UTF-16, as its first bytes say"),
+        ("a.txt", b"caf\xe9\n", "byte 3: not UTF-8; convert the list"),
+        ("a.txt.xz", lzma.compress("北京\n".encode())[:-9], "a.txt.xz: cut short|a.txt.xz: not xz"),
+        ("a.txt.gz", "北京\n".encode(), "a.txt.gz: not gzip"),
+        ("a.txt", b"\n \n", "a.txt: no entry; one a line"),
+    ],
+)
+def test_a_word_list_that_cannot_be_read_is_told_in_one_line(name, data, says, tmp_path):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=says) as raised:
+        word_list(str(tmp_path / name))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_list_of_which_nothing_stands_in_the_corpus_is_said(tmp_path):
+    (tmp_path / "list.txt").write_text("nowhere\n")
+    said: list[str] = []
+    prepared(tmp_path, "Some text here.\n", "wordpiece:60", entities=str(tmp_path / "list.txt"), say=said.append)
+    assert any("warning: entities: none of" in line and "stands in the corpus" in line for line in said)
+
+
+@pytest.mark.skipif(real_data() is None, reason="needs the real corpora")
+@pytest.mark.parametrize("name, count", [("car.txt", 1752), ("IT.txt.xz", 16000), ("law.txt.xz", 9896)])
+def test_lists_of_thuocl_are_read_as_words(name, count):
+    words, form = word_list(str(real_data() / "thuocl_wordlist" / f"THUOCL_{name}"))
+    assert form == "word, tab, count" and abs(len(words) - count) <= 1 and not any("\t" in word for word in words)
 
 
 def test_statistics_find_what_stands_together(tmp_path):

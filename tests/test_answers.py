@@ -4,6 +4,7 @@ import json
 import re
 import string
 from collections import Counter
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
 from bertsmith.objectives.supervised import Spans
 from bertsmith.tasks import squad
+from bertsmith.tasks.answer_scores import CHARACTERS, WORDS, characters, scoring
 from bertsmith.tasks.answers import LONGEST, Answers, Said, Truth, _best, _threshold
+from bertsmith.tasks.blanks import squeezed
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 
@@ -121,7 +124,7 @@ TEXT = st.lists(st.sampled_from("the The a an dog dogs, 'dog' U.S. - naïve an\t
 @given(TEXT, st.lists(TEXT, max_size=3))
 def test_scores_are_the_official_ones(said, golds):
     exact, f1 = official(said, golds)
-    assert squad.exact(said, golds) == exact and squad.overlap(said, golds) == pytest.approx(f1)
+    assert WORDS.exact(said, golds) == exact and WORDS.overlap(said, golds) == pytest.approx(f1)
 
 
 def test_the_answers_of_a_file_score_one_hundred():
@@ -132,6 +135,169 @@ def test_the_answers_of_a_file_score_one_hundred():
         ("exact", "f1", "answerable_exact", "answerable_f1", "unanswerable"), 1.0
     )
     assert KIND.score(truth, said, Labels(nulls=True, threshold=10.0))["f1"]["value"] == 1.0, "an empty answer is none"
+
+
+def official_cmrc(said, golds):
+    """The rule of cmrc2018_evaluate.py in words of its own, for texts of Han, Latin letters and digits."""
+    signs = set("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+
+    def segments(text):
+        kept = "".join(c for c in text.lower().strip() if c not in signs)
+        return re.findall(r"[\u4e00-\u9fa5]|[^\u4e00-\u9fa5\s]+", kept)
+
+    mine, scores, equal = segments(said), [], False
+    for gold in map(segments, golds):
+        size = SequenceMatcher(None, mine, gold, autojunk=False).find_longest_match().size
+        precision, recall = (size / len(side) if side else 0.0 for side in (mine, gold))
+        scores.append(2 * precision * recall / (precision + recall) if size else 0.0)
+    for gold in golds:
+        equal |= "".join(c for c in gold.lower().strip() if c not in signs) == "".join(
+            c for c in said.lower().strip() if c not in signs
+        )
+    return float(equal), max(scores)
+
+
+HAN = st.text(alphabet="北京大学上海是的ABx19 ，、《》-", min_size=1, max_size=10).filter(
+    lambda t: re.search(r"[\w]", t)
+)
+
+
+@given(HAN, st.lists(HAN, min_size=1, max_size=3))
+def test_scores_by_characters_are_those_of_cmrcs_script(said, golds):
+    exact, f1 = official_cmrc(said, golds)
+    assert CHARACTERS.exact(said, golds) == exact and CHARACTERS.overlap(said, golds) == pytest.approx(f1)
+
+
+def test_scores_by_characters_by_hand():
+    assert characters("《魔兽》 WoW 3.5版の テスト") == [*"魔兽", "wow", "3.5", *"版のテスト"]
+    assert characters("ที่นี่ 7") == [*"ที่นี่", "7"]
+    assert CHARACTERS.overlap("北京大学", ["在北京的大学", "上海"]) == pytest.approx(2 * 2 / (4 + 6)), (
+        "北京 or 大学, not both"
+    )
+    assert CHARACTERS.exact("《北京》。", ["北京"]) == 1.0 and CHARACTERS.exact("北京大学", ["北京"]) == 0.0
+    assert CHARACTERS.exact("", []) == CHARACTERS.overlap("", []) == 1.0 and CHARACTERS.overlap("北", []) == 0.0
+
+
+def test_the_script_of_the_answers_chooses_the_score_and_that_is_said(tmp_path):
+    assert (
+        scoring([["北京"], ["1998", "大学"], []]) is CHARACTERS
+        and scoring([["ひらがな"], ["ไทย"], ["ខ្មែរ"], ["မြန်မာ"], ["a"]]) is CHARACTERS
+    )
+    assert scoring([["Beijing 北"], ["x", "y"]]) is WORDS is scoring([[]]) is scoring([["서울"], ["Ünal"]])
+    answers = [{"text": "北京", "answer_start": 1}]
+    rows = squad.read(write(tmp_path / "a.json", ("在北京大学", question("a", answers=answers))))
+    assert rows.notes == [f"{rows.path}: answers are scored by characters, as CMRC 2018 does"]
+    said = [Said(text="北京大学", start=1, end=5, score=1.0, null=0.0, p=1.0, p_null=0.0)]
+    scores = KIND.score(KIND.targets(rows, Labels()), said, Labels())
+    assert scores["f1"]["value"] == pytest.approx(2 / 3) and scores["exact"]["value"] == 0.0
+    assert not squad.read(tmp_path / "a.json", labelled=False).notes
+
+
+@pytest.mark.skipif(real_data() is None, reason="needs the real corpora")
+@pytest.mark.parametrize("name, questions", [("cmrc2018/cmrc2018_dev.json.xz", 3219), ("drcd/DRCD_dev.json.xz", 3524)])
+def test_the_gold_of_chinese_files_scores_one_hundred_and_a_character_less_does_not(name, questions):
+    rows = squad.read(real_data() / name)
+    truth = KIND.targets(rows, Labels())
+    assert len(rows) == questions and truth.scoring is CHARACTERS
+    for cut in (0, 1):
+        said = [g[0][: len(g[0]) - cut] for g in truth.golds]
+        made = [Said(text=s, start=0, end=0, score=0.0, null=0.0, p=1.0, p_null=0.0) for s in said]
+        scores = KIND.score(truth, made, Labels(), resamples=0)
+        wanted = np.mean([official_cmrc(*pair) for pair in zip(said, truth.golds, strict=True)], 0)
+        assert scores["exact"]["value"] == pytest.approx(wanted[0], abs=1e-3)
+        assert scores["f1"]["value"] == pytest.approx(wanted[1], abs=2e-2), "nltk's words apart"
+        assert (scores["f1"]["value"] == 1.0) == (cut == 0)
+
+
+# -- rows, and answers that stand elsewhere ------------------------------------------------------------------------------------------
+
+ROWS = [
+    {"id": "a", "question": "Who?", "context": "the dog", "answers": {"text": ["dog"], "answer_start": [4]}},
+    {"id": "b", "question": "Why?", "context": "the dog", "title": "x", "answers": {"text": [], "answer_start": []}},
+    {"id": 3, "question": "What?", "context": "un été", "answers": [{"text": "été", "answer_start": 3}]},
+]
+
+
+@pytest.mark.parametrize("form", ["lines", "line", "list", "data"])
+def test_rows_as_data_sets_are_saved_are_read(form, tmp_path):
+    made = ROWS[:1] if form == "line" else ROWS
+    lines = "\n\n".join(json.dumps(row) for row in made) + "\n"
+    text = {"list": json.dumps(made, indent=1), "data": json.dumps({"data": made})}.get(form, lines)
+    (tmp_path / "a.jsonl").write_text(text)
+    rows = squad.read(tmp_path / "a.jsonl")
+    assert rows.ids == ["a", "b", "3"][: len(made)] and rows.questions[0] == "Who?"
+    assert rows.answers[0][0].start == 4 and [rows.contexts[i] for i in rows.about] == [row["context"] for row in made]
+    if form != "line":
+        assert rows.about == [0, 0, 1] and KIND.learn(rows).nulls and rows.answers[2][0].text == "été"
+    if form == "lines":
+        assert rows.where(2) == f"{rows.path}:5 (3)"
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"answers": {"text": ["dog"], "answer_start": []}}, "a.jsonl:2: answers: 1 texts but 0 places"),
+        ({"answers": {"text": ["dog"]}}, "a.jsonl:2: answers: answer_start: is missing"),
+        ({"answers": {"text": [3], "answer_start": [4]}}, "a.jsonl:2: answers.0: text: a number where a string"),
+        ({"context": 3}, "a.jsonl:2: context: a number where a string"),
+        ({"question": ""}, "a.jsonl:2: question: is empty"),
+        ({"id": "a"}, "a.jsonl:2 (a): id: stands in the file before"),
+        (None, "a.jsonl:2: column 1: not JSON"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(change, says, tmp_path):
+    second = "x" if change is None else json.dumps({**ROWS[0], "id": "z", **change})
+    (tmp_path / "a.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + second + "\n")
+    with pytest.raises(InputError) as raised:
+        squad.read(tmp_path / "a.jsonl")
+    assert says in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_what_follows_a_squad_file_is_named_and_no_row(tmp_path):
+    path = write(tmp_path / "a.json", ("the dog", question("a", answers=[{"text": "dog", "answer_start": 4}])))
+    path.write_text(json.dumps(json.loads(path.read_text())) + "\n{}\n")
+    with pytest.raises(InputError, match=r"a\.json:2: column 1: not JSON \(Extra data\)"):
+        squad.read(path)
+
+
+def bad_rows(tmp_path):
+    text = "a dog, a cat, a dog and a dog"
+    place = lambda text, at: {"text": text, "answer_start": at}
+    asked = [
+        question("right", answers=[place("cat", 9)]),
+        question("near", answers=[place("dog", 18)]),
+        question("both", answers=[place("cow", 2), place("dog", 2)]),
+        question("ends", answers=[place(" cat ", 0)]),
+        question("none", answers=[place("cow", 2)]),
+        question("null"),
+    ]
+    return squad.read(write(tmp_path / "a.json", (text, *asked)))
+
+
+def test_answers_that_stand_elsewhere_are_moved_to_the_nearest_place_or_left_out(tmp_path):
+    rows = bad_rows(tmp_path)
+    moved = KIND.mended(rows, "mend")
+    assert dict(zip(moved.ids, [[(a.text, a.start) for a in given] for given in moved.answers], strict=True)) == {
+        "right": [("cat", 9)],
+        "near": [("dog", 16)],
+        "both": [("dog", 2)],
+        "ends": [("cat", 9)],
+        "null": [],
+    }
+    told = "2 answers moved to where their text stands, 2 answers left out, 1 questions left out"
+    assert moved.notes == [f"{rows.path}: --on-bad-answer mend: {told}"]
+    left = KIND.mended(rows, "skip")
+    assert left.ids == ["right", "both", "null"] and left.counts["answers_lost"] == 3
+    for made in (moved, left):
+        KIND.check(made, "train")
+        assert all(
+            place for place, given in zip(KIND.targets(made, Labels()).places, made.answers, strict=True) if given
+        )
+        assert made.where(1).endswith(f"({made.ids[1]})")
+    with pytest.raises(InputError, match="leaves no question"):
+        KIND.mended(
+            squad.read(write(tmp_path / "b.json", ("a", question(answers=[{"text": "b", "answer_start": 0}])))), "skip"
+        )
 
 
 # -- sequences ----------------------------------------------------------------------------------------------------------------------
@@ -177,7 +343,7 @@ def test_gold_logits_give_the_gold_answers(tokenizer, rows, form):
     values[found.offsets[:-1][window] + asked.at, asked.labels] = 10
     said = KIND.said(found, rows, values)
     texts = [s.text if s.excess <= 0 else "" for s in said]
-    hits = [squad.exact(text, golds) for text, golds in zip(texts, truth.golds, strict=True)]
+    hits = [WORDS.exact(text, golds) for text, golds in zip(texts, truth.golds, strict=True)]
     assert np.mean(hits) > 0.95, "answers that are not whole tokens cannot be said"
     assert all(rows.contexts[about][s.start : s.end] == s.text for s, about in zip(said, rows.about, strict=True))
     assert len(found) > 2 * len(rows) and found.counts["cut"] == 0
@@ -210,7 +376,12 @@ def test_sequences_are_question_and_window_in_their_segments(tokenizer, rows):
         ids = tokenizer.encode([rows.questions[0]])[0][0]
         length, vocab = int(found.lengths[0]), tokenizer.vocab
         _, first, start, end = found.key.rows[0]
-        wanted = [*ids, *[vocab.sep] * between, *tokenizer.located([rows.contexts[0]])[0][0][start:end], vocab.sep]
+        wanted = [
+            *ids,
+            *[vocab.sep] * between,
+            *tokenizer.located([" ".join(rows.contexts[0].split())])[0][0][start:end],
+            vocab.sep,
+        ]
         wanted = [vocab.cls, *wanted] if cls == "first" else [*wanted, vocab.cls]
         assert found.tokens[:length].tolist() == wanted and first == (cls == "first") + len(ids) + between
         of_cls = 0 if cls == "first" else 2
@@ -236,6 +407,52 @@ def test_located_tokens_are_those_of_encode_and_cover_the_text(tokenizer, docume
         assert all(piece == piece.strip() for piece in pieces)
         covered = {i for a, b in spans.tolist() for i in range(a, b)}
         assert {i for i, c in enumerate(text) if c.isalnum()} <= covered
+
+
+def test_white_space_takes_no_room_of_a_question_or_a_context(tokenizer, tmp_path):
+    """Questions and texts as they are written by hand, and with runs of white space: the same tokens, answers where they stand."""
+    wide = "\ufeff  \n\n\u200b  The river  Alpha flows \t through   Berlin, the Beta through Munich.  "
+    plain = " ".join(wide.strip("\ufeff").replace("\u200b", " ").split())
+    asked = lambda text, blank: [
+        question(
+            name, blank + f"Where does{blank or ' '}the river flow?", [{"text": name, "answer_start": text.find(name)}]
+        )
+        for name in ("Berlin", "Munich", "river  Alpha" if text is wide else "river Alpha")
+    ]
+    found = []
+    for i, (text, blank) in enumerate(((plain, ""), (wide, " " * 80))):
+        rows = squad.read(write(tmp_path / f"{i}.json", (text, *asked(text, blank))))
+        assert all(answers[0].start is not None for answers in rows.answers)
+        encoding, truth = encoded(tokenizer, rows, length=256)
+        assert encoding.counts["questions_cut"] == 0
+        points = KIND.asked(encoding, truth)
+        values = np.zeros((len(encoding.places), 2), np.float32)
+        window = np.repeat(np.arange(len(encoding)), points.each)
+        values[encoding.offsets[:-1][window] + points.at, points.labels] = 10
+        said = KIND.said(encoding, rows, values)
+        assert all(text[s.start : s.end] == s.text for s in said)
+        assert [" ".join(s.text.strip(",.").split()) for s in said] == ["Berlin", "Munich", "river Alpha"]
+        found.append((encoding.tokens.tolist(), points.at.tolist()))
+    assert found[0] == found[1]
+
+
+def test_an_answer_has_the_marks_of_its_last_character(documents, tmp_path):
+    text = "un cafe\u0301 noir e\u0301"
+    wordpiece = tokenizer_of([*documents[:10], "un cafe noir " * 20], "wordpiece:300")
+    answers = [{"text": "cafe\u0301", "answer_start": 3}], [{"text": "noir e\u0301", "answer_start": 9}]
+    rows = squad.read(write(tmp_path / "a.json", (text, *(question(str(i), answers=a) for i, a in enumerate(answers)))))
+    encoding, truth = encoded(wordpiece, rows)
+    points = KIND.asked(encoding, truth)
+    values = np.zeros((len(encoding.places), 2), np.float32)
+    values[encoding.offsets[:-1][[0, 0, 1, 1]] + points.at, points.labels] = 10
+    assert [s.text for s in KIND.said(encoding, rows, values)] == ["cafe\u0301", "noir e\u0301"]
+
+
+def test_squeezed_characters_are_those_that_stand_in_the_text():
+    for text in ("a b", " a", "a\u3000\u3000b \n", "   ", "", "a\nb", "\u00a0a  b\t\tc"):
+        short, at = squeezed(text)
+        assert short == re.sub(r"\s{2,}", " ", text.strip())
+        assert at is None or [text[i] if not text[i].isspace() else " " for i in at] == list(short)
 
 
 # -- answers ------------------------------------------------------------------------------------------------------------------------

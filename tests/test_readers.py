@@ -7,6 +7,7 @@ import lzma
 import pytest
 
 from bertsmith.errors import InputError
+from bertsmith.tasks import conll
 from bertsmith.tasks.readers import parse_columns, read
 
 BOM = b"\xef\xbb\xbf"
@@ -111,6 +112,36 @@ def test_a_csv_full_of_tabs_is_read_as_tabs_and_that_is_said(tmp_path):
     assert rows.counts["wide"] == 1 and "1 rows have more columns" in rows.notes[1]
 
 
+@pytest.mark.parametrize("one, name", [(";", "semicolons"), ("|", "bars")])
+def test_another_separator_of_a_csv_is_known_by_the_header(tmp_path, one, name):
+    content = f'label,text\n1,"good, {one} ""fine"""\n0,bad\n'.replace(",", one).replace(f"good{one}", "good,")
+    for options in ({}, {"columns": "text=text,label=1"}, {"columns": "text=2,label=1"}):
+        rows = table(tmp_path, "a.csv", content, required=("text", "label"), **options)
+        assert rows.rows("text") == [f'good, {one} "fine"', "bad"] and rows.rows("label") == ["1", "0"]
+        assert rows.notes == [f"{rows.path}: {name} part the columns of its header: read so"]
+    assert table(tmp_path, "b.csv", f"text,a{one}label\nx,1\n").rows("text") == ["x"], "a comma goes first"
+    assert table(tmp_path, "c.csv", f"text\na{one}b\n").rows("text") == [f"a{one}b"]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_of_old_macs_are_lines(tmp_path, end, last):
+    of = lambda *lines: end.join(lines) + end * last
+    mac = table(tmp_path, "mac.tsv", of("text\tlabel", "good nice\t1", "bad\t0"))
+    assert mac.columns == {"text": ["good nice", "bad"], "label": ["1", "0"]} and mac.lines == [2, 3]
+    assert table(tmp_path, "mac.csv", of("text,label", '"a, b",1', "bad,0")).rows("text") == ["a, b", "bad"]
+    assert table(tmp_path, "mac.txt", of("one", "two", "", "three")).rows("text") == ["one", "two", "", "three"]
+    assert table(tmp_path, "mac.jsonl", of('{"text": "a"}', '{"text": "b"}')).rows("text") == ["a", "b"]
+    assert table(tmp_path, "mac.tsv.gz", gzip.compress(of("text", "a").encode())).rows("text") == ["a"]
+    assert "mac.tsv:3: 1 columns but 2" in error(tmp_path, "mac.tsv", of("text\tlabel", "a\t1", "b"))
+    (tmp_path / "mac.conll").write_bytes(of("a O", "b B-X", "", "c O").encode())
+    assert conll.read(tmp_path / "mac.conll").words == [["a", "b"], ["c"]]
+
+
+def test_a_return_within_a_line_stays_text(tmp_path):
+    assert table(tmp_path, "a.tsv", "text\na\rb\r\n").rows("text") == ["a\rb"]
+
+
 def test_skipped_blank_lines_are_counted(tmp_path):
     assert table(tmp_path, "a.tsv", "text\na\n\nb\n\n").counts["blank"] == 2
 
@@ -183,6 +214,23 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
         ),
         ("a.tsv", b"text\nab\n\xffc\n", {}, ":3: byte 8: not UTF-8 (0xff)"),
         ("a.tsv", "text\nab".encode("utf-16"), {}, ":1: byte 0: not UTF-8 (0xff)"),
+        (
+            "a.tsv",
+            "text\nab".encode("utf-16"),
+            {},
+            " but UTF-16, as its byte order mark says; convert the file to UTF-8",
+        ),
+        ("a.tsv", b"\xfe\xff" + "text\nab".encode("utf-16-be"), {}, " but UTF-16, as its byte order mark says"),
+        ("a.tsv", "text\nab".encode("utf-32"), {}, " but UTF-32, as its byte order mark says"),
+        ("a.csv", "text,label\na,b\n".encode("utf-16-le"), {}, ":1: not UTF-8 but UTF-16, as every other byte is 0"),
+        ("a.csv", "sentence;gold\na;b\n", {}, "; semicolons part its columns where --columns names one of them"),
+        ("a.tsv", "text,label\na,b\n", {}, "; commas part no columns of a .tsv: name the file .csv"),
+        (
+            "a.csv",
+            "a;1\nb;0\n",
+            {"header": False, "columns": "text=1,label=2"},
+            ":1: label: 1 columns, and column 2 is asked for; semicolons part columns below a header only: write one",
+        ),
         ("a.tsv.gz", gzip.compress(b"text\nab\n" * 1000, mtime=0)[:-9], {}, "damaged or cut off"),
         ("a.tsv.gz", b"text\nab\n", {}, ":1: the compressed file is damaged"),
         ("a.tsv.xz", lzma.compress(b"text\nab\n")[:-3], {}, "damaged or cut off"),

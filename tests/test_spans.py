@@ -39,6 +39,22 @@ def test_every_scheme_says_the_same_spans(scheme):
     assert spans(SCHEMES[scheme].split()) == SPANS
 
 
+@given(st.lists(st.sampled_from("OBIES"), min_size=1, max_size=12))
+def test_tags_without_types_are_the_spans_of_seqeval_too(tags):
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert spans(tags) == [(kind, start, end + 1) for kind, start, end in get_entities(tags)]
+
+
+def test_a_tag_set_without_types_marks_spans_and_letters_among_parts_of_speech_do_not():
+    assert all(map(mark_spans, ("BI", "BIO", "IO", "BMES", "BIES", "BILOU")))
+    assert not any(map(mark_spans, ("SE", "NVS", "BN", ["B", "I-x", "O"], ["I", "B-x"])))
+    assert closed("OIB") == ["B", "I", "O"]
+    assert spans("BESBME") == [("_", 0, 2), ("_", 2, 3), ("_", 3, 6)], "three words of a segmented sentence"
+
+
 def test_a_tag_set_of_spans_is_told_from_parts_of_speech():
     assert mark_spans(["O", "B-x", "I-x"]) and not mark_spans(["O"]) and not mark_spans(["NN", "B-x"])
     assert closed(["O", "I-a", "B-b"]) == ["B-a", "B-b", "I-a", "I-b", "O"]

@@ -10,6 +10,7 @@ from tests.folders import tokenizer_of
 
 from bertsmith.errors import InputError
 from bertsmith.tasks import conll
+from bertsmith.tasks.joined import Joined
 from bertsmith.tasks.kinds import kind
 from bertsmith.tasks.sequences import Reading, most_context, windows
 
@@ -70,6 +71,137 @@ def test_bad_rows_are_named(tmp_path, name, text, says):
         conll.read(path)
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+REMARKS = "# id 1 domain=en\nthe _ _ O\naspirin _ _ B-D\n\n# id 2\tdomain=en\n#\tx\n# _ _ O\n1 _ _ B-D\n\n# _ _ I-D\n"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_remarks_before_a_sentence_are_passed_over_and_counted_and_a_word_of_that_name_stays(labelled, tmp_path):
+    rows = conll.read(write(tmp_path / "a.conll", REMARKS), labelled=labelled)
+    assert rows.words == [["the", "aspirin"], ["#", "1"], ["#"]] and rows.lines == [[2, 3], [7, 8], [10]]
+    assert rows.counts["remarks"] == 3 and rows.notes == [f'{rows.path}: 3 remarks ("# …" before a sentence) skipped']
+    assert rows.tags == ([["O", "B-D"], ["O", "B-D"], ["I-D"]] if labelled else None)
+
+
+def test_remarks_and_words_with_tabs_and_words_alone(tmp_path):
+    text = "# newdoc\n# id = 1\tdomain = en\n#\tO\ngood\tO\n#\tB-X\n\n#\t#\n#1\tO\n"
+    rows = conll.read(write(tmp_path / "a.tsv", text))
+    assert rows.words == [["#", "good", "#"], ["#", "#1"]] and rows.counts["remarks"] == 2
+    rows = conll.read(write(tmp_path / "c.conll", "#\n# made by hand\n#\nText\tNN\n\n#\tO\n"))
+    assert rows.words == [["Text"], ["#"]] and rows.counts["remarks"] == 3
+    rows = conll.read(write(tmp_path / "a.txt", "# 1 of 2\n#\nfine\n\n# 2 of 2\nday\n"), labelled=False)
+    assert rows.words == [["#", "fine"], ["day"]] and rows.counts["remarks"] == 2
+    with pytest.raises(InputError, match=r"b\.txt:2: 2 columns, but 1 in line 1"):
+        conll.read(write(tmp_path / "b.txt", "fine\n# day\n"), labelled=False)
+
+
+def test_document_lines_end_a_sentence_and_are_no_sentence_in_json(tmp_path):
+    text = "a\tO\n-DOCSTART-\tO\nb\tB-X\n\n-DOCSTART- -X- O\n\nc\tO\n"
+    rows = conll.read(write(tmp_path / "a.conll", text))
+    assert rows.words == [["a"], ["b"], ["c"]] and rows.counts["documents"] == 2
+    lines = '{"text": ["-DOCSTART-"], "label": ["O"]}\n{"text": ["a", "-DOCSTART-"], "label": ["O", "B-X"]}\n'
+    rows = conll.read(write(tmp_path / "a.jsonl", lines))
+    assert rows.words == [["a", "-DOCSTART-"]] and rows.counts["documents"] == 1
+
+
+def test_a_word_that_cannot_be_seen_is_a_word_in_every_format(tmp_path):
+    words = ["a", "\u3000", "\u200b", "\u00a0", "\ufeff"]
+    columns = conll.read(write(tmp_path / "a.conll", "".join(f"{word} O\n" for word in words)))
+    tabs = conll.read(write(tmp_path / "b.conll", "".join(f"{word}\tO\n" for word in words)))
+    rows = conll.read(write(tmp_path / "a.jsonl", json.dumps({"text": words, "label": ["O"] * 5})))
+    assert columns.words == tabs.words == rows.words == [words]
+
+
+@pytest.mark.parametrize(
+    "name, text, says",
+    [
+        ("a.conll", "EU NNP\tB-NP B-ORG\n", "a.conll:1: label: 'B-NP B-ORG' holds a blank; columns are parted by tabs"),
+        ("a.conll", "EU NNP\tB-ORG\nis VB\tO\nx Y\tO\n", "a.conll:1: text: blanks in 3 of 3 words, such as 'EU NNP'"),
+        ("a.conll", "EU\tNNP\tB-ORG\nNew York\tB-LOC\n", "a.conll:2: 2 columns, but 3 in line 1"),
+        (
+            "a.tsv",
+            "text\tlabel\ngood nice\t1\n",
+            "a.tsv:1: the header of a table (text, label); --task tag reads a word",
+        ),
+        ("a.csv", "label;sentence\n1;good\n", "a.csv:1: the header of a table (label, sentence); --task tag reads"),
+        (
+            "a.tsv",
+            "good nice film\t1\nbad it is\t0\nso so\t1\n",
+            "a.tsv:1: text: blanks in 3 of 3 words, such as 'good nice film'",
+        ),
+    ],
+)
+def test_separators_that_are_mixed_and_tables_are_told_in_one_line(name, text, says, tmp_path):
+    with pytest.raises(InputError) as raised:
+        conll.read(write(tmp_path / name, text))
+    assert says in str(raised.value) and "\n" not in str(raised.value) and len(says) < 120
+
+
+def test_lines_with_tabs_and_lines_with_spaces_are_read_alike(tmp_path):
+    rows = conll.read(write(tmp_path / "a.conll", "New York\tB-LOC\nis O\nfine \t O\n"))
+    assert rows.words == [["New York", "is", "fine"]] and rows.tags == [["B-LOC", "O", "O"]]
+
+
+JOINED = [
+    ("I love you !", "I love you !"),
+    ("the ( value )", "the ( value )"),
+    ("我 爱 天 安 门 ， 真 的", "我爱天安门，真的"),
+    ("1 9 年 ， A B 两 种", "1 9年，A B两种"),
+    ("Hello , 世 界 !", "Hello,世界!"),
+    ("カ ナ と ひ ら が な 。", "カナとひらがな。"),
+    ("สวัสดี ครับ", "สวัสดีครับ"),
+    ("ສະບາຍ ດີ", "ສະບາຍດີ"),
+    ("ភាសា ខ្មែរ", "ភាសាខ្មែរ"),
+    ("မြန်မာ စာ", "မြန်မာစာ"),
+    ("서울 은 크다", "서울 은 크다"),
+    ("good 😀 day", "good 😀 day"),
+]
+
+
+@pytest.mark.parametrize("words, text", JOINED)
+def test_words_are_joined_as_their_script_writes_them(words, text):
+    words = words.split(" ")
+    joined = Joined.of(words)
+    assert joined.text == text
+    assert [joined.part(i, i + 1) for i in range(len(words))] == words and joined.part(0, len(words)) == text
+
+
+@pytest.mark.parametrize("scheme", ["wordpiece:200", "bpe:400", "unigram:200", "bpe-char:200"])
+def test_each_character_of_chinese_has_a_token_and_none_stands_for_a_blank(scheme, tmp_path):
+    corpus = [
+        "北京大学在北京。我们在北京大学学习，他在上海工作。" * 3,
+        "上海大学很大，我们学习工作。GPU 型号 A100 很大。" * 3,
+    ]
+    chinese = tokenizer_of(corpus, scheme)
+    words = [*"我们在北京大学学习", "，", *"在上海工作", "GPU", "A100", "。"]
+    _, found = encoded(chinese, [words], tmp_path, length=200)
+    assert found.counts["unknown"] == found.counts["unread"] == 0
+    ((ids, _),) = chinese.located(["".join(words[:-3])])
+    assert len(ids) < len(words) or scheme.startswith("wordpiece"), "the vocabulary has tokens of several characters"
+    assert len(set(found.places.tolist())) == len(words), "each word has a token of its own"
+    text = chinese.decode(found.tokens[1:-1])
+    assert text.replace(" ", "").replace("，", ",") == "".join(words).lower().replace("，", ",")
+    bytes_each = 3 if scheme.startswith("bpe:") else 1
+    assert len(found.tokens) - 2 <= bytes_each * sum(map(len, words)) + 2
+    blank = [token for token in chinese.tokens(found.tokens) if token in ("▁", "Ġ")]
+    assert len(blank) <= 3, "only a text's own beginning and the blank between GPU and A100"
+
+
+def test_spans_quote_chinese_without_blanks(tmp_path):
+    rows = conll.read(write(tmp_path / "a.conll", "在 O\n北 B-LOC\n京 I-LOC\nNew B-LOC\nYork I-LOC\n"))
+    labels = kind("tag").learn(rows)
+    said = np.eye(len(labels.names), dtype=np.float32)[[labels.names.index(tag) for tag in rows.tags[0]]]
+    assert [span["text"] for span in kind("tag").answer(rows, said, labels)[0]["spans"]] == ["北京", "New York"]
+
+
+@pytest.mark.skipif(real_data() is None, reason="needs the real corpora")
+def test_real_chinese_files_are_joined_without_blanks():
+    for name, sentences in (("peopledaily_ner/example.dev.xz", 2318), ("resume_ner/dev.char.bmes.xz", 463)):
+        rows = conll.read(real_data() / name)
+        texts = [Joined.of(words).text for words in rows.words]
+        assert len(rows) == sentences
+        assert sum(text.count(" ") for text in texts) < 0.1 * sum(map(len, texts))
 
 
 @pytest.fixture(scope="module", params=["wordpiece:300", "bpe:400", "unigram:300"])

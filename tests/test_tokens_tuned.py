@@ -197,6 +197,47 @@ def test_over_long_texts_are_windowed_unless_told_otherwise_and_what_is_cut_is_s
         predict(tuned["tag"][0], tmp_path / "long.jsonl", on_long="error")
 
 
+def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_only_as_it_was(model, files, tmp_path):
+    tree = json.loads((files / "train.json").read_text())
+    paragraphs = tree["data"][0]["paragraphs"]
+    for paragraph in paragraphs[1:60:4]:
+        paragraph["qas"][0]["answers"][0]["answer_start"] += 1
+    paragraphs[61]["qas"][0]["answers"][0]["text"] = "nowhere"
+    (tmp_path / "train.json").write_text(json.dumps(tree))
+    paths = {"train": tmp_path / "train.json", "dev": files / "dev.json", "out": tmp_path / "run"}
+    options = {"task": "qa", "threads": 1, "steps": 2, "set": ["batch=8"], **paths}
+    said: list[str] = []
+    with pytest.raises(InputError, match=r"does not stand there.*; --on-bad-answer mend\|skip goes on"):
+        finetune(model, **options)
+    finetune(model, **options, on_bad_answer="mend", say=said.append)
+    told = "mend: 15 answers moved to where their text stands, 1 answers left out, 1 questions left out"
+    assert sum(told in line for line in said) == 1
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["task"]["on_bad_answer"] == "mend" and config["data"]["train"]["rows"] == len(paragraphs) - 1
+    for other in ("skip", "error"):
+        with pytest.raises(InputError):
+            finetune(model, **options, on_bad_answer=other, resume=True)
+    finetune(model, **{**options, "steps": 3}, on_bad_answer="mend", resume=True)
+    with pytest.raises(InputError, match="--on-bad-answer menf: unknown; did you mean 'mend'"):
+        finetune(model, **{**options, "out": tmp_path / "b"}, on_bad_answer="menf")
+    with pytest.raises(InputError, match="--on-bad-answer skip: --task tag has no answers in texts"):
+        tune(model, files, tmp_path / "c", "tag", on_bad_answer="skip")
+    assert (
+        command(
+            "finetune",
+            model,
+            "--task",
+            "qa",
+            *(f"--{name}={path}" for name, path in paths.items()),
+            "--on-bad-answer=skip",
+            "--steps=1",
+            "--threads=1",
+            "--resume",
+        )
+        == 2
+    )
+
+
 TAGS = "a O\nb B-X\n\nc O\n"
 BAD = [
     ("tag", TAGS, "a O\nb B-Y\n", 'dev:2: label: "B-Y" is not one of: B-X, O'),

@@ -53,6 +53,12 @@ def add_finetune(commands: Any) -> None:
     made.add_argument("--tokens", type=positive)
     made.add_argument("--minutes", type=float)
     made.add_argument("--on-long", choices=("truncate", "window", "error"))
+    made.add_argument(
+        "--on-bad-answer",
+        choices=("error", "mend", "skip"),
+        default="error",
+        help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place",
+    )
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as batch=16 or lr=3e-5")
     add_work(made)
     add_member(made)
@@ -61,7 +67,7 @@ def add_finetune(commands: Any) -> None:
 def finetune(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
-    names = ("task", "train", "dev", "out", "method", "scratch", "seeds", "on_long", "set")
+    names = ("task", "train", "dev", "out", "method", "scratch", "seeds", "on_long", "on_bad_answer", "set")
     lengths = ("epochs", "steps", "tokens", "minutes")
     options = {name: getattr(arguments, name) for name in (*names, *lengths, *WORK)} | table(arguments)
     result = bertsmith.finetune(

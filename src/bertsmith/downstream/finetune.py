@@ -22,7 +22,7 @@ from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
 from bertsmith.downstream.model import RESULT, RESULT_FORMAT, SEED, Loaded, Tuned, opened
-from bertsmith.downstream.task import Files, Say, Task
+from bertsmith.downstream.task import Files, OnBadAnswer, Say, Task
 from bertsmith.downstream.tuning import METHODS, FineTuning, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
 from bertsmith.nn.member import MemberModel, build
@@ -61,6 +61,7 @@ def finetune(
     tokens: int | None = None,
     minutes: float | None = None,
     on_long: OnLong | None = None,
+    on_bad_answer: OnBadAnswer = "error",
     set: Iterable[str] = (),
     device: str | None = None,
     threads: int | None = None,
@@ -76,13 +77,22 @@ def finetune(
     """Tune `model` to `task` ("classify", "regress", "tag", "qa"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
     `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
-    training file need not hold every one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
+    training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
     method.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.  Under torchrun all its
     processes call this and share the work (see `pretrain`).
     InputError before anything is written; NumericsError, ResourceError and Interrupted (after saving) while it trains.
     `progress(step, steps, loss, tokens per second, seconds left)` after every update.
     """
-    given = Files(task=task, train=train, dev=dev, columns=columns, header=header, labels=(*labels,), on_long=on_long)
+    given = Files(
+        task=task,
+        train=train,
+        dev=dev,
+        columns=columns,
+        header=header,
+        labels=(*labels,),
+        on_long=on_long,
+        on_bad_answer=on_bad_answer,
+    )
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)
         with world.agreed():

@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.tuning import FineTuning
-from bertsmith.errors import InputError, printable
+from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds
 from bertsmith.tasks.labelled import Labelled
@@ -22,6 +22,8 @@ from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
 
 PARTS = ("train", "dev")
+OnBadAnswer = Literal["error", "mend", "skip"]
+ON_BAD_ANSWER = ("error", "mend", "skip")
 Say = Callable[[str], None]
 
 
@@ -36,6 +38,7 @@ class Files:
     header: bool = True
     labels: tuple[str, ...] = ()
     on_long: OnLong | None = None  # None: truncate for texts as a whole, window where each token is read
+    on_bad_answer: OnBadAnswer = "error"  # qa: of the training file's answers that do not stand where it says
 
     def check_apart(self) -> None:
         """InputError where both files hold the same bytes."""
@@ -65,6 +68,7 @@ class Task:
         kind, chosen = kinds.kind(given.task), parse_columns(given.columns)
         paths = dict(zip(PARTS, (given.train, given.dev), strict=True))
         rows = {part: kind.read(path, columns=chosen or None, header=given.header) for part, path in paths.items()}
+        rows["train"] = _mended(kind, rows["train"], given.on_bad_answer)
         for part, read in rows.items():
             say_notes(read, say)
             kind.check(read, part)
@@ -87,6 +91,7 @@ class Task:
             "pairs": rows["train"].pairs,
             "length": options.length,
             "on_long": reading.on_long,
+            **({} if given.on_bad_answer == "error" else {"on_bad_answer": given.on_bad_answer}),
         }
         sources = {
             part: {"path": str(path), "rows": len(rows[part]), "sha256": files.sha256(path)}
@@ -131,6 +136,16 @@ class Task:
             epochs=epochs,
             **options,
         )
+
+
+def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:
+    if how not in ON_BAD_ANSWER:
+        raise InputError(f"--on-bad-answer {printable(how)}: unknown; {nearest(how, ON_BAD_ANSWER)}")
+    if how == "error":
+        return rows
+    if not hasattr(kind, "mended"):
+        raise InputError(f"--on-bad-answer {how}: --task {kind.name} has no answers in texts; --task qa has")
+    return kind.mended(rows, how)
 
 
 def _encoded(tokenizer: Any, kind: kinds.Kind, rows: Any, reading: Reading, say: Say) -> Encoded:

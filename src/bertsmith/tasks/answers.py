@@ -4,20 +4,22 @@
 the question stays in front, too (XLNet's released code has it behind; a causal model would not know it): training sees every window, and where one does not hold the whole answer [CLS] is the answer.  An answer starts in the window where its first token has most
 context and is at most LONGEST tokens long; of all of them the one with the highest start + end is said.  No answer is said where the lowest
 [CLS] + [CLS] of any window exceeds that by a threshold, which the dev file chooses.  Unlike there, answers are searched among all pairs
-of start and end, not among the 20 best of each.
+of start and end, not among the 20 best of each.  Runs of white space are read as one blank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import metrics, squad
+from bertsmith.tasks import bad_answers, blanks, metrics, squad
+from bertsmith.tasks.answer_scores import Scoring, scoring
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.squad import Questions
@@ -38,6 +40,10 @@ class Truth:
 
     def __len__(self) -> int:
         return len(self.golds)
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        return scoring(self.golds)
 
     @property
     def answerable(self) -> Array:
@@ -101,8 +107,11 @@ class Answers:
                     at = rows.contexts[rows.about[i]].find(answer.text)
                     stands = "nowhere in its context" if at < 0 else f"first at {at}"
                     raise InputError(
-                        f"{rows.where(i)}: answer_start: {printable(repr(answer.text), 60)} does not stand there, but {stands}; it counts characters, from 0"
+                        f"{rows.where(i)}: answer_start: {printable(repr(answer.text), 60)} does not stand there, but {stands}; it counts characters, from 0; --on-bad-answer mend|skip goes on"
                     )
+
+    def mended(self, rows: Questions, how: str) -> Questions:
+        return bad_answers.mended(rows, how)
 
     def learn(self, rows: Questions, names: tuple[str, ...] = ()) -> Labels:
         """Whether a question may have no answer."""
@@ -122,8 +131,11 @@ class Answers:
     def encode(self, tokenizer: Any, rows: Questions, reading: Reading, pairs: bool | None = None) -> Encoded:
         """Every token is a place; the key is Views.  Windows overlap by a half unless `stride` says otherwise."""
         builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=True)
-        asked = [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(rows.questions)]
-        contexts = tokenizer.located(rows.contexts)
+        asked = [
+            np.asarray(ids, np.int32)
+            for ids, _ in tokenizer.encode([blanks.squeezed(text)[0] for text in rows.questions])
+        ]
+        contexts = blanks.located(tokenizer, rows.contexts)
         most, views, short = min(QUESTION, builder.room // 2), [], 0
         for i, (question, about) in enumerate(zip(asked, rows.about, strict=True)):
             ids, kept = contexts[about][0], question[:most]
@@ -189,7 +201,9 @@ class Answers:
         """The threshold with the highest mean F1, as evaluate-v2.0 finds it; 0 where every question has an answer."""
         if not labels.nulls:
             return labels
-        answered = np.array([squad.overlap(s.text, golds) for s, golds in zip(said, targets.golds, strict=True)])
+        answered = np.array(
+            [targets.scoring.overlap(s.text, golds) for s, golds in zip(said, targets.golds, strict=True)]
+        )
         return Labels(
             nulls=True, threshold=_threshold(answered, ~targets.answerable, np.array([s.excess for s in said]))
         )
@@ -201,13 +215,15 @@ class Answers:
         self, targets: Truth, said: list[Said], labels: Labels, seed: int = 0, resamples: int = metrics.RESAMPLES
     ) -> dict[str, metrics.Score]:
         pairs = list(zip(_texts(said, labels), targets.golds, strict=True))
-        exact, f1 = (np.array([rule(*pair) for pair in pairs]) for rule in (squad.exact, squad.overlap))
+        exact, f1 = (
+            np.array([rule(*pair) for pair in pairs]) for rule in (targets.scoring.exact, targets.scoring.overlap)
+        )
         return metrics.answers(exact, f1, targets.answerable, seed, resamples)
 
     def correct(self, targets: Truth, said: list[Said], labels: Labels | None = None) -> Array:
         """(q,) the F1 of each answer."""
         pairs = zip(_texts(said, labels or Labels()), targets.golds, strict=True)
-        return np.array([squad.overlap(*pair) for pair in pairs])
+        return np.array([targets.scoring.overlap(*pair) for pair in pairs])
 
     def answer(self, rows: Questions, said: list[Said], labels: Labels) -> list[dict[str, Any]]:
         """Of each question: its id, the answer ("" for none) and where it stands, how likely it and no answer are."""
@@ -243,7 +259,7 @@ def _said(rows: Questions, views: Views, i: int, best: list[tuple[float, int, in
         return Said(text="", start=0, end=0, score=null, null=null, p=0.0, p_null=1.0)
     score, first, last = best[0]
     characters, context = views.characters[rows.about[i]], rows.contexts[rows.about[i]]
-    start, end = int(characters[first, 0]), int(characters[last, 1])
+    start, end = int(characters[first, 0]), blanks.whole(context, int(characters[last, 1]))
     shares = np.exp(metrics.log_softmax(np.array([null, *(each[0] for each in best)])))
     return Said(
         text=context[start:end],

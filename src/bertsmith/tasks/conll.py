@@ -1,10 +1,12 @@
 """Words and their tags out of CoNLL files and JSON lines; every error with its line.
 
 CoNLL   One word a line with its columns, separated by tabs or, in lines without one, by spaces; a blank line ends a sentence.  The word is
-        column 1 and the tag the last one unless `columns` says otherwise: `text=1,label=4`.  -DOCSTART- lines are skipped.
+        column 1 and the tag the last one unless `columns` says otherwise: `text=1,label=4`.  -DOCSTART- lines are passed over, and remarks:
+        lines before a sentence that begin with "# " and are no row (`_remarks`).
 .conllu The same with columns 2 and 4, where lines that start with # are remarks, and words without a whole number (2-3, 2.1) are skipped.
 .jsonl  One object a line: `text` a list of words, `label` the list of their tags; `columns` may name other keys.
 
+A word of characters that cannot be seen (U+200B, U+3000) is a word, in all of them; one of blanks alone is refused.
 Each also .gz, .xz, .zst.
 """
 
@@ -19,9 +21,18 @@ from typing import Any
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.readers import check_text, json_object, kind_of, suffix_of
+from bertsmith.tasks.spans import OUTSIDE, parts
 
 DOCUMENT = "-DOCSTART-"
-SKIPPED = {"documents": f"{DOCUMENT} lines", "parts": "rows without a whole number"}
+SKIPPED = {
+    "documents": f"{DOCUMENT} lines",
+    "remarks": 'remarks ("# …" before a sentence)',
+    "parts": "rows without a whole number",
+}
+TABLE = (
+    {"text", "sentence", "text_a", "text1", "sentence1"},
+    {"label", "labels", "class", "target", "category"},
+)  # names of columns
 SPACES = re.compile("[ \t]+")  # no others: a word may hold a no-break space
 
 
@@ -52,12 +63,15 @@ def read(path: str | Path, *, columns: Mapping[str, str] | None = None, labelled
     path, columns = Path(path), dict(columns or {})
     if "text2" in columns:
         raise InputError("--columns text2: words and their tags have no second text")
-    suffix, counts = suffix_of(path), {"blank": 0, "documents": 0, "parts": 0}
+    suffix, counts = suffix_of(path), {"blank": 0, "documents": 0, "remarks": 0, "parts": 0}
     lines = Lines(path)
     if suffix in (".jsonl", ".json"):
         sentences = _json(lines, columns, labelled, counts)
     else:
-        sentences = _columns(lines, columns, labelled, counts, remarks=suffix == ".conllu")
+        numbered = suffix == ".conllu"
+        text, label = _number(columns, "text", 1 if numbered else 0), _number(columns, "label", 3 if numbered else -1)
+        rows = _rows(lines, counts, numbered, label)
+        sentences = _columns(rows, lines.name, text, label, labelled)
     words, tags, numbers = [], [], []
     for rows in sentences:
         numbers.append([number for number, _, _ in rows])
@@ -74,33 +88,90 @@ def read(path: str | Path, *, columns: Mapping[str, str] | None = None, labelled
 Word = tuple[int, str, Any]  # line, word, tag
 
 
-def _columns(
-    lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[str, int], remarks: bool
-) -> Iterator[list[Word]]:
-    text, label = _number(columns, "text", 1 if remarks else 0), _number(columns, "label", 3 if remarks else -1)
-    width, first = 0, 0
-    sentence: list[Word] = []
+Fields = tuple[int, list[str]]  # line, columns; none where a sentence ends
+
+
+def _rows(lines: Lines, counts: dict[str, int], numbered: bool, label: int) -> list[Fields]:
+    """All rows of a file, documents' and sentences' ends among them, remarks left out."""
+    rows: list[Fields] = []
     for number, line in lines:
-        if not line.strip(" \t"):
+        ends = not line.strip(" \t")
+        if not rows and not ends:
+            _check_no_table(line, f"{lines.name}:{number}")
+        if not ends and SPACES.split(line.strip(" \t"), maxsplit=1)[0] == DOCUMENT:
+            counts["documents"] += 1
+            ends = True
+        if ends:
+            rows.append((number, []))
+            continue
+        if numbered and line.startswith("#"):
+            counts["remarks"] += 1
+            continue
+        fields = line.split("\t") if "\t" in line else SPACES.split(line.strip(" "))
+        fields = [part.strip(" ") for part in fields]
+        if numbered and not fields[0].isdecimal():
+            counts["parts"] += 1
+            continue
+        rows.append((number, fields))
+    passed = set() if numbered else _remarks(rows, label)
+    counts["remarks"] += len(passed)
+    return [row for row in rows if row[0] not in passed]
+
+
+def _remarks(rows: list[Fields], label: int) -> set[int]:
+    """Lines that are remarks: they stand before a sentence, begin with "# ", and have other columns than the rows of the file, or in the
+    place of the tag what is none of its tags.  A row "# O" stays a word, wherever it stands."""
+    maybe, sure, begins = [], [], True
+    for number, fields in rows:
+        like = begins and bool(fields) and (fields[0] == "#" or fields[0].startswith("# "))
+        (maybe if like else sure).append((number, fields))
+        begins = like or not fields
+    sure = [fields for _, fields in sure if fields]
+    if not maybe or not sure:
+        return set()
+    width = len(sure[0])
+    places = {label if label < width else -1, -1}
+    tags = {OUTSIDE, "#"}.union(*(fields[at : at + 1 or None] for fields in sure for at in places))
+    return {
+        number
+        for number, fields in maybe
+        if len(fields) != width or not any(fields[at] in tags or parts(fields[at]) for at in places)
+    }
+
+
+def _check_no_table(line: str, where: str) -> None:
+    """InputError for the header of a table."""
+    for separator in "\t,;":
+        names = [name.strip(' "').lower() for name in line.split(separator)]
+        if all(known & set(names) for known in TABLE):
+            shown = printable(", ".join(names), 60)
+            raise InputError(
+                f"{where}: the header of a table ({shown}); --task tag reads a word and its tag a line, --task classify tables"
+            )
+
+
+def _columns(rows: list[Fields], name: str, text: int, label: int, labelled: bool) -> Iterator[list[Word]]:
+    width, first, blanks, words = 0, 0, 0, 0
+    sentence: list[Word] = []
+    for number, fields in rows:
+        if not fields:
             if sentence:
                 yield sentence
             sentence = []
             continue
-        if remarks and line.startswith("#"):
-            continue
-        fields = line.split("\t") if "\t" in line else SPACES.split(line.strip(" "))
-        fields = [part.strip(" ") for part in fields]
-        if fields[0] == DOCUMENT:
-            counts["documents"] += 1
-            continue
-        if remarks and not fields[0].isdecimal():
-            counts["parts"] += 1
-            continue
-        where = f"{lines.name}:{number}"
+        where = f"{name}:{number}"
         width, first = width or len(fields), first or number
         if len(fields) != width:
             raise InputError(f"{where}: {_many(len(fields))}, but {width} in line {first}")
         sentence.append((number, *_word(fields, text, label, labelled, where)))
+        words, blanks = words + 1, blanks + (" " in sentence[-1][1])
+    if words > 2 and (
+        words == blanks or (words > 4 and blanks > 0.7 * words)
+    ):  # a few are names, "New York"; most are not
+        at, shown = next((at, fields[text]) for at, fields in rows if fields and " " in fields[text])
+        raise InputError(
+            f"{name}:{at}: text: blanks in {blanks} of {words} words, such as {printable(repr(shown), 40)}; columns are parted by tabs or by blanks, not by both, and --task tag reads a word a line"
+        )
     if sentence:
         yield sentence
 
@@ -116,6 +187,10 @@ def _word(fields: list[str], text: int, label: int, labelled: bool, where: str) 
             )
         if not fields[column]:
             raise InputError(f"{where}: {role}: is empty")
+    if labelled and " " in fields[label]:
+        raise InputError(
+            f"{where}: label: {printable(repr(fields[label]), 40)} holds a blank; columns are parted by tabs or by blanks, not by both"
+        )
     return fields[text], fields[label] if labelled else None
 
 
@@ -149,6 +224,9 @@ def _json(lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[st
         tags = found.get("label", [None] * len(found["text"]))
         if len(tags) != len(found["text"]):
             raise InputError(f"{where}: {printable(keys['label'])}: {len(found['text'])} words but {len(tags)} tags")
+        if found["text"] == [DOCUMENT]:
+            counts["documents"] += 1
+            continue
         yield [(number, word, tag) for word, tag in zip(found["text"], tags, strict=True)]
 
 
@@ -159,6 +237,6 @@ def _list(values: Any, where: str) -> list[str]:
         raise InputError(f"{where}: is empty")
     for i, value in enumerate(values):
         check_text(value, f"{where}.{i}")
-        if not value.strip():
+        if not value.strip(" \t\r\n"):
             raise InputError(f"{where}.{i}: is empty")
     return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks.lines import Lines
@@ -26,7 +26,40 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def csv_rows(lines: Lines, counts: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # besides commas
+
+
+def separator(line: str, wanted: Iterable[str]) -> str:
+    """What parts the columns of a .csv, by its first line: the comma, unless another one alone gives a column that is `wanted`."""
+    wanted = set(wanted)
+    for one in (",", *SEPARATORS):
+        try:
+            names = next(csv.reader([line], delimiter=one), [])
+        except csv.Error:
+            continue
+        if len(names) > 1 and wanted & set(names):
+            return one
+    least = max((int(name) for name in wanted if name.isascii() and name.isdigit()), default=0)
+    counts = {
+        one: line.count(one) for one in SEPARATORS if least > 1 and "," not in line and line.count(one) >= least - 1
+    }
+    return max(counts, key=lambda one: counts[one], default=",")
+
+
+def other(line: str, name: str, header: bool) -> str:
+    """What a user should know of a line that was read as one column; "" where nothing seems to part it."""
+    found = next((one for one in (",", *SEPARATORS) if one in line), None)
+    if found is None:
+        return ""
+    part = "commas" if found == "," else SEPARATORS[found]
+    if ".csv" not in name:
+        return f"; {part} part no columns of a .tsv: name the file .csv" if found != "\t" else ""
+    if header:
+        return f"; {part} part its columns where --columns names one of them"
+    return f"; {part} part columns below a header only: write one"
+
+
+def csv_rows(lines: Lines, counts: dict[str, int], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     last = 0
 
     def texts() -> Iterator[str]:
@@ -37,7 +70,7 @@ def csv_rows(lines: Lines, counts: dict[str, int]) -> Iterator[tuple[int, list[s
 
     limit = csv.field_size_limit(sys.maxsize >> 33)  # 1 GiB: texts are longer than the module's 128 KiB
     try:
-        reader = csv.reader(texts(), strict=True)
+        reader = csv.reader(texts(), strict=True, delimiter=delimiter)
         while True:
             start = last + 1
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import gzip
 import io
@@ -9,12 +10,16 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bertsmith.errors import InputError, ResourceError, printable
 
 
 class Lines:
-    """(number, text) of each line of a UTF-8 file, a byte order mark at its start left out; the line break is not part of it."""
+    """(number, text) of each line of a UTF-8 file, a byte order mark at its start left out; the line break is not part of it.
+
+    Lines end in \\n or \\r\\n, or all of them in \\r alone, as on old Macs: where the file has no \\n before its very end.
+    """
 
     def __init__(self, path: Path):
         self.path, self.name = path, printable(path)
@@ -23,18 +28,21 @@ class Lines:
         with opened(self.path) as file:
             number, start = 0, 0
             try:
-                for raw in file:
+                for raw in _ended(file):
                     number += 1
                     start += len(raw)
                     try:
                         text = raw.decode("utf-8")
                     except UnicodeDecodeError as error:
                         at, byte = start - len(raw) + error.start, raw[error.start]
+                        what = _wide(raw) if number == 1 else ""
                         raise InputError(
-                            f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}); convert the file to UTF-8"
+                            f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}){what}; convert the file to UTF-8"
                         ) from None
                     if number == 1:
                         text = text.removeprefix("\ufeff")
+                        if what := _wide(raw):
+                            raise InputError(f"{self.name}:1: not UTF-8{what}; convert the file to UTF-8")
                     yield number, text.removesuffix("\n").removesuffix("\r")
             except InputError:
                 raise
@@ -44,6 +52,32 @@ class Lines:
                 raise InputError(
                     f"{self.name}:{number + 1}: the compressed file is damaged or cut off ({printable(error)})"
                 ) from None
+
+
+def _ended(file: Any) -> Iterator[bytes]:
+    """The lines of a binary stream with their ends."""
+    lines = iter(file)
+    first, second = next(lines, b""), next(lines, None)
+    if second is None:
+        whole = first.removesuffix(b"\n")
+        if b"\r" in whole.removesuffix(b"\r"):
+            parts = whole.split(b"\r")
+            yield from [part + b"\r" for part in parts[:-1]] + [parts[-1]] * bool(parts[-1])
+            return
+    if first:
+        yield first
+    if second is not None:
+        yield second
+        yield from lines
+
+
+def _wide(raw: bytes) -> str:
+    """What the first bytes of a file say of it where it is UTF-16 or UTF-32."""
+    for name, marks in (("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)), ("UTF-16", (b"\xff\xfe", b"\xfe\xff"))):
+        if raw.startswith(marks):
+            return f" but {name}, as its byte order mark says"
+    zeros = raw[:64].count(0)
+    return " but UTF-16, as every other byte is 0" if zeros > 1 and 2 * zeros >= len(raw[:64]) - 2 else ""
 
 
 def _damaged(error: Exception) -> bool:

@@ -1,13 +1,13 @@
 """Labelled rows out of .tsv, .csv, .jsonl and .txt (each also .gz, .xz, .zst): named columns in, a Table out, every error with its line.
 
 .jsonl (or .json with one object a line)   keys are the columns.
-.csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.  A .csv whose first line holds tabs and no
-        comma is read as .tsv, and that is said.
+.csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.  Semicolons or bars that part the names of a
+        header are taken for commas; a .csv whose first line holds tabs and no comma is read as .tsv.  Both are said.
 .tsv    One line is one row and quotes are text (GLUE's files hold stray ones).  Only a field that nothing but a CSV writer makes is
         unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.
 .txt    One text per line, no columns.
 
-Lines end in \\n or \\r\\n; no other character ends a line.  Columns are `text`, `text2` and `label` unless `columns` says otherwise:
+Lines end in \\n or \\r\\n, or all of them in \\r; no other character ends a line.  Columns are `text`, `text2` and `label` unless `columns` says otherwise:
 `text=sentence,label=3` takes a name of the header or, where there is no such name, a 1-based number.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.tasks.fields import csv_rows, tsv
+from bertsmith.tasks.fields import SEPARATORS, csv_rows, other, separator, tsv
 from bertsmith.tasks.lines import Lines
 
 ROLES = ("text", "text2", "label")
@@ -245,12 +245,16 @@ def _delimited(
     path: Path, lines: Lines, suffix: str, chosen: dict[str, str], header: bool, required: tuple[str, ...]
 ) -> Table:
     notes, counts = [], {"blank": 0, "wide": 0}
+    by = ","
     if suffix == ".csv":
         first = next(iter(lines), (1, ""))[1]
+        by = separator(first, chosen.values() if chosen else ROLES) if header else ","
         if "\t" in first and "," not in first:
             suffix = ".tsv"
             notes.append(f"{printable(path)}: holds tabs and no comma in its first line: read as tab-separated")
-    records = tsv(lines, counts) if suffix == ".tsv" else csv_rows(lines, counts)
+        elif by != ",":
+            notes.append(f"{printable(path)}: {SEPARATORS[by]} part the columns of its header: read so")
+    records = tsv(lines, counts) if suffix == ".tsv" else csv_rows(lines, counts, by)
     names: list[str] | None = None
     if header:
         number, names = next(records, (1, None))
@@ -306,7 +310,8 @@ def _missing(role: str, names: list[str] | None, where: str) -> str:
     if names is None:
         return f"--columns: {role!r} is needed; without a header give its number, such as {role}=1"
     shown = ", ".join(printable(n, 40) for n in names[:20])
-    return f"{where}: no column {role!r}; the header has: {shown}; --columns {role}=NAME says which, --header no that line 1 is data"
+    hint = other(names[0], where, header=True) if len(names) == 1 else ""
+    return f"{where}: no column {role!r}; the header has: {shown}; --columns {role}=NAME says which, --header no that line 1 is data{hint}"
 
 
 def _pick(
@@ -320,7 +325,7 @@ def _pick(
             raise InputError(f"{where}: {len(fields)} columns but {width} in the header (line 1)")
         if len(fields) < least:
             role = max(places, key=lambda r: places[r])
-            hint = "; is the separator a comma?" if len(fields) == 1 and "," in fields[0] else ""
+            hint = other(fields[0], where, header=False) if len(fields) == 1 else ""
             raise InputError(f"{where}: {role}: {len(fields)} columns, and column {least} is asked for{hint}")
         width = width or len(fields)
         if len(fields) > width:

@@ -1,7 +1,8 @@
 """Tags of words as spans: IOB1, IOB2, IOE, IOBES (BILOU, BMES) by one rule, the one of the CoNLL shared tasks' conlleval.
 
 `B-`, `S-` start a span; `I-`, `E-` go on with an open one of their type and start one where there is none, so that nothing is lost of tags
-that a model put in an impossible order; `E-`, `S-` end it.
+that a model put in an impossible order; `E-`, `S-` end it.  Tags without types (B, I, O of noun phrases; B, M, E, S of segmented words)
+mark spans of the type that seqeval gives them, "_".
 """
 
 from __future__ import annotations
@@ -11,20 +12,27 @@ from collections.abc import Iterable, Sequence
 
 OUTSIDE = "O"
 PREFIXED = re.compile(r"([BIESMLU])-(.+)", re.DOTALL)
+BARE = frozenset("BIESMLU")
+UNTYPED = "_"
 SAME = {"M": "I", "L": "E", "U": "S"}  # BMES and BILOU call them so
 Span = tuple[str, int, int]  # type, first word, word after the last
 
 
 def parts(tag: str) -> tuple[str, str] | None:
     """(one of B, I, E, S, and the type); None for a tag outside, or of another kind."""
+    if tag in BARE:
+        return SAME.get(tag, tag), UNTYPED
     found = PREFIXED.fullmatch(tag)
     return (SAME.get(found[1], found[1]), found[2]) if found else None
 
 
 def mark_spans(tags: Iterable[str]) -> bool:
-    """Whether a tag set marks spans: everything but O has a prefix, and something has."""
-    others = [tag for tag in tags if tag != OUTSIDE]
-    return bool(others) and all(parts(tag) for tag in others)
+    """Whether a tag set marks spans: everything but O has a prefix and a type, and something has; or nothing has a type, B or I is
+    among them and all are prefixes."""
+    others = {tag for tag in tags if tag != OUTSIDE}
+    if others & BARE:
+        return others <= BARE and bool(others & {"B", "I"})
+    return bool(others) and all(map(PREFIXED.fullmatch, others))
 
 
 def spans(tags: Sequence[str | None]) -> list[Span]:
@@ -48,6 +56,8 @@ def spans(tags: Sequence[str | None]) -> list[Span]:
 def closed(tags: Iterable[str]) -> list[str]:
     """The tag set with every prefix that occurs on every type: which of them a file of a few hundred sentences lacks is chance."""
     tags = set(tags)
+    if tags & BARE:
+        return sorted(tags)
     split = [PREFIXED.fullmatch(tag) for tag in tags if tag != OUTSIDE]
     kinds, prefixes = {found[2] for found in split}, {found[1] for found in split}
     return sorted(tags | {f"{prefix}-{kind}" for prefix in prefixes for kind in kinds})

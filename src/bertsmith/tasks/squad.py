@@ -1,14 +1,16 @@
-"""Questions about texts out of SQuAD's json (1.1 and 2.0), and its official scores.
+"""Questions about texts out of SQuAD's json (1.1 and 2.0).
 
 {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": [{"text": …, "answer_start": …}]}]}]}]}; a question
 without answers (2.0: is_impossible) has none in its text.  `answer_start` counts characters.  Also .gz, .xz, .zst.
+
+Rows, as data sets are saved from Hugging Face, an object a line or all in a list, are read too: {"id": …, "question": …, "context": …,
+"answers": {"text": [...], "answer_start": [...]}}.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import string
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -18,30 +20,31 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.tasks.answer_scores import CHARACTERS, scoring
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.readers import kind_of
 
 LAYOUT = 'SQuAD has {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": […]}]}]}]}'
 SURROGATE = re.compile("[\ud800-\udfff]")
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
 NAMES = {str: "a string", list: "a list", dict: "an object", int: "a whole number", bool: "true or false"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`start` counts characters of the context; None where the text does not stand at the place that the file names."""
+    """`start` counts characters of the context; None where the text does not stand at the place that the file names, `said`."""
 
     text: str
     start: int | None
+    said: int
 
 
 @dataclass(frozen=True)
 class Source:
-    """The text of a file.  Where in it an object stands is asked when something is wrong, and parsed for then."""
+    """The text of a file, or of one line of it.  Where in it an object stands is asked when something is wrong, and parsed for then."""
 
     name: str
     text: str
+    first: int = 1  # its line in the file
 
     def line(self, path: tuple[str | int, ...]) -> int:
         """The line in which the innermost object of `path` begins."""
@@ -55,11 +58,14 @@ class Source:
         decoder: Any = json.JSONDecoder()
         decoder.parse_object = parse_object
         tree = py_make_scanner(decoder)(self.text, len(self.text) - len(self.text.lstrip()))[0]
-        at = 0
-        for part in (None, *path):
-            tree = tree if part is None else tree[part]
+        at = begins.get(id(tree), 0)
+        for part in path:
+            try:
+                tree = tree[part]
+            except (KeyError, IndexError, TypeError):  # rows have an answer's text and place in two lists
+                break
             at = begins.get(id(tree), at)
-        return 1 + self.text.count("\n", 0, at)
+        return self.first + self.text.count("\n", 0, at)
 
 
 @dataclass(frozen=True)
@@ -105,24 +111,19 @@ class Questions:
 def read(path: str | Path, *, labelled: bool = True) -> Questions:
     """InputError naming file, line and field for what is no SQuAD file, for empty questions and texts, and ids that stand there twice."""
     path = Path(path)
-    source = Source(printable(path), "\n".join(line for _, line in Lines(path)))
-    try:
-        tree = json.loads(source.text, parse_constant=lambda constant: None)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{source.name}:{error.lineno}: column {error.colno}: not JSON ({error.msg})") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{source.name}:1: nested too deep, or a number too long") from None
     found = Questions(path=str(path), ids=[], questions=[], about=[], contexts=[], answers=[], places=[])
-    for context, asked in _paragraphs(tree, Place(source)):
-        found.contexts.append(context)
+    known: dict[str, int] = {}  # rows say the context of every question
+    for context, asked in _contexts(path):
+        about = known.setdefault(context, len(found.contexts)) if len(asked) == 1 else len(found.contexts)
+        found.contexts.extend([context] if about == len(found.contexts) else [])
         for question, place in asked:
             found.ids.append(_name(question, place))
             found.questions.append(_text(question, "question", place))
-            found.about.append(len(found.contexts) - 1)
+            found.about.append(about)
             found.answers.append(_answers(question, context, place) if labelled else [])
             found.places.append(place)
     if not found.ids:
-        raise InputError(f"{source.name}:1: holds no questions")
+        raise InputError(f"{printable(path)}:1: holds no questions")
     twice, many = Counter(found.ids).most_common(1)[0]
     if many > 1:
         first = found.ids.index(twice)
@@ -130,8 +131,72 @@ def read(path: str | Path, *, labelled: bool = True) -> Questions:
     lost = sum(bool(answers) and all(a.start is None for a in answers) for answers in found.answers)
     if lost:
         note = f"the answers to {lost} questions do not stand where answer_start says: scored, not learned from"
-        found.notes.append(f"{source.name}: {note}")
+        found.notes.append(f"{printable(path)}: {note}")
+    if scoring([answer.text for answer in answers] for answers in found.answers) is CHARACTERS:
+        found.notes.append(f"{printable(path)}: answers are scored by characters, as CMRC 2018 does")
     return found
+
+
+def _contexts(path: Path) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
+    """(context, [(question, its place)]) of either form."""
+    lines = list(Lines(path))
+    source = Source(printable(path), "\n".join(line for _, line in lines))
+    try:
+        tree = _parsed(source)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data" or not _is_row(source.text.lstrip().split("\n", 1)[0]):
+            raise InputError(f"{source.name}:{error.lineno}: column {error.colno}: not JSON ({error.msg})") from None
+        yield from _lines(source.name, lines)
+        return
+    place = Place(source)
+    if isinstance(tree, dict) and "data" not in tree and "context" in tree:
+        yield _row(tree, place)
+        return
+    rows, place = (tree["data"], place.down("data")) if isinstance(tree, dict) and "data" in tree else (tree, place)
+    if isinstance(rows, list) and rows and isinstance(rows[0], dict) and "context" in rows[0]:
+        for i, row in enumerate(rows):
+            yield _row(row, place.down(i))
+    else:
+        yield from _paragraphs(tree, Place(source))
+
+
+def _parsed(source: Source) -> Any:
+    try:
+        return json.loads(source.text, parse_constant=lambda constant: None)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError):
+        raise InputError(f"{source.name}:{source.first}: nested too deep, or a number too long") from None
+
+
+def _is_row(line: str) -> bool:
+    try:
+        return "data" not in json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _lines(name: str, lines: list[tuple[int, str]]) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        source = Source(name, line, number)
+        try:
+            yield _row(_parsed(source), Place(source))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{name}:{number}: column {error.colno}: not JSON ({error.msg})") from None
+
+
+def _row(row: Any, place: Place) -> tuple[str, list[tuple[dict, Place]]]:
+    """A question with its context; answers as lists beside each other become a list of answers."""
+    context, answers = _text(_is(row, dict, place), "context", place), row.get("answers")
+    if isinstance(answers, dict):
+        texts, starts = (_field(answers, name, list, place.down("answers")) for name in ("text", "answer_start"))
+        if len(texts) != len(starts):
+            raise InputError(f"{place}: answers: {len(texts)} texts but {len(starts)} places")
+        answers = [{"text": text, "answer_start": at} for text, at in zip(texts, starts, strict=True)]
+        row = {**row, "answers": answers}
+    return context, [(row, place)]
 
 
 def _paragraphs(tree: Any, place: Place) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
@@ -151,7 +216,7 @@ def _answers(question: dict, context: str, place: Place) -> list[Answer]:
         at = place.down("answers", n)
         text, start = _text(_is(answer, dict, at), "text", at), _field(answer, "answer_start", int, at)
         stands = start >= 0 and context.startswith(text, start)
-        found.append(Answer(text=text, start=start if stands else None))
+        found.append(Answer(text=text, start=start if stands else None, said=start))
     if "is_impossible" in question and _field(question, "is_impossible", bool, place) == bool(found):
         raise InputError(f"{place}: is_impossible: {json.dumps(bool(found))}, with {len(found)} answers")
     return found
@@ -182,34 +247,3 @@ def _text(tree: dict, name: str, place: Place) -> str:
     if SURROGATE.search(value):
         raise InputError(f"{place}: {name}: holds a lone surrogate, which is not text")
     return value
-
-
-# -- scores -------------------------------------------------------------------------------------------------------------------------
-
-
-def normalised(text: str) -> str:
-    """Lower case, without ASCII punctuation, English articles and superfluous white space (Rajpurkar et al. 2016, section 6.1)."""
-    return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
-
-
-def exact(said: str, golds: list[str]) -> float:
-    """1.0 if what was said is one of the answers; no answer is ""."""
-    return float(normalised(said) in {normalised(gold) for gold in _golds(golds)})
-
-
-def overlap(said: str, golds: list[str]) -> float:
-    """The best F1 of words with one of the answers; where one side has no words, whether both have none."""
-    mine = normalised(said).split()
-    return max(_f1(mine, normalised(gold).split()) for gold in _golds(golds))
-
-
-def _golds(golds: list[str]) -> list[str]:
-    """Those that something is left of, as evaluate-v2.0 has it; else the empty answer."""
-    return [gold for gold in golds if normalised(gold)] or [""]
-
-
-def _f1(mine: list[str], gold: list[str]) -> float:
-    if not mine or not gold:
-        return float(mine == gold)
-    common = sum((Counter(mine) & Counter(gold)).values())
-    return 2 * common / (len(mine) + len(gold))

@@ -1,7 +1,8 @@
 """A tag for each word: names of people and places, parts of speech.  p words in all, c tags, t tokens of a sentence.
 
-The words of a sentence are joined by spaces and encoded as the text they are; the token that holds a word's first character is read for it
-(Devlin et al. 2019, section 5.3).  A word of which the tokenizer leaves nothing is read as [UNK].  Each word is read once, in the window
+The words of a sentence are joined as its script does (joined.py) and encoded as the text they are; the token that holds a word's first
+character is read for it (Devlin et al. 2019, section 5.3), and a token that holds those of several words is parted between them.  A word
+of which the tokenizer leaves nothing is read as [UNK].  Each word is read once, in the window
 where it has most context.  A word that truncation cut off has no tag: said, counted, and wrong wherever its tag is scored.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import conll, metrics
 from bertsmith.tasks.conll import Sentences
+from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.spans import closed, mark_spans, parts, spans
@@ -38,7 +40,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Tags:
-    """Word-level tags.  A tag set of O and B-, I-, E-, S- with a type is scored by its spans, any other by its words."""
+    """Word-level tags.  A tag set of O and B-, I-, E-, S-, all with a type or all without, is scored by its spans, any other by its words."""
 
     name: str = "tag"
     long: OnLong = "window"
@@ -95,9 +97,10 @@ class Tags:
         """The key is (places,): the number of the word that each place is read for."""
         builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=False)
         counts, room, word, key = Counter(), builder.room, 0, []
-        located = tokenizer.located([" ".join(words) for words in rows.words])
-        for i, (words, (ids, characters)) in enumerate(zip(rows.words, located, strict=True)):
-            ids, at, unknown = _first_tokens(words, ids, characters, tokenizer.vocab.unk)
+        texts = [Joined.of(words) for words in rows.words]
+        located = parted(tokenizer, texts, tokenizer.located([text.text for text in texts]))
+        for i, (words, text, (ids, characters)) in enumerate(zip(rows.words, texts, located, strict=True)):
+            ids, at, unknown = _first_tokens(text, ids, characters, tokenizer.vocab.unk)
             views = reading.views(len(ids), room, lambda i=i: rows.where(i))
             window = most_context(views, len(ids))[at]
             for number, (start, end) in enumerate(views):
@@ -163,8 +166,9 @@ class Tags:
             scores = [None if i < 0 else share for i, share in zip(ids.tolist(), likely.tolist(), strict=True)]
             row = {"label": tags, "scores": scores, "words": words}
             if mark_spans(labels.names):
+                text = Joined.of(words)
                 row["spans"] = [
-                    {"type": kind, "start": a, "end": b, "text": " ".join(words[a:b])} for kind, a, b in spans(tags)
+                    {"type": kind, "start": a, "end": b, "text": text.part(a, b)} for kind, a, b in spans(tags)
                 ]
             found.append(row)
         return found
@@ -176,10 +180,9 @@ NOTES = {
 }
 
 
-def _first_tokens(words: list[str], ids: Array, characters: Array, unk: int) -> tuple[Array, Array, int]:
+def _first_tokens(text: Joined, ids: Array, characters: Array, unk: int) -> tuple[Array, Array, int]:
     """(tokens (t,), for each word the token that is read for it, how many words got a token of their own because they had none)."""
-    lengths = np.array([len(word) for word in words])
-    begins = np.cumsum(lengths + 1) - lengths - 1
+    begins, lengths = text.begins, text.ends - text.begins
     starts, ends = characters.T
     at = np.searchsorted(ends, begins, side="right")
     missing = np.append(starts, np.iinfo(np.int64).max)[at] >= begins + lengths
@@ -187,7 +190,7 @@ def _first_tokens(words: list[str], ids: Array, characters: Array, unk: int) -> 
 
 
 def _bare(tag: str) -> bool:
-    return tag != "O" and parts(tag) is None
+    return tag != "O" and (parts(tag) is None or len(tag) == 1)
 
 
 def _lengths(rows: Sentences) -> Array:

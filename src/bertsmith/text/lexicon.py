@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertsmith.errors import InputError, printable
+from bertsmith.text.word_list import word_list
 from bertsmith.text.words import UNSPACED, classes
 
 if TYPE_CHECKING:
@@ -40,15 +40,11 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: str, tokenizer: Tokenizer) -> Lexicon:
-        """A file with an entry a line.  InputError where it is not UTF-8, or holds none."""
-        try:
-            with open(path, encoding="utf-8-sig") as file:
-                entries = list(dict.fromkeys(line.strip() for line in file if line.strip()))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{printable(path)}: byte {error.start}: not UTF-8") from None
-        if not entries:
-            raise InputError(f"{printable(path)}: no entry; one a line")
-        return cls(entries, tokenizer)
+        """A word list (word_list.py) as its entries."""
+        entries, form = word_list(path)
+        found = cls(entries, tokenizer)
+        found.said |= {"read_as": form} if form else {}
+        return found
 
     def __call__(self, ids: Array, starts: Array, sentences: Array) -> Array:
         """(m, 2) all matches, overlapping ones too."""

@@ -1,0 +1,66 @@
+"""Answers of a training file that do not stand where it says: moved, or left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from bertsmith.errors import InputError, printable
+from bertsmith.tasks.squad import Answer, Questions
+
+
+def mended(rows: Questions, how: str) -> Questions:
+    """`rows` of which every answer stands where it says.  "mend": one that does not is moved to the nearest place where its text stands;
+    "skip", or where it stands nowhere: it is left out, and a question that has no other.  Counted, and said in a note.
+
+    InputError where no question is left.
+    """
+    kept, answers, counts = [], [], Counter()
+    for i, given in enumerate(rows.answers):
+        context, found = rows.contexts[rows.about[i]], []
+        for answer in given:
+            if answer.start is None and how == "mend":
+                answer = _nearest(answer, context)
+                counts["moved"] += answer.start is not None
+            counts["out"] += answer.start is None
+            found += [answer] if answer.start is not None else []
+        counts["lost"] += bool(given) and not found
+        if found or not given:
+            kept.append(i)
+            answers.append(found)
+    if not kept:
+        raise InputError(
+            f"{printable(rows.path)}: answers: none stands in its context; --on-bad-answer leaves no question"
+        )
+    told = (
+        ("moved", "answers moved to where their text stands"),
+        ("out", "answers left out"),
+        ("lost", "questions left out"),
+    )
+    said = ", ".join(f"{counts[what]} {name}" for what, name in told if counts[what] or what != "moved")
+    notes = [note for note in rows.notes if "answer_start says" not in note]
+    notes += [f"{printable(rows.path)}: --on-bad-answer {how}: {said}"] if counts["moved"] + counts["out"] else []
+    pick = lambda values: [values[i] for i in kept]
+    return replace(
+        rows,
+        ids=pick(rows.ids),
+        questions=pick(rows.questions),
+        about=pick(rows.about),
+        answers=answers,
+        places=pick(rows.places),
+        counts={**rows.counts, **{f"answers_{what}": counts[what] for what, _ in told}},
+        notes=notes,
+    )
+
+
+def _nearest(answer: Answer, context: str) -> Answer:
+    """The answer where its text, or that without blanks at its ends, stands nearest to where it says; of two as near the first."""
+    for text in dict.fromkeys((answer.text, answer.text.strip())):
+        at = context.find(text)
+        places = []
+        while at >= 0:
+            places.append(at)
+            at = context.find(text, at + 1)
+        if places:
+            return replace(answer, text=text, start=min(places, key=lambda place: abs(place - answer.said)))
+    return answer
