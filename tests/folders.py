@@ -95,9 +95,9 @@ def randomised(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return module.eval()
 
 
-def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0) -> Loaded:
-    """A model in memory, as if step 1 of a run at `at`."""
-    recipe = recipe_of(family, head, tokenizer.size)
+def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0, spare: int = 0) -> Loaded:
+    """A model in memory, as if step 1 of a run at `at`.  `spare`: rows of its table that are no token's."""
+    recipe = recipe_of(family, head, tokenizer.size + spare)
     task = TASKS.get(head)
     settings = {"columns": {}, "header": True, "pairs": False, "length": LENGTH, "settings": {}}
     rows = {"rows": 1, "sha256": "0" * 64}
@@ -113,9 +113,9 @@ def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0
     )
 
 
-def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 1):
+def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 1, spare: int = 0):
     """A model of transformers with random weights, saved by its own `save_pretrained`, with our tokenizer's files."""
-    recipe = recipe_of(family, head, tokenizer.size)
+    recipe = recipe_of(family, head, tokenizer.size + spare)
     labels = tuple(TASKS[head]["labels"]) if head in TASKS else ()
     config = transformers.AutoConfig.for_model(**hf_config(recipe, tokenizer.vocab, labels))
     options = FAMILIES[family].bare if head == "none" else {}

@@ -114,7 +114,7 @@ BAD_CONFIGS = {
     "above the limit of 1": {"vocab_size": 10**12},
     "model_type 'gpt2' cannot be read; known: bert, roberta": {"model_type": "gpt2"},
     "only encoders with GELU or ReLU and absolute positions": {"hidden_act": "silu"},
-    "300 tokens in its tokenizer, but config.json says vocab_size 301": {"vocab_size": 301},
+    "300 tokens in its tokenizer, but config.json says vocab_size 299": {"vocab_size": 299},
     r"layer\.2\.attention\.self\.query\.weight is missing": {"num_hidden_layers": 3},
     "layer.1.*is unexpected": {"num_hidden_layers": 1},
     "heads .3. must divide width .16.": {"num_attention_heads": 3},

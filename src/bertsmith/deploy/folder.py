@@ -25,6 +25,7 @@ from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
+from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
 FORMAT = 1  # of an export's manifest.json
@@ -103,9 +104,9 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
     tokenizer = Tokenizer.load(path)
-    if tokenizer.size != model.vocab:
+    if tokenizer.size > model.vocab:
         raise InputError(
-            f"{printable(path)}: {tokenizer.size} tokens in its tokenizer, but {CONFIG} says vocab_size {model.vocab}; they do not belong together"
+            f"{printable(path)}: {tokenizer.size} tokens in its tokenizer, but {CONFIG} says vocab_size {model.vocab}, and each token needs a row; they do not belong together"
         )
     named = theirs.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and named else ""
@@ -132,9 +133,15 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         vectors=vectors,
         notes=(
             *notes,
+            *_spare(path, model.vocab, tokenizer),
             *([f"warning: {printable(path)}: {doubles} tensors in float64 are rounded to float32"] if doubles else []),
         ),
     )
+
+
+def _spare(path: Path, rows: int, tokenizer: Tokenizer) -> list[str]:
+    used = tokenizer.size - gaps(tokenizer.backend)
+    return [f"{printable(path)}: {rows - used} of the table's {rows} rows are no token's"] if used < rows else []
 
 
 # Of a task, what a folder does not tell: pairs are read where a file has them, columns go by name, numbers are in their own scale.

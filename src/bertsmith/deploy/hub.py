@@ -14,7 +14,15 @@ from bertsmith.deploy.sentences import LENGTH, MODULES, POOLING
 from bertsmith.errors import InputError, ResourceError, printable
 
 # What a model is read from; never a pickle, never code.
-TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "vocab.txt")
+TOKENIZER = (
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "*.model",
+)
 READ = ("config.json", "*.safetensors", "model.safetensors.index.json", *TOKENIZER, MODULES, LENGTH, POOLING)
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
