@@ -113,10 +113,11 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
     objective, task = _named(path, objective_of, theirs, terms, outputs)
-    base = find(f"{next(iter(FAMILIES[family].members), family)}:base")
+    base = find(f"{FAMILIES[family].member}:base")
     length = _length(path, model.longest, base.layout.length)
     layout = _layout(base.layout, length, reused(theirs))
-    recipe = replace(base, tokenizer="loaded", model=model, objective=objective, layout=layout)
+    name = family if FAMILIES[family].like else base.name
+    recipe = replace(base, name=name, tokenizer="loaded", model=model, objective=objective, layout=layout)
     vectors, notes = _vectors(path, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
     _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)

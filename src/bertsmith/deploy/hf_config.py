@@ -77,6 +77,8 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
 
 def _learned(model: TransformerConfig, family: Family, pad: int) -> dict[str, Any]:
     assert model.longest is not None
+    if not (family.segments or family.folded):
+        return {"attention_dropout": model.dropout, "max_position_embeddings": model.longest}
     return {
         "attention_probs_dropout_prob": model.dropout,
         "max_position_embeddings": model.longest + (offset(family, pad) if family.folded else 0),
@@ -110,7 +112,7 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         why = GONE.get(name) if isinstance(name, str) else None
         raise InputError(f"model_type {printable(name)!r} cannot be read; {why or 'known: ' + ', '.join(FAMILIES)}")
     family, activations = FAMILIES[name], {**{v: k for k, v in ACTIVATIONS.items()}, "gelu_pytorch_tanh": "gelu_tanh"}
-    defaults = {family.keys[ours]: value for ours, value in OPTIONAL.items()}
+    defaults = {family.keys[ours]: value for ours, value in OPTIONAL.items() if ours in family.keys}
     asked = {**defaults, **config}[family.keys["activation"]]
     if (
         not isinstance(asked, str)
@@ -140,7 +142,7 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
 
 
 def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
-    segments = 0 if family.folded else _value(config, "type_vocab_size", "segments")
+    segments = 0 if not family.segments else _value(config, "type_vocab_size", "segments")
     if segments == 1:
         raise InputError("config.json: type_vocab_size: 1; a bert needs at least 2 segments here")
     places = _value(config, "max_position_embeddings", "layers")

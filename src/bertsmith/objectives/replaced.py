@@ -94,7 +94,7 @@ class ReplacedTokens:
     share: Literal["none", "embeddings", "all"] = "embeddings"
     weight: float = 1.0  # of the generator's own loss
     head: Any = Detect()
-    pooler: Literal["tanh", "gelu"] = "gelu"  # of a summary that fine-tuning adds
+    pooler: Literal["tanh", "gelu", "relu"] = "gelu"  # of a summary that fine-tuning adds
     among: int | None = (
         None  # guesses are tokens below this; null: any row of the table, which then has no more rows than there are tokens
     )
