@@ -36,9 +36,9 @@ def byte_level(vocab: dict[str, int], merges: str, settings: Mapping[str, Any], 
                 f"{where}: merges.txt:{number}: {printable(line, 60)!r}: expected two pieces and a space between"
             )
         pairs.append((left, right))
-    alphabet = set(pre_tokenizers.ByteLevel.alphabet())
-    if not pairs or not all(alphabet.issuperset(left + right) for left, right in pairs):
-        strange = next((f"{a} {b}" for a, b in pairs if not alphabet.issuperset(a + b)), "none")
+    alphabet, marked = set(pre_tokenizers.ByteLevel.alphabet()), sum(right.endswith("</w>") for _, right in pairs)
+    if marked > 0.1 * len(pairs) or not pairs or not all(alphabet.issuperset(left + right) for left, right in pairs):
+        strange = next((f"{a} {b}" for a, b in pairs if b.endswith("</w>") or not alphabet.issuperset(a + b)), "none")
         raise InputError(f"{where}: not a BPE over bytes (its merges: {printable(strange, 40)!r}); {WAY}")
     try:
         backend = Backend(models.BPE(vocab, pairs, fuse_unk=False))
