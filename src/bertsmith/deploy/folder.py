@@ -237,8 +237,8 @@ def _length(path: Path, longest: int | None, usual: int) -> int:
     """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less; `usual`
     where nothing limits it."""
     lengths = [longest]
-    for name, key in (("tokenizer_config.json", "model_max_length"), (sentences.LENGTH, "max_seq_length")):
-        value = _json(path / name).get(key) if (path / name).is_file() else None
+    name = path / "tokenizer_config.json"
+    for value in (_json(name).get("model_max_length") if name.is_file() else None, sentences.longest(path)):
         lengths.append(int(value) if isinstance(value, (int, float)) and SHORTEST <= value <= LONGEST else None)
     return min((length for length in lengths if length is not None), default=usual)
 
@@ -262,9 +262,8 @@ def _vectors(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, ..
     if not (path / sentences.MODULES).is_file():
         return None, ()
     try:
-        pooling = _json(path / sentences.POOLING) if (path / sentences.POOLING).is_file() else {}
-        vectors = sentences.vectors_of(_json(path / sentences.MODULES, list), pooling)
-        if vectors["pool"] == "cls" and cls != "first":
+        vectors = sentences.vectors_of(path)
+        if "cls" in vectors["pool"].split("+") and cls != "first":
             raise InputError(f"{sentences.POOLING}: takes the first token for [CLS], which stands last")
         return vectors, ()
     except InputError as error:

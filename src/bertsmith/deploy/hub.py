@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.deploy.sentences import LENGTH, MODULES, POOLING
+from bertsmith.deploy.sentences import LENGTHS, MODULES, PROMPTS
 from bertsmith.errors import InputError, ResourceError, printable
 
 # What a model is read from; never a pickle, never code.
@@ -23,7 +23,17 @@ TOKENIZER = (
     "added_tokens.json",
     "*.model",
 )
-READ = ("config.json", "*.safetensors", "model.safetensors.index.json", *TOKENIZER, MODULES, LENGTH, POOLING)
+READ = (
+    "config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    *TOKENIZER,
+    MODULES,
+    PROMPTS,
+    *LENGTHS,
+    "*_Pooling/config.json",
+    "*_Dense/config.json",
+)
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
