@@ -29,6 +29,8 @@ from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
 FORMAT = 1  # of an export's manifest.json
+OLD_CONFIG = "bert_config.json"  # of the first BERTs
+ADAPTER = "adapter_config.json"
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -83,11 +85,14 @@ def is_foreign(path: Path) -> bool:
     """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export: a run has none, its steps do."""
     if os.path.lexists(path / files.MANIFEST):
         return not (path.parent.name == "steps" and path.name.startswith("step-"))
+    if not os.path.lexists(path / CONFIG) and any((path / name).is_file() for name in (OLD_CONFIG, ADAPTER)):
+        return True
     try:
         config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(config, dict) and "kind" not in config and ("model_type" in config or "architectures" in config)
+    known = {"model_type", "architectures", "hidden_size"}
+    return isinstance(config, dict) and "kind" not in config and bool(known & config.keys())
 
 
 def read(path: Path, drop: Iterable[str] = ()) -> Folder:
@@ -96,7 +101,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     InputError naming the file and field, or listing the tensors that have no place and the places that have no tensor.
     """
     _check_manifest(path)
-    theirs = _json(path / CONFIG)
+    _refuse_adapters(path)
+    theirs, named_otherwise = _config(path)
     model = _named(path, model_config, theirs)
     family = theirs["model_type"]
     found, hashes = _tensors(path)
@@ -112,6 +118,11 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     architecture = str(named[0]) if isinstance(named, list) and named else ""
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
+    if "label" in terms and architecture.endswith("ForMultipleChoice"):
+        raise InputError(
+            f"{printable(path)}: architectures: {printable(architecture)}: scores for one text among several, which nothing here asks; "
+            "`bertsmith import --drop classifier` takes the encoder alone"
+        )
     objective, task = _named(path, objective_of, theirs, terms, outputs)
     base = find(f"{FAMILIES[family].member}:base")
     length = _length(path, model.longest, base.layout.length)
@@ -134,6 +145,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         vectors=vectors,
         notes=(
             *notes,
+            *named_otherwise,
             *_spare(path, model.vocab, tokenizer),
             *([f"warning: {printable(path)}: {doubles} tensors in float64 are rounded to float32"] if doubles else []),
         ),
@@ -151,7 +163,46 @@ UNKNOWN = {"mean": 0.0, "scale": 1.0, "columns": {}, "header": True, "pairs": No
 
 def architecture(path: Path) -> Any:
     """The model's configuration alone, from config.json."""
-    return _named(path, model_config, _json(path / CONFIG))
+    return _named(path, model_config, _config(path)[0])
+
+
+def _config(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """What config.json says, under the model_type that the tensors are of; and what is to be said where they are another's.
+
+    A BERT may call itself a RoBERTa for how it was trained; the first ones called themselves nothing.
+    """
+    name = CONFIG if os.path.lexists(path / CONFIG) or not (path / OLD_CONFIG).is_file() else OLD_CONFIG
+    theirs = _json(path / name)
+    said, family = theirs.get("model_type"), None
+    if said is None or (isinstance(said, str) and said in FAMILIES):
+        family = hf.family_in(_tensor_names(path), said, theirs.get("type_vocab_size"))
+    if family is None or family == said:
+        return theirs, []
+    what = f"says model_type {said}" if said else "does not say its model_type"
+    note = f"{printable(path)}: {name} {what}; its tensors are those of a {family}, and it is read as one"
+    return {**theirs, "model_type": family}, [note]
+
+
+def _tensor_names(path: Path) -> list[str]:
+    """From the headers alone; [] where they cannot be read, which is told when the tensors are."""
+    try:
+        if (path / INDEX).is_file() and not (path / WEIGHTS).exists():
+            return [str(name) for name in json.loads((path / INDEX).read_bytes())["weight_map"]]
+        if not (path / WEIGHTS).is_file():
+            return []
+        with open(path / WEIGHTS, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return list(json.loads(file.read(size))) if size < 1 << 27 else []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _refuse_adapters(path: Path) -> None:
+    if (path / ADAPTER).is_file():
+        raise InputError(
+            f"{printable(path)}: {ADAPTER}: an adapter, which is no part of the weights; with peft, merge_and_unload() and save_pretrained() "
+            "write a model that has it in them, or remove it to open the model without"
+        )
 
 
 # -- files --------------------------------------------------------------------------------------------------------------------------

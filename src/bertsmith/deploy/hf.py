@@ -138,6 +138,20 @@ def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
     return found
 
 
+def family_in(names: Iterable[str], said: str | None, segments: Any = None) -> str | None:
+    """The model_type of tensors of these names, which may not be the one that is `said`; None where they do not tell."""
+    names = list(names)
+    if said is not None and (
+        not names or any(name.startswith((f"{FAMILIES[said].base}.", FAMILIES[said].parts[0])) for name in names)
+    ):
+        return said
+    found = {name.partition(".")[0] for name in names} & {family.base for family in FAMILIES.values()}
+    if len(found) == 1:
+        return next(name for name, family in FAMILIES.items() if family.base in found)
+    bare = any(name.startswith("encoder.layer.") for name in names)
+    return ("roberta" if segments == 1 else "bert") if said is None and bare else said
+
+
 def _equal(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
