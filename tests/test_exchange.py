@@ -133,6 +133,36 @@ def test_a_configuration_that_does_not_fit_is_named(said, folder, there):
     assert bertsmith.load(there).task is None
 
 
+@pytest.mark.parametrize(
+    ("family", "name"), [("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert"), ("distilbert", "DistilBert")]
+)
+def test_what_is_fine_tuned_keeps_the_class_it_came_as(family, name, tokenizer, tmp_path):
+    theirs(transformers, family, "token", tokenizer, tmp_path / "hf")
+    rows, dev = tmp_path / "rows.jsonl", tmp_path / "dev.jsonl"
+    lines = [{"text": f"a text {i}", "text2": "or two", "label": "ny"[i % 2]} for i in range(8)]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    dev.write_text(rows.read_text().replace("a text", "another"))
+    task = {"task": "classify", "train": rows, "dev": dev, "epochs": 1, "threads": 1}
+    bertsmith.finetune(tmp_path / "hf", out=tmp_path / "run", **task)
+    result = bertsmith.export(tmp_path / "run", tmp_path / "out")
+    assert result["classes"] == [f"{name}ForSequenceClassification"]
+    both = [[row["label"] for row in bertsmith.predict(tmp_path / at, dev)] for at in ("run", "out")]
+    assert both[0] == both[1]
+    reading = bertsmith.load(tmp_path / "out").reading()
+    assert reading.between == (1 if family == "distilbert" else 2) and not reading.segments
+
+
+def test_pre_training_goes_on_with_distilbert_and_xlm_roberta(tokenizer, corpus, tmp_path):
+    for family, recipe in (("distilbert", "roberta"), ("xlm-roberta", "roberta"), ("distilbert", "bert")):
+        there, out = tmp_path / family, tmp_path / f"{family}-{recipe}"
+        theirs(transformers, family, "token", tokenizer, there)
+        if not (tmp_path / "store").exists():
+            bertsmith.prepare([str(corpus)], tmp_path / "store", tokenizer=str(there), holdout=0.05)
+        heads = ["pair"] if recipe == "bert" else []
+        bertsmith.pretrain(recipe, tmp_path / "store", out, steps=1, threads=1, from_=there, new_heads=heads)
+        assert bertsmith.load(out).recipe.model == bertsmith.load(there).recipe.model
+
+
 REASONS = {
     r"position_embedding_type: 'relative_key': bert is read with 'absolute' only": {
         "position_embedding_type": "relative_key"
