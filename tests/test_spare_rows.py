@@ -52,6 +52,27 @@ def test_a_padded_table_comes_in_and_goes_out_as_it_is(there, tmp_path):
     assert all(torch.equal(two[name], one[name]) for name in two) and "bert.embeddings.word_embeddings.weight" in two
 
 
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [
+        ("ernie", "token+pair"),
+        ("electra", "replaced"),
+        ("albert", "token"),
+        ("xlnet", "token"),
+        ("roberta", "classify"),
+        ("distilbert", "tag"),
+    ],
+)
+def test_every_family_may_have_them(family, head, tokenizer, tmp_path):
+    """import and export compare every answer with transformers', the spare rows' included."""
+    theirs(transformers, family, head, tokenizer, tmp_path / "hf", spare=SPARE)
+    bertsmith.import_(tmp_path / "hf", tmp_path / "model")
+    bertsmith.export(tmp_path / "model", tmp_path / "out")
+    sizes = [json.loads((tmp_path / at / "config.json").read_text())["vocab_size"] for at in ("hf", "out")]
+    assert sizes == [320, 320]
+    assert bertsmith.embed(tmp_path / "out", ["a text"]).shape == (1, 16)
+
+
 def test_a_mask_is_filled_with_tokens_only_at_transformers_probabilities(there):
     with torch.no_grad():  # the likeliest rows by far are no token's
         model = transformers.AutoModelForMaskedLM.from_pretrained(there)

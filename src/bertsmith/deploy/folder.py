@@ -198,9 +198,12 @@ def _tensor_names(path: Path) -> list[str]:
 
 
 def _refuse_adapters(path: Path) -> None:
-    if (path / ADAPTER).is_file():
+    found = next(
+        (name for name in (ADAPTER, "adapter_model.safetensors", "adapter_model.bin") if (path / name).is_file()), None
+    )
+    if found is not None:
         raise InputError(
-            f"{printable(path)}: {ADAPTER}: an adapter, which is no part of the weights; with peft, merge_and_unload() and save_pretrained() "
+            f"{printable(path)}: {found}: an adapter, which is no part of the weights; with peft, merge_and_unload() and save_pretrained() "
             "write a model that has it in them, or remove it to open the model without"
         )
 

@@ -25,6 +25,8 @@ TOKENIZER = (
 )
 READ = (
     "config.json",
+    "bert_config.json",
+    "adapter_config.json",
     "*.safetensors",
     "model.safetensors.index.json",
     *TOKENIZER,
