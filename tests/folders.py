@@ -52,6 +52,19 @@ OBJECTIVES |= {("xlnet", "token"): Predict(heads=(Tokens(transform=False),))}
 OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
 OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
 OBJECTIVES |= {("electra", "tag"): Tag(classes=3, pooler="gelu"), ("electra", "qa"): Span(pooler="gelu")}
+LIKE_ROBERTA = ("xlm-roberta", "camembert")
+OBJECTIVES |= {
+    (f, head): made for f in LIKE_ROBERTA for (family, head), made in OBJECTIVES.items() if family == "roberta"
+}
+OBJECTIVES |= {
+    ("distilbert", "token"): Predict(heads=(Tokens(),), pooler="relu"),
+    ("distilbert", "none"): Trunk(pooler="relu"),
+}
+OBJECTIVES |= {
+    ("distilbert", "classify"): Classify(classes=3, pooler="relu"),
+    ("distilbert", "regress"): Regress(pooler="relu"),
+}
+OBJECTIVES |= {("distilbert", "tag"): Tag(classes=3, pooler="relu"), ("distilbert", "qa"): Span(pooler="relu")}
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
     "regress": {"kind": "regress", "labels": [], "mean": 37.5, "scale": 12.25},
@@ -67,7 +80,9 @@ def tokenizer_of(texts: list[str], kind: str = "wordpiece:300", lowercase: bool 
 
 def recipe_of(family: str, head: str, vocab: int):
     """Two layers of width 16."""
-    base = find(f"{next(iter(FAMILIES[family].members), family)}:tiny")
+    base = find(f"{FAMILIES[family].member}:tiny")
+    embeddings = {"width": 8} if family in ("albert", "electra") else {}
+    embeddings |= {} if FAMILIES[family].segmented else {"segments": 0}
     model = replace(
         base.model,
         vocab=vocab,
@@ -76,14 +91,13 @@ def recipe_of(family: str, head: str, vocab: int):
         heads=2,
         hidden=24,
         positions=Learned(length=LENGTH) if base.model.longest else base.model.positions,
-        embeddings=replace(base.model.embeddings, width=8)
-        if family in ("albert", "electra")
-        else base.model.embeddings,
+        embeddings=replace(base.model.embeddings, **embeddings),
         dropout=0.1,
         memory=base.model.memory and replace(base.model.memory, length=20),
     )
     layout = replace(base.layout, length=LENGTH)
-    return replace(base, model=model, layout=layout, objective=OBJECTIVES[family, head])
+    name = family if FAMILIES[family].like else base.name
+    return replace(base, name=name, model=model, layout=layout, objective=OBJECTIVES[family, head])
 
 
 def randomised(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -95,9 +109,9 @@ def randomised(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return module.eval()
 
 
-def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0) -> Loaded:
-    """A model in memory, as if step 1 of a run at `at`."""
-    recipe = recipe_of(family, head, tokenizer.size)
+def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0, spare: int = 0) -> Loaded:
+    """A model in memory, as if step 1 of a run at `at`.  `spare`: rows of its table that are no token's."""
+    recipe = recipe_of(family, head, tokenizer.size + spare)
     task = TASKS.get(head)
     settings = {"columns": {}, "header": True, "pairs": False, "length": LENGTH, "settings": {}}
     rows = {"rows": 1, "sha256": "0" * 64}
@@ -113,9 +127,9 @@ def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0
     )
 
 
-def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 1):
+def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 1, spare: int = 0):
     """A model of transformers with random weights, saved by its own `save_pretrained`, with our tokenizer's files."""
-    recipe = recipe_of(family, head, tokenizer.size)
+    recipe = recipe_of(family, head, tokenizer.size + spare)
     labels = tuple(TASKS[head]["labels"]) if head in TASKS else ()
     config = transformers.AutoConfig.for_model(**hf_config(recipe, tokenizer.vocab, labels))
     options = FAMILIES[family].bare if head == "none" else {}

@@ -130,7 +130,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One member at one size.  `model.vocab` follows the store's tokenizer."""
+    """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has."""
 
     name: str  # "bert"
     tokenizer: str  # what `prepare --tokenizer` would be given for it: "wordpiece:30522"
@@ -155,8 +155,13 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
-    def with_vocab(self, size: int) -> Recipe:
-        return replace(self, model=replace(self.model, vocab=size))
+    def with_vocab(self, size: int, rows: int | None = None) -> Recipe:
+        """For a tokenizer of `size` tokens, with a table of `rows`: never fewer, and more where it was made so (None: as many as tokens)."""
+        rows = max(size, rows or size)
+        objective = self.objective
+        if hasattr(objective, "for_vocab"):  # it draws tokens
+            objective = objective.for_vocab(size if rows > size else None)
+        return replace(self, model=replace(self.model, vocab=rows), objective=objective)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,13 @@ def add_embed(commands: Any) -> None:
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="DIR")
     made.add_argument(
-        "--pool", choices=("mean", "cls"), help="mean, unless an imported sentence encoder says otherwise"
+        "--pool",
+        help="mean, cls, max, mean_sqrt_len, weightedmean, lasttoken, or several (cls+mean); mean, unless an imported sentence encoder says otherwise",
+    )
+    made.add_argument(
+        "--prompt",
+        metavar="NAME|TEXT",
+        help="what stands before each text: a prompt that the encoder has by name, or a text",
     )
     made.add_argument(
         "--normalise", choices=("yes", "no"), help="vectors of length 1; no, unless such an encoder says so"
@@ -148,7 +154,7 @@ def add_embed(commands: Any) -> None:
 
 
 def embed(arguments: argparse.Namespace, console: Console) -> None:
-    options = {name: getattr(arguments, name) for name in ("pool", "layer", "precision")} | table(arguments)
+    options = {name: getattr(arguments, name) for name in ("pool", "prompt", "layer", "precision")} | table(arguments)
     options |= {"normalise": arguments.normalise == "yes"} if arguments.normalise else {}
     shape = bertsmith.embed(
         load(arguments, console), arguments.input, out=arguments.out, say=console.say, **options

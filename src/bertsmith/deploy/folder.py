@@ -25,9 +25,12 @@ from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
+from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
 FORMAT = 1  # of an export's manifest.json
+OLD_CONFIG = "bert_config.json"  # of the first BERTs
+ADAPTER = "adapter_config.json"
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -82,11 +85,14 @@ def is_foreign(path: Path) -> bool:
     """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export: a run has none, its steps do."""
     if os.path.lexists(path / files.MANIFEST):
         return not (path.parent.name == "steps" and path.name.startswith("step-"))
+    if not os.path.lexists(path / CONFIG) and any((path / name).is_file() for name in (OLD_CONFIG, ADAPTER)):
+        return True
     try:
         config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(config, dict) and "kind" not in config and ("model_type" in config or "architectures" in config)
+    known = {"model_type", "architectures", "hidden_size"}
+    return isinstance(config, dict) and "kind" not in config and bool(known & config.keys())
 
 
 def read(path: Path, drop: Iterable[str] = ()) -> Folder:
@@ -95,7 +101,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     InputError naming the file and field, or listing the tensors that have no place and the places that have no tensor.
     """
     _check_manifest(path)
-    theirs = _json(path / CONFIG)
+    _refuse_adapters(path)
+    theirs, named_otherwise = _config(path)
     model = _named(path, model_config, theirs)
     family = theirs["model_type"]
     found, hashes = _tensors(path)
@@ -103,19 +110,25 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
     tokenizer = Tokenizer.load(path)
-    if tokenizer.size != model.vocab:
+    if tokenizer.size > model.vocab:
         raise InputError(
-            f"{printable(path)}: {tokenizer.size} tokens in its tokenizer, but {CONFIG} says vocab_size {model.vocab}; they do not belong together"
+            f"{printable(path)}: {tokenizer.size} tokens in its tokenizer, but {CONFIG} says vocab_size {model.vocab}, and each token needs a row; they do not belong together"
         )
     named = theirs.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and named else ""
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
+    if "label" in terms and architecture.endswith("ForMultipleChoice"):
+        raise InputError(
+            f"{printable(path)}: architectures: {printable(architecture)}: scores for one text among several, which nothing here asks; "
+            "`bertsmith import --drop classifier` takes the encoder alone"
+        )
     objective, task = _named(path, objective_of, theirs, terms, outputs)
-    base = find(f"{next(iter(FAMILIES[family].members), family)}:base")
+    base = find(f"{FAMILIES[family].member}:base")
     length = _length(path, model.longest, base.layout.length)
     layout = _layout(base.layout, length, reused(theirs))
-    recipe = replace(base, tokenizer="loaded", model=model, objective=objective, layout=layout)
+    name = family if FAMILIES[family].like else base.name
+    recipe = replace(base, name=name, tokenizer="loaded", model=model, objective=objective, layout=layout)
     vectors, notes = _vectors(path, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
     _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
@@ -132,9 +145,16 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         vectors=vectors,
         notes=(
             *notes,
+            *named_otherwise,
+            *_spare(path, model.vocab, tokenizer),
             *([f"warning: {printable(path)}: {doubles} tensors in float64 are rounded to float32"] if doubles else []),
         ),
     )
+
+
+def _spare(path: Path, rows: int, tokenizer: Tokenizer) -> list[str]:
+    used = tokenizer.size - gaps(tokenizer.backend)
+    return [f"{printable(path)}: {rows - used} of the table's {rows} rows are no token's"] if used < rows else []
 
 
 # Of a task, what a folder does not tell: pairs are read where a file has them, columns go by name, numbers are in their own scale.
@@ -143,7 +163,49 @@ UNKNOWN = {"mean": 0.0, "scale": 1.0, "columns": {}, "header": True, "pairs": No
 
 def architecture(path: Path) -> Any:
     """The model's configuration alone, from config.json."""
-    return _named(path, model_config, _json(path / CONFIG))
+    return _named(path, model_config, _config(path)[0])
+
+
+def _config(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """What config.json says, under the model_type that the tensors are of; and what is to be said where they are another's.
+
+    A BERT may call itself a RoBERTa for how it was trained; the first ones called themselves nothing.
+    """
+    name = CONFIG if os.path.lexists(path / CONFIG) or not (path / OLD_CONFIG).is_file() else OLD_CONFIG
+    theirs = _json(path / name)
+    said, family = theirs.get("model_type"), None
+    if said is None or (isinstance(said, str) and said in FAMILIES):
+        family = hf.family_in(_tensor_names(path), said, theirs.get("type_vocab_size"))
+    if family is None or family == said:
+        return theirs, []
+    what = f"says model_type {said}" if said else "does not say its model_type"
+    note = f"{printable(path)}: {name} {what}; its tensors are those of a {family}, and it is read as one"
+    return {**theirs, "model_type": family}, [note]
+
+
+def _tensor_names(path: Path) -> list[str]:
+    """From the headers alone; [] where they cannot be read, which is told when the tensors are."""
+    try:
+        if (path / INDEX).is_file() and not (path / WEIGHTS).exists():
+            return [str(name) for name in json.loads((path / INDEX).read_bytes())["weight_map"]]
+        if not (path / WEIGHTS).is_file():
+            return []
+        with open(path / WEIGHTS, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return list(json.loads(file.read(size))) if size < 1 << 27 else []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _refuse_adapters(path: Path) -> None:
+    found = next(
+        (name for name in (ADAPTER, "adapter_model.safetensors", "adapter_model.bin") if (path / name).is_file()), None
+    )
+    if found is not None:
+        raise InputError(
+            f"{printable(path)}: {found}: an adapter, which is no part of the weights; with peft, merge_and_unload() and save_pretrained() "
+            "write a model that has it in them, or remove it to open the model without"
+        )
 
 
 # -- files --------------------------------------------------------------------------------------------------------------------------
@@ -229,8 +291,8 @@ def _length(path: Path, longest: int | None, usual: int) -> int:
     """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less; `usual`
     where nothing limits it."""
     lengths = [longest]
-    for name, key in (("tokenizer_config.json", "model_max_length"), (sentences.LENGTH, "max_seq_length")):
-        value = _json(path / name).get(key) if (path / name).is_file() else None
+    name = path / "tokenizer_config.json"
+    for value in (_json(name).get("model_max_length") if name.is_file() else None, sentences.longest(path)):
         lengths.append(int(value) if isinstance(value, (int, float)) and SHORTEST <= value <= LONGEST else None)
     return min((length for length in lengths if length is not None), default=usual)
 
@@ -254,9 +316,8 @@ def _vectors(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, ..
     if not (path / sentences.MODULES).is_file():
         return None, ()
     try:
-        pooling = _json(path / sentences.POOLING) if (path / sentences.POOLING).is_file() else {}
-        vectors = sentences.vectors_of(_json(path / sentences.MODULES, list), pooling)
-        if vectors["pool"] == "cls" and cls != "first":
+        vectors = sentences.vectors_of(path)
+        if "cls" in vectors["pool"].split("+") and cls != "first":
             raise InputError(f"{sentences.POOLING}: takes the first token for [CLS], which stands last")
         return vectors, ()
     except InputError as error:

@@ -102,8 +102,10 @@ def _places_out(family: Family, left: dict[str, Tensor], pad: int | None) -> dic
     if family.folded:
         unread = places.new_zeros(offset(family, pad), places.shape[1])
         segments, places = places.new_zeros(1, places.shape[1]), torch.cat([unread, places])
-    else:
+    elif family.segments:
         segments = left.pop("model.embeddings.segments.weight")
+    else:
+        return {f"{family.base}.{POSITIONS}": places}
     return {f"{family.base}.{POSITIONS}": places, f"{family.base}.{SEGMENTS}": segments}
 
 
@@ -136,6 +138,20 @@ def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
     return found
 
 
+def family_in(names: Iterable[str], said: str | None, segments: Any = None) -> str | None:
+    """The model_type of tensors of these names, which may not be the one that is `said`; None where they do not tell."""
+    names = list(names)
+    if said is not None and (
+        not names or any(name.startswith((f"{FAMILIES[said].base}.", FAMILIES[said].parts[0])) for name in names)
+    ):
+        return said
+    found = {name.partition(".")[0] for name in names} & {family.base for family in FAMILIES.values()}
+    if len(found) == 1:
+        return next(name for name, family in FAMILIES.items() if family.base in found)
+    bare = any(name.startswith("encoder.layer.") for name in names)
+    return ("roberta" if segments == 1 else "bert") if said is None and bare else said
+
+
 def _equal(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
@@ -150,7 +166,8 @@ def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple
     summary = tensors.get("summary", set())
     terms = [term for term in heads if term != "summary" and names & (tensors[term] - summary)]
     if {"label", "tag"} <= {*terms}:
-        tokens = architecture.endswith("ForTokenClassification") or not (architecture or names & summary)
+        own = tensors["label"] - tensors["tag"]  # what is before it
+        tokens = architecture.endswith("ForTokenClassification") or not (architecture or names & own)
         terms.remove("label" if tokens else "tag")
     if not {"tag", "span"} & {*terms} and names & summary and not any(summary <= tensors[term] for term in terms):
         terms.append("summary")
@@ -171,7 +188,7 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
         read.update(names)
     if table.positions is Learned:
         ours |= _places_back(table, left, pad)
-        read |= {f"{table.base}.{POSITIONS}", f"{table.base}.{SEGMENTS}"}
+        read |= {f"{table.base}.{name}" for name in (POSITIONS, SEGMENTS)[: 1 + (table.folded or table.segments)]}
     unknown = [name for name in left if name not in read]
     if unknown:
         raise InputError(
@@ -182,7 +199,10 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
 
 def _places_back(table: Family, left: dict[str, Tensor], pad: int | None) -> dict[str, Tensor]:
     """The tables of positions and segments."""
-    places, segments = (_take(left, f"{table.base}.{name}") for name in (POSITIONS, SEGMENTS))
+    places = _take(left, f"{table.base}.{POSITIONS}")
+    if not (table.folded or table.segments):
+        return {"model.positions.table.weight": places.clone()}
+    segments = _take(left, f"{table.base}.{SEGMENTS}")
     if not table.folded:
         return {"model.positions.table.weight": places.clone(), "model.embeddings.segments.weight": segments.clone()}
     if len(segments) != 1:

@@ -28,6 +28,14 @@ PARTS: dict[str, tuple[type, str]] = {
     "segments": (Summed, "segments"),
     "memory": (Recurrence, "length"),
 }
+# What an encoder can be told and is not here.
+ENCODER = {
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "is_encoder_decoder": False,
+    "position_embedding_type": "absolute",
+    "pruned_heads": None,
+}
 # What XLNet can be told and is not here: its text is read in one direction, with biases of each layer's own.
 XLNET = {"attn_type": "bi", "untie_r": True, "bi_data": False, "same_length": False}
 XLNET_SUMMARY = {"summary_type": "last", "summary_use_proj": True, "summary_activation": "tanh"}
@@ -77,6 +85,8 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
 
 def _learned(model: TransformerConfig, family: Family, pad: int) -> dict[str, Any]:
     assert model.longest is not None
+    if not (family.segments or family.folded):
+        return {"attention_dropout": model.dropout, "max_position_embeddings": model.longest}
     return {
         "attention_probs_dropout_prob": model.dropout,
         "max_position_embeddings": model.longest + (offset(family, pad) if family.folded else 0),
@@ -110,19 +120,16 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         why = GONE.get(name) if isinstance(name, str) else None
         raise InputError(f"model_type {printable(name)!r} cannot be read; {why or 'known: ' + ', '.join(FAMILIES)}")
     family, activations = FAMILIES[name], {**{v: k for k, v in ACTIVATIONS.items()}, "gelu_pytorch_tanh": "gelu_tanh"}
-    defaults = {family.keys[ours]: value for ours, value in OPTIONAL.items()}
+    defaults = {family.keys[ours]: value for ours, value in OPTIONAL.items() if ours in family.keys}
     asked = {**defaults, **config}[family.keys["activation"]]
-    if (
-        not isinstance(asked, str)
-        or asked not in activations
-        or config.get("is_decoder")
-        or config.get("add_cross_attention")
-        or config.get("position_embedding_type", "absolute") != "absolute"
-    ):
+    if not isinstance(asked, str) or asked not in activations:
         places = "absolute" if family.positions is Learned else "relative"
         raise InputError(
             f"{name} with {family.keys['activation']} {printable(asked)!r}: only encoders with GELU or ReLU and {places} positions can be read"
         )
+    for key, can in ENCODER.items():
+        if config.get(key, can) not in (can, None) and config[key] != {}:
+            raise InputError(f"config.json: {key}: {printable(repr(config[key]))}: {name} is read with {can!r} only")
     if config.get("use_task_id"):
         raise InputError(
             f"{name} with use_task_id: task types (ERNIE 2.0 and later) have no place here; ERNIE 1.0 has none"
@@ -140,7 +147,7 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
 
 
 def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
-    segments = 0 if family.folded else _value(config, "type_vocab_size", "segments")
+    segments = 0 if not family.segments else _value(config, "type_vocab_size", "segments")
     if segments == 1:
         raise InputError("config.json: type_vocab_size: 1; a bert needs at least 2 segments here")
     places = _value(config, "max_position_embeddings", "layers")

@@ -39,6 +39,14 @@ ALBERT_LAYER = (
     ("layers.#.feedforward.down", f"{GROUP}.ffn_output"),
     ("layers.#.feedforward_norm", f"{GROUP}.full_layer_layer_norm"),
 )
+DISTILBERT_LAYER = (
+    ("layers.#.attention.qkv", *(f"transformer.layer.#.attention.{x}_lin" for x in "qkv")),
+    ("layers.#.attention.out", "transformer.layer.#.attention.out_lin"),
+    ("layers.#.attention_norm", "transformer.layer.#.sa_layer_norm"),
+    ("layers.#.feedforward.up", "transformer.layer.#.ffn.lin1"),
+    ("layers.#.feedforward.down", "transformer.layer.#.ffn.lin2"),
+    ("layers.#.feedforward_norm", "transformer.layer.#.output_layer_norm"),
+)
 # XLNet's; its attention has no modules but tensors.
 XLNET_LAYER = (
     ("layers.#.attention_norm", "layer.#.rel_attn.layer_norm"),
@@ -101,6 +109,15 @@ XLNET_KEYS = {
     "dropout": "dropout",
     "eps": "layer_norm_eps",
 }
+DISTILBERT_KEYS = {
+    "vocab": "vocab_size",
+    "width": "dim",
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "hidden": "hidden_dim",
+    "activation": "activation",
+    "dropout": "dropout",
+}
 NUMBERS = ("vocab", "layers", "width", "heads", "hidden", "dropout")  # fields of our model that every body has
 
 
@@ -114,6 +131,11 @@ def bert_body(values: dict[str, Any]) -> TransformerConfig:
         feedforward=Plain(activation=values["activation"]),
         share=values["share"],
     )
+
+
+def distilbert_body(values: dict[str, Any]) -> TransformerConfig:
+    """Its norms' eps is no number of its own."""
+    return bert_body({**values, "eps": 1e-12})
 
 
 def xlnet_body(values: dict[str, Any]) -> TransformerConfig:
@@ -152,7 +174,8 @@ OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)
 class Family:
     """`heads`: per term, our module or parameter below `objective.<term>.` and theirs; a head is there when all of its names are.
 
-    `members`: where the shapes are another family's, too, those that belong here by name; a folder becomes the first of them.
+    `members`: where the shapes are another family's, too, those that belong here by name; a folder becomes the first of them, or `like`
+    under its own name.
     `base`: what its trunk is called inside a model with heads; one without stands in its file without that, and its names begin with `parts`.
     """
 
@@ -160,7 +183,9 @@ class Family:
     base: str
     parts: tuple[str, ...] = PARTS
     members: tuple[str, ...] = ()
+    like: str | None = None  # the member whose recipe a folder of this family is given; None: its own
     folded: bool = False  # positions offset by pad + 1 and the single segment row folded into them
+    segmented: bool = True  # it has a table of segments
     keys: dict[str, str] = field(default_factory=lambda: KEYS)
     body: Callable[[dict[str, Any]], TransformerConfig] = bert_body  # ours, of the numbers that it is free in
     positions: type = Learned
@@ -182,8 +207,13 @@ class Family:
 
     @property
     def segments(self) -> bool:
-        """Whether it has a table of them."""
-        return self.positions is Learned and not self.folded
+        """Whether there is one for each token to be told."""
+        return self.positions is Learned and self.segmented and not self.folded
+
+    @property
+    def member(self) -> str:
+        """The member whose recipe a folder of this family is given."""
+        return self.like or next(iter(self.members), self.model_type)
 
 
 def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Family:
@@ -223,10 +253,10 @@ def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Fam
     )
 
 
-FAMILIES = {
-    "bert": _like_bert("bert", "Bert"),
-    "roberta": Family(
-        model_type="roberta",
+def _like_roberta(model_type: str, name: str, **other: Any) -> Family:
+    """RoBERTa's tensors under a family's own class names."""
+    return Family(
+        model_type=model_type,
         base="roberta",
         folded=True,
         heads={
@@ -237,15 +267,51 @@ FAMILIES = {
         },
         tied={"lm_head.decoder.weight": f"roberta.{TOKENS}", "lm_head.decoder.bias": "lm_head.bias"},
         architectures={
-            ("token",): "RobertaForMaskedLM",
-            ("token", "summary"): "RobertaForMaskedLM",
-            ("label",): "RobertaForSequenceClassification",
-            ("tag",): "RobertaForTokenClassification",
-            ("span",): "RobertaForQuestionAnswering",
-            ("summary",): "RobertaModel",
-            (): "RobertaModel",
+            ("token",): f"{name}ForMaskedLM",
+            ("token", "summary"): f"{name}ForMaskedLM",
+            ("label",): f"{name}ForSequenceClassification",
+            ("tag",): f"{name}ForTokenClassification",
+            ("span",): f"{name}ForQuestionAnswering",
+            ("summary",): f"{name}Model",
+            (): f"{name}Model",
         },
         pad=1,
+        **other,
+    )
+
+
+FAMILIES = {
+    "bert": _like_bert("bert", "Bert"),
+    "roberta": _like_roberta("roberta", "Roberta"),
+    "xlm-roberta": _like_roberta("xlm-roberta", "XLMRoberta", members=("xlm-roberta",), like="roberta"),
+    "camembert": _like_roberta("camembert", "Camembert", members=("camembert",), like="roberta"),
+    # BERT's layers without segments; its classifier has a layer and ReLU before it, and it has no other summary.
+    "distilbert": Family(
+        model_type="distilbert",
+        base="distilbert",
+        parts=("embeddings.", "transformer."),
+        like="bert",
+        segmented=False,
+        keys=DISTILBERT_KEYS,
+        body=distilbert_body,
+        layer=DISTILBERT_LAYER,
+        pooler="relu",
+        dropout="seq_classif_dropout",
+        bare={},
+        heads={
+            "token": (("dense", "vocab_transform"), ("norm", "vocab_layer_norm"), ("=bias", "vocab_projector.bias")),
+            "label": (("pooler.dense", "pre_classifier"), ("out", "classifier")),
+            **OVER_TOKENS,
+        },
+        tied={"vocab_projector.weight": f"distilbert.{TOKENS}"},
+        architectures={
+            ("token",): "DistilBertForMaskedLM",
+            ("label",): "DistilBertForSequenceClassification",
+            ("tag",): "DistilBertForTokenClassification",
+            ("span",): "DistilBertForQuestionAnswering",
+            (): "DistilBertModel",
+        },
+        pad=0,
     ),
     "albert": Family(
         model_type="albert",

@@ -10,12 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.deploy.sentences import LENGTH, MODULES, POOLING
+from bertsmith.deploy.sentences import LENGTHS, MODULES, PROMPTS
 from bertsmith.errors import InputError, ResourceError, printable
 
 # What a model is read from; never a pickle, never code.
-TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "vocab.txt")
-READ = ("config.json", "*.safetensors", "model.safetensors.index.json", *TOKENIZER, MODULES, LENGTH, POOLING)
+TOKENIZER = (
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "*.model",
+)
+READ = (
+    "config.json",
+    "bert_config.json",
+    "adapter_config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    *TOKENIZER,
+    MODULES,
+    PROMPTS,
+    *LENGTHS,
+    "*_Pooling/config.json",
+    "*_Dense/config.json",
+)
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 

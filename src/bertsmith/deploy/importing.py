@@ -62,6 +62,10 @@ def import_(
     found = read(path, drop)
     for note in found.notes:
         say(note)
+    if (found.vectors or {}).get("dense"):
+        say(
+            f"warning: {printable(folder)}: its dense layers stay there: embed takes them from that folder, not from this import"
+        )
     member, recipe = _member(found, tuple(new_heads), seed, say)
     found = replace(found, recipe=recipe)
     with files.partial(out) as temporary, files.writing(out):

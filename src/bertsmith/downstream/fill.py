@@ -33,7 +33,7 @@ def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
         raise InputError(
             f"{printable(loaded.run)}: this model sees only what comes before a token, so it cannot fill masks; take a member that sees both sides"
         )
-    size = loaded.recipe.model.vocab
+    size = loaded.vocab.size  # the table may have more rows, which no token uses
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
         raise InputError(f"--top {printable(top)}: expected a number from 1 to {size}")
     stream, masks = _asked(loaded, text, reading)
@@ -44,7 +44,7 @@ def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
     loaded.member.eval()
     with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
         logits = loaded.member.objective.logits(loaded.member.model, stream, at)
-    p = torch.softmax(logits.double(), -1).cpu().numpy()
+    p = torch.softmax(logits.double(), -1)[:, :size].cpu().numpy()
     found = zip(masks.tolist(), p, strict=True)
     return {"text": text, "masks": [{"position": at, "top": _top(row, top, loaded.tokenizer)} for at, row in found]}
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bertsmith.data.batch import Stream
-from bertsmith.downstream.embed import Pool, pooled, states
+from bertsmith.downstream.embed import pooled, states
 from bertsmith.downstream.model import Loaded
 from bertsmith.tasks.sequences import Encoded
 
@@ -38,7 +38,7 @@ class Still(nn.Module):
 
 
 def stand_ins(
-    loaded: Loaded, data: dict[str, Encoded], pools: bool, pool: Pool
+    loaded: Loaded, data: dict[str, Encoded], pools: bool, pool: str
 ) -> tuple[dict[str, nn.Module], dict[str, Encoded]]:
     """For each part of the data a trunk's stand-in, and what that reads."""
     places = sum(len(part.places) for part in data.values())

@@ -151,7 +151,7 @@ def load(
         weights = of_main(weights, recipe.objective)
         recipe = replace(recipe, objective=recipe.objective.main.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
-    if tokenizer.size != recipe.model.vocab:
+    if tokenizer.size > recipe.model.vocab:
         raise InputError(
             f"{printable(run / TOKENIZER)}: {tokenizer.size} tokens, but the model's table has {recipe.model.vocab} rows; it is not this model's tokenizer"
         )

@@ -28,7 +28,7 @@ from bertsmith.training.log import Journal
 from bertsmith.training.precision import Precision
 from bertsmith.training.pretraining import exam_of, said_of
 from bertsmith.training.run import TOKENIZER, Run, open_store
-from bertsmith.training.start import recipe_for, weights_from
+from bertsmith.training.start import recipe_for, rows_of, weights_from
 
 SAME = ("data.tokenizer", "recipe", "seed", "from", "mixture")
 CONTENT = ("digest", "train.sha256", "dev.sha256", "task")  # of a feed: what its files hold, and how rows are read
@@ -78,7 +78,7 @@ def multitask(
             if world.first:
                 run.check_free(resume)
             stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
-            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab.size)
+            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab.size, rows_of(from_, run, resume))
             tasks = {
                 name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
                 for name, given in feeds.items()

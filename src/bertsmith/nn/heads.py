@@ -31,11 +31,11 @@ class TokenHead(nn.Module):
         return F.linear(hidden, table, self.bias)
 
 
-POOLERS = {"tanh": torch.tanh, "gelu": F.gelu}
+POOLERS = {"tanh": torch.tanh, "gelu": F.gelu, "relu": F.relu}
 
 
 class Pooler(nn.Module):
-    """A summary of a sequence: tanh (BERT) or gelu (ELECTRA) of a dense layer over [CLS]."""
+    """A summary of a sequence: tanh (BERT), gelu (ELECTRA) or relu (DistilBERT) of a dense layer over [CLS]."""
 
     def __init__(self, width: int, activation: str = "tanh"):
         super().__init__()

@@ -128,7 +128,7 @@ class Trunk:
     """No head at all: an encoder that was published without one."""
 
     heads: ClassVar[tuple[Any, ...]] = ()
-    pooler: Literal["tanh", "gelu"] = "tanh"
+    pooler: Literal["tanh", "gelu", "relu"] = "tanh"
 
     def build(self, model: Body) -> "Prediction":
         return Prediction(self, model)
@@ -145,7 +145,7 @@ class Predict:
     """
 
     heads: tuple[Any, ...]
-    pooler: Literal["tanh", "gelu"] = "tanh"
+    pooler: Literal["tanh", "gelu", "relu"] = "tanh"
 
     def __post_init__(self):
         names = [head.name for head in self.heads]

@@ -94,7 +94,10 @@ class ReplacedTokens:
     share: Literal["none", "embeddings", "all"] = "embeddings"
     weight: float = 1.0  # of the generator's own loss
     head: Any = Detect()
-    pooler: Literal["tanh", "gelu"] = "gelu"  # of a summary that fine-tuning adds
+    pooler: Literal["tanh", "gelu", "relu"] = "gelu"  # of a summary that fine-tuning adds
+    among: int | None = (
+        None  # guesses are tokens below this; null: any row of the table, which then has no more rows than there are tokens
+    )
 
     def __post_init__(self):
         for name in ("generator", "layers"):
@@ -107,6 +110,9 @@ class ReplacedTokens:
 
     def build(self, model: Body) -> "Replacement":
         return Replacement(self, model)
+
+    def for_vocab(self, size: int | None) -> ReplacedTokens:
+        return replace(self, among=size)
 
     def weights(self) -> dict[str, float]:
         return {"token": self.weight, self.head.name: self.head.weight}
@@ -201,7 +207,7 @@ class Replacement(Prediction):
         tokens = batch.input.tokens.clone()
         tokens[at] = torch.where(known, token.labels, tokens[at])
         if token.draws is not None:
-            tokens[at] = sample(guesses[: len(token)], token.draws)
+            tokens[at] = sample(guesses[: len(token), : self.own.among], token.draws)
         labels = self.head.labels(tokens[target.at[:, 0]], target.labels)
         return Batch(
             input=replace(batch.input, tokens=tokens),

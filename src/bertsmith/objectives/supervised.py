@@ -29,7 +29,7 @@ class Classify:
     classes: int
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
-    pooler: Literal["tanh", "gelu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -48,7 +48,7 @@ class Regress:
 
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
-    pooler: Literal["tanh", "gelu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
 
     def __post_init__(self):
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
@@ -66,7 +66,7 @@ class Tag:
 
     classes: int
     dropout: float = 0.1
-    pooler: Literal["tanh", "gelu"] = "tanh"  # of the summary that the model would have: whose family it is
+    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # of the summary that the model would have: whose family it is
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -83,7 +83,7 @@ class Tag:
 class Span:
     """Where an answer starts and where it ends, over the tokens of a sequence (Devlin et al. 2019, section 4.2)."""
 
-    pooler: Literal["tanh", "gelu"] = "tanh"  # of the summary that the model would have: whose family it is
+    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # of the summary that the model would have: whose family it is
 
     def build(self, model: Body) -> "Spans":
         return Spans(model.config.width)

@@ -30,6 +30,7 @@ class Reading:
     segments: bool = True  # whether the model tells them apart
     cls: Literal["first", "last"] = "first"  # where [CLS] stands
     causal: bool = False  # a token sees only what comes before it
+    separators: int = 2  # between the texts of a pair, where segments do not tell them apart
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
 
@@ -45,7 +46,12 @@ class Reading:
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         last = causal or getattr(recipe.layout, "cls", "first") == "last"
         return cls(
-            length=length, segments=model.reads_segments, cls="last" if last else "first", causal=causal, **options
+            length=length,
+            segments=model.reads_segments,
+            cls="last" if last else "first",
+            causal=causal,
+            separators=getattr(recipe.layout, "separators", 2),
+            **options,
         )
 
     @property
@@ -56,7 +62,7 @@ class Reading:
     @property
     def between(self) -> int:
         """Separators between the texts of a pair."""
-        return 1 if self.segments or self.cls == "last" else 2
+        return 1 if self.segments or self.cls == "last" else self.separators
 
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""

@@ -1,18 +1,24 @@
-"""Tokenizers of others: vocab.txt, tokenizer.json, a Hugging Face folder.  Checked in Python before the Rust code sees them.
+"""Tokenizers of others: tokenizer.json, vocab.txt, vocab.json with merges.txt, SentencePiece models, a Hugging Face folder.  Checked in
+Python before the Rust code sees them.
 
-What comes back is a backend and its roles: which token is pad, unk, cls, sep and mask, by name ("<s>", "</s>", "<mask>").
+What comes back is a backend and its roles: which token is pad, unk, cls, sep and mask, by name ("<s>", "</s>", "<mask>").  Ids run
+without gaps: one that a tokenizer.json gives to no token is [unused0…] here, which no text becomes.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.text import published
 from bertsmith.text.train import SPECIALS, bert, settled
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -24,6 +30,10 @@ _NAMES = {  # where no file says: the names that published models use
     "mask": ("[MASK]", "<mask>"),
 }
 LONGEST_WORD_THERE = 100  # characters; BERT's own code has 200
+TOKENIZER, VOCAB, BPE_VOCAB, MERGES = "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"
+# What a folder may hold, the fullest first; the last are SentencePiece's.
+FILES = (TOKENIZER, VOCAB, BPE_VOCAB, "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model")
+_GAP = re.compile(r"\[unused0(\d+)\]")
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
 
 
@@ -34,24 +44,78 @@ def load(
     beside it says, else whether the vocabulary has no capitals."""
     path = Path(path)
     if path.is_dir():
-        found = [path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()]
+        found = [path / name for name in FILES if (path / name).is_file()]
         if not found:
-            raise InputError(f"{printable(path)}: no tokenizer.json and no vocab.txt in this folder")
+            raise InputError(
+                f"{printable(path)}: no tokenizer.json and no vocab.txt in this folder, nor any of {', '.join(FILES[2:])}; {published.WAY}"
+            )
         path = found[0]
     settings = _settings(path.parent)
-    if path.suffix == ".json":
+    if path.name == MERGES or path.name == BPE_VOCAB:
+        backend = _merged(path.parent, settings)
+    elif path.suffix == ".json":
         backend = parsed(_read(path), printable(path))
+    elif path.suffix == ".model":
+        backend = published.sentencepiece(_bytes(path), {**_model_type(path.parent), **settings}, printable(path))
     else:
         vocab = _vocab(path)
         if lowercase is None:
             lowercase = settings.get("do_lower_case")
         if not isinstance(lowercase, bool):
-            lowercase = not any(c.isupper() for token in vocab if not token.startswith("[") for c in token)
+            lowercase = not any(map(_cased, vocab))
         backend = bert(vocab, lowercase, **_pipeline(settings))
         backend.add_special_tokens(list(SPECIALS))
+    if path.name != TOKENIZER:
+        _add(backend, path.parent, settings)
     return backend, _roles(
         backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path)
     )
+
+
+def _cased(token: str) -> bool:
+    """Whether it holds a capital letter: one that has a small one.  Names in brackets ([CLS], <S>) are no words."""
+    if token[0] + token[-1] in ("[]", "<>"):
+        return False
+    return any(unicodedata.category(c) in ("Lu", "Lt") and c.lower() != c for c in token)
+
+
+def _merged(folder: Path, settings: Mapping[str, Any]) -> Backend:
+    """vocab.json and merges.txt."""
+    where, merges = printable(folder / BPE_VOCAB), folder / MERGES
+    ids = _json(_read(folder / BPE_VOCAB), where)
+    if not merges.is_file():
+        raise InputError(f"{where}: no merges.txt beside it, without which a BPE cannot be read; {published.WAY}")
+    for token, i in ids.items():
+        _id(i, f"{where}: {printable(token)!r}")
+    _contiguous(ids, where)
+    return published.byte_level(ids, _read(merges), settings, printable(folder))
+
+
+def _model_type(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    return {"model_type": _json(_read(path), printable(path)).get("model_type")} if path.is_file() else {}
+
+
+def _add(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Tokens that stand beside a vocabulary: added_tokens.json, and added_tokens_decoder of tokenizer_config.json."""
+    path, found = folder / "added_tokens.json", {}
+    if path.is_file():
+        for token, i in _json(_read(path), printable(path)).items():
+            _id(i, f"{printable(path)}: {printable(token)!r}")
+            found[i] = AddedToken(token, normalized=False)
+    listed, where = settings.get("added_tokens_decoder"), f"{printable(folder)}: added_tokens_decoder"
+    for i, said in (listed if isinstance(listed, dict) else {}).items():
+        if not i.isdecimal() or not isinstance(said, dict) or not isinstance(said.get("content"), str):
+            raise InputError(f"{where}: {printable(i)}: expected an id and a token")
+        flags = {name: said.get(name) is True for name in ("lstrip", "rstrip", "single_word", "normalized", "special")}
+        found[int(i)] = AddedToken(said["content"], **flags)
+    for i, token in sorted(found.items()):
+        if token.content and backend.token_to_id(token.content) is None:
+            backend.add_tokens([token])
+        if backend.token_to_id(token.content) != i:
+            raise InputError(
+                f"{printable(folder)}: added token {printable(token.content)!r}: id {i} there, {backend.token_to_id(token.content)} once loaded"
+            )
 
 
 def _pipeline(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,9 +149,12 @@ def parsed(text: str, where: str) -> Backend:
             raise InputError(
                 f"{field}.id: {token['id']}, but {printable(token['content'])!r} is {ids[token['content']]} in model.vocab"
             )
-    _contiguous(ids, where)
+    gaps = _contiguous(ids, where)
     if kind == "Unigram":
         model["vocab"] = [[piece, settled(score)] for piece, score in model["vocab"]]
+    if gaps:
+        ids |= _fill(model, gaps)
+    if gaps or kind == "Unigram":
         text = json.dumps(tree)
     try:
         backend = Backend.from_str(text)
@@ -138,7 +205,28 @@ def _id(i: Any, field: str) -> None:
         raise InputError(f"{field}: {printable(repr(i), 60)} is not an id; ids are integers from 0")
 
 
-def _contiguous(ids: dict[str, int], where: str) -> None:
+def _fill(model: dict[str, Any], gaps: list[int]) -> dict[str, int]:
+    """Names for ids that are no token's, in the model's vocabulary; in Unigram's with a score that leaves that of [UNK] as it is."""
+    names = {f"[unused0{i}]": i for i in gaps}
+    if isinstance(model["vocab"], list):
+        least = min(score for _, score in model["vocab"])
+        model["vocab"] += [[name, least] for name in names]
+    else:
+        model["vocab"] |= names
+    return names
+
+
+def gaps(backend: Backend) -> int:
+    """How many ids are no token's."""
+    return sum(
+        found is not None and int(found[1]) == i
+        for name, i in backend.get_vocab().items()
+        if (found := _GAP.fullmatch(name))
+    )
+
+
+def _contiguous(ids: dict[str, int], where: str) -> list[int]:
+    """The ids that are no token's.  InputError where there are more of them than tokens, or two tokens of one id."""
     if len(ids) < 2:
         raise InputError(f"{where}: {len(ids)} tokens; a vocabulary needs the five special tokens and some text")
     by_id: dict[int, str] = {}
@@ -147,24 +235,26 @@ def _contiguous(ids: dict[str, int], where: str) -> None:
             raise InputError(
                 f"{where}: id {i} is given to {printable(by_id[i])!r} and to {printable(token)!r}; ids are unique"
             )
-    if max(by_id) != len(by_id) - 1:
+    missing = max(by_id) + 1 - len(by_id)
+    if missing > len(by_id):
         gap = next(i for i in range(len(by_id)) if i not in by_id)
         worst = max(by_id)
         raise InputError(
-            f"{where}: id {gap} is missing, {printable(by_id[worst])!r} has id {worst} of {len(by_id)} tokens; ids must run from 0 without gaps"
+            f"{where}: id {gap} is missing, {printable(by_id[worst])!r} has id {worst} of {len(by_id)} tokens; ids must run from 0, with fewer gaps than tokens"
         )
+    return [i for i in range(max(by_id)) if i not in by_id]
 
 
 def _vocab(path: Path) -> dict[str, int]:
     text = _read(path)
     where = printable(path)
-    lines = text.removesuffix("\n").split("\n") if text else []
+    lines = text.removesuffix("\n").split("\n") if text else []  # other white space, U+2028 as well, may be a token
     if not lines:
         raise InputError(f"{where}: is empty; a vocabulary has one token per line")
     vocab: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         token = line.removesuffix("\r")
-        if not token.strip():
+        if not token.strip(" \t\r\v\f"):
             raise InputError(
                 f"{where}:{number}: blank line; a vocabulary has one token per line and its id is the line's number"
             )
@@ -230,13 +320,23 @@ def _json(text: str, where: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> str:
+    data = _bytes(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        if published.is_sentencepiece(data):
+            raise InputError(
+                f"{printable(path)}: a model of SentencePiece; under a name that ends in .model it is read as one"
+            ) from None
+        line = data[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{printable(path)}:{line}: not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
+            f"{printable(path)}:{line}: not UTF-8 (byte 0x{data[error.start]:02x} at {error.start})"
         ) from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise InputError(
             f"{printable(path)}: no such file; expected vocab.txt, tokenizer.json, or a folder that holds one"

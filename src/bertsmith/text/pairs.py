@@ -51,6 +51,7 @@ class SegmentPairs:
     short: float = 0.1
     negatives: Negatives = "coin"
     natural: ClassVar[bool] = False
+    separators: ClassVar[int] = 1  # between the two, for models that are not told segments as well
 
     def __post_init__(self):
         require(

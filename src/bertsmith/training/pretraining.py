@@ -20,7 +20,7 @@ from bertsmith.training.learn import check_options, learn
 from bertsmith.training.log import Journal
 from bertsmith.training.precision import Precision
 from bertsmith.training.run import TOKENIZER, Run, open_store
-from bertsmith.training.start import recipe_for, start_from
+from bertsmith.training.start import recipe_for, rows_of, start_from
 
 SAME = ("mixture", "data.tokenizer", "data.digest", "recipe", "seed", "from")
 
@@ -66,7 +66,7 @@ def pretrain(
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
-            recipe = recipe.with_vocab(store.vocab.size)
+            recipe = recipe.with_vocab(store.vocab.size, rows_of(from_, run, resume))
 
             def start(member: Any, say: Callable[[str], None]) -> Any:
                 if not world.first or from_ is None:

@@ -45,6 +45,14 @@ def recipe_for(name: str, from_: str | os.PathLike | None) -> Recipe:
     )
 
 
+def rows_of(from_: str | os.PathLike | None, run: Any, resume: bool) -> int | None:
+    """Rows of the table that a run has or starts from, which may be more than its tokenizer has tokens; None for a fresh one."""
+    config = run.config() if resume else None
+    if config is not None:
+        return getattr(_model(config, run.path), "vocab", None)
+    return None if from_ is None else getattr(_architecture(from_), "vocab", None)
+
+
 def start_from(
     from_: str | os.PathLike, member: nn.Module, recipe: Recipe, store: Any, new_heads: Iterable[str], say: Callable
 ) -> dict[str, Any]:
