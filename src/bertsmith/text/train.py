@@ -24,7 +24,7 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everyth
 KINDS = ("wordpiece", "bpe", "bpe-char", "unigram")
 LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
 COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
-LONGEST_UNIT = 4000  # characters without a space that SentencePiece learns from as one
+LONGEST_UNIT = 1000  # characters without a space that a tokenizer learns from as one word
 _LONG = re.compile(f"\\S{{{LONGEST_UNIT + 1},}}")
 THREADS = 4  # of sentencepiece; fixed, because its sums depend on it
 
@@ -58,9 +58,7 @@ def train(
     if rule.strip_accents:
         check_accents(texts)
     told = {} if told is None else told
-    told["cut_words"] = 0
-    if name == "unigram":
-        texts, told["cut_words"] = _cut(texts)
+    texts, told["cut_words"] = _cut(texts)
     backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram}[name](
         texts, size, rule
     )
@@ -166,7 +164,7 @@ def _bytes(texts: list[str], size: int, rules: Rules) -> Tokenizer:
 def _cut(texts: list[str]) -> tuple[list[str], int]:
     """The texts with words of more than LONGEST_UNIT characters (base64, minified code) cut, and how many they were.
 
-    SentencePiece sums over all ways to cut a word; over 100,000 characters that sum is no finite number.
+    SentencePiece sums over all ways to cut a word, which over 100,000 characters is no finite number; merges take the square of its length.
     """
     count = 0
 
