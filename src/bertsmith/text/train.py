@@ -206,7 +206,7 @@ def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
             minloglevel=3,
         )
     except (RuntimeError, OSError) as error:
-        raise InputError(f"tokenizer 'unigram:{size}': {printable(error)}") from None
+        raise InputError(f"tokenizer 'unigram:{size}': {printable(error)}; --tokenizer bpe:N reads any text") from None
     pieces = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
     scored = [(pieces.id_to_piece(i), settled(pieces.get_score(i))) for i in range(pieces.get_piece_size())]
     backend.model = models.Unigram(scored, unk_id=1, byte_fallback=False)
