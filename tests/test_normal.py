@@ -10,9 +10,10 @@ from tokenizers import pre_tokenizers
 
 from bertsmith.errors import InputError
 from bertsmith.text import load, normal
+from bertsmith.text.normal import LONGEST_UNIT
 from bertsmith.text.prepare import prepare
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.text.train import LONGEST_UNIT, SPECIALS
+from bertsmith.text.train import SPECIALS
 
 KINDS = ("wordpiece:400", "bpe-char:400", "bpe:400", "unigram:150")
 MARKED = {

@@ -21,6 +21,8 @@ FORMS = ("none", "nfc", "nfkc")
 DOTLESS = ("tr", "az")  # languages in which I and ı, İ and i are the pairs
 SAMPLE = 1 << 20  # characters looked at before accents are stripped
 MOST_MARKED = 0.05  # share of letters with marks that only their script could have given them
+LONGEST_UNIT = 1000  # characters without a space that a tokenizer learns from as one word
+_LONG = re.compile(f"\\S{{{LONGEST_UNIT + 1},}}")
 PARTS, GOES = f"[{PARTING}]", f"[{REMOVED}]"
 BLANK_IN_PIECES = "[\u2581\ufffd]"  # SentencePiece's own space, and the sign for "no character"
 
@@ -108,6 +110,21 @@ def is_bytes_of_words(splits: list[dict]) -> bool:
         and split.get("pattern") == {"Regex": WORDS_OF_BYTES}
         and not (byte.get("add_prefix_space") or byte.get("use_regex"))
     )
+
+
+def cut(texts: list[str]) -> tuple[list[str], int]:
+    """The texts with words of more than LONGEST_UNIT characters (base64, minified code) cut, and how many they were.
+
+    SentencePiece sums over all ways to cut a word, which over 100,000 characters is no finite number; merges take the square of its length.
+    """
+    count = 0
+
+    def pieces(word: re.Match) -> str:
+        nonlocal count
+        count += 1
+        return " ".join(re.findall(f"(?s).{{1,{LONGEST_UNIT}}}", word[0]))
+
+    return [_LONG.sub(pieces, text) if len(text) > LONGEST_UNIT else text for text in texts], count
 
 
 def check_accents(texts: Iterable[str]) -> None:

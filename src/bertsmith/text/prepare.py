@@ -22,6 +22,7 @@ from bertsmith.text.account import Account, Options
 from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, encoded
+from bertsmith.text.said import layouts_said, summary, unknown_said
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, expand
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
@@ -102,7 +103,7 @@ def prepare(
         account = work.account(sample)
         if account["unknown"]["share"] > MOST_UNKNOWN and not allow_unknown:
             raise InputError(
-                f"--tokenizer: {_unknown(account['unknown'])}; train one on this text or with more entries, or --allow-unknown"
+                f"--tokenizer: {unknown_said(account['unknown'])}; train one on this text or with more entries, or --allow-unknown"
             )
         kind = tokenizer if trains else "loaded"
         described = {
@@ -122,7 +123,7 @@ def prepare(
         close_store(folder, work.splits, tokenizer_field(backend, kind), rest)
         files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
         files.publish(folder, out)
-    for line in _summary(account):
+    for line in summary(account):
         say(line)
     return account
 
@@ -158,8 +159,9 @@ def _load(path: str) -> "Tokenizer":
 def _train(
     kind: str, rules: dict[str, Any], found: tuple[Source, ...], options: Options, size: int, say: Callable[[str], None]
 ) -> tuple["Tokenizer", dict[str, int]]:
+    from bertsmith.text.normal import LONGEST_UNIT
     from bertsmith.text.tokenizer import Tokenizer
-    from bertsmith.text.train import LONGEST_UNIT, parse
+    from bertsmith.text.train import parse
 
     account = Account()
     texts, counts = sample(documents(found, options, account), size)
@@ -296,9 +298,9 @@ class _Work:
         unknown = {"tokens": self.unknown, "share": self.unknown / tokens, "commonest": {}}
         if unknown["share"] > SOME_UNKNOWN:
             unknown["commonest"] = self.characters.unknown(self.backend)
-            warnings.append(_unknown(unknown))
+            warnings.append(unknown_said(unknown))
         several = int((np.diff(train.split().documents) > 1).sum())
-        layouts = _layouts(train, several)
+        layouts = layouts_said(several, train.documents)
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
         if read.bad_lines:
             warnings.append(
@@ -364,29 +366,11 @@ def _lowest(count: int) -> int:
     return int(np.argmin(hashed(0, "held-out", np.arange(count))))
 
 
-def _layouts(train: SplitWriter, several: int) -> dict[str, str]:
-    """What each layout can make of the training split: "usable", or what is in the way, with counts."""
-    pairs = "usable"
-    if train.documents < 2:
-        pairs = f"not usable: {train.documents} document; random segments come from another document (--documents blank makes more)"
-    elif not several:
-        pairs = f"not usable: none of {train.documents} documents has two sentences"
-    elif several < 0.5 * train.documents:
-        pairs = f"few pairs: only {several} of {train.documents} documents have two sentences"
-    return {"FullSentences": "usable", "DocSentences": "usable", "SegmentPairs": pairs, "SentencePairs": pairs}
-
-
 def _no_text(account: Account) -> InputError:
     lines = f"{account.lines} lines, {account.blank_lines} blank, {account.bad_lines} bad"
     return InputError(
         f"SOURCE: no text in {account.files} files ({account.read} bytes; {lines}); nothing to make a store of"
     )
-
-
-def _unknown(unknown: dict[str, Any]) -> str:
-    common = ", ".join(f"{printable(c)} {count:,}" for c, count in unknown["commonest"].items())
-    why = f"without an entry: {common}" if common else "words of more characters than the tokenizer takes"
-    return f"{unknown['share']:.1%} of the tokens ({unknown['tokens']:,}) are [UNK]; {why}"
 
 
 def _bytes(size: str | int) -> int:
@@ -395,28 +379,3 @@ def _bytes(size: str | int) -> int:
     if not match or int(match[1]) == 0:
         raise InputError(f"--tokenizer-sample: {printable(repr(size))} is not a size; such as 100MB or 2GB")
     return int(match[1]) * {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[match[2].upper()]
-
-
-def _summary(account: dict[str, Any]) -> Iterator[str]:
-    size, lines = account["bytes"], account["lines"]
-    dropped = ", ".join(f"{name.replace('_', '-')} {count:,}" for name, count in size["dropped"].items())
-    yield (
-        f"bytes: {size['read']:,} read = {size['used']:,} used + {size['newlines']:,} line ends + {size['markup']:,} white space and markup"
-        + (
-            f" + {sum(size['dropped'].values()):,} dropped ({dropped})"
-            + (f" - {size['recoded']:,} added (conversion to UTF-8, spaces for controls)" * bool(size["recoded"]))
-        )
-    )
-    yield "lines: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in lines.items())
-    seen = account["characters"]
-    if seen["dropped"] or seen["replaced"]:
-        named = ", ".join(f"{c} {count:,}" for c, count in seen["commonest"].items())
-        yield (
-            f"characters: {seen['read']:,}, of which the tokenizer's rule drops {seen['dropped']:,} and replaces {seen['replaced']:,} ({named})"
-        )
-    held = account["held_out"]
-    yield f"documents: {account['documents']:,}, of which {held['documents']:,} held out; {account['documents_without_tokens']:,} without tokens"
-    yield f"sentences: {account['sentences']:,}, {account['sentences_per_document']:.1f} per document, {account['tokens_per_sentence']:.1f} tokens each"
-    yield f"tokens: {account['tokens']:,}, of which {held['tokens']:,} held out, {account['unknown']['tokens']:,} [UNK]"
-    for warning in account["warnings"]:
-        yield f"warning: {warning}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -17,15 +16,13 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents
+from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
 KINDS = ("wordpiece", "bpe", "bpe-char", "unigram")
 LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
 COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
-LONGEST_UNIT = 1000  # characters without a space that a tokenizer learns from as one word
-_LONG = re.compile(f"\\S{{{LONGEST_UNIT + 1},}}")
 THREADS = 4  # of sentencepiece; fixed, because its sums depend on it
 
 
@@ -58,7 +55,7 @@ def train(
     if rule.strip_accents:
         check_accents(texts)
     told = {} if told is None else told
-    texts, told["cut_words"] = _cut(texts)
+    texts, told["cut_words"] = cut(texts)
     backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram}[name](
         texts, size, rule
     )
@@ -159,21 +156,6 @@ def _bytes(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     )
     backend.train_from_iterator(texts, trainer)
     return backend
-
-
-def _cut(texts: list[str]) -> tuple[list[str], int]:
-    """The texts with words of more than LONGEST_UNIT characters (base64, minified code) cut, and how many they were.
-
-    SentencePiece sums over all ways to cut a word, which over 100,000 characters is no finite number; merges take the square of its length.
-    """
-    count = 0
-
-    def cut(word: re.Match) -> str:
-        nonlocal count
-        count += 1
-        return " ".join(re.findall(f"(?s).{{1,{LONGEST_UNIT}}}", word[0]))
-
-    return [_LONG.sub(cut, text) if len(text) > LONGEST_UNIT else text for text in texts], count
 
 
 def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
