@@ -122,7 +122,11 @@ def test_wrapped_lines_are_joined_and_lines_without_spaces_too(tmp_path):
     ("data", "expected", "counts"),
     [
         (b"\xef\xbb\xbfa\n\xef\xbb\xbfb", [["a", "\ufeffb"]], {"byte_order_marks": 1}),
-        (b"a\0b\x01\nc", [["ab", "c"]], {"dropped": {"bad_encoding": 0, "bad_record": 0, "control": 2}}),
+        (
+            b"a\0b\x01\nc",
+            [["ab", "c"]],
+            {"dropped": {"bad_encoding": 0, "bad_record": 0, "control": 2, "zero_width": 0}},
+        ),
         (b"a\r\nb\rc\r\n\r\nd\n", [["a", "b\rc"], ["d"]], {"crlf": 3, "lone_cr": 1, "lines": 4}),
         ("a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\n".encode(), [["a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg"]], {"lines": 1}),
         (b"a\nb", [["a", "b"]], {"lines": 2, "newlines": 1}),
@@ -352,6 +356,37 @@ def test_a_huge_line_is_cut_into_parts_without_losing_a_character(tmp_path, monk
     assert (account.lines, account.cut_lines) == (5, 1)
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": line}))
     assert space.join(read(tmp_path / "a.jsonl")[0]) == line
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 1 << 20])
+@pytest.mark.parametrize(
+    ("data", "expected", "counts"),
+    [
+        (
+            b"One. Two.\r\rThree.\r\rFour.\r",
+            [["One. Two."], ["Three."], ["Four."]],
+            {"cr": 5, "lines": 5, "newlines": 5},
+        ),
+        (b"One.\rTwo.", [["One.", "Two."]], {"cr": 1, "lines": 2, "newlines": 1, "lone_cr": 0}),
+        (b"\r", [], {"cr": 1, "lines": 1, "blank_lines": 1}),
+    ],
+)
+def test_lines_end_in_cr_where_no_line_ends_in_lf(tmp_path, monkeypatch, data, expected, counts, block):
+    (tmp_path / "a.txt").write_bytes(data)
+    monkeypatch.setattr(raw, "read", lambda source, size: (data[i : i + block] for i in range(0, len(data), block)))
+    account = Account()
+    assert read(tmp_path / "a.txt", account=account) == expected
+    assert {name: getattr(account, name) for name in counts} == counts
+
+
+def test_records_of_an_old_mac_are_read_and_an_lf_far_behind_ends_a_line_too(tmp_path, monkeypatch):
+    (tmp_path / "a.tsv").write_bytes(b"text\tlabel\rgood nice\t1\rbad\t0\r")
+    assert read(tmp_path / "a.tsv") == [["good nice"], ["bad"]]
+    monkeypatch.setattr(raw, "BLOCK", 16)
+    (tmp_path / "b.txt").write_bytes(b"one\rtwo\rthree\rfour\r\nfive\nsix")
+    account = Account()
+    assert read(tmp_path / "b.txt", account=account) == [["one", "two", "three", "four", "five", "six"]]
+    assert (account.cr, account.crlf, account.lone_cr, account.newlines) == (3, 1, 0, 6)
 
 
 def test_memory_does_not_grow_with_a_line_a_document_or_a_bomb(tmp_path):

@@ -64,8 +64,20 @@ def add_prepare(commands: Any) -> None:
         metavar="KIND:SIZE|DIR",
         help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder",
     )
-    made.add_argument("--lowercase", action="store_true")
-    made.add_argument("--language", default="en", help="for sentence boundaries")
+    made.add_argument("--lowercase", action="store_true", help="lower case; accents and other marks stay")
+    made.add_argument(
+        "--strip-accents",
+        action="store_true",
+        help="BERT's uncased rule: é becomes e; refused where marks are vowels or tones",
+    )
+    made.add_argument(
+        "--normalise",
+        choices=("nfc", "nfkc", "none"),
+        help="Unicode form of a tokenizer trained here (default: nfkc for unigram, none for the others)",
+    )
+    made.add_argument(
+        "--language", default="en", help="for sentence boundaries; tr and az also for the lower case of I"
+    )
     made.add_argument(
         "--documents",
         choices=("blank", "file"),
@@ -84,6 +96,7 @@ def add_prepare(commands: Any) -> None:
     made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
     made.add_argument("--encoding", default="utf-8")
     made.add_argument("--on-bad-line", choices=("error", "skip"), default="error")
+    made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--workers", type=positive, default=1)
     made.add_argument("--force", action="store_true", help="replace a store")
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from bertsmith.errors import InputError, printable
 
+DROPPED = ("bad_encoding", "bad_record", "control", "zero_width")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -45,16 +47,17 @@ class Account:
 
     files: int = 0
     read: int = 0  # decompressed bytes of the sources
-    recoded: int = 0  # what conversion to UTF-8 added, where --encoding is another
+    recoded: int = 0  # what conversion to UTF-8 added, where --encoding is another, and spaces in the place of controls
     text: int = 0  # paragraphs handed on
     newlines: int = 0  # line ends, CR LF being two bytes
-    dropped: dict[str, int] = field(default_factory=lambda: {"bad_encoding": 0, "bad_record": 0, "control": 0})
+    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROPPED, 0))
     lines: int = 0  # as `grep -c ''` counts them
     blank_lines: int = 0
     bad_lines: int = 0
     cut_lines: int = 0
     crlf: int = 0
-    lone_cr: int = 0
+    cr: int = 0  # line ends of a file that has CR alone
+    lone_cr: int = 0  # CR that ends no line
     byte_order_marks: int = 0
     records: int = 0
     documents: int = 0

@@ -1,7 +1,8 @@
 """Sources to documents: every byte read is used, dropped by a named rule, or markup; nothing is silent, memory is bounded.
 
 Rules, all of them counted in `Account`:
-- A line ends at byte 0A and nowhere else (not at U+2028, U+0085, VT, FF or a lone CR); the CR of CR LF goes with it.
+- A line ends at byte 0A and nowhere else (not at U+2028, U+0085, VT, FF or a lone CR); the CR of CR LF goes with it.  Only in a file
+  that has CR and no LF (in its first MB) each CR ends one.
 - A UTF-8 byte-order mark at the start of a file goes; elsewhere U+FEFF is text.
 - Control characters 00-08, 0E-1B and 7F are dropped.  Tab, VT, FF, CR and 1C-1F are white space like any other.
 - Text that is not valid in its encoding is an error, or with `on_bad_line="skip"` the line is dropped; it is never replaced.

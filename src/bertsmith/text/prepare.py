@@ -19,8 +19,10 @@ from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
 from bertsmith.text import annotations, store
 from bertsmith.text.account import Account, Options
+from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, encoded
+from bertsmith.text.said import layouts_said, summary, unknown_said
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, expand
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
 CHUNK = 1 << 20  # characters that are encoded at once
+SOME_UNKNOWN, MOST_UNKNOWN = 0.01, 0.05  # shares of [UNK] that are warned of, and refused
 EVERY = 5.0  # seconds between progress lines
 
 
@@ -42,6 +45,8 @@ def prepare(
     *,
     tokenizer: str = "wordpiece:8000",
     lowercase: bool = False,
+    strip_accents: bool = False,
+    normalise: str | None = None,
     language: str = "en",
     documents: str = "blank",
     lines: str = "paragraph",
@@ -53,12 +58,15 @@ def prepare(
     entities: str | None = None,
     encoding: str = "utf-8",
     on_bad_line: str = "error",
+    allow_unknown: bool = False,
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
     """Write the token store `out`; returns the account, which the manifest holds too.
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
+    `lowercase`, `strip_accents`, `normalise`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
     """
@@ -70,7 +78,8 @@ def prepare(
         raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
         raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
-    trains = _trains(tokenizer, lowercase)
+    rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise}
+    trains = _trains(tokenizer, rules)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
     found = expand(named)
@@ -79,7 +88,7 @@ def prepare(
 
     sample = None
     if trains:
-        backend, sample = _train(tokenizer, lowercase, found, options, sample_size, say)
+        backend, sample = _train(tokenizer, {**rules, "language": language}, found, options, sample_size, say)
     else:
         backend = _load(tokenizer)
     with files.partial(out) as folder:
@@ -92,6 +101,10 @@ def prepare(
                 writer.abandon()
             raise
         account = work.account(sample)
+        if account["unknown"]["share"] > MOST_UNKNOWN and not allow_unknown:
+            raise InputError(
+                f"--tokenizer: {unknown_said(account['unknown'])}; train one on this text or with more entries, or --allow-unknown"
+            )
         kind = tokenizer if trains else "loaded"
         described = {
             "documents": documents,
@@ -100,7 +113,7 @@ def prepare(
             "encoding": encoding,
             "on_bad_line": on_bad_line,
         }
-        described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, "lowercase": lowercase}
+        described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
         described |= {"tokenizer_sample": sample_size}
         rest = {"options": described, "account": account}
         if sources:
@@ -110,7 +123,7 @@ def prepare(
         close_store(folder, work.splits, tokenizer_field(backend, kind), rest)
         files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
         files.publish(folder, out)
-    for line in _summary(account):
+    for line in summary(account):
         say(line)
     return account
 
@@ -118,7 +131,8 @@ def prepare(
 # The tokenizer
 
 
-def _trains(tokenizer: str, lowercase: bool) -> bool:
+def _trains(tokenizer: str, rules: dict[str, Any]) -> bool:
+    from bertsmith.text.normal import Rules
     from bertsmith.text.train import KINDS, parse
 
     name = os.fspath(tokenizer)
@@ -127,9 +141,11 @@ def _trains(tokenizer: str, lowercase: bool) -> bool:
             raise InputError(
                 f"--tokenizer: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
             )
-        if lowercase:
-            raise InputError("--lowercase: only for a tokenizer that is trained here; a loaded one keeps its own rule")
+        for option in (option for option, value in rules.items() if value):
+            shown = "--" + option.replace("_", "-")
+            raise InputError(f"{shown}: only for a tokenizer that is trained here; a loaded one keeps its own rule")
         return False
+    Rules(**rules)
     parse(name)
     return True
 
@@ -141,9 +157,11 @@ def _load(path: str) -> "Tokenizer":
 
 
 def _train(
-    kind: str, lowercase: bool, found: tuple[Source, ...], options: Options, size: int, say: Callable[[str], None]
+    kind: str, rules: dict[str, Any], found: tuple[Source, ...], options: Options, size: int, say: Callable[[str], None]
 ) -> tuple["Tokenizer", dict[str, int]]:
+    from bertsmith.text.normal import LONGEST_UNIT
     from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.text.train import parse
 
     account = Account()
     texts, counts = sample(documents(found, options, account), size)
@@ -156,7 +174,16 @@ def _train(
         else f"a sample, {counts['bytes'] / counts['bytes_of']:.1%} of the text"
     )
     say(f"tokenizer: training {kind} on {counts['bytes']:,} bytes of {counts['documents']:,} documents ({share})")
-    return Tokenizer.train(kind, texts, lowercase=lowercase), counts
+    told: dict[str, int] = {}
+    made = Tokenizer.train(kind, texts, told=told, **rules)
+    asked = parse(kind)[1]
+    if told["cut_words"]:
+        say(
+            f"tokenizer: {told['cut_words']:,} words of more than {LONGEST_UNIT:,} characters were cut for its training"
+        )
+    if made.size < asked:
+        say(f"tokenizer: {made.size:,} entries, not {asked:,}: the text has no more pieces that occur often enough")
+    return made, {**counts, **told, "entries": made.size}
 
 
 def sample(pieces: Iterator[Document], size: int) -> tuple[list[str], dict[str, int]]:
@@ -197,8 +224,10 @@ class _Work:
     holdout: float
     say: Callable[[str], None]
     read: Account = field(default_factory=Account)
+    characters: Characters = field(default_factory=Characters)
     splits: list[SplitWriter] = field(default_factory=list)
     used: int = 0
+    unknown: int = 0
     without_token: int = 0
     dropped: int = 0
 
@@ -210,7 +239,7 @@ class _Work:
         def chunks() -> Iterator[list[list[str]]]:
             for chunk in _chunks(documents(found, self.options, self.read)):
                 waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk]))
-                yield [piece.paragraphs for piece in chunk]
+                yield self.characters.cleaned([piece.paragraphs for piece in chunk], self.read)
 
         encoder = Encoder(self.backend, language, self.options.lines)
         begun = spoken = time.monotonic()
@@ -240,6 +269,7 @@ class _Work:
         self.used += part.used
         self.without_token += part.without_token
         self.dropped += part.dropped
+        self.unknown += int((part.ids == self.backend.vocab.unk).sum())
         aside = uniform(hashed(0, "held-out", numbers)) < self.holdout
         for writer, mine in zip(self.splits, (~aside, aside), strict=True):
             if not mine.any():
@@ -264,8 +294,13 @@ class _Work:
                 f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {read.files} files: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
                 f"{read.closed} end like a sentence; --lines wrapped joins them (and --documents file, if blank lines part paragraphs)"
             )
+        tokens = train.tokens + held.tokens
+        unknown = {"tokens": self.unknown, "share": self.unknown / tokens, "commonest": {}}
+        if unknown["share"] > SOME_UNKNOWN:
+            unknown["commonest"] = self.characters.unknown(self.backend)
+            warnings.append(unknown_said(unknown))
         several = int((np.diff(train.split().documents) > 1).sum())
-        layouts = _layouts(train, several)
+        layouts = layouts_said(several, train.documents)
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
         if read.bad_lines:
             warnings.append(
@@ -287,17 +322,20 @@ class _Work:
                 "bad": read.bad_lines,
                 "cut": read.cut_lines,
                 "crlf": read.crlf,
+                "cr": read.cr,
                 "lone_cr": read.lone_cr,
                 "byte_order_marks": read.byte_order_marks,
             },
+            "characters": self.characters.changed(self.backend),
+            "unknown": unknown,
             "records": read.records,
             "documents": kept,
             "documents_without_tokens": read.documents - kept,
             "sentences": sentences,
             "sentences_without_tokens": self.dropped,
-            "tokens": train.tokens + held.tokens,
+            "tokens": tokens,
             "sentences_per_document": sentences / kept,
-            "tokens_per_sentence": (train.tokens + held.tokens) / sentences,
+            "tokens_per_sentence": tokens / sentences,
             "held_out": {
                 "share": self.holdout,
                 "documents": held.documents,
@@ -328,18 +366,6 @@ def _lowest(count: int) -> int:
     return int(np.argmin(hashed(0, "held-out", np.arange(count))))
 
 
-def _layouts(train: SplitWriter, several: int) -> dict[str, str]:
-    """What each layout can make of the training split: "usable", or what is in the way, with counts."""
-    pairs = "usable"
-    if train.documents < 2:
-        pairs = f"not usable: {train.documents} document; random segments come from another document (--documents blank makes more)"
-    elif not several:
-        pairs = f"not usable: none of {train.documents} documents has two sentences"
-    elif several < 0.5 * train.documents:
-        pairs = f"few pairs: only {several} of {train.documents} documents have two sentences"
-    return {"FullSentences": "usable", "DocSentences": "usable", "SegmentPairs": pairs, "SentencePairs": pairs}
-
-
 def _no_text(account: Account) -> InputError:
     lines = f"{account.lines} lines, {account.blank_lines} blank, {account.bad_lines} bad"
     return InputError(
@@ -353,22 +379,3 @@ def _bytes(size: str | int) -> int:
     if not match or int(match[1]) == 0:
         raise InputError(f"--tokenizer-sample: {printable(repr(size))} is not a size; such as 100MB or 2GB")
     return int(match[1]) * {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[match[2].upper()]
-
-
-def _summary(account: dict[str, Any]) -> Iterator[str]:
-    size, lines = account["bytes"], account["lines"]
-    dropped = ", ".join(f"{name} {count:,}" for name, count in size["dropped"].items())
-    yield (
-        f"bytes: {size['read']:,} read = {size['used']:,} used + {size['newlines']:,} line ends + {size['markup']:,} white space and markup"
-        + (
-            f" + {sum(size['dropped'].values()):,} dropped ({dropped})"
-            + (f" - {size['recoded']:,} added by conversion to UTF-8" * bool(size["recoded"]))
-        )
-    )
-    yield "lines: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in lines.items())
-    held = account["held_out"]
-    yield f"documents: {account['documents']:,}, of which {held['documents']:,} held out; {account['documents_without_tokens']:,} without tokens"
-    yield f"sentences: {account['sentences']:,}, {account['sentences_per_document']:.1f} per document, {account['tokens_per_sentence']:.1f} tokens each"
-    yield f"tokens: {account['tokens']:,}, of which {held['tokens']:,} held out"
-    for warning in account["warnings"]:
-        yield f"warning: {warning}"

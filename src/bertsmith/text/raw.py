@@ -10,6 +10,7 @@ from bertsmith.text.account import Account, Options
 from bertsmith.text.sources import Source, read
 
 BLOCK = 1 << 20  # bytes read at once; a longer line is cut
+_CR = re.compile(rb"\r(?!\n)")
 CONTROL = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
 CONTROL_CHARACTERS = dict.fromkeys(CONTROL)
 CONTROL_PATTERN = re.compile("[" + "".join(f"\\x{c:02x}" for c in CONTROL) + "]")
@@ -83,7 +84,7 @@ def _bytes(
 ) -> Iterator[tuple[bytes, int, bool]]:
     """(whole lines, number of the first, False), or the pieces of a line above `longest` bytes one by one with True."""
     carry, number, inside = b"", 1, False  # inside: the carry goes on a line of which pieces were given away
-    for data in chain(_recoded(source, options, account), (b"",)):
+    for data in chain(_line_feeds(_recoded(source, options, account), account), (b"",)):
         final = not data
         data = carry + data
         if inside:
@@ -110,6 +111,28 @@ def _bytes(
             yield data[:cut], number, True
             inside, data = True, data[cut:]
         carry = data
+
+
+def _line_feeds(blocks: Iterator[bytes], account: Account) -> Iterator[bytes]:
+    """The blocks; those of a file whose first BLOCK bytes have CR and no LF with LF for each CR that has none behind it."""
+    head, waiting = b"", []
+    for data in blocks:
+        waiting.append(data)
+        head += data
+        if b"\n" in data or len(head) >= BLOCK:
+            break
+    if b"\r" not in head or b"\n" in head:
+        yield from chain(waiting, blocks)
+        return
+    held = b""
+    for data in chain((head,), blocks, (b"",)):
+        final, data = not data, held + data
+        held = b"\r" if data.endswith(b"\r") and not final else b""  # an LF may follow in the next block
+        data = data.removesuffix(held)
+        data, ends = _CR.subn(b"\n", data)
+        account.cr += ends
+        if data:
+            yield data
 
 
 def _cut(data: bytes, longest: int) -> int:

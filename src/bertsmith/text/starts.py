@@ -9,11 +9,13 @@ is settled by offsets (words.word_starts), which the tests hold this file agains
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
 
+from bertsmith.text.normal import PARTS, by_character, is_bytes_of_words
 from bertsmith.text.words import INVISIBLE, LETTER, MARK, OTHER, SPACE, UNSPACED, classes
 
 Array = np.ndarray
@@ -46,6 +48,8 @@ class StartTable:
         self.opens = np.zeros(size, bool)
         self.ends = np.zeros(size, bool)
         self._characters = np.zeros(0x110000, np.uint8)
+        for c in re.findall(PARTS, "".join(map(chr, range(0x2100)))):
+            self._characters[ord(c)] = _ODD  # becomes a space, beside which others may stand
         if self.scheme == "space":
             self._characters[0x2581] = _ODD  # a literal ▁ looks like a space
         added = {token["id"] for token in tree.get("added_tokens") or ()}
@@ -132,7 +136,7 @@ class StartTable:
 def _scheme(tree: dict[str, Any]) -> str | None:
     """How tokens show where words part: "wordpiece" (##), "bytes" (Ġ), "space" (▁), "suffix" (</w>), or not at all."""
     model, splits, changes = tree["model"], _flat(tree.get("pre_tokenizer")), _flat(tree.get("normalizer"))
-    if not all(c["type"] in _BY_CHARACTER for c in changes):
+    if not all(c["type"] in _BY_CHARACTER or (c["type"] == "Replace" and by_character(c)) for c in changes):
         return None
     kinds = [split["type"] for split in splits]
     if kinds == ["BertPreTokenizer"]:
@@ -144,7 +148,7 @@ def _scheme(tree: dict[str, Any]) -> str | None:
             and not model.get("continuing_subword_prefix")
         ):
             return "suffix"
-    if kinds == ["ByteLevel"] and model["type"] == "BPE":
+    if (kinds == ["ByteLevel"] or is_bytes_of_words(splits)) and model["type"] == "BPE":
         plain = not model.get("end_of_word_suffix") and not model.get("continuing_subword_prefix")
         return "bytes" if plain else None
     if (

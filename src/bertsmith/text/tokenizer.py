@@ -41,10 +41,19 @@ class Tokenizer:
 
     @classmethod
     def train(
-        cls, kind: str, texts: Iterable[str], lowercase: bool = False, segmenter: Segmenter | None = None
+        cls,
+        kind: str,
+        texts: Iterable[str],
+        lowercase: bool = False,
+        segmenter: Segmenter | None = None,
+        told: dict[str, int] | None = None,
+        **rules: Any,
     ) -> Tokenizer:
-        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N".  The same bytes for the same text, in any process."""
-        return cls(train.train(kind, texts, lowercase), dict(zip(load.ROLES, train.SPECIALS, strict=True)), segmenter)
+        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N".  The same bytes for the same text, in any process.
+
+        `rules`: strip_accents, normalise, language, as normal.Rules says them; `told` is given what was cut for training."""
+        backend = train.train(kind, texts, lowercase, told, **rules)
+        return cls(backend, dict(zip(load.ROLES, train.SPECIALS, strict=True)), segmenter)
 
     @classmethod
     def load(

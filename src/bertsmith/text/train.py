@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
@@ -38,14 +40,24 @@ def parse(kind: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def train(kind: str, texts: Iterable[str], lowercase: bool = False) -> Tokenizer:
-    """A trained backend with [PAD] [UNK] [CLS] [SEP] [MASK] as ids 0..4 and BERT's template as post-processor."""
+def train(
+    kind: str, texts: Iterable[str], lowercase: bool = False, told: dict[str, int] | None = None, **rules
+) -> Tokenizer:
+    """A trained backend with [PAD] [UNK] [CLS] [SEP] [MASK] as ids 0..4 and BERT's template as post-processor.
+
+    `rules`: strip_accents, normalise, language (normal.Rules).  `told` is given the count of what was cut for training alone.
+    """
     name, size = parse(kind)
+    rule = Rules(lowercase=lowercase, **rules)
     texts = [text for text in texts if text and not text.isspace()]
     if not texts:
         raise InputError(f"tokenizer {kind!r}: there is no text to train on")
+    if rule.strip_accents:
+        check_accents(texts)
+    told = {} if told is None else told
+    texts, told["cut_words"] = cut(texts)
     backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram}[name](
-        texts, size, lowercase
+        texts, size, rule
     )
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
     cls, sep = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
@@ -61,28 +73,36 @@ def bert(
     vocab: dict[str, int], lowercase: bool, longest: int = LONGEST_WORD, accents: bool | None = None, han: bool = True
 ) -> Tokenizer:
     """BERT's own pipeline round a WordPiece vocabulary.  `accents`: whether they are stripped (None: as `lowercase`); `han`: set apart."""
-    model = models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=longest, continuing_subword_prefix="##")
-    return _bert_pipeline(Tokenizer(model), lowercase, decoders.WordPiece(prefix="##", cleanup=False), accents, han)
-
-
-def _bert_pipeline(
-    backend: Tokenizer, lowercase: bool, decoder: decoders.Decoder, accents: bool | None = None, han: bool = True
-) -> Tokenizer:
+    backend = _wordpieces(vocab, longest)
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=han,
         strip_accents=lowercase if accents is None else accents,
         lowercase=lowercase,
     )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoder
     return backend
 
 
-def _wordpiece(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+def _wordpieces(vocab: dict[str, int], longest: int = LONGEST_WORD) -> Tokenizer:
+    backend = Tokenizer(
+        models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=longest, continuing_subword_prefix="##")
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    return backend
+
+
+def _by_our_rules(rules: Rules) -> normalizers.Normalizer:
+    """Ours, then what BERT does besides: white space, Han set apart, invisible characters gone."""
+    rest = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False)
+    return normalizers.Sequence([*rules.steps(), rest])
+
+
+def _wordpiece(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     """Merges by pair count, as `tokenizers` does it: not the likelihood gain of Schuster & Nakajima."""
-    backend = bert({"[UNK]": 0}, lowercase)
-    alphabet, tokens = _alphabet(backend, texts, size, lambda c, alone: [c] if alone else [c, "##" + c])
+    backend = _wordpieces({"[UNK]": 0})
+    backend.normalizer = _by_our_rules(rules)
+    alphabet, tokens = _alphabet(backend, texts, size, rules, lambda c, alone: [c] if alone else [c, "##" + c])
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -91,15 +111,16 @@ def _wordpiece(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
         **_fixed(alphabet),
     )
     backend.train_from_iterator(texts, trainer)
-    return bert(json.loads(backend.to_str())["model"]["vocab"], lowercase)
+    made = _wordpieces(json.loads(backend.to_str())["model"]["vocab"])
+    made.normalizer = backend.normalizer
+    return made
 
 
-def _characters(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+def _characters(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     """BPE over characters with an end-of-word mark (Sennrich et al. 2016), on BERT's words, as the first GPT had it."""
     shape = {"unk_token": "[UNK]", "end_of_word_suffix": "</w>"}
-    decoder = decoders.BPEDecoder(suffix="</w>")
-    backend = _bert_pipeline(Tokenizer(models.BPE(**shape)), lowercase, decoder)
-    alphabet, tokens = _alphabet(backend, texts, size, lambda c, alone: [c, c + "</w>"])
+    backend = _marked(models.BPE(**shape), rules)
+    alphabet, tokens = _alphabet(backend, texts, size, rules, lambda c, alone: [c, c + "</w>"])
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -110,17 +131,25 @@ def _characters(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
     backend.train_from_iterator(texts, trainer)
     model = json.loads(backend.to_str())["model"]
     merges = [tuple(merge) for merge in model["merges"]]
-    return _bert_pipeline(Tokenizer(models.BPE(model["vocab"], merges, **shape)), lowercase, decoder)
+    return _marked(models.BPE(model["vocab"], merges, **shape), rules)
 
 
-def _bytes(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+def _marked(model: models.BPE, rules: Rules) -> Tokenizer:
+    backend = Tokenizer(model)
+    backend.normalizer = _by_our_rules(rules)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.BPEDecoder(suffix="</w>")
+    return backend
+
+
+def _bytes(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     """Byte-level BPE as RoBERTa's; a space before the first word, so that a word has one form wherever it stands."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     if size < len(SPECIALS) + len(alphabet):
         raise InputError(f"tokenizer 'bpe:{size}': {len(SPECIALS)} specials and 256 bytes need N of at least 261")
     backend = Tokenizer(models.BPE())
-    backend.normalizer = normalizers.Lowercase() if lowercase else None
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.normalizer = normalizers.Sequence(rules.steps())
+    backend.pre_tokenizer = bytes_of_words()
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size, min_frequency=2, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False
@@ -129,14 +158,14 @@ def _bytes(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
     return backend
 
 
-def _unigram(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
+def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     """SentencePiece's Unigram.  NFKC is done by `tokenizers`, before both training and use, so that one table serves both;
     on normalised text the ids are those of the SentencePiece model."""
     import sentencepiece
 
     backend = Tokenizer(models.Unigram())
-    steps = [normalizers.Nmt(), normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])]
-    backend.normalizer = normalizers.Sequence(steps)
+    blank = normalizers.Replace(Regex(BLANK_IN_PIECES), " ")
+    backend.normalizer = normalizers.Sequence([blank, *rules.steps("nfkc")])
     clean = [line for t in texts if (line := " ".join(backend.normalizer.normalize_str(t.replace("\0", " ")).split()))]
     written = io.BytesIO()
     try:
@@ -159,7 +188,7 @@ def _unigram(texts: list[str], size: int, lowercase: bool) -> Tokenizer:
             minloglevel=3,
         )
     except (RuntimeError, OSError) as error:
-        raise InputError(f"tokenizer 'unigram:{size}': {printable(error)}") from None
+        raise InputError(f"tokenizer 'unigram:{size}': {printable(error)}; --tokenizer bpe:N reads any text") from None
     pieces = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
     scored = [(pieces.id_to_piece(i), settled(pieces.get_score(i))) for i in range(pieces.get_piece_size())]
     backend.model = models.Unigram(scored, unk_id=1, byte_fallback=False)
@@ -180,7 +209,7 @@ def _fixed(alphabet: list[str]) -> dict:
     return {"initial_alphabet": alphabet, "limit_alphabet": len(alphabet), "show_progress": False}
 
 
-def _alphabet(backend: Tokenizer, texts: list[str], size: int, forms) -> tuple[list[str], list[str]]:
+def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, forms) -> tuple[list[str], list[str]]:
     """The characters kept and the vocabulary entries that spell them: `forms(character, stands alone)`.
 
     The most frequent characters that make up 99.99 % of the text, fewer (down to 99 %) where the vocabulary is too small.
@@ -188,7 +217,8 @@ def _alphabet(backend: Tokenizer, texts: list[str], size: int, forms) -> tuple[l
     """
     counts = np.zeros(0x110000, np.int64)
     for i in range(0, len(texts), 1024):
-        points = code_points("".join(texts[i : i + 1024]))
+        text = "\n".join(texts[i : i + 1024])
+        points = code_points(unicodedata.normalize(rules.form(), text) if rules.form() else text)
         values, times = np.unique(points, return_counts=True)
         counts[values] += times
     total: dict[str, int] = {}

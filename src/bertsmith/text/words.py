@@ -7,6 +7,7 @@ characters (controls, joiners, soft hyphens) belong to no word and part none; sp
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -24,7 +25,13 @@ _HAN = ((0x3005, 0x3007), (0x3021, 0x3029), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), 
 _KANA = ((0x3031, 0x3035), (0x3041, 0x309F), (0x30A1, 0x30FA), (0x30FC, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F))
 _CLUSTERED = ((0x0E01, 0x0E4E), (0x0E81, 0x0ECE))  # Thai, Lao
 _ASSIGNED = ((0, 0x323B0), (0xE0000, 0xE01F0))  # everything else is unassigned or private, hence invisible
-_BLANKS = "\t\n\x0b\x0c\r\x85\u200b"
+
+# Insides of a regular expression's brackets.  These part words: VT, FF, separators 1C to 1F, C1 controls (U+0085, and what is
+# left of windows-1252 dashes and quotes), the zero-width space.  The others part nothing: C0 controls, DEL, soft hyphen, marks
+# of direction, word joiner and its kin, byte-order marks.  The joiners U+200C and U+200D are neither: they spell words.
+PARTING = "\x0b\x0c\x1c-\x1f\x80-\x9f\u200b"
+REMOVED = "\x00-\x08\x0e-\x1b\x7f\xad\u180e\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
+_BLANKS = "\t\n\r" + "".join(re.findall(f"[{PARTING}]", "".join(map(chr, range(0x2100)))))
 
 
 @cache

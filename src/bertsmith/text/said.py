@@ -1,0 +1,49 @@
+"""The account of a store in lines for people: what every byte became, what each layout can make of the documents, what is [UNK]."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from bertsmith.errors import printable
+
+
+def summary(account: dict[str, Any]) -> Iterator[str]:
+    size, lines = account["bytes"], account["lines"]
+    dropped = ", ".join(f"{name.replace('_', '-')} {count:,}" for name, count in size["dropped"].items())
+    yield (
+        f"bytes: {size['read']:,} read = {size['used']:,} used + {size['newlines']:,} line ends + {size['markup']:,} white space and markup"
+        + (
+            f" + {sum(size['dropped'].values()):,} dropped ({dropped})"
+            + (f" - {size['recoded']:,} added (conversion to UTF-8, spaces for controls)" * bool(size["recoded"]))
+        )
+    )
+    yield "lines: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in lines.items())
+    seen = account["characters"]
+    if seen["dropped"] or seen["replaced"]:
+        named = ", ".join(f"{c} {count:,}" for c, count in seen["commonest"].items())
+        yield (
+            f"characters: {seen['read']:,}, of which the tokenizer's rule drops {seen['dropped']:,} and replaces {seen['replaced']:,} ({named})"
+        )
+    held = account["held_out"]
+    yield f"documents: {account['documents']:,}, of which {held['documents']:,} held out; {account['documents_without_tokens']:,} without tokens"
+    yield f"sentences: {account['sentences']:,}, {account['sentences_per_document']:.1f} per document, {account['tokens_per_sentence']:.1f} tokens each"
+    yield f"tokens: {account['tokens']:,}, of which {held['tokens']:,} held out, {account['unknown']['tokens']:,} [UNK]"
+    for warning in account["warnings"]:
+        yield f"warning: {warning}"
+
+
+def layouts_said(several: int, documents: int) -> dict[str, str]:
+    """What each layout can make of the training split: "usable", or what is in the way, with counts."""
+    pairs = "usable"
+    if documents < 2:
+        pairs = f"not usable: {documents} document; random segments come from another document (--documents blank makes more)"
+    elif not several:
+        pairs = f"not usable: none of {documents} documents has two sentences"
+    elif several < 0.5 * documents:
+        pairs = f"few pairs: only {several} of {documents} documents have two sentences"
+    return {"FullSentences": "usable", "DocSentences": "usable", "SegmentPairs": pairs, "SentencePairs": pairs}
+
+
+def unknown_said(unknown: dict[str, Any]) -> str:
+    common = ", ".join(f"{printable(c)} {count:,}" for c, count in unknown["commonest"].items())
+    why = f"without an entry: {common}" if common else "words of more characters than the tokenizer takes"
+    return f"{unknown['share']:.1%} of the tokens ({unknown['tokens']:,}) are [UNK]; {why}"
