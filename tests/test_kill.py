@@ -38,7 +38,10 @@ class Box:
         return self.children.start(*self.command(out), "--resume")
 
     def warmed(self) -> "Box":
-        for out in (self.straight.with_name(f"warm-{self.straight.name}"), self.straight):  # the second is not the one that warms up
+        for out in (
+            self.straight.with_name(f"warm-{self.straight.name}"),
+            self.straight,
+        ):  # the second is not the one that warms up
             begun = time.monotonic()
             child = self.start(out)
             assert child.wait() == 0, child.err
