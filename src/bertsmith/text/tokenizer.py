@@ -191,10 +191,11 @@ class Tokenizer:
         if not text or not keeps_space(self._tree):
             return self.encode([text])[0][0]
         for word in BEFORE:
-            ids, characters = self.located([word + text])[0]
-            first = int((np.maximum.accumulate(characters[:, 0]) < len(word)).sum())
-            if first and characters[first - 1, 1] <= len(word):  # no token holds parts of both
-                return ids[first:]
+            (found,) = _encoded(self._plain.encode_batch, [word + text])
+            begin, end = np.maximum.accumulate(np.array(found.offsets, np.int64).reshape(-1, 2)).T
+            first = int((begin < len(word)).sum())
+            if first and end[first - 1] <= len(word):  # no token holds parts of both
+                return np.array(found.ids[first:], np.int32)
         return self.encode([text])[0][0]
 
     def _flat_ids(self, backend: Backend, texts: list[str], spaced: list[bool]) -> tuple[Array, Array]:
