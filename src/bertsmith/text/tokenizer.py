@@ -26,7 +26,7 @@ from bertsmith.text import load, train
 from bertsmith.text.chunks import Chunks, local
 from bertsmith.text.runs import Borders
 from bertsmith.text.starts import StartTable, keeps_space
-from bertsmith.text.words import SPACE, Segmenter, classes, code_points, word_starts
+from bertsmith.text.words import SPACE, Segmenter, classes, code_points, covering, word_starts
 
 Array = np.ndarray
 BEFORE = (
@@ -176,10 +176,7 @@ class Tokenizer:
         found = []
         for text, encoding in zip(texts, _encoded(self._plain.encode_batch, list(texts)), strict=True):
             spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-            ink = np.flatnonzero([not c.isspace() for c in text])
-            starts = np.append(ink, len(text))[np.searchsorted(ink, spans[:, 0])]
-            ends = np.append(0, ink + 1)[np.searchsorted(ink, spans[:, 1])]
-            found.append((np.array(encoding.ids, np.int32), np.stack([starts, np.maximum(starts, ends)], 1)))
+            found.append((np.array(encoding.ids, np.int32), covering(text, spans)))
         return found
 
     def begun(self, texts: Sequence[str]) -> list[tuple[Array, Array, Array]]:
