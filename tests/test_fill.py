@@ -1,8 +1,11 @@
 """Filling masks: a true distribution, for either spelling of the mask, and one line where there is nothing to fill."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from tests.layouts import LAYOUTS, layout
 
 from bertsmith.downstream.fill import _asked, _masked, fill
 from bertsmith.downstream.model import load
@@ -83,3 +86,42 @@ def test_a_mask_takes_the_space_before_it_in_byte_level_tokenizers(documents):
 def test_what_cannot_be_filled_is_said(model, text, options, says):
     with pytest.raises(InputError, match=says):
         fill(model, text, **options)
+
+
+SPACED = [name for name in LAYOUTS if not name.startswith("bert")]
+
+
+@pytest.mark.parametrize("name", SPACED)
+def test_what_follows_a_mask_has_the_ids_that_it_has_after_a_word(name, documents):
+    from types import SimpleNamespace
+
+    tokenizer = layout(name, [*documents[:4], "It is the capital of Rome."], 900)
+    loaded = SimpleNamespace(tokenizer=tokenizer, vocab=tokenizer.vocab)
+    for before, after in itertools.product(
+        ["It is the capital of ", "(", ""],
+        [".", ", he said", ")", "; no", '" it', " of it", "'s", "!?", "…", "", " .", "…  and"],
+    ):
+        ids, (place,) = _masked(loaded, f"{before}[MASK]{after}")
+        for word in ("Rome", "x", "7"):
+            clean = tokenizer._plain.encode(f"{before}{word}{after}", add_special_tokens=False)
+            characters = np.array(clean.offsets)
+            end = len(before) + len(word)
+            if ((characters[:, 0] < end) & (characters[:, 1] > end)).any():  # the word goes on in its neighbour
+                continue
+            assert ids[place + 1 :].tolist() == np.array(clean.ids)[characters[:, 0] >= end].tolist(), (before, after)
+            break
+        else:
+            raise AssertionError(after)
+
+
+def test_several_masks_and_letters_behind_one(documents):
+    from types import SimpleNamespace
+
+    for name in ("roberta", "prefix", "always unigram", "first bpe", "llama bpe"):
+        tokenizer = layout(name, documents[:4], 900)
+        loaded = SimpleNamespace(tokenizer=tokenizer, vocab=tokenizer.vocab)
+        ids, places = _masked(loaded, f"A [MASK], a {tokenizer.mask_token}ing [MASK][MASK].")
+        shown = tokenizer.tokens(ids)
+        assert len(places) == 4 and all(ids[at] == tokenizer.vocab.mask for at in places)
+        assert shown[places[0] + 1].startswith(",") and shown[-1] == "." and places[3] == places[2] + 1 == len(ids) - 2
+        assert not shown[places[1] + 1].startswith(("Ġ", "▁")), shown

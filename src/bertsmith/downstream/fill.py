@@ -66,7 +66,8 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
 
 
 def _masked(loaded: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """The text's token ids, and where the masks stand.  The pieces between masks are encoded one by one; a mask takes the space before it."""
+    """The text's token ids, and where the masks stand.  A mask takes the space before it, as a word would, and its neighbours are
+    encoded as they would be beside one."""
     own = loaded.tokenizer.mask_token
     try:
         text.encode("utf-8")
@@ -76,12 +77,12 @@ def _masked(loaded: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
     if len(pieces) < 2:
         spelled = MASK if own == MASK else f"{MASK} or {printable(own)}"
         raise InputError(f'no mask in "{printable(text, 80)}"; write {spelled} where a token is asked for')
-    ids, masks = [], []
-    for i, (piece, _) in enumerate(loaded.tokenizer.encode([*(piece.rstrip() for piece in pieces[:-1]), pieces[-1]])):
-        if i:
-            masks.append(len(ids))
-            ids.append(loaded.vocab.mask)
-        ids.extend(int(token) for token in piece)
+    pieces = [*(piece.rstrip() for piece in pieces[:-1]), pieces[-1]]
+    ids = loaded.tokenizer.encode(pieces[:1])[0][0].tolist()
+    masks = []
+    for piece in pieces[1:]:
+        masks.append(len(ids))
+        ids += [loaded.vocab.mask, *loaded.tokenizer.behind(piece).tolist()]
     return np.array(ids, np.int32), np.array(masks, np.int64)
 
 

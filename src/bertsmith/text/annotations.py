@@ -20,6 +20,7 @@ from bertsmith.data.levels import LEVELS
 from bertsmith.data.ranges import numbers
 from bertsmith.errors import InputError, printable
 from bertsmith.text.lexicon import Lexicon, disjoint
+from bertsmith.text.runs import Runs
 from bertsmith.text.sentences import split
 from bertsmith.text.writer import Row, SplitWriter
 
@@ -51,25 +52,41 @@ class Marked:
     def _add(self, where: str, text: str, spans: list, tokenizer: Tokenizer, language: str, lines: str) -> None:
         at, left = 0, sorted(spans)
         for line in text.split("\n"):
-            for sentence in [line] if lines == "sentence" else split(line.strip(), language):
-                sentence = sentence.strip()
+            paragraph = line.strip()
+            runs = Runs(tokenizer.borders)
+            places: list[list[tuple[int, int]]] = []  # in the paragraph
+            first = text.find(paragraph, at)
+            for sentence in runs.add([paragraph] if lines == "sentence" else split(paragraph, language)):
                 begin = text.find(sentence, at)
                 at = begin + len(sentence)
-                mine = [(a - begin, b - begin) for a, b in left if begin <= a and b <= at]
+                places.append([(a - first, b - first) for a, b in left if begin <= a and b <= at])
                 left = [span for span in left if span[0] >= at or span[1] > at]
-                if sentence and mine:
-                    self._enter(sentence, mine, tokenizer)
+            if any(places):
+                self._enter(paragraph, runs, places, tokenizer)
         if left:
             raise InputError(f"{where}: characters {left[0][0]} to {left[0][1]} are not within one sentence")
 
-    def _enter(self, sentence: str, spans: list[tuple[int, int]], tokenizer: Tokenizer) -> None:
-        encoding = tokenizer.backend.encode(sentence, add_special_tokens=False)
-        ids, _ = tokenizer.encode([sentence])[0]
-        if encoding.ids != ids.tolist():  # something that looks like a special token
-            self.said["without_place"] += 1
+    def _enter(self, paragraph: str, runs: Runs, places: list[list[tuple[int, int]]], tokenizer: Tokenizer) -> None:
+        """Each sentence as it stands here, and as it would stand at the start of a paragraph and after a space."""
+        ids, _, lengths = runs.encoded(tokenizer)
+        located, characters = tokenizer.located([paragraph])[0]
+        if not np.array_equal(located, ids):
+            self.said["without_place"] += sum(map(bool, places))
             return
-        begin, end = np.array(encoding.offsets, np.int64).reshape(-1, 2).T
-        found = [(int(np.searchsorted(end, a, "right")), int(np.searchsorted(begin, b))) for a, b in spans]
+        at = 0
+        cuts = pairwise(np.cumsum([0, *lengths]).tolist())
+        for (a, b), spans, sentence in zip(cuts, places, runs.sentences, strict=True):
+            first = paragraph.find(sentence, at)
+            at = first + len(sentence)
+            if spans:
+                inner = [(x - first, y - first) for x, y in spans]
+                for before, found in zip((0, 1), tokenizer.located([sentence, " " + sentence]), strict=True):
+                    self._keep(*found, [(x + before, y + before) for x, y in inner])
+                self._keep(ids[a:b], characters[a:b], spans)
+
+    def _keep(self, ids: Array, characters: Array, spans: list[tuple[int, int]]) -> None:
+        begin, end = characters.T
+        found = [(int(np.searchsorted(end, x, "right")), int(np.searchsorted(begin, y))) for x, y in spans]
         self.spans[np.asarray(ids, np.int32).tobytes()] = [span for span in found if span[0] < span[1]]
 
     def __call__(self, ids: Array, starts: Array, sentences: Array) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.data.ranges import spread
+from bertsmith.text.starts import flat
 
 Array = np.ndarray
 Encode = Callable[[list[str]], list[list[int]]]  # the tokenizer's own
@@ -21,9 +22,11 @@ MOST, LONGEST = 1 << 19, 200  # chunks remembered, and their characters
 
 def local(tree: dict[str, Any], scheme: str | None) -> bool:
     """Whether no token, rule or added word of this tokenizer.json reaches across a single space between visible characters."""
-    added = tree.get("added_tokens") or ()
+    added = [token for token in tree.get("added_tokens") or () if not token.get("special")]  # these are text here
     reaches = any(token.get("lstrip") or token.get("rstrip") or " " in token["content"] for token in added)
     random = tree["model"].get("dropout")
+    if scheme in ("bytes", "space") and any(step["type"] == "Strip" for step in flat(tree.get("normalizer"))):
+        return False  # the space before a text goes, the one within does not
     return scheme is not None and not reaches and not random and not tree.get("truncation") and not tree.get("padding")
 
 
@@ -56,14 +59,15 @@ class Chunks:
         self.ids = np.zeros(0, np.int32)  # of all known chunks
         self.begin = np.zeros(1, np.int64)  # (known + 1,)
 
-    def __call__(self, texts: list[str]) -> tuple[Array, Array]:
-        """(t,) int32, and (s,) where each text's end: what `encode` gives, for any texts."""
+    def __call__(self, texts: list[str], inside: list[bool] | None = None) -> tuple[Array, Array]:
+        """(t,) int32, and (s,) where each text's end: what `encode` gives, for any texts; `inside`: for a text after a space."""
         split = [text.split() for text in texts]
+        spaced = np.zeros(len(texts), bool) if inside is None else np.array(inside, bool)
         clean = np.array([" ".join(words) == text for words, text in zip(split, texts, strict=True)], bool)
         if clean.all():
-            return self._look_up(split)
-        ids, ends = self._look_up([words for words, is_clean in zip(split, clean, strict=True) if is_clean])
-        others = self.encode([text for text, is_clean in zip(texts, clean, strict=True) if not is_clean])
+            return self._look_up(split, spaced)
+        ids, ends = self._look_up([split[i] for i in np.flatnonzero(clean)], spaced[clean])
+        others = self.encode([self.before * bool(spaced[i]) + texts[i] for i in np.flatnonzero(~clean)])
         counts, begin = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64)
         counts[clean], counts[~clean] = np.diff(ends, prepend=0), [len(one) for one in others]
         begin[clean] = ends - counts[clean]
@@ -71,7 +75,7 @@ class Chunks:
         both = np.concatenate([ids, np.fromiter(chain.from_iterable(others), np.int32)])
         return both[spread(begin, begin + counts)[0]], np.cumsum(counts)
 
-    def _look_up(self, split: list[list[str]]) -> tuple[Array, Array]:
+    def _look_up(self, split: list[list[str]], spaced: Array) -> tuple[Array, Array]:
         if self.known > MOST or len(self.ids) > 16 * MOST:
             self._forget()
         words = np.fromiter(map(len, split), np.int64, len(split))
@@ -80,10 +84,9 @@ class Chunks:
             map(self.inner.__getitem__, chain.from_iterable(split)), np.int64, int(last[-1]) if len(last) else 0
         )
         if self.first is not self.inner:
-            leading = [one[0] for one in split if one]
-            number[(last - words)[words > 0]] = np.fromiter(
-                map(self.first.__getitem__, leading), np.int64, len(leading)
-            )
+            begins = np.flatnonzero((words > 0) & ~spaced)
+            leading = [split[i][0] for i in begins.tolist()]
+            number[(last - words)[begins]] = np.fromiter(map(self.first.__getitem__, leading), np.int64, len(leading))
         self._learn()
         begin = self.begin[number]
         size = self.begin[number + 1] - begin

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertsmith.errors import ResourceError
+from bertsmith.text.runs import Runs
 from bertsmith.text.sentences import split
 
 if TYPE_CHECKING:
@@ -40,26 +41,26 @@ class Encoded:
 
 @dataclass(slots=True)
 class Encoder:
-    """Sentences and ids of paragraphs; `lines` is "sentence" where each paragraph is one already."""
+    """Sentences and ids of paragraphs; `lines` is "sentence" where each paragraph is one already.
+
+    The ids of a paragraph's sentences, one after the other, are those that the tokenizer gives for the paragraph.
+    """
 
     tokenizer: "Tokenizer"
     language: str
     lines: str
 
     def __call__(self, parts: list[list[str]]) -> Encoded:
-        sentences: list[str] = []
+        runs = Runs(self.tokenizer.borders)
+        sentences = runs.sentences
         counts = np.empty(len(parts), np.int64)
         for i, paragraphs in enumerate(parts):
             before = len(sentences)
-            if self.lines == "sentence":
-                sentences += paragraphs
-            else:
-                for paragraph in paragraphs:
-                    sentences += [s for found in split(paragraph, self.language) if (s := found.strip())]
+            for paragraph in paragraphs:
+                runs.add([paragraph] if self.lines == "sentence" else split(paragraph, self.language))
             counts[i] = len(sentences) - before
         dtype = np.uint16 if self.tokenizer.size < 65536 else np.uint32
-        pairs = self.tokenizer.encode(sentences)
-        lengths = np.fromiter((len(ids) for ids, _ in pairs), np.int64, len(pairs))
+        ids, starts, lengths = runs.encoded(self.tokenizer)
         used = len("".join(sentences).encode())
         empty = np.flatnonzero(lengths == 0)
         lost = sum(len(sentences[i].encode()) for i in empty.tolist())
@@ -67,9 +68,7 @@ class Encoder:
             part = np.repeat(np.arange(len(parts)), counts)
             counts -= np.bincount(part[empty], minlength=len(parts))
             lengths = lengths[lengths > 0]
-        ids = np.concatenate([np.asarray(ids) for ids, _ in pairs] or [np.zeros(0)]).astype(dtype)
-        starts = np.concatenate([np.asarray(starts) for _, starts in pairs] or [np.zeros(0)]).astype(bool)
-        return Encoded(ids, starts, lengths, counts, used - lost, lost, len(empty))
+        return Encoded(ids.astype(dtype), starts, lengths, counts, used - lost, lost, len(empty))
 
 
 def encoded(chunks: Iterable[list[list[str]]], encoder: Encoder, folder: Path, workers: int) -> Iterator[Encoded]:

@@ -67,7 +67,7 @@ class StartTable:
             new, token = not token.startswith("##"), token.removeprefix("##")
         elif self.scheme == "bytes":
             try:
-                token = bytes(_BYTES[c] for c in token).decode()
+                token = bytes(BYTES[c] for c in token).decode()
             except (KeyError, UnicodeDecodeError):  # part of a character: only the tokens beside it say which
                 self.irregular[i] = True
                 return
@@ -103,7 +103,7 @@ class StartTable:
         state = self._characters[points]
         if (state == _UNKNOWN).any():
             for c in np.unique(points[state == _UNKNOWN]).tolist():
-                self._characters[c] = _SAFE if self._keeps_class(c) else _ODD
+                self._characters[c] = _SAFE if self.keeps_class(c) else _ODD
             state = self._characters[points]
         wrong = state == _ODD
         kinds = classes()[points]
@@ -114,7 +114,7 @@ class StartTable:
         count = np.concatenate([[0], np.cumsum(wrong)])
         return count[bounds[1:]] > count[bounds[:-1]]
 
-    def _keeps_class(self, point: int) -> bool:
+    def keeps_class(self, point: int) -> bool:
         kind = int(classes()[point])
         if kind in (INVISIBLE, UNSPACED):
             return False
@@ -135,7 +135,7 @@ class StartTable:
 
 def _scheme(tree: dict[str, Any]) -> str | None:
     """How tokens show where words part: "wordpiece" (##), "bytes" (Ġ), "space" (▁), "suffix" (</w>), or not at all."""
-    model, splits, changes = tree["model"], _flat(tree.get("pre_tokenizer")), _flat(tree.get("normalizer"))
+    model, splits, changes = tree["model"], flat(tree.get("pre_tokenizer")), flat(tree.get("normalizer"))
     if not all(c["type"] in _BY_CHARACTER or (c["type"] == "Replace" and by_character(c)) for c in changes):
         return None
     kinds = [split["type"] for split in splits]
@@ -148,7 +148,8 @@ def _scheme(tree: dict[str, Any]) -> str | None:
             and not model.get("continuing_subword_prefix")
         ):
             return "suffix"
-    if (kinds == ["ByteLevel"] or is_bytes_of_words(splits)) and model["type"] == "BPE":
+    plain_bytes = kinds == ["ByteLevel"] and splits[0].get("use_regex", True)
+    if (plain_bytes or is_bytes_of_words(splits)) and model["type"] == "BPE":
         plain = not model.get("end_of_word_suffix") and not model.get("continuing_subword_prefix")
         return "bytes" if plain else None
     if (
@@ -156,17 +157,23 @@ def _scheme(tree: dict[str, Any]) -> str | None:
         and not model.get("byte_fallback")
         and kinds in (["Metaspace"], ["WhitespaceSplit", "Metaspace"])
     ):
-        return (
-            "space" if splits[-1].get("replacement") == "▁" and splits[-1].get("prepend_scheme") == "always" else None
-        )
+        shows = splits[-1].get("replacement") == "▁" and splits[-1].get("prepend_scheme") == "always"
+        return "space" if shows and splits[-1].get("split", True) else None
     return None
 
 
-def _flat(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+def flat(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The steps of a normaliser or pre-tokenizer, without the sequences that hold them."""
     if part is None:
         return []
     inner = part.get("normalizers") or part.get("pretokenizers")
-    return [leaf for item in inner for leaf in _flat(item)] if part.get("type") == "Sequence" and inner else [part]
+    return [leaf for item in inner for leaf in flat(item)] if part.get("type") == "Sequence" and inner else [part]
+
+
+def keeps_space(tree: dict[str, Any]) -> bool:
+    """Whether a space is part of the token behind it (Ġ, ▁), so that a text has other ids after a space than after a letter or a mark."""
+    steps = {step["type"] for part in ("pre_tokenizer", "normalizer") for step in flat(tree.get(part))}
+    return not steps.isdisjoint(("ByteLevel", "Metaspace", "Prepend"))
 
 
 def _byte_of_character() -> dict[str, int]:
@@ -180,4 +187,4 @@ def _byte_of_character() -> dict[str, int]:
     return table
 
 
-_BYTES = _byte_of_character()
+BYTES = _byte_of_character()

@@ -24,10 +24,18 @@ from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import load, train
 from bertsmith.text.chunks import Chunks, local
-from bertsmith.text.starts import StartTable
-from bertsmith.text.words import Segmenter, code_points, word_starts
+from bertsmith.text.runs import Borders
+from bertsmith.text.starts import StartTable, keeps_space
+from bertsmith.text.words import SPACE, Segmenter, classes, code_points, covering, word_starts
 
 Array = np.ndarray
+BEFORE = (
+    "a",
+    ",",
+    "1",
+    "-",
+    "я",
+)  # what may stand before a text that goes on; one of them keeps clear of what it begins with
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
@@ -142,22 +150,28 @@ class Tokenizer:
                 run.append(i)
         return " ".join(part for part in [*parts, self._decoded(run)] if part)
 
-    def encode(self, texts: Sequence[str], specials: bool = False) -> list[tuple[Array, Array]]:
-        """(ids int32 (t,), starts bool (t,)) for each text; no special tokens are added.  `specials`: match those written in it."""
+    def encode(
+        self, texts: Sequence[str], specials: bool = False, inside: Sequence[bool] | None = None
+    ) -> list[tuple[Array, Array]]:
+        """(ids int32 (t,), starts bool (t,)) for each text; no special tokens are added.  `specials`: match those written in it.
+        `inside`: which texts are a later part of one, after a space (runs.py; for tokenizers with `borders` alone)."""
         texts = list(texts)
         if not texts:
             return []
         bounds = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
         odd = self._table.odd(code_points("".join(texts)), bounds)
         backend = self.backend if specials else self._plain
-        plain = [text for text, is_odd in zip(texts, odd.tolist(), strict=True) if not is_odd]
-        ids, ends = self._flat_ids(backend, plain)
+        spaced = [False] * len(texts) if inside is None else list(inside)
+        plain = np.flatnonzero(~odd).tolist()
+        ids, ends = self._flat_ids(backend, [texts[i] for i in plain], [spaced[i] for i in plain])
         first = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         irregular = np.concatenate([[0], np.cumsum(self._table.irregular[ids])])
         again = np.zeros(len(texts), bool)
         again[~odd] = irregular[ends] > irregular[first]
         starts = self._table.starts(ids, first[first < ends])
-        by_offsets = iter(self._by_offsets(backend, [texts[i] for i in np.flatnonzero(odd | again)]))
+        before = self._chunks.before if self._chunks else ""
+        rest = [before * spaced[i] + texts[i] for i in np.flatnonzero(odd | again).tolist()]
+        by_offsets = iter([found[:2] for found in self._by_offsets(backend, rest)])
         cuts = iter(zip(first.tolist(), ends.tolist(), strict=True))
         results = []
         for is_odd, is_again in zip(odd.tolist(), again.tolist(), strict=True):
@@ -171,21 +185,34 @@ class Tokenizer:
         found = []
         for text, encoding in zip(texts, _encoded(self._plain.encode_batch, list(texts)), strict=True):
             spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-            ink = np.flatnonzero([not c.isspace() for c in text])
-            starts = np.append(ink, len(text))[np.searchsorted(ink, spans[:, 0])]
-            ends = np.append(0, ink + 1)[np.searchsorted(ink, spans[:, 1])]
-            found.append((np.array(encoding.ids, np.int32), np.stack([starts, np.maximum(starts, ends)], 1)))
+            found.append((np.array(encoding.ids, np.int32), covering(text, spans)))
         return found
 
-    def _flat_ids(self, backend: Backend, texts: list[str]) -> tuple[Array, Array]:
+    def begun(self, texts: Sequence[str]) -> list[tuple[Array, Array, Array]]:
+        """As `encode`, with the character (t,) at which each token begins, ascending; white space before it is the token's own."""
+        return self._by_offsets(self._plain, list(texts))
+
+    def behind(self, text: str) -> Array:
+        """The ids (t,) of a text that goes on where a word ends: without the space that some put before what they take for a beginning."""
+        if not text or not keeps_space(self._tree):
+            return self.encode([text])[0][0]
+        for word in BEFORE:
+            (found,) = _encoded(self._plain.encode_batch, [word + text])
+            begin, end = np.maximum.accumulate(np.array(found.offsets, np.int64).reshape(-1, 2)).T
+            first = int((begin < len(word)).sum())
+            if first and end[first - 1] <= len(word):  # no token holds parts of both
+                return np.array(found.ids[first:], np.int32)
+        return self.encode([text])[0][0]
+
+    def _flat_ids(self, backend: Backend, texts: list[str], spaced: list[bool]) -> tuple[Array, Array]:
         if backend is self._plain and self._chunks is not None:
-            return self._chunks(texts)
+            return self._chunks(texts, spaced)
         lists = _ids(backend, texts)
         ends = np.cumsum([len(one) for one in lists], dtype=np.int64)
         return np.fromiter(chain.from_iterable(lists), np.int32, int(ends[-1]) if len(ends) else 0), ends
 
-    def _by_offsets(self, backend: Backend, texts: list[str]) -> list[tuple[Array, Array]]:
-        """Word starts from character offsets, all texts as one: they are joined by line breaks, which no word crosses."""
+    def _by_offsets(self, backend: Backend, texts: list[str]) -> list[tuple[Array, Array, Array]]:
+        """Ids, word starts and first characters by offsets, all texts as one: they are joined by line breaks, which no word crosses."""
         encodings = _encoded(backend.encode_batch, texts)
         lists = [encoding.ids for encoding in encodings]
         counts = np.array([len(one) for one in lists], np.int64)
@@ -194,12 +221,15 @@ class Tokenizer:
         base = np.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
         offsets = np.fromiter(flat, np.int64, 2 * len(ids)).reshape(-1, 2) + np.repeat(base, counts)[:, None]
         segmenter = self.segmenter and (lambda _: chain.from_iterable(map(self.segmenter, texts)))
-        starts = word_starts("\n".join(texts), offsets, segmenter, self._table.blank[ids])
+        joined = "\n".join(texts)
+        starts = word_starts(joined, offsets, segmenter, self._table.blank[ids])
         starts &= ~np.isin(ids, self._never)
+        ink = np.append(np.flatnonzero(classes()[code_points(joined)] != SPACE), len(joined))
+        begin = np.maximum.accumulate(ink[np.searchsorted(ink, offsets[:, 0])]) if len(ids) else offsets[:, 0]
         ends = np.cumsum(counts)
         return [
-            (ids[end - count : end], starts[end - count : end])
-            for count, end in zip(counts.tolist(), ends.tolist(), strict=True)
+            (ids[end - count : end], starts[end - count : end], begin[end - count : end] - at)
+            for count, end, at in zip(counts.tolist(), ends.tolist(), base.tolist(), strict=True)
         ]
 
     def _decoded(self, ids: list[int]) -> str:
@@ -237,6 +267,11 @@ class Tokenizer:
         return StartTable(
             self.backend, self._tree, self.size, self._special, self.backend.token_to_id(self.roles["unk"])
         )
+
+    @cached_property
+    def borders(self) -> Borders:
+        """Where sentences may be encoded apart."""
+        return Borders(self._table.scheme if self._chunks else None, self._table.keeps_class)
 
     @cached_property
     def _chunks(self) -> Chunks | None:

@@ -77,6 +77,29 @@ def word_starts(text: str, offsets: Array, segmenter: Segmenter | None = None, b
     return reached > np.concatenate([[0], reached[:-1]])
 
 
+def covering(text: str, offsets: Array) -> Array:
+    """(t, 2) int64: the characters that each token stands for, given its `offsets` (t, 2), so that words come back as they stood.
+
+    White space at the ends is left out.  What a normaliser dropped or joined to its neighbour (accents, marks, joiners) goes with the
+    token before it, at the start of a word with the one behind it.
+    """
+    space = np.array([c.isspace() for c in text], bool)
+    ink = np.flatnonzero(~space)
+    begin = np.append(ink, len(text))[np.searchsorted(ink, offsets[:, 0])]
+    end = np.append(0, ink + 1)[np.searchsorted(ink, offsets[:, 1])]
+    end = np.maximum(begin, end)
+    some = begin < end
+    edges = np.bincount(begin[some], minlength=len(text) + 1) - np.bincount(end[some], minlength=len(text) + 1)
+    taken = space | (np.cumsum(edges)[:-1] > 0)
+    if not taken.all():
+        places = np.arange(len(text))
+        following = np.append(np.minimum.accumulate(np.where(taken, places, len(text))[::-1])[::-1], len(text))
+        before = np.append(-1, np.maximum.accumulate(np.where(taken, places, -1)))[begin]
+        free = some & ((before < 0) | space[before])
+        begin, end = np.where(free, before + 1, begin), np.where(some, following[end], end)
+    return np.stack([begin, end], 1)
+
+
 def character_starts(text: str, segmenter: Segmenter | None = None) -> Array:
     """(n,) bool: the characters at which a word starts."""
     points = code_points(text)

@@ -1,0 +1,121 @@
+"""Sentences of a paragraph as the tokenizer is to see them: apart where it looks no further than a space, together where it may.
+
+What is stored of a paragraph is what the tokenizer gives for the whole of it, cut where sentences begin.  A run is a stretch of a
+paragraph whose ids do not depend on what stands around it: one sentence for most tokenizers, the whole paragraph for those that look
+across spaces (a Metaspace that adds none before a later text, a rule that joins words) and for sentences with no space between them.
+s runs, k sentences.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertsmith.text.words import INVISIBLE, MARK, classes
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+Array = np.ndarray
+_BLANK = frozenset(" \t\u00a0\u3000")  # what BERT's rules make a space of
+
+
+class Borders:
+    """Whether a tokenizer, by its `scheme` (starts.py; None: never), gives two sentences the ids that it gives the two together."""
+
+    def __init__(self, scheme: str | None, keeps_class: Callable[[int], bool]):
+        self.bert = scheme in ("wordpiece", "suffix")  # spaces are nothing there, and punctuation always stands alone
+        self.never = scheme is None
+        self.keeps_space = scheme in ("bytes", "space")
+        self._keeps_class = keeps_class
+        self._known: dict[str, tuple[bool, bool]] = {}
+
+    def apart(self, before: str, gap: str, after: str) -> bool:
+        """For the last character of one sentence, the white space between them, and the first character of the next."""
+        if self.never or not self._look(before)[0] or not self._look(after)[0]:
+            return False
+        if self.bert:
+            return _BLANK.issuperset(gap) if gap else self._look(before)[1]
+        return gap == " " or (bool(gap) and not gap.strip(" "))
+
+    def _look(self, c: str) -> tuple[bool, bool]:
+        """(visible and no mark, whatever the normaliser does; punctuation by BERT's rules)"""
+        found = self._known.get(c)
+        if found is None:
+            kind = int(classes()[ord(c)])
+            visible = kind > INVISIBLE and kind != MARK and c != "▁"
+            found = visible and (self.bert or self._keeps_class(ord(c))), _punctuation(c)
+            self._known[c] = found
+        return found
+
+
+def _punctuation(c: str) -> bool:
+    return unicodedata.category(c)[0] == "P"
+
+
+@dataclass(slots=True)
+class Runs:
+    """Texts for the tokenizer: `inside` says that one space stands before a text, `several` where the sentences of a longer run end."""
+
+    borders: Borders
+    parts: list[list[str]] = field(default_factory=list)  # of each run: sentences, with the gap between two
+    inside: list[bool] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+    def add(self, pieces: list[str]) -> list[str]:
+        """The sentences of one more paragraph, given pieces that together are the paragraph; white space alone is no sentence."""
+        sentences: list[str] = []
+        gap = ""
+        for piece in pieces:
+            sentence = piece.strip()
+            if not sentence:
+                gap += piece
+                continue
+            body = piece.lstrip()
+            gap += piece[: len(piece) - len(body)]
+            if not sentences:
+                self._begin([sentence], False)
+            elif not self.borders.apart(sentences[-1][-1], gap, sentence[0]):
+                self.parts[-1] += [gap, sentence]
+            elif gap == " " or not self.borders.keeps_space:
+                self._begin([sentence], gap == " ")
+            else:
+                self._begin([gap + sentence], False)
+            sentences.append(sentence)
+            gap = body[len(sentence) :]
+        self.sentences += sentences
+        return sentences
+
+    def _begin(self, parts: list[str], inside: bool) -> None:
+        self.parts.append(parts)
+        self.inside.append(inside)
+
+    def encoded(self, tokenizer: Tokenizer) -> tuple[Array, Array, Array]:
+        """ids (n,), word starts (n,), and the tokens of each sentence (k,).  A token that reaches into the next is its first one's."""
+        one = [len(parts) == 1 for parts in self.parts]
+        alone = [parts[0] for parts, single in zip(self.parts, one, strict=True) if single]
+        found = iter(tokenizer.encode(alone, inside=[x for x, single in zip(self.inside, one, strict=True) if single]))
+        longer = [
+            [" " * x + parts[0], *parts[1:]] for parts, x in zip(self.parts, self.inside, strict=True) if parts[1:]
+        ]
+        begun = iter(zip(longer, tokenizer.begun(["".join(parts) for parts in longer]), strict=True))
+        ids: list[Array] = [np.zeros(0, np.int32)]
+        starts: list[Array] = [np.zeros(0, bool)]
+        lengths: list[list[int]] = []
+        for single in one:
+            if single:
+                row, words = next(found)
+                lengths.append([len(row)])
+            else:
+                parts, (row, words, begin) = next(begun)
+                ends = [end for i, end in enumerate(accumulate(map(len, parts))) if i % 2 == 0]
+                cuts = np.searchsorted(begin, ends[:-1])
+                lengths.append(np.diff(cuts, prepend=0, append=len(row)).tolist())
+            ids.append(row)
+            starts.append(words)
+        return np.concatenate(ids), np.concatenate(starts), np.array(list(chain.from_iterable(lengths)), np.int64)
