@@ -81,6 +81,14 @@ def test_wherever_sentences_are_cut_they_have_them(tokenizer, parts):
     assert len(lengths) == len(sentences) and lengths.sum() == len(ids) == len(starts)
 
 
+@pytest.mark.parametrize("name", ["bert", "roberta", "prefix", "always unigram", "xlm-r unigram", "first bpe"])
+def test_words_that_were_added_change_nothing(name):
+    tokenizer = layout(name, list(TEXTS.values()), 1200).extend(["The", "city", "Die", "Город", "large", "there,"])
+    for language, text in TEXTS.items():
+        found = Encoder(tokenizer, language, "paragraph")([[text]])
+        assert found.ids.tolist() == whole(tokenizer, text)
+
+
 @pytest.mark.parametrize("name", ["roberta", "modernbert", "llama3", "digits first", "first unigram", "never bpe"])
 def test_each_sentence_has_the_tokens_of_its_own_text(name):
     tokenizer = layout(name, list(TEXTS.values()), 1500)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
 Array = np.ndarray
+MOST = 1 << 16  # borders remembered
 _BLANK = frozenset(" \t\u00a0\u3000")  # what BERT's rules make a space of
 
 
@@ -33,11 +34,23 @@ class Borders:
         self.never = scheme is None
         self.keeps_space = scheme in ("bytes", "space")
         self._keeps_class = keeps_class
+        self._apart: dict[tuple[str, str, str], bool] = {}
         self._known: dict[str, tuple[bool, bool]] = {}
 
     def apart(self, before: str, gap: str, after: str) -> bool:
         """For the last character of one sentence, the white space between them, and the first character of the next."""
-        if self.never or not self._look(before)[0] or not self._look(after)[0]:
+        if self.never:
+            return False
+        key = before, gap, after
+        found = self._apart.get(key)
+        if found is None:
+            found = self._settle(before, gap, after)
+            if len(self._apart) < MOST:
+                self._apart[key] = found
+        return found
+
+    def _settle(self, before: str, gap: str, after: str) -> bool:
+        if not self._look(before)[0] or not self._look(after)[0]:
             return False
         if self.bert:
             return _BLANK.issuperset(gap) if gap else self._look(before)[1]
@@ -60,7 +73,7 @@ def _punctuation(c: str) -> bool:
 
 @dataclass(slots=True)
 class Runs:
-    """Texts for the tokenizer: `inside` says that one space stands before a text, `several` where the sentences of a longer run end."""
+    """Texts for the tokenizer; `inside` says before which of them one space stands."""
 
     borders: Borders
     parts: list[list[str]] = field(default_factory=list)  # of each run: sentences, with the gap between two
@@ -76,24 +89,23 @@ class Runs:
             if not sentence:
                 gap += piece
                 continue
-            body = piece.lstrip()
-            gap += piece[: len(piece) - len(body)]
+            at = 0 if piece.startswith(sentence) else piece.index(sentence)
+            gap += piece[:at]
             if not sentences:
-                self._begin([sentence], False)
+                self.parts.append([sentence])
+                self.inside.append(False)
             elif not self.borders.apart(sentences[-1][-1], gap, sentence[0]):
                 self.parts[-1] += [gap, sentence]
             elif gap == " " or not self.borders.keeps_space:
-                self._begin([sentence], gap == " ")
+                self.parts.append([sentence])
+                self.inside.append(gap == " ")
             else:
-                self._begin([gap + sentence], False)
+                self.parts.append([gap + sentence])
+                self.inside.append(False)
             sentences.append(sentence)
-            gap = body[len(sentence) :]
+            gap = piece[at + len(sentence) :]
         self.sentences += sentences
         return sentences
-
-    def _begin(self, parts: list[str], inside: bool) -> None:
-        self.parts.append(parts)
-        self.inside.append(inside)
 
     def encoded(self, tokenizer: Tokenizer) -> tuple[Array, Array, Array]:
         """ids (n,), word starts (n,), and the tokens of each sentence (k,).  A token that reaches into the next is its first one's."""
@@ -106,16 +118,16 @@ class Runs:
         begun = iter(zip(longer, tokenizer.begun(["".join(parts) for parts in longer]), strict=True))
         ids: list[Array] = [np.zeros(0, np.int32)]
         starts: list[Array] = [np.zeros(0, bool)]
-        lengths: list[list[int]] = []
+        lengths: list[int] = []
         for single in one:
             if single:
                 row, words = next(found)
-                lengths.append([len(row)])
+                lengths.append(len(row))
             else:
                 parts, (row, words, begin) = next(begun)
                 ends = [end for i, end in enumerate(accumulate(map(len, parts))) if i % 2 == 0]
                 cuts = np.searchsorted(begin, ends[:-1])
-                lengths.append(np.diff(cuts, prepend=0, append=len(row)).tolist())
+                lengths += np.diff(cuts, prepend=0, append=len(row)).tolist()
             ids.append(row)
             starts.append(words)
-        return np.concatenate(ids), np.concatenate(starts), np.array(list(chain.from_iterable(lengths)), np.int64)
+        return np.concatenate(ids), np.concatenate(starts), np.array(lengths, np.int64)

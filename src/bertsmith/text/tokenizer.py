@@ -271,7 +271,10 @@ class Tokenizer:
     @cached_property
     def borders(self) -> Borders:
         """Where sentences may be encoded apart."""
-        return Borders(self._table.scheme if self._chunks else None, self._table.keeps_class)
+        scheme = self._table.scheme if self._chunks else None
+        if scheme == "space" and not all(token["special"] for token in self._tree["added_tokens"]):
+            scheme = None  # the space before an added word is a token of its own, and the text behind one begins anew
+        return Borders(scheme, self._table.keeps_class)
 
     @cached_property
     def _chunks(self) -> Chunks | None:
