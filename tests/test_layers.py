@@ -34,6 +34,7 @@ BELOW = {
         "console",
         "recipes",
         "deploy.folder",
+        "deploy.sentences",
         "",
     },
     "deploy": {"training", "objectives", "nn", "data", "text", "recipe", "tasks.sequences", "downstream.model", ""},
