@@ -13,6 +13,7 @@ from bertsmith.tasks import conll
 from bertsmith.tasks.joined import Joined
 from bertsmith.tasks.kinds import kind
 from bertsmith.tasks.sequences import Reading, most_context, windows
+from bertsmith.text.tokenizer import Tokenizer
 
 CONLL = "-DOCSTART- -X- O O\n\nJapan NNP I-NP I-LOC\nwon VBD I-VP O\n\nNaïve\u00a0x NNP I-NP O\n"
 
@@ -245,7 +246,7 @@ def test_every_word_is_read_once_at_the_token_that_holds_its_first_character(tok
 
 
 def test_a_word_that_is_nothing_to_the_tokenizer_is_read_as_unknown(documents, tmp_path):
-    wordpiece = tokenizer_of(documents[:20])
+    wordpiece = Tokenizer.train("wordpiece:300", documents[:20], lowercase=True, strip_accents=True)
     sentences = [["a", "\u200d", "value", "\u0301"], ["\u200d", "\u200d"]]
     _, found = encoded(wordpiece, sentences, tmp_path)
     assert found.key.tolist() == [0, 1, 2, 3, 4, 5] and found.counts["unknown"] == 4
