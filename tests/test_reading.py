@@ -47,7 +47,7 @@ def test_each_member_is_read_as_it_learned():
 def test_any_model_that_sees_what_came_before_is_read_at_the_end():
     bert = members()["bert"].sizes["tiny"]()
     object.__setattr__(bert.corruption, "rewrite", Causal())
-    assert Reading.of(bert, 16) == Reading(length=16, cls="last", causal=True)
+    assert Reading.of(bert, 16) == Reading(length=16, cls="last", causal=True, separators=1)
 
 
 def dependence(model):

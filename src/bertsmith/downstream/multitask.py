@@ -78,7 +78,8 @@ def multitask(
             if world.first:
                 run.check_free(resume)
             stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
-            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab.size, rows_of(from_, run, resume))
+            rows = world.tell(rows_of(from_, run, resume) if world.first else None)
+            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab.size, rows)
             tasks = {
                 name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
                 for name, given in feeds.items()

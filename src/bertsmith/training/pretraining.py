@@ -66,7 +66,9 @@ def pretrain(
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
-            recipe = recipe.with_vocab(store.vocab.size, rows_of(from_, run, resume))
+            recipe = recipe.with_vocab(
+                store.vocab.size, world.tell(rows_of(from_, run, resume) if world.first else None)
+            )
 
             def start(member: Any, say: Callable[[str], None]) -> Any:
                 if not world.first or from_ is None:

@@ -171,6 +171,10 @@ def _architecture(from_: str | os.PathLike) -> Any:
     path = folder.located(from_)
     if folder.is_foreign(path):
         return folder.architecture(path)
+    if not path.is_dir():
+        raise InputError(
+            f"--from {printable(from_)}: no such folder; a run, a step in one, or a Hugging Face folder is wanted"
+        )
     run = run_at(path.parent.parent if path.name.startswith("step-") else path)
     config = run.config()
     if config is None:
