@@ -15,6 +15,7 @@ from bertsmith.config import from_dict, override, to_dict
 from bertsmith.errors import InputError
 from bertsmith.nn.member import parameters
 from bertsmith.recipe import find
+from bertsmith.text.store import Store
 from bertsmith.training.checkpoint import weights_of
 from bertsmith.training.evaluate import evaluate_run
 from bertsmith.training.formats import FORMAT, current
@@ -33,9 +34,9 @@ def converted(recipe):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """The one that the old runs were trained on."""
-    return goldens.store(tmp_path_factory.mktemp("golden"))
+def store():
+    """The one that the old runs were trained on, as it was written then."""
+    return Store.open(OLD / "store")
 
 
 @pytest.mark.parametrize("name", RECIPES)
