@@ -42,6 +42,11 @@ def _begin(seed: int, purpose: str) -> np.ndarray:
     return mix(np.uint64(seed & (2**64 - 1)) ^ mix(np.uint64(crc32(purpose.encode())))[0])
 
 
+def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    """(count,) the permutation in which an epoch reads so many sequences."""
+    return np.argsort(hashed(seed, "order", epoch, np.arange(count)), kind="stable")
+
+
 @dataclass(frozen=True)
 class Draw:
     """Draws for the sequences of a Row: `draw.tokens("mask", row)` gives (n,), `draw.sequences("label", row)` gives (s,)."""

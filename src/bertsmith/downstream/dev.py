@@ -56,7 +56,7 @@ class Dev:
     def due(self, step: int) -> bool:
         return (step - 1) % self.steps + 1 in self._at
 
-    def hold(self, member: MemberModel, world: World, stop: Callable[[], bool]) -> dict | None:
+    def hold(self, member: MemberModel, precision: Precision, world: World, stop: Callable[[], bool]) -> dict | None:
         training = member.training
         judged = self.judged(member, world, stop)
         member.train(training)
@@ -84,7 +84,7 @@ class Dev:
         scores = found[self.term]
         return [scores[self.kind.best(self.known)], -scores["loss"]]
 
-    def seconds(self, member: MemberModel, world: World) -> float:
+    def seconds(self, member: MemberModel, precision: Precision, world: World) -> float:
         """By one of the passes, of middling length."""
         groups = self.data.by_length(BUDGET)
         which, start = groups[len(groups) // 2], time.monotonic()

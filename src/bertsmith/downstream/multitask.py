@@ -25,7 +25,6 @@ from bertsmith.training.exam import Exam, Exams
 from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.learn import check_options, learn
 from bertsmith.training.log import Journal
-from bertsmith.training.precision import Precision
 from bertsmith.training.pretraining import exam_of, said_of
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, weights_from
@@ -97,11 +96,8 @@ def multitask(
             def start(member: MemberModel, say: Say) -> Any:
                 return _start(from_, member, recipe, store, say) if world.first and from_ is not None else None
 
-            precision = Precision.choose(recipe.training.precision, place)
             exams = [
-                tasks[name].exam(place, 1, feed=name)
-                if name in tasks
-                else exam_of(recipe, stores[name], precision, journal, name)
+                tasks[name].exam(place, 1, feed=name) if name in tasks else exam_of(recipe, stores[name], journal, name)
                 for name in feeds
             ]
             known: list[Exam] = [exam for exam in exams if exam is not None]

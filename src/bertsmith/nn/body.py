@@ -104,6 +104,8 @@ class Body(Protocol):
 def depth_of(module: nn.Module, name: str, layers: int) -> int:
     """`Body.depth_of` where layer i is `layers.i` and what follows the last is `norm`."""
     first, _, rest = name.partition(".")
-    if name not in {known for known, _ in module.named_parameters(remove_duplicate=False)}:
-        raise ValueError(f"{name}: not a parameter of this body")
+    try:
+        module.get_parameter(name)
+    except AttributeError:
+        raise ValueError(f"{name}: not a parameter of this body") from None
     return {"layers": 1 + int(rest.partition(".")[0]) if first == "layers" else 0, "norm": layers}.get(first, 0)

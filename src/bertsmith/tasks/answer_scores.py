@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bertsmith.tasks.joined import ALSO
-from bertsmith.text.words import UNSPACED, classes, code_points
+from bertsmith.tasks.joined import without_blanks
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 # What cmrc2018_evaluate.py takes out; its "……" never is one character, and so stays.
 CHINESE_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-BURMESE_KHMER = re.compile(f"[{ALSO}]")
 RUN = re.compile(r"\w+(?:[.,']\w+)*|[^\w\s]")
 
 
@@ -72,9 +70,7 @@ def characters(text: str) -> list[str]:
 
 def unspaced(text: str) -> bool:
     """Whether a text holds a script without blanks."""
-    if text.isascii():
-        return False
-    return bool((classes()[code_points(text)] == UNSPACED).any() or BURMESE_KHMER.search(text))
+    return not text.isascii() and re.search(f"[{without_blanks()}]", text) is not None
 
 
 def _shared(mine: list[str], gold: list[str]) -> int:

@@ -71,10 +71,16 @@ def _script(character: str) -> str:
 
 
 @cache
-def _unspaced() -> re.Pattern[str]:
+def without_blanks() -> str:
+    """Characters of scripts that write no blanks, as the inside of a regular expression's brackets."""
     at = np.flatnonzero(classes() == UNSPACED)
     runs = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
-    return re.compile(f"[{ALSO}{WIDE}" + "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs) + "]")
+    return ALSO + "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)
+
+
+@cache
+def _unspaced() -> re.Pattern[str]:
+    return re.compile(f"[{WIDE}{without_blanks()}]")
 
 
 def parted(tokenizer: Any, texts: list[Joined], located: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bertsmith.data.batch import Batch, Examples
-from bertsmith.data.draw import hashed
+from bertsmith.data.draw import shuffled
 from bertsmith.data.feed import Epoch, Pieces
 from bertsmith.tasks.sequences import Asked, Encoded
 
@@ -23,7 +23,7 @@ class Labelled:
     batch: int
 
     def epoch(self, number: int) -> Epoch:
-        order = np.argsort(hashed(self.seed, "order", number, np.arange(len(self.encoded))), kind="stable")
+        order = shuffled(self.seed, number, len(self.encoded))
         return Epoch(
             order=order, lengths=self.encoded.lengths, room=self.batch, by="sequences", across=False, plan=number
         )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from bertsmith.data.batch import Array, Row, Vocab
-from bertsmith.data.draw import hashed
+from bertsmith.data.draw import shuffled
 from bertsmith.data.ranges import numbers, spread
 
 
@@ -65,7 +65,7 @@ class Plan:
 
     def shuffled(self, epoch: int) -> Array:
         """(s,) the permutation of any epoch: a static view is read anew in another order."""
-        return np.argsort(hashed(self.seed, "order", epoch, np.arange(len(self.labels))), kind="stable")
+        return shuffled(self.seed, epoch, len(self.labels))
 
     def row(self, indices: Array) -> Row:
         """The sequences numbered `indices`, in that order, as one flat row."""

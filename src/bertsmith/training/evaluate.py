@@ -74,14 +74,14 @@ def held_out(
 class HeldOut:
     """Held-out batches on fixed masks, every so many steps (0: at the end alone); of a mixture those of one feed."""
 
-    def __init__(self, batches: Sequence[Batch], precision: Precision, every: int):
-        self.batches, self.precision, self.every = batches, precision, every
+    def __init__(self, batches: Sequence[Batch], every: int):
+        self.batches, self.every = batches, every
 
     def due(self, step: int) -> bool:
         return bool(self.every) and step % self.every == 0
 
-    def hold(self, member: Any, world: World, stop: Callable[[], bool]) -> dict | None:
-        found = held_out(member, self.batches, self.precision, stop, world)
+    def hold(self, member: Any, precision: Precision, world: World, stop: Callable[[], bool]) -> dict | None:
+        found = held_out(member, self.batches, precision, stop, world)
         return found and {
             term: {key: value for key, value in means.items() if key != "count"} for term, means in found.items()
         }
@@ -94,9 +94,9 @@ class HeldOut:
     def rank(self, found: dict) -> None:
         """The newest step is what pre-training is for."""
 
-    def seconds(self, member: Any, world: World) -> float:
+    def seconds(self, member: Any, precision: Precision, world: World) -> float:
         start = time.monotonic()
-        held_out(member, self.batches[: world.size], self.precision, world=world)
+        held_out(member, self.batches[: world.size], precision, world=world)
         return (time.monotonic() - start) * math.ceil(len(self.batches) / world.size)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bertsmith.training.distributed import World
+from bertsmith.training.precision import Precision
 
 Evaluation = dict[str, dict[str, Any]]  # {term: {loss, …}}: what stands in the line of a step in metrics.jsonl
 
@@ -16,8 +17,8 @@ class Exam(Protocol):
     def due(self, step: int) -> bool:
         """Whether it is held after this step; after the last one it always is."""
 
-    def hold(self, member: Any, world: World, stop: Callable[[], bool]) -> Evaluation | None:
-        """By all processes together; None if `stop()` turned true on the way."""
+    def hold(self, member: Any, precision: Precision, world: World, stop: Callable[[], bool]) -> Evaluation | None:
+        """By all processes together, in the run's precision unless it has one of its own; None if `stop()` turned true on the way."""
 
     def said(self, line: dict) -> str:
         """What a user is told of a line of metrics.jsonl that has an evaluation."""
@@ -25,7 +26,7 @@ class Exam(Protocol):
     def rank(self, found: Evaluation) -> list[float] | None:
         """The higher the better, compared from the left; None where no step is better than the newest."""
 
-    def seconds(self, member: Any, world: World) -> float:
+    def seconds(self, member: Any, precision: Precision, world: World) -> float:
         """How long it takes, by a part of it."""
 
 
@@ -38,10 +39,10 @@ class Exams:
     def due(self, step: int) -> bool:
         return bool(self.every) and step % int(self.every) == 0
 
-    def hold(self, member: Any, world: World, stop: Callable[[], bool]) -> Evaluation | None:
+    def hold(self, member: Any, precision: Precision, world: World, stop: Callable[[], bool]) -> Evaluation | None:
         found: Evaluation = {}
         for exam in self.parts:
-            part = exam.hold(member, world, stop)
+            part = exam.hold(member, precision, world, stop)
             if part is None:
                 return None
             found |= part
@@ -57,5 +58,5 @@ class Exams:
     def rank(self, found: Evaluation) -> None:
         """One trunk is best for none of its feeds alone: the newest step is the run."""
 
-    def seconds(self, member: Any, world: World) -> float:
-        return sum(exam.seconds(member, world) for exam in self.parts)
+    def seconds(self, member: Any, precision: Precision, world: World) -> float:
+        return sum(exam.seconds(member, precision, world) for exam in self.parts)

@@ -18,7 +18,6 @@ from bertsmith.training.evaluate import HeldOut, fixed_batches_of
 from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.learn import check_options, learn
 from bertsmith.training.log import Journal
-from bertsmith.training.precision import Precision
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 
@@ -83,7 +82,7 @@ def pretrain(
                 kept={"kind": run.kind, "data": said_of(store)},
                 same=SAME,
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
-                exam=exam_of(recipe, store, Precision.choose(recipe.training.precision, place), journal),
+                exam=exam_of(recipe, store, journal),
                 start=start,
                 workers=workers,
             )
@@ -112,7 +111,7 @@ def said_of(store: Any) -> dict[str, Any]:
     }
 
 
-def exam_of(recipe: Recipe, store: Any, precision: Precision, journal: Journal, feed: str = "") -> HeldOut | None:
+def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> HeldOut | None:
     """On the held-out documents of a store, which is the `feed` of a mixture; None, which is said, where the layout can use none of them."""
     try:
         held = [replace(batch, feed=feed) for batch in fixed_batches_of(recipe, store)]
@@ -124,7 +123,7 @@ def exam_of(recipe: Recipe, store: Any, precision: Precision, journal: Journal, 
             "warning: no held-out evaluation: the store has no held-out documents; prepare --holdout sets some aside"
         )
         return None
-    return HeldOut(held, precision, recipe.training.evaluate)
+    return HeldOut(held, recipe.training.evaluate)
 
 
 def _check_apart(run: Run, store: Any) -> None:

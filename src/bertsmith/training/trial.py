@@ -65,7 +65,7 @@ class Trial:
                 times.append(time.monotonic() - start)
         self.step_seconds = float(np.mean(times[1:]))
         if self.job.exam:
-            self.exam_seconds = self.job.exam.seconds(self._member, self.world)
+            self.exam_seconds = self.job.exam.seconds(self._member, self.precision, self.world)
         del self._member
 
     def _more(self, times: list[float], limit: float) -> bool:

@@ -176,7 +176,7 @@ class Updates:
         """False if a signal cut the exam short; the step is saved with its line, which the resumed run completes."""
         exam = self.job.exam
         assert exam is not None  # a line waits for one
-        found = exam.hold(self.member, self.world, self.world.asked)
+        found = exam.hold(self.member, self.precision, self.world, self.world.asked)
         if found is None:
             self.state = replace(self.state, pending=line)
             return False
