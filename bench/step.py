@@ -137,18 +137,21 @@ class Ours:
         self.optimizer = build_optimizer(self.member, recipe.schedule)
 
     def __call__(self) -> float:
-        self.steps += 1
         with self.precision.policy():
-            return train_step(
-                self.member,
-                [self.batch],
-                self.batch.counts(),
-                self.optimizer,
-                precision=self.precision,
-                clip=1.0,
-                seed=0,
-                step=self.steps,
-            ).loss
+            return self.update()
+
+    def update(self) -> float:
+        self.steps += 1
+        return train_step(
+            self.member,
+            [self.batch],
+            self.batch.counts(),
+            self.optimizer,
+            precision=self.precision,
+            clip=1.0,
+            seed=0,
+            step=self.steps,
+        ).loss
 
 
 class Theirs:

@@ -87,14 +87,16 @@ def text() -> tuple[str, list[str]]:
     return "\n\n".join(documents) + "\n", names
 
 
-def store(folder: Path):
+def store(folder: Path, phrases: str | None = "npmi"):
+    """`phrases`: None makes them of the names."""
     import bertsmith
     from bertsmith.text.store import Store
 
     corpus, names = text()
     (folder / "text.txt").write_text(corpus, encoding="utf-8")
     (folder / "names.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-    options = {"tokenizer": "wordpiece:400", "holdout": 0.1, "phrases": "npmi", "entities": str(folder / "names.txt")}
+    options = {"tokenizer": "wordpiece:400", "holdout": 0.1, "phrases": phrases or str(folder / "names.txt")}
+    options["entities"] = str(folder / "names.txt")
     bertsmith.prepare([str(folder / "text.txt")], folder / "store", **options)
     return Store.open(folder / "store")
 

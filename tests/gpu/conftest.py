@@ -7,6 +7,7 @@
 They need pytest and no other part of the suite's own tools: `make gpu` runs them where those are not installed.
 """
 
+import importlib.util
 import json
 import os
 import time
@@ -42,10 +43,13 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def words(device, folder):
-    """A store of made words, the one of tests/goldens.py; on a machine without a device it is not built."""
+    """A store of made words, the one of tests/goldens.py; on a machine without a device it is not built.
+
+    Where gensim is missing its names are its phrases: what runs are compared with here are others on the same store.
+    """
     from tests.goldens import store
 
-    return store(folder)
+    return store(folder, "npmi" if importlib.util.find_spec("gensim") else None)
 
 
 @pytest.fixture(scope="session")
@@ -85,12 +89,13 @@ def exact():
     torch.set_float32_matmul_precision(before)
 
 
-@pytest.fixture(params=["as it is", "deterministic"])
-def kernels(request):
-    """torch's kernels as they are, and those that add in a fixed order: where only the second passes, a run needs them."""
-    torch.use_deterministic_algorithms(request.param == "deterministic")
-    yield request.param
-    torch.use_deterministic_algorithms(False)
+@pytest.fixture
+def ordered(device):
+    """The kernels that a run has: those that add in a fixed order."""
+    from bertsmith.training.precision import in_order
+
+    with in_order(device):
+        yield
 
 
 def pytest_runtest_setup(item) -> None:

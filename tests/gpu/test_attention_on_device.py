@@ -127,8 +127,8 @@ def test_relative_positions_are_added_and_learn(lengths, ahead, dtype, device, r
     """The layer in the type that it trains in against the same layer in float64 on the CPU."""
     torch.manual_seed(0)
     model = SimpleNamespace(width=HEADS * 32, heads=HEADS, dropout=0.0)
-    exact = Relative(segments=True, ahead=ahead).build_layer(model, None).double()
-    layer = Relative(segments=True, ahead=ahead).build_layer(model, None)
+    exact = Relative(segments=True, ahead=ahead).build_layer(model, 0, None).double()
+    layer = Relative(segments=True, ahead=ahead).build_layer(model, 0, None)
     layer.load_state_dict({name: x.float() for name, x in exact.state_dict().items()})
     layer.to(device, dtype)
     exact.load_state_dict({name: x.double().cpu() for name, x in layer.state_dict().items()})
@@ -167,7 +167,7 @@ def test_a_query_that_sees_nothing_gets_zeros_and_no_nan_gradient(lengths, dtype
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("visibility", ["full", "causal", "ranks"])
 @pytest.mark.parametrize("lengths", [(128, 100), (512, 300), (512, 512)], ids=["128", "mixed 512", "equal 512"])
-def test_the_same_rows_give_the_same_bits_and_gradients(lengths, visibility, dropout, kernels, device, record_property):
+def test_the_same_rows_give_the_same_bits_and_gradients(lengths, visibility, dropout, ordered, device, record_property):
     """What a resumed run rests on; many heads and sequences, so that there is something to race."""
     lengths = lengths * 8
     s, x = stream(lengths, visibility, device=device), qkv(lengths, 64, torch.bfloat16, device)

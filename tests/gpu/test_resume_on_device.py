@@ -1,7 +1,4 @@
-"""A run that is stopped and gone on with equals, on the device too, one that was not: every byte of its losses, weights and moments.
-
-Where "as it is" fails and "deterministic" passes, some kernel adds in the order in which its threads come: see docs/performance.md.
-"""
+"""A run that is stopped and gone on with equals, on the device too, one that was not: every byte of its losses, weights and moments."""
 
 import pytest
 from tests.gpu.runs import apart, in_two, pretrained
@@ -32,7 +29,7 @@ def check(case, precision, words, device, tmp_path, record_property):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_half_a_run_and_the_rest_is_the_whole_run(case, kernels, words, device, tmp_path, record_property):
+def test_half_a_run_and_the_rest_is_the_whole_run(case, words, device, tmp_path, record_property):
     check(case, "bfloat16", words, device, tmp_path, record_property)
 
 

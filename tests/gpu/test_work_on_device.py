@@ -98,7 +98,7 @@ def test_fine_tuning_in_bfloat16_with_dropout_learns(ran, tasks, device, tmp_pat
     assert np.mean(found[-5:]) < np.mean(found[:5])
 
 
-def test_fine_tuning_twice_gives_the_same_bytes(kernels, ran, tasks, device, tmp_path):
+def test_fine_tuning_twice_gives_the_same_bytes(ran, tasks, device, tmp_path):
     kind, train, dev = tasks["classify"]
     model = ran("bert", "cpu", "training.precision=float32")
     options = {"task": kind, "train": train, "dev": dev, "device": str(device), "threads": 1, "seed": 2}

@@ -125,27 +125,27 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
         mask = real_keys if mask is None else real_keys & (mask | filler)
     mask = mask if mask is None else mask[:, None]
     added = None if bias is None else bias(q, asks, keys)
+    blind = None  # what sees nothing: some of torch's kernels make NaN of it, some a mean of everything
+    if mask is not None and stream.visibility != "full":
+        blind = ~mask.any(-1, keepdim=True)
+        mask = mask | blind
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    # torch's kernels make NaN of a query that sees nothing where the mask is of numbers.
     if added is not None or (q.device.type == "cpu" and not causal and keys.shape[1] <= PLAIN):
-        return _plain(q, k, v, mask, added, dropout, stream.visibility).transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal).transpose(1, 2)
+        mixed = _plain(q, k, v, mask, added, dropout)
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+    return (mixed if blind is None else mixed.masked_fill(blind, 0)).transpose(1, 2)
 
 
-def _plain(q, k, v, mask, added, dropout, visibility) -> Tensor:
-    """The same by products.  What sees nothing gets zeros, here too."""
+def _plain(q, k, v, mask, added, dropout) -> Tensor:
+    """The same by products."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if added is not None:
         scores = scores + added
-    blind = None
     if mask is not None:
-        if visibility != "full":  # else every query sees something
-            blind = ~mask.any(-1, keepdim=True)
-            mask = mask | blind
         hidden = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
         scores = scores + hidden
-    mixed = F.dropout(scores.softmax(-1), dropout) @ v
-    return mixed if blind is None else mixed.masked_fill(blind, 0)
+    return F.dropout(scores.softmax(-1), dropout) @ v
 
 
 def sees(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:

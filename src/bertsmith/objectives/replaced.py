@@ -228,9 +228,22 @@ def sample(logits: Tensor, draws: Tensor) -> Tensor:
     One draw for each question, not one for each token of the vocabulary, so that a draw can come with the data and a sample does not
     depend on how sequences are packed.
     """
-    below = logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32)).cumsum(-1)
+    below = _cumulated(logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32)))
     at = draws.to(below.dtype)[:, None] * below[:, -1:]
     return torch.searchsorted(below, at, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+
+
+def _cumulated(rows: Tensor) -> Tensor:
+    """Sums along rows, which add up in a fixed order where there are several; torch's deterministic mode refuses them on every GPU."""
+    strict, lenient = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(False)
+    try:
+        return (rows if len(rows) > 1 else rows.repeat(2, 1)).cumsum(-1)[: len(rows)]
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=lenient)
 
 
 def auc(scores: Tensor, positive: Tensor) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.utils.deterministic
 
 from bertsmith.errors import InputError, printable
 
@@ -33,11 +35,12 @@ class Precision:
 
     @contextmanager
     def policy(self) -> Iterator[None]:
-        """torch's process-wide float32 policy for the length of a run; what was set before comes back."""
+        """torch's process-wide policies for the length of a run, of float32 and of `in_order`; what was set before comes back."""
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(self.matmul)
         try:
-            yield
+            with in_order(self.device):
+                yield
         finally:
             torch.set_float32_matmul_precision(before)
 
@@ -53,6 +56,26 @@ class Precision:
             )
             return f"bfloat16 products, float32 weights{slow}"
         return f"float32 ('{self.matmul}' products)"
+
+
+@contextmanager
+def in_order(device: torch.device) -> Iterator[None]:
+    """Kernels that add in a fixed order where a GPU has faster ones that do not: what resuming to the bit rests on.
+
+    On an H200 it costs nothing that can be measured (docs/performance.md).  An operation that has no such kernel warns.
+    """
+    if device.type != "cuda" or torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what Hopper has anyway; unsaid, every product warns
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads what nobody wrote
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def has_bfloat16(device: torch.device) -> bool:
