@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-TOP = 40  # kernels that a profile names
+TOP = 20  # kernels that a profile names
 
 
 def waited(work: Callable[[], Any], device: torch.device) -> float:

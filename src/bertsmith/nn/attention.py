@@ -134,7 +134,9 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
         mixed = _plain(q, k, v, mask, added, dropout)
     else:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
-    return (mixed if blind is None else mixed.masked_fill(blind, 0)).transpose(1, 2)
+    # Filled only now: cuDNN's backward pass takes slopes to lie in memory as what it said does, and is wrong where they do not (torch 2.11).
+    mixed = mixed.transpose(1, 2)
+    return mixed if blind is None else mixed.masked_fill(blind.transpose(1, 2), 0)
 
 
 def _plain(q, k, v, mask, added, dropout) -> Tensor:
@@ -185,9 +187,7 @@ def _varlen(q, k, v, stream, queries) -> Tensor:
         if stream.window is None
         else (stream.window, stream.window)
     )
-    return varlen_attn(
-        q.contiguous(), k.contiguous(), v.contiguous(), asked, offsets, longest, longest, window_size=window
-    )
+    return varlen_attn(q, k, v, asked, offsets, longest, longest, window_size=window)
 
 
 def operations() -> dict[Any, Callable[..., int]]:

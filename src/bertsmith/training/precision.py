@@ -62,7 +62,8 @@ class Precision:
 def in_order(device: torch.device) -> Iterator[None]:
     """Kernels that add in a fixed order where a GPU has faster ones that do not: what resuming to the bit rests on.
 
-    On an H200 it costs nothing that can be measured (docs/performance.md).  An operation that has no such kernel warns.
+    On an H200 it costs less than can be measured (docs/performance.md).  An operation that has no such kernel raises RuntimeError: torch
+    with `warn_only` would warn, and leave fused attention as it is.
     """
     if device.type != "cuda" or torch.are_deterministic_algorithms_enabled():
         yield
@@ -70,7 +71,7 @@ def in_order(device: torch.device) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what Hopper has anyway; unsaid, every product warns
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads what nobody wrote
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
