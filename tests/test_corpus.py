@@ -101,9 +101,10 @@ def test_a_data_set_of_the_hub_is_streamed(monkeypatch):
 
 
 def test_folders_are_read_sorted_and_recursively_and_globs_too(tmp_path):
-    for name in ("b/2.txt", "a.txt", "b/1.jsonl", "skip.png", ".hidden.txt"):
+    for name in ("b/2.txt", "a.txt", "b/1.jsonl", ".hidden.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('{"text": "b1"}' if name.endswith("l") else name)
+    (tmp_path / "skip.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     assert read(tmp_path) == [["a.txt"], ["b1"], ["b/2.txt"]]
     assert read(f"{tmp_path}/**/*.txt") == [["a.txt"], ["b/2.txt"]]
 
@@ -155,7 +156,6 @@ BAD_BYTES = {
     "utf-16-le": ("hello there\n".encode("utf-16-le"), "--encoding utf-16-le"),
     "utf-16-be": ("hello there\n".encode("utf-16-be"), "--encoding utf-16-be"),
     "zeros": (bytes(5000), "NUL"),
-    "gzip": (gzip.compress(b"hello"), "its content is gzip; name it .gz"),
     "pdf": (b"%PDF-1.4 ...", "its content is PDF"),
 }
 
@@ -311,11 +311,11 @@ def test_names_that_cannot_be_files_are_refused_and_shown_on_one_line(tmp_path):
         with pytest.raises(InputError) as caught:
             read(name)
         assert str(caught.value).isprintable() and len(str(caught.value)) < 400
-    for twice in ([tmp_path / "a.txt", tmp_path / "a.txt"], [tmp_path], [tmp_path / "a.txt", f"{tmp_path}/b*"]):
+    for twice in ([tmp_path / "a.txt"] * 2, [tmp_path] * 2, [tmp_path / "a.txt", f"{tmp_path}/b*"]):
         with pytest.raises(InputError, match="name it once"):
             read(*twice)
-    with pytest.raises(InputError, match="not known"):
-        (tmp_path / "a.docx").write_text("a")
+    with pytest.raises(InputError, match="a zip archive"):
+        (tmp_path / "a.docx").write_bytes(b"PK\x03\x04a")
         read(tmp_path / "a.docx")
     undecodable = os.fsdecode(bytes(tmp_path / "bad") + b"\xff.txt")
     with open(undecodable, "wb") as file:

@@ -1,7 +1,10 @@
 """The hub without a network: what is asked of it, what it is given, and what it may refuse."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from tests.folders import loaded, theirs, tokenizer_of
@@ -103,3 +106,35 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"pip install 'bertsmith\[hub\]'"):
         hub.fetch("someone/model")
+
+
+@pytest.fixture(scope="module")
+def cache(documents, tmp_path_factory):
+    """A hub's cache that holds someone/model."""
+    home = tmp_path_factory.mktemp("hub")
+    at = home / "hub" / "models--someone--model"
+    theirs(transformers, "bert", "token", tokenizer_of(documents[:20]), at / "snapshots" / ("0" * 40))
+    (at / "refs").mkdir()
+    (at / "refs" / "main").write_text("0" * 40)
+    return home
+
+
+SLOW = pytest.mark.slow
+VERBS = {
+    "fill": ["fill", "hf:someone/model", "the [MASK] of"],
+    "embed": ["embed", "hf:someone/model", "--input", "texts.txt", "--out", "vectors"],
+    "import": ["import", "hf:someone/model", "--out", "model"],
+    "finetune": "finetune hf:someone/model --task classify --train rows.tsv --dev dev.tsv --out run --steps 1".split(),
+}
+
+
+@pytest.mark.parametrize("verb", [verb if verb == "fill" else pytest.param(verb, marks=SLOW) for verb in VERBS])
+def test_every_verb_opens_a_name_of_the_hub_where_nobody_watches(verb, cache, tmp_path):
+    """In a process that has imported nothing else, and whose stderr is no terminal."""
+    (tmp_path / "texts.txt").write_text("one text\n")
+    (tmp_path / "rows.tsv").write_text("text\tlabel\n" + "one text\ta\nanother text\tb\n" * 4)
+    (tmp_path / "dev.tsv").write_text("text\tlabel\n" + "one more\ta\nsome text\tb\n" * 2)
+    environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "bertsmith", *VERBS[verb]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -55,7 +55,14 @@ def add_prepare(commands: Any) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="files, directories, globs (.txt .jsonl .csv .tsv .parquet, also .gz .xz .zst), or hf:NAME",
+        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), or hf:NAME",
+    )
+    made.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="of folders read only what matches, such as '*.txt'",
     )
     made.add_argument("--out", required=True, metavar="STORE")
     made.add_argument(

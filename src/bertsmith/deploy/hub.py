@@ -51,7 +51,7 @@ def fetch(name: str) -> Path:
     repository, _, revision = name.partition("@")
     check_name(repository)
     try:
-        with quiet(hub):
+        with quiet():
             found = hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(READ))
     except Exception as error:  # one of several dozen classes of the library and of the network below it
         raise _refused(f"hf:{name}", error) from None
@@ -65,7 +65,7 @@ def push(folder: Path, name: str, private: bool, say: Callable[[str], None]) -> 
     listed = sorted(files.read_manifest(folder, "export", 1)["files"])
     what = {"folder_path": folder, "allow_patterns": [*listed, files.MANIFEST]}
     try:
-        with quiet(hub):
+        with quiet():
             api = hub.HfApi()
             address = str(api.create_repo(name, private=private, exist_ok=True))
             api.upload_folder(repo_id=name, commit_message="Exported by bertsmith", **what)
@@ -87,16 +87,18 @@ def library() -> Any:
 
 
 @contextmanager
-def quiet(hub: Any) -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars where nobody watches them."""
-    silent = not sys.stderr.isatty() and not hub.utils.are_progress_bars_disabled()
+    from huggingface_hub import utils  # no attribute of the package until somebody imports it
+
+    silent = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
     if silent:
-        hub.utils.disable_progress_bars()
+        utils.disable_progress_bars()
     try:
         yield
     finally:
         if silent:
-            hub.utils.enable_progress_bars()
+            utils.enable_progress_bars()
 
 
 def _refused(name: str, error: Exception) -> ResourceError:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from bertsmith.text import raw
 from bertsmith.text.account import Account, Options, look_wrapped
+from bertsmith.text.marked import marked
 from bertsmith.text.paragraphs import joined, look_at
 from bertsmith.text.records import READERS
-from bertsmith.text.sources import Source, expand
+from bertsmith.text.sources import Source, listed
 
 
 @dataclass(slots=True)
@@ -35,7 +36,11 @@ def documents(
     """The documents of the sources in order, those above 1 MB in parts.  InputError names file and line."""
     options = options or Options()
     account = Account() if account is None else account
-    found = sources if sources and isinstance(sources[0], Source) else expand(list(sources))
+    found = (
+        sources
+        if sources and isinstance(sources[0], Source)
+        else listed(list(sources), encoding=options.encoding).sources
+    )
     for source in found:
         account.files += 1
         before = (account.sampled, account.long, account.longer, account.closed)
@@ -93,4 +98,8 @@ def _plain(source: Source, options: Options, account: Account) -> Iterator[tuple
     yield paragraphs + joined(open_lines, account), True
 
 
-_READERS: dict[str, Callable[[Source, Options, Account], Iterator[tuple[list[str], bool]]]] = {"txt": _plain, **READERS}
+_READERS: dict[str, Callable[[Source, Options, Account], Iterator[tuple[list[str], bool]]]] = {
+    "txt": _plain,
+    "doc": marked,
+    **READERS,
+}

@@ -22,9 +22,9 @@ from bertsmith.text.account import Account, Options
 from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, encoded
-from bertsmith.text.said import layouts_said, summary, unknown_said
+from bertsmith.text.said import layouts_said, listing_said, summary, unknown_said
 from bertsmith.text.sentences import checked_language
-from bertsmith.text.sources import Source, apart, expand
+from bertsmith.text.sources import Source, apart, listed
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def prepare(
     documents: str = "blank",
     lines: str = "paragraph",
     field: str = "text",
+    only: list[str] | tuple[str, ...] = (),
     holdout: float = 0.01,
     workers: int = 1,
     tokenizer_sample: str | int = "100MB",
@@ -66,11 +67,12 @@ def prepare(
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
     `lowercase`, `strip_accents`, `normalise`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `only`: patterns such as "*.txt": of folders, nothing else is read.
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
     """
-    named = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    named = [os.fspath(name) for name in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
     checked_language(language)
     sample_size = _bytes(tokenizer_sample)
@@ -82,10 +84,13 @@ def prepare(
     trains = _trains(tokenizer, rules)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
-    found = expand(named)
+    listing = listed(named, only, encoding)
+    found = tuple(listing.sources)
     apart(found, named, out)
     files.refuse_unless_replaceable(out, store.ours, "store", force)
 
+    for line in listing_said(listing):
+        say(line)
     sample = None
     if trains:
         backend, sample = _train(tokenizer, {**rules, "language": language}, found, options, sample_size, say)
@@ -101,6 +106,7 @@ def prepare(
                 writer.abandon()
             raise
         account = work.account(sample)
+        account["sources"] = {"kinds": listing.kinds(), "passed_over": listing.passed_over}
         if account["unknown"]["share"] > MOST_UNKNOWN and not allow_unknown:
             raise InputError(
                 f"--tokenizer: {unknown_said(account['unknown'])}; train one on this text or with more entries, or --allow-unknown"

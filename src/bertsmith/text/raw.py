@@ -198,4 +198,5 @@ _MAGIC = {
     b"%PDF-": "PDF",
     b"PAR1": "parquet",
 }
-_MEND = {"gzip": "name it .gz", "xz": "name it .xz", "zstd": "name it .zst", "parquet": "name it .parquet"}
+_MEND = {"gzip": "name it .gz", "xz": "name it .xz", "zstd": "name it .zst", "bzip2": "name it .bz2"}
+_MEND["parquet"] = "name it .parquet"

@@ -14,7 +14,7 @@ from bertsmith.text.sources import Source
 LONGEST_RECORD = 64 << 20  # bytes of one JSON line or CSV row
 
 
-def _record(
+def paragraphs_of(
     text: object, source: str, where: str, options: Options, account: Account
 ) -> Iterator[tuple[list[str], bool]]:
     """The pieces of a record's text; `source`: the record as it was read."""
@@ -28,7 +28,7 @@ def _record(
         except UnicodeEncodeError as error:
             problem = f"{printable(options.field)}: a lone surrogate (\\u{ord(text[error.start]):04x}) at character {error.start + 1}"
     if problem:
-        yield from _bad_record(f"{where}: {problem}", source, options, account)
+        yield from bad_record(f"{where}: {problem}", source, options, account)
         return
     assert isinstance(text, str)  # else there was a problem
     account.records += 1
@@ -63,7 +63,7 @@ def _head(line: str, account: Account) -> tuple[str, str]:
     return line[:cut].strip(), line[cut:].strip()
 
 
-def _bad_record(message: str, source: str, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+def bad_record(message: str, source: str, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
     if options.on_bad_line == "error":
         raise InputError(f"{message}; --on-bad-line skip counts and skips")
     account.bad_lines += 1
@@ -71,7 +71,7 @@ def _bad_record(message: str, source: str, options: Options, account: Account) -
     return iter(())
 
 
-def _lines(source: Source, options: Options, account: Account) -> Iterator[tuple[str, int]]:
+def numbered_lines(source: Source, options: Options, account: Account) -> Iterator[tuple[str, int]]:
     """(line with its line end, its number)."""
     for text, number, _ in raw.blocks(source, options, account, LONGEST_RECORD, whole=True):
         lines = text.split("\n")
@@ -84,7 +84,7 @@ def _lines(source: Source, options: Options, account: Account) -> Iterator[tuple
 
 def _jsonl(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
     name = printable(source.name)
-    for line, number in _lines(source, options, account):
+    for line, number in numbered_lines(source, options, account):
         if not line.strip():
             account.blank_lines += 1
             continue
@@ -92,25 +92,23 @@ def _jsonl(source: Source, options: Options, account: Account) -> Iterator[tuple
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            yield from _bad_record(
+            yield from bad_record(
                 f"{where}: not JSON: {error.msg} at character {error.pos + 1}", line, options, account
             )
             continue
         except (RecursionError, ValueError) as error:
             what = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
-            yield from _bad_record(f"{where}: not JSON that can be read: {what}", line, options, account)
+            yield from bad_record(f"{where}: not JSON that can be read: {what}", line, options, account)
             continue
         if not isinstance(record, dict):
-            yield from _bad_record(
-                f"{where}: expected an object with a field {options.field!r}", line, options, account
-            )
+            yield from bad_record(f"{where}: expected an object with a field {options.field!r}", line, options, account)
         elif options.field not in record:
             known = printable(", ".join(map(str, record)) or "none", 80)
-            yield from _bad_record(
+            yield from bad_record(
                 f"{where}: no field {options.field!r}; --field names one of: {known}", line, options, account
             )
         else:
-            yield from _record(record[options.field], line, where, options, account)
+            yield from paragraphs_of(record[options.field], line, where, options, account)
 
 
 def _table(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
@@ -119,7 +117,7 @@ def _table(source: Source, options: Options, account: Account) -> Iterator[tuple
     place: dict[str, Any] = {"line": 1, "start": 1, "raw": []}
 
     def physical() -> Iterator[str]:
-        for line, number in _lines(source, options, account):
+        for line, number in numbered_lines(source, options, account):
             place["line"] = number
             place["raw"].append(line)
             yield line
@@ -146,14 +144,14 @@ def _table(source: Source, options: Options, account: Account) -> Iterator[tuple
             if not row:
                 account.blank_lines += 1
             elif len(row) != len(header):
-                yield from _bad_record(
+                yield from bad_record(
                     f"{where}: {len(row)} columns; the header has {len(header)}",
                     "".join(place["raw"]),
                     options,
                     account,
                 )
             else:
-                yield from _record(row[column], "".join(place["raw"]), where, options, account)
+                yield from paragraphs_of(row[column], "".join(place["raw"]), where, options, account)
     except csv.Error as error:
         what = (
             "a quote that opens here is never closed"
@@ -212,7 +210,7 @@ def _value(text: object, where: str, options: Options, account: Account) -> Iter
     """A record of a source that is not bytes: what was read is the text itself."""
     size = len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else 0
     account.read += size
-    return _record(text, text if isinstance(text, str) else "", where, options, account)
+    return paragraphs_of(text, text if isinstance(text, str) else "", where, options, account)
 
 
 READERS = {"jsonl": _jsonl, "csv": _table, "tsv": _table, "parquet": _parquet, "hf": _hub}

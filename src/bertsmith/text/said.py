@@ -4,6 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bertsmith.errors import printable
+from bertsmith.text.recognise import SAID
+from bertsmith.text.sources import Listing
+
+NAMED = 20  # files of one reason that a line names; names of files stand in no store
 
 
 def summary(account: dict[str, Any]) -> Iterator[str]:
@@ -29,6 +33,21 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
     yield f"tokens: {account['tokens']:,}, of which {held['tokens']:,} held out, {account['unknown']['tokens']:,} [UNK]"
     for warning in account["warnings"]:
         yield f"warning: {warning}"
+
+
+def listing_said(listing: Listing) -> Iterator[str]:
+    """What is read where that is not plain from what was named, and everything that a folder holds beside."""
+    if any(source.by_content for source in listing.sources):
+        kinds = (name.partition(" by ") for name in listing.kinds())
+        said = (
+            f"{count:,} {SAID[kind]}{' by content' if by else ''}"
+            for (kind, by, _), count in zip(kinds, listing.kinds().values(), strict=True)
+        )
+        yield f"files: {len(listing.sources):,}: {', '.join(said)}"
+    for reason, of in listing.passed_over.items():
+        names = [printable(name) for name, why, _ in listing.passed if why == reason]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        yield f"warning: passed over, {reason}: {of['files']:,} files of {of['bytes']:,} bytes: {', '.join(names[:NAMED])}{more}"
 
 
 def layouts_said(several: int, documents: int) -> dict[str, str]:

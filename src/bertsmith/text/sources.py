@@ -1,5 +1,6 @@
 """What a user names (files, folders, globs, hf:...) to a list of plain files, and their decompressed bytes."""
 
+import bz2
 import glob
 import gzip
 import lzma
@@ -8,16 +9,13 @@ import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
 
 from bertsmith.errors import InputError, ResourceError, printable
-
-KINDS = {".txt": "txt", ".text": "txt", ".md": "txt", ".rst": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-KINDS |= {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-COMPRESSIONS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd"}
-ALLOWED = ".txt, .jsonl, .csv, .tsv, .parquet, each also .gz, .xz or .zst"
+from bertsmith.text.recognise import Content, Unread, recognised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +23,9 @@ class Source:
     """One file (or one hf: data set), as it was when the list was made."""
 
     name: str
-    kind: str  # txt, jsonl, csv, tsv, parquet, hf
-    compression: str = ""  # "", gzip, xz, zstd
+    kind: str  # txt, jsonl, doc, csv, tsv, parquet, hf
+    compression: str = ""  # "", gzip, xz, zstd, bzip2
+    by_content: bool = False  # its name alone would not have said so
     size: int = 0
     changed: int = 0  # nanoseconds
     inode: tuple[int, int] = (0, 0)
@@ -67,39 +66,82 @@ class Source:
         return whole
 
 
-def expand(sources: list[str]) -> tuple[Source, ...]:
-    """Every file that `sources` name, folders in sorted order.  InputError for what is missing, special, unreadable or named twice."""
+@dataclass
+class Listing:
+    """What sources name: what is read, in order, and what lies in a folder and is not."""
+
+    sources: list[Source] = field(default_factory=list)
+    passed: list[tuple[str, str, int]] = field(default_factory=list)  # (name, reason, bytes)
+
+    @property
+    def passed_over(self) -> dict[str, dict[str, int]]:
+        """{reason: {files, bytes}}"""
+        found: dict[str, dict[str, int]] = {}
+        for _, reason, size in self.passed:
+            of = found.setdefault(reason, {"files": 0, "bytes": 0})
+            of["files"] += 1
+            of["bytes"] += size
+        return found
+
+    def kinds(self) -> dict[str, int]:
+        """{what the files are: how many}, those that only their content tells by themselves."""
+        found: dict[str, int] = {}
+        for source in self.sources:
+            name = f"{source.kind} by content" if source.by_content else source.kind
+            found[name] = found.get(name, 0) + 1
+        return found
+
+
+def listed(sources: list[str], only: list[str] | tuple[str, ...] = (), encoding: str = "utf-8") -> Listing:
+    """Every file that `sources` name, folders in sorted order; of a folder those alone that match one of the patterns `only`.
+
+    InputError for what is missing, cannot be opened, or named twice, and for a named file that is no text.  What a folder holds beside is
+    passed over by name: what is hidden, leads elsewhere, stands there already, or is no text.
+    """
     if not sources:
         raise InputError("SOURCE: nothing to read; name files, folders, globs or hf:NAME")
-    found: list[Source] = []
+    found, held = Listing(), set()  # held: names that folders brought
     for name in map(os.fspath, sources):
         if name.startswith("hf:"):
             if name.count(":") > 3 or not name.split(":")[1]:
                 raise InputError(f"{printable(name)}: expected hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
-            found.append(Source(name=name, kind="hf"))
+            found.sources.append(Source(name=name, kind="hf"))
             continue
         mode = _stat(name, missing_ok=glob.has_magic(name))
         if mode is None:
             matches = sorted(m for m in glob.glob(name, recursive=True) if not os.path.isdir(m))
             if not matches:
                 raise InputError(f"{printable(name)}: no file matches")
-            found += map(_file, matches)
+            found.sources += [_named(match, encoding) for match in matches]
         elif stat.S_ISDIR(mode.st_mode):
-            inside = list(_walk(name))
-            if not inside:
-                raise InputError(f"{printable(name)}: a folder without a file to read; looked for {ALLOWED}")
-            found += map(_file, inside)
+            inside = _folder(name, only, encoding)
+            if not inside.sources:
+                what = (
+                    "; ".join(f"{of['files']} {reason}" for reason, of in inside.passed_over.items()) or "it is empty"
+                )
+                raise InputError(f"{printable(name)}: a folder without a text to read: {printable(what, 200)}")
+            found.sources += inside.sources
+            held |= {source.name for source in inside.sources}
+            found.passed += inside.passed
         else:
-            found.append(_file(name))
+            found.sources.append(_named(name, encoding))
+    return _once(found, held)
+
+
+def _once(found: Listing, held: set[str]) -> Listing:
+    """InputError for a file that was named twice; one that a folder holds once more is passed over there."""
     seen: dict[tuple, Source] = {}
-    for source in found:
-        key = source.inode if source.kind != "hf" else (source.name,)
-        if key in seen:
-            other = seen[key].name
-            also = "named twice" if other == source.name else f"the same file as {printable(other)}"
+    kept = []
+    for source in found.sources:
+        other = seen.setdefault(source.inode if source.kind != "hf" else (source.name,), source)
+        if other is source:
+            kept.append(source)
+        elif source.name not in held or source.name == other.name:
+            also = "named twice" if other.name == source.name else f"the same file as {printable(other.name)}"
             raise InputError(f"{printable(source.name)}: {also}; name it once")
-        seen[key] = source
-    return tuple(found)
+        else:
+            found.passed.append((source.name, "the same as another file", source.size))
+    return Listing(kept, found.passed)
 
 
 def apart(sources: tuple[Source, ...], named: list[str], out: str | Path) -> None:
@@ -115,24 +157,45 @@ def apart(sources: tuple[Source, ...], named: list[str], out: str | Path) -> Non
             raise InputError(f"{printable(source.name)}: lies inside --out {printable(out)}; choose another folder")
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _folder(folder: str, only: list[str] | tuple[str, ...], encoding: str) -> Listing:
+    """Every file below a folder, once: read, or passed over for a reason."""
+    found = Listing()
+    for name, reason in _below(folder):
+        size = os.lstat(name).st_size
+        path = os.path.relpath(name, folder)
+        if not reason and only and not any(fnmatch(path, p) or fnmatch(os.path.basename(name), p) for p in only):
+            reason = "not asked for by --only"
+        if reason:
+            found.passed.append((name, reason, size))
+            continue
+        try:
+            found.sources.append(_file(name, encoding))
+        except Unread as no:
+            found.passed.append((name, str(no), size))
+    return found
+
+
+def _below(folder: str) -> Iterator[tuple[str, str]]:
+    """(file below `folder`, why it is not looked at); folders that are links are not followed."""
+
     def refuse(error: OSError) -> None:
         raise InputError(f"{printable(error.filename)}: cannot be read: {error.strerror}") from None
 
     for here, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        folders.sort()
+        hidden = any(part.startswith(".") for part in os.path.relpath(here, folder).split(os.sep) if part != ".")
+        for name in folders:
+            if os.path.islink(os.path.join(here, name)):
+                yield os.path.join(here, name), "a link to a folder"
         for name in sorted(names):
-            if not name.startswith(".") and _kind(name):
-                yield os.path.join(here, name)
-
-
-def _kind(name: str) -> tuple[str, str] | None:
-    stem, suffix = os.path.splitext(name.lower())
-    compression = COMPRESSIONS.get(suffix, "")
-    if compression:
-        suffix = os.path.splitext(stem)[1]
-    kind = KINDS.get(suffix)
-    return (kind, compression) if kind else None
+            path = os.path.join(here, name)
+            if hidden or name.startswith("."):
+                yield path, "hidden"
+            elif not os.path.exists(path):
+                yield path, "a link to nothing"
+            else:
+                mode = os.stat(path).st_mode
+                yield path, "" if stat.S_ISREG(mode) else f"a {_special(mode)}"
 
 
 def _stat(name: str, missing_ok: bool = False) -> os.stat_result | None:
@@ -151,29 +214,40 @@ def _stat(name: str, missing_ok: bool = False) -> os.stat_result | None:
         raise InputError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _file(name: str) -> Source:
+def _special(mode: int) -> str:
+    what = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    what |= {stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    return what.get(stat.S_IFMT(mode), "special file")
+
+
+def _named(name: str, encoding: str) -> Source:
+    """A file that the user named.  InputError where it holds no text."""
+    try:
+        return _file(name, encoding)
+    except Unread as no:
+        raise InputError(f"{printable(name)}: {no}") from None
+
+
+def _file(name: str, encoding: str) -> Source:
+    """Unread where the file holds no text, InputError where it is no plain file or cannot be opened."""
     found = _stat(name)
     where = printable(name)
     if not stat.S_ISREG(found.st_mode):
-        what = {
-            stat.S_IFDIR: "folder",
-            stat.S_IFIFO: "pipe",
-            stat.S_IFSOCK: "socket",
-            stat.S_IFCHR: "device",
-            stat.S_IFBLK: "device",
-        }
-        raise InputError(
-            f"{where}: is a {what.get(stat.S_IFMT(found.st_mode), 'special file')}, not a plain file; copy its content to one"
-        )
-    kind = _kind(os.path.basename(name))
-    if kind is None and os.path.splitext(name)[1]:
-        raise InputError(f"{where}: a kind of file that is not known; {ALLOWED}")
+        raise InputError(f"{where}: is a {_special(found.st_mode)}, not a plain file; copy its content to one")
     if not os.access(name, os.R_OK):
         raise InputError(f"{where}: cannot be read: Permission denied")
-    kind, compression = kind or ("txt", "")
-    identity = (found.st_dev, found.st_ino)
+    try:
+        content: Content = recognised(name, encoding)
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read: {error.strerror or error}") from None
     return Source(
-        name=name, kind=kind, compression=compression, size=found.st_size, changed=found.st_mtime_ns, inode=identity
+        name=name,
+        kind=content.kind,
+        compression=content.compression,
+        by_content=content.by_content,
+        size=found.st_size,
+        changed=found.st_mtime_ns,
+        inode=(found.st_dev, found.st_ino),
     )
 
 
@@ -187,6 +261,9 @@ def read(source: Source, block: int) -> Iterator[bytes]:
                     yield from _until_empty(stream, block)
             elif source.compression == "xz":
                 with lzma.LZMAFile(file) as stream:
+                    yield from _until_empty(stream, block)
+            elif source.compression == "bzip2":
+                with bz2.BZ2File(file) as stream:
                     yield from _until_empty(stream, block)
             elif source.compression == "zstd":
                 yield from _zstd(file, block, where)

@@ -7,7 +7,7 @@ import os
 import re
 
 from bertsmith.errors import InputError, printable
-from bertsmith.text import sources
+from bertsmith.text import recognise, sources
 
 BLOCK = 1 << 20
 SURE = 0.95  # of the lines have a form's count: of a plain list a few may, "Windows 95"
@@ -40,7 +40,7 @@ def _text(path: str) -> str:
         found = os.stat(path)
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
-    packing = sources.COMPRESSIONS.get(os.path.splitext(path)[1].lower(), "")
+    packing = recognise.COMPRESSIONS.get(os.path.splitext(path)[1].lower(), "")
     identity = (found.st_dev, found.st_ino)
     source = sources.Source(
         name=path, kind="txt", compression=packing, size=found.st_size, changed=found.st_mtime_ns, inode=identity

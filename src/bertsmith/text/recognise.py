@@ -1,0 +1,145 @@
+"""What a file holds: by its name, and where that does not say, by its first bytes.
+
+A file that is neither is `Unread` with the reason: a folder names it and passes over it, a user who named it is told.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import json
+import lzma
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+
+KINDS = {".txt": "txt", ".text": "txt", ".md": "txt", ".rst": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+KINDS |= {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+COMPRESSIONS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
+SAID = {
+    "txt": "text",
+    "jsonl": "JSON lines",
+    "doc": "<doc> elements",
+    "csv": "CSV",
+    "tsv": "TSV",
+    "parquet": "parquet",
+    "hf": "a data set of the hub",
+}
+HEAD = 1 << 16  # bytes that are looked at
+_STREAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"Rar!": "a rar archive; unpack it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it",
+    b"%PDF-": "PDF; extract the text first",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"SQLite format 3": "a data base",
+    b"\xd0\xcf\x11\xe0": "an office document; save it as text",
+    b"\x93NUMPY": "a NumPy array",
+}
+_TAR = 257, b"ustar"
+_ENCODED = (b"\xff\xfe", b"\xfe\xff")  # UTF-16 and its byte-order marks: bytes that are 0 are no sign of anything
+_DOC = re.compile(r"<doc\b[^<>\n]*>", re.IGNORECASE)
+
+
+class Unread(ValueError):
+    """Why a file holds nothing that can be read: "a picture"."""
+
+
+@dataclass(frozen=True)
+class Content:
+    kind: str  # of SAID
+    compression: str = ""
+    by_content: bool = False  # the name alone would not have said so
+
+
+def by_name(name: str) -> Content | None:
+    """What the endings say; None where they say nothing."""
+    stem, suffix = os.path.splitext(name.lower())
+    compression = COMPRESSIONS.get(suffix, "")
+    kind = KINDS.get(os.path.splitext(stem)[1] if compression else suffix)
+    return Content(kind, compression) if kind else None
+
+
+def recognised(name: str, encoding: str = "utf-8") -> Content:
+    """What the file `name` holds.  Unread; OSError where it cannot be opened.
+
+    Endings are believed but for text, which may be JSON lines or <doc> elements (WikiExtractor's) all the same.
+    """
+    named = by_name(os.path.basename(name))
+    if named is not None and named.kind != "txt":
+        return named
+    with open(name, "rb") as file:
+        head = file.read(HEAD)
+    compression = named.compression if named else COMPRESSIONS.get(os.path.splitext(name.lower())[1], "")
+    compression = compression or next((how for magic, how in _STREAMS.items() if head.startswith(magic)), "")
+    inside = _start(head, compression) if compression else head
+    if named is None:
+        _check(inside, encoding)
+    kind = _kind(inside, encoding, os.path.splitext(name)[1].lower() == ".json")
+    found = Content(kind, compression)
+    return found if found == named else Content(kind, compression, by_content=True)
+
+
+def _start(head: bytes, compression: str) -> bytes:
+    """The first bytes of a stream that begins so; nothing where that cannot be read, which its reader will say better."""
+    openers = {"gzip": lambda f: gzip.GzipFile(fileobj=f), "xz": lzma.LZMAFile, "bzip2": bz2.BZ2File}
+    try:
+        if compression == "zstd":
+            import zstandard
+
+            return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj().decompress(head)[:HEAD]
+        found = b""
+        with openers[compression](BytesIO(head)) as stream:
+            while len(found) < HEAD and (data := stream.read1(HEAD)):
+                found += data
+        return found
+    except (ImportError, EOFError, OSError, lzma.LZMAError, zlib.error, ValueError):
+        return b""
+    except Exception as error:
+        if type(error).__name__ == "ZstdError":
+            return b""
+        raise
+
+
+def _check(head: bytes, encoding: str) -> None:
+    """Unread for what is no text in any encoding; what is none in `encoding` alone is left to the reader, which names the byte."""
+    for magic, what in _MAGIC.items():
+        if head.startswith(magic):
+            raise Unread(what)
+    if head[_TAR[0] :].startswith(_TAR[1]):
+        raise Unread("a tar archive; unpack it")
+    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")) or head.startswith(_ENCODED)
+    odd = sum(head.count(code) for code in (*range(1, 8), *range(14, 27)))
+    if (not wide and b"\0" in head) or odd * 20 > len(head):
+        raise Unread("not text")
+
+
+def _kind(head: bytes, encoding: str, json_name: bool) -> str:
+    """txt, jsonl or doc, by the first line that is not blank.  Unread for one JSON value over several lines."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)("ignore").decode(head).lstrip("\ufeff").lstrip()
+    except (LookupError, UnicodeError):
+        return "txt"
+    line, end, rest = text.partition("\n")
+    if _DOC.match(line):
+        return "doc"
+    if line.startswith("{") and (_is_object(line) if end else line.startswith('{"')):
+        return "jsonl"
+    if json_name and line[:1] in "{[" and (rest or line.startswith("[")):
+        raise Unread("one JSON value, not one object a line; `jq -c '.[]'` makes lines")
+    return "txt"
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
