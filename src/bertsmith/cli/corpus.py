@@ -64,6 +64,11 @@ def add_prepare(commands: Any) -> None:
         metavar="KIND:SIZE|DIR",
         help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder",
     )
+    made.add_argument(
+        "--new-words",
+        metavar="FILE|N",
+        help="more tokens for a loaded tokenizer: a word list, or the N words of the sample that save most tokens",
+    )
     made.add_argument("--lowercase", action="store_true", help="lower case; accents and other marks stay")
     made.add_argument(
         "--strip-accents",

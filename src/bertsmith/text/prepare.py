@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
-from bertsmith.text import annotations, store
+from bertsmith.text import annotations, more_words, store
 from bertsmith.text.account import Account, Options
 from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
@@ -59,6 +60,7 @@ def prepare(
     encoding: str = "utf-8",
     on_bad_line: str = "error",
     allow_unknown: bool = False,
+    new_words: str | int | os.PathLike | None = None,
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def prepare(
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
     `lowercase`, `strip_accents`, `normalise`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `new_words`: what a loaded tokenizer is to have as tokens, too: a word list, or the number of words of the sample that save most.
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
@@ -80,6 +83,7 @@ def prepare(
         raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise}
     trains = _trains(tokenizer, rules)
+    more = more_words.checked(new_words, trains)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
     found = expand(named)
@@ -91,6 +95,10 @@ def prepare(
         backend, sample = _train(tokenizer, {**rules, "language": language}, found, options, sample_size, say)
     else:
         backend = _load(tokenizer)
+    extends = added = None
+    if more is not None:
+        texts = partial(_sampled, found, options, sample_size)
+        backend, extends, added = more_words.add(backend, more, texts, say)
     with files.partial(out) as folder:
         backend.save(folder)
         work = _Work(folder, backend, options, float(holdout), say)
@@ -101,6 +109,7 @@ def prepare(
                 writer.abandon()
             raise
         account = work.account(sample)
+        account |= {"new_words": added} if added else {}
         if account["unknown"]["share"] > MOST_UNKNOWN and not allow_unknown:
             raise InputError(
                 f"--tokenizer: {unknown_said(account['unknown'])}; train one on this text or with more entries, or --allow-unknown"
@@ -114,13 +123,16 @@ def prepare(
             "on_bad_line": on_bad_line,
         }
         described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
-        described |= {"tokenizer_sample": sample_size}
+        described |= {
+            "tokenizer_sample": sample_size,
+            **({"new_words": added["asked"] if added["from"] == "sample" else "list"} if added else {}),
+        }
         rest = {"options": described, "account": account}
         if sources:
             rest["annotations"] = account["annotations"] = annotations.write(
                 folder, work.splits, sources, backend, language, lines, say
             )
-        close_store(folder, work.splits, tokenizer_field(backend, kind), rest)
+        close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
         files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
         files.publish(folder, out)
     for line in summary(account):
@@ -163,11 +175,7 @@ def _train(
     from bertsmith.text.tokenizer import Tokenizer
     from bertsmith.text.train import parse
 
-    account = Account()
-    texts, counts = sample(documents(found, options, account), size)
-    if not texts:
-        raise _no_text(account)
-    counts = {"limit": size, **counts}
+    texts, counts = _sampled(found, options, size)
     share = (
         "all of the text"
         if counts["bytes"] == counts["bytes_of"]
@@ -184,6 +192,14 @@ def _train(
     if made.size < asked:
         say(f"tokenizer: {made.size:,} entries, not {asked:,}: the text has no more pieces that occur often enough")
     return made, {**counts, **told, "entries": made.size}
+
+
+def _sampled(found: tuple[Source, ...], options: Options, size: int) -> tuple[list[str], dict[str, int]]:
+    account = Account()
+    texts, counts = sample(documents(found, options, account), size)
+    if not texts:
+        raise _no_text(account)
+    return texts, {"limit": size, **counts}
 
 
 def sample(pieces: Iterator[Document], size: int) -> tuple[list[str], dict[str, int]]:
