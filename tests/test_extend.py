@@ -181,3 +181,15 @@ def test_the_commonest_words_are_those_that_save_most_tokens(pairs):
     shorter = sum(len(ids) for ids, _ in old.encode(texts)) - sum(len(ids) for ids, _ in new.encode(texts))
     assert shorter == said["saved_tokens"]
     assert commonest(old, texts, 1)[0] == words[:1]
+
+
+def test_words_that_match_inside_of_others_are_no_proof_that_old_ids_stay(pairs):
+    """As transformers' add_tokens adds them."""
+    from tokenizers import Tokenizer as Backend
+
+    old = pairs["bert"][0]
+    backend = Backend.from_str(old.backend.to_str())
+    backend.add_tokens(["qwxyz"])
+    inside = Tokenizer(backend, old.roles)
+    assert inside.size == old.size + 1 and inside.encode(["qwxyzs"])[0][0][0] == old.size
+    assert new_tokens(old, inside) is None and new_tokens(old, old.extend(["qwxyz"])) is not None
