@@ -136,7 +136,7 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
     options = {
         key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
     }
-    lines = page.show(arguments.recipe, **options)
+    lines = page.show(arguments.recipe, say=console.say, **options)
     pairs = page.meanings(arguments.recipe, arguments.set)
     for line in (json.dumps(line, ensure_ascii=False) for line in lines) if arguments.json else page.text(lines, pairs):
         console.out(line)

@@ -69,11 +69,14 @@ def add_plan(commands: Any) -> None:
 def plan(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.config import override
     from bertsmith.recipe import find
+    from bertsmith.text import unknown
     from bertsmith.training import cost
     from bertsmith.training.run import open_store
 
     recipe = override(find(arguments.recipe), arguments.set)
     store = open_store(arguments.data) if arguments.data else None
+    if store is not None:
+        unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(arguments.data), console.say)
     options = {"threads": arguments.threads, "device": arguments.device, "gpu": arguments.on}
     found = cost.estimate(recipe, store, **options)
     tokens = arguments.tokens or (arguments.steps or 0) * found.tokens

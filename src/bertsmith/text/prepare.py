@@ -18,12 +18,12 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
-from bertsmith.text import annotations, more_words, store
+from bertsmith.text import annotations, more_words, store, unknown
 from bertsmith.text.account import Account, Options
 from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, encoded
-from bertsmith.text.said import layouts_said, summary, unknown_said
+from bertsmith.text.said import layouts_said, summary
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, expand
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
 CHUNK = 1 << 20  # characters that are encoded at once
-SOME_UNKNOWN, MOST_UNKNOWN = 0.01, 0.05  # shares of [UNK] that are warned of, and refused
 EVERY = 5.0  # seconds between progress lines
 
 
@@ -110,10 +109,8 @@ def prepare(
             raise
         account = work.account(sample)
         account |= {"new_words": added} if added else {}
-        if account["unknown"]["share"] > MOST_UNKNOWN and not allow_unknown:
-            raise InputError(
-                f"--tokenizer: {unknown_said(account['unknown'])}; train one on this text or with more entries, or --allow-unknown"
-            )
+        way = "train one on this text or with more entries"
+        unknown.refuse(account["unknown"], "--tokenizer", way, allow_unknown)
         kind = tokenizer if trains else "loaded"
         described = {
             "documents": documents,
@@ -311,10 +308,8 @@ class _Work:
                 f"{read.closed} end like a sentence; --lines wrapped joins them (and --documents file, if blank lines part paragraphs)"
             )
         tokens = train.tokens + held.tokens
-        unknown = {"tokens": self.unknown, "share": self.unknown / tokens, "commonest": {}}
-        if unknown["share"] > SOME_UNKNOWN:
-            unknown["commonest"] = self.characters.unknown(self.backend)
-            warnings.append(unknown_said(unknown))
+        lost = unknown.counted(self.unknown, tokens, lambda: self.characters.unknown(self.backend))
+        warnings += [said] if (said := unknown.warning(lost)) else []
         several = int((np.diff(train.split().documents) > 1).sum())
         layouts = layouts_said(several, train.documents)
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
@@ -343,7 +338,7 @@ class _Work:
                 "byte_order_marks": read.byte_order_marks,
             },
             "characters": self.characters.changed(self.backend),
-            "unknown": unknown,
+            "unknown": lost,
             "records": read.records,
             "documents": kept,
             "documents_without_tokens": read.documents - kept,
