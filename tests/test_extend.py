@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.layouts import layout
-from tests.test_tokenizer import STRANGE, TEXTS
+from tests.test_tokenizer import STRANGE, TEXTS, reference
 
 from bertsmith.errors import InputError
 from bertsmith.text.extend import commonest, new_tokens, restored
@@ -81,6 +81,23 @@ def test_the_law_holds_on_any_text_but_beside_signs_that_word_piece_does_not_par
         assert ids == oracle(old, text)
     elif kind in BYTES or not any(ord(c) > 127 for c in text):
         assert restored(ids, new_tokens(old, new)) == oracle(old, text)
+
+
+@pytest.mark.parametrize("kind", ["bert", "bert cased", "bpe-char", "bpe"])
+@settings(max_examples=200, deadline=None)
+@given(text=st.lists(st.sampled_from([*PARTS, "²", "½", "™", "Ⅷ", "é", "\u00ad", "-"]), max_size=12).map("".join))
+def test_words_start_where_offsets_say(pairs, kind, text):
+    new = pairs[kind][1]
+    ((ids, starts),) = new.encode([text])
+    assert (ids.tolist(), starts.tolist()) == reference(new, text)
+
+
+@pytest.mark.parametrize("kind", ["bert", "bpe-char", "bpe"])
+def test_texts_with_new_words_take_the_fast_way(pairs, kind, monkeypatch):
+    new, slow = pairs[kind][1], []
+    monkeypatch.setattr(Tokenizer, "_by_offsets", lambda self, backend, texts: slow.extend(texts) or [])
+    ((ids, starts),) = new.encode(["the jumpy fox, Zyzzyva (zyzzyva)"])
+    assert not slow and (ids >= pairs[kind][0].size).any() and starts.sum() == 8
 
 
 @pytest.mark.parametrize("kind", ["bert", "bert cased", "bpe", "gpt2"])
