@@ -62,7 +62,7 @@ def extended(tokenizer: Tokenizer, words: Iterable[str]) -> Backend:
     make = _whole if _takes_bytes(tokenizer.backend) else _beside
     if make is _beside and keeps_space(json.loads(tokenizer.backend.to_str())):
         raise InputError(
-            "new words: this tokenizer keeps the space with what follows (▁), and would read what stands behind a new word as the beginning of a "
+            "this tokenizer keeps the space with what follows (▁), and would read what stands behind a new word as the beginning of a "
             "text; go on with its own pieces, or take a model with WordPiece or byte-level BPE"
         )
     named = [f"new word {number}: {printable(word, 60)!r}" for number, word in enumerate(words, 1)]
@@ -194,7 +194,7 @@ def _check_reached(backend: Backend) -> None:
             for before in ("", "a", "("):
                 if entry in [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(before + text)]:
                     raise InputError(
-                        f"new words: this tokenizer's entry {printable(entry)!r} is one that its merges never make of that word, and would "
+                        f"this tokenizer's entry {printable(entry)!r} is one that its merges never make of that word, and would "
                         "be once words are taken whole; its ids would not stay as they are"
                     )
 
@@ -258,7 +258,7 @@ def _kept(tokenizer: Tokenizer, backend: Backend, words: Mapping[str, str]) -> B
     for text, (ids, _), (before, _) in zip(texts, made.encode(texts), tokenizer.encode(texts), strict=True):
         if restored(ids.tolist(), back) != before.tolist():
             raise InputError(
-                f"new words: beside one this tokenizer would cut texts otherwise than now ({printable(text, 60)!r}), as those with ▁ do, which "
+                f"beside a new word this tokenizer would cut texts otherwise than now ({printable(text, 60)!r}), as those with ▁ do, which "
                 "read what stands behind a new word as the beginning of a text; --tokenizer of another kind, or fine-tune with its own pieces"
             )
     return backend
