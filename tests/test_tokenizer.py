@@ -164,16 +164,19 @@ def test_wordpiece_is_berts():
 
 
 def test_extended_words_are_whole_words_after_the_others(trained):
-    for tokenizer in trained.values():
-        more = tokenizer.extend(["zyzzyva", "covid19", "zyzzyva"])
+    for (kind, _), tokenizer in trained.items():
+        if kind.startswith("unigram"):  # test_extend.py says why
+            continue
+        more = tokenizer.extend(["zyzzyva", "zyzzyvb", "zyzzyva"])
+        each = 2 if kind.startswith("bpe:") else 1  # with the space before it, and without
         assert (
-            more.size == tokenizer.size + 2
+            more.size == tokenizer.size + 2 * each
             and more.token(tokenizer.size) == "zyzzyva"
             and more.digest != tokenizer.digest
         )
         text = "the zyzzyva jumps, zyzzyvas jump"
         ids, starts = more.encode([text])[0]
-        assert (ids == tokenizer.size).sum() == 1 and starts[ids == tokenizer.size].all()
+        assert (ids == tokenizer.size + each - 1).sum() == 1 and starts[ids == tokenizer.size + each - 1].all()
         assert starts.sum() == 6
         assert more.decode(ids).split()[:2] == ["the", "zyzzyva"]
         assert tokenizer.size not in tokenizer.encode([text])[0][0]

@@ -1,6 +1,9 @@
 """ERNIE's select: units of a level, stages by passes over the corpus, and what of it is told."""
 
 import dataclasses
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,11 +13,15 @@ import bertsmith
 from bertsmith.config import override
 from bertsmith.data.draw import Draw
 from bertsmith.data.levels import annotated
+from bertsmith.data.mixture import Mixture, Stages
 from bertsmith.data.select import words
+from bertsmith.data.text import Text, fixed_batches, join
 from bertsmith.data.units import Units
 from bertsmith.downstream.show import show
 from bertsmith.errors import InputError
 from bertsmith.recipe import find
+from bertsmith.training.budget import Extent
+from bertsmith.training.stages import unreached
 
 
 def hidden(row, spans):
@@ -61,7 +68,7 @@ def test_it_hides_what_a_scan_of_the_boundary_flags_would(level):
 
 def test_stages_follow_the_passes_over_the_corpus():
     row = noted("phrase", 6)
-    select = Units(levels=("token", "phrase"), passes=2)
+    select = Units(levels=("token", "phrase"), passes=2.0)
     for epoch, level in ((0, "token"), (1, "token"), (2, "phrase"), (9, "phrase")):
         at = dataclasses.replace(row, epoch=np.full(len(row.lengths), epoch))
         assert np.array_equal(select(at, Draw(0)), Units(levels=(level,))(at, Draw(0)))
@@ -107,8 +114,68 @@ def test_a_store_without_annotations_is_refused_unless_no_level_needs_them(short
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [('levels=["word"]', "one or more of token, phrase"), ("passes=0", "at least 1 pass")]
+    ("setting", "said"), [('levels=["word"]', "one or more of token, phrase"), ("passes=0", "must be above 0")]
 )
 def test_settings_that_mean_nothing_are_refused(setting, said):
     with pytest.raises(InputError, match=said):
         override(find("ernie1:tiny"), [f"corruption.select.{setting}"])
+
+
+def test_a_share_of_a_pass_makes_stages_in_the_order_of_reading(store):
+    recipe = override(find("ernie1:tiny"), ["corruption.select.passes=0.25"]).with_vocab(store.vocab.size)
+    feed = Text.of(recipe, store, seed=3)
+    for number, wanted in ((0, (0, 1, 2, 2)), (1, (2, 2, 2, 2))):
+        epoch = feed.epoch(number)
+        row = epoch.plan.row(epoch.order)
+        stages = recipe.corruption.select.stages(row)
+        count = len(epoch.order)
+        assert stages.tolist() == [wanted[4 * place // count] for place in range(count)]
+        parts = join([epoch.plan.row(epoch.order[:7]), epoch.plan.row(epoch.order[7:])])
+        assert np.array_equal(recipe.corruption.select.stages(parts), stages)
+        assert np.array_equal(recipe.corruption.select.stages(row.part(5, count)), stages[5:])
+    held = fixed_batches(store.train, recipe.layout, recipe.corruption, store.vocab, 4096, 4096)
+    whole = override(recipe, ["corruption.select.passes=1"])
+    same = fixed_batches(store.train, whole.layout, whole.corruption, store.vocab, 4096, 4096)
+    assert all(np.array_equal(a.input.tokens, b.input.tokens) for a, b in zip(held, same, strict=True))
+
+
+def test_a_run_that_ends_before_a_stage_says_so_before_it_starts(store, tmp_path):
+    recipe = override(find("ernie1:tiny"), ["training.batch=2048"])
+    feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
+    extent = Extent.of(feed)
+    said = []
+    bertsmith.pretrain(recipe, store, tmp_path / "run", steps=2, threads=1, say=said.append)
+    (line,) = [line for line in said if "never reached" in line]
+    assert (
+        line.startswith("warning: 2 steps are ")
+        and "phrase and entity are never reached (after 1 and 2); --steps " in line
+    )
+    needed = int(re.search(r"--steps (\d+) reaches phrase", line)[1])
+    reads = lambda steps: steps * extent.per_step / extent.tokens
+    assert reads(needed - 1) <= 1 < reads(needed)
+    (line,) = unreached(feed, needed, extent)
+    assert "entity is never reached (after 2)" in line
+    assert not unreached(feed, 3 * extent.steps, extent)
+    setting = re.search(r"--set (\S+) makes", line)[1]
+    shorter = Text.of(override(recipe, [setting]).with_vocab(store.vocab.size), store, seed=0)
+    assert not unreached(shorter, needed, extent)
+    static = Text.of(override(recipe, ["corruption.copies=2"]).with_vocab(store.vocab.size), store, seed=0)
+    (line,) = unreached(static, 9 * extent.steps, extent)
+    assert (
+        "corruption.copies=2 begins anew" in line
+        and "entity is never reached (after 2); --set corruption.copies=0" in line
+    )
+    bert = Text.of(find("bert:tiny").with_vocab(store.vocab.size), store, seed=0)
+    assert not unreached(bert, 1, extent)
+    mixture = Mixture({"a": bert, "b": bert, "c": bert}, Stages(steps=(3, 2)), seed=0)
+    assert unreached(mixture, 3, extent) == [
+        "warning: 3 steps: b and c are never reached (after 3 and 5); --steps 4 reaches b"
+    ]
+    assert not unreached(mixture, 6, extent)
+
+
+def test_plan_says_so_too(store):
+    given = ["plan", "ernie1:tiny", "--data", str(store.path), "--set", "training.batch=2048", "--steps", "2"]
+    done = subprocess.run([sys.executable, "-m", "bertsmith", *given], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "phrase and entity are never reached" in done.stderr

@@ -35,6 +35,10 @@ class Corruption:
         """The epoch that layouts and masks are drawn for, when the data is read for the `epoch`-th time."""
         return epoch % self.copies if self.copies else epoch
 
+    def opening(self) -> Corruption:
+        """As it is when a run begins, and stays so: of a curriculum the first stage."""
+        return replace(self, select=self.select.opening()) if hasattr(self.select, "opening") else self
+
     def check(self, split: Any) -> None:
         """InputError where the select needs what the corpus does not have."""
         if hasattr(self.select, "check"):

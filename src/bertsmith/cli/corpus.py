@@ -71,6 +71,11 @@ def add_prepare(commands: Any) -> None:
         metavar="KIND:SIZE|DIR",
         help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder",
     )
+    made.add_argument(
+        "--new-words",
+        metavar="FILE|N",
+        help="more tokens for a loaded tokenizer: a word list, or the N words of the sample that save most tokens",
+    )
     made.add_argument("--lowercase", action="store_true", help="lower case; accents and other marks stay")
     made.add_argument(
         "--strip-accents",
@@ -138,7 +143,7 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
     options = {
         key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
     }
-    lines = page.show(arguments.recipe, **options)
+    lines = page.show(arguments.recipe, say=console.say, **options)
     pairs = page.meanings(arguments.recipe, arguments.set)
     for line in (json.dumps(line, ensure_ascii=False) for line in lines) if arguments.json else page.text(lines, pairs):
         console.out(line)

@@ -21,7 +21,7 @@ def add_fill(commands: Any) -> None:
 
 
 def fill(arguments: argparse.Namespace, console: Console) -> None:
-    result = bertsmith.fill(load(arguments, console), arguments.text, top=arguments.top)
+    result = bertsmith.fill(load(arguments, console), arguments.text, top=arguments.top, say=console.say)
     if arguments.json:
         console.out(json.dumps(result, ensure_ascii=False))
         return
@@ -59,6 +59,7 @@ def add_finetune(commands: Any) -> None:
         default="error",
         help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place",
     )
+    made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as batch=16 or lr=3e-5")
     add_work(made)
     add_member(made)
@@ -67,7 +68,19 @@ def add_finetune(commands: Any) -> None:
 def finetune(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
-    names = ("task", "train", "dev", "out", "method", "scratch", "seeds", "on_long", "on_bad_answer", "set")
+    names = (
+        "task",
+        "train",
+        "dev",
+        "out",
+        "method",
+        "scratch",
+        "seeds",
+        "on_long",
+        "on_bad_answer",
+        "allow_unknown",
+        "set",
+    )
     lengths = ("epochs", "steps", "tokens", "minutes")
     options = {name: getattr(arguments, name) for name in (*names, *lengths, *WORK)} | table(arguments)
     result = bertsmith.finetune(

@@ -68,15 +68,25 @@ def add_plan(commands: Any) -> None:
 
 def plan(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.config import override
+    from bertsmith.data.text import Text
     from bertsmith.recipe import find
+    from bertsmith.text import unknown
     from bertsmith.training import cost
+    from bertsmith.training.budget import Extent
     from bertsmith.training.run import open_store
+    from bertsmith.training.stages import unreached
 
     recipe = override(find(arguments.recipe), arguments.set)
     store = open_store(arguments.data) if arguments.data else None
+    if store is not None:
+        unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(arguments.data), console.say)
     options = {"threads": arguments.threads, "device": arguments.device, "gpu": arguments.on}
     found = cost.estimate(recipe, store, **options)
     tokens = arguments.tokens or (arguments.steps or 0) * found.tokens
+    if store is not None and tokens:
+        feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
+        for line in unreached(feed, max(1, round(tokens / found.tokens)), Extent.of(feed)):
+            console.say(line)
     if arguments.json:
         console.out(json.dumps({**vars(found), "run": found.run(tokens) if tokens else None}))
         return

@@ -61,10 +61,10 @@ class Vocab:
 
 
 class Lazy:
-    """A field of a dataclass: an array, or a function that makes it when it is first read; `optional`: else 0 for each token."""
+    """A field of a dataclass: an array, or a function that makes it when it is first read; `optional`: else 0 for each token (or sequence)."""
 
-    def __init__(self, optional: bool = False):
-        self.optional = optional
+    def __init__(self, optional: bool = False, of: str = "tokens"):
+        self.optional, self.of = optional, of
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -76,7 +76,7 @@ class Lazy:
             raise AttributeError(self.name)  # so that the field has no default
         value = row.__dict__[self.name]
         if not isinstance(value, Array):
-            value = np.zeros(len(row.tokens), np.uint8) if value is None else value()
+            value = np.zeros(len(getattr(row, self.of)), np.uint8) if value is None else value()
             row.__dict__[self.name] = value
         return value
 
@@ -98,6 +98,7 @@ class Row:
     labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
     epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
     example: Array  # (s,) int64: number of the sequence within its epoch's layout, before shuffling
+    into: Lazy = Lazy(optional=True, of="lengths")  # (s,) float64: the share of its epoch that is read before it
     thread: Thread | None = None  # where sequences go on from one another
 
     @cached_property
@@ -129,6 +130,7 @@ class Row:
             labels=self.labels[first:last],
             epoch=self.epoch[first:last],
             example=self.example[first:last],
+            into=lambda: self.into[first:last],
             thread=self.thread and self.thread[first:last],
         )
 

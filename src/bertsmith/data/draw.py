@@ -47,6 +47,13 @@ def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(hashed(seed, "order", epoch, np.arange(count)), kind="stable")
 
 
+def share_before(order: np.ndarray) -> np.ndarray:
+    """(count,) float64: what share of a permutation stands before each number."""
+    found = np.empty(len(order), np.float64)
+    found[order] = np.arange(len(order)) / max(1, len(order))
+    return found
+
+
 @dataclass(frozen=True)
 class Draw:
     """Draws for the sequences of a Row: `draw.tokens("mask", row)` gives (n,), `draw.sequences("label", row)` gives (s,)."""

@@ -106,6 +106,10 @@ class Stages:
         )
         self.among.check(feeds)
 
+    def begins(self) -> list[int]:
+        """How many steps stand before each stage; the last of a full list is the end of what was asked."""
+        return [0, *np.cumsum(self.steps).tolist()]
+
     def at(self, step: int, sizes: Array) -> Array:
         stage = min(int(np.searchsorted(np.cumsum(self.steps), step - 1, "right")), len(sizes) - 1)
         number = np.arange(len(sizes))

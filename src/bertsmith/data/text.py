@@ -103,12 +103,13 @@ def join(rows: list[Row]) -> Row:
         "example",
     )
     arrays = {name: np.concatenate([getattr(row, name) for row in rows]) for name in fields}
-    return Row(**arrays, thread=Thread.join([row.thread for row in rows]))
+    into = lambda: np.concatenate([row.into for row in rows])
+    return Row(**arrays, into=into, thread=Thread.join([row.thread for row in rows]))
 
 
 def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens: int, batch: int) -> list[Batch]:
     """Held-out sequences of `tokens` tokens at most (one at least) in rows of `batch`, with the same masks in every run."""
-    plan, draw = layout.plan(split, vocab, HELD_OUT_SEED, 0), Draw(HELD_OUT_SEED)
+    plan, draw, corruption = layout.plan(split, vocab, HELD_OUT_SEED, 0), Draw(HELD_OUT_SEED), corruption.opening()
     epoch = Epoch(order=plan.shuffled(0), lengths=plan.lengths, room=min(batch, plan.step or batch))
     last = max(epoch.fill(0, tokens), 1)
     batches, at = [], 0

@@ -1,6 +1,6 @@
 """ERNIE's masking: units of a level of knowledge, each hidden by a draw of its own.  n tokens, s sequences, m units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,13 @@ class Units:
 
     The share of a sequence that is hidden therefore varies around `rate` of its text, and specials take no part in it.
     `levels`: what a unit is in each stage of the curriculum: a "token", a "phrase" or an "entity" of the store's annotations; text outside
-    of these goes word by word.  A stage lasts `passes` over the corpus, the last for ever (the released code leaves it to a list of files
+    of these goes word by word.  A stage lasts `passes` over the corpus (0.25: a quarter of one), the last for ever (the released code leaves it to a list of files
     whether units are tokens or longer).  Where `corruption.copies` repeats views, stages are repeated with them.  Held-out text is masked as
     in the first stage, so that its losses compare over a run.
     """
 
     levels: tuple[str, ...] = ("token", "phrase", "entity")
-    passes: int = 1
+    passes: float = 1
     rate: float = 0.15
 
     def __post_init__(self):
@@ -34,14 +34,30 @@ class Units:
             bool(self.levels) and all(level in known for level in self.levels),
             f"corruption.select.levels: {list(self.levels)} must be one or more of {', '.join(known)}",
         )
-        require(self.passes >= 1, f"corruption.select.passes: {self.passes} must be at least 1 pass over the corpus")
+        require(
+            self.passes > 0,
+            f"corruption.select.passes: {self.passes} must be above 0; passes over the corpus, or a share",
+        )
 
     def check(self, split: Any) -> None:
         check_levels(split, [level for level in self.levels if level in LEVELS])
 
     def stages(self, row: Row) -> Array:
         """(s,) which of the `levels` each sequence is at."""
-        return np.minimum(row.epoch // self.passes, len(self.levels) - 1)
+        whole = float(self.passes).is_integer()
+        stages = row.epoch // int(self.passes) if whole else np.floor((row.epoch + row.into) / self.passes + 1e-9)
+        return np.minimum(stages, len(self.levels) - 1).astype(np.int64)
+
+    def begins(self) -> list[tuple[str, float]]:
+        """Each stage, and after how many passes over the corpus it begins."""
+        return [(level, stage * self.passes) for stage, level in enumerate(self.levels)]
+
+    def within(self, passes: float) -> str:
+        """The setting with which so many passes hold all stages, equally long."""
+        return f"corruption.select.passes={passes / len(self.levels):.2g}"
+
+    def opening(self) -> "Units":
+        return replace(self, levels=self.levels[:1])
 
     def __call__(self, row: Row, draw: Draw) -> Array:
         stages = self.stages(row)

@@ -19,6 +19,7 @@ from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks.readers import read, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, encode, say_long
+from bertsmith.text import unknown
 from bertsmith.training.precision import Precision
 
 BUDGET = 8192  # tokens in one pass
@@ -76,6 +77,9 @@ def embed(
     first, second = _as_read(first, says, before), None if second is None else _as_read(second, says)
     encoded = encode(loaded.tokenizer, first, second, reading, where)
     say_long(encoded, name, reading, say)
+    unknown.tell(
+        unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings([first, second or []])), name, say
+    )
     skip = _skipped(loaded, before) if says.get("skip_prompt") else 0
     vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy, skip))
     if says.get("dense"):

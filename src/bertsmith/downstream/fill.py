@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from bertsmith.data.batch import NEVER, Stream
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks.sequences import Builder, Reading
+from bertsmith.text import unknown
 
 MASK = "[MASK]"
 
 
-def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
+def fill(
+    model: str | Path | Loaded, text: str, top: int = 5, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """`{text, masks: [{position, top: [{token, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] too.
 
     A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head, and
@@ -37,6 +41,8 @@ def fill(model: str | Path | Loaded, text: str, top: int = 5) -> dict[str, Any]:
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
         raise InputError(f"--top {printable(top)}: expected a number from 1 to {size}")
     stream, masks = _asked(loaded, text, reading)
+    said = text.replace(MASK, " ").replace(loaded.tokenizer.mask_token, " ")
+    unknown.tell(unknown.of_texts(loaded.tokenizer, stream.tokens, lambda: [said]), "the text", say)
     longest = loaded.recipe.model.longest
     if longest is not None and len(stream.tokens) > longest:
         raise InputError(f"the text has {len(stream.tokens)} tokens, and the model takes {longest}")

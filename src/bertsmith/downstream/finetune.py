@@ -62,6 +62,7 @@ def finetune(
     minutes: float | None = None,
     on_long: OnLong | None = None,
     on_bad_answer: OnBadAnswer = "error",
+    allow_unknown: bool = False,
     set: Iterable[str] = (),
     device: str | None = None,
     threads: int | None = None,
@@ -77,7 +78,8 @@ def finetune(
     """Tune `model` to `task` ("classify", "regress", "tag", "qa"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
     `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
-    training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
+    training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
+    `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
     method.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.  Under torchrun all its
     processes call this and share the work (see `pretrain`).
     InputError before anything is written; NumericsError, ResourceError and Interrupted (after saving) while it trains.
@@ -92,6 +94,7 @@ def finetune(
         labels=(*labels,),
         on_long=on_long,
         on_bad_answer=on_bad_answer,
+        allow_unknown=allow_unknown,
     )
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)

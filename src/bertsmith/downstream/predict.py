@@ -19,6 +19,7 @@ from bertsmith.nn.member import MemberModel
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, say_long
+from bertsmith.text import unknown
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision
 
@@ -178,6 +179,8 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
     )
     encoded = kind.encode(loaded.tokenizer, rows, reading, task["pairs"])
     say_long(encoded, printable(rows.path), reading, say)
+    lost = unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings(rows.inputs()))
+    unknown.tell(lost, printable(rows.path), say)
     return kind.said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
 
 

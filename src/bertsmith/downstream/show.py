@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from bertsmith.data.batch import NEVER, Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe, find
+from bertsmith.text import unknown
 from bertsmith.text.store import Split, Store
 
 CHUNK = 256  # examples made at a time; a row is its sequences one by one, so the number changes nothing
@@ -35,9 +36,11 @@ def show(
     epoch: int = 0,
     set: Iterable[str] = (),
     model: str | Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[dict[str, Any]]:
     """The first `n` examples of an epoch and the summary, from a store, or from a text file with a tokenizer.
 
+    The summary counts [UNK] over the sources; above 1 % that is said, with the characters of the whole text that have no entry.
     `model`: a run whose generator writes over what is hidden; the replacements then stand under `targets.replaced`.
     """
     recipe = find(recipe) if isinstance(recipe, str) else recipe
@@ -46,9 +49,8 @@ def show(
         raise InputError("show: needs either --data STORE, or --text FILE and --tokenizer DIR")
     writer = None if model is None else _writer(model)
     if text is not None:
-        return _of_text(recipe, text, tokenizer, n, seed, epoch, writer)
-    store = data if isinstance(data, Store) else Store.open(data)
-    return lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer)
+        return _of_text(recipe, text, tokenizer, n, seed, epoch, writer, say)
+    return _of_store(recipe, data if isinstance(data, Store) else Store.open(data), n, seed, epoch, writer, say)
 
 
 def _writer(model: str | Path) -> Any:
@@ -61,15 +63,27 @@ def _writer(model: str | Path) -> Any:
 
 
 def _of_text(
-    recipe: Recipe, text: Any, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any
+    recipe: Recipe, text: Any, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
     """As `prepare` reads it, so that what is shown is what would be trained on."""
     from bertsmith.text.prepare import prepare
 
     with tempfile.TemporaryDirectory(prefix="bertsmith-show-") as folder:
-        prepare([str(text)], str(Path(folder) / "store"), tokenizer=str(tokenizer), holdout=0)
-        store = Store.open(Path(folder) / "store", verify=False)
-        yield from lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer)
+        out = Path(folder) / "store"
+        prepare([str(text)], str(out), tokenizer=str(tokenizer), holdout=0, allow_unknown=True)
+        yield from _of_store(recipe, Store.open(out, verify=False), n, seed, epoch, writer, say)
+
+
+def _of_store(
+    recipe: Recipe, store: Store, n: int, seed: int, epoch: int, writer: Any, say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    lost = 0, 0
+    for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer):
+        if "summary" in line:
+            lost = line["summary"]["tokens"]["unknown"], line["summary"]["tokens"]["text"]
+        yield line
+    known = store.manifest.get("account", {}).get("unknown", {}).get("commonest", {})
+    unknown.tell(unknown.counted(lost[0], lost[1], lambda: known), "the examples", say)
 
 
 def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
@@ -211,6 +225,8 @@ class Tally:
         held = np.cumsum(row.starts)
         whole = held[spans[:, 1] - 1] - held[spans[:, 0]] + 1 if len(spans) else np.zeros(0)
         self._count(spans=len(spans), span_words=int(whole.sum()), span_tokens=int((spans[:, 1] - spans[:, 0]).sum()))
+        special = [i for i in self.vocab.special if i != self.vocab.unk]
+        self._count(unknown=int((row.tokens == self.vocab.unk).sum()), text=int((~np.isin(row.tokens, special)).sum()))
         self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
         self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
         if "pair" in batch.targets:
@@ -261,7 +277,13 @@ class Tally:
             "requested": {key: round(value, 6) for key, value in requested.items()},
             "achieved": {key: round(value, 6) for key, value in achieved.items()},
             "examples": c["examples"],
-            "tokens": {"used": c["used"], "padding": 0, "dropped": c["cut"]},
+            "tokens": {
+                "used": c["used"],
+                "padding": 0,
+                "dropped": c["cut"],
+                "unknown": c["unknown"],
+                "text": c["text"],
+            },
         }
 
 
@@ -335,4 +357,4 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     for key, wanted in summary["requested"].items():
         yield f"{key:{wide}}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
     tokens = summary["tokens"]
-    yield f"{summary['examples']} examples, {tokens['used']:,} tokens used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped"
+    yield f"{summary['examples']} examples, {tokens['used']:,} tokens used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped, {tokens['unknown']:,} [UNK]"

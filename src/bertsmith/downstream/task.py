@@ -20,6 +20,7 @@ from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
+from bertsmith.text import unknown
 
 PARTS = ("train", "dev")
 OnBadAnswer = Literal["error", "mend", "skip"]
@@ -38,6 +39,7 @@ class Files:
     header: bool = True
     labels: tuple[str, ...] = ()
     on_long: OnLong | None = None  # None: truncate for texts as a whole, window where each token is read
+    allow_unknown: bool = False  # accept that more than 5 % of the tokens of a file are [UNK]
     on_bad_answer: OnBadAnswer = "error"  # qa: of the training file's answers that do not stand where it says
 
     def check_apart(self) -> None:
@@ -79,7 +81,7 @@ class Task:
             )
         targets = {part: kind.targets(read, known) for part, read in rows.items()}
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
-        data = {part: _encoded(tokenizer, kind, read, reading, say) for part, read in rows.items()}
+        data = {part: _encoded(tokenizer, kind, read, reading, given.allow_unknown, say) for part, read in rows.items()}
         _check_lengths(rows["train"], data["train"], reading)
         _say_overlap(rows, say)
         about = {
@@ -148,9 +150,12 @@ def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:
     return kind.mended(rows, how)
 
 
-def _encoded(tokenizer: Any, kind: kinds.Kind, rows: Any, reading: Reading, say: Say) -> Encoded:
-    found = kind.encode(tokenizer, rows, reading)
-    say_long(found, printable(rows.path), reading, say)
+def _encoded(tokenizer: Any, kind: kinds.Kind, rows: Any, reading: Reading, allow: bool, say: Say) -> Encoded:
+    found, name = kind.encode(tokenizer, rows, reading), printable(rows.path)
+    say_long(found, name, reading, say)
+    lost = unknown.of_texts(tokenizer, found.tokens, lambda: unknown.strings(rows.inputs()))
+    unknown.refuse(lost, name, "take a model that knows its characters", allow)
+    unknown.tell(lost, name, say)
     return found
 
 

@@ -14,6 +14,7 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 # What cmrc2018_evaluate.py takes out; its "……" never is one character, and so stays.
 CHINESE_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+# In place of nltk's word_tokenize, which parts some runs otherwise (don't, H., ′37); LOG.md says how often that changes a score.
 RUN = re.compile(r"\w+(?:[.,']\w+)*|[^\w\s]")
 
 
@@ -78,7 +79,7 @@ def _shared(mine: list[str], gold: list[str]) -> int:
 
 
 def _longest_run(mine: list[str], gold: list[str]) -> int:
-    """The longest run of pieces that stands in both; the script's "lcs" is one without gaps."""
+    """The longest run of pieces that stands in both; the script's "lcs" (find_lcs of its version 5) is one without gaps."""
     longest, row = 0, [0] * (len(gold) + 1)
     for piece in mine:
         row = [0, *(row[j] + 1 if piece == other else 0 for j, other in enumerate(gold))]

@@ -38,6 +38,11 @@ class Characters:
         self.counts[: len(found)] += found
         return parts
 
+    def count(self, texts: list[str]) -> None:
+        """Those of texts that are read as they stand."""
+        found = _histogram([texts])
+        self.counts[: len(found)] += found
+
     def changed(self, tokenizer: "Tokenizer") -> dict[str, Any]:
         """What the tokenizer's rule drops and what it replaces, lower case apart; the commonest by name."""
         said: dict[str, Any] = {"read": int(self.counts.sum()), "dropped": 0, "replaced": 0}

@@ -15,7 +15,7 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Array, Row, Vocab
-from bertsmith.data.draw import hashed, integers, uniform
+from bertsmith.data.draw import hashed, integers, share_before, uniform
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 from bertsmith.text.layout import check_text
@@ -64,6 +64,11 @@ class ColumnPlan:
     def shuffled(self, epoch: int) -> Array:
         """(s,) the first sequence of every column, then the second, ...: in no epoch otherwise."""
         return np.arange(self.columns * self.turns).reshape(self.columns, self.turns).T.ravel()
+
+    @cached_property
+    def into(self) -> Array:
+        """(s,) the share of the epoch that is read before each sequence."""
+        return share_before(self.order)
 
     @cached_property
     def account(self) -> dict[str, Any]:
@@ -119,6 +124,7 @@ class ColumnPlan:
             labels=np.full(len(indices), IGNORE, np.int64),
             epoch=np.full(len(indices), self.epoch, np.int64),
             example=indices,
+            into=lambda: self.into[indices],
             thread=Thread(column=column, turn=turn, backward=column >= self.forward, stride=self.stride),
         )
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from bertsmith.data.batch import Array, Row, Vocab
-from bertsmith.data.draw import shuffled
+from bertsmith.data.draw import share_before, shuffled
 from bertsmith.data.ranges import numbers, spread
 
 
@@ -67,6 +67,11 @@ class Plan:
         """(s,) the permutation of any epoch: a static view is read anew in another order."""
         return shuffled(self.seed, epoch, len(self.labels))
 
+    @cached_property
+    def into(self) -> Array:
+        """(s,) the share of the epoch that is read before each sequence; of a static view, when it is first read."""
+        return share_before(self.order)
+
     def row(self, indices: Array) -> Row:
         """The sequences numbered `indices`, in that order, as one flat row."""
         indices = np.asarray(indices, np.int64)
@@ -98,6 +103,7 @@ class Plan:
             labels=self.labels[indices],
             epoch=np.full(len(indices), self.epoch, np.int64),
             example=indices,
+            into=lambda: self.into[indices],
         )
 
     def _starts(self, source: Array, special: Array, front: Array) -> Array:

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,12 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
-from bertsmith.text import annotations, store
+from bertsmith.text import annotations, more_words, store, unknown
 from bertsmith.text.account import Account, Options
 from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, encoded
-from bertsmith.text.said import layouts_said, listing_said, summary, unknown_said
+from bertsmith.text.said import layouts_said, listing_said, summary
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, listed
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
 CHUNK = 1 << 20  # characters that are encoded at once
-SOME_UNKNOWN, MOST_UNKNOWN = 0.01, 0.05  # shares of [UNK] that are warned of, and refused
 EVERY = 5.0  # seconds between progress lines
 
 
@@ -60,6 +60,7 @@ def prepare(
     encoding: str = "utf-8",
     on_bad_line: str = "error",
     allow_unknown: bool = False,
+    new_words: str | int | os.PathLike | None = None,
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def prepare(
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
     `lowercase`, `strip_accents`, `normalise`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
     `only`: patterns such as "*.txt": of folders, nothing else is read.
+    `new_words`: what a loaded tokenizer is to have as tokens, too: a word list, or the number of words of the sample that save most.
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
@@ -82,6 +84,7 @@ def prepare(
         raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise}
     trains = _trains(tokenizer, rules)
+    more = more_words.checked(new_words, trains)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
     listing = listed(named, only, encoding)
@@ -96,6 +99,10 @@ def prepare(
         backend, sample = _train(tokenizer, {**rules, "language": language}, found, options, sample_size, say)
     else:
         backend = _load(tokenizer)
+    extends = added = None
+    if more is not None:
+        texts = partial(_sampled, found, options, sample_size)
+        backend, extends, added = more_words.add(backend, more, texts, say)
     with files.partial(out) as folder:
         backend.save(folder)
         work = _Work(folder, backend, options, float(holdout), say)
@@ -107,10 +114,9 @@ def prepare(
             raise
         account = work.account(sample)
         account["sources"] = {"kinds": listing.kinds(), "passed_over": listing.passed_over}
-        if account["unknown"]["share"] > MOST_UNKNOWN and not allow_unknown:
-            raise InputError(
-                f"--tokenizer: {unknown_said(account['unknown'])}; train one on this text or with more entries, or --allow-unknown"
-            )
+        account |= {"new_words": added} if added else {}
+        way = "train one on this text or with more entries"
+        unknown.refuse(account["unknown"], "--tokenizer", way, allow_unknown)
         kind = tokenizer if trains else "loaded"
         described = {
             "documents": documents,
@@ -120,13 +126,16 @@ def prepare(
             "on_bad_line": on_bad_line,
         }
         described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
-        described |= {"tokenizer_sample": sample_size}
+        described |= {
+            "tokenizer_sample": sample_size,
+            **({"new_words": added["asked"] if added["from"] == "sample" else "list"} if added else {}),
+        }
         rest = {"options": described, "account": account}
         if sources:
             rest["annotations"] = account["annotations"] = annotations.write(
                 folder, work.splits, sources, backend, language, lines, say
             )
-        close_store(folder, work.splits, tokenizer_field(backend, kind), rest)
+        close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
         files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
         files.publish(folder, out)
     for line in summary(account):
@@ -169,11 +178,7 @@ def _train(
     from bertsmith.text.tokenizer import Tokenizer
     from bertsmith.text.train import parse
 
-    account = Account()
-    texts, counts = sample(documents(found, options, account), size)
-    if not texts:
-        raise _no_text(account)
-    counts = {"limit": size, **counts}
+    texts, counts = _sampled(found, options, size)
     share = (
         "all of the text"
         if counts["bytes"] == counts["bytes_of"]
@@ -190,6 +195,14 @@ def _train(
     if made.size < asked:
         say(f"tokenizer: {made.size:,} entries, not {asked:,}: the text has no more pieces that occur often enough")
     return made, {**counts, **told, "entries": made.size}
+
+
+def _sampled(found: tuple[Source, ...], options: Options, size: int) -> tuple[list[str], dict[str, int]]:
+    account = Account()
+    texts, counts = sample(documents(found, options, account), size)
+    if not texts:
+        raise _no_text(account)
+    return texts, {"limit": size, **counts}
 
 
 def sample(pieces: Iterator[Document], size: int) -> tuple[list[str], dict[str, int]]:
@@ -301,10 +314,8 @@ class _Work:
                 f"{read.closed} end like a sentence; --lines wrapped joins them (and --documents file, if blank lines part paragraphs)"
             )
         tokens = train.tokens + held.tokens
-        unknown = {"tokens": self.unknown, "share": self.unknown / tokens, "commonest": {}}
-        if unknown["share"] > SOME_UNKNOWN:
-            unknown["commonest"] = self.characters.unknown(self.backend)
-            warnings.append(unknown_said(unknown))
+        lost = unknown.counted(self.unknown, tokens, lambda: self.characters.unknown(self.backend))
+        warnings += [said] if (said := unknown.warning(lost)) else []
         several = int((np.diff(train.split().documents) > 1).sum())
         layouts = layouts_said(several, train.documents)
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
@@ -333,7 +344,7 @@ class _Work:
                 "byte_order_marks": read.byte_order_marks,
             },
             "characters": self.characters.changed(self.backend),
-            "unknown": unknown,
+            "unknown": lost,
             "records": read.records,
             "documents": kept,
             "documents_without_tokens": read.documents - kept,

@@ -60,9 +60,3 @@ def layouts_said(several: int, documents: int) -> dict[str, str]:
     elif several < 0.5 * documents:
         pairs = f"few pairs: only {several} of {documents} documents have two sentences"
     return {"FullSentences": "usable", "DocSentences": "usable", "SegmentPairs": pairs, "SentencePairs": pairs}
-
-
-def unknown_said(unknown: dict[str, Any]) -> str:
-    common = ", ".join(f"{printable(c)} {count:,}" for c, count in unknown["commonest"].items())
-    why = f"without an entry: {common}" if common else "words of more characters than the tokenizer takes"
-    return f"{unknown['share']:.1%} of the tokens ({unknown['tokens']:,}) are [UNK]; {why}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,31 @@ class StartTable:
         if self.scheme == "space":
             self._characters[0x2581] = _ODD  # a literal ▁ looks like a space
         added = {token["id"] for token in tree.get("added_tokens") or ()}
+        alone = self._alone(tree) if self.scheme in ("wordpiece", "suffix") else {}
+        if alone:  # beside ² and ½, which are part of a word here, they are matched all the same
+            self._characters[[c for c in range(0x110000) if unicodedata.category(chr(c)) == "No"]] = _ODD
         for i in range(size):
-            if i == unk and self.scheme == "wordpiece":  # stands for everything between two spaces or punctuation marks
+            if i in alone and i not in special:
+                self._enter(i, alone[i])
+            elif (
+                i == unk and self.scheme == "wordpiece"
+            ):  # stands for everything between two spaces or punctuation marks
                 self.always[i] = True
             elif i in added or i in special or i == unk:
                 self.irregular[i] = True
             else:
                 self._enter(i, backend.id_to_token(i))
+
+    def _alone(self, tree: dict[str, Any]) -> dict[int, str]:
+        """Added tokens that are matched as whole words only, spelt as this scheme spells one: beside them words part."""
+        rule, end = self.normalizer, "</w>" if self.scheme == "suffix" else ""
+        return {
+            token["id"]: token["content"] + end
+            for token in tree.get("added_tokens") or ()
+            if token["single_word"]
+            and not (token["special"] or token["lstrip"] or token["rstrip"] or token["content"].startswith("##"))
+            and (rule is None or rule.normalize_str(token["content"]) == token["content"])
+        }
 
     def _enter(self, i: int, token: str) -> None:
         new = closes = False

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, ResourceError, printable
-from bertsmith.text import load, train
+from bertsmith.text import extend, load, train
 from bertsmith.text.chunks import Chunks, local
 from bertsmith.text.runs import Borders
 from bertsmith.text.starts import StartTable, keeps_space
@@ -91,15 +90,12 @@ class Tokenizer:
         return [folder / name for name in files]
 
     def extend(self, words: Iterable[str]) -> Tokenizer:
-        """A tokenizer that also has `words` as tokens of their own, after the present ones, matched as whole words only."""
-        words = list(words)
-        for n, word in enumerate(words, 1):
-            if not word or word != word.strip() or any(c.isspace() for c in word):
-                raise InputError(f"new word {n}: {printable(word)!r} is empty or holds white space; give one word each")
-        new = [word for word in dict.fromkeys(words) if self.backend.token_to_id(word) is None]
-        backend = Backend.from_str(self._text)
-        backend.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in new])
-        return Tokenizer(backend, self.roles, self.segmenter)
+        """A tokenizer that also has `words` as tokens of their own, behind the present ones, for whole words alone.
+
+        With the old pieces put back for each of them the ids of every text are what they were (extend.py says how, and where not:
+        InputError for a word that cannot be a token here, and for tokenizers with ▁).  Words that are one token already are left out;
+        byte-level BPE has two tokens of each word, with and without the space before it."""
+        return Tokenizer(extend.extended(self, words), self.roles, self.segmenter)
 
     @property
     def size(self) -> int:
@@ -133,7 +129,7 @@ class Tokenizer:
     def tokens(self, ids: Iterable[int]) -> list[str]:
         tokens = []
         for i in map(int, ids):
-            token = self.backend.id_to_token(i) if 0 <= i < self.size else None
+            token = self._added.get(i) or (self.backend.id_to_token(i) if 0 <= i < self.size else None)
             if token is None:
                 raise InputError(f"token id {i} is outside the vocabulary of {self.size}")
             tokens.append(token)
@@ -242,6 +238,11 @@ class Tokenizer:
     @cached_property
     def _tree(self) -> dict[str, Any]:
         return json.loads(self._text)
+
+    @cached_property
+    def _added(self) -> dict[int, str]:
+        """Added tokens as they are written; the backend names those as its normaliser leaves them, blanks round Chinese included."""
+        return {token["id"]: token["content"] for token in self._tree["added_tokens"]}
 
     @cached_property
     def _never(self) -> Array:

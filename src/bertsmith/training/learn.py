@@ -27,6 +27,7 @@ from bertsmith.training.optim import freeze, warmup_steps
 from bertsmith.training.precision import Precision
 from bertsmith.training.run import FORMAT, at, check_same, threads_set
 from bertsmith.training.shard import SHARDS
+from bertsmith.training.stages import unreached
 from bertsmith.training.step import compile_layers, memory_said
 from bertsmith.training.stop import Stop
 from bertsmith.training.trial import Trial
@@ -106,6 +107,8 @@ def learn(
             journal.say(f"{trial.step_seconds:.3g} s an update: {asked.minutes:g} minutes are {config['steps']} steps")
         warmup_steps(recipe.schedule, config["steps"])
         journal.say(_length(config["steps"], extent, recipe))
+        for line in unreached(job.feed, config["steps"], extent):
+            journal.say(line)
         with world.agreed():
             if world.first:
                 stack.enter_context(run.locked())

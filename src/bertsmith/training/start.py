@@ -2,7 +2,8 @@
 
 The trunk is taken over whole.  A head that the recipe asks for and the start does not have is fresh only where it was named
 (`--new-head`), but for a pooler that is there; a head that nothing asks for is left out, and that is said.  A recipe with more segments
-than the start takes copies of its rows where the rewrite says which (`continues`).
+than the start takes copies of its rows where the rewrite says which (`continues`).  A store whose tokenizer is the start's with more words
+gives these tokens rows (rows.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +22,10 @@ from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe, find, members
+from bertsmith.text.extend import new_tokens
+from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import MODEL, load_model, load_weights, weights_of
+from bertsmith.training.rows import with_rows
 from bertsmith.training.run import TOKENIZER, differences, run_at
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
@@ -68,14 +71,14 @@ def weights_from(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights of `from_` by name, and what config.json keeps of them.
 
-    InputError unless that model has the store's tokenizer and this recipe's shapes.
+    InputError unless that model has the store's tokenizer, or that but for words that were added to it, and this recipe's shapes.
     """
     path = folder.located(from_)
     if folder.is_foreign(path):
         found = folder.read(path)
         weights, model, source = found.weights, found.recipe.model, {"weights": found.sha256}
-        same = found.tokenizer.reading == store.tokenizer.reading
-        tokenizer = path
+        theirs, tokenizer = found.tokenizer, path
+        same = theirs.digest == store.tokenizer.digest
     else:
         weights, config, step = load_model(path, say)
         model, objective = _model(config, from_), config["recipe"]["objective"]
@@ -83,15 +86,21 @@ def weights_from(
             weights = of_main(weights, from_dict(objective))
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}
         tokenizer = step.parent.parent
-        same = config["data"]["tokenizer"] == store.tokenizer.digest or _reads_alike(tokenizer / TOKENIZER, store)
-    if not same:
+        same = config["data"]["tokenizer"] == store.tokenizer.digest
+        theirs = None if same else Tokenizer.load(tokenizer / TOKENIZER, roles=store.tokenizer.roles)
+    added = {} if same or theirs is None else new_tokens(theirs, store.tokenizer)
+    if added is None:
         raise InputError(
-            f"--from {printable(from_)}: its tokenizer is not the store's; prepare the text again with --tokenizer {printable(tokenizer)}"
+            f"--from {printable(from_)}: its tokenizer is not the store's; prepare the text again with --tokenizer {printable(tokenizer)} "
+            "(--new-words FILE|N for more words than it has)"
         )
     new = _new_segments(model, recipe)
     _check_shapes(_grown(model, new), recipe, from_)
     if new:
         weights = _with_segments(weights, new, say)
+    if added:
+        weights = with_rows(weights, recipe, added, f"--from {printable(from_)}", say)
+        source["new_tokens"] = {"of": theirs.digest, "first": min(added), "count": len(added)} if theirs else {}
     return weights, source
 
 
@@ -158,13 +167,6 @@ def _head(name: str) -> str | None:
 
 def _heads(weights: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(head for name in weights if (head := _head(name))))
-
-
-def _reads_alike(path: Path, store: Any) -> bool:
-    """Whether a run's tokenizer gives the store's ids, though their files are not the same bytes (an exported one that came back)."""
-    from bertsmith.text.tokenizer import Tokenizer
-
-    return Tokenizer.load(path, roles=store.tokenizer.roles).reading == store.tokenizer.reading
 
 
 def _architecture(from_: str | os.PathLike) -> Any:

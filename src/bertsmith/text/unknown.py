@@ -1,0 +1,67 @@
+"""[UNK], the one rule for all commands: above 1 % of the tokens of a text it is said, with the ten commonest characters that have no entry;
+above 5 % what would be trained on is refused unless `--allow-unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertsmith.errors import InputError, printable
+from bertsmith.text.clean import Characters
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+SOME, MOST = 0.01, 0.05  # shares of [UNK] that are warned of, and refused
+
+
+def counted(tokens: int, of: int, commonest: Callable[[], dict[str, int]]) -> dict[str, Any]:
+    """{tokens, share, commonest}: `tokens` of `of` are [UNK]; characters without an entry are looked for where the share is to be said."""
+    share = tokens / max(1, of)
+    return {"tokens": tokens, "share": share, "commonest": commonest() if share > SOME else {}}
+
+
+def of_texts(tokenizer: Tokenizer, ids: np.ndarray, texts: Callable[[], Iterable[str]]) -> dict[str, Any]:
+    """As `counted`, of the `ids` (n,) that `texts()` became; [CLS] and [SEP] among them are no text."""
+    vocab = tokenizer.vocab
+    own = int(np.isin(ids, [vocab.cls, vocab.sep]).sum())
+
+    def commonest() -> dict[str, int]:
+        characters = Characters()
+        characters.count(list(texts()))
+        return characters.unknown(tokenizer)
+
+    return counted(int((ids == vocab.unk).sum()), len(ids) - own, commonest)
+
+
+def warning(unknown: dict[str, Any]) -> str:
+    """What is to be said, "" where it is nothing."""
+    if unknown["share"] <= SOME:
+        return ""
+    common = ", ".join(f"{printable(c)} {count:,}" for c, count in unknown["commonest"].items())
+    why = f"without an entry: {common}" if common else "words of more characters than the tokenizer takes"
+    return f"{unknown['share']:.1%} of the tokens ({unknown['tokens']:,}) are [UNK]; {why}"
+
+
+def tell(unknown: dict[str, Any], name: str, say: Callable[[str], None]) -> None:
+    """One warning, where there is one to give."""
+    if said := warning(unknown):
+        say(f"warning: {name}: {said}")
+
+
+def refuse(unknown: dict[str, Any], name: str, way: str, allowed: bool) -> None:
+    """InputError above MOST, unless that is `allowed`; `way`: what mends it."""
+    if unknown["share"] > MOST and not allowed:
+        raise InputError(f"{name}: {warning(unknown)}; {way}, or --allow-unknown")
+
+
+def strings(row: Any) -> Iterable[str]:
+    """The texts of a row, however they are held."""
+    if isinstance(row, str):
+        yield row
+    elif isinstance(row, (tuple, list)):
+        for part in row:
+            yield from strings(part)
