@@ -6,7 +6,6 @@ has its place or is listed: what is missing, unexpected or of another shape is a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -15,11 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor
 
 from bertsmith import files
-from bertsmith.deploy import hf, sentences
+from bertsmith.deploy import hf
+from bertsmith.deploy.folder_files import (
+    ADAPTER,
+    CONFIG,
+    OLD_CONFIG,
+    check_manifest,
+    json_of,
+    refuse_adapters,
+    tensor_names,
+    tensors,
+)
+from bertsmith.deploy.folder_reading import layout_of, length_of, vectors_of
 from bertsmith.deploy.hf_config import model_config, objective_of, reused
 from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
@@ -28,14 +37,8 @@ from bertsmith.recipe import Recipe, find
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
-FORMAT = 1  # of an export's manifest.json
-OLD_CONFIG = "bert_config.json"  # of the first BERTs
-ADAPTER = "adapter_config.json"
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SHOWN = 6  # problems that an error lists
-SHORTEST, LONGEST = 8, 1 << 20  # what is less or more is not a number of tokens that texts are cut to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +103,12 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
 
     InputError naming the file and field, or listing the tensors that have no place and the places that have no tensor.
     """
-    _check_manifest(path)
-    _refuse_adapters(path)
+    check_manifest(path)
+    refuse_adapters(path)
     theirs, named_otherwise = _config(path)
     model = _named(path, model_config, theirs)
     family = theirs["model_type"]
-    found, hashes = _tensors(path)
+    found, hashes = tensors(path)
     doubles = sum(tensor.dtype == torch.float64 for tensor in found.values())
     found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
@@ -125,11 +128,11 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         )
     objective, task = _named(path, objective_of, theirs, terms, outputs)
     base = find(f"{FAMILIES[family].member}:base")
-    length = _length(path, model.longest, base.layout.length)
-    layout = _layout(base.layout, length, reused(theirs))
+    length = length_of(path, model.longest, base.layout.length)
+    layout = layout_of(base.layout, length, reused(theirs))
     name = family if FAMILIES[family].like else base.name
     recipe = replace(base, name=name, tokenizer="loaded", model=model, objective=objective, layout=layout)
-    vectors, notes = _vectors(path, getattr(layout, "cls", "first"))
+    vectors, notes = vectors_of(path, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
     _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
     return Folder(
@@ -172,156 +175,15 @@ def _config(path: Path) -> tuple[dict[str, Any], list[str]]:
     A BERT may call itself a RoBERTa for how it was trained; the first ones called themselves nothing.
     """
     name = CONFIG if os.path.lexists(path / CONFIG) or not (path / OLD_CONFIG).is_file() else OLD_CONFIG
-    theirs = _json(path / name)
+    theirs = json_of(path / name)
     said, family = theirs.get("model_type"), None
     if said is None or (isinstance(said, str) and said in FAMILIES):
-        family = hf.family_in(_tensor_names(path), said, theirs.get("type_vocab_size"))
+        family = hf.family_in(tensor_names(path), said, theirs.get("type_vocab_size"))
     if family is None or family == said:
         return theirs, []
     what = f"says model_type {said}" if said else "does not say its model_type"
     note = f"{printable(path)}: {name} {what}; its tensors are those of a {family}, and it is read as one"
     return {**theirs, "model_type": family}, [note]
-
-
-def _tensor_names(path: Path) -> list[str]:
-    """From the headers alone; [] where they cannot be read, which is told when the tensors are."""
-    try:
-        if (path / INDEX).is_file() and not (path / WEIGHTS).exists():
-            return [str(name) for name in json.loads((path / INDEX).read_bytes())["weight_map"]]
-        if not (path / WEIGHTS).is_file():
-            return []
-        with open(path / WEIGHTS, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            return list(json.loads(file.read(size))) if size < 1 << 27 else []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
-
-
-def _refuse_adapters(path: Path) -> None:
-    found = next(
-        (name for name in (ADAPTER, "adapter_model.safetensors", "adapter_model.bin") if (path / name).is_file()), None
-    )
-    if found is not None:
-        raise InputError(
-            f"{printable(path)}: {found}: an adapter, which is no part of the weights; with peft, merge_and_unload() and save_pretrained() "
-            "write a model that has it in them, or remove it to open the model without"
-        )
-
-
-# -- files --------------------------------------------------------------------------------------------------------------------------
-
-
-def _check_manifest(path: Path) -> None:
-    """An export of ours is as its manifest says; the folders of others have none."""
-    if not os.path.lexists(path / files.MANIFEST):
-        return
-    listed = files.read_manifest(path, "export", FORMAT).get("files")
-    try:
-        files.check(path, listed)
-    except InputError as error:
-        raise InputError(f"{error}; if you changed it on purpose, remove {files.MANIFEST}") from None
-
-
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise InputError(f"{printable(path)}: {'not a plain file' if os.path.lexists(path) else 'missing'}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
-
-
-def _json(path: Path, kind: type = dict) -> Any:
-    try:
-        tree = json.loads(_bytes(path))
-    except (ValueError, RecursionError):
-        raise InputError(f"{printable(path)}: not JSON") from None
-    if not isinstance(tree, kind):
-        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not a {kind.__name__}")
-    return tree
-
-
-def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every tensor of model.safetensors, or of the shards that its index names; and the hash of each file."""
-    index = path / INDEX
-    placed: dict[str, str] = {}
-    if (path / WEIGHTS).exists() or not index.exists():
-        names = [WEIGHTS]
-    else:
-        placed = _json(index).get("weight_map")
-        if not isinstance(placed, dict) or not placed:
-            raise InputError(f"{printable(index)}: weight_map: expected tensor names and file names")
-        for name in placed.values():
-            if not isinstance(name, str) or name != os.path.basename(name) or not name.endswith(".safetensors"):
-                raise InputError(
-                    f"{printable(index)}: weight_map: {printable(repr(name))} is not the name of a safetensors file in this folder"
-                )
-        names = sorted(set(placed.values()))
-    if not (path / names[0]).exists():
-        _refuse_pickles(path)
-    found: dict[str, Tensor] = {}
-    hashes = {}
-    for name in names:
-        data = _bytes(path / name)
-        hashes[name] = hashlib.sha256(data).hexdigest()
-        try:
-            part = tensors_from_bytes(data)
-        except (
-            Exception
-        ) as error:  # safetensors raises its own, ValueError and KeyError, by what is wrong with the header
-            raise InputError(f"{printable(path / name)}: not a safetensors file: {printable(error)}") from None
-        wrong = [tensor for tensor in part if placed and placed.get(tensor) != name]
-        wrong += [tensor for tensor, home in placed.items() if home == name and tensor not in part]
-        if wrong:
-            raise InputError(f"{printable(path / name)}: {printable(wrong[0])}: {INDEX} says otherwise")
-        found |= part
-    return found, hashes
-
-
-def _refuse_pickles(path: Path) -> None:
-    pickles = sorted(name for name in os.listdir(path) if name.endswith(PICKLES)) if path.is_dir() else []
-    if pickles:
-        raise InputError(
-            f"{printable(path / pickles[0])}: a pickle or another format that can hold code; bertsmith reads {WEIGHTS} only: open the folder with "
-            "transformers where you trust it, and save_pretrained() writes that"
-        )
-
-
-def _length(path: Path, longest: int | None, usual: int) -> int:
-    """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less; `usual`
-    where nothing limits it."""
-    lengths = [longest]
-    name = path / "tokenizer_config.json"
-    for value in (_json(name).get("model_max_length") if name.is_file() else None, sentences.longest(path)):
-        lengths.append(int(value) if isinstance(value, (int, float)) and SHORTEST <= value <= LONGEST else None)
-    return min((length for length in lengths if length is not None), default=usual)
-
-
-def _layout(base: Any, length: int, reuse: int | None) -> Any:
-    """`base` for texts of `length` tokens, and for `reuse` of them in memory where it has one; what does not fit stays `base`'s own (a task
-    has its length besides)."""
-    layout = _fitting(base, length=length)
-    return _fitting(layout, reuse=reuse) if hasattr(layout, "reuse") and type(reuse) is int else layout
-
-
-def _fitting(layout: Any, **change: int) -> Any:
-    try:
-        return replace(layout, **change)
-    except InputError:
-        return layout
-
-
-def _vectors(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """What a folder of sentence-transformers says of its vectors; or, in words, that it cannot be followed."""
-    if not (path / sentences.MODULES).is_file():
-        return None, ()
-    try:
-        vectors = sentences.vectors_of(path)
-        if "cls" in vectors["pool"].split("+") and cls != "first":
-            raise InputError(f"{sentences.POOLING}: takes the first token for [CLS], which stands last")
-        return vectors, ()
-    except InputError as error:
-        return None, (f"warning: {printable(path)}: {error}: embed gives other vectors than sentence-transformers",)
 
 
 # -- tensors ------------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from typing import Any
 from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy.hf import family_of, groups, offset
-from bertsmith.deploy.hf_families import FAMILIES, GONE, Family, numbers_of
+from bertsmith.deploy.hf_bodies import numbers_of
+from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor, nn
 
+from bertsmith.deploy.folder_files import json_of
 from bertsmith.errors import InputError, printable
 
 MODULES, PROMPTS = "modules.json", "config_sentence_transformers.json"
@@ -40,7 +41,7 @@ def vectors_of(path: Path) -> dict[str, Any]:
 
     InputError for another chain than states, pooling, perhaps dense layers, and perhaps length 1; and for what cannot be read in it.
     """
-    modules = [module for module in _json(path / MODULES, list) if isinstance(module, dict)]
+    modules = [module for module in json_of(path / MODULES, list) if isinstance(module, dict)]
     kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
     dense = [module for module, kind in zip(modules, kinds, strict=True) if kind == "Dense"]
     normalise = kinds[-1:] == ["Normalize"]
@@ -51,13 +52,13 @@ def vectors_of(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{MODULES}: {' + '.join(kinds)} is not Transformer + Pooling, with Dense and Normalize after it"
         )
-    pooling = _json(_inside(path, modules[kinds.index("Pooling")]) / "config.json")
+    pooling = json_of(_inside(path, modules[kinds.index("Pooling")]) / "config.json")
     vectors: dict[str, Any] = {"pool": _pool(pooling), "normalise": normalise}
     if _first(path).get("do_lower_case") is True:
         vectors["lowercase"] = True
     if dense:
         vectors["dense"] = [_dense(path, module) for module in dense]
-    said = _json(path / PROMPTS) if (path / PROMPTS).is_file() else {}
+    said = json_of(path / PROMPTS) if (path / PROMPTS).is_file() else {}
     prompts, usual = said.get("prompts") or {}, said.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise InputError(f"{PROMPTS}: prompts: expected names and texts")
@@ -150,7 +151,7 @@ def _pool(pooling: dict[str, Any]) -> str:
 
 def _dense(path: Path, module: dict[str, Any]) -> dict[str, Any]:
     place = _inside(path, module)
-    said = _json(place / "config.json")
+    said = json_of(place / "config.json")
     activation = str(said.get("activation_function", "Tanh")).rpartition(".")[2]
     if activation not in ACTIVATIONS:
         raise InputError(f"{place.name}: activation_function: {printable(activation)}: known: {', '.join(ACTIVATIONS)}")
@@ -169,14 +170,4 @@ def _inside(path: Path, module: dict[str, Any]) -> Path:
 def _first(path: Path) -> dict[str, Any]:
     """sentence_bert_config.json, under any name it has had."""
     found = next((path / name for name in LENGTHS if (path / name).is_file()), None)
-    return {} if found is None else _json(found)
-
-
-def _json(path: Path, kind: type = dict) -> Any:
-    try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{printable(path)}: missing, or not JSON") from None
-    if not isinstance(tree, kind):
-        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not a {kind.__name__}")
-    return tree
+    return {} if found is None else json_of(found)
