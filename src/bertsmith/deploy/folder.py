@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bertsmith import files
-from bertsmith.deploy import hf
+from bertsmith.deploy import hf, sentences
 from bertsmith.deploy.folder_files import (
     ADAPTER,
     CONFIG,
@@ -28,12 +28,13 @@ from bertsmith.deploy.folder_files import (
     tensor_names,
     tensors,
 )
-from bertsmith.deploy.folder_reading import layout_of, length_of, vectors_of
+from bertsmith.deploy.folder_reading import layout_of, length_of, rules_apart, template_of, vectors_of
 from bertsmith.deploy.hf_config import model_config, objective_of, reused
 from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
+from bertsmith.tasks.sequences import Reading
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -55,6 +56,7 @@ class Folder:
     sha256: dict[str, str]  # of each file of weights
     dropped: tuple[str, ...] = ()
     vectors: dict[str, Any] | None = None  # how `embed` makes them, where the folder says so
+    home: Path  # where its model stands: a folder in this one, or itself
     notes: tuple[str, ...] = ()  # what was passed over
 
     @property
@@ -88,7 +90,8 @@ def is_foreign(path: Path) -> bool:
     """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export: a run has none, its steps do."""
     if os.path.lexists(path / files.MANIFEST):
         return not (path.parent.name == "steps" and path.name.startswith("step-"))
-    if not os.path.lexists(path / CONFIG) and any((path / name).is_file() for name in (OLD_CONFIG, ADAPTER)):
+    others = OLD_CONFIG, ADAPTER, sentences.MODULES
+    if not os.path.lexists(path / CONFIG) and any((path / name).is_file() for name in others):
         return True
     try:
         config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
@@ -105,10 +108,13 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     """
     check_manifest(path)
     refuse_adapters(path)
+    folder, path = path, sentences.home_of(path)
+    refuse_adapters(path)
     theirs, named_otherwise = _config(path)
     model = _named(path, model_config, theirs)
     family = theirs["model_type"]
     found, hashes = tensors(path)
+    _check_names(path, found, family)
     doubles = sum(tensor.dtype == torch.float64 for tensor in found.values())
     found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
@@ -121,22 +127,22 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     architecture = str(named[0]) if isinstance(named, list) and named else ""
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
-    if "label" in terms and architecture.endswith("ForMultipleChoice"):
-        raise InputError(
-            f"{printable(path)}: architectures: {printable(architecture)}: scores for one text among several, which nothing here asks; "
-            "`bertsmith import --drop classifier` takes the encoder alone"
-        )
-    objective, task = _named(path, objective_of, theirs, terms, outputs)
+    _check_classes(path, architecture, terms)
+    _check_tied(path, theirs, family, terms, found)
+    objective, task = _named(path, objective_of, theirs, terms, outputs, model.activation)
     base = find(f"{FAMILIES[family].member}:base")
-    length = length_of(path, model.longest, base.layout.length)
+    length = length_of(path, folder, model.longest, base.layout.length)
     layout = layout_of(base.layout, length, reused(theirs))
     name = family if FAMILIES[family].like else base.name
     recipe = replace(base, name=name, tokenizer="loaded", model=model, objective=objective, layout=layout)
-    vectors, notes = vectors_of(path, getattr(layout, "cls", "first"))
+    template, about_pairs = template_of(path, tokenizer, Reading.of(recipe, length))
+    recipe = replace(recipe, template=template)
+    vectors, notes = vectors_of(folder, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
     _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
     return Folder(
-        path=path,
+        path=folder,
+        home=path,
         recipe=recipe,
         tokenizer=tokenizer,
         weights=_named(path, hf.from_hf, state, family, pad, architecture),
@@ -149,10 +155,67 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         notes=(
             *notes,
             *named_otherwise,
+            *about_pairs,
+            *rules_apart(path, tokenizer),
+            *_crossing(folder, theirs, task),
             *_spare(path, model.vocab, tokenizer),
             *([f"warning: {printable(path)}: {doubles} tensors in float64 are rounded to float32"] if doubles else []),
         ),
     )
+
+
+# What the classes with a head over a text or its tokens are called, behind the family's name.
+CLASSES = {
+    "label": ("SequenceClassification",),
+    "tag": ("TokenClassification",),
+    "span": ("QuestionAnswering", "QuestionAnsweringSimple"),
+}
+CHOICE = "MultipleChoice"
+
+
+def _check_classes(path: Path, architecture: str, terms: tuple[str, ...]) -> None:
+    """InputError where the head is one of the three by its tensors and config.json names a class of other answers."""
+    asks = architecture.partition("For")[2]
+    for term in terms:
+        if architecture and term in CLASSES and asks not in CLASSES[term]:
+            rule = f"its tensors are those of a class for {CLASSES[term][0]}; if it is one, correct the field, else"
+            if asks == CHOICE:
+                rule = "scores for one text among several, which nothing here asks;"
+            raise InputError(
+                f"{printable(path)}: architectures: {printable(architecture)}: {rule} `bertsmith import --drop classifier` (or what its head "
+                "is called) takes the encoder alone"
+            )
+
+
+def _crossing(path: Path, theirs: dict[str, Any], task: dict[str, Any] | None) -> list[str]:
+    activation = sentences.crossing(path, theirs) if task is not None and task["kind"] == "regress" else None
+    if activation in (None, "Identity"):
+        return []
+    return [
+        f"warning: {printable(path)}: a CrossEncoder: its predict gives {printable(activation)} of the number that predict gives here"
+    ]
+
+
+def _check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
+    """InputError where all names have a word before them that no class of transformers puts there ("module.bert.…")."""
+    words, table = {name.partition(".")[0] for name in found}, FAMILIES[family]
+    starts = (f"{table.base}.", *table.parts)
+    if len(words) == 1 and not any(name.startswith(starts) for name in found):
+        (word,) = words
+        if any(name.partition(".")[2].startswith(starts) for name in found):
+            raise InputError(
+                f"{printable(path)}: the names of all tensors begin with {printable(word)!r}, which is no part of a {family}'s (DataParallel and "
+                "other wrappers leave it): save the model that is inside"
+            )
+
+
+def _check_tied(
+    path: Path, theirs: dict[str, Any], family: str, terms: tuple[str, ...], found: dict[str, Tensor]
+) -> None:
+    """InputError for a token head with a table of its own that is not there."""
+    copy = next(iter(FAMILIES[family].tied))
+    if "token" in terms and theirs.get("tie_word_embeddings") is False and copy not in found:
+        raise InputError(f"{printable(path)}: config.json: tie_word_embeddings: False, but {copy} is missing")
 
 
 def _spare(path: Path, rows: int, tokenizer: Tokenizer) -> list[str]:
@@ -166,7 +229,8 @@ UNKNOWN = {"mean": 0.0, "scale": 1.0, "columns": {}, "header": True, "pairs": No
 
 def architecture(path: Path) -> Any:
     """The model's configuration alone, from config.json."""
-    return _named(path, model_config, _config(path)[0])
+    home = sentences.home_of(path)
+    return _named(home, model_config, _config(home)[0])
 
 
 def _config(path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -1,7 +1,8 @@
-"""How the model of a folder reads texts: how long they may be, and how vectors are made of them."""
+"""How the model of a folder reads texts: how long they may be, how two are joined, and how vectors are made of them."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 from bertsmith.deploy import sentences
 from bertsmith.deploy.folder_files import json_of
 from bertsmith.errors import InputError, printable
+from bertsmith.tasks.sequences import Reading, Template
+from bertsmith.text import load, owners
+from bertsmith.text.tokenizer import Tokenizer
 
 SHORTEST, LONGEST = 8, 1 << 20  # what is less or more is not a number of tokens that texts are cut to
 
 
-def length_of(path: Path, longest: int | None, usual: int) -> int:
+def length_of(path: Path, folder: Path, longest: int | None, usual: int) -> int:
     """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less; `usual`
     where nothing limits it."""
     lengths = [longest]
     name = path / "tokenizer_config.json"
-    for value in (json_of(name).get("model_max_length") if name.is_file() else None, sentences.longest(path)):
+    for value in (json_of(name).get("model_max_length") if name.is_file() else None, sentences.longest(folder)):
         lengths.append(int(value) if isinstance(value, (int, float)) and SHORTEST <= value <= LONGEST else None)
     return min((length for length in lengths if length is not None), default=usual)
 
@@ -39,7 +43,7 @@ def _fitting(layout: Any, **change: int) -> Any:
 
 def vectors_of(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """What a folder of sentence-transformers says of its vectors; or, in words, that it cannot be followed."""
-    if not (path / sentences.MODULES).is_file():
+    if not (path / sentences.MODULES).is_file() or sentences.is_crossing(path):
         return None, ()
     try:
         vectors = sentences.vectors_of(path)
@@ -48,3 +52,100 @@ def vectors_of(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, 
         return vectors, ()
     except InputError as error:
         return None, (f"warning: {printable(path)}: {error}: embed gives other vectors than sentence-transformers",)
+
+
+def template_of(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[Template | None, list[str]]:
+    """How the folder's tokenizer joins the texts of a pair, where that is not `usual`; and what transformers does otherwise.
+
+    tokenizer.json's post-processor tells, else the class that reads the vocabulary.  InputError for one that puts other special tokens
+    round a text.
+    """
+    settings = load.settings_of(path)
+    named, short = owners.class_of(path, settings)
+    backend, notes = tokenizer.backend, []
+    separators, told = usual.between, True
+    if backend.encode("a").ids != backend.encode("a", add_special_tokens=False).ids:
+        separators, told = _joins(path, tokenizer, usual)
+    elif short in owners.TWO_SEPARATORS:
+        separators = 2
+    elif short in owners.WORDPIECES:
+        separators = 1
+    elif (path / load.TOKENIZER).is_file():
+        notes.append(
+            f"{printable(path)}: tokenizer.json has no post_processor: texts are read with {tokenizer.roles['cls']} and "
+            f"{tokenizer.roles['sep']} round them, which transformers leaves out"
+        )
+    inputs = settings.get("model_input_names")
+    fed = "token_type_ids" in inputs if isinstance(inputs, list) else short not in owners.WITHOUT_SEGMENTS
+    of_bert = short in owners.WORDPIECES or (not named and type(backend.model).__name__ == "WordPiece")
+    if usual.segments and told and fed and not isinstance(inputs, list) and not of_bert:
+        notes.append(
+            f"{printable(path)}: tokenizer_config.json names no model_input_names: {'pairs' if usual.lead else 'texts'} are read with segments, "
+            "which transformers gave up to version 4; 5 leaves them out"
+        )
+    if not usual.lead:  # without them XLNet reads as if no token were of the same segment as another
+        if not fed:
+            raise InputError(
+                f"{printable(path)}: tokenizer_config.json: model_input_names: without token_type_ids, which an XLNet is read with"
+            )
+        return None, notes
+    found = Template(separators=separators, segments=told and fed)
+    same = separators == usual.between and (found.segments or not usual.segments)
+    return (None if same else found), notes
+
+
+def rules_apart(path: Path, tokenizer: Tokenizer) -> list[str]:
+    """Where BERT's class would read by other rules than tokenizer.json has: that file is followed, which is what was trained with."""
+    settings = load.settings_of(path)
+    named, short = owners.class_of(path, settings)
+    rules = json.loads(tokenizer.backend.to_str())["normalizer"] or {}
+    if not (path / load.TOKENIZER).is_file() or short not in owners.WORDPIECES or rules.get("type") != "BertNormalizer":
+        return []
+    said = {"do_lower_case": settings.get("do_lower_case", True)}
+    said |= {
+        name: settings[name]
+        for name in ("strip_accents", "tokenize_chinese_chars")
+        if isinstance(settings.get(name), bool)
+    }
+    follows = {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
+    }
+    wrong = [name for name, value in said.items() if isinstance(value, bool) and _rule(rules, follows[name]) != value]
+    return [
+        f"warning: {printable(path)}: tokenizer.json has {follows[name]} {_rule(rules, follows[name])}, which is followed; {printable(named)} of "
+        f"transformers reads with {name} {said[name]}"
+        for name in wrong
+    ]
+
+
+def _rule(rules: dict[str, Any], name: str) -> Any:
+    return rules["lowercase"] if rules.get(name) is None else rules[name]
+
+
+def _joins(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[int, bool]:
+    """(separators, whether the second text has a segment of its own) of the tokenizer's own post-processor."""
+    vocab, backend = tokenizer.vocab, tokenizer.backend
+    text = backend.encode("a", add_special_tokens=False).ids
+    one, two = backend.encode("a"), backend.encode("a", "a")
+    before, after = ([vocab.cls], []) if usual.lead else ([], [vocab.cls])
+    for separators in (1, 2):
+        wanted = [*before, *text, *[vocab.sep] * separators, *text, vocab.sep, *after]
+        if one.ids == [*before, *text, vocab.sep, *after] and two.ids == wanted:
+            second = len(text) + 1 + len(after)
+            for told in (True, False):
+                types = [0] * (len(wanted) - second) + [int(told)] * second
+                if after and told:
+                    types[-1] = 2
+                if two.type_ids == types:
+                    return separators, told
+            raise InputError(
+                f"{printable(path)}: tokenizer.json: post_processor: segments {two.type_ids} of a pair are not read here"
+            )
+    said = " ".join(str(backend.id_to_token(i)) for i in two.ids)
+    order = "[CLS] a [SEP]" if usual.lead else "a [SEP] [CLS]"
+    raise InputError(
+        f"{printable(path)}: tokenizer.json: post_processor: makes {printable(said, 80)} of a pair; {order} with {tokenizer.roles['cls']} and "
+        f"{tokenizer.roles['sep']}, and one or two separators between two texts, is what can be read"
+    )

@@ -27,6 +27,8 @@ GONE = {"transfo-xl": "transformers has had no Transformer-XL since version 5, n
 # Heads over the tokens: every family has them alike.
 OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)}
 
+ABSENT = {"activation": "gelu", "dropout": 0.1, "eps": 1e-12}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -55,7 +57,11 @@ class Family:
     factorised: tuple[bool, ...] = (False,)  # whether the token table may be
     share: tuple[str, ...] = ("none",)  # what its layers may have in common
     pooler: str = "tanh"  # of its classifiers
+    activation: str | None = None  # of its token head; None: that of its layers
     dropout: str = "classifier_dropout"  # of its classifiers, in config.json
+    absent: dict[str, Any] = field(
+        default_factory=lambda: ABSENT
+    )  # numbers of ours that a config.json without them means
     bare: dict[str, Any] = field(default_factory=lambda: {"add_pooling_layer": False})  # what opens it without a pooler
     opened: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # where not by OPENED_BY
     heads: dict[str, tuple[tuple[str, str], ...]]
@@ -117,6 +123,7 @@ def _like_roberta(model_type: str, name: str, **other: Any) -> Family:
         model_type=model_type,
         base="roberta",
         folded=True,
+        activation="gelu",
         heads={
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
             "summary": (("pooler.dense", "roberta.pooler.dense"),),
@@ -175,6 +182,7 @@ FAMILIES = {
         model_type="albert",
         base="albert",
         dropout="classifier_dropout_prob",
+        absent={**ABSENT, "activation": "gelu_new", "dropout": 0.0},
         layer=ALBERT_LAYER,
         project="encoder.embedding_hidden_mapping_in",
         factorised=(True,),
@@ -205,6 +213,7 @@ FAMILIES = {
         base="electra",
         project="embeddings_project",
         factorised=(True, False),
+        activation="gelu",
         pooler="gelu",
         bare={},
         heads={
