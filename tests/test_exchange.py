@@ -119,7 +119,7 @@ BAD_CONFIGS = {
     "layer.1.*is unexpected": {"num_hidden_layers": 1},
     "heads .3. must divide width .16.": {"num_attention_heads": 3},
     r"model_type .*\['bert'\].* cannot be read": {"model_type": ["bert"]},
-    "hidden_act: .{}.: layers with": {"hidden_act": {}},
+    r"hidden_act: \{\}: layers with": {"hidden_act": {}},
     "layer_norm_eps: nan is not a finite number": {"layer_norm_eps": float("nan")},
     "type_vocab_size: 1; a bert needs at least 2 segments": {"type_vocab_size": 1},
 }

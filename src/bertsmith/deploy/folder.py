@@ -18,8 +18,9 @@ from torch import Tensor
 
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
+from bertsmith.deploy.folder_checks import check_classes, check_names, check_tensors, check_tied
 from bertsmith.deploy.folder_files import (
-    ADAPTER,
+    ADAPTERS,
     CONFIG,
     OLD_CONFIG,
     check_manifest,
@@ -39,7 +40,6 @@ from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-SHOWN = 6  # problems that an error lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def is_foreign(path: Path) -> bool:
     """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export: a run has none, its steps do."""
     if os.path.lexists(path / files.MANIFEST):
         return not (path.parent.name == "steps" and path.name.startswith("step-"))
-    others = OLD_CONFIG, ADAPTER, sentences.MODULES
+    others = OLD_CONFIG, *ADAPTERS, sentences.MODULES
     if not os.path.lexists(path / CONFIG) and any((path / name).is_file() for name in others):
         return True
     try:
@@ -114,7 +114,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     model = _named(path, model_config, theirs)
     family = theirs["model_type"]
     found, hashes = tensors(path)
-    _check_names(path, found, family)
+    check_names(path, found, family)
     doubles = sum(tensor.dtype == torch.float64 for tensor in found.values())
     found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
@@ -127,8 +127,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     architecture = str(named[0]) if isinstance(named, list) and named else ""
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
-    _check_classes(path, architecture, terms)
-    _check_tied(path, theirs, family, terms, found)
+    check_classes(path, architecture, terms)
+    check_tied(path, theirs, family, terms, found)
     objective, task = _named(path, objective_of, theirs, terms, outputs, model.activation)
     base = find(f"{FAMILIES[family].member}:base")
     length = length_of(path, folder, model.longest, base.layout.length)
@@ -139,7 +139,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     recipe = replace(recipe, template=template)
     vectors, notes = vectors_of(folder, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
-    _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
+    check_tensors(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
     return Folder(
         path=folder,
         home=path,
@@ -164,29 +164,6 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     )
 
 
-# What the classes with a head over a text or its tokens are called, behind the family's name.
-CLASSES = {
-    "label": ("SequenceClassification",),
-    "tag": ("TokenClassification",),
-    "span": ("QuestionAnswering", "QuestionAnsweringSimple"),
-}
-CHOICE = "MultipleChoice"
-
-
-def _check_classes(path: Path, architecture: str, terms: tuple[str, ...]) -> None:
-    """InputError where the head is one of the three by its tensors and config.json names a class of other answers."""
-    asks = architecture.partition("For")[2]
-    for term in terms:
-        if architecture and term in CLASSES and asks not in CLASSES[term]:
-            rule = f"its tensors are those of a class for {CLASSES[term][0]}; if it is one, correct the field, else"
-            if asks == CHOICE:
-                rule = "scores for one text among several, which nothing here asks;"
-            raise InputError(
-                f"{printable(path)}: architectures: {printable(architecture)}: {rule} `bertsmith import --drop classifier` (or what its head "
-                "is called) takes the encoder alone"
-            )
-
-
 def _crossing(path: Path, theirs: dict[str, Any], task: dict[str, Any] | None) -> list[str]:
     activation = sentences.crossing(path, theirs) if task is not None and task["kind"] == "regress" else None
     if activation in (None, "Identity"):
@@ -194,28 +171,6 @@ def _crossing(path: Path, theirs: dict[str, Any], task: dict[str, Any] | None) -
     return [
         f"warning: {printable(path)}: a CrossEncoder: its predict gives {printable(activation)} of the number that predict gives here"
     ]
-
-
-def _check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
-    """InputError where all names have a word before them that no class of transformers puts there ("module.bert.…")."""
-    words, table = {name.partition(".")[0] for name in found}, FAMILIES[family]
-    starts = (f"{table.base}.", *table.parts)
-    if len(words) == 1 and not any(name.startswith(starts) for name in found):
-        (word,) = words
-        if any(name.partition(".")[2].startswith(starts) for name in found):
-            raise InputError(
-                f"{printable(path)}: the names of all tensors begin with {printable(word)!r}, which is no part of a {family}'s (DataParallel and "
-                "other wrappers leave it): save the model that is inside"
-            )
-
-
-def _check_tied(
-    path: Path, theirs: dict[str, Any], family: str, terms: tuple[str, ...], found: dict[str, Tensor]
-) -> None:
-    """InputError for a token head with a table of its own that is not there."""
-    copy = next(iter(FAMILIES[family].tied))
-    if "token" in terms and theirs.get("tie_word_embeddings") is False and copy not in found:
-        raise InputError(f"{printable(path)}: config.json: tie_word_embeddings: False, but {copy} is missing")
 
 
 def _spare(path: Path, rows: int, tokenizer: Tokenizer) -> list[str]:
@@ -266,27 +221,6 @@ def _meta(recipe: Recipe) -> dict[str, Tensor]:
     """Names and shapes of a member's tensors, shared ones once; nothing is allocated."""
     with torch.device("meta"):
         return dict(build(recipe).named_parameters())
-
-
-def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> None:
-    """InputError listing, in their names, what is missing, unexpected, of another shape, not a float or not finite."""
-    expected = hf.current(expected, family)
-    problems = [f"{name} is missing" for name in expected if name not in state]
-    problems += [f"{printable(name)} is unexpected" for name in state if name not in expected]
-    for name in sorted(expected.keys() & state.keys()):
-        tensor = state[name]
-        if tensor.shape != expected[name].shape:
-            problems.append(f"{name} has shape {list(tensor.shape)}, {CONFIG} means {list(expected[name].shape)}")
-        elif tensor.dtype != torch.float32:
-            problems.append(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floats")
-        elif not torch.isfinite(tensor).all():
-            problems.append(f"{name} is not finite")
-    if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise InputError(
-            f"{printable(path)}: its tensors are not those of a {family} that bertsmith knows: {'; '.join(problems[:SHOWN])}{more}; "
-            "`bertsmith import --drop NAME` leaves a head out"
-        )
 
 
 def _named(path: Path, function: Any, *arguments: Any) -> Any:

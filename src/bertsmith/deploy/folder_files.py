@@ -16,9 +16,23 @@ from bertsmith.errors import InputError, printable
 
 FORMAT = 1  # of an export's manifest.json
 OLD_CONFIG = "bert_config.json"  # of the first BERTs
-ADAPTER = "adapter_config.json"
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
+PICKLES = (
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".pkl",
+    ".index",
+    ".onnx",
+    ".ot",
+    ".gguf",
+    ".npz",
+    ".pdparams",
+)
 
 
 def tensor_names(path: Path) -> list[str]:
@@ -36,9 +50,7 @@ def tensor_names(path: Path) -> list[str]:
 
 
 def refuse_adapters(path: Path) -> None:
-    found = next(
-        (name for name in (ADAPTER, "adapter_model.safetensors", "adapter_model.bin") if (path / name).is_file()), None
-    )
+    found = next((name for name in ADAPTERS if (path / name).is_file()), None)
     if found is not None:
         raise InputError(
             f"{printable(path)}: {found}: an adapter, which is no part of the weights; with peft, merge_and_unload() and save_pretrained() "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,30 +97,23 @@ def rules_apart(path: Path, tokenizer: Tokenizer) -> list[str]:
     """Where BERT's class would read by other rules than tokenizer.json has: that file is followed, which is what was trained with."""
     settings = load.settings_of(path)
     named, short = owners.class_of(path, settings)
-    rules = json.loads(tokenizer.backend.to_str())["normalizer"] or {}
-    if not (path / load.TOKENIZER).is_file() or short not in owners.WORDPIECES or rules.get("type") != "BertNormalizer":
+    normal = tokenizer.backend.normalizer
+    if not (path / load.TOKENIZER).is_file() or short not in owners.WORDPIECES:
         return []
-    said = {"do_lower_case": settings.get("do_lower_case", True)}
-    said |= {
-        name: settings[name]
-        for name in ("strip_accents", "tokenize_chinese_chars")
-        if isinstance(settings.get(name), bool)
+    normalised = lambda text: normal.normalize_str(text) if normal is not None else text
+    has = {
+        "do_lower_case": normalised("A") == "a",
+        "strip_accents": normalised("\u00e9") == "e",
+        "tokenize_chinese_chars": normalised("\u4e2d").startswith(" "),
     }
-    follows = {
-        "do_lower_case": "lowercase",
-        "strip_accents": "strip_accents",
-        "tokenize_chinese_chars": "handle_chinese_chars",
-    }
-    wrong = [name for name, value in said.items() if isinstance(value, bool) and _rule(rules, follows[name]) != value]
+    asked = {"do_lower_case": settings.get("do_lower_case", True)}
+    asked |= {name: settings[name] for name in has if isinstance(settings.get(name), bool)}
     return [
-        f"warning: {printable(path)}: tokenizer.json has {follows[name]} {_rule(rules, follows[name])}, which is followed; {printable(named)} of "
-        f"transformers reads with {name} {said[name]}"
-        for name in wrong
+        f"warning: {printable(path)}: tokenizer.json reads with {name} {has[name]}, which is followed; {printable(named)} of transformers with "
+        f"{asked[name]}"
+        for name in has
+        if name in asked and asked[name] is not has[name]
     ]
-
-
-def _rule(rules: dict[str, Any], name: str) -> Any:
-    return rules["lowercase"] if rules.get(name) is None else rules[name]
 
 
 def _joins(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[int, bool]:
