@@ -145,7 +145,8 @@ LAYOUTS = {
     "one segment": (BERT, {"type_vocab_size": 1}, None, "refused: type_vocab_size: 1; a bert needs at least 2"),
     "no segments": (BERT, {}, config(type_vocab_size=0), "refused: type_vocab_size: 0; a bert needs at least 2"),
     "a roberta of two segments": (("roberta", "token"), {"type_vocab_size": 2}, None, "refused: type_vocab_size: 2; a roberta has 1"),
-    "a roberta of another pad": (("roberta", "token"), {"pad_token_id": 0}, None, OPENS),
+    "a roberta whose pad is the end": (("roberta", "token"), {"pad_token_id": 3}, None, "refused: pad_token_id: 3 is '.SEP.'"),
+    "a roberta whose pad is a letter": (("roberta", "token"), {"pad_token_id": 9}, None, "said: pad_token_id: 9 is .*not count its position"),
     "an electra without a projection": (("electra", "token"), {"embedding_size": 16}, None, OPENS),
     "a token table of another width": (SEQUENCES, {}, config(hidden_size=32), "refused: config.json means"),
     "an albert of two groups": (("albert", "classify"), {"num_hidden_groups": 2}, None, OPENS),
@@ -270,3 +271,66 @@ def test_a_folder_opens_as_transformers_opens_it_or_says_why_not(name, made, tmp
     assert not told
     for pairs in (False, True):
         assert max(apart(transformers, folder, pairs).values()) < 1e-5, pairs
+
+
+def rows(folder, name, words):
+    at = folder / name
+    at.write_text(
+        "".join(
+            json.dumps({"text": f"a {word}", "text2": "a list", "label": "ny"[i % 2]}) + "\n"
+            for i, word in enumerate(words)
+        )
+    )
+    return at
+
+
+def test_a_template_stays_with_what_is_made_of_the_folder(made, tmp_path):
+    """An import, what is fine-tuned from it, and their exports: all join pairs as the folder's tokenizer does."""
+    folder = shutil.copytree(made(*SEQUENCES), tmp_path / "hf")
+    joined(TWO)(folder)
+    assert bertsmith.load(folder).reading().between == 2 and not bertsmith.load(folder).reading().told
+    bertsmith.import_(folder, tmp_path / "model")
+    train, dev = rows(tmp_path, "train.jsonl", "abcdef"), rows(tmp_path, "dev.jsonl", "uvwxyz")
+    assert bertsmith.predict(folder, dev) == bertsmith.predict(tmp_path / "model", dev)
+    task = {"task": "classify", "train": train, "dev": dev, "epochs": 1, "threads": 1}
+    bertsmith.finetune(tmp_path / "model", out=tmp_path / "tuned", **task)
+    for name in ("model", "tuned"):
+        bertsmith.export(tmp_path / name, tmp_path / f"{name}-out")
+        assert (
+            bertsmith.load(tmp_path / name).reading(9).template
+            == bertsmith.load(tmp_path / f"{name}-out").reading(9).template
+        )
+        assert max(apart(transformers, tmp_path / f"{name}-out", pairs=True).values()) < 1e-5
+
+
+def test_segments_that_are_not_fed_are_not_fed_by_an_export(made, tmp_path):
+    folder = shutil.copytree(made(*SEQUENCES), tmp_path / "hf")
+    change(folder, SAID, **NO_SEGMENTS)
+    bertsmith.import_(folder, tmp_path / "model")
+    bertsmith.export(tmp_path / "model", tmp_path / "out")
+    assert max(apart(transformers, tmp_path / "out", pairs=True).values()) < 1e-5
+
+
+def test_a_head_of_its_own_activation_is_gone_on_with_as_it_is(made, corpus, tmp_path):
+    folder = made("roberta", "token", hidden_act="relu")
+    bertsmith.import_(folder, tmp_path / "model")
+    bertsmith.export(tmp_path / "model", tmp_path / "out")
+    assert max(apart(transformers, tmp_path / "out", pairs=False).values()) < 1e-5
+    bertsmith.prepare([str(corpus)], tmp_path / "store", tokenizer=str(folder), holdout=0.05)
+    from bertsmith.config import override
+    from bertsmith.training.start import recipe_for
+
+    for there in (folder, tmp_path / "model"):
+        recipe = override(recipe_for("roberta", there), ["schedule.lr=1e-30", "training.batch=256"])
+        go = {"steps": 1, "threads": 1, "from_": there}
+        with pytest.raises(InputError, match=r"its token head has gelu .* --set objective.heads.0.activation=gelu"):
+            bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **go)
+    recipe = override(recipe, ["objective.heads.0.activation=gelu"])
+    bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **go)
+    mine, theirs_ = (bertsmith.fill(at, "a [MASK] is", top=3)["masks"] for at in (tmp_path / "run", folder))
+    assert mine == theirs_
+    bertsmith.export(tmp_path / "run", tmp_path / "again")
+    other = override(recipe, ["objective.heads.0.activation=gelu_tanh"])
+    assert other.objective.heads[0].activation == "gelu_tanh"
+    with pytest.raises(InputError, match="not one of gelu, gelu_tanh, relu"):
+        override(recipe, ["objective.heads.0.activation=silu"])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
-from bertsmith.deploy.folder_checks import check_classes, check_names, check_tensors, check_tied
+from bertsmith.deploy.folder_checks import check_classes, check_names, check_pad, check_tensors, check_tied
 from bertsmith.deploy.folder_files import (
     ADAPTERS,
     CONFIG,
@@ -156,6 +156,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
             *notes,
             *named_otherwise,
             *about_pairs,
+            *check_pad(path, tokenizer, theirs, family),
             *rules_apart(path, tokenizer),
             *_crossing(folder, theirs, task),
             *_spare(path, model.vocab, tokenizer),

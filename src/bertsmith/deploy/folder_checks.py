@@ -12,6 +12,7 @@ from bertsmith.deploy import hf
 from bertsmith.deploy.folder_files import CONFIG
 from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.errors import InputError, printable
+from bertsmith.text.tokenizer import Tokenizer
 
 SHOWN = 6  # problems that an error lists
 
@@ -27,6 +28,21 @@ def check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
                 f"{printable(path)}: the names of all tensors begin with {printable(word)!r}, which is no part of a {family}'s (DataParallel and "
                 "other wrappers leave it): save the model that is inside"
             )
+
+
+def check_pad(path: Path, tokenizer: Tokenizer, theirs: dict[str, Any], family: str) -> list[str]:
+    """InputError where a RoBERTa's positions, which it counts over all tokens but those of its pad_token_id, leave out others that are read;
+    what is to be said where they leave out a token of the text."""
+    table, vocab = FAMILIES[family], tokenizer.vocab
+    pad = hf.offset(table, theirs.get("pad_token_id")) - 1
+    if not table.folded or pad == vocab.pad or not 0 <= pad < tokenizer.size:
+        return []
+    what = f"{printable(path)}: config.json: pad_token_id: {pad} is {printable(tokenizer.token(pad))!r} of the tokenizer, whose pad is {vocab.pad}"
+    if pad in (vocab.cls, vocab.sep, vocab.mask):
+        raise InputError(
+            f"{what}; a {family} does not count the positions of its pads, and that token stands in every text"
+        )
+    return [f"warning: {what}; transformers does not count its position, which is counted here"]
 
 
 def check_tied(
