@@ -16,6 +16,7 @@ from tests.folders import theirs, tokenizer_of
 from tests.oracle import apart
 
 import bertsmith
+from bertsmith.downstream.fill import _asked
 from bertsmith.errors import InputError
 
 transformers = pytest.importorskip("transformers")
@@ -185,6 +186,13 @@ LAYOUTS = {
     "nothing said of tying": (BERT, {}, config(tie_word_embeddings=...), OPENS),
     "a tied table under a classifier": (SEQUENCES, {}, config(tie_word_embeddings=False), OPENS),
     # tensors
+    "no room": (("roberta", "token"), {}, config(max_position_embeddings=3), "refused: max_position_embeddings: room for "),
+    "a head that is not there": (
+        ("xlnet", "token"),
+        {},
+        tensors(lambda s: {k: t for k, t in s.items() if not k.startswith("lm_loss")}),
+        "said: architectures: XLNetLMHeadModel, but there are no tensors of its token head",
+    ),
     "gamma and beta": (
         BERT, {},
         tensors(lambda s: {k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for k, t in s.items()}),
@@ -334,3 +342,105 @@ def test_a_head_of_its_own_activation_is_gone_on_with_as_it_is(made, corpus, tmp
     assert other.objective.heads[0].activation == "gelu_tanh"
     with pytest.raises(InputError, match="not one of gelu, gelu_tanh, relu"):
         override(recipe, ["objective.heads.0.activation=silu"])
+
+
+GONE = object()
+VALUES = (GONE, None, 0, 3, -1, "relu", [], 1e-5)
+IDLE = (
+    "initializer_range",
+    "dtype",
+    "transformers_version",
+    "use_cache",
+    "label2id",
+    "eos_token_id",
+    "bos_token_id",
+    "problem_type",
+)
+
+
+@pytest.mark.parametrize(("family", "head"), [("roberta", "token"), ("xlnet", "classify")])
+def test_any_field_may_be_gone_or_another(family, head, made, tmp_path):
+    """Each gives what transformers gives of the same folder, which may refuse it, or one line."""
+    good = made(family, head)
+    tree, counts = json.loads((good / CONFIG).read_text()), {"opened": 0, "refused": 0}
+    for name, value in ((name, value) for name in tree for value in VALUES):
+        folder = shutil.copytree(good, tmp_path / "hf", dirs_exist_ok=True)
+        other = {key: old for key, old in tree.items() if key != name} | ({} if value is GONE else {name: value})
+        (folder / CONFIG).write_text(json.dumps(other))
+        try:
+            bertsmith.load(folder)
+        except InputError as error:
+            counts["refused"] += 1
+            assert "\n" not in str(error) and str(folder) in str(error), (name, value)
+            continue
+        if name in ("architectures", *IDLE) or other == tree:  # no class to ask, or nothing to compute with
+            continue
+        try:
+            found = apart(transformers, folder, pairs=False)
+        except (AssertionError, InputError):
+            raise
+        except Exception:  # what transformers itself makes nothing of
+            continue
+        counts["opened"] += 1
+        assert max(found.values()) < 1e-5, (name, value)
+    assert counts["opened"] > 30 and counts["refused"] > 60, counts
+
+
+@pytest.mark.parametrize(("family", "head"), [BERT, ("roberta", "classify"), ("xlnet", "classify"), ("albert", "tag")])
+def test_any_tensor_may_be_gone_or_another(family, head, made, tmp_path):
+    folder = shutil.copytree(made(family, head), tmp_path / "hf")
+    state = load_file(folder / WEIGHTS)
+    changes = [
+        lambda name: {},
+        lambda name: {f"{name}s": state[name]},
+        lambda name: {name: state[name][:-1].contiguous()},
+        lambda name: {name: torch.full_like(state[name], float("nan"))},
+        lambda name: {name: state[name].to(torch.int64)},
+    ]
+    for number, name in enumerate(state):  # each is gone, and one other thing
+        for edit in (changes[0], changes[1 + number % 4]):
+            save_file({key: t for key, t in state.items() if key != name} | edit(name), folder / WEIGHTS)
+            with pytest.raises(InputError, match=re.escape(str(folder))) as caught:
+                bertsmith.load(folder)
+            assert "\n" not in str(caught.value), (name, number)
+
+
+# -- masks ------------------------------------------------------------------------------------------------------------------------------
+
+MASKED = (
+    "a [MASK] list",
+    "a  [MASK]  list",
+    "[MASK] a",
+    "a list [MASK]",
+    "[MASK][MASK] a",
+    "x [SEP] y [MASK] z",
+    "a list [MASK] .",
+)
+FLAGS = (
+    {},
+    {"lstrip": True},
+    {"rstrip": True},
+    {"lstrip": True, "rstrip": True},
+    {"normalized": True},
+    {"single_word": True},
+)
+
+
+@pytest.mark.parametrize("kind", ["bpe:400", "unigram:400", "wordpiece:300"])
+def test_fill_reads_a_mask_as_its_tokenizer_does(kind, made, tmp_path):
+    for number, flags in enumerate(FLAGS):
+        folder = shutil.copytree(made("roberta", "token", kind), tmp_path / str(number))
+        tree = json.loads((folder / TOKENIZER).read_text())
+        (mask,) = (token for token in tree["added_tokens"] if token["content"] == "[MASK]")
+        mask.update({"lstrip": False, "rstrip": False, **flags})
+        (folder / TOKENIZER).write_text(json.dumps(tree))
+        loaded = bertsmith.load(folder)
+        other = transformers.AutoTokenizer.from_pretrained(folder)
+        for text in MASKED:
+            if flags.get("single_word") and text == "the[MASK] list":
+                with pytest.raises(InputError, match=r"1 masks, but its tokenizer reads 0 .*single_word"):
+                    bertsmith.fill(loaded, text)
+                continue
+            stream, at = _asked(loaded, text, loaded.reading())
+            assert stream.tokens.tolist() == other(text)["input_ids"], (flags, text)
+            assert (stream.tokens[at] == other.mask_token_id).all()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
-from bertsmith.deploy.folder_checks import check_classes, check_names, check_pad, check_tensors, check_tied
+from bertsmith.deploy.folder_checks import check_classes, check_names, check_pad, check_tensors, check_tied, headless
 from bertsmith.deploy.folder_files import (
     ADAPTERS,
     CONFIG,
@@ -29,7 +29,7 @@ from bertsmith.deploy.folder_files import (
     tensor_names,
     tensors,
 )
-from bertsmith.deploy.folder_reading import layout_of, length_of, rules_apart, template_of, vectors_of
+from bertsmith.deploy.folder_reading import SHORTEST, layout_of, length_of, rules_apart, template_of, vectors_of
 from bertsmith.deploy.hf_config import model_config, objective_of, reused
 from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
@@ -112,6 +112,10 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     refuse_adapters(path)
     theirs, named_otherwise = _config(path)
     model = _named(path, model_config, theirs)
+    if model.longest is not None and model.longest < SHORTEST:
+        raise InputError(
+            f"{printable(path)}: config.json: max_position_embeddings: room for {model.longest} tokens, which no text has"
+        )
     family = theirs["model_type"]
     found, hashes = tensors(path)
     check_names(path, found, family)
@@ -155,6 +159,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         notes=(
             *notes,
             *named_otherwise,
+            *([] if dropped else headless(path, architecture, terms, family)),
             *about_pairs,
             *check_pad(path, tokenizer, theirs, family),
             *rules_apart(path, tokenizer),

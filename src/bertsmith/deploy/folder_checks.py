@@ -30,12 +30,22 @@ def check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
             )
 
 
+def headless(path: Path, architecture: str, terms: tuple[str, ...], family: str) -> list[str]:
+    """What is to be said where config.json names a class with a head of which there is no tensor."""
+    named = next((terms for terms, name in FAMILIES[family].architectures.items() if name == architecture), ())
+    return [
+        f"{printable(path)}: architectures: {printable(architecture)}, but there are no tensors of its {term} head; it is read without"
+        for term in named
+        if term not in (*terms, "summary")
+    ]
+
+
 def check_pad(path: Path, tokenizer: Tokenizer, theirs: dict[str, Any], family: str) -> list[str]:
     """InputError where a RoBERTa's positions, which it counts over all tokens but those of its pad_token_id, leave out others that are read;
     what is to be said where they leave out a token of the text."""
     table, vocab = FAMILIES[family], tokenizer.vocab
-    pad = hf.offset(table, theirs.get("pad_token_id")) - 1
-    if not table.folded or pad == vocab.pad or not 0 <= pad < tokenizer.size:
+    pad = hf.offset(table, theirs.get("pad_token_id")) - 1 if table.folded else vocab.pad
+    if pad == vocab.pad or not 0 <= pad < tokenizer.size:
         return []
     what = f"{printable(path)}: config.json: pad_token_id: {pad} is {printable(tokenizer.token(pad))!r} of the tokenizer, whose pad is {vocab.pad}"
     if pad in (vocab.cls, vocab.sep, vocab.mask):

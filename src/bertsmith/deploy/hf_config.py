@@ -173,7 +173,7 @@ def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
 
 def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """XLNet's positions and memory.  InputError for a field that asks for what is not done here."""
-    width = values["width"] // values["heads"]
+    width = values["width"] // max(1, values["heads"])
     for key, can in {**XLNET, **XLNET_SUMMARY, "d_head": width}.items():
         if config.get(key, can) not in (can, None):
             raise InputError(f"config.json: {key}: {printable(config[key])}: only {can} can be read")
