@@ -78,6 +78,13 @@ def vocab(**fields):
     return apply
 
 
+def capital(folder):
+    """One word of its vocab.txt gets a capital letter."""
+    tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    tokens[-2] = "Xyz"
+    (folder / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
+
+
 def joined(pair, single="[CLS] A [SEP]", **fields):
     """A tokenizer.json with that template; a name with ' is of segment 1."""
 
@@ -252,6 +259,18 @@ LAYOUTS = {
     "japanese with a tokenizer.json": (
         SEQUENCES, {}, said(tokenizer_class="BertJapaneseTokenizer"), "refused: tokenizer_class: BertJapaneseTokenizer"
     ),
+    "a space that contradicts": (
+        ("roberta", "classify", "bpe:400"),
+        {},
+        said(tokenizer_class="RobertaTokenizer", add_prefix_space=False),
+        "said: reads with add_prefix_space True, which is followed",
+    ),
+    "capitals of which nothing is said": (
+        SEQUENCES,
+        {},
+        lambda at: [vocab()(at), capital(at)],
+        "said: vocab.txt reads with do_lower_case False, which is followed",
+    ),
     "rules that contradict": (
         SEQUENCES, {}, said(tokenizer_class="BertTokenizer", do_lower_case=False), "said: reads with do_lower_case True, which is followed"
     ),
@@ -260,8 +279,8 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_folder_opens_as_transformers_opens_it_or_says_why_not(name, made, tmp_path):
-    (family, head), fields, edit, expected = LAYOUTS[name]
-    folder = shutil.copytree(made(family, head, **fields), tmp_path / "hf")
+    (family, head, *kind), fields, edit, expected = LAYOUTS[name]
+    folder = shutil.copytree(made(family, head, *kind, **fields), tmp_path / "hf")
     if edit is not None:
         edit(folder)
     told = []

@@ -94,25 +94,29 @@ def template_of(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[Templ
 
 
 def rules_apart(path: Path, tokenizer: Tokenizer) -> list[str]:
-    """Where BERT's class would read by other rules than tokenizer.json has: that file is followed, which is what was trained with."""
+    """Where the class that config.json or tokenizer_config.json names would read by other rules than the tokenizer's file has: that is
+    followed, since it is what was trained with.  A vocabulary's own capitals tell where nothing else does."""
     settings = load.settings_of(path)
     named, short = owners.class_of(path, settings)
-    normal = tokenizer.backend.normalizer
-    if not (path / load.TOKENIZER).is_file() or short not in owners.WORDPIECES:
-        return []
-    normalised = lambda text: normal.normalize_str(text) if normal is not None else text
-    has = {
-        "do_lower_case": normalised("A") == "a",
-        "strip_accents": normalised("\u00e9") == "e",
-        "tokenize_chinese_chars": normalised("\u4e2d").startswith(" "),
-    }
-    asked = {"do_lower_case": settings.get("do_lower_case", True)}
-    asked |= {name: settings[name] for name in has if isinstance(settings.get(name), bool)}
+    by_json = (path / load.TOKENIZER).is_file()
+    file = load.TOKENIZER if by_json else load.VOCAB
+    has: dict[str, bool] = {}
+    if short in owners.WORDPIECES or not (named or by_json):
+        normal = tokenizer.backend.normalizer
+        normalised = lambda text: normal.normalize_str(text) if normal is not None else text
+        has["do_lower_case"] = normalised("A") == "a"
+        has["strip_accents"] = normalised("\u00e9") == "e"
+        has["tokenize_chinese_chars"] = normalised("\u4e2d").startswith(" ")
+    elif short in owners.BYTE_LEVEL and by_json:
+        has["add_prefix_space"] = str(tokenizer.backend.encode("a", add_special_tokens=False).tokens[:1]).startswith(
+            "['\u0120"
+        )
+    usual = {"do_lower_case": True, "add_prefix_space": False}
     return [
-        f"warning: {printable(path)}: tokenizer.json reads with {name} {has[name]}, which is followed; {printable(named)} of transformers with "
-        f"{asked[name]}"
+        f"warning: {printable(path)}: {file} reads with {name} {has[name]}, which is followed; {printable(named) or 'the class'} of transformers "
+        f"with {asked}"
         for name in has
-        if name in asked and asked[name] is not has[name]
+        if isinstance(asked := settings.get(name, usual.get(name)), bool) and asked is not has[name]
     ]
 
 
