@@ -127,11 +127,14 @@ def loaded(family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 0
     )
 
 
-def theirs(transformers, family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 1, spare: int = 0):
-    """A model of transformers with random weights, saved by its own `save_pretrained`, with our tokenizer's files."""
+def theirs(
+    transformers, family: str, head: str, tokenizer: Tokenizer, at: Path, seed: int = 1, spare: int = 0, **fields
+):
+    """A model of transformers with random weights, saved by its own `save_pretrained`, with our tokenizer's files.  `fields` are of its
+    config.json."""
     recipe = recipe_of(family, head, tokenizer.size + spare)
     labels = tuple(TASKS[head]["labels"]) if head in TASKS else ()
-    config = transformers.AutoConfig.for_model(**hf_config(recipe, tokenizer.vocab, labels))
+    config = transformers.AutoConfig.for_model(**{**hf_config(recipe, tokenizer.vocab, labels), **fields})
     options = FAMILIES[family].bare if head == "none" else {}
     torch.manual_seed(seed)
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)

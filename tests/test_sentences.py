@@ -204,3 +204,71 @@ def test_a_dense_layer_of_other_shapes_is_refused(encoder):
         InputError, match=r"2_Dense/model.safetensors: its tensors are not those of a dense layer from 16"
     ):
         bertsmith.embed(at, TEXTS)
+
+
+def test_old_folders_keep_the_model_in_a_folder_of_its_own(encoder, tmp_path):
+    """As sentence-transformers wrote them up to version 1: 0_Transformer holds all but modules.json."""
+    at = encoder("Dense", "Normalize", bert={"max_seq_length": 9, "do_lower_case": True}, prompts=PROMPTS)
+    wanted = bertsmith.embed(at, [*TEXTS, "name " * 40])
+    home = at / "0_Transformer"
+    home.mkdir()
+    for path in list(at.iterdir()):
+        if path.is_file() and path.name not in ("modules.json", "config_sentence_transformers.json"):
+            path.rename(home / path.name)
+    modules = json.loads((at / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (at / "modules.json").write_text(json.dumps(modules))
+    assert np.array_equal(bertsmith.embed(at, [*TEXTS, "name " * 40]), wanted)
+    bertsmith.import_(at, tmp_path / "model")
+    assert bertsmith.load(tmp_path / "model").config["vectors"] == bertsmith.load(at).config["vectors"]
+    (home / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"adapter_config.json: an adapter"):
+        bertsmith.load(at)
+    modules[0]["path"] = "../hf"
+    (at / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match=r"modules.json: path: '../hf' is not a folder in this one"):
+        bertsmith.load(at)
+
+
+@pytest.mark.parametrize("kind", ["StaticEmbedding", "CLIPModel", "BoW", "WordEmbeddings"])
+def test_what_is_no_transformer_is_refused_by_its_name(kind, encoder):
+    at = encoder()
+    modules = json.loads((at / "modules.json").read_text())
+    modules[0] |= {"type": TYPE + kind, "path": f"0_{kind}"}
+    (at / "modules.json").write_text(json.dumps(modules))
+    (at / "config.json").unlink()
+    for opens in (bertsmith.load, lambda at: bertsmith.embed(at, TEXTS)):
+        with pytest.raises(InputError, match=f"modules.json: {kind}: no Transformer"):
+            opens(at)
+
+
+MARKS = {
+    "of version 6": ("config_sentence_transformers.json", {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}),
+    "of version 4": ("config.json", {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}),
+    "of version 3": ("config.json", {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_cross_encoder_says_what_predict_leaves_out(mark, documents, tmp_path):
+    """CrossEncoder.predict gives a sigmoid of one score; predict the score."""
+    at, lines = tmp_path / "hf", []
+    theirs(transformers, "bert", "regress", tokenizer_of(documents[:20]), at)
+    bertsmith.load(at, say=lines.append)
+    assert not lines
+    name, fields = MARKS[mark]
+    tree = json.loads((at / name).read_text()) if (at / name).exists() else {}
+    for activation in ("Sigmoid", "Identity"):
+        text = json.dumps({**tree, **fields}).replace("activation.Sigmoid", f"activation.{activation}")
+        (at / name).write_text(text)
+        (at / "modules.json").write_text(
+            json.dumps([{"idx": 0, "name": "0", "path": "", "type": TYPE + "Transformer"}])
+        )
+        if name == "config.json":
+            (at / "modules.json").unlink()
+        rows = tmp_path / "rows.jsonl"
+        rows.write_text('{"text": "a list", "text2": "a class"}\n')
+        lines.clear()
+        bertsmith.predict(at, rows, say=lines.append)
+        said = [line for line in lines if "CrossEncoder: its predict gives Sigmoid of the number" in line]
+        assert len(lines) == len(said) == (activation == "Sigmoid"), lines

@@ -144,6 +144,7 @@ class Recipe:
     objective: Any
     schedule: Schedule = field(default_factory=Schedule)
     training: Training = field(default_factory=Training)
+    template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
 
     def __post_init__(self):
         if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds

@@ -20,7 +20,7 @@ from torch import Tensor
 from bertsmith import __version__, files
 from bertsmith.deploy import check
 from bertsmith.deploy.card import card
-from bertsmith.deploy.folder import CONFIG, FORMAT, WEIGHTS
+from bertsmith.deploy.folder_files import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.halves import half_of
 from bertsmith.deploy.hf import family_of, to_hf
 from bertsmith.deploy.hf_config import hf_config

@@ -6,7 +6,6 @@ has its place or is listed: what is missing, unexpected or of another shape is a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -15,27 +14,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor
 
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
+from bertsmith.deploy.folder_checks import check_classes, check_names, check_pad, check_tensors, check_tied, headless
+from bertsmith.deploy.folder_files import (
+    ADAPTERS,
+    CONFIG,
+    OLD_CONFIG,
+    check_manifest,
+    json_of,
+    refuse_adapters,
+    tensor_names,
+    tensors,
+)
+from bertsmith.deploy.folder_reading import SHORTEST, layout_of, length_of, rules_apart, template_of, vectors_of
 from bertsmith.deploy.hf_config import model_config, objective_of, reused
 from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
+from bertsmith.tasks.sequences import Reading
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
-FORMAT = 1  # of an export's manifest.json
-OLD_CONFIG = "bert_config.json"  # of the first BERTs
-ADAPTER = "adapter_config.json"
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-SHOWN = 6  # problems that an error lists
-SHORTEST, LONGEST = 8, 1 << 20  # what is less or more is not a number of tokens that texts are cut to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,7 @@ class Folder:
     sha256: dict[str, str]  # of each file of weights
     dropped: tuple[str, ...] = ()
     vectors: dict[str, Any] | None = None  # how `embed` makes them, where the folder says so
+    home: Path  # where its model stands: a folder in this one, or itself
     notes: tuple[str, ...] = ()  # what was passed over
 
     @property
@@ -85,7 +90,8 @@ def is_foreign(path: Path) -> bool:
     """Whether a folder is of Hugging Face format: its config.json is, or it has the manifest of an export: a run has none, its steps do."""
     if os.path.lexists(path / files.MANIFEST):
         return not (path.parent.name == "steps" and path.name.startswith("step-"))
-    if not os.path.lexists(path / CONFIG) and any((path / name).is_file() for name in (OLD_CONFIG, ADAPTER)):
+    others = OLD_CONFIG, *ADAPTERS, sentences.MODULES
+    if not os.path.lexists(path / CONFIG) and any((path / name).is_file() for name in others):
         return True
     try:
         config = json.loads((path / CONFIG).read_bytes()) if (path / CONFIG).is_file() else None
@@ -100,12 +106,19 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
 
     InputError naming the file and field, or listing the tensors that have no place and the places that have no tensor.
     """
-    _check_manifest(path)
-    _refuse_adapters(path)
+    check_manifest(path)
+    refuse_adapters(path)
+    folder, path = path, sentences.home_of(path)
+    refuse_adapters(path)
     theirs, named_otherwise = _config(path)
     model = _named(path, model_config, theirs)
+    if model.longest is not None and model.longest < SHORTEST:
+        raise InputError(
+            f"{printable(path)}: config.json: max_position_embeddings: room for {model.longest} tokens, which no text has"
+        )
     family = theirs["model_type"]
-    found, hashes = _tensors(path)
+    found, hashes = tensors(path)
+    check_names(path, found, family)
     doubles = sum(tensor.dtype == torch.float64 for tensor in found.values())
     found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
@@ -118,22 +131,22 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     architecture = str(named[0]) if isinstance(named, list) and named else ""
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
-    if "label" in terms and architecture.endswith("ForMultipleChoice"):
-        raise InputError(
-            f"{printable(path)}: architectures: {printable(architecture)}: scores for one text among several, which nothing here asks; "
-            "`bertsmith import --drop classifier` takes the encoder alone"
-        )
-    objective, task = _named(path, objective_of, theirs, terms, outputs)
+    check_classes(path, architecture, terms)
+    check_tied(path, theirs, family, terms, found)
+    objective, task = _named(path, objective_of, theirs, terms, outputs, model.activation)
     base = find(f"{FAMILIES[family].member}:base")
-    length = _length(path, model.longest, base.layout.length)
-    layout = _layout(base.layout, length, reused(theirs))
+    length = length_of(path, folder, model.longest, base.layout.length)
+    layout = layout_of(base.layout, length, reused(theirs))
     name = family if FAMILIES[family].like else base.name
     recipe = replace(base, name=name, tokenizer="loaded", model=model, objective=objective, layout=layout)
-    vectors, notes = _vectors(path, getattr(layout, "cls", "first"))
+    template, about_pairs = template_of(path, tokenizer, Reading.of(recipe, length))
+    recipe = replace(recipe, template=template)
+    vectors, notes = vectors_of(folder, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
-    _check(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
+    check_tensors(path, state, hf.to_hf(_meta(recipe), recipe, pad), family)
     return Folder(
-        path=path,
+        path=folder,
+        home=path,
         recipe=recipe,
         tokenizer=tokenizer,
         weights=_named(path, hf.from_hf, state, family, pad, architecture),
@@ -146,10 +159,24 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         notes=(
             *notes,
             *named_otherwise,
+            *([] if dropped else headless(path, architecture, terms, family)),
+            *about_pairs,
+            *check_pad(path, tokenizer, theirs, family),
+            *rules_apart(path, tokenizer),
+            *_crossing(folder, theirs, task),
             *_spare(path, model.vocab, tokenizer),
             *([f"warning: {printable(path)}: {doubles} tensors in float64 are rounded to float32"] if doubles else []),
         ),
     )
+
+
+def _crossing(path: Path, theirs: dict[str, Any], task: dict[str, Any] | None) -> list[str]:
+    activation = sentences.crossing(path, theirs) if task is not None and task["kind"] == "regress" else None
+    if activation in (None, "Identity"):
+        return []
+    return [
+        f"warning: {printable(path)}: a CrossEncoder: its predict gives {printable(activation)} of the number that predict gives here"
+    ]
 
 
 def _spare(path: Path, rows: int, tokenizer: Tokenizer) -> list[str]:
@@ -163,7 +190,8 @@ UNKNOWN = {"mean": 0.0, "scale": 1.0, "columns": {}, "header": True, "pairs": No
 
 def architecture(path: Path) -> Any:
     """The model's configuration alone, from config.json."""
-    return _named(path, model_config, _config(path)[0])
+    home = sentences.home_of(path)
+    return _named(home, model_config, _config(home)[0])
 
 
 def _config(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -172,156 +200,15 @@ def _config(path: Path) -> tuple[dict[str, Any], list[str]]:
     A BERT may call itself a RoBERTa for how it was trained; the first ones called themselves nothing.
     """
     name = CONFIG if os.path.lexists(path / CONFIG) or not (path / OLD_CONFIG).is_file() else OLD_CONFIG
-    theirs = _json(path / name)
+    theirs = json_of(path / name)
     said, family = theirs.get("model_type"), None
     if said is None or (isinstance(said, str) and said in FAMILIES):
-        family = hf.family_in(_tensor_names(path), said, theirs.get("type_vocab_size"))
+        family = hf.family_in(tensor_names(path), said, theirs.get("type_vocab_size"))
     if family is None or family == said:
         return theirs, []
     what = f"says model_type {said}" if said else "does not say its model_type"
     note = f"{printable(path)}: {name} {what}; its tensors are those of a {family}, and it is read as one"
     return {**theirs, "model_type": family}, [note]
-
-
-def _tensor_names(path: Path) -> list[str]:
-    """From the headers alone; [] where they cannot be read, which is told when the tensors are."""
-    try:
-        if (path / INDEX).is_file() and not (path / WEIGHTS).exists():
-            return [str(name) for name in json.loads((path / INDEX).read_bytes())["weight_map"]]
-        if not (path / WEIGHTS).is_file():
-            return []
-        with open(path / WEIGHTS, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            return list(json.loads(file.read(size))) if size < 1 << 27 else []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
-
-
-def _refuse_adapters(path: Path) -> None:
-    found = next(
-        (name for name in (ADAPTER, "adapter_model.safetensors", "adapter_model.bin") if (path / name).is_file()), None
-    )
-    if found is not None:
-        raise InputError(
-            f"{printable(path)}: {found}: an adapter, which is no part of the weights; with peft, merge_and_unload() and save_pretrained() "
-            "write a model that has it in them, or remove it to open the model without"
-        )
-
-
-# -- files --------------------------------------------------------------------------------------------------------------------------
-
-
-def _check_manifest(path: Path) -> None:
-    """An export of ours is as its manifest says; the folders of others have none."""
-    if not os.path.lexists(path / files.MANIFEST):
-        return
-    listed = files.read_manifest(path, "export", FORMAT).get("files")
-    try:
-        files.check(path, listed)
-    except InputError as error:
-        raise InputError(f"{error}; if you changed it on purpose, remove {files.MANIFEST}") from None
-
-
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise InputError(f"{printable(path)}: {'not a plain file' if os.path.lexists(path) else 'missing'}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
-
-
-def _json(path: Path, kind: type = dict) -> Any:
-    try:
-        tree = json.loads(_bytes(path))
-    except (ValueError, RecursionError):
-        raise InputError(f"{printable(path)}: not JSON") from None
-    if not isinstance(tree, kind):
-        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not a {kind.__name__}")
-    return tree
-
-
-def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every tensor of model.safetensors, or of the shards that its index names; and the hash of each file."""
-    index = path / INDEX
-    placed: dict[str, str] = {}
-    if (path / WEIGHTS).exists() or not index.exists():
-        names = [WEIGHTS]
-    else:
-        placed = _json(index).get("weight_map")
-        if not isinstance(placed, dict) or not placed:
-            raise InputError(f"{printable(index)}: weight_map: expected tensor names and file names")
-        for name in placed.values():
-            if not isinstance(name, str) or name != os.path.basename(name) or not name.endswith(".safetensors"):
-                raise InputError(
-                    f"{printable(index)}: weight_map: {printable(repr(name))} is not the name of a safetensors file in this folder"
-                )
-        names = sorted(set(placed.values()))
-    if not (path / names[0]).exists():
-        _refuse_pickles(path)
-    found: dict[str, Tensor] = {}
-    hashes = {}
-    for name in names:
-        data = _bytes(path / name)
-        hashes[name] = hashlib.sha256(data).hexdigest()
-        try:
-            part = tensors_from_bytes(data)
-        except (
-            Exception
-        ) as error:  # safetensors raises its own, ValueError and KeyError, by what is wrong with the header
-            raise InputError(f"{printable(path / name)}: not a safetensors file: {printable(error)}") from None
-        wrong = [tensor for tensor in part if placed and placed.get(tensor) != name]
-        wrong += [tensor for tensor, home in placed.items() if home == name and tensor not in part]
-        if wrong:
-            raise InputError(f"{printable(path / name)}: {printable(wrong[0])}: {INDEX} says otherwise")
-        found |= part
-    return found, hashes
-
-
-def _refuse_pickles(path: Path) -> None:
-    pickles = sorted(name for name in os.listdir(path) if name.endswith(PICKLES)) if path.is_dir() else []
-    if pickles:
-        raise InputError(
-            f"{printable(path / pickles[0])}: a pickle or another format that can hold code; bertsmith reads {WEIGHTS} only: open the folder with "
-            "transformers where you trust it, and save_pretrained() writes that"
-        )
-
-
-def _length(path: Path, longest: int | None, usual: int) -> int:
-    """The most tokens that a text may have: the positions, or less where the tokenizer or a sentence encoder was made for less; `usual`
-    where nothing limits it."""
-    lengths = [longest]
-    name = path / "tokenizer_config.json"
-    for value in (_json(name).get("model_max_length") if name.is_file() else None, sentences.longest(path)):
-        lengths.append(int(value) if isinstance(value, (int, float)) and SHORTEST <= value <= LONGEST else None)
-    return min((length for length in lengths if length is not None), default=usual)
-
-
-def _layout(base: Any, length: int, reuse: int | None) -> Any:
-    """`base` for texts of `length` tokens, and for `reuse` of them in memory where it has one; what does not fit stays `base`'s own (a task
-    has its length besides)."""
-    layout = _fitting(base, length=length)
-    return _fitting(layout, reuse=reuse) if hasattr(layout, "reuse") and type(reuse) is int else layout
-
-
-def _fitting(layout: Any, **change: int) -> Any:
-    try:
-        return replace(layout, **change)
-    except InputError:
-        return layout
-
-
-def _vectors(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """What a folder of sentence-transformers says of its vectors; or, in words, that it cannot be followed."""
-    if not (path / sentences.MODULES).is_file():
-        return None, ()
-    try:
-        vectors = sentences.vectors_of(path)
-        if "cls" in vectors["pool"].split("+") and cls != "first":
-            raise InputError(f"{sentences.POOLING}: takes the first token for [CLS], which stands last")
-        return vectors, ()
-    except InputError as error:
-        return None, (f"warning: {printable(path)}: {error}: embed gives other vectors than sentence-transformers",)
 
 
 # -- tensors ------------------------------------------------------------------------------------------------------------------------
@@ -340,27 +227,6 @@ def _meta(recipe: Recipe) -> dict[str, Tensor]:
     """Names and shapes of a member's tensors, shared ones once; nothing is allocated."""
     with torch.device("meta"):
         return dict(build(recipe).named_parameters())
-
-
-def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> None:
-    """InputError listing, in their names, what is missing, unexpected, of another shape, not a float or not finite."""
-    expected = hf.current(expected, family)
-    problems = [f"{name} is missing" for name in expected if name not in state]
-    problems += [f"{printable(name)} is unexpected" for name in state if name not in expected]
-    for name in sorted(expected.keys() & state.keys()):
-        tensor = state[name]
-        if tensor.shape != expected[name].shape:
-            problems.append(f"{name} has shape {list(tensor.shape)}, {CONFIG} means {list(expected[name].shape)}")
-        elif tensor.dtype != torch.float32:
-            problems.append(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floats")
-        elif not torch.isfinite(tensor).all():
-            problems.append(f"{name} is not finite")
-    if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise InputError(
-            f"{printable(path)}: its tensors are not those of a {family} that bertsmith knows: {'; '.join(problems[:SHOWN])}{more}; "
-            "`bertsmith import --drop NAME` leaves a head out"
-        )
 
 
 def _named(path: Path, function: Any, *arguments: Any) -> Any:

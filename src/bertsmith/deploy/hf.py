@@ -1,4 +1,4 @@
-"""Hugging Face names: the tables of hf_families.py, read in both directions.  Only these two files and hf_config.py know them.
+"""Hugging Face names: the tables of hf_families.py and hf_layers.py, read in both directions.  Only these, hf_bodies.py and hf_config.py know them.
 
 Ours to theirs: equal tensors, but that (1) query, key and value are one matrix here, rows in this order, and three there; (2) RoBERTa's position
 table has `pad + 1` rows in front that no token reads, zero on export; (3) RoBERTa's one segment row, which every token gets, is added to
@@ -15,18 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bertsmith.deploy.hf_families import (
-    BUFFERS,
-    FAMILIES,
-    GONE,
-    OLD,
-    POSITIONS,
-    SAME,
-    SEGMENTS,
-    Family,
-    Turned,
-    numbers_of,
-)
+from bertsmith.deploy.hf_bodies import numbers_of
+from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
+from bertsmith.deploy.hf_layers import BUFFERS, OLD, POSITIONS, SAME, SEGMENTS, Turned
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.positions import Learned

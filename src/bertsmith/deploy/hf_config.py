@@ -7,7 +7,8 @@ from typing import Any
 from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy.hf import family_of, groups, offset
-from bertsmith.deploy.hf_families import FAMILIES, GONE, Family, numbers_of
+from bertsmith.deploy.hf_bodies import numbers_of
+from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
@@ -20,7 +21,12 @@ from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
-OPTIONAL = {"activation": "gelu", "dropout": 0.1, "eps": 1e-12}  # what a config.json without them means
+# Their names of what is computed alike.
+READ = {
+    **{theirs: ours for ours, theirs in ACTIVATIONS.items()},
+    "gelu_python": "gelu",
+    **dict.fromkeys(("gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate"), "gelu_tanh"),
+}
 # Numbers that are fields of a part of our model.
 PARTS: dict[str, tuple[type, str]] = {
     "activation": (Plain, "activation"),
@@ -35,6 +41,8 @@ ENCODER = {
     "is_encoder_decoder": False,
     "position_embedding_type": "absolute",
     "pruned_heads": None,
+    "quantization_config": None,
+    "auto_map": None,  # code of its own in place of the class
 }
 # What XLNet can be told and is not here: its text is read in one direction, with biases of each layer's own.
 XLNET = {"attn_type": "bi", "untie_r": True, "bi_data": False, "same_length": False}
@@ -119,22 +127,23 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
     if not isinstance(name, str) or name not in FAMILIES:
         why = GONE.get(name) if isinstance(name, str) else None
         raise InputError(f"model_type {printable(name)!r} cannot be read; {why or 'known: ' + ', '.join(FAMILIES)}")
-    family, activations = FAMILIES[name], {**{v: k for k, v in ACTIVATIONS.items()}, "gelu_pytorch_tanh": "gelu_tanh"}
-    defaults = {family.keys[ours]: value for ours, value in OPTIONAL.items() if ours in family.keys}
-    asked = {**defaults, **config}[family.keys["activation"]]
-    if not isinstance(asked, str) or asked not in activations:
-        places = "absolute" if family.positions is Learned else "relative"
-        raise InputError(
-            f"{name} with {family.keys['activation']} {printable(asked)!r}: only encoders with GELU or ReLU and {places} positions can be read"
-        )
+    family = FAMILIES[name]
+    defaults = {family.keys[ours]: value for ours, value in family.absent.items() if ours in family.keys}
     for key, can in ENCODER.items():
         if config.get(key, can) not in (can, None) and config[key] != {}:
-            raise InputError(f"config.json: {key}: {printable(repr(config[key]))}: {name} is read with {can!r} only")
+            raise InputError(
+                f"config.json: {key}: {printable(repr(config[key]), 80)}: {name} is read with {can!r} only"
+            )
     if config.get("use_task_id"):
         raise InputError(
             f"{name} with use_task_id: task types (ERNIE 2.0 and later) have no place here; ERNIE 1.0 has none"
         )
-    given = {**defaults, **config, family.keys["activation"]: activations[asked]}
+    asked = {**defaults, **config}[family.keys["activation"]]
+    if not isinstance(asked, str) or asked not in READ:
+        raise InputError(
+            f"config.json: {family.keys['activation']}: {printable(repr(asked), 60)}: layers with {', '.join(READ)} can be read"
+        )
+    given = {**defaults, **config, family.keys["activation"]: READ[asked]}
     values: dict[str, Any] = {ours: _value(given, theirs, ours) for ours, theirs in family.keys.items()}
     values |= {"embedding": None, "share": "none"}
     if family.project:
@@ -148,8 +157,13 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
 
 def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
     segments = 0 if not family.segments else _value(config, "type_vocab_size", "segments")
-    if segments == 1:
-        raise InputError("config.json: type_vocab_size: 1; a bert needs at least 2 segments here")
+    if family.segments and segments < 2:
+        raise InputError(
+            f"config.json: type_vocab_size: {segments}; a {family.model_type} needs at least 2 segments here"
+        )
+    if family.folded and config.get("type_vocab_size", 1) not in (None, 1):
+        said = printable(repr(config["type_vocab_size"]), 60)
+        raise InputError(f"config.json: type_vocab_size: {said}; a {family.model_type} has 1 segment here")
     places = _value(config, "max_position_embeddings", "layers")
     if family.folded:
         pad = config.get("pad_token_id")
@@ -159,7 +173,7 @@ def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
 
 def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """XLNet's positions and memory.  InputError for a field that asks for what is not done here."""
-    width = values["width"] // values["heads"]
+    width = values["width"] // max(1, values["heads"])
     for key, can in {**XLNET, **XLNET_SUMMARY, "d_head": width}.items():
         if config.get(key, can) not in (can, None):
             raise InputError(f"config.json: {key}: {printable(config[key])}: only {can} can be read")
@@ -171,19 +185,27 @@ def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, A
     }
 
 
-def head(family: Family, name: str) -> Any:
-    """The head of a pre-training term, as the family has it."""
+def head(family: Family, name: str, activation: str) -> Any:
+    """The head of a pre-training term, as the family has it beside layers of this activation."""
     transform = any(ours == "dense" for ours, _ in family.heads["token"])
-    return {"token": Tokens(transform=transform), "pair": Pair(), "summary": Summary(), "replaced": Detect()}[name]
+    own = family.activation if transform and family.activation != activation else None
+    return {
+        "token": Tokens(transform=transform, activation=own),
+        "pair": Pair(),
+        "summary": Summary(),
+        "replaced": Detect(),
+    }[name]
 
 
-def objective_of(config: dict[str, Any], terms: tuple[str, ...], outputs: int) -> tuple[Any, dict[str, Any] | None]:
-    """Our objective for `terms`, and the task of a model with a label head of `outputs` rows."""
+def objective_of(
+    config: dict[str, Any], terms: tuple[str, ...], outputs: int, activation: str
+) -> tuple[Any, dict[str, Any] | None]:
+    """Our objective for `terms` beside layers of this activation, and the task of a model with a label head of `outputs` rows."""
     family = FAMILIES[config["model_type"]]
     if "span" in terms:
         return Span(pooler=family.pooler), {"kind": "qa", "labels": [], "nulls": True}
     if not {"label", "tag"} & {*terms}:
-        kept = tuple(head(family, term) for term in terms)
+        kept = tuple(head(family, term, activation) for term in terms)
         return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
     problem, dropout = config.get("problem_type"), config.get(family.dropout)
     dropout = config.get(family.keys["dropout"], 0.1) if dropout is None else dropout

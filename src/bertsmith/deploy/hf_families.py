@@ -1,6 +1,4 @@
-"""The families of Hugging Face models, one table for each: their names of our tensors and heads, the classes that open them and what these
-answer.  Names with # stand once for each layer.
-"""
+"""The families of Hugging Face models, one table for each: their names of our heads, the classes that open them and what these answer."""
 
 from __future__ import annotations
 
@@ -8,166 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
-from bertsmith.nn.attending import Full
-from bertsmith.nn.blocks import PostNorm
-from bertsmith.nn.embeddings import Asking, Summed
-from bertsmith.nn.feedforward import Plain
-from bertsmith.nn.memory import Recurrence
-from bertsmith.nn.norms import LayerNorm
+from bertsmith.deploy.hf_bodies import DISTILBERT_KEYS, KEYS, XLNET_KEYS, bert_body, distilbert_body, xlnet_body
+from bertsmith.deploy.hf_layers import (
+    ALBERT_LAYER,
+    DISTILBERT_LAYER,
+    LAYER,
+    PARTS,
+    TOKENS,
+    XLNET_LAYER,
+    XLNET_TENSORS,
+    Tensors,
+)
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
-
-# Modules with `.weight` and `.bias` on both sides; # is the layer; three names on the right are ours cut in three.
-LAYER = (
-    ("layers.#.attention.qkv", *(f"encoder.layer.#.attention.self.{x}" for x in ("query", "key", "value"))),
-    ("layers.#.attention.out", "encoder.layer.#.attention.output.dense"),
-    ("layers.#.attention_norm", "encoder.layer.#.attention.output.LayerNorm"),
-    ("layers.#.feedforward.up", "encoder.layer.#.intermediate.dense"),
-    ("layers.#.feedforward.down", "encoder.layer.#.output.dense"),
-    ("layers.#.feedforward_norm", "encoder.layer.#.output.LayerNorm"),
-)
-# ALBERT keeps groups of layers: one that all layers are, or one for each.
-GROUP = "encoder.albert_layer_groups.#.albert_layers.0"
-ALBERT_LAYER = (
-    ("layers.#.attention.qkv", *(f"{GROUP}.attention.{x}" for x in ("query", "key", "value"))),
-    ("layers.#.attention.out", f"{GROUP}.attention.dense"),
-    ("layers.#.attention_norm", f"{GROUP}.attention.LayerNorm"),
-    ("layers.#.feedforward.up", f"{GROUP}.ffn"),
-    ("layers.#.feedforward.down", f"{GROUP}.ffn_output"),
-    ("layers.#.feedforward_norm", f"{GROUP}.full_layer_layer_norm"),
-)
-DISTILBERT_LAYER = (
-    ("layers.#.attention.qkv", *(f"transformer.layer.#.attention.{x}_lin" for x in "qkv")),
-    ("layers.#.attention.out", "transformer.layer.#.attention.out_lin"),
-    ("layers.#.attention_norm", "transformer.layer.#.sa_layer_norm"),
-    ("layers.#.feedforward.up", "transformer.layer.#.ffn.lin1"),
-    ("layers.#.feedforward.down", "transformer.layer.#.ffn.lin2"),
-    ("layers.#.feedforward_norm", "transformer.layer.#.output_layer_norm"),
-)
-# XLNet's; its attention has no modules but tensors.
-XLNET_LAYER = (
-    ("layers.#.attention_norm", "layer.#.rel_attn.layer_norm"),
-    ("layers.#.feedforward.up", "layer.#.ff.layer_1"),
-    ("layers.#.feedforward.down", "layer.#.ff.layer_2"),
-    ("layers.#.feedforward_norm", "layer.#.ff.layer_norm"),
-)
-TOKENS = "embeddings.word_embeddings.weight"
-POSITIONS = "embeddings.position_embeddings.weight"
-SEGMENTS = "embeddings.token_type_embeddings.weight"
-# What files of older versions hold: other names for the same tensors, and buffers that are no weights.
-OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
-BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-PARTS = ("embeddings.", "embeddings_project.", "encoder.", "pooler.")
-
-
-@dataclass(frozen=True)
-class Turned:
-    """A tensor that stands otherwise in their files: `out(ours, heads)` is theirs, `back(theirs)` ours.  d width, h heads, e head width."""
-
-    out: Callable[[Tensor, int], Tensor]
-    back: Callable[[Tensor], Tensor]
-
-
-SAME = Turned(lambda x, heads: x, lambda x: x)
-INTO_HEADS = Turned(lambda x, heads: x.T.unflatten(1, (heads, -1)), lambda x: x.flatten(1).T)  # (h e, d) and (d, h, e)
-OUT_OF_HEADS = Turned(lambda x, heads: x.unflatten(1, (heads, -1)), lambda x: x.flatten(1))  # (d, h e) and (d, h, e)
-ONE_ROW = Turned(lambda x, heads: x[None, None], lambda x: x.flatten())  # (d,) and (1, 1, d)
-Tensors = tuple[tuple[str, tuple[str, ...], Turned], ...]  # our tensor, theirs that make it up, how these stand
-
-XLNET_TENSORS: Tensors = (
-    ("embeddings.asking", ("mask_emb",), ONE_ROW),
-    ("layers.#.attention.qkv.weight", tuple(f"layer.#.rel_attn.{x}" for x in "qkv"), INTO_HEADS),
-    ("layers.#.attention.out.weight", ("layer.#.rel_attn.o",), OUT_OF_HEADS),
-    ("layers.#.attention.positions.project.weight", ("layer.#.rel_attn.r",), INTO_HEADS),
-    ("layers.#.attention.positions.content", ("layer.#.rel_attn.r_w_bias",), SAME),
-    ("layers.#.attention.positions.place", ("layer.#.rel_attn.r_r_bias",), SAME),
-    ("layers.#.attention.positions.segment", ("layer.#.rel_attn.r_s_bias",), SAME),
-    ("layers.#.attention.positions.sides", ("layer.#.rel_attn.seg_embed",), SAME),
-)
-
-# Fields of our model and their names in config.json.
-KEYS = {
-    "vocab": "vocab_size",
-    "width": "hidden_size",
-    "layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "hidden": "intermediate_size",
-    "activation": "hidden_act",
-    "dropout": "hidden_dropout_prob",
-    "eps": "layer_norm_eps",
-}
-XLNET_KEYS = {
-    "vocab": "vocab_size",
-    "width": "d_model",
-    "layers": "n_layer",
-    "heads": "n_head",
-    "hidden": "d_inner",
-    "activation": "ff_activation",
-    "dropout": "dropout",
-    "eps": "layer_norm_eps",
-}
-DISTILBERT_KEYS = {
-    "vocab": "vocab_size",
-    "width": "dim",
-    "layers": "n_layers",
-    "heads": "n_heads",
-    "hidden": "hidden_dim",
-    "activation": "activation",
-    "dropout": "dropout",
-}
-NUMBERS = ("vocab", "layers", "width", "heads", "hidden", "dropout")  # fields of our model that every body has
-
-
-def bert_body(values: dict[str, Any]) -> TransformerConfig:
-    """A BERT of these numbers, as `numbers_of` gives them."""
-    return TransformerConfig(
-        **{name: values[name] for name in NUMBERS},
-        embeddings=Summed(segments=values["segments"], width=values["embedding"]),
-        positions=Learned(length=values["length"]),
-        norm=LayerNorm(eps=values["eps"]),
-        feedforward=Plain(activation=values["activation"]),
-        share=values["share"],
-    )
-
-
-def distilbert_body(values: dict[str, Any]) -> TransformerConfig:
-    """Its norms' eps is no number of its own."""
-    return bert_body({**values, "eps": 1e-12})
-
-
-def xlnet_body(values: dict[str, Any]) -> TransformerConfig:
-    return TransformerConfig(
-        **{name: values[name] for name in NUMBERS},
-        embeddings=Asking(),
-        positions=Relative(segments=True, clamp=values["clamp"]),
-        block=PostNorm(dropout_last=True),
-        norm=LayerNorm(eps=values["eps"]),
-        attention=Full(bias=False),
-        feedforward=Plain(activation=values["activation"]),
-        memory=Recurrence(length=values["memory"]),
-    )
-
-
-def numbers_of(model: TransformerConfig) -> dict[str, Any]:
-    """What a body of some family is free in, where a model has it."""
-    return {
-        **{name: getattr(model, name) for name in (*NUMBERS, "activation", "share", "segments")},
-        "eps": getattr(model.norm, "eps", 1.0),
-        "embedding": model.embeddings.width,
-        "length": model.longest or 1,
-        "clamp": getattr(model.positions, "clamp", None),
-        "memory": getattr(model.memory, "length", 0),
-    }
-
 
 # What transformers had once, and why nothing here can be compared with it.
 GONE = {"transfo-xl": "transformers has had no Transformer-XL since version 5, nor an adaptive softmax"}
 
 # Heads over the tokens: every family has them alike.
 OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)}
+
+ABSENT = {"activation": "gelu", "dropout": 0.1, "eps": 1e-12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +57,11 @@ class Family:
     factorised: tuple[bool, ...] = (False,)  # whether the token table may be
     share: tuple[str, ...] = ("none",)  # what its layers may have in common
     pooler: str = "tanh"  # of its classifiers
+    activation: str | None = None  # of its token head; None: that of its layers
     dropout: str = "classifier_dropout"  # of its classifiers, in config.json
+    absent: dict[str, Any] = field(
+        default_factory=lambda: ABSENT
+    )  # numbers of ours that a config.json without them means
     bare: dict[str, Any] = field(default_factory=lambda: {"add_pooling_layer": False})  # what opens it without a pooler
     opened: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # where not by OPENED_BY
     heads: dict[str, tuple[tuple[str, str], ...]]
@@ -259,6 +123,7 @@ def _like_roberta(model_type: str, name: str, **other: Any) -> Family:
         model_type=model_type,
         base="roberta",
         folded=True,
+        activation="gelu",
         heads={
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
             "summary": (("pooler.dense", "roberta.pooler.dense"),),
@@ -317,6 +182,7 @@ FAMILIES = {
         model_type="albert",
         base="albert",
         dropout="classifier_dropout_prob",
+        absent={**ABSENT, "activation": "gelu_new", "dropout": 0.0},
         layer=ALBERT_LAYER,
         project="encoder.embedding_hidden_mapping_in",
         factorised=(True,),
@@ -347,6 +213,7 @@ FAMILIES = {
         base="electra",
         project="embeddings_project",
         factorised=(True, False),
+        activation="gelu",
         pooler="gelu",
         bare={},
         heads={

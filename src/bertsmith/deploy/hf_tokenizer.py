@@ -67,7 +67,7 @@ def _as_ours(backend: Backend, tokenizer: Tokenizer, reading: Reading) -> bool:
 def _template(tokenizer: Tokenizer, reading: Reading) -> dict[str, Any]:
     """[CLS] A [SEP] B [SEP], with two [SEP] between them where `reading` has two; or A [SEP] B [SEP] [CLS]."""
     cls, sep = tokenizer.roles["cls"], tokenizer.roles["sep"]
-    other, last = (1, 2) if reading.segments else (0, 0)
+    other, last = (1, 2) if reading.told else (0, 0)
     special = lambda name, type_id=0: {"SpecialToken": {"id": name, "type_id": type_id}}
     text = lambda name, type_id=0: {"Sequence": {"id": name, "type_id": type_id}}
     second = [text("B", other), special(sep, other)]

@@ -33,6 +33,7 @@ READ = (
     MODULES,
     PROMPTS,
     *LENGTHS,
+    *(f"0_Transformer/{name}" for name in ("config.json", *TOKENIZER, *LENGTHS)),  # of old sentence-transformers
     "*_Pooling/config.json",
     "*_Dense/config.json",
 )

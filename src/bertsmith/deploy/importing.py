@@ -111,7 +111,10 @@ def _member(
         raise InputError(f"--new-head: {printable(found.path)} is a fine-tuned model; --drop its classifier first")
     if new_heads:
         there = [head for head in recipe.objective.heads if not (head.name == "summary" and "pair" in new_heads)]
-        heads = {head.name: head for head in (*there, *(head_of(family, name) for name in new_heads))}
+        heads = {
+            head.name: head
+            for head in (*there, *(head_of(family, name, recipe.model.activation) for name in new_heads))
+        }
         order = sorted(heads, key=list(family.heads).index)
         kept = tuple(heads[name] for name in order)
         recipe = replace(recipe, objective=Predict(heads=kept, pooler=recipe.objective.pooler))
@@ -141,7 +144,7 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
     loaded = load(run)
     chosen, _ = texts(loaded.tokenizer, {}, TEXTS)
     family = FAMILIES[found.theirs["model_type"]]
-    models = check.open_folder(transformers, found.path, family, found.terms, _config(transformers, found), every=False)
+    models = check.open_folder(transformers, found.home, family, found.terms, _config(transformers, found), every=False)
     answers = check.compare(loaded, models, check.groups(loaded, chosen))
     wrong = _differing_ids(transformers, found, loaded, chosen, say)
     if wrong:
@@ -172,7 +175,7 @@ def _differing_ids(
     """None where transformers has no tokenizer for the folder, which `say` is told."""
     try:
         with check.quiet(transformers):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(found.path, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(found.home, local_files_only=True)
     except Exception as error:  # whatever its code makes of the tokenizer's files
         say(f"warning: AutoTokenizer cannot open it, so ids were not compared: {printable(str(error).strip())}")
         return None

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor, nn
 
+from bertsmith.deploy.folder_files import CONFIG, json_of
 from bertsmith.errors import InputError, printable
 
 MODULES, PROMPTS = "modules.json", "config_sentence_transformers.json"
@@ -40,25 +41,24 @@ def vectors_of(path: Path) -> dict[str, Any]:
 
     InputError for another chain than states, pooling, perhaps dense layers, and perhaps length 1; and for what cannot be read in it.
     """
-    modules = [module for module in _json(path / MODULES, list) if isinstance(module, dict)]
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
+    modules, kinds = _chain(path)
     dense = [module for module, kind in zip(modules, kinds, strict=True) if kind == "Dense"]
     normalise = kinds[-1:] == ["Normalize"]
     chain = [kind for kind in kinds if kind != "Dropout"]
-    if chain != ["Transformer", "Pooling", *["Dense"] * len(dense), *["Normalize"] * normalise] or modules[0].get(
-        "path"
-    ):
+    if chain != ["Transformer", "Pooling", *["Dense"] * len(dense), *["Normalize"] * normalise]:
         raise InputError(
             f"{MODULES}: {' + '.join(kinds)} is not Transformer + Pooling, with Dense and Normalize after it"
         )
-    pooling = _json(_inside(path, modules[kinds.index("Pooling")]) / "config.json")
+    pooling = json_of(_inside(path, modules[kinds.index("Pooling")]) / "config.json")
     vectors: dict[str, Any] = {"pool": _pool(pooling), "normalise": normalise}
     if _first(path).get("do_lower_case") is True:
         vectors["lowercase"] = True
     if dense:
         vectors["dense"] = [_dense(path, module) for module in dense]
-    said = _json(path / PROMPTS) if (path / PROMPTS).is_file() else {}
+    said = json_of(path / PROMPTS) if (path / PROMPTS).is_file() else {}
     prompts, usual = said.get("prompts") or {}, said.get("default_prompt_name")
+    if said.get("truncate_dim") is not None:
+        raise InputError(f"{PROMPTS}: truncate_dim: {printable(repr(said['truncate_dim']))}: vectors are not cut here")
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise InputError(f"{PROMPTS}: prompts: expected names and texts")
     if usual is not None and usual not in prompts:
@@ -68,6 +68,34 @@ def vectors_of(path: Path) -> dict[str, Any]:
     if pooling.get("include_prompt", True) is False:
         vectors["skip_prompt"] = True
     return vectors
+
+
+def home_of(path: Path) -> Path:
+    """Where the model of a folder stands: in old ones in a folder of its own, such as 0_Transformer.
+
+    InputError where the first module is of a kind that is no Transformer (static embeddings, CLIP, bags of words).
+    """
+    modules, kinds = _chain(path) if (path / MODULES).is_file() else ([], [])
+    if not modules or kinds[0] != "Transformer":
+        if kinds and not (path / CONFIG).is_file():
+            raise InputError(f"{printable(path)}: {MODULES}: {printable(kinds[0])}: no Transformer, and not read here")
+        return path
+    return _inside(path, modules[0]) if modules[0].get("path") else path
+
+
+def is_crossing(path: Path) -> bool:
+    """Whether the folder is a CrossEncoder's: its answers are scores of texts, not vectors."""
+    return (path / PROMPTS).is_file() and json_of(path / PROMPTS).get("model_type") == "CrossEncoder"
+
+
+def crossing(path: Path, config: dict[str, Any]) -> str | None:
+    """What a CrossEncoder puts on its one score, where the folder is one's: "Sigmoid", or "Identity" for nothing.  `config`: config.json."""
+    said, old = config.get("sentence_transformers"), config.get("sbert_ce_default_activation_function")
+    inside = said.get("activation_fn") if isinstance(said, dict) else None
+    if not (is_crossing(path) or isinstance(said, dict) or old):
+        return None
+    beside = json_of(path / PROMPTS).get("activation_fn") if is_crossing(path) else None
+    return str(beside or inside or old or "Sigmoid").rpartition(".")[2]
 
 
 def longest(path: Path) -> Any:
@@ -150,7 +178,7 @@ def _pool(pooling: dict[str, Any]) -> str:
 
 def _dense(path: Path, module: dict[str, Any]) -> dict[str, Any]:
     place = _inside(path, module)
-    said = _json(place / "config.json")
+    said = json_of(place / "config.json")
     activation = str(said.get("activation_function", "Tanh")).rpartition(".")[2]
     if activation not in ACTIVATIONS:
         raise InputError(f"{place.name}: activation_function: {printable(activation)}: known: {', '.join(ACTIVATIONS)}")
@@ -166,17 +194,14 @@ def _inside(path: Path, module: dict[str, Any]) -> Path:
     return path / name
 
 
+def _chain(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The modules, and their kinds in short: "Transformer", "Pooling"."""
+    modules = [module for module in json_of(path / MODULES, list) if isinstance(module, dict)]
+    return modules, [str(module.get("type")).rpartition(".")[2] for module in modules]
+
+
 def _first(path: Path) -> dict[str, Any]:
     """sentence_bert_config.json, under any name it has had."""
-    found = next((path / name for name in LENGTHS if (path / name).is_file()), None)
-    return {} if found is None else _json(found)
-
-
-def _json(path: Path, kind: type = dict) -> Any:
-    try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{printable(path)}: missing, or not JSON") from None
-    if not isinstance(tree, kind):
-        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not a {kind.__name__}")
-    return tree
+    home = home_of(path)
+    found = next((home / name for name in LENGTHS if (home / name).is_file()), None)
+    return {} if found is None else json_of(found)

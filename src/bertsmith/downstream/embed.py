@@ -51,7 +51,7 @@ def embed(
     Over-long texts as `on_long` says (window: the mean of the windows' vectors), counted.  `out`: a folder for vectors.npy.
     `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster; the whole model rounded, 2 to 3 digits).
     """
-    loaded = opened(model)
+    loaded = opened(model, say=say)
     layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
     pool = says.get("pool", "mean") if pool is None else pool
     normalise = says.get("normalise", False) if normalise is None else normalise

@@ -60,7 +60,12 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
 
     A model with tokens that only ask has them there: they see the text, and neither the text nor another mask sees them.
     """
-    ids, masks = _masked(loaded, text)
+    # Texts of our own were not written with masks in them; a model of others reads one as its tokenizer says.
+    others = loaded.kind == "import"
+    strips = loaded.tokenizer.strips(loaded.tokenizer.mask_token) if others else (True, False)
+    ids, masks = _masked(loaded, text, strips)
+    if others:
+        _check_read(loaded, text, len(masks))
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
     builder.add(0, ids)
     masks, stream = reading.lead + masks, builder.encoded(1).batch(np.zeros(1, np.int64)).input
@@ -71,10 +76,12 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
     return stream, masks
 
 
-def _masked(loaded: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """The text's token ids, and where the masks stand.  A mask takes the space before it, as a word would, and its neighbours are
-    encoded as they would be beside one."""
+def _masked(loaded: Any, text: str, strips: tuple[bool, bool] = (True, False)) -> tuple[np.ndarray, np.ndarray]:
+    """The text's token ids, and where the masks stand.  A mask takes the space before it, as a word would, or behind it (`strips`), and its
+    neighbours are encoded as they would be beside one.  Special tokens that are written are those tokens."""
     own = loaded.tokenizer.mask_token
+    left, right = strips
+    tokenizer = loaded.tokenizer
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -83,13 +90,26 @@ def _masked(loaded: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
     if len(pieces) < 2:
         spelled = MASK if own == MASK else f"{MASK} or {printable(own)}"
         raise InputError(f'no mask in "{printable(text, 80)}"; write {spelled} where a token is asked for')
-    pieces = [*(piece.rstrip() for piece in pieces[:-1]), pieces[-1]]
-    ids = loaded.tokenizer.encode(pieces[:1])[0][0].tolist()
+    pieces = [*(piece.rstrip() if left else piece for piece in pieces[:-1]), pieces[-1]]
+    ids = tokenizer.encode(pieces[:1], specials=True)[0][0].tolist()
     masks = []
     for piece in pieces[1:]:
         masks.append(len(ids))
-        ids += [loaded.vocab.mask, *loaded.tokenizer.behind(piece).tolist()]
+        begins = right and piece != piece.lstrip()  # the space is gone, and what follows stands as a text of its own
+        behind = tokenizer.encode([piece.lstrip()], specials=True)[0][0] if begins else tokenizer.behind(piece, True)
+        ids += [loaded.vocab.mask, *behind.tolist()]
     return np.array(ids, np.int32), np.array(masks, np.int64)
+
+
+def _check_read(loaded: Loaded, text: str, masks: int) -> None:
+    """InputError where the tokenizer itself would not read every mask as one: it may take whole words only."""
+    own = loaded.tokenizer.mask_token
+    read = loaded.tokenizer.backend.encode(text.replace(MASK, own)).ids.count(loaded.vocab.mask)
+    if read != masks:
+        raise InputError(
+            f'the text has {masks} masks, but its tokenizer reads {read} in "{printable(text, 80)}" (tokenizer.json: added_tokens: single_word '
+            f"or normalized of {printable(own)}): write {printable(own)}, with spaces round it"
+        )
 
 
 def _top(p: np.ndarray, top: int, tokenizer: Any) -> list[dict[str, Any]]:

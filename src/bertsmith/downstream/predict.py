@@ -44,7 +44,7 @@ def predict(
     for each word, with `words` and `spans`; qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
     `columns`, `header` and `on_long` are those of training unless given.
     """
-    loaded = _tuned(model)
+    loaded = _tuned(model, say)
     if out is not None and Path(out).exists() and Path(out).resolve() == Path(input).resolve():
         raise InputError(f"{printable(out)}: --out is the input file; choose another place")
     kind = kinds.kind(loaded.task["kind"])
@@ -71,7 +71,7 @@ def evaluate(
 
     There the metrics are `token.loss` (nats), `token.accuracy`, `token.perplexity` and so on, resampled by sequence.
     """
-    loaded = opened(model)
+    loaded = opened(model, say=say)
     if loaded.task is None:
         if data is None:
             raise InputError(
@@ -95,7 +95,7 @@ def judged(
 ) -> tuple[Any, Any, kinds.Kind]:
     """Targets, what the model says of each row (of texts: (n,) and logits (n, c)), and the kind: `kind.correct(targets, said)` of two
     models is what `metrics.paired` compares."""
-    loaded = _tuned(model)
+    loaded = _tuned(model, say)
     kind = kinds.kind(loaded.task["kind"])
     rows = _rows(loaded, kind, input, columns, header, say, labelled=True)
     targets = kind.targets(rows, loaded.labels)
@@ -146,8 +146,8 @@ def said_at(
     return member.logits(stream, torch.from_numpy(encoded.read(which)[1]).to(device), feed).float()
 
 
-def _tuned(model: str | Path | Loaded) -> Loaded:
-    loaded = opened(model)
+def _tuned(model: str | Path | Loaded, say: Say) -> Loaded:
+    loaded = opened(model, say=say)
     if loaded.task is None:
         raise InputError(
             f"{printable(loaded.run)}: is a pre-training run; `bertsmith finetune` makes a model that predicts"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.deploy import folder
+from bertsmith.deploy import folder_files
 from bertsmith.downstream.model import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.text import store
@@ -55,7 +55,7 @@ def _hugging_face(path: Path) -> bool:
 
 
 def _export(path: Path) -> dict[str, Any]:
-    listed = files.read_manifest(path, "export", folder.FORMAT).get("files")
+    listed = files.read_manifest(path, "export", folder_files.FORMAT).get("files")
     files.check(path, listed)
     for inside, _, names in os.walk(path):
         for name in names:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.nn.adaptive import Adaptive, AdaptiveHead
-from bertsmith.nn.blocks import filler, initialise, pick
+from bertsmith.nn.blocks import ACTIVATIONS, filler, initialise, pick
 from bertsmith.nn.body import Body
 from bertsmith.nn.heads import PairHead, Pooler, TokenHead
 
@@ -27,13 +27,21 @@ class Tokens:
     name: str = "token"
     transform: bool = True  # dense, activation and norm before the table
     weight: float = 1.0
+    activation: str | None = None  # of the transform; None: the model's
+
+    def __post_init__(self):
+        known = ", ".join(ACTIVATIONS)
+        require(
+            self.activation is None or self.activation in ACTIVATIONS,
+            f"objective: {self.name}.activation: {self.activation!r} is not one of {known}, or null for the model's",
+        )
 
     def build(self, model: Body) -> "TokenTerm":
         require(
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
         )
-        return initialise(TokenTerm(model, self.transform))
+        return initialise(TokenTerm(model, self.transform, self.activation))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +96,10 @@ class Also:
 
 
 class TokenTerm(TokenHead):
-    def __init__(self, model: Body, transform: bool):
+    def __init__(self, model: Body, transform: bool, activation: str | None = None):
         config = model.config
-        super().__init__(config.width, config.inner, config.vocab, transform, config.activation, config.norm)
+        activation = activation or config.activation
+        super().__init__(config.width, config.inner, config.vocab, transform, activation, config.norm)
 
     def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, V)."""

@@ -23,6 +23,14 @@ ON_LONG = ("truncate", "window", "error")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Template:
+    """How a tokenizer joins the texts of a pair, where it says so: separators between them, and whether the second has a segment of its own."""
+
+    separators: int
+    segments: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """How texts become sequences, and who sees whom in them.  `length` counts the special tokens."""
 
@@ -31,6 +39,7 @@ class Reading:
     cls: Literal["first", "last"] = "first"  # where [CLS] stands
     causal: bool = False  # a token sees only what comes before it
     separators: int = 2  # between the texts of a pair, where segments do not tell them apart
+    template: Template | None = None  # in place of both, where a loaded tokenizer has another
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
 
@@ -51,6 +60,7 @@ class Reading:
             cls="last" if last else "first",
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
+            template=getattr(recipe, "template", None),
             **options,
         )
 
@@ -62,7 +72,14 @@ class Reading:
     @property
     def between(self) -> int:
         """Separators between the texts of a pair."""
+        if self.template is not None:
+            return self.template.separators
         return 1 if self.segments or self.cls == "last" else self.separators
+
+    @property
+    def told(self) -> bool:
+        """Whether the second text of a pair is in a segment of its own."""
+        return self.segments and (self.template is None or self.template.segments)
 
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""
@@ -70,7 +87,7 @@ class Reading:
         body = [first, sep] if second is None else [first, *[sep] * self.between, second, sep]
         tokens = np.concatenate([cls, *body] if self.lead else [*body, cls])
         segments = np.zeros(len(tokens), np.uint8)
-        if self.segments and second is not None:
+        if self.told and second is not None:
             segments[-len(second) - 1 - (not self.lead) :] = 1
         if self.segments and not self.lead:
             segments[-1] = 2

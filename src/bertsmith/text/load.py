@@ -18,7 +18,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError, ResourceError, printable
-from bertsmith.text import published
+from bertsmith.text import owners, published
 from bertsmith.text.train import SPECIALS, bert, settled
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -50,7 +50,8 @@ def load(
                 f"{printable(path)}: no tokenizer.json and no vocab.txt in this folder, nor any of {', '.join(FILES[2:])}; {published.WAY}"
             )
         path = found[0]
-    settings = _settings(path.parent)
+    settings = settings_of(path.parent)
+    owners.check(path, settings)
     if path.name == MERGES or path.name == BPE_VOCAB:
         backend = _merged(path.parent, settings)
     elif path.suffix == ".json":
@@ -273,7 +274,7 @@ def _vocab(path: Path) -> dict[str, int]:
     return vocab
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def settings_of(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json over special_tokens_map.json; only strings and booleans are looked at, nothing names code."""
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):

@@ -188,17 +188,22 @@ class Tokenizer:
         """As `encode`, with the character (t,) at which each token begins, ascending; white space before it is the token's own."""
         return self._by_offsets(self._plain, list(texts))
 
-    def behind(self, text: str) -> Array:
+    def strips(self, name: str) -> tuple[bool, bool]:
+        """Whether the special token `name`, written in a text, takes the white space before it, and that behind it."""
+        said = next((token for token in self._tree["added_tokens"] if token["content"] == name), {})
+        return said.get("lstrip", False), said.get("rstrip", False)
+
+    def behind(self, text: str, specials: bool = False) -> Array:
         """The ids (t,) of a text that goes on where a word ends: without the space that some put before what they take for a beginning."""
         if not text or not keeps_space(self._tree):
-            return self.encode([text])[0][0]
+            return self.encode([text], specials=specials)[0][0]
         for word in BEFORE:
-            (found,) = _encoded(self._plain.encode_batch, [word + text])
+            (found,) = _encoded((self.backend if specials else self._plain).encode_batch, [word + text])
             begin, end = np.maximum.accumulate(np.array(found.offsets, np.int64).reshape(-1, 2)).T
             first = int((begin < len(word)).sum())
             if first and end[first - 1] <= len(word):  # no token holds parts of both
                 return np.array(found.ids[first:], np.int32)
-        return self.encode([text])[0][0]
+        return self.encode([text], specials=specials)[0][0]
 
     def _flat_ids(self, backend: Backend, texts: list[str], spaced: list[bool]) -> tuple[Array, Array]:
         if backend is self._plain and self._chunks is not None:

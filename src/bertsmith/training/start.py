@@ -77,13 +77,17 @@ def weights_from(
     if folder.is_foreign(path):
         found = folder.read(path)
         weights, model, source = found.weights, found.recipe.model, {"weights": found.sha256}
+        asked = found.recipe.objective
         theirs, tokenizer = found.tokenizer, path
-        same = theirs.digest == store.tokenizer.digest
+        same = theirs.reading == store.tokenizer.reading
     else:
         weights, config, step = load_model(path, say)
         model, objective = _model(config, from_), config["recipe"]["objective"]
+        asked = None
         if isinstance(objective, dict) and objective.get("type") == f"{Mixed.__module__}:{Mixed.__name__}":
             weights = of_main(weights, from_dict(objective))
+        elif config["kind"] == "import":
+            asked = from_dict(objective)
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}
         tokenizer = step.parent.parent
         same = config["data"]["tokenizer"] == store.tokenizer.digest
@@ -96,12 +100,25 @@ def weights_from(
         )
     new = _new_segments(model, recipe)
     _check_shapes(_grown(model, new), recipe, from_)
+    _check_heads(asked, recipe, from_)
     if new:
         weights = _with_segments(weights, new, say)
     if added:
         weights = with_rows(weights, recipe, added, f"--from {printable(from_)}", say)
         source["new_tokens"] = {"of": theirs.digest, "first": min(added), "count": len(added)} if theirs else {}
     return weights, source
+
+
+def _check_heads(objective: Any, recipe: Recipe, from_: str | os.PathLike) -> None:
+    """InputError for a head whose tensors fit and whose activation is another: RoBERTa's is GELU, whatever its layers have."""
+    theirs = {head.name: getattr(head, "activation", None) for head in getattr(objective, "heads", ())}
+    for number, head in enumerate(getattr(recipe.objective, "heads", ())):
+        was = theirs.get(head.name)
+        if was is not None and was != (getattr(head, "activation", None) or recipe.model.activation):
+            raise InputError(
+                f"--from {printable(from_)}: its {head.name} head has {was} and its layers have not; the recipe's goes by the layers: "
+                f"--set objective.heads.{number}.activation={was}"
+            )
 
 
 def adopt(

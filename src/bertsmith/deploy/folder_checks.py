@@ -1,0 +1,121 @@
+"""Whether the tensors of a folder are those that its config.json means: each problem is one line with its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bertsmith.deploy import hf
+from bertsmith.deploy.folder_files import CONFIG
+from bertsmith.deploy.hf_families import FAMILIES
+from bertsmith.errors import InputError, printable
+from bertsmith.text.tokenizer import Tokenizer
+
+SHOWN = 6  # problems that an error lists
+
+
+def check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
+    """InputError where all names have a word before them that no class of transformers puts there ("module.bert.…")."""
+    words, table = {name.partition(".")[0] for name in found}, FAMILIES[family]
+    starts = (f"{table.base}.", *table.parts)
+    if len(words) == 1 and not any(name.startswith(starts) for name in found):
+        (word,) = words
+        if any(name.partition(".")[2].startswith(starts) for name in found):
+            raise InputError(
+                f"{printable(path)}: the names of all tensors begin with {printable(word)!r}, which is no part of a {family}'s (DataParallel and "
+                "other wrappers leave it): save the model that is inside"
+            )
+
+
+def headless(path: Path, architecture: str, terms: tuple[str, ...], family: str) -> list[str]:
+    """What is to be said where config.json names a class with a head of which there is no tensor."""
+    named = next((terms for terms, name in FAMILIES[family].architectures.items() if name == architecture), ())
+    return [
+        f"{printable(path)}: architectures: {printable(architecture)}, but there are no tensors of its {term} head; it is read without"
+        for term in named
+        if term not in (*terms, "summary")
+    ]
+
+
+def check_pad(path: Path, tokenizer: Tokenizer, theirs: dict[str, Any], family: str) -> list[str]:
+    """InputError where a RoBERTa's positions, which it counts over all tokens but those of its pad_token_id, leave out others that are read;
+    what is to be said where they leave out a token of the text."""
+    table, vocab = FAMILIES[family], tokenizer.vocab
+    pad = hf.offset(table, theirs.get("pad_token_id")) - 1 if table.folded else vocab.pad
+    if pad == vocab.pad or not 0 <= pad < tokenizer.size:
+        return []
+    what = f"{printable(path)}: config.json: pad_token_id: {pad} is {printable(tokenizer.token(pad))!r} of the tokenizer, whose pad is {vocab.pad}"
+    if pad in (vocab.cls, vocab.sep, vocab.mask):
+        raise InputError(
+            f"{what}; a {family} does not count the positions of its pads, and that token stands in every text"
+        )
+    return [f"warning: {what}; transformers does not count its position, which is counted here"]
+
+
+def check_tied(
+    path: Path, theirs: dict[str, Any], family: str, terms: tuple[str, ...], found: dict[str, Tensor]
+) -> None:
+    """InputError for a token head with a table of its own that is not there."""
+    copy = next(iter(FAMILIES[family].tied))
+    if "token" in terms and theirs.get("tie_word_embeddings", True) not in (True, None) and copy not in found:
+        raise InputError(f"{printable(path)}: config.json: tie_word_embeddings: False, but {copy} is missing")
+
+
+# What the classes with a head over a text or its tokens are called, behind the family's name.
+CLASSES = {
+    "label": ("SequenceClassification",),
+    "tag": ("TokenClassification",),
+    "span": ("QuestionAnswering", "QuestionAnsweringSimple"),
+}
+CHOICE = "MultipleChoice"
+
+
+def check_classes(path: Path, architecture: str, terms: tuple[str, ...]) -> None:
+    """InputError where the head is one of the three by its tensors and config.json names a class of other answers."""
+    asks = architecture.partition("For")[2]
+    for term in terms:
+        if architecture and term in CLASSES and asks not in CLASSES[term]:
+            rule = f"its tensors are those of a class for {CLASSES[term][0]}; if it is one, correct the field, else"
+            if asks == CHOICE:
+                rule = "scores for one text among several, which nothing here asks;"
+            raise InputError(
+                f"{printable(path)}: architectures: {printable(architecture)}: {rule} `bertsmith import --drop classifier` (or what its head "
+                "is called) takes the encoder alone"
+            )
+
+
+def check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> None:
+    """InputError listing, in their names, what is missing, unexpected, of another shape, not a float or not finite."""
+    expected = hf.current(expected, family)
+    problems = [f"{name} is missing" for name in expected if name not in state]
+    problems += [f"{printable(name)} is unexpected" for name in state if name not in expected]
+    for name in sorted(expected.keys() & state.keys()):
+        tensor = state[name]
+        if tensor.shape != expected[name].shape:
+            problems.append(f"{name} has shape {list(tensor.shape)}, {CONFIG} means {list(expected[name].shape)}")
+        elif tensor.dtype != torch.float32:
+            problems.append(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floats")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"{name} is not finite")
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise InputError(
+            f"{printable(path)}: its tensors are not those of a {family} that bertsmith knows: {'; '.join(problems[:SHOWN])}{more}; "
+            f"`bertsmith import --drop NAME` leaves a head out{_layers(state, expected, family)}"
+        )
+
+
+def _layers(state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> str:
+    """What to say where config.json has another number of layers than there are tensors of."""
+    table = FAMILIES[family]
+    before = f"{table.base}.{table.layer[0][1].partition('#')[0]}"
+    counts = [
+        len({name.removeprefix(before).partition(".")[0] for name in names if name.startswith(before)})
+        for names in (state, expected)
+    ]
+    if counts[0] == counts[1]:
+        return ""
+    return f"; {table.keys['layers']} of {CONFIG} means {counts[1]} layers of tensors, and {counts[0]} are there"

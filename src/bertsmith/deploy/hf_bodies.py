@@ -1,0 +1,89 @@
+"""The bodies that Hugging Face's families have: their names of our model's numbers, and our model of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bertsmith.nn.attending import Full
+from bertsmith.nn.blocks import PostNorm
+from bertsmith.nn.embeddings import Asking, Summed
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.memory import Recurrence
+from bertsmith.nn.norms import LayerNorm
+from bertsmith.nn.positions import Learned
+from bertsmith.nn.relative import Relative
+from bertsmith.nn.transformer import TransformerConfig
+
+# Fields of our model and their names in config.json.
+KEYS = {
+    "vocab": "vocab_size",
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "hidden": "intermediate_size",
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "eps": "layer_norm_eps",
+}
+XLNET_KEYS = {
+    "vocab": "vocab_size",
+    "width": "d_model",
+    "layers": "n_layer",
+    "heads": "n_head",
+    "hidden": "d_inner",
+    "activation": "ff_activation",
+    "dropout": "dropout",
+    "eps": "layer_norm_eps",
+}
+DISTILBERT_KEYS = {
+    "vocab": "vocab_size",
+    "width": "dim",
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "hidden": "hidden_dim",
+    "activation": "activation",
+    "dropout": "dropout",
+}
+NUMBERS = ("vocab", "layers", "width", "heads", "hidden", "dropout")  # fields of our model that every body has
+
+
+def bert_body(values: dict[str, Any]) -> TransformerConfig:
+    """A BERT of these numbers, as `numbers_of` gives them."""
+    return TransformerConfig(
+        **{name: values[name] for name in NUMBERS},
+        embeddings=Summed(segments=values["segments"], width=values["embedding"]),
+        positions=Learned(length=values["length"]),
+        norm=LayerNorm(eps=values["eps"]),
+        feedforward=Plain(activation=values["activation"]),
+        share=values["share"],
+    )
+
+
+def distilbert_body(values: dict[str, Any]) -> TransformerConfig:
+    """Its norms' eps is no number of its own."""
+    return bert_body({**values, "eps": 1e-12})
+
+
+def xlnet_body(values: dict[str, Any]) -> TransformerConfig:
+    return TransformerConfig(
+        **{name: values[name] for name in NUMBERS},
+        embeddings=Asking(),
+        positions=Relative(segments=True, clamp=values["clamp"]),
+        block=PostNorm(dropout_last=True),
+        norm=LayerNorm(eps=values["eps"]),
+        attention=Full(bias=False),
+        feedforward=Plain(activation=values["activation"]),
+        memory=Recurrence(length=values["memory"]),
+    )
+
+
+def numbers_of(model: TransformerConfig) -> dict[str, Any]:
+    """What a body of some family is free in, where a model has it."""
+    return {
+        **{name: getattr(model, name) for name in (*NUMBERS, "activation", "share", "segments")},
+        "eps": getattr(model.norm, "eps", 1.0),
+        "embedding": model.embeddings.width,
+        "length": model.longest or 1,
+        "clamp": getattr(model.positions, "clamp", None),
+        "memory": getattr(model.memory, "length", 0),
+    }
