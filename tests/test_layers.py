@@ -21,7 +21,7 @@ BELOW = {
     "text": {"data"},
     "nn": {"data.batch"},
     "objectives": {"nn", "data.batch", "recipe"},
-    "training": {"objectives", "nn", "data", "text", "recipe", "deploy.folder", ""},
+    "training": {"objectives", "nn", "data", "text", "recipe", "deploy.folder", "deploy.folder_files", ""},
     "tasks": {"training", "objectives", "nn", "data", "text", "recipe"},
     "downstream": {
         "tasks",
@@ -33,7 +33,7 @@ BELOW = {
         "recipe",
         "console",
         "recipes",
-        "deploy.folder",
+        "deploy.folder", "deploy.folder_files",
         "deploy.sentences",
         "",
     },
