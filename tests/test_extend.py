@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.layouts import layout
 from tests.test_tokenizer import STRANGE, TEXTS, reference
@@ -86,6 +86,7 @@ def test_the_law_holds_on_any_text_but_beside_signs_that_word_piece_does_not_par
 @pytest.mark.parametrize("kind", ["bert", "bert cased", "bpe-char", "bpe"])
 @settings(max_examples=200, deadline=None)
 @given(text=st.lists(st.sampled_from([*PARTS, "²", "½", "™", "Ⅷ", "é", "\u00ad", "-"]), max_size=12).map("".join))
+@example(text="a zyzzyva² jumpy½ ²zyzzyva Zyzzyva™ ²jumpy")
 def test_words_start_where_offsets_say(pairs, kind, text):
     new = pairs[kind][1]
     ((ids, starts),) = new.encode([text])

@@ -12,10 +12,12 @@ from tokenizers import Tokenizer as Backend
 
 import bertsmith
 from bertsmith.config import override
+from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.downstream.fill import _asked
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build
 from bertsmith.recipe import find
+from bertsmith.tasks.sequences import Reading
 from bertsmith.text.extend import new_tokens, restored
 from bertsmith.text.store import Store
 from bertsmith.text.tokenizer import Tokenizer
@@ -253,3 +255,18 @@ def test_a_byte_level_model_has_two_tokens_of_a_word_and_goes_to_transformers_an
     assert again.tokenizer.reading == model.tokenizer.reading and again.recipe.model.vocab == tokenizer.size + 4
     decoded = again.tokenizer.decode([tokenizer.size + 1, tokenizer.size + 3])
     assert decoded.split() == ["hepatology", "qwxyz"]
+
+
+def test_chinese_and_mixed_words_are_read_alike_by_transformers(tmp_path):
+    texts = ["我们在北京大学学习机器学习。", "人工智能改变世界，学习语言模型。"] * 10
+    new = Tokenizer.train("wordpiece:200", texts, lowercase=True).extend(["机器学习", "大学", "卡拉OK", "covid-19"])
+    reading = Reading(length=64)
+    for name, data in hf_tokenizer(new, reading).items():
+        (tmp_path / name).write_bytes(data)
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tried = ["北京大学机器学习", "去卡拉OK吧，卡拉OKs", "COVID-19 covid-192 大 学", "学习(机器学习)covid-19"]
+    ours = [reading.joined(new.vocab, ids)[0].tolist() for ids, _ in new.encode(tried)]
+    assert auto(tried)["input_ids"] == ours
+    assert [sum(i >= new.size - 4 for i in row) for row in ours] == [2, 1, 1, 2]
+    assert new.tokens(range(new.size - 4, new.size)) == ["机器学习", "大学", "卡拉ok", "covid-19"]
+    assert "机器学习" in new.decode(ours[0])
