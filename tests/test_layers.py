@@ -34,6 +34,7 @@ BELOW = {
         "console",
         "recipes",
         "deploy.folder",
+        "deploy.folder_files",
         "deploy.sentences",
         "",
     },
