@@ -35,10 +35,10 @@ def opened(transformers, folder: Path):
     return model.eval(), transformers.AutoTokenizer.from_pretrained(folder)
 
 
-def apart(transformers, folder: Path, pairs: bool, told: bool = True) -> dict[str, float]:
+def apart(transformers, folder: Path, pairs: bool, told: bool = True, segments: bool = True) -> dict[str, float]:
     """{answer: largest difference} between transformers and us on the same texts; AssertionError where ids or segments differ.
 
-    `told`: whether its tokenizer's segments are compared and fed (else ours are: what its version 4 gave).
+    `told`: whether its tokenizer's segments are compared and fed (else ours are: what its version 4 gave); `segments`: False feeds none.
     """
     model, tokenizer = opened(transformers, folder)
     loaded = bertsmith.load(folder)
@@ -52,7 +52,9 @@ def apart(transformers, folder: Path, pairs: bool, told: bool = True) -> dict[st
         inputs = tokenizer(FIRST[row], SECOND[row] if pairs else None, return_tensors="pt")
         here = slice(start, start + length)
         assert inputs["input_ids"][0].tolist() == stream.tokens[here].tolist(), (row, inputs["input_ids"][0])
-        if not told:
+        if not segments:
+            inputs.pop("token_type_ids", None)
+        elif not told:
             inputs["token_type_ids"] = stream.segments[here][None]
         elif "token_type_ids" in inputs:
             assert inputs["token_type_ids"][0].tolist() == stream.segments[here].tolist(), row

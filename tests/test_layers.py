@@ -21,7 +21,7 @@ BELOW = {
     "text": {"data"},
     "nn": {"data.batch"},
     "objectives": {"nn", "data.batch", "recipe"},
-    "training": {"objectives", "nn", "data", "text", "recipe", "deploy.folder", "deploy.folder_files", ""},
+    "training": {"objectives", "nn", "data", "text", "recipe", "deploy.folder", ""},
     "tasks": {"training", "objectives", "nn", "data", "text", "recipe"},
     "downstream": {
         "tasks",
@@ -33,7 +33,8 @@ BELOW = {
         "recipe",
         "console",
         "recipes",
-        "deploy.folder", "deploy.folder_files",
+        "deploy.folder",
+        "deploy.folder_files",
         "deploy.sentences",
         "",
     },

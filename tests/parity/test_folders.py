@@ -12,12 +12,14 @@ from functools import partial
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.folders import theirs, tokenizer_of
+from tests.folders import randomised, recipe_of, theirs, tokenizer_of
 from tests.oracle import apart
 
 import bertsmith
+from bertsmith.deploy.hf_config import hf_config
 from bertsmith.downstream.fill import _asked
 from bertsmith.errors import InputError
+from bertsmith.text.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers")
 CONFIG, WEIGHTS, TOKENIZER, SAID = "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
@@ -298,6 +300,58 @@ def test_a_folder_opens_as_transformers_opens_it_or_says_why_not(name, made, tmp
     assert not told
     for pairs in (False, True):
         assert max(apart(transformers, folder, pairs).values()) < 1e-5, pairs
+
+
+def put(tokenizer, family, at, **fields):
+    """A folder of that family's classifier with the files that a tokenizer of transformers writes itself."""
+    tokenizer.save_pretrained(at)
+    config = {
+        **hf_config(recipe_of(family, "classify", len(tokenizer)), Tokenizer.load(at).vocab, ("a", "b", "c")),
+        **fields,
+    }
+    torch.manual_seed(1)
+    made = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(**config))
+    randomised(made, 1).save_pretrained(at)
+    return at
+
+
+def pieces(*specials):
+    return lambda unigram: [(name, 0.0) for name in specials] + [tuple(piece) for piece in unigram]
+
+
+# The class, what it is made of, the family beside it, and whether it gives what its version 4 gave.
+CLASSES = {
+    "XLMRobertaTokenizer": (
+        pieces("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
+        ("bert", "xlm-roberta", "roberta"),
+        True,
+    ),
+    "AlbertTokenizer": (pieces("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"), ("albert",), False),
+    "XLNetTokenizer": (
+        pieces("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>"),
+        ("xlnet",),
+        False,
+    ),
+    "BertTokenizer": (None, ("bert", "electra", "albert", "ernie"), True),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_files_of_their_own_classes_are_read_as_these_read(name, tokenizers, tmp_path):
+    make, families, whole = CLASSES[name]
+    if make is None:
+        tokens = tokenizers["wordpiece:300"].backend.get_vocab()
+    else:
+        tokens = make(json.loads(tokenizers["unigram:400"].backend.to_str())["model"]["vocab"][5:])
+    for family in families:
+        folder = put(getattr(transformers, name)(vocab=tokens), family, tmp_path / family)
+        for pairs in (False, True):
+            assert max(apart(transformers, folder, pairs, told=whole).values()) < 1e-5, (family, pairs)
+        lines = []
+        bertsmith.load(folder, say=lines.append)
+        assert [line for line in lines if "read with segments" in line] == lines and len(lines) == (not whole)
+        if not whole:  # what they feed by themselves is something else, and that is what is said
+            assert max(apart(transformers, folder, pairs=True, segments=False).values()) > 1e-5
 
 
 def rows(folder, name, words):

@@ -21,7 +21,7 @@ BYTE_LEVEL = ("roberta", "gpt2", "longformer", "bart", "led")
 CODE = ("japanese", "mecab", "sudachi", "juman", "bertweet", "phobert", "flaubert", "kobert", "kochar")
 ALSO_CODE = ("xlm", "biogpt", "ctrl", "cpm", "cpmant", "rocbert", "prophetnet", "tapas", "canine")
 JAPANESE = ("word_tokenizer_type", "subword_tokenizer_type", "mecab_kwargs", "sudachi_kwargs", "jumanpp_kwargs")
-WITHOUT_SEGMENTS = ("roberta", "xlmroberta", "camembert", "distilbert", "longformer", "bart", "mpnet", "herbert", "led")
+WITHOUT_SEGMENTS = ("roberta", "xlmroberta", "camembert", "distilbert", "longformer", "bart", "mpnet", "led", "gpt2")
 TWO_SEPARATORS = ("roberta", "xlmroberta", "camembert", "longformer", "bart", "mpnet", "led")
 TOKENIZER = "tokenizer.json"
 
