@@ -19,12 +19,17 @@ from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
 from bertsmith.text import annotations, store
 from bertsmith.text.account import Account, Options
+from bertsmith.text.categories import unidata_version
 from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
-from bertsmith.text.encode import Encoded, Encoder, encoded
+from bertsmith.text.encode import Encoded, Encoder, Reading, encoded
+from bertsmith.text.paragraph_words import unsegmented
 from bertsmith.text.said import layouts_said, summary, unknown_said
+from bertsmith.text.segment import described as scripts_described
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, expand
+from bertsmith.text.user_words import digest
+from bertsmith.text.word_list import user_words
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
 
 if TYPE_CHECKING:
@@ -48,6 +53,8 @@ def prepare(
     strip_accents: bool = False,
     normalise: str | None = None,
     language: str = "en",
+    words: str | None = None,
+    segmented: bool = False,
     documents: str = "blank",
     lines: str = "paragraph",
     field: str = "text",
@@ -66,6 +73,7 @@ def prepare(
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
     `lowercase`, `strip_accents`, `normalise`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `words`: a list of words of one's own (user_words.py); `segmented`: the text's blanks part its words (paragraph_words.py).
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
@@ -73,6 +81,8 @@ def prepare(
     named = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
     checked_language(language)
+    mine, read_as = _own_words(words, segmented, lines, encoding)
+    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")
@@ -82,20 +92,24 @@ def prepare(
     trains = _trains(tokenizer, rules)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
+    if segmented and any(of.endswith(".jsonl") for of in sources.values()):
+        raise InputError("--segmented: takes blanks out of the text, so that places in an annotated text mean nothing")
     found = expand(named)
     apart(found, named, out)
     files.refuse_unless_replaceable(out, store.ours, "store", force)
 
     sample = None
     if trains:
-        backend, sample = _train(tokenizer, {**rules, "language": language}, found, options, sample_size, say)
+        backend, sample = _train(
+            tokenizer, {**rules, "language": language}, found, options, sample_size, segmented, say
+        )
     else:
         backend = _load(tokenizer)
     with files.partial(out) as folder:
         backend.save(folder)
         work = _Work(folder, backend, options, float(holdout), say)
         try:
-            work.run(found, language, workers)
+            work.run(found, reading, workers)
         except BaseException:
             for writer in work.splits:
                 writer.abandon()
@@ -114,7 +128,10 @@ def prepare(
             "on_bad_line": on_bad_line,
         }
         described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
-        described |= {"tokenizer_sample": sample_size}
+        described |= {"tokenizer_sample": sample_size, "segmented": segmented}
+        if words is not None:
+            told = {"from": os.path.basename(words), "encoding": read_as, "words": len(mine), "sha256": digest(mine)}
+            described["words"] = account["words"]["user"] = told
         rest = {"options": described, "account": account}
         if sources:
             rest["annotations"] = account["annotations"] = annotations.write(
@@ -126,6 +143,19 @@ def prepare(
     for line in summary(account):
         say(line)
     return account
+
+
+def _own_words(path: str | None, segmented: bool, lines: str, encoding: str) -> tuple[tuple[str, ...], str]:
+    """The words of a user's list, and the encoding that it was read in; InputError for options that exclude each other."""
+    if segmented and lines == "wrapped":
+        raise InputError(
+            "--segmented: --lines wrapped joins lines without a blank, so that words at line ends are lost"
+        )
+    if path is None:
+        return (), ""
+    if segmented:
+        raise InputError("--words: --segmented takes the words of the text as given; one of the two")
+    return user_words(os.fspath(path), encoding)
 
 
 # The tokenizer
@@ -157,7 +187,13 @@ def _load(path: str) -> "Tokenizer":
 
 
 def _train(
-    kind: str, rules: dict[str, Any], found: tuple[Source, ...], options: Options, size: int, say: Callable[[str], None]
+    kind: str,
+    rules: dict[str, Any],
+    found: tuple[Source, ...],
+    options: Options,
+    size: int,
+    segmented: bool,
+    say: Callable[[str], None],
 ) -> tuple["Tokenizer", dict[str, int]]:
     from bertsmith.text.normal import LONGEST_UNIT
     from bertsmith.text.tokenizer import Tokenizer
@@ -168,6 +204,8 @@ def _train(
     if not texts:
         raise _no_text(account)
     counts = {"limit": size, **counts}
+    if segmented:
+        texts = [unsegmented(text)[0] for text in texts]
     share = (
         "all of the text"
         if counts["bytes"] == counts["bytes_of"]
@@ -230,8 +268,10 @@ class _Work:
     unknown: int = 0
     without_token: int = 0
     dropped: int = 0
+    japanese: int = 0
+    segmented: bool = False
 
-    def run(self, found: tuple[Source, ...], language: str, workers: int) -> None:
+    def run(self, found: tuple[Source, ...], reading: Reading, workers: int) -> None:
         """Fill both splits."""
         self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
         waiting: list[tuple[list[int], list[bool]]] = []
@@ -241,7 +281,8 @@ class _Work:
                 waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk]))
                 yield self.characters.cleaned([piece.paragraphs for piece in chunk], self.read)
 
-        encoder = Encoder(self.backend, language, self.options.lines)
+        self.segmented = reading.segmented
+        encoder = Encoder(self.backend, reading)
         begun = spoken = time.monotonic()
         for part in encoded(chunks(), encoder, self.folder, workers):
             numbers, last = waiting.pop(0)
@@ -269,6 +310,7 @@ class _Work:
         self.used += part.used
         self.without_token += part.without_token
         self.dropped += part.dropped
+        self.japanese += part.japanese
         self.unknown += int((part.ids == self.backend.vocab.unk).sum())
         aside = uniform(hashed(0, "held-out", numbers)) < self.holdout
         for writer, mine in zip(self.splits, (~aside, aside), strict=True):
@@ -299,6 +341,8 @@ class _Work:
         if unknown["share"] > SOME_UNKNOWN:
             unknown["commonest"] = self.characters.unknown(self.backend)
             warnings.append(unknown_said(unknown))
+        scripts, missing = ({}, []) if self.segmented else scripts_described(self.characters.counts, self.japanese)
+        warnings += missing
         several = int((np.diff(train.split().documents) > 1).sum())
         layouts = layouts_said(several, train.documents)
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
@@ -328,6 +372,7 @@ class _Work:
             },
             "characters": self.characters.changed(self.backend),
             "unknown": unknown,
+            "words": {"unicode": unidata_version, "segmented": self.segmented, "scripts": scripts},
             "records": read.records,
             "documents": kept,
             "documents_without_tokens": read.documents - kept,

@@ -67,6 +67,11 @@ class Borders:
         return found
 
 
+def behind(words: Array | None, before: str) -> Array | None:
+    """Word starts of a text that white space is put before."""
+    return words if words is None or not before else np.concatenate([np.zeros(len(before), bool), words])
+
+
 def _punctuation(c: str) -> bool:
     return unicodedata.category(c)[0] == "P"
 
@@ -78,12 +83,16 @@ class Runs:
     borders: Borders
     parts: list[list[str]] = field(default_factory=list)  # of each run: sentences, with the gap between two
     inside: list[bool] = field(default_factory=list)
+    words: list[Array | None] = field(default_factory=list)  # where the words of each run start, where that is known
     sentences: list[str] = field(default_factory=list)
 
-    def add(self, pieces: list[str]) -> list[str]:
-        """The sentences of one more paragraph, given pieces that together are the paragraph; white space alone is no sentence."""
+    def add(self, pieces: list[str], words: Array | None = None) -> list[str]:
+        """The sentences of one more paragraph, given pieces that together are the paragraph; white space alone is no sentence.
+
+        `words` (n,): the characters of the paragraph at which words start, where that is known."""
         sentences: list[str] = []
         gap = ""
+        first = len(self.parts)
         for piece in pieces:
             sentence = piece.strip()
             if not sentence:
@@ -105,17 +114,30 @@ class Runs:
             sentences.append(sentence)
             gap = piece[at + len(sentence) :]
         self.sentences += sentences
+        self.words += [None] * (len(self.parts) - first) if words is None else self._cut("".join(pieces), first, words)
         return sentences
+
+    def _cut(self, paragraph: str, first: int, words: Array) -> list[Array]:
+        """The word starts of each run from the `first` on; a run is a stretch of its paragraph."""
+        found, at = [], 0
+        for parts in self.parts[first:]:
+            run = "".join(parts)
+            at = paragraph.index(run, at)
+            found.append(words[at : at + len(run)])
+            at += len(run)
+        return found
 
     def encoded(self, tokenizer: Tokenizer) -> tuple[Array, Array, Array]:
         """ids (n,), word starts (n,), and the tokens of each sentence (k,).  A token that reaches into the next is its first one's."""
         one = [len(parts) == 1 for parts in self.parts]
         alone = [parts[0] for parts, single in zip(self.parts, one, strict=True) if single]
-        found = iter(tokenizer.encode(alone, inside=[x for x, single in zip(self.inside, one, strict=True) if single]))
-        longer = [
-            [" " * x + parts[0], *parts[1:]] for parts, x in zip(self.parts, self.inside, strict=True) if parts[1:]
-        ]
-        begun = iter(zip(longer, tokenizer.begun(["".join(parts) for parts in longer]), strict=True))
+        inside = [x for x, single in zip(self.inside, one, strict=True) if single]
+        known = [x for x, single in zip(self.words, one, strict=True) if single]
+        found = iter(tokenizer.encode(alone, inside=inside, words=known))
+        several = [i for i, single in enumerate(one) if not single]
+        longer = [[" " * self.inside[i] + self.parts[i][0], *self.parts[i][1:]] for i in several]
+        known = [behind(self.words[i], " " * self.inside[i]) for i in several]
+        begun = iter(zip(longer, tokenizer.begun(["".join(parts) for parts in longer], known), strict=True))
         ids: list[Array] = [np.zeros(0, np.int32)]
         starts: list[Array] = [np.zeros(0, bool)]
         lengths: list[int] = []
