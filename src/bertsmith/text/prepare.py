@@ -28,6 +28,7 @@ from bertsmith.text.said import layouts_said, summary, unknown_said
 from bertsmith.text.segment import described as scripts_described
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, expand
+from bertsmith.text.thai_sentences import described as sentences_described
 from bertsmith.text.user_words import digest
 from bertsmith.text.word_list import user_words
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
@@ -343,6 +344,9 @@ class _Work:
             warnings.append(unknown_said(unknown))
         scripts, missing = ({}, []) if self.segmented else scripts_described(self.characters.counts, self.japanese)
         warnings += missing
+        if scripts.get("Thai") and self.options.lines != "sentence":
+            scripts["Thai"]["sentences"], lost = sentences_described(scripts["Thai"]["characters"])
+            warnings += lost
         several = int((np.diff(train.split().documents) > 1).sum())
         layouts = layouts_said(several, train.documents)
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]

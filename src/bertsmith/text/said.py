@@ -25,7 +25,9 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
         )
     words = account["words"]
     for name, script in words["scripts"].items():
-        yield f"words of {name}: {script['characters']:,} characters, cut by {script['by']}"
+        yield f"words of {name}: {script['characters']:,} characters, cut by {script['by']}" + (
+            f"; sentences by {script['sentences']}" if "sentences" in script else ""
+        )
     if "user" in words:
         yield f"words: {words['user']['words']:,} of {printable(words['user']['from'])}, read as {words['user']['encoding']}"
     held = account["held_out"]
