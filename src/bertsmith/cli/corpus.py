@@ -76,6 +76,11 @@ def add_prepare(commands: Any) -> None:
         help="Unicode form of a tokenizer trained here (default: nfkc for unigram, none for the others)",
     )
     made.add_argument(
+        "--chinese",
+        choices=("simplified", "traditional"),
+        help="characters of a tokenizer trained here, by OpenCC (extra zh-convert)",
+    )
+    made.add_argument(
         "--language",
         default="en",
         help="for sentence boundaries; ja or zh: what Han is, if kana does not tell; tr and az: the lower case of I",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertsmith.errors import InputError, printable
+from bertsmith.text import chinese
 from bertsmith.text.words import PARTING, REMOVED
 
 FORMS = ("none", "nfc", "nfkc")
@@ -37,17 +38,21 @@ class Rules:
     """`lowercase` keeps marks (é, が, कु, Hangul); `strip_accents` is BERT's uncased rule: NFD without its nonspacing marks.
 
     `normalise`: the Unicode form; None: NFKC for Unigram, as SentencePiece has it, the text as it is for the others.
+    `chinese`: "simplified" or "traditional" characters (chinese.py).
     `language`: in Turkish and Azeri the lower case of I is ı, of İ is i.
     """
 
     lowercase: bool = False
     strip_accents: bool = False
     normalise: str | None = None
+    chinese: str | None = None
     language: str = "en"
 
     def __post_init__(self):
         if self.normalise is not None and self.normalise not in FORMS:
             raise InputError(f"--normalise: {printable(repr(self.normalise))} is not one of {', '.join(FORMS)}")
+        if self.chinese is not None:
+            chinese.check(self.chinese)
 
     @property
     def dotless(self) -> bool:
@@ -63,6 +68,8 @@ class Rules:
         form = self.form(default)
         forms = [getattr(normalizers, form)()] if form else []
         steps = [normalizers.Replace(Regex(GOES), ""), normalizers.Replace(Regex(PARTS), " "), *forms]
+        if self.chinese:
+            steps.append(chinese.normalizer(self.chinese))
         if self.dotless:
             steps += [normalizers.Replace(*pair) for pair in (("I\u0307", "i"), ("İ", "i"), ("I", "ı"))]
         if self.strip_accents:

@@ -53,6 +53,7 @@ def prepare(
     lowercase: bool = False,
     strip_accents: bool = False,
     normalise: str | None = None,
+    chinese: str | None = None,
     language: str = "en",
     words: str | None = None,
     segmented: bool = False,
@@ -73,7 +74,7 @@ def prepare(
     """Write the token store `out`; returns the account, which the manifest holds too.
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
-    `lowercase`, `strip_accents`, `normalise`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
     `words`: a list of words of one's own (user_words.py); `segmented`: the text's blanks part its words (paragraph_words.py).
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
@@ -83,13 +84,13 @@ def prepare(
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
     checked_language(language)
     mine, read_as = _own_words(words, segmented, lines, encoding)
-    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented)
+    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented, chinese=chinese)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
         raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
-    rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise}
+    rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise, "chinese": chinese}
     trains = _trains(tokenizer, rules)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
