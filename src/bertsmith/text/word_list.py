@@ -56,14 +56,17 @@ def _decoded(path: str, data: bytes, encoding: str) -> tuple[str, str]:
             return data.decode(name), name.removesuffix("-sig")
         except UnicodeDecodeError:
             continue
-    for name, common in (("gb18030", "gb2312"), ("big5", "big5")):
+    for name, common in (
+        ("gb18030", "gb2312"),
+        ("big5", "big5"),
+    ):  # nearly all of their common characters, or it is neither
         try:
             text = data.decode(name)
         except UnicodeDecodeError:
             continue
         han = [c for c in text if c >= "\u3400"]
-        known = sum(c.encode(common, "ignore") != b"" for c in han)
-        if known >= SURE * len(han):
+        known = sum(name == "gb18030" or code[0] < 0xC7 for c in han if (code := c.encode(common, "ignore")))
+        if known >= max(1, SURE * len(han)):
             return text, name
     raise InputError(
         f"--words: {printable(path)}: not UTF-8, GBK or Big5; --encoding names another, for text and words"
