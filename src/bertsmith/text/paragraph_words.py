@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 
 from bertsmith.text.chinese import converted
-from bertsmith.text.segment import FIRST, HAN, KANA, inside, japanese_lines
+from bertsmith.text.segment import FIRST, han_or_kana, inside, japanese_lines
 from bertsmith.text.user_words import UserWords
 from bertsmith.text.words import SPACE, UNSPACED, character_starts, classes, code_points
 
@@ -59,7 +59,7 @@ class Words:
             at += len(paragraphs[i]) + 1
         points = code_points(text)
         japanese = japanese_lines(points, self.language, of)
-        return parts, found, int((japanese & inside(points, HAN + KANA)).sum()) if japanese.any() else 0
+        return parts, found, int((japanese & han_or_kana(points)).sum()) if japanese.any() else 0
 
 
 def _unspaced(paragraphs: list[str]) -> list[int]:

@@ -8,13 +8,13 @@ s runs, k sentences.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bertsmith.text.words import INVISIBLE, MARK, classes
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 MOST = 1 << 16  # borders remembered
+_BERT = BertPreTokenizer()
 _BLANK = frozenset(" \t\u00a0\u3000")  # what BERT's rules make a space of
 
 
@@ -73,7 +74,8 @@ def behind(words: Array | None, before: str) -> Array | None:
 
 
 def _punctuation(c: str) -> bool:
-    return unicodedata.category(c)[0] == "P"
+    """By the tokenizers' own table, which is not this Python's."""
+    return len(_BERT.pre_tokenize_str(f"a{c}a")) == 3
 
 
 @dataclass(slots=True)
@@ -92,40 +94,39 @@ class Runs:
         `words` (n,): the characters of the paragraph at which words start, where that is known."""
         sentences: list[str] = []
         gap = ""
-        first = len(self.parts)
+        begins, start = [], 0  # of the runs and of the piece, in the paragraph
         for piece in pieces:
             sentence = piece.strip()
+            start += len(piece)
             if not sentence:
                 gap += piece
                 continue
             at = 0 if piece.startswith(sentence) else piece.index(sentence)
             gap += piece[:at]
+            place = start - len(piece) + at
             if not sentences:
+                begins.append(place)
                 self.parts.append([sentence])
                 self.inside.append(False)
             elif not self.borders.apart(sentences[-1][-1], gap, sentence[0]):
                 self.parts[-1] += [gap, sentence]
             elif gap == " " or not self.borders.keeps_space:
+                begins.append(place)
                 self.parts.append([sentence])
                 self.inside.append(gap == " ")
             else:
+                begins.append(place - len(gap))
                 self.parts.append([gap + sentence])
                 self.inside.append(False)
             sentences.append(sentence)
             gap = piece[at + len(sentence) :]
         self.sentences += sentences
-        self.words += [None] * (len(self.parts) - first) if words is None else self._cut("".join(pieces), first, words)
+        if words is None:
+            self.words += [None] * len(begins)
+        else:
+            runs = self.parts[len(self.parts) - len(begins) :]
+            self.words += [words[a : a + sum(map(len, parts))] for a, parts in zip(begins, runs, strict=True)]
         return sentences
-
-    def _cut(self, paragraph: str, first: int, words: Array) -> list[Array]:
-        """The word starts of each run from the `first` on; a run is a stretch of its paragraph."""
-        found, at = [], 0
-        for parts in self.parts[first:]:
-            run = "".join(parts)
-            at = paragraph.index(run, at)
-            found.append(words[at : at + len(run)])
-            at += len(run)
-        return found
 
     def encoded(self, tokenizer: Tokenizer) -> tuple[Array, Array, Array]:
         """ids (n,), word starts (n,), and the tokens of each sentence (k,).  A token that reaches into the next is its first one's."""

@@ -14,7 +14,6 @@ import threading
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,24 @@ _SENTENCES = re.compile("[^。！？\n]{0,4096}[。！？\n]*")  # what MeCab is
 _ODD_SPACE = re.compile(r"[\s\x00-\x1f]")
 
 
+_HAN, _KANA, _OTHER = 1, 2, 4
+
+
+@cache
+def _scripts() -> Array:
+    """(0x110000,) uint8: which of the three kinds a code point is of."""
+    table = np.zeros(0x110000, np.uint8)
+    for kind, ranges in ((_HAN, HAN), (_KANA, KANA), (_OTHER, _DICTIONARIES)):
+        for first, last in ranges:
+            table[first : last + 1] = kind
+    return table
+
+
+def han_or_kana(points: Array) -> Array:
+    """(n,) bool"""
+    return _scripts()[points] & (_HAN | _KANA) > 0
+
+
 def inside(points: Array, ranges: tuple[tuple[int, int], ...]) -> Array:
     """(n,) bool"""
     found = np.zeros(len(points), bool)
@@ -54,11 +71,12 @@ def japanese_lines(points: Array, language: str, parts: Array | None = None) -> 
     code = re.split("[-_]", language)[0]
     if code == "ja" or code in _CHINESE:
         return np.full(len(points), code == "ja")
-    kana = inside(points, KANA)
+    of_script = _scripts()[points]
+    kana = of_script == _KANA
     if not kana.any():
         return np.zeros(len(points), bool)
     line = np.cumsum(points == 10)
-    count, of = np.bincount(line, kana), np.bincount(line, kana | inside(points, HAN))
+    count, of = np.bincount(line, kana), np.bincount(line, kana | (of_script == _HAN))
     ours = (count > 0) & (count >= LEAST_KANA * of)
     if parts is not None:
         parts = parts[: len(count)]
@@ -70,18 +88,15 @@ def japanese_lines(points: Array, language: str, parts: Array | None = None) -> 
 def cuts(text: str, points: Array, last: Array, japanese: Array) -> Array:
     """(n,) bool: where words of these scripts start, for characters beside one of theirs.  `last` (n,): the visible character before."""
     before = np.where(last >= 0, points[last], 0)
-    han, han_before = inside(points, HAN), inside(before, HAN)
-    kana, kana_before = inside(points, KANA), inside(before, KANA)
+    here, back = _scripts()[points], _scripts()[before]
+    han, han_before = here == _HAN, back == _HAN
+    kana, kana_before = here == _KANA, back == _KANA
     found = np.ones(
         len(points), bool
     )  # a change of script always cuts, unless a segmenter knows the mixed word (卡拉OK)
-    chinese = han & ~japanese
+    chinese = (han | han_before) & ~japanese
     if chinese.any():
-        words = _jieba(text)
-        found[chinese] = words[chinese]
-        mixed = han_before & ~japanese & ~han
-        found[mixed] = words[mixed]
-        found[(han & kana_before | kana & han_before) & ~japanese] = True
+        found = np.where(chinese & ~(kana | kana_before), _jieba(text), found)
     if kana.any():
         _syllabaries(found, points, last, kana & kana_before)
     ours = (han | kana | han_before | kana_before) & japanese
@@ -93,9 +108,9 @@ def cuts(text: str, points: Array, last: Array, japanese: Array) -> Array:
         found[ours & (han | han_before) & ~(kana | kana_before)] = words[
             ours & (han | han_before) & ~(kana | kana_before)
         ]
-    other = inside(points, _DICTIONARIES)
+    other = here == _OTHER
     if other.any():
-        joint = other & inside(before, _DICTIONARIES)
+        joint = other & (back == _OTHER)
         found[joint] = (_icu(points, other, joint) if icu() is not None else _clusters(points, before))[joint]
     return found
 
@@ -108,7 +123,8 @@ def _jieba(text: str) -> Array:
 
 def _starts(words: list[str], size: int) -> Array:
     found = np.zeros(size + 1, bool)
-    found[list(accumulate(map(len, words), initial=0))] = True
+    found[0] = True
+    found[np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))] = True
     return found[:size]
 
 

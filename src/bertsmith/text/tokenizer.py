@@ -253,7 +253,8 @@ class Tokenizer:
             return found
         ends = np.cumsum([len(text) + 1 for text in asked]).tolist()
         ruled = iter([found[end - len(text) - 1 : end - 1] for text, end in zip(asked, ends, strict=True)])
-        rows = [part for known in words for part in (next(ruled) if known is None else known, np.zeros(1, bool))]
+        rest = np.zeros(1, bool)
+        rows = [part for known in words for part in (next(ruled) if known is None else known, rest)]
         return np.concatenate(rows[:-1])
 
     def _decoded(self, ids: list[int]) -> str:
