@@ -48,7 +48,6 @@ class Reading:
     language: str = "en"
     lines: str = "paragraph"
     words: tuple[str, ...] = ()  # a user's
-    chinese: str | None = None  # the script that a segmenter is given, as the tokenizer is
     segmented: bool = False  # blanks part words, and go beside scripts that have none
 
 
@@ -61,7 +60,7 @@ class Encoder:
 
     def __init__(self, tokenizer: "Tokenizer", reading: Reading):
         self.tokenizer, self.reading = tokenizer, reading
-        self.words = Words(reading.language, reading.words, reading.segmented, reading.chinese)
+        self.words = Words(reading.language, reading.words, reading.segmented)
 
     def __call__(self, parts: list[list[str]]) -> Encoded:
         runs = Runs(self.tokenizer.borders)

@@ -10,7 +10,6 @@ from itertools import chain
 
 import numpy as np
 
-from bertsmith.text.chinese import converted
 from bertsmith.text.segment import FIRST, han_or_kana, inside, japanese_lines
 from bertsmith.text.user_words import UserWords
 from bertsmith.text.words import SPACE, UNSPACED, character_starts, classes, code_points
@@ -29,12 +28,10 @@ _WIDE = (
 
 
 class Words:
-    """`words`: a user's; `chinese`: the script that Han is turned to before it is cut, whose dictionary is the better one; `segmented`: blanks part words and nothing else does, and those beside scripts without blanks are no text."""
+    """`words`: a user's; `segmented`: blanks part words and nothing else does, and those beside scripts without blanks are no text."""
 
-    def __init__(
-        self, language: str = "en", words: Sequence[str] = (), segmented: bool = False, chinese: str | None = None
-    ):
-        self.language, self.segmented, self.chinese = language, segmented, chinese
+    def __init__(self, language: str = "en", words: Sequence[str] = (), segmented: bool = False):
+        self.language, self.segmented = language, segmented
         self.user = UserWords(words) if words else None
 
     def __call__(self, parts: list[list[str]]) -> tuple[list[list[str]], list[Array | None], int]:
@@ -49,8 +46,7 @@ class Words:
             return parts, found, 0
         text = "\n".join([paragraphs[i] for i in chosen])
         of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])[list(chosen)]
-        read = converted(text, self.chinese) if self.chinese else text  # character by character: places stay
-        starts = character_starts(read, language=self.language, parts=of)
+        starts = character_starts(text, language=self.language, parts=of)
         if self.user:
             starts = self.user.over(text, starts)
         at = 0

@@ -84,7 +84,7 @@ def prepare(
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
     checked_language(language)
     mine, read_as = _own_words(words, segmented, lines, encoding)
-    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented, chinese=chinese)
+    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")

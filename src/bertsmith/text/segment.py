@@ -1,6 +1,6 @@
 """Words of scripts without blanks, each by a segmenter made for it.  n characters, l lines.
 
-Han: jieba's words (rjieba), but MeCab's with UniDic's dictionary in Japanese, kana too (fugashi, unidic-lite: short units); Thai, Lao,
+Han: jieba's words (rjieba; its dictionary is of simplified characters, which it is given where OpenCC is installed), but MeCab's with UniDic's dictionary in Japanese, kana too (fugashi, unidic-lite: short units); Thai, Lao,
 Khmer, Burmese: the dictionaries of ICU (icu4py).  Where one is not installed: a run of one syllabary, a Thai or Lao consonant with
 what hangs on it, a run of Khmer or Burmese letters.  A segmenter is given what its script needs and nothing more: sentences of
 Japanese, runs of Thai; so words do not depend on what else is cut at the same time, nor on the tokenizer.
@@ -96,7 +96,7 @@ def cuts(text: str, points: Array, last: Array, japanese: Array) -> Array:
     )  # a change of script always cuts, unless a segmenter knows the mixed word (卡拉OK)
     chinese = (han | han_before) & ~japanese
     if chinese.any():
-        found = np.where(chinese & ~(kana | kana_before), _jieba(text), found)
+        found = np.where(chinese & ~(kana | kana_before), _jieba(text, points), found)
     if kana.any():
         _syllabaries(found, points, last, kana & kana_before)
     ours = (han | kana | han_before | kana_before) & japanese
@@ -104,7 +104,7 @@ def cuts(text: str, points: Array, last: Array, japanese: Array) -> Array:
         words = _mecab(text, ours)
         found[ours] = words[ours]
     elif (ours & han).any():  # without MeCab jieba is the best that there is for Han
-        words = _jieba(text)
+        words = _jieba(text, points)
         found[ours & (han | han_before) & ~(kana | kana_before)] = words[
             ours & (han | han_before) & ~(kana | kana_before)
         ]
@@ -115,10 +115,12 @@ def cuts(text: str, points: Array, last: Array, japanese: Array) -> Array:
     return found
 
 
-def _jieba(text: str) -> Array:
+def _jieba(text: str, points: Array) -> Array:
     import rjieba
 
-    return _starts(rjieba.cut(text), len(text))
+    table = simplified()
+    given = text if table is None else table[points].tobytes().decode("utf-32-le")
+    return _starts(rjieba.cut(given), len(text))
 
 
 def _starts(words: list[str], size: int) -> Array:
@@ -185,6 +187,20 @@ _LOCK = threading.Lock()
 
 
 @cache
+def simplified() -> Array | None:
+    """(0x110000,) uint32: the simplified character of each; None where OpenCC is not installed."""
+    try:
+        from bertsmith.text.chinese import table
+
+        pairs = table("simplified")
+    except ImportError:
+        return None
+    found = np.arange(0x110000, dtype=np.uint32)
+    found[list(pairs)] = [ord(c) for c in pairs.values()]
+    return found
+
+
+@cache
 def mecab() -> Any:
     """text -> its words, parted by blanks; None where it is not installed."""
     try:
@@ -237,7 +253,11 @@ def described(counts: Array, japanese: int) -> tuple[dict[str, Any], list[str]]:
     warnings = []
     chinese = total(HAN) + total(KANA) - japanese
     if chinese:
-        by["Chinese"] = {"characters": chinese, "by": f"rjieba {version('rjieba')}"}
+        packages = ("rjieba", "opencc") if simplified() is not None else ("rjieba",)
+        by["Chinese"] = {
+            "characters": chinese,
+            "by": ", ".join(f"{package} {version(package)}" for package in packages),
+        }
     for name, script in SCRIPTS.items():
         characters = japanese if name == "Japanese" else total(script.ranges)
         if not characters:

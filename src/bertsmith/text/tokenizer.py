@@ -180,7 +180,7 @@ class Tokenizer:
         others = np.flatnonzero(odd | again).tolist()
         rest = [before * spaced[i] + texts[i] for i in others]
         known = [behind(known[i], before * spaced[i]) for i in others]
-        by_offsets = iter([found[:2] for found in self._by_offsets(backend, rest, known)])
+        by_offsets = iter(self._by_offsets(backend, rest, known)[0])
         cuts = iter(zip(first.tolist(), ends.tolist(), strict=True))
         results = []
         for is_odd, is_again in zip(odd.tolist(), again.tolist(), strict=True):
@@ -201,7 +201,17 @@ class Tokenizer:
         self, texts: Sequence[str], words: Sequence[Array | None] | None = None
     ) -> list[tuple[Array, Array, Array]]:
         """As `encode`, with the character (t,) at which each token begins, ascending; white space before it is the token's own."""
-        return self._by_offsets(self._plain, list(texts), [None] * len(texts) if words is None else words)
+        texts = list(texts)
+        found, offsets = self._by_offsets(self._plain, texts, [None] * len(texts) if words is None else words)
+        joined = "\n".join(texts)
+        ink = np.append(np.flatnonzero(classes()[code_points(joined)] != SPACE), len(joined))
+        begin = np.maximum.accumulate(ink[np.searchsorted(ink, offsets[:, 0])]) if len(offsets) else offsets[:, 0]
+        ends = np.cumsum([len(ids) for ids, _ in found], dtype=np.int64).tolist()
+        base = np.cumsum([0] + [len(text) + 1 for text in texts])[:-1].tolist()
+        return [
+            (ids, starts, begin[end - len(ids) : end] - at)
+            for (ids, starts), end, at in zip(found, ends, base, strict=True)
+        ]
 
     def behind(self, text: str) -> Array:
         """The ids (t,) of a text that goes on where a word ends: without the space that some put before what they take for a beginning."""
@@ -224,8 +234,8 @@ class Tokenizer:
 
     def _by_offsets(
         self, backend: Backend, texts: list[str], words: Sequence[Array | None]
-    ) -> list[tuple[Array, Array, Array]]:
-        """Ids, word starts and first characters by offsets, all texts as one: they are joined by line breaks, which no word crosses."""
+    ) -> tuple[list[tuple[Array, Array]], Array]:
+        """Ids and word starts by offsets, all texts as one: they are joined by line breaks, which no word crosses; and the offsets in that."""
         encodings = _encoded(backend.encode_batch, texts)
         lists = [encoding.ids for encoding in encodings]
         counts = np.array([len(one) for one in lists], np.int64)
@@ -236,13 +246,8 @@ class Tokenizer:
         joined = "\n".join(texts)
         starts = word_starts(joined, offsets, blank=self._table.blank[ids], starts=self._characters(texts, words))
         starts &= ~np.isin(ids, self._never)
-        ink = np.append(np.flatnonzero(classes()[code_points(joined)] != SPACE), len(joined))
-        begin = np.maximum.accumulate(ink[np.searchsorted(ink, offsets[:, 0])]) if len(ids) else offsets[:, 0]
-        ends = np.cumsum(counts)
-        return [
-            (ids[end - count : end], starts[end - count : end], begin[end - count : end] - at)
-            for count, end, at in zip(counts.tolist(), ends.tolist(), base.tolist(), strict=True)
-        ]
+        cuts = zip(counts.tolist(), np.cumsum(counts).tolist(), strict=True)
+        return [(ids[end - count : end], starts[end - count : end]) for count, end in cuts], offsets
 
     def _characters(self, texts: list[str], words: Sequence[Array | None]) -> Array:
         """(n,) bool: the characters of the texts, joined by line breaks, at which words start; by rule where `words` does not say."""
