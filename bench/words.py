@@ -129,7 +129,7 @@ def scored(found: list[set[int]], pairs: list[tuple[str, set[int]]]) -> dict[str
 def ours(language: str, pairs: list[tuple[str, set[int]]]) -> list[set[int]]:
     texts = [text for text, _ in pairs]
     _, known, _ = Words(language)([texts])
-    rule = lambda text, starts: character_starts(text) if starts is None else starts
+    rule = lambda text, starts: character_starts(text) if starts is None else np.frombuffer(starts, bool)
     return [set(np.flatnonzero(rule(text, starts)).tolist()) for text, starts in zip(texts, known, strict=True)]
 
 

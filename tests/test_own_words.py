@@ -25,7 +25,7 @@ KINDS = ("wordpiece:400", "bpe:400", "bpe-char:400", "unigram:150")
 
 def words_of(text, *own):
     _, (starts,), _ = Words(words=own)([[text]])
-    at = np.flatnonzero(starts)
+    at = np.flatnonzero(np.frombuffer(starts, bool))
     return [text[a:b].strip() for a, b in zip(at, [*at[1:], len(text)], strict=False)]
 
 

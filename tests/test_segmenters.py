@@ -65,7 +65,7 @@ def test_what_han_is_says_the_language_or_the_kana_of_the_line_or_of_its_documen
     _, found, japanese_characters = Words()([[headline], [headline, "これは日本語の文章です。"]])
     pieces = [
         [headline[a:b] for a, b in zip(s, [*s[1:], len(headline)], strict=False)]
-        for s in map(np.flatnonzero, found[:2])
+        for s in (np.flatnonzero(np.frombuffer(x, bool)) for x in found[:2])
     ]
     assert pieces == [jieba, japanese]
     assert japanese_characters == len(headline) + len("これは日本語の文章です")
@@ -151,7 +151,7 @@ def test_word_starts_of_a_treebank(name, package, least):
     for starts, (_, wanted) in zip(found, pairs, strict=True):
         if starts is None:
             continue
-        mine = set(np.flatnonzero(starts).tolist())
+        mine = set(np.flatnonzero(np.frombuffer(starts, bool)).tolist())
         hits += 2 * len(mine & set(wanted))
         total += len(mine) + len(wanted)
     assert hits / total > least

@@ -34,14 +34,16 @@ class Words:
         self.language, self.segmented = language, segmented
         self.user = UserWords(words) if words else None
 
-    def __call__(self, parts: list[list[str]]) -> tuple[list[list[str]], list[Array | None], int]:
-        """The paragraphs of each part, the word starts (n,) of each paragraph or None for the rule, and the characters read as Japanese."""
+    def __call__(self, parts: list[list[str]]) -> tuple[list[list[str]], list[bytes | None], int]:
+        """The paragraphs of each part; of each paragraph a byte for each character, 1 where a word starts, or None for the rule; and how many
+        characters were read as Japanese."""
         if self.segmented:
             pairs = [[unsegmented(paragraph) for paragraph in part] for part in parts]
-            return [[text for text, _ in part] for part in pairs], [starts for part in pairs for _, starts in part], 0
+            marks = [starts.tobytes() for part in pairs for _, starts in part]
+            return [[text for text, _ in part] for part in pairs], marks, 0
         paragraphs = list(chain.from_iterable(parts))
         chosen = range(len(paragraphs)) if self.user else _unspaced(paragraphs)
-        found: list[Array | None] = [None] * len(paragraphs)
+        found: list[bytes | None] = [None] * len(paragraphs)
         if not len(chosen):
             return parts, found, 0
         text = "\n".join([paragraphs[i] for i in chosen])
@@ -49,9 +51,9 @@ class Words:
         starts = character_starts(text, language=self.language, parts=of)
         if self.user:
             starts = self.user.over(text, starts)
-        at = 0
+        at, marks = 0, starts.tobytes()  # cut into pieces faster than an array is
         for i in chosen:
-            found[i] = starts[at : at + len(paragraphs[i])]
+            found[i] = marks[at : at + len(paragraphs[i])]
             at += len(paragraphs[i]) + 1
         points = code_points(text)
         japanese = japanese_lines(points, self.language, of)

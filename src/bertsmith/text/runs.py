@@ -68,9 +68,9 @@ class Borders:
         return found
 
 
-def behind(words: Array | None, before: str) -> Array | None:
+def behind(words: bytes | None, before: str) -> bytes | None:
     """Word starts of a text that white space is put before."""
-    return words if words is None or not before else np.concatenate([np.zeros(len(before), bool), words])
+    return words if words is None or not before else bytes(len(before)) + words
 
 
 def _punctuation(c: str) -> bool:
@@ -85,13 +85,15 @@ class Runs:
     borders: Borders
     parts: list[list[str]] = field(default_factory=list)  # of each run: sentences, with the gap between two
     inside: list[bool] = field(default_factory=list)
-    words: list[Array | None] = field(default_factory=list)  # where the words of each run start, where that is known
+    words: list[bytes | None] = field(
+        default_factory=list
+    )  # of each run, where that is known: 1 for a character that starts a word
     sentences: list[str] = field(default_factory=list)
 
-    def add(self, pieces: list[str], words: Array | None = None) -> list[str]:
+    def add(self, pieces: list[str], words: bytes | None = None) -> list[str]:
         """The sentences of one more paragraph, given pieces that together are the paragraph; white space alone is no sentence.
 
-        `words` (n,): the characters of the paragraph at which words start, where that is known."""
+        `words`: a byte for each character of the paragraph, 1 where a word starts, where that is known."""
         sentences: list[str] = []
         gap = ""
         begins, start = [], 0  # of the runs and of the piece, in the paragraph
@@ -125,7 +127,10 @@ class Runs:
             self.words += [None] * len(begins)
         else:
             runs = self.parts[len(self.parts) - len(begins) :]
-            self.words += [words[a : a + sum(map(len, parts))] for a, parts in zip(begins, runs, strict=True)]
+            self.words += [
+                words[a : a + (len(parts[0]) if len(parts) == 1 else sum(map(len, parts)))]
+                for a, parts in zip(begins, runs, strict=True)
+            ]
         return sentences
 
     def encoded(self, tokenizer: Tokenizer) -> tuple[Array, Array, Array]:

@@ -155,11 +155,11 @@ class Tokenizer:
         texts: Sequence[str],
         specials: bool = False,
         inside: Sequence[bool] | None = None,
-        words: Sequence[Array | None] | None = None,
+        words: Sequence[bytes | None] | None = None,
     ) -> list[tuple[Array, Array]]:
         """(ids int32 (t,), starts bool (t,)) for each text; no special tokens are added.  `specials`: match those written in it.
         `inside`: which texts are a later part of one, after a space (runs.py; for tokenizers with `borders` alone).
-        `words`: the characters (n,) of each text at which words start, or None for the rule (words.py)."""
+        `words`: a byte for each character of a text, 1 where a word starts, or None for the rule (words.py)."""
         texts = list(texts)
         if not texts:
             return []
@@ -198,7 +198,7 @@ class Tokenizer:
         return found
 
     def begun(
-        self, texts: Sequence[str], words: Sequence[Array | None] | None = None
+        self, texts: Sequence[str], words: Sequence[bytes | None] | None = None
     ) -> list[tuple[Array, Array, Array]]:
         """As `encode`, with the character (t,) at which each token begins, ascending; white space before it is the token's own."""
         texts = list(texts)
@@ -233,7 +233,7 @@ class Tokenizer:
         return np.fromiter(chain.from_iterable(lists), np.int32, int(ends[-1]) if len(ends) else 0), ends
 
     def _by_offsets(
-        self, backend: Backend, texts: list[str], words: Sequence[Array | None]
+        self, backend: Backend, texts: list[str], words: Sequence[bytes | None]
     ) -> tuple[list[tuple[Array, Array]], Array]:
         """Ids and word starts by offsets, all texts as one: they are joined by line breaks, which no word crosses; and the offsets in that."""
         encodings = _encoded(backend.encode_batch, texts)
@@ -249,7 +249,7 @@ class Tokenizer:
         cuts = zip(counts.tolist(), np.cumsum(counts).tolist(), strict=True)
         return [(ids[end - count : end], starts[end - count : end]) for count, end in cuts], offsets
 
-    def _characters(self, texts: list[str], words: Sequence[Array | None]) -> Array:
+    def _characters(self, texts: list[str], words: Sequence[bytes | None]) -> Array:
         """(n,) bool: the characters of the texts, joined by line breaks, at which words start; by rule where `words` does not say."""
         segmenter = self.segmenter and (lambda _: chain.from_iterable(map(self.segmenter, asked)))
         asked = [text for text, known in zip(texts, words, strict=True) if known is None]
@@ -258,9 +258,8 @@ class Tokenizer:
             return found
         ends = np.cumsum([len(text) + 1 for text in asked]).tolist()
         ruled = iter([found[end - len(text) - 1 : end - 1] for text, end in zip(asked, ends, strict=True)])
-        rest = np.zeros(1, bool)
-        rows = [part for known in words for part in (next(ruled) if known is None else known, rest)]
-        return np.concatenate(rows[:-1])
+        rows = [next(ruled).tobytes() if known is None else known for known in words]
+        return np.frombuffer(b"\0".join(rows), bool)
 
     def _decoded(self, ids: list[int]) -> str:
         return self.backend.decode(ids, skip_special_tokens=False) if ids else ""
