@@ -11,7 +11,8 @@ import pytest
 from bertsmith.errors import InputError, ResourceError
 from bertsmith.text import prepare as module
 from bertsmith.text.corpus import Document
-from bertsmith.text.prepare import prepare, sample
+from bertsmith.text.prepare import prepare
+from bertsmith.text.sample import sample
 from bertsmith.text.store import Store
 from bertsmith.text.tokenizer import Tokenizer
 

@@ -88,7 +88,18 @@ def add_prepare(commands: Any) -> None:
         help="Unicode form of a tokenizer trained here (default: nfkc for unigram, none for the others)",
     )
     made.add_argument(
-        "--language", default="en", help="for sentence boundaries; tr and az also for the lower case of I"
+        "--chinese",
+        choices=("simplified", "traditional"),
+        help="characters of a tokenizer trained here, by OpenCC (extra zh-convert)",
+    )
+    made.add_argument(
+        "--language",
+        default="en",
+        help="for sentence boundaries; ja or zh: what Han is, if kana does not tell; tr and az: the lower case of I",
+    )
+    made.add_argument("--words", metavar="FILE", help="words of one's own, one a line; counts and tags are left out")
+    made.add_argument(
+        "--segmented", action="store_true", help="blanks part words: Chinese, Japanese, Thai … segmented beforehand"
     )
     made.add_argument(
         "--documents",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any
 
 import numpy as np
+
+from bertsmith.text.categories import category
 
 Array = np.ndarray
 WHITE = "[\\s\u200b\ufeff]"  # a zero-width space alone, between Khmer words, stays
@@ -43,6 +44,6 @@ def located(tokenizer: Any, texts: list[str]) -> list[tuple[Array, Array]]:
 
 def whole(text: str, end: int) -> int:
     """`end`, or behind the marks that belong to the character before it (é written as e and U+0301)."""
-    while 0 < end < len(text) and unicodedata.category(text[end])[0] == "M":
+    while 0 < end < len(text) and category(text[end])[0] == "M":
         end += 1
     return end

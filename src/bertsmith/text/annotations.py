@@ -19,6 +19,7 @@ import numpy as np
 from bertsmith.data.levels import LEVELS
 from bertsmith.data.ranges import numbers
 from bertsmith.errors import InputError, printable
+from bertsmith.text.categories import category
 from bertsmith.text.lexicon import Lexicon, disjoint
 from bertsmith.text.runs import Runs
 from bertsmith.text.sentences import split
@@ -160,7 +161,7 @@ def _words(ids: Array, starts: Array, sentences: Array, wordy: Array) -> Iterato
 
 def wordy(tokenizer: Tokenizer) -> Array:
     """(vocab,) bool: tokens that hold a letter or a digit."""
-    return np.array([any(c.isalnum() for c in token) for token in tokenizer.tokens(range(tokenizer.size))])
+    return np.array([any(category(c)[0] in "LN" for c in token) for token in tokenizer.tokens(range(tokenizer.size))])
 
 
 def blocks(split: Split) -> Iterator[tuple[Array, Array, Array]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.text.account import Account
+from bertsmith.text.categories import category, lower
 from bertsmith.text.words import PARTING, REMOVED, code_points
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ class Characters:
         for point in np.flatnonzero(self.counts[128:]).tolist() if rule is not None else ():
             c = chr(point + 128)
             out = rule.normalize_str(c).strip()
-            if c.isspace() or out in (c, c.lower()) or c == "İ":
+            if c.isspace() or out in (c, lower(c)) or c == "İ":
                 continue
             count = int(self.counts[point + 128])
             said["replaced" if out else "dropped"] += count
-            named[f"U+{ord(c):04X}" + (f" {c}" if c.isprintable() else "")] = count
+            named[f"U+{ord(c):04X}" + (f" {c}" if category(c)[0] not in "CZ" else "")] = count
         return said | {"commonest": _first(named)}
 
     def unknown(self, tokenizer: "Tokenizer") -> dict[str, int]:

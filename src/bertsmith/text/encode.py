@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertsmith.errors import ResourceError
+from bertsmith.text.paragraph_words import Words
 from bertsmith.text.runs import Runs
 from bertsmith.text.sentences import split
 
@@ -37,27 +38,41 @@ class Encoded:
     used: int  # bytes of the sentences
     without_token: int  # bytes of sentences of which the tokenizer made nothing (zero-width characters, say)
     dropped: int  # such sentences
+    japanese: int  # kana and Han that were read as Japanese
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What is taken for a sentence and for a word."""
+
+    language: str = "en"
+    lines: str = "paragraph"
+    words: tuple[str, ...] = ()  # a user's
+    segmented: bool = False  # blanks part words, and go beside scripts that have none
+
+
 class Encoder:
-    """Sentences and ids of paragraphs; `lines` is "sentence" where each paragraph is one already.
+    """Sentences, words and ids of paragraphs; with `lines` "sentence" each paragraph is one already.
 
-    The ids of a paragraph's sentences, one after the other, are those that the tokenizer gives for the paragraph.
+    The ids of a paragraph's sentences, one after the other, are those that the tokenizer gives for the paragraph; its words are those of
+    the paragraph, too, and the same for every tokenizer.
     """
 
-    tokenizer: "Tokenizer"
-    language: str
-    lines: str
+    def __init__(self, tokenizer: "Tokenizer", reading: Reading):
+        self.tokenizer, self.reading = tokenizer, reading
+        self.words = Words(reading.language, reading.words, reading.segmented)
 
     def __call__(self, parts: list[list[str]]) -> Encoded:
         runs = Runs(self.tokenizer.borders)
         sentences = runs.sentences
         counts = np.empty(len(parts), np.int64)
+        parts, words, japanese = self.words(parts)
+        found = iter(words)
         for i, paragraphs in enumerate(parts):
             before = len(sentences)
             for paragraph in paragraphs:
-                runs.add([paragraph] if self.lines == "sentence" else split(paragraph, self.language))
+                whole = self.reading.lines == "sentence"
+                runs.add([paragraph] if whole else split(paragraph, self.reading.language), next(found))
             counts[i] = len(sentences) - before
         dtype = np.uint16 if self.tokenizer.size < 65536 else np.uint32
         ids, starts, lengths = runs.encoded(self.tokenizer)
@@ -68,7 +83,7 @@ class Encoder:
             part = np.repeat(np.arange(len(parts)), counts)
             counts -= np.bincount(part[empty], minlength=len(parts))
             lengths = lengths[lengths > 0]
-        return Encoded(ids.astype(dtype), starts, lengths, counts, used - lost, lost, len(empty))
+        return Encoded(ids.astype(dtype), starts, lengths, counts, used - lost, lost, len(empty), japanese)
 
 
 def encoded(chunks: Iterable[list[list[str]]], encoder: Encoder, folder: Path, workers: int) -> Iterator[Encoded]:
@@ -85,7 +100,7 @@ def encoded(chunks: Iterable[list[list[str]]], encoder: Encoder, folder: Path, w
         return
     with one_thread():  # the environment that the processes start with
         pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start, (str(folder), encoder.language, encoder.lines)
+            workers, multiprocessing.get_context("spawn"), _start, (str(folder), encoder.reading)
         )
         waiting = deque()
         try:
@@ -119,13 +134,13 @@ def one_thread() -> Iterator[None]:
 _encoder: Encoder | None = None  # of a worker process
 
 
-def _start(folder: str, language: str, lines: str) -> None:
+def _start(folder: str, reading: Reading) -> None:
     global _encoder
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from bertsmith.text.tokenizer import Tokenizer
 
-    _encoder = Encoder(Tokenizer.load(folder), language, lines)
+    _encoder = Encoder(Tokenizer.load(folder), reading)
 
 
 def _end_with_parent() -> None:

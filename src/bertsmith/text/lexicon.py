@@ -33,7 +33,7 @@ class Lexicon:
             for ids in known:
                 if len(ids) <= LONGEST:
                     sizes.setdefault(len(ids), set()).add(ids)
-        self.rows = {size: _hashed(np.array(sorted(rows), np.int32)) for size, rows in sorted(sizes.items())}
+        self.rows = {size: hashed_rows(np.array(sorted(rows), np.int32)) for size, rows in sorted(sizes.items())}
         first = [token.removeprefix("##").lstrip("▁Ġ")[:1] for token in tokenizer.tokens(range(tokenizer.size))]
         # Beside these tokens a word may always end: a space, a character of a script without spaces.
         self.free = np.array([not c or classes()[ord(c)] == UNSPACED for c in first])
@@ -48,25 +48,35 @@ class Lexicon:
 
     def __call__(self, ids: Array, starts: Array, sentences: Array) -> Array:
         """(m, 2) all matches, overlapping ones too."""
-        count = len(ids)
         free = self.free[ids]
         edge = np.append(starts | free | np.append(False, free[:-1]), True)
         edge[sentences] = True
-        ends = np.repeat(sentences[1:], np.diff(sentences))
-        found, hashes = [np.zeros((0, 2), np.int64)], np.zeros(count, np.uint64)
-        for size in range(1, max(self.rows, default=0) + 1):
-            hashes = hashes[: count - size + 1] * BASE + _spread(ids[size - 1 :])
-            if size in self.rows:
-                keys, rows = self.rows[size]
-                at = np.flatnonzero(
-                    edge[: len(hashes)] & edge[size:] & (ends[: len(hashes)] >= np.arange(size, count + 1))
-                )
-                place = np.minimum(np.searchsorted(keys, hashes[at]), len(keys) - 1)
-                hit = keys[place] == hashes[at]
-                at, place = at[hit], place[hit]
-                same = (ids[at[:, None] + np.arange(size)] == rows[place]).all(1)
-                found.append(np.stack([at[same], at[same] + size], 1))
-        return np.concatenate(found)
+        return matches(self.rows, ids, edge, np.repeat(sentences[1:], np.diff(sentences)))
+
+
+def matches(rows: dict[int, tuple[Array, Array]], ids: Array, edge: Array, ends: Array | None = None) -> Array:
+    """(m, 2) all places at which one of the `rows` (by size: hashed_rows) stands in `ids` (n,), overlapping ones too.
+
+    `edge` (n + 1,): where a match may begin or end; `ends` (n,): the end that one that begins here must not cross.
+    """
+    count = len(ids)
+    found, hashes = [np.zeros((0, 2), np.int64)], np.zeros(count, np.uint64)
+    for size in range(1, max(rows, default=0) + 1):
+        if size > count:
+            break
+        hashes = hashes[: count - size + 1] * BASE + _spread(ids[size - 1 :])
+        if size in rows:
+            keys, wanted = rows[size]
+            may = edge[: len(hashes)] & edge[size:]
+            if ends is not None:
+                may &= ends[: len(hashes)] >= np.arange(size, count + 1)
+            at = np.flatnonzero(may)
+            place = np.minimum(np.searchsorted(keys, hashes[at]), len(keys) - 1)
+            hit = keys[place] == hashes[at]
+            at, place = at[hit], place[hit]
+            same = (ids[at[:, None] + np.arange(size)] == wanted[place]).all(1)
+            found.append(np.stack([at[same], at[same] + size], 1))
+    return np.concatenate(found)
 
 
 def _words(ids: Array, starts: Array, count: int, of: int) -> tuple[int, ...]:
@@ -79,7 +89,7 @@ def _spread(ids: Array) -> Array:
     return (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
 
 
-def _hashed(rows: Array) -> tuple[Array, Array]:
+def hashed_rows(rows: Array) -> tuple[Array, Array]:
     """(e,) ascending hashes of the rows (e, L), and the rows in that order."""
     keys = np.zeros(len(rows), np.uint64)
     for column in rows.T:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import owners, published
+from bertsmith.text.categories import category, lower
 from bertsmith.text.train import SPECIALS, bert, settled
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -77,7 +77,7 @@ def _cased(token: str) -> bool:
     """Whether it holds a capital letter: one that has a small one.  Names in brackets ([CLS], <S>) are no words."""
     if token[0] + token[-1] in ("[]", "<>"):
         return False
-    return any(unicodedata.category(c) in ("Lu", "Lt") and c.lower() != c for c in token)
+    return any(category(c) in ("Lu", "Lt") and lower(c) != c for c in token)
 
 
 def _merged(folder: Path, settings: Mapping[str, Any]) -> Backend:

@@ -7,7 +7,6 @@ A loaded tokenizer keeps the rule of its own file.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ from dataclasses import dataclass
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertsmith.errors import InputError, printable
+from bertsmith.text import chinese
+from bertsmith.text.categories import category, normalize
+from bertsmith.text.categories import name as name_of
 from bertsmith.text.words import PARTING, REMOVED
 
 FORMS = ("none", "nfc", "nfkc")
@@ -37,17 +39,21 @@ class Rules:
     """`lowercase` keeps marks (é, が, कु, Hangul); `strip_accents` is BERT's uncased rule: NFD without its nonspacing marks.
 
     `normalise`: the Unicode form; None: NFKC for Unigram, as SentencePiece has it, the text as it is for the others.
+    `chinese`: "simplified" or "traditional" characters (chinese.py).
     `language`: in Turkish and Azeri the lower case of I is ı, of İ is i.
     """
 
     lowercase: bool = False
     strip_accents: bool = False
     normalise: str | None = None
+    chinese: str | None = None
     language: str = "en"
 
     def __post_init__(self):
         if self.normalise is not None and self.normalise not in FORMS:
             raise InputError(f"--normalise: {printable(repr(self.normalise))} is not one of {', '.join(FORMS)}")
+        if self.chinese is not None:
+            chinese.check(self.chinese)
 
     @property
     def dotless(self) -> bool:
@@ -63,6 +69,8 @@ class Rules:
         form = self.form(default)
         forms = [getattr(normalizers, form)()] if form else []
         steps = [normalizers.Replace(Regex(GOES), ""), normalizers.Replace(Regex(PARTS), " "), *forms]
+        if self.chinese:
+            steps.append(chinese.normalizer(self.chinese))
         if self.dotless:
             steps += [normalizers.Replace(*pair) for pair in (("I\u0307", "i"), ("İ", "i"), ("I", "ı"))]
         if self.strip_accents:
@@ -84,7 +92,7 @@ def by_character(change: dict) -> bool:
 
 
 def _letter(text: object) -> bool:
-    kinds = [unicodedata.category(c)[0] for c in text] if isinstance(text, str) else []
+    kinds = [category(c)[0] for c in text] if isinstance(text, str) else []
     return kinds[:1] == ["L"] and set(kinds[1:]) <= {"M"}
 
 
@@ -135,18 +143,18 @@ def check_accents(texts: Iterable[str]) -> None:
         size += len(text)
         if size >= SAMPLE:
             break
-    text = unicodedata.normalize("NFD", "\n".join(looked)[:SAMPLE])
+    text = normalize("NFD", "\n".join(looked)[:SAMPLE])
     if text.isascii():
         return
-    marks = Counter(c for c in text if unicodedata.category(c) == "Mn" and _of_a_script(c))
+    marks = Counter(c for c in text if category(c) == "Mn" and _of_a_script(c))
     if not marks:
         return
-    spacing = "".join(c for c in set(text) if unicodedata.category(c) == "Mc")
+    spacing = "".join(c for c in set(text) if category(c) == "Mc")
     own = "".join(marks)
     found = Counter(re.findall(f"[^\\W\\d_][{spacing}\u200c\u200d]*[{own}]+", text))
-    letters, marked = sum(c.isalpha() for c in text), sum(found.values())
+    letters, marked = sum(category(c)[0] == "L" for c in text), sum(found.values())
     if marked > MOST_MARKED * letters:
-        shown = ", ".join(unicodedata.normalize("NFC", letter) for letter, _ in found.most_common(5))
+        shown = ", ".join(normalize("NFC", letter) for letter, _ in found.most_common(5))
         raise InputError(
             f"--strip-accents: {marked:,} of {letters:,} letters ({marked / letters:.0%}) would lose marks that are part of "
             f"their script ({shown}); without --strip-accents lower case keeps them"
@@ -155,5 +163,5 @@ def check_accents(texts: Iterable[str]) -> None:
 
 def _of_a_script(mark: str) -> bool:
     """Marks of Latin, Greek and Cyrillic are called COMBINING …; so is the voicing of kana, which is part of the script."""
-    name = unicodedata.name(mark, "")
+    name = name_of(mark, "")
     return mark in "\u3099\u309a" or not name.startswith(("COMBINING", "VARIATION"))

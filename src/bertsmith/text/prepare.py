@@ -3,7 +3,6 @@
 The bytes of a store are a function of the text and the options: not of workers, time, machine or names of files.
 """
 
-import heapq
 import os
 import re
 import time
@@ -20,12 +19,18 @@ from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
 from bertsmith.text import annotations, more_words, store, unknown
 from bertsmith.text.account import Account, Options
+from bertsmith.text.categories import unidata_version
 from bertsmith.text.clean import Characters
 from bertsmith.text.corpus import Document, documents
-from bertsmith.text.encode import Encoded, Encoder, encoded
+from bertsmith.text.encode import Encoded, Encoder, Reading, encoded
 from bertsmith.text.said import layouts_said, listing_said, summary
+from bertsmith.text.sample import loaded, no_text, sampled, trained, trains
+from bertsmith.text.segment import described as scripts_described
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import Source, apart, listed
+from bertsmith.text.thai_sentences import described as sentences_described
+from bertsmith.text.user_words import digest
+from bertsmith.text.word_list import user_words
 from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
 
 if TYPE_CHECKING:
@@ -47,7 +52,10 @@ def prepare(
     lowercase: bool = False,
     strip_accents: bool = False,
     normalise: str | None = None,
+    chinese: str | None = None,
     language: str = "en",
+    words: str | None = None,
+    segmented: bool = False,
     documents: str = "blank",
     lines: str = "paragraph",
     field: str = "text",
@@ -67,8 +75,9 @@ def prepare(
     """Write the token store `out`; returns the account, which the manifest holds too.
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
-    `lowercase`, `strip_accents`, `normalise`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
     `only`: patterns such as "*.txt": of folders, nothing else is read.
+    `words`: a list of words of one's own (user_words.py); `segmented`: the text's blanks part its words (paragraph_words.py).
     `new_words`: what a loaded tokenizer is to have as tokens, too: a word list, or the number of words of the sample that save most.
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
@@ -77,16 +86,20 @@ def prepare(
     named = [os.fspath(name) for name in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
     checked_language(language)
+    mine, read_as = _own_words(words, segmented, lines, encoding)
+    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
         raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
-    rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise}
-    trains = _trains(tokenizer, rules)
-    more = more_words.checked(new_words, trains)
+    rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise, "chinese": chinese}
+    learns = trains(tokenizer, rules)
+    more = more_words.checked(new_words, learns)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
+    if segmented and any(of.endswith(".jsonl") for of in sources.values()):
+        raise InputError("--segmented: takes blanks out of the text, so that places in an annotated text mean nothing")
     listing = listed(named, only, encoding)
     found = tuple(listing.sources)
     apart(found, named, out)
@@ -95,19 +108,21 @@ def prepare(
     for line in listing_said(listing):
         say(line)
     sample = None
-    if trains:
-        backend, sample = _train(tokenizer, {**rules, "language": language}, found, options, sample_size, say)
+    if learns:
+        backend, sample = trained(
+            tokenizer, {**rules, "language": language}, found, options, sample_size, segmented, say
+        )
     else:
-        backend = _load(tokenizer)
+        backend = loaded(tokenizer)
     extends = added = None
     if more is not None:
-        texts = partial(_sampled, found, options, sample_size)
+        texts = partial(sampled, found, options, sample_size, segmented)
         backend, extends, added = more_words.add(backend, more, texts, say)
     with files.partial(out) as folder:
         backend.save(folder)
         work = _Work(folder, backend, options, float(holdout), say)
         try:
-            work.run(found, language, workers)
+            work.run(found, reading, workers)
         except BaseException:
             for writer in work.splits:
                 writer.abandon()
@@ -117,7 +132,7 @@ def prepare(
         account |= {"new_words": added} if added else {}
         way = "train one on this text or with more entries"
         unknown.refuse(account["unknown"], "--tokenizer", way, allow_unknown)
-        kind = tokenizer if trains else "loaded"
+        kind = tokenizer if learns else "loaded"
         described = {
             "documents": documents,
             "lines": lines,
@@ -126,10 +141,12 @@ def prepare(
             "on_bad_line": on_bad_line,
         }
         described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
-        described |= {
-            "tokenizer_sample": sample_size,
-            **({"new_words": added["asked"] if added["from"] == "sample" else "list"} if added else {}),
-        }
+        described |= {"tokenizer_sample": sample_size, "segmented": segmented}
+        if added:
+            described["new_words"] = added["asked"] if added["from"] == "sample" else "list"
+        if words is not None:
+            told = {"from": os.path.basename(words), "encoding": read_as, "words": len(mine), "sha256": digest(mine)}
+            described["words"] = account["words"]["user"] = told
         rest = {"options": described, "account": account}
         if sources:
             rest["annotations"] = account["annotations"] = annotations.write(
@@ -143,93 +160,17 @@ def prepare(
     return account
 
 
-# The tokenizer
-
-
-def _trains(tokenizer: str, rules: dict[str, Any]) -> bool:
-    from bertsmith.text.normal import Rules
-    from bertsmith.text.train import KINDS, parse
-
-    name = os.fspath(tokenizer)
-    if os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
-        if not os.path.exists(name):
-            raise InputError(
-                f"--tokenizer: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
-            )
-        for option in (option for option, value in rules.items() if value):
-            shown = "--" + option.replace("_", "-")
-            raise InputError(f"{shown}: only for a tokenizer that is trained here; a loaded one keeps its own rule")
-        return False
-    Rules(**rules)
-    parse(name)
-    return True
-
-
-def _load(path: str) -> "Tokenizer":
-    from bertsmith.text.tokenizer import Tokenizer
-
-    return Tokenizer.load(path)
-
-
-def _train(
-    kind: str, rules: dict[str, Any], found: tuple[Source, ...], options: Options, size: int, say: Callable[[str], None]
-) -> tuple["Tokenizer", dict[str, int]]:
-    from bertsmith.text.normal import LONGEST_UNIT
-    from bertsmith.text.tokenizer import Tokenizer
-    from bertsmith.text.train import parse
-
-    texts, counts = _sampled(found, options, size)
-    share = (
-        "all of the text"
-        if counts["bytes"] == counts["bytes_of"]
-        else f"a sample, {counts['bytes'] / counts['bytes_of']:.1%} of the text"
-    )
-    say(f"tokenizer: training {kind} on {counts['bytes']:,} bytes of {counts['documents']:,} documents ({share})")
-    told: dict[str, int] = {}
-    made = Tokenizer.train(kind, texts, told=told, **rules)
-    asked = parse(kind)[1]
-    if told["cut_words"]:
-        say(
-            f"tokenizer: {told['cut_words']:,} words of more than {LONGEST_UNIT:,} characters were cut for its training"
+def _own_words(path: str | None, segmented: bool, lines: str, encoding: str) -> tuple[tuple[str, ...], str]:
+    """The words of a user's list, and the encoding that it was read in; InputError for options that exclude each other."""
+    if segmented and lines == "wrapped":
+        raise InputError(
+            "--segmented: --lines wrapped joins lines without a blank, so that words at line ends are lost"
         )
-    if made.size < asked:
-        say(f"tokenizer: {made.size:,} entries, not {asked:,}: the text has no more pieces that occur often enough")
-    return made, {**counts, **told, "entries": made.size}
-
-
-def _sampled(found: tuple[Source, ...], options: Options, size: int) -> tuple[list[str], dict[str, int]]:
-    account = Account()
-    texts, counts = sample(documents(found, options, account), size)
-    if not texts:
-        raise _no_text(account)
-    return texts, {"limit": size, **counts}
-
-
-def sample(pieces: Iterator[Document], size: int) -> tuple[list[str], dict[str, int]]:
-    """The paragraphs, in order, of those documents (parts of 1 MB of long ones) that a hash of their number picks: up to `size` bytes.
-
-    The pieces with the smallest hashes are kept, so that the rate need not be known beforehand and memory stays below `size`.
-    """
-    kept: list[tuple[int, int, int, list[str]]] = []  # a heap: largest hash first
-    total = whole = 0
-    keys = _keys()
-    for order, piece in enumerate(pieces):
-        length = sum(len(p) if p.isascii() else len(p.encode()) for p in piece.paragraphs)
-        whole += length
-        heapq.heappush(kept, (-next(keys), order, length, [piece.number, piece.paragraphs]))
-        total += length
-        while total > size and len(kept) > 1:
-            total -= heapq.heappop(kept)[2]
-    kept.sort(key=lambda piece: piece[1])
-    counts = {"bytes": total, "bytes_of": whole, "documents": len({content[0] for *_, content in kept})}
-    return [paragraph for *_, content in kept for paragraph in content[1]], counts
-
-
-def _keys() -> Iterator[int]:
-    start = 0
-    while True:
-        yield from hashed(0, "tokenizer sample", np.arange(start, start + 4096)).tolist()
-        start += 4096
+    if path is None:
+        return (), ""
+    if segmented:
+        raise InputError("--words: --segmented takes the words of the text as given; one of the two")
+    return user_words(os.fspath(path), encoding)
 
 
 # The pass over the text
@@ -249,8 +190,10 @@ class _Work:
     unknown: int = 0
     without_token: int = 0
     dropped: int = 0
+    japanese: int = 0
+    segmented: bool = False
 
-    def run(self, found: tuple[Source, ...], language: str, workers: int) -> None:
+    def run(self, found: tuple[Source, ...], reading: Reading, workers: int) -> None:
         """Fill both splits."""
         self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
         waiting: list[tuple[list[int], list[bool]]] = []
@@ -260,7 +203,8 @@ class _Work:
                 waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk]))
                 yield self.characters.cleaned([piece.paragraphs for piece in chunk], self.read)
 
-        encoder = Encoder(self.backend, language, self.options.lines)
+        self.segmented = reading.segmented
+        encoder = Encoder(self.backend, reading)
         begun = spoken = time.monotonic()
         for part in encoded(chunks(), encoder, self.folder, workers):
             numbers, last = waiting.pop(0)
@@ -276,7 +220,7 @@ class _Work:
             writer.close()
         train, held = self.splits
         if not train.tokens + held.tokens:
-            raise _no_text(self.read)
+            raise no_text(self.read)
         if self.holdout and not held.documents and train.documents > 1:
             self.splits = list(move_document(self.folder, train, _lowest(train.documents), held))
         elif not train.documents and held.documents > 1:
@@ -288,6 +232,7 @@ class _Work:
         self.used += part.used
         self.without_token += part.without_token
         self.dropped += part.dropped
+        self.japanese += part.japanese
         self.unknown += int((part.ids == self.backend.vocab.unk).sum())
         aside = uniform(hashed(0, "held-out", numbers)) < self.holdout
         for writer, mine in zip(self.splits, (~aside, aside), strict=True):
@@ -316,6 +261,11 @@ class _Work:
         tokens = train.tokens + held.tokens
         lost = unknown.counted(self.unknown, tokens, lambda: self.characters.unknown(self.backend))
         warnings += [said] if (said := unknown.warning(lost)) else []
+        scripts, missing = ({}, []) if self.segmented else scripts_described(self.characters.counts, self.japanese)
+        warnings += missing
+        if scripts.get("Thai") and self.options.lines != "sentence":
+            scripts["Thai"]["sentences"], unsplit = sentences_described(scripts["Thai"]["characters"])
+            warnings += unsplit
         several = int((np.diff(train.split().documents) > 1).sum())
         layouts = layouts_said(several, train.documents)
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
@@ -345,6 +295,7 @@ class _Work:
             },
             "characters": self.characters.changed(self.backend),
             "unknown": lost,
+            "words": {"unicode": unidata_version, "segmented": self.segmented, "scripts": scripts},
             "records": read.records,
             "documents": kept,
             "documents_without_tokens": read.documents - kept,
@@ -381,13 +332,6 @@ def _chunks(pieces: Iterator[Document]) -> Iterator[list[Document]]:
 
 def _lowest(count: int) -> int:
     return int(np.argmin(hashed(0, "held-out", np.arange(count))))
-
-
-def _no_text(account: Account) -> InputError:
-    lines = f"{account.lines} lines, {account.blank_lines} blank, {account.bad_lines} bad"
-    return InputError(
-        f"SOURCE: no text in {account.files} files ({account.read} bytes; {lines}); nothing to make a store of"
-    )
 
 
 def _bytes(size: str | int) -> int:

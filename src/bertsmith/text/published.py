@@ -92,7 +92,7 @@ class Pieces:
 
 def is_sentencepiece(data: bytes) -> bool:
     try:
-        return data[:1] == b"\n" and len(_pieces(data).pieces) > 2
+        return data[:1] == b"\n" and len(pieces_of(data).pieces) > 2
     except (ValueError, IndexError, struct.error):
         return False
 
@@ -103,7 +103,7 @@ def sentencepiece(data: bytes, settings: Mapping[str, Any], where: str) -> Backe
     InputError for what is neither Unigram nor BPE, and for one without a mask whose owner is not named.
     """
     try:
-        found = _pieces(data)
+        found = pieces_of(data)
         if len(found.pieces) < 3:
             raise ValueError
     except (ValueError, IndexError, struct.error):
@@ -201,7 +201,7 @@ def _refused(error: BaseException, where: str) -> BaseException:
 # -- the file's own format: fields of (number, value), as protocol buffers write them (sentencepiece_model.proto) ---------------------------
 
 
-def _pieces(data: bytes) -> Pieces:
+def pieces_of(data: bytes) -> Pieces:
     pieces, trainer, normal = [], {}, {}
     for number, value in _fields(data):
         if number == 1:

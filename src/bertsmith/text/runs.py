@@ -8,13 +8,13 @@ s runs, k sentences.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bertsmith.text.words import INVISIBLE, MARK, classes
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 MOST = 1 << 16  # borders remembered
+_BERT = BertPreTokenizer()
 _BLANK = frozenset(" \t\u00a0\u3000")  # what BERT's rules make a space of
 
 
@@ -67,8 +68,14 @@ class Borders:
         return found
 
 
+def behind(words: bytes | None, before: str) -> bytes | None:
+    """Word starts of a text that white space is put before."""
+    return words if words is None or not before else bytes(len(before)) + words
+
+
 def _punctuation(c: str) -> bool:
-    return unicodedata.category(c)[0] == "P"
+    """By the tokenizers' own table, which is not this Python's."""
+    return len(_BERT.pre_tokenize_str(f"a{c}a")) == 3
 
 
 @dataclass(slots=True)
@@ -78,44 +85,65 @@ class Runs:
     borders: Borders
     parts: list[list[str]] = field(default_factory=list)  # of each run: sentences, with the gap between two
     inside: list[bool] = field(default_factory=list)
+    words: list[bytes | None] = field(
+        default_factory=list
+    )  # of each run, where that is known: 1 for a character that starts a word
     sentences: list[str] = field(default_factory=list)
 
-    def add(self, pieces: list[str]) -> list[str]:
-        """The sentences of one more paragraph, given pieces that together are the paragraph; white space alone is no sentence."""
+    def add(self, pieces: list[str], words: bytes | None = None) -> list[str]:
+        """The sentences of one more paragraph, given pieces that together are the paragraph; white space alone is no sentence.
+
+        `words`: a byte for each character of the paragraph, 1 where a word starts, where that is known."""
         sentences: list[str] = []
         gap = ""
+        begins, start = [], 0  # of the runs and of the piece, in the paragraph
         for piece in pieces:
             sentence = piece.strip()
+            start += len(piece)
             if not sentence:
                 gap += piece
                 continue
             at = 0 if piece.startswith(sentence) else piece.index(sentence)
             gap += piece[:at]
+            place = start - len(piece) + at
             if not sentences:
+                begins.append(place)
                 self.parts.append([sentence])
                 self.inside.append(False)
             elif not self.borders.apart(sentences[-1][-1], gap, sentence[0]):
                 self.parts[-1] += [gap, sentence]
             elif gap == " " or not self.borders.keeps_space:
+                begins.append(place)
                 self.parts.append([sentence])
                 self.inside.append(gap == " ")
             else:
+                begins.append(place - len(gap))
                 self.parts.append([gap + sentence])
                 self.inside.append(False)
             sentences.append(sentence)
             gap = piece[at + len(sentence) :]
         self.sentences += sentences
+        if words is None:
+            self.words += [None] * len(begins)
+        else:
+            runs = self.parts[len(self.parts) - len(begins) :]
+            self.words += [
+                words[a : a + (len(parts[0]) if len(parts) == 1 else sum(map(len, parts)))]
+                for a, parts in zip(begins, runs, strict=True)
+            ]
         return sentences
 
     def encoded(self, tokenizer: Tokenizer) -> tuple[Array, Array, Array]:
         """ids (n,), word starts (n,), and the tokens of each sentence (k,).  A token that reaches into the next is its first one's."""
         one = [len(parts) == 1 for parts in self.parts]
         alone = [parts[0] for parts, single in zip(self.parts, one, strict=True) if single]
-        found = iter(tokenizer.encode(alone, inside=[x for x, single in zip(self.inside, one, strict=True) if single]))
-        longer = [
-            [" " * x + parts[0], *parts[1:]] for parts, x in zip(self.parts, self.inside, strict=True) if parts[1:]
-        ]
-        begun = iter(zip(longer, tokenizer.begun(["".join(parts) for parts in longer]), strict=True))
+        inside = [x for x, single in zip(self.inside, one, strict=True) if single]
+        known = [x for x, single in zip(self.words, one, strict=True) if single]
+        found = iter(tokenizer.encode(alone, inside=inside, words=known))
+        several = [i for i, single in enumerate(one) if not single]
+        longer = [[" " * self.inside[i] + self.parts[i][0], *self.parts[i][1:]] for i in several]
+        known = [behind(self.words[i], " " * self.inside[i]) for i in several]
+        begun = iter(zip(longer, tokenizer.begun(["".join(parts) for parts in longer], known), strict=True))
         ids: list[Array] = [np.zeros(0, np.int32)]
         starts: list[Array] = [np.zeros(0, bool)]
         lengths: list[int] = []

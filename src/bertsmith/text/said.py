@@ -27,6 +27,13 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
         yield (
             f"characters: {seen['read']:,}, of which the tokenizer's rule drops {seen['dropped']:,} and replaces {seen['replaced']:,} ({named})"
         )
+    words = account["words"]
+    for name, script in words["scripts"].items():
+        yield f"words of {name}: {script['characters']:,} characters, cut by {script['by']}" + (
+            f"; sentences by {script['sentences']}" if "sentences" in script else ""
+        )
+    if "user" in words:
+        yield f"words: {words['user']['words']:,} of {printable(words['user']['from'])}, read as {words['user']['encoding']}"
     held = account["held_out"]
     yield f"documents: {account['documents']:,}, of which {held['documents']:,} held out; {account['documents_without_tokens']:,} without tokens"
     yield f"sentences: {account['sentences']:,}, {account['sentences_per_document']:.1f} per document, {account['tokens_per_sentence']:.1f} tokens each"

@@ -3,8 +3,11 @@
 import re
 
 from bertsmith.errors import InputError, printable
+from bertsmith.text.closing import khmer, settled
+from bertsmith.text.thai_sentences import looks_thai, thai
 
 PIECE = 100_000  # characters handed to the splitter at once: its time grows faster than the text (1 s for 4 million)
+_SPECIAL = re.compile("[ก-ฮ។៕]")  # Thai has a splitter of its own, Khmer signs are not known to the general one
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
@@ -33,11 +36,18 @@ def split(paragraph: str, language: str = "en") -> list[str]:
 
 
 def _split(text: str, language: str) -> list[str]:
-    from sentencex import segment
+    if not text:
+        return []
+    special = () if text.isascii() else _SPECIAL.findall(text)
+    found = thai(text) if special and looks_thai(text) else None
+    if found is None:
+        from sentencex import segment
 
-    found = segment(language, text)
-    if sum(map(len, found)) != len(
-        text
-    ):  # it drops line breaks between paragraphs; there are none in one, but losing text is not an option
-        return [text]
-    return found
+        found = segment(language, text)
+        if sum(map(len, found)) != len(text):
+            found = [
+                text
+            ]  # it drops line breaks between paragraphs; there are none in one, but losing text is not an option
+    if "។" in special or "៕" in special:
+        found = khmer(found)
+    return settled(found)

@@ -23,9 +23,9 @@ from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import extend, load, train
 from bertsmith.text.chunks import Chunks, local
-from bertsmith.text.runs import Borders
+from bertsmith.text.runs import Borders, behind
 from bertsmith.text.starts import StartTable, keeps_space
-from bertsmith.text.words import SPACE, Segmenter, classes, code_points, covering, word_starts
+from bertsmith.text.words import SPACE, Segmenter, character_starts, classes, code_points, covering, word_starts
 
 Array = np.ndarray
 BEFORE = (
@@ -147,15 +147,22 @@ class Tokenizer:
         return " ".join(part for part in [*parts, self._decoded(run)] if part)
 
     def encode(
-        self, texts: Sequence[str], specials: bool = False, inside: Sequence[bool] | None = None
+        self,
+        texts: Sequence[str],
+        specials: bool = False,
+        inside: Sequence[bool] | None = None,
+        words: Sequence[bytes | None] | None = None,
     ) -> list[tuple[Array, Array]]:
         """(ids int32 (t,), starts bool (t,)) for each text; no special tokens are added.  `specials`: match those written in it.
-        `inside`: which texts are a later part of one, after a space (runs.py; for tokenizers with `borders` alone)."""
+        `inside`: which texts are a later part of one, after a space (runs.py; for tokenizers with `borders` alone).
+        `words`: a byte for each character of a text, 1 where a word starts, or None for the rule (words.py)."""
         texts = list(texts)
         if not texts:
             return []
         bounds = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
         odd = self._table.odd(code_points("".join(texts)), bounds)
+        known = [None] * len(texts) if words is None else list(words)
+        odd |= np.array([one is not None for one in known], bool)
         backend = self.backend if specials else self._plain
         spaced = [False] * len(texts) if inside is None else list(inside)
         plain = np.flatnonzero(~odd).tolist()
@@ -166,8 +173,10 @@ class Tokenizer:
         again[~odd] = irregular[ends] > irregular[first]
         starts = self._table.starts(ids, first[first < ends])
         before = self._chunks.before if self._chunks else ""
-        rest = [before * spaced[i] + texts[i] for i in np.flatnonzero(odd | again).tolist()]
-        by_offsets = iter([found[:2] for found in self._by_offsets(backend, rest)])
+        others = np.flatnonzero(odd | again).tolist()
+        rest = [before * spaced[i] + texts[i] for i in others]
+        known = [behind(known[i], before * spaced[i]) for i in others]
+        by_offsets = iter(self._by_offsets(backend, rest, known)[0])
         cuts = iter(zip(first.tolist(), ends.tolist(), strict=True))
         results = []
         for is_odd, is_again in zip(odd.tolist(), again.tolist(), strict=True):
@@ -184,9 +193,21 @@ class Tokenizer:
             found.append((np.array(encoding.ids, np.int32), covering(text, spans)))
         return found
 
-    def begun(self, texts: Sequence[str]) -> list[tuple[Array, Array, Array]]:
+    def begun(
+        self, texts: Sequence[str], words: Sequence[bytes | None] | None = None
+    ) -> list[tuple[Array, Array, Array]]:
         """As `encode`, with the character (t,) at which each token begins, ascending; white space before it is the token's own."""
-        return self._by_offsets(self._plain, list(texts))
+        texts = list(texts)
+        found, offsets = self._by_offsets(self._plain, texts, [None] * len(texts) if words is None else words)
+        joined = "\n".join(texts)
+        ink = np.append(np.flatnonzero(classes()[code_points(joined)] != SPACE), len(joined))
+        begin = np.maximum.accumulate(ink[np.searchsorted(ink, offsets[:, 0])]) if len(offsets) else offsets[:, 0]
+        ends = np.cumsum([len(ids) for ids, _ in found], dtype=np.int64).tolist()
+        base = np.cumsum([0] + [len(text) + 1 for text in texts])[:-1].tolist()
+        return [
+            (ids, starts, begin[end - len(ids) : end] - at)
+            for (ids, starts), end, at in zip(found, ends, base, strict=True)
+        ]
 
     def strips(self, name: str) -> tuple[bool, bool]:
         """Whether the special token `name`, written in a text, takes the white space before it, and that behind it."""
@@ -212,8 +233,10 @@ class Tokenizer:
         ends = np.cumsum([len(one) for one in lists], dtype=np.int64)
         return np.fromiter(chain.from_iterable(lists), np.int32, int(ends[-1]) if len(ends) else 0), ends
 
-    def _by_offsets(self, backend: Backend, texts: list[str]) -> list[tuple[Array, Array, Array]]:
-        """Ids, word starts and first characters by offsets, all texts as one: they are joined by line breaks, which no word crosses."""
+    def _by_offsets(
+        self, backend: Backend, texts: list[str], words: Sequence[bytes | None]
+    ) -> tuple[list[tuple[Array, Array]], Array]:
+        """Ids and word starts by offsets, all texts as one: they are joined by line breaks, which no word crosses; and the offsets in that."""
         encodings = _encoded(backend.encode_batch, texts)
         lists = [encoding.ids for encoding in encodings]
         counts = np.array([len(one) for one in lists], np.int64)
@@ -221,17 +244,23 @@ class Tokenizer:
         flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
         base = np.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
         offsets = np.fromiter(flat, np.int64, 2 * len(ids)).reshape(-1, 2) + np.repeat(base, counts)[:, None]
-        segmenter = self.segmenter and (lambda _: chain.from_iterable(map(self.segmenter, texts)))
         joined = "\n".join(texts)
-        starts = word_starts(joined, offsets, segmenter, self._table.blank[ids])
+        starts = word_starts(joined, offsets, blank=self._table.blank[ids], starts=self._characters(texts, words))
         starts &= ~np.isin(ids, self._never)
-        ink = np.append(np.flatnonzero(classes()[code_points(joined)] != SPACE), len(joined))
-        begin = np.maximum.accumulate(ink[np.searchsorted(ink, offsets[:, 0])]) if len(ids) else offsets[:, 0]
-        ends = np.cumsum(counts)
-        return [
-            (ids[end - count : end], starts[end - count : end], begin[end - count : end] - at)
-            for count, end, at in zip(counts.tolist(), ends.tolist(), base.tolist(), strict=True)
-        ]
+        cuts = zip(counts.tolist(), np.cumsum(counts).tolist(), strict=True)
+        return [(ids[end - count : end], starts[end - count : end]) for count, end in cuts], offsets
+
+    def _characters(self, texts: list[str], words: Sequence[bytes | None]) -> Array:
+        """(n,) bool: the characters of the texts, joined by line breaks, at which words start; by rule where `words` does not say."""
+        segmenter = self.segmenter and (lambda _: chain.from_iterable(map(self.segmenter, asked)))
+        asked = [text for text, known in zip(texts, words, strict=True) if known is None]
+        found = character_starts("\n".join(asked), segmenter)
+        if len(asked) == len(texts):
+            return found
+        ends = np.cumsum([len(text) + 1 for text in asked]).tolist()
+        ruled = iter([found[end - len(text) - 1 : end - 1] for text, end in zip(asked, ends, strict=True)])
+        rows = [next(ruled).tobytes() if known is None else known for known in words]
+        return np.frombuffer(b"\0".join(rows), bool)
 
     def _decoded(self, ids: list[int]) -> str:
         return self.backend.decode(ids, skip_special_tokens=False) if ids else ""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import json
-import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.text.categories import normalize
 from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
@@ -218,7 +218,7 @@ def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, for
     counts = np.zeros(0x110000, np.int64)
     for i in range(0, len(texts), 1024):
         text = "\n".join(texts[i : i + 1024])
-        points = code_points(unicodedata.normalize(rules.form(), text) if rules.form() else text)
+        points = code_points(normalize(rules.form(), text) if rules.form() else text)
         values, times = np.unique(points, return_counts=True)
         counts[values] += times
     total: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Word lists: an entry a line, or with counts and tags beside it, as jieba's and THUOCL's are."""
+"""Word lists: an entry a line, or with counts and tags beside it, as jieba's, THUOCL's and HowNet's are."""
 
 from __future__ import annotations
 
@@ -17,6 +17,60 @@ FORMS = {
     "word, count, tag": re.compile(rf"(\S+)[ ]+{NUMBER}(?:[ ]+[A-Za-z]+)?"),
     "word, comma, count": re.compile(rf"([^,]*[^, ])[ ]*,[ ]*{NUMBER}(?:,.*)?"),
 }
+# What stands behind a word: counts, and the tags of jieba (ICTCLAS) and HowNet.
+TAGS = frozenset(
+    "a ad ag an b c d df dg e eng f g h i j k l m mg mq n ng nr nrfg nrt ns nt nz o p q r rg rr rz s t tg u ud ug uj ul uv uz v vd vg vi "
+    "vn vq w x y z zg ADJ ADV AUX CLAS CONJ COOR ECHO EXPR N NUM PREP PRON PUNC STRU SUFFIX V".split()
+)
+
+
+def user_words(path: str, encoding: str = "utf-8") -> tuple[tuple[str, ...], str]:
+    """(the words of a list, once each, in its order; the encoding that it was read in).
+
+    A word ends at a tab or a comma; where its line has neither, counts and tags at its end are left out, and blanks before them are the
+    word's own (New York).  UTF-8 or what a byte-order mark says, else `encoding`, else GBK or Big5 where its bytes read as that.
+    """
+    text, read_as = _decoded(path, _bytes(path), encoding)
+    words = (_word(line) for line in re.split("[\r\n]+", text))
+    found = tuple(dict.fromkeys(word for word in words if word))
+    if not found:
+        raise InputError(f"--words: {printable(path)}: no word; one a line")
+    return found, read_as
+
+
+def _word(line: str) -> str:
+    for separator in "\t,":
+        if separator in line.strip():
+            return line.strip().partition(separator)[0].strip()
+    fields = line.split()
+    while len(fields) > 1 and (re.fullmatch(NUMBER, fields[-1]) or fields[-1] in TAGS):
+        fields.pop()
+    return " ".join(fields)
+
+
+def _decoded(path: str, data: bytes, encoding: str) -> tuple[str, str]:
+    marks = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+    marked = [name for mark, name in marks if data.startswith(mark)]
+    for name in (*marked, "utf-8", *([encoding] if codecs.lookup(encoding).name != "utf-8" else [])):
+        try:
+            return data.decode(name), name.removesuffix("-sig")
+        except UnicodeDecodeError:
+            continue
+    for name, common in (
+        ("gb18030", "gb2312"),
+        ("big5", "big5"),
+    ):  # nearly all of their common characters, or it is neither
+        try:
+            text = data.decode(name)
+        except UnicodeDecodeError:
+            continue
+        han = [c for c in text if c >= "\u3400"]
+        known = sum(name == "gb18030" or code[0] < 0xC7 for c in han if (code := c.encode(common, "ignore")))
+        if known >= max(1, SURE * len(han)):
+            return text, name
+    raise InputError(
+        f"--words: {printable(path)}: not UTF-8, GBK or Big5; --encoding names another, for text and words"
+    )
 
 
 def word_list(path: str) -> tuple[list[str], str]:
@@ -35,7 +89,7 @@ def word_list(path: str) -> tuple[list[str], str]:
     return list(dict.fromkeys(lines)), ""
 
 
-def _text(path: str) -> str:
+def _bytes(path: str) -> bytes:
     try:
         found = os.stat(path)
     except OSError as error:
@@ -45,7 +99,11 @@ def _text(path: str) -> str:
     source = sources.Source(
         name=path, kind="txt", compression=packing, size=found.st_size, changed=found.st_mtime_ns, inode=identity
     )
-    data = b"".join(sources.read(source, BLOCK))
+    return b"".join(sources.read(source, BLOCK))
+
+
+def _text(path: str) -> str:
+    data = _bytes(path)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{printable(path)}: is UTF-16, as its first bytes say; convert the list to UTF-8")
     try:

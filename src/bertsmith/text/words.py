@@ -1,30 +1,28 @@
-"""Words of a text: where each starts, and from that which tokens start one.  n characters, t tokens.
+"""Words of a text: where each starts, and from that which tokens start one.  n characters, t tokens, l lines.
 
 A word is a run of letters, marks and numbers, or one other visible character; in scripts without spaces it is a segmenter's
-word.  A word starts at the token that holds its first character, so a token that spans several words joins them.  Invisible
+word (segment.py).  A word starts at the token that holds its first character, so a token that spans several words joins them.  Invisible
 characters (controls, joiners, soft hyphens) belong to no word and part none; spaces and U+200B do.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.text import segment
+from bertsmith.text.categories import category
 
 SPACE, INVISIBLE, OTHER, LETTER, MARK, UNSPACED = range(6)
 
 Segmenter = Callable[[str], Sequence[str]]
 Array = np.ndarray
 
-_HAN = ((0x3005, 0x3007), (0x3021, 0x3029), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
-_KANA = ((0x3031, 0x3035), (0x3041, 0x309F), (0x30A1, 0x30FA), (0x30FC, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F))
-_CLUSTERED = ((0x0E01, 0x0E4E), (0x0E81, 0x0ECE))  # Thai, Lao
-_ASSIGNED = ((0, 0x323B0), (0xE0000, 0xE01F0))  # everything else is unassigned or private, hence invisible
+_ASSIGNED = ((0, 0x34000), (0xE0000, 0xE01F0))  # everything else is unassigned or private, hence invisible
 
 # Insides of a regular expression's brackets.  These part words: VT, FF, separators 1C to 1F, C1 controls (U+0085, and what is
 # left of windows-1252 dashes and quotes), the zero-width space.  The others part nothing: C0 controls, DEL, soft hyphen, marks
@@ -40,9 +38,9 @@ def classes() -> Array:
     of = {"L": LETTER, "M": MARK, "N": LETTER, "P": OTHER, "S": OTHER, "Z": SPACE, "C": INVISIBLE}
     table = np.full(0x110000, INVISIBLE, np.uint8)
     for first, end in _ASSIGNED:
-        table[first:end] = [of[unicodedata.category(chr(c))[0]] for c in range(first, end)]
+        table[first:end] = [of[category(chr(c))[0]] for c in range(first, end)]
     table[[ord(c) for c in _BLANKS]] = SPACE
-    for first, last in _HAN + _KANA + _CLUSTERED:
+    for first, last in segment.UNSPACED:
         block = table[first : last + 1]
         block[(block == LETTER) | (block == MARK)] = UNSPACED
     return table
@@ -57,8 +55,16 @@ def code_points(text: str) -> Array:
         raise InputError(f"text: character {error.start}: {what}; text must be valid Unicode") from None
 
 
-def word_starts(text: str, offsets: Array, segmenter: Segmenter | None = None, blank: Array | None = None) -> Array:
+def word_starts(
+    text: str,
+    offsets: Array,
+    segmenter: Segmenter | None = None,
+    blank: Array | None = None,
+    starts: Array | None = None,
+) -> Array:
     """(t,) bool: whether each token, given its character `offsets` (t, 2), holds the first character of a word.
+
+    `starts` (n,): the characters at which words start, where that is known.
 
     Where a normaliser dropped that character, the first token that holds any of the word stands in; of the tokens that share
     one character (bytes), only the first counts.  `blank` (t,) names tokens that hold nothing visible, whatever their offsets
@@ -68,7 +74,9 @@ def word_starts(text: str, offsets: Array, segmenter: Segmenter | None = None, b
     if not len(offsets):
         return np.zeros(0, bool)
     kinds = classes()[code_points(text)]
-    begun = np.concatenate([[0], np.cumsum(character_starts(text, segmenter))])[offsets[:, 1]]
+    begun = np.concatenate([[0], np.cumsum(character_starts(text, segmenter) if starts is None else starts)])[
+        offsets[:, 1]
+    ]
     seen = np.concatenate([[0], np.cumsum(kinds > INVISIBLE)])
     holds = seen[offsets[:, 1]] > seen[offsets[:, 0]]
     if blank is not None:
@@ -100,8 +108,10 @@ def covering(text: str, offsets: Array) -> Array:
     return np.stack([begin, end], 1)
 
 
-def character_starts(text: str, segmenter: Segmenter | None = None) -> Array:
-    """(n,) bool: the characters at which a word starts."""
+def character_starts(
+    text: str, segmenter: Segmenter | None = None, language: str = "", parts: Array | None = None
+) -> Array:
+    """(n,) bool: the characters at which a word starts.  `language`, `parts` (l,) the document of each line: what tells Japanese from Chinese."""
     points = code_points(text)
     kinds = classes()[points]
     places = np.where(kinds != INVISIBLE, np.arange(len(kinds)), -1)
@@ -111,7 +121,11 @@ def character_starts(text: str, segmenter: Segmenter | None = None) -> Array:
     unspaced = kinds == UNSPACED
     if unspaced.any():
         joint = (kinds >= LETTER) & (before >= LETTER) & (unspaced | (before == UNSPACED))
-        starts[joint] = (_cuts(text, segmenter) if segmenter else _own_cuts(text, points, last))[joint]
+        if segmenter:
+            cuts = _cuts(text, segmenter)
+        else:
+            cuts = segment.cuts(text, points, last, segment.japanese_lines(points, language, parts))
+        starts[joint] = cuts[joint]
     return starts
 
 
@@ -133,43 +147,3 @@ def _cuts(text: str, segmenter: Segmenter) -> Array:
             f"segmenter: nothing was returned for the text from character {at} on; it must return all words"
         )
     return cuts
-
-
-def _own_cuts(text: str, points: Array, last: Array) -> Array:
-    """(n,) bool.  Han: jieba's words (rjieba).  Kana: a run of one syllabary.  Thai, Lao: a consonant with what hangs on it.
-
-    Kana runs and Thai clusters are no dictionary's words; give a `segmenter` where that matters.
-    """
-    before = np.where(last >= 0, points[last], 0)
-    han, han_before = _inside(points, _HAN), _inside(before, _HAN)
-    cuts = np.ones(len(points), bool)  # a change of script always cuts, unless jieba knows the mixed word (卡拉OK)
-    if han.any():
-        import rjieba
-
-        words = rjieba.cut(text)
-        jieba = np.zeros(len(points), bool)
-        jieba[np.cumsum([0] + [len(w) for w in words[:-1]])] = True
-        either = han | han_before
-        cuts[either] = jieba[either] | (_inside(points, _KANA) | _inside(before, _KANA))[either]
-    kana = _inside(points, _KANA) & _inside(before, _KANA)
-    owner = np.maximum.accumulate(
-        np.where(points == 0x30FC, 0, np.arange(len(points)))
-    )  # ー goes with the kana before it
-    syllabary = _hiragana(points[owner])
-    cuts[kana & (syllabary == syllabary[last])] = False
-    thai = _inside(points, _CLUSTERED) & _inside(before, _CLUSTERED)
-    here, back = points & 0x7F, before & 0x7F  # Lao is laid out as Thai is, 0x80 higher
-    leads, led = (here >= 0x40) & (here <= 0x44), (back >= 0x40) & (back <= 0x44)
-    cuts[thai] = (leads | ((here <= 0x2E) & ~led))[thai]
-    return cuts
-
-
-def _hiragana(points: Array) -> Array:
-    return (points >= 0x3041) & (points <= 0x309F)
-
-
-def _inside(points: Array, ranges: tuple[tuple[int, int], ...]) -> Array:
-    found = np.zeros(len(points), bool)
-    for first, last in ranges:
-        found |= (points >= first) & (points <= last)
-    return found

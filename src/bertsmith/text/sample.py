@@ -1,0 +1,120 @@
+"""The tokenizer of a store: loaded, or trained on a deterministic sample of the text."""
+
+import heapq
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertsmith.data.draw import hashed
+from bertsmith.errors import InputError, printable
+from bertsmith.text.account import Account, Options
+from bertsmith.text.corpus import Document, documents
+from bertsmith.text.paragraph_words import unsegmented
+from bertsmith.text.sources import Source
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+
+def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
+    from bertsmith.text.normal import Rules
+    from bertsmith.text.train import KINDS, parse
+
+    name = os.fspath(tokenizer)
+    if os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
+        if not os.path.exists(name):
+            raise InputError(
+                f"--tokenizer: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
+            )
+        for option in (option for option, value in rules.items() if value):
+            shown = "--" + option.replace("_", "-")
+            raise InputError(f"{shown}: only for a tokenizer that is trained here; a loaded one keeps its own rule")
+        return False
+    Rules(**rules)
+    parse(name)
+    return True
+
+
+def loaded(path: str) -> "Tokenizer":
+    from bertsmith.text.tokenizer import Tokenizer
+
+    return Tokenizer.load(path)
+
+
+def trained(
+    kind: str,
+    rules: dict[str, Any],
+    found: tuple[Source, ...],
+    options: Options,
+    size: int,
+    segmented: bool,
+    say: Callable[[str], None],
+) -> tuple["Tokenizer", dict[str, int]]:
+    from bertsmith.text.normal import LONGEST_UNIT
+    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.text.train import parse
+
+    texts, counts = sampled(found, options, size, segmented)
+    share = (
+        "all of the text"
+        if counts["bytes"] == counts["bytes_of"]
+        else f"a sample, {counts['bytes'] / counts['bytes_of']:.1%} of the text"
+    )
+    say(f"tokenizer: training {kind} on {counts['bytes']:,} bytes of {counts['documents']:,} documents ({share})")
+    told: dict[str, int] = {}
+    made = Tokenizer.train(kind, texts, told=told, **rules)
+    asked = parse(kind)[1]
+    if told["cut_words"]:
+        say(
+            f"tokenizer: {told['cut_words']:,} words of more than {LONGEST_UNIT:,} characters were cut for its training"
+        )
+    if made.size < asked:
+        say(f"tokenizer: {made.size:,} entries, not {asked:,}: the text has no more pieces that occur often enough")
+    return made, {**counts, **told, "entries": made.size}
+
+
+def sampled(
+    found: tuple[Source, ...], options: Options, size: int, segmented: bool
+) -> tuple[list[str], dict[str, int]]:
+    """(texts, counts) that a tokenizer learns from; InputError where there are none."""
+    account = Account()
+    texts, counts = sample(documents(found, options, account), size)
+    if not texts:
+        raise no_text(account)
+    return [unsegmented(text)[0] for text in texts] if segmented else texts, {"limit": size, **counts}
+
+
+def sample(pieces: Iterator[Document], size: int) -> tuple[list[str], dict[str, int]]:
+    """The paragraphs, in order, of those documents (parts of 1 MB of long ones) that a hash of their number picks: up to `size` bytes.
+
+    The pieces with the smallest hashes are kept, so that the rate need not be known beforehand and memory stays below `size`.
+    """
+    kept: list[tuple[int, int, int, list[str]]] = []  # a heap: largest hash first
+    total = whole = 0
+    keys = _keys()
+    for order, piece in enumerate(pieces):
+        length = sum(len(p) if p.isascii() else len(p.encode()) for p in piece.paragraphs)
+        whole += length
+        heapq.heappush(kept, (-next(keys), order, length, [piece.number, piece.paragraphs]))
+        total += length
+        while total > size and len(kept) > 1:
+            total -= heapq.heappop(kept)[2]
+    kept.sort(key=lambda piece: piece[1])
+    counts = {"bytes": total, "bytes_of": whole, "documents": len({content[0] for *_, content in kept})}
+    return [paragraph for *_, content in kept for paragraph in content[1]], counts
+
+
+def _keys() -> Iterator[int]:
+    start = 0
+    while True:
+        yield from hashed(0, "tokenizer sample", np.arange(start, start + 4096)).tolist()
+        start += 4096
+
+
+def no_text(account: Account) -> InputError:
+    lines = f"{account.lines} lines, {account.blank_lines} blank, {account.bad_lines} bad"
+    return InputError(
+        f"SOURCE: no text in {account.files} files ({account.read} bytes; {lines}); nothing to make a store of"
+    )
