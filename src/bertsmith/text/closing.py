@@ -3,6 +3,8 @@
 import re
 from itertools import pairwise
 
+from bertsmith.text.categories import category
+
 OPENING = dict(zip("([{（［｛【〔〖「『《〈", ")]}）］｝】〕〗」』》〉", strict=True))
 CLOSING = frozenset(OPENING.values()) | {"”"}
 EITHER = frozenset("\"'“‘«‹»›’＂＇")  # these close where no word begins behind them
@@ -35,7 +37,7 @@ def _closing(before: str, piece: str) -> int:
     if before[-1].isspace():
         if piece[0] in "\"'“‘«‹" or not (not follows or follows.isspace()):
             return 0  # »Warum?« opens with what closes « Non ! »
-    elif follows.isalnum() or follows in OPENING:
+    elif follows and (category(follows)[0] in "LN" or follows in OPENING):
         while end and piece[end - 1] in EITHER:
             end -= 1
     while 0 < end < len(piece) and piece[end].isspace():

@@ -20,6 +20,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError, printable
+from bertsmith.text.categories import category
 from bertsmith.text.starts import BYTES, flat, keeps_space
 from bertsmith.text.words import UNSPACED, character_starts, classes, code_points
 
@@ -110,7 +111,7 @@ def commonest(tokenizer: Tokenizer, texts: Iterable[str], number: int) -> tuple[
     saved = {
         word: counts[word] * (len(ids) - 1)
         for word, ids in zip(names, pieces, strict=True)
-        if len(ids) > 1 and counts[word] >= LEAST and unknown not in ids and any(c.isalpha() for c in word)
+        if len(ids) > 1 and counts[word] >= LEAST and unknown not in ids and any(category(c)[0] == "L" for c in word)
     }
     problem = _parted if _takes_bytes(tokenizer.backend) else _entered
     chosen: list[str] = []

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
 
+from bertsmith.text.categories import category
 from bertsmith.text.normal import PARTS, by_character, is_bytes_of_words
 from bertsmith.text.words import INVISIBLE, LETTER, MARK, OTHER, SPACE, UNSPACED, classes
 
@@ -56,7 +56,7 @@ class StartTable:
         added = {token["id"] for token in tree.get("added_tokens") or ()}
         alone = self._alone(tree) if self.scheme in ("wordpiece", "suffix") else {}
         if alone:  # beside ² and ½, which are part of a word here, they are matched all the same
-            self._characters[[c for c in range(0x110000) if unicodedata.category(chr(c)) == "No"]] = _ODD
+            self._characters[[c for c in range(0x110000) if category(chr(c)) == "No"]] = _ODD
         for i in range(size):
             if i in alone and i not in special:
                 self._enter(i, alone[i])
