@@ -81,9 +81,9 @@ def test_wherever_sentences_are_cut_they_have_them(tokenizer, parts):
     assert len(lengths) == len(sentences) and lengths.sum() == len(ids) == len(starts)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "prefix", "always unigram", "xlm-r unigram", "first bpe"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "prefix"])
 def test_words_that_were_added_change_nothing(name):
-    tokenizer = layout(name, list(TEXTS.values()), 1200).extend(["The", "city", "Die", "Город", "large", "there,"])
+    tokenizer = layout(name, list(TEXTS.values()), 1200).extend(["The", "city", "Die", "Город", "large"])
     for language, text in TEXTS.items():
         found = Encoder(tokenizer, Reading(language=language))([[text]])
         assert found.ids.tolist() == whole(tokenizer, text)
