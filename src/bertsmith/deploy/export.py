@@ -155,6 +155,8 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
             named.check_backend(folder, loaded.tokenizer, chosen, loaded.reading())
             model_type = family_of(loaded.recipe).model_type
             by_name = named.by_name(transformers, folder, model_type, loaded.tokenizer, chosen, loaded.reading())
+            fills = "token" in terms and not loaded.recipe.model.asks
+            masks = check.differing_masks(tokenizer, loaded) if fills else []
             made = check.groups(loaded, chosen)
             check.check_inputs(tokenizer, made)
             found = check.compare(loaded, models, made)
@@ -166,6 +168,7 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
         "largest_difference": found,
         "texts": len(chosen),
         "texts_from": said,
+        "masks_read_otherwise": masks,
         "tokenizers": by_name,  # 0, how many texts they give other ids for, or why they do not open it
     }
 
@@ -175,6 +178,9 @@ def _say(out: str | Path, compared: dict[str, Any], say: Callable[[str], None]) 
     classes = ", ".join(dict.fromkeys(compared["classes"]))
     say(f"transformers {compared['transformers']} opens it as {classes}, no tensor missing or left over")
     say(f"the same ids for {compared['texts']:,} texts ({compared['texts_from']})")
+    if compared["masks_read_otherwise"]:
+        shown = printable(repr(compared["masks_read_otherwise"][0]), 60)
+        say(f"what stands beside a mask is read by transformers with a space that `fill` does not put there: {shown}")
     other = named.otherwise(compared["tokenizers"], compared["texts"])
     if other:
         say(other)

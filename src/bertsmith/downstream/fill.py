@@ -54,7 +54,7 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
 
     A model with tokens that only ask has them there: they see the text, and neither the text nor another mask sees them.
     """
-    ids, masks = _masked(loaded, text)
+    ids, masks = masked(loaded, text)
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
     builder.add(0, ids)
     masks, stream = reading.lead + masks, builder.encoded(1).batch(np.zeros(1, np.int64)).input
@@ -65,7 +65,7 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
     return stream, masks
 
 
-def _masked(loaded: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
+def masked(loaded: Any, text: str) -> tuple[np.ndarray, np.ndarray]:
     """The text's token ids, and where the masks stand.  A mask takes the space before it, as a word would, and its neighbours are
     encoded as they would be beside one."""
     own = loaded.tokenizer.mask_token
