@@ -267,6 +267,7 @@ def test_files_that_are_not_what_they_should_be(folder, there):
     change(folder, "tokenizer.json", added_tokens=False)
     refused("tokenizer.json: added_tokens: is not a list")
     (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").unlink()
     refused("no tokenizer.json and no vocab.txt")
     (folder / CONFIG).write_text("[" * 100_000)
     refused("holds no saved step|damaged")

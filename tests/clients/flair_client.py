@@ -12,7 +12,10 @@ flair.device = torch.device("cpu")
 
 
 def words(folder, texts):
-    model, found = TransformerWordEmbeddings(str(folder), layers="-1", subtoken_pooling="first", allow_long_sentences=False), []
+    model, found = (
+        TransformerWordEmbeddings(str(folder), layers="-1", subtoken_pooling="first", allow_long_sentences=False),
+        [],
+    )
     for text in texts:
         sentence = Sentence(text.split())
         model.embed(sentence)

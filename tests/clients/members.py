@@ -92,9 +92,7 @@ def _ours(model: Any, asked: list[str]) -> dict[str, list]:
     ]
     if "label" in terms:
         found["label"] = [row.ravel().tolist() for row in every["label"]]
-        found["pair label"] = [
-            row.ravel().tolist() for row in _answers(model, asked, [*asked[1:], asked[0]])["label"]
-        ]
+        found["pair label"] = [row.ravel().tolist() for row in _answers(model, asked, [*asked[1:], asked[0]])["label"]]
     if "tag" in terms:
         found["tag"] = [row.ravel().tolist() for row in every["tag"]]
         names = [label.partition("-")[2] or "O" for label in model.labels.names]
@@ -145,5 +143,3 @@ def _masked(model: Any, asked: list[str]) -> list[str]:
         mark = words[at][-1:] if words[at][-1:] in ".,!?。，" else ""
         found.append(" ".join([*words[:at], model.tokenizer.mask_token + mark, *words[at + 1 :]]))
     return found
-
-

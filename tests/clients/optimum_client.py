@@ -35,4 +35,11 @@ def ask(folder, member, texts):
         yield "ORTModel", head, lambda: run(folder, CLASSES[head], texts, "logits")
 
 
-main({"optimum-onnx": version("optimum-onnx"), "onnxruntime": version("onnxruntime"), "transformers": transformers.__version__}, ask)
+main(
+    {
+        "optimum-onnx": version("optimum-onnx"),
+        "onnxruntime": version("onnxruntime"),
+        "transformers": transformers.__version__,
+    },
+    ask,
+)

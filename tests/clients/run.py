@@ -76,7 +76,13 @@ def ask(client: str, cache: Path, exports: Path) -> None:
             return
         program = ["node"] if script.endswith(".mjs") else [str(home / "bin" / "python")]
         more = [str(home)] if script.endswith(".mjs") else []
-        quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": "", "FLAIR_CACHE_ROOT": str(home)}
+        quiet = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONPATH": "",
+            "FLAIR_CACHE_ROOT": str(home),
+        }
         done = subprocess.run([*program, str(HERE / script), str(exports), str(out), *more], env=quiet, **said)
     print(f"{client}: {'asked' if done.returncode == 0 else f'ended with {done.returncode}'} ({log})", flush=True)
 
@@ -98,7 +104,10 @@ def installed(client: str, home: Path, wanted: list[str], said: dict[str, Any]) 
         (home / "constraints.txt").write_text(f"{TORCH}\n")
         pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
         torch = [] if client == "fastembed" else [TORCH]
-        steps = [[sys.executable, "-m", "venv", str(home)], [*pip, "-c", str(home / "constraints.txt"), *torch, *wanted]]
+        steps = [
+            [sys.executable, "-m", "venv", str(home)],
+            [*pip, "-c", str(home / "constraints.txt"), *torch, *wanted],
+        ]
     for step in steps:
         if subprocess.run(step, **said).returncode:
             return False
