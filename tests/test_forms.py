@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.folders import LENGTH, loaded, tokenizer_of
 from tokenizers import Tokenizer as Backend
+from tokenizers import pre_tokenizers
 
 import bertsmith
 from bertsmith.deploy import check
@@ -78,6 +79,30 @@ def test_an_export_is_loaded_as_the_tokenizer_that_it_was(kind, made, tmp_path):
             Tokenizer.load(tmp_path).encode(["plain words"])[0][0].tolist()
             == tokenizer.encode(["plain words"])[0][0].tolist()
         )
+
+
+def test_nmt_is_spelt_out_in_its_own_two_steps(made):
+    """Unigram as earlier versions trained it."""
+    old = tree(made["unigram:300", 0])
+    old["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Nmt"}, {"type": "NFKC"}, {"type": "Lowercase"}]}
+    form = outward(old)
+    assert "Nmt" not in json.dumps(form) and inward(form) == old
+    texts = [text.format(chr(i)) for i in range(0x3100) for text in ("{0}b", "a{0}b {0} c")]
+    texts += [f"a{c}b" for c in "\ufeff\ufffd\ufffe"]
+    one, two = (Backend.from_str(json.dumps(t)).encode_batch(texts, add_special_tokens=False) for t in (old, form))
+    assert [t for t, a, b in zip(texts, one, two) if a.ids != b.ids] == []
+
+
+def test_a_prefix_space_is_named_where_it_is(documents):
+    """transformers 4 takes it away from ByteLevel where tokenizer_config.json does not ask for it."""
+    named = lambda made: json.loads(hf_tokenizer(made, Reading(length=LENGTH))["tokenizer_config.json"])[
+        "add_prefix_space"
+    ]
+    assert named(tokenizer_of(documents[:20], "bpe:400")) is True
+    for prefix in (True, False):
+        theirs = tokenizer_of(documents[:20], "bpe:400")
+        theirs.backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+        assert named(theirs) is prefix
 
 
 def test_what_strips_accents_or_comes_from_elsewhere_stays_as_it_is(documents):

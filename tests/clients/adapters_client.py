@@ -12,6 +12,7 @@ def run(folder, texts):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = adapters.AutoAdapterModel.from_pretrained(folder)
     model.add_adapter("task", config="seq_bn")
+    model.active_head = None
     model.eval()
     with torch.no_grad():
         return flat(model(**tokenizer(text, return_tensors="pt"))[0] for text in texts)

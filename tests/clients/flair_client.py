@@ -1,12 +1,11 @@
 """flair: word vectors (each word's first token) and document vectors ([CLS])."""
 
 import flair
+import torch
 import transformers
 from client import flat, main
 from flair.data import Sentence
 from flair.embeddings import TransformerDocumentEmbeddings, TransformerWordEmbeddings
-
-import torch
 
 flair.device = torch.device("cpu")
 

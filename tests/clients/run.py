@@ -3,7 +3,7 @@
 Each client runs in an environment of its own without bertsmith, below .clients/; it is asked about every member, and its answers are held
 against ours.  The table goes into docs/exchange.md, between the markers.  A client that cannot be installed is said and left out.
 
-    python tests/clients/run.py [--only transformers5 flair] [--keep] [--check]
+    PYTHONPATH=. python tests/clients/run.py [--only transformers5 flair] [--keep] [--check]
 """
 
 from __future__ import annotations

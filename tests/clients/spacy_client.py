@@ -1,9 +1,9 @@
 """spacy-transformers: a document's wordpieces and their states."""
 
 import logging
+from importlib.metadata import version
 
 import spacy
-import spacy_transformers
 import transformers
 from client import flat, main
 
@@ -27,4 +27,4 @@ def ask(folder, member, texts):
     yield "states", "states", lambda: flat(d.model_output.last_hidden_state for d in documents(folder, texts))
 
 
-main({"spacy-transformers": spacy_transformers.__version__, "transformers": transformers.__version__}, ask)
+main({"spacy-transformers": version("spacy-transformers"), "transformers": transformers.__version__}, ask)

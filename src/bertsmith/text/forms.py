@@ -24,6 +24,19 @@ HEAD = {
 # What WhitespaceSplit does to the space between words, which "first" has to see.
 BLANKS = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
 END = {"type": "Replace", "pattern": {"Regex": " $"}, "content": ""}
+# SentencePiece's Nmt, which tokenizers trained by earlier versions have and transformers.js does not, in its own two steps.
+NMT = [
+    {
+        "type": "Replace",
+        "pattern": {"Regex": "[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]"},
+        "content": "",
+    },
+    {
+        "type": "Replace",
+        "pattern": {"Regex": "[\t\n\x0c\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]"},
+        "content": " ",
+    },
+]
 PIECES = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
 SPLIT = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, PIECES]}
 ONE_BY_ONE = ("NFC", "NFKC", "Lowercase")  # that let nothing go
@@ -39,6 +52,8 @@ def outward(tree: dict[str, Any], fills: bool = True) -> dict[str, Any]:
     ours = _goes(steps) is not None and all(
         step["type"] in ONE_BY_ONE or (step["type"] == "Replace" and by_character(step)) for step in steps
     )
+    if {"type": "Nmt"} in steps:
+        tree["normalizer"] = _chain([part for step in steps for part in (NMT if step == {"type": "Nmt"} else [step])])
     splits = flat(tree.get("pre_tokenizer"))
     if is_bytes_of_words(splits):
         splits[1]["pattern"] = {"Regex": WORDS_OF_BYTES_ANYWHERE}
@@ -54,6 +69,9 @@ def outward(tree: dict[str, Any], fills: bool = True) -> dict[str, Any]:
 def inward(tree: dict[str, Any]) -> dict[str, Any]:
     """The store's form of what `outward` wrote; anything else as it is."""
     steps, splits = flat(tree.get("normalizer")), flat(tree.get("pre_tokenizer"))
+    at = next((i for i in range(len(steps) - 1) if steps[i : i + 2] == NMT), None)
+    if at is not None:
+        tree = {**tree, "normalizer": _chain([*steps[:at], {"type": "Nmt"}, *steps[at + 2 :]])}
     if [split.get("type") for split in splits] == ["Metaspace", "Split", "ByteLevel"]:
         if splits[1].get("pattern") != {"Regex": WORDS_OF_BYTES_ANYWHERE}:
             return tree
