@@ -3,7 +3,10 @@
 Standard library only: it runs in environments without bertsmith.  A question that fails is an answer, too: {"refused": why}.
 """
 
+import contextlib
+import io
 import json
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -30,3 +33,18 @@ def main(versions, ask):
 def flat(tensors):
     """Rows of numbers as JSON has them."""
     return [tensor.reshape(-1).tolist() for tensor in tensors]
+
+
+def card(folder, of):
+    """Whether the lines of the model card that are about the library `of` run; None where there are none."""
+    found = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    found = [lines.replace("FOLDER", str(folder)) for lines in found if f"from {of} import" in lines]
+    if not found:
+        return None
+
+    def run():
+        for lines in found:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(lines, "README.md", "exec"), {})
+
+    return run

@@ -138,6 +138,8 @@ def cell(answer: dict[str, Any] | None, ours: dict[str, Any], notes: list[str]) 
         why = answer["refused"].replace("|", "/")
         notes += [] if why in notes else [why]
         return f"refused [{notes.index(why) + 1}]"
+    if answer["kind"] == "ran":
+        return "ran"
     mine, theirs = ours[answer["kind"]], answer["answers"]
     if answer["kind"] in ("ids", "fill", "tags"):
         return str(sum(a == b for a, b in zip(mine, theirs, strict=True)))

@@ -2,7 +2,7 @@
 
 import sentence_transformers
 import transformers
-from client import flat, main
+from client import card, flat, main
 
 
 def ask(folder, member, texts):
@@ -13,6 +13,8 @@ def ask(folder, member, texts):
         model = lambda: sentence_transformers.CrossEncoder(str(folder), device="cpu")
         pairs = list(zip(texts, [*texts[1:], texts[0]]))
         yield "CrossEncoder", "pair label", lambda: flat(model().predict(pairs, convert_to_tensor=True))
+    if run_card := card(folder, "sentence_transformers"):
+        yield "the card's lines", "ran", run_card
 
 
 main({"sentence-transformers": sentence_transformers.__version__, "transformers": transformers.__version__}, ask)

@@ -5,7 +5,7 @@ import warnings
 import tokenizers
 import torch
 import transformers
-from client import flat, main
+from client import card, flat, main
 
 warnings.simplefilter("ignore")
 transformers.utils.logging.set_verbosity_error()
@@ -60,6 +60,8 @@ def ask(folder, member, texts):
         yield "fill-mask", "fill", lambda: fill(folder, member)
     if "tag" in member["answers"]:
         yield "tags, by pipeline", "tags", lambda: tags(folder, member, texts)
+    if run_card := card(folder, "transformers"):
+        yield "the card's lines", "ran", run_card
 
 
 main({"transformers": transformers.__version__, "tokenizers": tokenizers.__version__}, ask)
