@@ -21,6 +21,7 @@ async function ids(name) {
 }
 
 async function answers(name, kind) {
+  if (!fs.existsSync(path.join(graphs, name, "model.onnx"))) throw new Error("no graph: optimum makes none of it");
   const at = path.join(exports_, name, "onnx");
   fs.mkdirSync(at, { recursive: true });
   fs.copyFileSync(path.join(graphs, name, "model.onnx"), path.join(at, "model.onnx"));
