@@ -70,5 +70,5 @@ docs: $(DEV)
 	@$(BIN)/python -m bertsmith.downstream.family docs/family.md
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .clients demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,12 +19,10 @@ from bertsmith.text.forms import outward
 from bertsmith.text.starts import flat
 from bertsmith.text.tokenizer import Tokenizer
 
-VOCABULARY = (
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-)  # files of a vocabulary alone, for classes that read no tokenizer.json
+# Files of a vocabulary alone, for classes that read no tokenizer.json.
+VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt")
 ROLES_FILE = "special_tokens_map.json"
+FLAGS = ("content", "lstrip", "normalized", "rstrip", "single_word")  # of a token in that file
 
 
 def hf_tokenizer(tokenizer: Tokenizer, reading: Reading, fills: bool = True) -> dict[str, bytes]:
@@ -44,20 +42,20 @@ def hf_tokenizer(tokenizer: Tokenizer, reading: Reading, fills: bool = True) -> 
         **_rules(backend, tree),
         **roles,
     }
-    if tree["model"]["type"] != "WordPiece":  # else these classes add <s> and </s>, beyond the model's table
+    if (
+        tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None
+    ):  # else classes add both, beyond the model's table
         config |= {"bos_token": tokenizer.roles["cls"], "eos_token": tokenizer.roles["sep"]}
     mask = next(token for token in tree["added_tokens"] if token["content"] == tokenizer.mask_token)
     if mask["lstrip"]:  # a name alone would lose that in classes that build their own tokenizer
-        config["mask_token"] = {"__type": "AddedToken", **{key: mask[key] for key in FLAGS}}
+        roles["mask_token"] = {key: mask[key] for key in FLAGS}
+        config["mask_token"] = {"__type": "AddedToken", **roles["mask_token"], "special": True}
     return {
         "tokenizer.json": backend.to_str(pretty=True).encode() + b"\n",
         "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         ROLES_FILE: json.dumps(roles, indent=2, ensure_ascii=False).encode() + b"\n",
         **_vocabulary(tree),
     }
-
-
-FLAGS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
 
 
 def _rules(backend: Backend, tree: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +69,9 @@ def _rules(backend: Backend, tree: dict[str, Any]) -> dict[str, Any]:
     if kind == "WordPiece":
         return {**rules, "strip_accents": stripped, "tokenize_chinese_chars": " " in normal("的")}
     if kind == "Unigram":
-        unknown = {"unk_id": tree["model"]["unk_id"], "remove_space": True, "additional_special_tokens": []}
-        return {**rules, "keep_accents": not stripped, **spaced, **unknown}
+        rules |= {"keep_accents": not stripped, **spaced, "unk_id": tree["model"]["unk_id"], "remove_space": True}
+        none = {} if backend.token_to_id("<eop>") is not None else {"additional_special_tokens": []}  # XLNet's own
+        return {**rules, **none}
     return spaced if any(step["type"] == "ByteLevel" for step in flat(tree["pre_tokenizer"])) else {}
 
 

@@ -36,10 +36,15 @@ def by_name(
 ) -> dict[str, int | str]:
     """{class: how many of the texts it gives other ids for, or why it does not open the folder}."""
     found: dict[str, int | str] = {}
+    tried: dict[Any, str] = {}  # both spellings are one class in transformers 5
     for name in CLASSES.get(model_type, ()):
         made = getattr(transformers, name, None)
         if made is None:
             continue
+        if made in tried:
+            found[name] = found[tried[made]]
+            continue
+        tried[made] = name
         try:
             with quiet(transformers):
                 opened = made.from_pretrained(folder, local_files_only=True)
