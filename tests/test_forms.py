@@ -123,6 +123,19 @@ def test_transformers_reads_what_stands_beside_a_mask_as_fill_does(kind, documen
     assert check.differing_masks(theirs, model) == []
 
 
+def test_masks_that_are_read_otherwise_are_said(documents, tmp_path):
+    pytest.importorskip("transformers")
+    stripped = Tokenizer.train("unigram:300", documents[:20], True, strip_accents=True)
+    said = []
+    result = bertsmith.export(loaded("roberta", "token", stripped, tmp_path / "run"), tmp_path / "out", say=said.append)
+    assert (
+        "a list [MASK]." in result["masks_read_otherwise"]
+        and "the [MASK] of a list" not in result["masks_read_otherwise"]
+    )
+    assert any(line.startswith("transformers reads what stands beside a mask otherwise") for line in said)
+    assert "`bertsmith fill` puts none" in (tmp_path / "out" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("kind", ["bpe:400", "unigram:300"])
 def test_offsets_of_a_tagger_leave_the_blank_out(kind, documents, tmp_path):
     transformers = pytest.importorskip("transformers")

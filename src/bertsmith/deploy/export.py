@@ -180,7 +180,7 @@ def _say(out: str | Path, compared: dict[str, Any], say: Callable[[str], None]) 
     say(f"the same ids for {compared['texts']:,} texts ({compared['texts_from']})")
     if compared["masks_read_otherwise"]:
         shown = printable(repr(compared["masks_read_otherwise"][0]), 60)
-        say(f"what stands beside a mask is read by transformers with a space that `fill` does not put there: {shown}")
+        say(f"transformers reads what stands beside a mask otherwise than `bertsmith fill` does, as in {shown}")
     other = named.otherwise(compared["tokenizers"], compared["texts"])
     if other:
         say(other)

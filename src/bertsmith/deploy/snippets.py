@@ -109,6 +109,8 @@ def tokenizer_note(loaded: Loaded, compared: dict) -> list[str]:
             f"Do not take {', '.join(wrong)}: transformers builds such a class by rules of its own, which differ on invisible characters, "
             "marks and compatibility forms."
         )
+    if compared.get("masks_read_otherwise"):
+        lines.append("What stands right behind a mask has a space before it there; `bertsmith fill` puts none.")
     if "tag" in loaded.member.weights():
         lines.append('A word\'s tag stands at its first token: `aggregation_strategy="first"`.')
         if loaded.tokenizer.backend.model.__class__.__name__ != "WordPiece":
