@@ -5,11 +5,12 @@ CORE := .venv/.core
 DEV := .venv/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo test test-slow check bench gpu docs clean help
+.PHONY: demo test test-slow test-clients check bench gpu docs clean help
 help:
 	@echo "make demo       corpus, tokenizer, pre-training, fine-tuning and a report, from this machine's own documentation"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-clients  exports opened by transformers 4 and 5, sentence-transformers, flair and others, each in an environment of its own"
 	@echo "make check      format, lint, types, and that imports point down"
 	@echo "make bench      speed beside transformers and the tokenizers library; writes bench/results and the tables"
 	@echo "make gpu        tests and speed on a GPU, in 8 minutes; GPU_PYTHON=… an environment that is there, GPU_WHEELS=DIR, GPU_OUT=DIR"
@@ -39,6 +40,10 @@ test: $(DEV)
 test-slow: $(DEV)
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800
 
+# Environments are kept below .clients (some GB); CLIENTS="--only flair peft" asks some alone.  Writes the table of docs/exchange.md.
+test-clients: $(DEV)
+	@PYTHONPATH=. $(BIN)/python tests/clients/run.py $(CLIENTS)
+
 check: $(DEV)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -65,5 +70,5 @@ docs: $(DEV)
 	@$(BIN)/python -m bertsmith.downstream.family docs/family.md
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .clients demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from tests.folders import LENGTH, loaded, theirs, tokenizer_of
 import bertsmith
 from bertsmith import cli, files
 from bertsmith.config import override
-from bertsmith.deploy import check, export, importing
+from bertsmith.deploy import check, export, importing, named
+from bertsmith.deploy import texts as deploy_texts
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.deploy.texts import texts
 from bertsmith.errors import InputError
@@ -267,6 +269,7 @@ def test_files_that_are_not_what_they_should_be(folder, there):
     change(folder, "tokenizer.json", added_tokens=False)
     refused("tokenizer.json: added_tokens: is not a list")
     (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").unlink()
     refused("no tokenizer.json and no vocab.txt")
     (folder / CONFIG).write_text("[" * 100_000)
     refused("holds no saved step|damaged")
@@ -422,10 +425,11 @@ def test_what_transformers_reads_otherwise_is_not_imported(there, tmp_path, monk
 
 
 def test_another_tokenizer_class_is_said(documents, tmp_path):
-    """A cased vocabulary under BertTokenizer comes back lower-cased from transformers: tokenizer.json is what was trained with."""
+    """A cased vocabulary under BertTokenizer without its rules comes back lower-cased from transformers: tokenizer.json is what was
+    trained with."""
     cased = tokenizer_of(documents[:20], lowercase=False)
     theirs(transformers, "bert", "token", cased, tmp_path / "hf")
-    change(tmp_path / "hf", "tokenizer_config.json", tokenizer_class="BertTokenizer")
+    change(tmp_path / "hf", "tokenizer_config.json", tokenizer_class="BertTokenizer", do_lower_case=None)
     said = []
     found = bertsmith.import_(tmp_path / "hf", tmp_path / "model", say=said.append)
     assert found["texts_with_other_ids"] > 500
@@ -493,8 +497,8 @@ def test_a_folder_that_opens_otherwise_is_never_written(documents, tmp_path, mon
             bertsmith.export(model, tmp_path / "out")
         assert not list(tmp_path.iterdir())
 
-    def lowered(*arguments):
-        made = hf_tokenizer(*arguments)
+    def lowered(*arguments, **options):
+        made = hf_tokenizer(*arguments, **options)
         made["tokenizer_config.json"] = made["tokenizer_config.json"].replace(
             b"PreTrainedTokenizerFast", b"BertTokenizer"
         )
@@ -582,6 +586,88 @@ def test_the_card_says_what_it_is_and_no_path(run, store, tmp_path):
     assert set(manifest["compared"]["largest_difference"]) == {"token", "pair", "hidden", "summary"}
 
 
+@pytest.mark.parametrize("kind", ["wordpiece:300", "bpe:400", "unigram:300"])
+def test_special_tokens_written_in_the_texts_of_the_check_refuse_nothing(kind, documents, tmp_path, monkeypatch):
+    """A store's sentences come back with [UNK] in them, and a text may speak of [MASK]: text here, the token there."""
+    written = [f"the [UNK] of a list [MASK], and {i} [SEP][CLS] more[mask]" for i in range(500)]
+    monkeypatch.setattr(deploy_texts, "store_of", lambda config: "a store")
+    monkeypatch.setattr(deploy_texts, "_of_store", lambda *a: written)
+    model = loaded("bert", "token+pair", tokenizer_of(documents[:20], kind), tmp_path / "run")
+    chosen, said = texts(model.tokenizer, {}, 600)
+    assert said.startswith("500 of the store") and len(chosen) == 600
+    assert not any(name in text for text in chosen for name in model.tokenizer.roles.values())
+    assert bertsmith.export(model, tmp_path / "out")["texts"] == 1000
+    other = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert check.differing_ids(other, model.tokenizer, written, READING) == []
+
+
+def test_a_regression_keeps_its_scale_in_cross_encoders(tokenizer, tmp_path):
+    """sentence-transformers puts a sigmoid on one output unless config.json names another function, under either key."""
+    bertsmith.export(loaded("bert", "regress", tokenizer, tmp_path / "run"), tmp_path / "one")
+    bertsmith.export(loaded("bert", "classify", tokenizer, tmp_path / "run"), tmp_path / "many")
+    one, many = (transformers.AutoConfig.from_pretrained(tmp_path / name) for name in ("one", "many"))
+    assert one.sbert_ce_default_activation_function == one.sentence_transformers["activation_fn"]
+    path, _, name = one.sentence_transformers["activation_fn"].rpartition(".")
+    assert getattr(sys.modules[path], name) is torch.nn.Identity
+    assert not hasattr(many, "sentence_transformers")
+
+
+NAMED = [
+    ("bert", "wordpiece:300", False),
+    ("bert", "wordpiece:300", True),
+    ("electra", "wordpiece:300", True),
+    ("distilbert", "wordpiece:300", False),
+    ("roberta", "bpe:400", True),
+    ("albert", "unigram:300", False),
+    ("albert", "unigram:300", True),
+]
+
+
+@pytest.mark.parametrize(("family", "kind", "lowercase"), NAMED)
+def test_classes_called_by_name_give_our_ids_for_plain_text(family, kind, lowercase, documents, tmp_path):
+    """Of prose in English; what is left is told by the export (invisible characters; marks for bytes; compatibility forms for pieces)."""
+    model = loaded(family, "none", tokenizer_of(documents[:20], kind, lowercase), tmp_path / "run")
+    found = bertsmith.export(model, tmp_path / "out")["tokenizers"]
+    assert tuple(found) == named.CLASSES[family]
+    lines = [
+        line
+        for text in documents
+        for line in text.split("\n")
+        if line.isascii() and "``" not in line and "''" not in line
+    ][:500]
+    for name in found:
+        opened = getattr(transformers, name).from_pretrained(tmp_path / "out")
+        assert len(opened) == model.tokenizer.size  # nothing added beyond the table
+        if family == "roberta":  # it has no rule for capitals
+            lines = [line.lower() for line in lines]
+        assert check.differing_ids(opened, model.tokenizer, lines, READING) == [], name
+    everything = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert everything.get("do_lower_case", lowercase) == lowercase and everything["cls_token"] == "[CLS]"
+
+
+def test_a_class_that_cannot_read_it_is_told_and_does_not_stop_an_export(documents, tmp_path):
+    model = loaded("bert", "none", tokenizer_of(documents[:20], "unigram:300"), tmp_path / "run")
+    said = []
+    found = bertsmith.export(model, tmp_path / "out", say=said.append)["tokenizers"]
+    assert all(isinstance(apart, str) or apart > 500 for apart in found.values())
+    assert sum(line.startswith("open it with AutoTokenizer: BertTokenizer") for line in said) == 1
+
+
+def test_vocabulary_files_hold_every_token_by_its_number(documents, tmp_path):
+    for kind, names in {
+        "wordpiece:300": {"vocab.txt"},
+        "bpe:400": {"vocab.json", "merges.txt"},
+        "unigram:300": set(),
+    }.items():
+        ours = tokenizer_of(documents[:20], kind)
+        made = hf_tokenizer(ours, READING)
+        assert {name for name in made if name.startswith(("vocab", "merges"))} == names
+        if "vocab.txt" in names:
+            assert made["vocab.txt"].decode().split("\n")[:-1] == ours.tokens(range(ours.size))
+        if "vocab.json" in names:
+            assert json.loads(made["vocab.json"]) == ours.backend.get_vocab()
+
+
 def test_a_flipped_bit_in_an_export_is_found_before_it_is_used(tokenizer, tmp_path):
     out = tmp_path / "out"
     bertsmith.export(loaded("bert", "token", tokenizer, tmp_path / "run"), out)
@@ -593,7 +679,7 @@ def test_a_flipped_bit_in_an_export_is_found_before_it_is_used(tokenizer, tmp_pa
                 with pytest.raises(InputError, match=path.name):
                     verb(out)
         path.write_bytes(data)
-    assert bertsmith.verify(out)["files"] == 6
+    assert bertsmith.verify(out)["files"] == 8
     sealed = {**files.unsealed((out / files.MANIFEST).read_bytes(), out), "format": 99}
     (out / files.MANIFEST).write_bytes(files.sealed(sealed))
     with pytest.raises(InputError, match="comes from a newer bertsmith"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.layouts import LAYOUTS, layout
 
-from bertsmith.downstream.fill import _asked, _masked, fill
+from bertsmith.downstream.fill import _asked, fill, masked
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError
 
@@ -56,7 +56,7 @@ def test_probabilities_are_those_of_the_whole_sequence_under_the_model(model):
 
 def test_the_words_around_a_mask_are_encoded_as_in_running_text(model):
     clean = model.tokenizer.encode(["the import statement finds a module"])[0][0]
-    ids, (place,) = _masked(model, "the import [MASK] finds a module")
+    ids, (place,) = masked(model, "the import [MASK] finds a module")
     assert np.array_equal(np.delete(ids, place), np.delete(clean, place))
 
 
@@ -67,7 +67,7 @@ def test_a_mask_takes_the_space_before_it_in_byte_level_tokenizers(documents):
 
     tokenizer = Tokenizer.train("bpe:600", documents[:20])
     loaded = SimpleNamespace(tokenizer=tokenizer, vocab=tokenizer.vocab)
-    ids, (place,) = _masked(loaded, "a name [MASK] in a class")
+    ids, (place,) = masked(loaded, "a name [MASK] in a class")
     left, right = tokenizer.encode(["a name"])[0][0], tokenizer.encode([" in a class"])[0][0]
     assert ids[:place].tolist() == left.tolist() and ids[place + 1 :].tolist() == right.tolist()
 
@@ -101,7 +101,7 @@ def test_what_follows_a_mask_has_the_ids_that_it_has_after_a_word(name, document
         ["It is the capital of ", "(", ""],
         [".", ", he said", ")", "; no", '" it', " of it", "'s", "!?", "…", "", " .", "…  and"],
     ):
-        ids, (place,) = _masked(loaded, f"{before}[MASK]{after}")
+        ids, (place,) = masked(loaded, f"{before}[MASK]{after}")
         for word in ("Rome", "x", "7"):
             clean = tokenizer._plain.encode(f"{before}{word}{after}", add_special_tokens=False)
             characters = np.array(clean.offsets)
@@ -120,7 +120,7 @@ def test_several_masks_and_letters_behind_one(documents):
     for name in ("roberta", "prefix", "always unigram", "first bpe", "llama bpe"):
         tokenizer = layout(name, documents[:4], 900)
         loaded = SimpleNamespace(tokenizer=tokenizer, vocab=tokenizer.vocab)
-        ids, places = _masked(loaded, f"A [MASK], a {tokenizer.mask_token}ing [MASK][MASK].")
+        ids, places = masked(loaded, f"A [MASK], a {tokenizer.mask_token}ing [MASK][MASK].")
         shown = tokenizer.tokens(ids)
         assert len(places) == 4 and all(ids[at] == tokenizer.vocab.mask for at in places)
         assert shown[places[0] + 1].startswith(",") and shown[-1] == "." and places[3] == places[2] + 1 == len(ids) - 2

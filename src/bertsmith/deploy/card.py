@@ -8,6 +8,7 @@ from typing import Any
 
 from bertsmith import __version__, files
 from bertsmith.config import to_dict
+from bertsmith.deploy.snippets import snippet, tokenizer_note
 from bertsmith.deploy.texts import store_of
 from bertsmith.downstream.model import RESULT, Loaded
 from bertsmith.errors import printable
@@ -19,28 +20,19 @@ PIPELINES = {
     "tag": "token-classification",
     "span": "question-answering",
 }
-USES = {
-    "token": 'pipeline("fill-mask", model="FOLDER")("… {mask} …")',
-    "label": 'pipeline("text-classification", model="FOLDER"{number})("…")',
-    "tag": 'pipeline("token-classification", model="FOLDER")("…")',
-    "asking": 'AutoModelForCausalLM.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
-    "span": 'AutoModelForQuestionAnswering.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
-    None: 'AutoModel.from_pretrained("FOLDER"), AutoTokenizer.from_pretrained("FOLDER")',
-}
 
 
 def card(loaded: Loaded, compared: dict[str, Any]) -> str:
     """The text of README.md; `compared` is what the export found."""
     terms = tuple(loaded.member.weights())
     first = next((term for term in PIPELINES if term in terms), None)
-    first = (
-        "asking" if first == "token" and loaded.recipe.model.asks else first
-    )  # by perm_mask and target_mapping: no pipeline does
+    if first == "token" and loaded.recipe.model.asks:  # by perm_mask and target_mapping: no pipeline does
+        first = None
     head = {"library_name": "transformers", "tags": ["bertsmith", loaded.recipe.name]}
     head |= {"pipeline_tag": PIPELINES[first]} if first in PIPELINES else {}
     sections = {
         "": _what(loaded, terms),
-        "How to open it": _use(loaded, first),
+        "How to open it": _use(loaded, compared),
         "Data": _data(loaded),
         "Scores": _scores(loaded),
         "Settings": _settings(loaded),
@@ -84,12 +76,10 @@ def _texts(loaded: Loaded) -> str:
     return {True: "pairs of texts", False: "texts", None: "texts, or pairs of them,"}[(loaded.task or {}).get("pairs")]
 
 
-def _use(loaded: Loaded, first: str | None) -> Iterator[str]:
-    number = "" if loaded.labels.names else ', function_to_apply="none"'
-    line = USES[first].format(mask=loaded.tokenizer.mask_token, number=number)
-    names = "pipeline" if "pipeline" in line else f"{line.partition('.')[0]}, AutoTokenizer"
-    yield f"```python\nfrom transformers import {names}\n\n{line}\n```"
+def _use(loaded: Loaded, compared: dict[str, Any]) -> Iterator[str]:
+    yield f"```python\n{snippet(loaded)}```"
     yield ""
+    yield from tokenizer_note(loaded, compared)
     yield "bertsmith itself takes the folder as a model: `bertsmith embed FOLDER --input texts.txt --out vectors`, and so on."
 
 

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bertsmith.data.batch import Stream
 from bertsmith.deploy.hf_families import ANSWERS, OPENED_BY, Family
+from bertsmith.downstream.fill import masked
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks.sequences import Reading, encode
@@ -88,14 +89,37 @@ def open_folder(
 def differing_ids(theirs: Any, ours: Any, texts: Sequence[str], reading: Reading) -> list[int]:
     """The texts for which AutoTokenizer `theirs` gives other ids than our Tokenizer, special tokens included; by number.
 
-    A text in which a special token is written is compared as `fill` reads it: there it is the token.
+    A text in which a special token is written is passed over: there it is the token, here it is text (`differing_masks` looks at those).
     """
-    found = theirs(list(texts))["input_ids"]
-    written = [any(name in text for name in ours.roles.values()) for text in texts]
-    ids = [row for row, _ in ours.encode(texts)]
-    for i in np.flatnonzero(written):
-        ids[i] = ours.encode([texts[i]], specials=True)[0][0]
-    return [i for i, row in enumerate(ids) if reading.joined(ours.vocab, row)[0].tolist() != found[i]]
+    names = [*map(ours.token, ours.vocab.special)]
+    plain = [i for i, text in enumerate(texts) if not any(name in text for name in names)]
+    chosen = [texts[i] for i in plain]
+    found = theirs(chosen)["input_ids"] if chosen else []
+    ids = [reading.joined(ours.vocab, row)[0].tolist() for row, _ in ours.encode(chosen)]
+    return [i for i, mine, other in zip(plain, ids, found, strict=True) if mine != other]
+
+
+# What stands before and behind a mask: words, nothing, marks, the rest of a word, a line's end; in several scripts.
+MASKED = (
+    "{0}",
+    "the {0} of a list",
+    "a list {0}.",
+    "a list  {0} , and {0}{0} more",
+    "({0}) is {0}",
+    "{0}ing is un{0}, too",
+    "это {0}, и",
+    "中文{0}文字",
+    "कु {0}हिन्दी",
+    "first\n{0}\nlast {0} ",
+)
+
+
+def differing_masks(theirs: Any, loaded: Loaded) -> list[str]:
+    """The texts with masks that AutoTokenizer `theirs` reads otherwise than `fill` does."""
+    texts = [text.format(loaded.tokenizer.mask_token) for text in MASKED]
+    found = theirs(texts)["input_ids"]
+    mine = (loaded.reading().joined(loaded.vocab, masked(loaded, text)[0])[0].tolist() for text in texts)
+    return [text for text, ids, other in zip(texts, mine, found, strict=True) if ids != other]
 
 
 @dataclass(frozen=True, kw_only=True)

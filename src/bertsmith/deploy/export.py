@@ -18,13 +18,13 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from bertsmith import __version__, files
-from bertsmith.deploy import check
+from bertsmith.deploy import check, named
 from bertsmith.deploy.card import card
 from bertsmith.deploy.folder_files import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.halves import half_of
 from bertsmith.deploy.hf import family_of, to_hf
 from bertsmith.deploy.hf_config import hf_config
-from bertsmith.deploy.hf_tokenizer import hf_tokenizer
+from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
@@ -33,7 +33,8 @@ from bertsmith.training.checkpoint import weights_of
 
 TO = ("hf",)
 CARD = "README.md"
-OURS = {CONFIG, WEIGHTS, CARD, "tokenizer.json", "tokenizer_config.json", files.MANIFEST, *NAMES}
+TOKENIZER = {"tokenizer.json", "tokenizer_config.json", ROLES_FILE, *VOCABULARY}
+OURS = {CONFIG, WEIGHTS, CARD, files.MANIFEST, *TOKENIZER, *NAMES}
 TEXTS = 1000
 
 
@@ -123,7 +124,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     return {
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         WEIGHTS: tensors_to_bytes(to_hf(state, recipe, vocab.pad), metadata={"format": "pt"}),
-        **hf_tokenizer(loaded.tokenizer, loaded.reading()),
+        **hf_tokenizer(loaded.tokenizer, loaded.reading(), fills="token" in recipe.objective.weights()),
         **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
     }
 
@@ -151,6 +152,11 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
             if wrong:
                 shown = printable(repr(chosen[wrong[0]]), 60)
                 raise InputError(f"AutoTokenizer gives other ids for {len(wrong)} of {len(chosen)} texts: {shown}")
+            named.check_backend(folder, loaded.tokenizer, chosen, loaded.reading())
+            model_type = family_of(loaded.recipe).model_type
+            by_name = named.by_name(transformers, folder, model_type, loaded.tokenizer, chosen, loaded.reading())
+            fills = "token" in terms and not loaded.recipe.model.asks
+            masks = check.differing_masks(tokenizer, loaded) if fills else []
             made = check.groups(loaded, chosen)
             check.check_inputs(tokenizer, made)
             found = check.compare(loaded, models, made)
@@ -162,6 +168,8 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
         "largest_difference": found,
         "texts": len(chosen),
         "texts_from": said,
+        "masks_read_otherwise": masks,
+        "tokenizers": by_name,  # 0, how many texts they give other ids for, or why they do not open it
     }
 
 
@@ -170,5 +178,11 @@ def _say(out: str | Path, compared: dict[str, Any], say: Callable[[str], None]) 
     classes = ", ".join(dict.fromkeys(compared["classes"]))
     say(f"transformers {compared['transformers']} opens it as {classes}, no tensor missing or left over")
     say(f"the same ids for {compared['texts']:,} texts ({compared['texts_from']})")
+    if compared["masks_read_otherwise"]:
+        shown = printable(repr(compared["masks_read_otherwise"][0]), 60)
+        say(f"transformers reads what stands beside a mask otherwise than `bertsmith fill` does, as in {shown}")
+    other = named.otherwise(compared["tokenizers"], compared["texts"])
+    if other:
+        say(other)
     say(f"largest differences in float32: {apart} (of the largest answer, or of 1)")
     say(f"{printable(out)}: exported")

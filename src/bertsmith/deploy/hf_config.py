@@ -48,6 +48,13 @@ ENCODER = {
 XLNET = {"attn_type": "bi", "untie_r": True, "bi_data": False, "same_length": False}
 XLNET_SUMMARY = {"summary_type": "last", "summary_use_proj": True, "summary_activation": "tanh"}
 
+# sentence-transformers' CrossEncoder puts a sigmoid on a single output, unless one of these says otherwise (before its version 4, and since).
+IDENTITY = "torch.nn.modules.linear.Identity"
+IN_ITS_SCALE = {
+    "sbert_ce_default_activation_function": IDENTITY,
+    "sentence_transformers": {"activation_fn": IDENTITY},
+}
+
 
 def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] = ()) -> dict[str, Any]:
     """The content of their config.json; the special ids come from `vocab`, where it is given, and the names of classes from `labels`."""
@@ -84,6 +91,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         config["num_labels"] = outputs
         if terms == ("label",):
             config["problem_type"] = "regression" if outputs == 1 else "single_label_classification"
+            config |= IN_ITS_SCALE if outputs == 1 else {}
         config[family.dropout] = recipe.objective.dropout
         if labels:
             config["id2label"] = {str(i): name for i, name in enumerate(labels)}

@@ -6,6 +6,7 @@ a tokenizer that was opened as another kind shows there, also where the store's 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,18 @@ SPACES = (" ", " ", " ", "  ", "\t", "\n", "\u00a0", "\u3000", "")
 
 
 def texts(tokenizer: Tokenizer, config: dict[str, Any], count: int, seed: int = 0) -> tuple[list[str], str]:
-    """`count` texts, and in words where they are from; the same ones for the same tokenizer and store."""
+    """`count` texts, and in words where they are from; the same ones for the same tokenizer and store.
+
+    None has a special token written in it, which is text here and the token there: a store's [UNK] is left out of its sentences.
+    """
     store = store_of(config)
     found = [] if store is None else _of_store(store, tokenizer, int(count * FROM_STORE), seed)
     made = _made(tokenizer, count - len(found), seed)
     from_store = f"{len(found)} of the store, " if found else "none of the store, which is not there; "
-    return [*found, *made], f"{from_store}{len(made)} made up of the vocabulary and of many scripts"
+    names = sorted(map(tokenizer.token, tokenizer.vocab.special), key=len, reverse=True)
+    written = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
+    both = [written.sub(" ", text) for text in (*found, *made)]
+    return both, f"{from_store}{len(made)} made up of the vocabulary and of many scripts"
 
 
 def store_of(config: dict[str, Any]) -> Store | None:

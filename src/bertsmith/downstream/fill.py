@@ -63,7 +63,7 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
     # Texts of our own were not written with masks in them; a model of others reads one as its tokenizer says.
     others = loaded.kind == "import"
     strips = loaded.tokenizer.strips(loaded.tokenizer.mask_token) if others else (True, False)
-    ids, masks = _masked(loaded, text, strips)
+    ids, masks = masked(loaded, text, strips)
     if others:
         _check_read(loaded, text, len(masks))
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
@@ -76,7 +76,7 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
     return stream, masks
 
 
-def _masked(loaded: Any, text: str, strips: tuple[bool, bool] = (True, False)) -> tuple[np.ndarray, np.ndarray]:
+def masked(loaded: Any, text: str, strips: tuple[bool, bool] = (True, False)) -> tuple[np.ndarray, np.ndarray]:
     """The text's token ids, and where the masks stand.  A mask takes the space before it, as a word would, or behind it (`strips`), and its
     neighbours are encoded as they would be beside one.  Special tokens that are written are those tokens."""
     own = loaded.tokenizer.mask_token

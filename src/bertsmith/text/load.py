@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import owners, published
 from bertsmith.text.categories import category, lower
+from bertsmith.text.forms import inward
 from bertsmith.text.train import SPECIALS, bert, settled
 
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -151,12 +152,13 @@ def parsed(text: str, where: str) -> Backend:
                 f"{field}.id: {token['id']}, but {printable(token['content'])!r} is {ids[token['content']]} in model.vocab"
             )
     gaps = _contiguous(ids, where)
+    stored = inward(tree)
     if kind == "Unigram":
         model["vocab"] = [[piece, settled(score)] for piece, score in model["vocab"]]
     if gaps:
         ids |= _fill(model, gaps)
-    if gaps or kind == "Unigram":
-        text = json.dumps(tree)
+    if gaps or kind == "Unigram" or stored is not tree:
+        text = json.dumps({**stored, "model": model})
     try:
         backend = Backend.from_str(text)
     except BaseException as error:  # the Rust code's PanicException is no Exception

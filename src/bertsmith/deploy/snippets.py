@@ -1,0 +1,120 @@
+"""What a model card shows: a few lines of Python that open the folder and ask it something.  tests/test_cards.py runs every one of them.
+
+FOLDER stands for the folder, MASK for the model's mask.
+"""
+
+from __future__ import annotations
+
+from bertsmith.downstream.model import Loaded
+
+OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+model = CLASS.from_pretrained("FOLDER")
+"""
+FILL = """from transformers import pipeline
+
+fill = pipeline("fill-mask", model="FOLDER")
+print(fill("Words stand beside a MASK here."))
+"""
+ASK = f"""import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModelForCausalLM")}ids = tokenizer("What stands at this place?", return_tensors="pt")["input_ids"]
+at, n = 2, ids.shape[1]  # ask for token 2, which no token may see
+hidden = torch.zeros(1, n, n)
+hidden[:, :, at] = 1
+asked = torch.zeros(1, 1, n)
+asked[0, 0, at] = 1
+with torch.no_grad():
+    logits = model(input_ids=ids, perm_mask=hidden, target_mapping=asked).logits
+print(tokenizer.convert_ids_to_tokens(logits[0, 0].topk(5).indices.tolist()))
+"""
+CLASSIFY = """from transformers import pipeline
+
+classify = pipeline("text-classification", model="FOLDER")
+print(classify(TEXT))
+"""
+NUMBER = """from transformers import pipeline
+
+score = pipeline("text-classification", model="FOLDER", function_to_apply="none")
+print(score(TEXT))  # "score" is the number, in the scale of the training file
+"""
+TAG = """from transformers import pipeline
+
+tag = pipeline("token-classification", model="FOLDER", aggregation_strategy="first")
+print(tag("Words are tagged here."))
+"""
+ANSWER = f"""import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModelForQuestionAnswering")}question, text = "What is asked?", "The answer is a piece of this text."
+inputs = tokenizer(question, text, return_tensors="pt", return_offsets_mapping=True)
+offsets, of_text = inputs.pop("offset_mapping")[0], torch.tensor([i == 1 for i in inputs.sequence_ids()])
+with torch.no_grad():
+    output = model(**inputs)
+start, end = (logits[0].masked_fill(~of_text, -torch.inf) for logits in (output.start_logits, output.end_logits))
+scores = start[:, None] + end + torch.full((len(end), len(end)), -torch.inf).tril(-1)  # none ends before it begins
+first, last = divmod(int(scores.argmax()), len(end))
+print(text[offsets[first][0] : offsets[last][1]])
+"""
+REPLACED = f"""import torch
+from transformers import AutoModelForPreTraining, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModelForPreTraining")}inputs = tokenizer("Was any word of this replaced?", return_tensors="pt")
+with torch.no_grad():
+    replaced = model(**inputs).logits[0] > 0
+print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist()), replaced.tolist())))
+"""
+STATES = f"""import torch
+from transformers import AutoModel, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModel")}with torch.no_grad():
+    states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state
+print(states.shape)
+"""
+VECTORS = """from sentence_transformers import SentenceTransformer
+
+print(SentenceTransformer("FOLDER").encode(["A sentence.", "Another one."]).shape)
+"""
+ONE, TWO = '"A text."', '{"text": "A text.", "text_pair": "Another one."}'
+
+
+def snippet(loaded: Loaded) -> str:
+    """The lines for what the model is first asked for."""
+    terms, vectors = loaded.member.weights(), loaded.config.get("vectors")
+    if "token" in terms:
+        return ASK if loaded.recipe.model.asks else FILL.replace("MASK", loaded.tokenizer.mask_token)
+    if "label" in terms:
+        text = TWO if (loaded.task or {}).get("pairs") else ONE
+        return (CLASSIFY if loaded.labels.names else NUMBER).replace("TEXT", text)
+    if vectors and not vectors.get("dense"):
+        return VECTORS
+    return next(
+        (made for term, made in {"tag": TAG, "span": ANSWER, "replaced": REPLACED}.items() if term in terms), STATES
+    )
+
+
+def tokenizer_note(loaded: Loaded, compared: dict) -> list[str]:
+    """Which class reads the tokenizer, and how tags are put together."""
+    found = compared.get("tokenizers") or {}
+    same = [f"`{name}`" for name, apart in found.items() if not apart]
+    how = lambda apart: (
+        "does not open it" if isinstance(apart, str) else f"other ids for {apart} of {compared['texts']:,} texts"
+    )
+    wrong = [f"`{name}` ({how(apart)})" for name, apart in found.items() if apart]
+    lines = ["The tokenizer is opened by `AutoTokenizer`, or `tokenizers.Tokenizer.from_file`."]
+    if same:
+        lines.append(f"{' and '.join(same)} {'give' if len(same) > 1 else 'gives'} the same ids.")
+    if wrong:
+        lines.append(
+            f"Do not take {', '.join(wrong)}: transformers builds such a class by rules of its own, which differ on invisible characters, "
+            "marks and compatibility forms."
+        )
+    if compared.get("masks_read_otherwise"):
+        lines.append("What stands right behind a mask has a space before it there; `bertsmith fill` puts none.")
+    if "tag" in loaded.member.weights():
+        lines.append('A word\'s tag stands at its first token: `aggregation_strategy="first"`.')
+        if loaded.tokenizer.backend.model.__class__.__name__ != "WordPiece":
+            lines.append(
+                "With this tokenizer that pipeline parts words at white space alone, and a mark beside a word gets the word's tag; `bertsmith predict` does not."
+            )
+    return lines
