@@ -83,7 +83,8 @@ def _of_store(
             lost = line["summary"]["tokens"]["unknown"], line["summary"]["tokens"]["text"]
         yield line
     known = store.manifest.get("account", {}).get("unknown", {}).get("commonest", {})
-    unknown.tell(unknown.counted(lost[0], lost[1], lambda: known), "the examples", say)
+    # Where the corpus has few, nobody has looked for them.
+    unknown.tell(unknown.counted(lost[0], lost[1], lambda: known or None), "the examples", say)
 
 
 def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:

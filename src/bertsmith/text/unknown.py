@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 SOME, MOST = 0.01, 0.05  # shares of [UNK] that are warned of, and refused
 
 
-def counted(tokens: int, of: int, commonest: Callable[[], dict[str, int]]) -> dict[str, Any]:
-    """{tokens, share, commonest}: `tokens` of `of` are [UNK]; characters without an entry are looked for where the share is to be said."""
+def counted(tokens: int, of: int, commonest: Callable[[], dict[str, int] | None]) -> dict[str, Any]:
+    """{tokens, share, commonest}: `tokens` of `of` are [UNK]; characters without an entry are looked for where the share is to be said (None:
+    nobody knows them)."""
     share = tokens / max(1, of)
     return {"tokens": tokens, "share": share, "commonest": commonest() if share > SOME else {}}
 
@@ -41,9 +42,12 @@ def warning(unknown: dict[str, Any]) -> str:
     """What is to be said, "" where it is nothing."""
     if unknown["share"] <= SOME:
         return ""
-    common = ", ".join(f"{printable(c)} {count:,}" for c, count in unknown["commonest"].items())
+    known = unknown["commonest"]
+    common = ", ".join(f"{printable(c)} {count:,}" for c, count in (known or {}).items())
     why = f"without an entry: {common}" if common else "words of more characters than the tokenizer takes"
-    return f"{unknown['share']:.1%} of the tokens ({unknown['tokens']:,}) are [UNK]; {why}"
+    return f"{unknown['share']:.1%} of the tokens ({unknown['tokens']:,}) are [UNK]" + (
+        f"; {why}" if known is not None else ""
+    )
 
 
 def tell(unknown: dict[str, Any], name: str, say: Callable[[str], None]) -> None:
