@@ -12,11 +12,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load as tensors_from_bytes
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
@@ -28,12 +24,15 @@ from bertsmith.recipe import Recipe, find
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FORMAT = 1  # of an export's manifest.json
 OLD_CONFIG = "bert_config.json"  # of the first BERTs
 ADAPTER = "adapter_config.json"
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 SHOWN = 6  # problems that an error lists
 SHORTEST, LONGEST = 8, 1 << 20  # what is less or more is not a number of tokens that texts are cut to
 
@@ -106,8 +105,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     model = _named(path, model_config, theirs)
     family = theirs["model_type"]
     found, hashes = _tensors(path)
-    doubles = sum(tensor.dtype == torch.float64 for tensor in found.values())
-    found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
+    doubles = sum(_type(tensor) == "float64" for tensor in found.values())
+    found = {name: tensor.float() if _type(tensor) in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
     tokenizer = Tokenizer.load(path)
     if tokenizer.size > model.vocab:
@@ -259,6 +258,8 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         names = sorted(set(placed.values()))
     if not (path / names[0]).exists():
         _refuse_pickles(path)
+    from safetensors.torch import load as tensors_from_bytes
+
     found: dict[str, Tensor] = {}
     hashes = {}
     for name in names:
@@ -336,8 +337,14 @@ def _dropped(path: Path, state: dict[str, Tensor], drop: tuple[str, ...]) -> tup
     return state, drop
 
 
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def _meta(recipe: Recipe) -> dict[str, Tensor]:
     """Names and shapes of a member's tensors, shared ones once; nothing is allocated."""
+    import torch
+
     with torch.device("meta"):
         return dict(build(recipe).named_parameters())
 
@@ -351,9 +358,9 @@ def _check(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], fa
         tensor = state[name]
         if tensor.shape != expected[name].shape:
             problems.append(f"{name} has shape {list(tensor.shape)}, {CONFIG} means {list(expected[name].shape)}")
-        elif tensor.dtype != torch.float32:
-            problems.append(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floats")
-        elif not torch.isfinite(tensor).all():
+        elif _type(tensor) != "float32":
+            problems.append(f"{name} holds {_type(tensor)}, not floats")
+        elif not tensor.isfinite().all():
             problems.append(f"{name} is not finite")
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.nn.attending import Full
 from bertsmith.nn.blocks import PostNorm
@@ -19,6 +17,9 @@ from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Modules with `.weight` and `.bias` on both sides; # is the layer; three names on the right are ours cut in three.
 LAYER = (

@@ -21,21 +21,26 @@ import torch
 from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
-from bertsmith.downstream.model import RESULT, RESULT_FORMAT, SEED, Loaded, Tuned, opened
+from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Say, Task
+from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
 from bertsmith.downstream.tuning import METHODS, FineTuning, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
-from bertsmith.nn.member import MemberModel, build
+from bertsmith.nn.member import build
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.sequences import OnLong
 from bertsmith.training.budget import Budget, Extent
-from bertsmith.training.checkpoint import load_step, load_weights, weights_of
-from bertsmith.training.distributed import TIMEOUT, World, own_device
+from bertsmith.training.checkpoint import load_step
+from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.learn import check_options, learn
 from bertsmith.training.log import Journal
-from bertsmith.training.run import METRICS, threads_set
+from bertsmith.training.precision import threads_set
+from bertsmith.training.processes import own_device
+from bertsmith.training.run import METRICS
+from bertsmith.training.saving import load_weights, weights_of
 from bertsmith.training.stop import Stop
 
 SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")

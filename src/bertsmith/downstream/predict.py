@@ -15,7 +15,7 @@ from bertsmith import files
 from bertsmith.data.loader import never
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.member import MemberModel
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, say_long

@@ -25,13 +25,13 @@ from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, nearest
-from bertsmith.nn.attention import operations
-from bertsmith.nn.member import MemberModel, build, parameters
+from bertsmith.nn.member import build, parameters
+from bertsmith.nn.modules.attention import operations
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.training.checkpoint import size_estimate
 from bertsmith.training.optim import build_optimizer
-from bertsmith.training.precision import Precision, choose_device
-from bertsmith.training.run import threads_set
+from bertsmith.training.precision import Precision, choose_device, threads_set
 from bertsmith.training.step import train_step
 
 PROBE = 8192  # tokens that a probe reads at most

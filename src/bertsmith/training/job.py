@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.data.feed import Feed
 from bertsmith.data.loader import BEGINNING, Cursor, Loader
 from bertsmith.data.mixture import Mixture
-from bertsmith.nn.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.training.distributed import World
 from bertsmith.training.exam import Exam
 from bertsmith.training.run import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bertsmith.nn.modules.member import MemberModel
 
 Progress = Callable[[int, int, float, float, float], None]
 

@@ -13,11 +13,12 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.training.budget import Budget, Extent
-from bertsmith.training.distributed import TIMEOUT, World, own_device
+from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.evaluate import HeldOut, fixed_batches_of
 from bertsmith.training.job import Job, Progress, silent
 from bertsmith.training.learn import check_options, learn
 from bertsmith.training.log import Journal
+from bertsmith.training.processes import own_device
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 

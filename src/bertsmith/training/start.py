@@ -11,10 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.config import from_dict, to_dict
@@ -22,8 +19,11 @@ from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe, find, members
-from bertsmith.training.checkpoint import MODEL, load_model, load_weights, weights_of
+from bertsmith.training.checkpoint import MODEL, load_model
 from bertsmith.training.run import TOKENIZER, differences, run_at
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
 SEGMENTS = "model.embeddings.segments.weight"
@@ -99,6 +99,8 @@ def adopt(
     member: nn.Module, weights: dict[str, Tensor], new_heads: tuple[str, ...], where: str, say: Callable[[str], None]
 ) -> None:
     """`weights` into `member`, whose own fresh ones stay in the heads `new_heads`.  InputError as `start_from` says."""
+    from bertsmith.training.saving import load_weights, weights_of
+
     own, have = weights_of(member), _heads(weights)
     wanted = _heads(own)
     for head in new_heads:
@@ -143,6 +145,8 @@ def _grown(model: Any, new: tuple[int, ...]) -> Any:
 
 
 def _with_segments(weights: dict[str, Tensor], new: tuple[int, ...], say: Callable[[str], None]) -> dict[str, Tensor]:
+    import torch
+
     table = weights[SEGMENTS]
     for old in sorted(set(new)):
         rows = [str(len(table) + i) for i, of in enumerate(new) if of == old]
