@@ -69,11 +69,14 @@ def add_plan(commands: Any) -> None:
 def plan(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.config import override
     from bertsmith.recipe import find
-    from bertsmith.training import cost
+    from bertsmith.training.gpus import check_gpu
     from bertsmith.training.run import open_store
 
+    check_gpu(arguments.on)
     recipe = override(find(arguments.recipe), arguments.set)
     store = open_store(arguments.data) if arguments.data else None
+    from bertsmith.training import cost  # loads torch
+
     options = {"threads": arguments.threads, "device": arguments.device, "gpu": arguments.on}
     found = cost.estimate(recipe, store, **options)
     tokens = arguments.tokens or (arguments.steps or 0) * found.tokens

@@ -11,7 +11,7 @@ import torch
 
 from bertsmith.data.batch import term_of
 from bertsmith.data.loader import never
-from bertsmith.downstream.predict import BUDGET, said_at, values_of
+from bertsmith.downstream.answering import BUDGET, said_at, values_of
 from bertsmith.errors import NumericsError
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.tasks.kinds import Kind

@@ -130,6 +130,13 @@ def load(
     )
 
 
+def check_model(model: str | Path) -> None:
+    """InputError for a MODEL that names no folder, before torch is loaded; what stands in it is not looked at."""
+    path = folder.located(model)
+    if not path.is_dir() and path.parent.name != STEPS:  # of a step, `load` says which there are
+        raise InputError(f"{printable(path)}: no such folder; a run, or a step inside it, is wanted")
+
+
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:
     import torch
 

@@ -21,8 +21,8 @@ from bertsmith.tasks import kinds
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
-from bertsmith.training.job import Job, Progress, silent
-from bertsmith.training.learn import check_options, learn
+from bertsmith.training.job import Job, Progress, check_options, silent
+from bertsmith.training.learn import learn
 from bertsmith.training.log import Journal
 from bertsmith.training.pretraining import exam_of, said_of
 from bertsmith.training.processes import own_device

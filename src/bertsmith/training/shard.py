@@ -22,8 +22,6 @@ from bertsmith.data.batch import IGNORE, Batch, Stream, Target, term_of
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.processes import own
 
-SHARDS = ("ddp", "fsdp")
-
 
 class Shared:
     """The member as a step runs it.  In a world of one it is the member itself."""
