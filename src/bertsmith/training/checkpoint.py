@@ -209,10 +209,11 @@ def verify_state(run: Run, step: int) -> State:
     folder = run.step(step)
     manifest = verify_step(run, step, tensors=False)
     read = {name: _read(folder / name, expected) for name, expected in manifest["files"].items()}
+    state = _state(read[STATE], folder / STATE, step)
     for name in (MODEL, OPTIMIZER, MEMORY):
         if name in read:
             _check_tensors(read[name], folder / name)
-    return _state(read[STATE], folder / STATE, step)
+    return state
 
 
 def _read(path: Path, expected: dict) -> bytes:
