@@ -36,8 +36,9 @@ class Rotary:
         return Position()
 
     def build_layer(self, model: Any, layer: int, first: Position | None) -> "RotaryPosition":
-        near = model.attention.window_of(layer) is not None
         from bertsmith.nn.modules.rotary import RotaryPosition
+
+        near = model.attention.window_of(layer) is not None
 
         return RotaryPosition(self.local if near and self.local else self.theta)
 

@@ -27,12 +27,13 @@ class Tokens:
     def build(self, model: Body) -> "TokenTerm":
         from torch import nn
 
+        from bertsmith.nn.modules.blocks import initialise
+        from bertsmith.objectives.modules.predict import TokenTerm
+
         require(
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
         )
-        from bertsmith.nn.modules.blocks import initialise
-        from bertsmith.objectives.modules.predict import TokenTerm
 
         return initialise(TokenTerm(model, self.transform))
 
@@ -49,12 +50,13 @@ class Clustered:
     weight: float = 1.0
 
     def build(self, model: Body) -> "ClusteredTerm":
+        from bertsmith.objectives.modules.predict import ClusteredTerm
+
         config = model.config
         require(
             isinstance(config.embeddings, Adaptive),
             "model.embeddings: one table, but the objective asks by clusters; take adaptive embeddings",
         )
-        from bertsmith.objectives.modules.predict import ClusteredTerm
 
         return ClusteredTerm(config.embeddings, config.vocab, config.inner)
 
