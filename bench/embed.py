@@ -18,8 +18,8 @@ from bertsmith.config import override
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy.hf import to_hf
 from bertsmith.deploy.hf_config import hf_config
-from bertsmith.downstream.embed import pooled
 from bertsmith.downstream.model import Loaded
+from bertsmith.downstream.vectors import pooled
 from bertsmith.nn.member import build
 from bertsmith.recipe import find
 from bertsmith.tasks.kinds import Encoded

@@ -137,7 +137,7 @@ def about(device: Any, given: argparse.Namespace) -> dict[str, Any]:
     import torch
     from harness import cpu
 
-    from bertsmith.training.cost import GPUS
+    from bertsmith.training.gpus import GPUS
 
     found: dict[str, Any] = {"card": "cpu", "quick": given.quick, "minutes": given.minutes}
     if device.type == "cuda":

@@ -11,7 +11,7 @@ from harness import row, taking_turns
 from step import flops
 from torch.utils.flop_counter import FlopCounterMode
 
-from bertsmith.nn.attention import operations
+from bertsmith.nn.modules.attention import operations
 
 
 def measured(cell: Cell, sizes: Sizes, device: torch.device, peak: float) -> dict[str, Any]:

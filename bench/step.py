@@ -24,9 +24,9 @@ from bertsmith.nn.member import build
 from bertsmith.objectives.predict import Predict, Tokens
 from bertsmith.objectives.supervised import Classify
 from bertsmith.recipe import Recipe, find
-from bertsmith.training.checkpoint import weights_of
 from bertsmith.training.optim import build_optimizer
 from bertsmith.training.precision import Precision
+from bertsmith.training.saving import weights_of
 from bertsmith.training.step import train_step
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from glue import _lines
 import bertsmith
 from bertsmith.data.batch import Stream
 from bertsmith.data.thread import Thread
-from bertsmith.nn.memory import Memory, memories_aside
+from bertsmith.nn.modules.memory import Memory, memories_aside
 from bertsmith.text.long_text import LongText
 from bertsmith.text.store import Store
 from corpora import trained

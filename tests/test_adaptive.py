@@ -5,7 +5,8 @@ import torch
 
 from bertsmith.data.batch import IGNORE
 from bertsmith.errors import InputError
-from bertsmith.nn.adaptive import Adaptive, AdaptiveHead, AdaptiveTable
+from bertsmith.nn.adaptive import Adaptive
+from bertsmith.nn.modules.adaptive import AdaptiveHead, AdaptiveTable
 from bertsmith.nn.transformer import TransformerConfig
 
 CASES = [

@@ -16,7 +16,7 @@ from tests.folders import tokenizer_of
 
 from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
-from bertsmith.objectives.supervised import Spans
+from bertsmith.objectives.modules.supervised import Spans
 from bertsmith.tasks import squad
 from bertsmith.tasks.answer_scores import CHARACTERS, WORDS, characters, scoring
 from bertsmith.tasks.answers import LONGEST, Answers, Said, Truth, _best, _threshold

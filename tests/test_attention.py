@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bertsmith.data.batch import NEVER, Stream
-from bertsmith.nn import attention
-from bertsmith.nn.attention import attend, attend_padded, operations
+from bertsmith.nn.modules import attention
+from bertsmith.nn.modules.attention import attend, attend_padded, operations
 
 HEADS, HEAD = 2, 8
 MIXED, EQUAL = (5, 1, 9, 4), (6, 6, 6)

@@ -14,7 +14,7 @@ from tests.runs import lines, same, small
 from bertsmith import files
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError, NumericsError, ResourceError
-from bertsmith.training import checkpoint
+from bertsmith.training import checkpoint, saving
 from bertsmith.training.pretraining import pretrain
 from bertsmith.training.run import Run
 
@@ -252,7 +252,7 @@ def test_weights_that_are_not_finite_are_not_saved(run):
         module.weight[0, 0] = float("nan")
     state = checkpoint.State(step=9, tokens=1, cursor=(0, 0))
     with pytest.raises(NumericsError, match="step 9: weight is no longer finite; not saved"):
-        checkpoint.save_step(run, state, module, torch.optim.AdamW(module.parameters()), {}, {}, 2)
+        saving.save_step(run, state, module, torch.optim.AdamW(module.parameters()), {}, {}, 2)
     assert run.steps() == [3, 6]
 
 
@@ -261,7 +261,7 @@ def test_weights_of_another_model_are_listed():
         InputError,
         match=r"here: the weights do not fit the model: bias has shape \[3\], the model \[2\]; more is unexpected; weight is missing",
     ):
-        checkpoint.load_weights(torch.nn.Linear(2, 2), {"bias": torch.zeros(3), "more": torch.zeros(1)}, "here")
+        saving.load_weights(torch.nn.Linear(2, 2), {"bias": torch.zeros(3), "more": torch.zeros(1)}, "here")
 
 
 def test_a_state_with_impossible_numbers_is_refused(run):

@@ -16,10 +16,10 @@ from bertsmith.errors import InputError
 from bertsmith.nn.member import parameters
 from bertsmith.recipe import find
 from bertsmith.text.store import Store
-from bertsmith.training.checkpoint import weights_of
 from bertsmith.training.evaluate import evaluate_run
 from bertsmith.training.formats import FORMAT, current
 from bertsmith.training.run import Run
+from bertsmith.training.saving import weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OLD = Path(__file__).parent / "golden" / "format-1"

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from bertsmith.config import from_dict, override, to_dict
 from bertsmith.data.batch import Batch, Stream, Target
 from bertsmith.errors import InputError
-from bertsmith.nn import blocks
 from bertsmith.nn.embeddings import Summed
-from bertsmith.nn.member import MemberModel
+from bertsmith.nn.modules import blocks
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Tokens

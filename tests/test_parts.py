@@ -9,17 +9,18 @@ from tests.test_transformer import TINY, model, stream
 from bertsmith.config import override, to_dict
 from bertsmith.errors import InputError
 from bertsmith.nn.attending import Full, Local
-from bertsmith.nn.attention import attend, attend_padded, attend_source
 from bertsmith.nn.blocks import AroundNorm, PostNorm, PreNorm
 from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.embeddings import Asking, Summed
 from bertsmith.nn.feedforward import Gated, Plain
 from bertsmith.nn.memory import Recurrence
+from bertsmith.nn.modules.attention import attend, attend_padded, attend_source
+from bertsmith.nn.modules.rotary import RotaryPosition
 from bertsmith.nn.norms import LayerNorm, NoNorm, RMSNorm
 from bertsmith.nn.positions import Unplaced
 from bertsmith.nn.recurrent import Recurrent
-from bertsmith.nn.rotary import Rotary, RotaryPosition
+from bertsmith.nn.rotary import Rotary
 from bertsmith.recipe import find
 
 replace = dataclasses.replace

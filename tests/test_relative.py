@@ -12,12 +12,14 @@ from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.attending import Full
-from bertsmith.nn.attention import attend, attend_padded
 from bertsmith.nn.blocks import PostNorm
 from bertsmith.nn.embeddings import Asking, Summed
 from bertsmith.nn.feedforward import Plain
-from bertsmith.nn.memory import Recurrence, memories_aside, memory_state, restore_memory
-from bertsmith.nn.relative import Relative, RelativePosition, _Along, sinusoid
+from bertsmith.nn.memory import Recurrence
+from bertsmith.nn.modules.attention import attend, attend_padded
+from bertsmith.nn.modules.memory import memories_aside, memory_state, restore_memory
+from bertsmith.nn.modules.relative import RelativePosition, _Along, sinusoid
+from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 
 BASE = TransformerConfig(
@@ -115,7 +117,7 @@ def test_the_same_weights_get_the_same_gradients_padded_or_packed():
         with pytest.MonkeyPatch.context() as patch:
             if plain:
                 patch.setattr(
-                    "bertsmith.nn.relative._Along.apply",
+                    "bertsmith.nn.modules.relative._Along.apply",
                     lambda x, far: x.gather(-1, far[:, None].expand(-1, 2, -1, -1)),
                 )
             model(given).square().sum().backward()

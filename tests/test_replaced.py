@@ -14,7 +14,8 @@ from bertsmith.data.batch import IGNORE, Target
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build
-from bertsmith.objectives.replaced import CopyTerm, Detect, ReplacedTokens, auc, sample
+from bertsmith.objectives.modules.replaced import CopyTerm, auc, sample
+from bertsmith.objectives.replaced import Detect, ReplacedTokens
 from bertsmith.recipe import find
 
 SMALL = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64"]

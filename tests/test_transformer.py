@@ -14,13 +14,13 @@ from bertsmith.nn.blocks import AroundNorm, PreNorm
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Gated, Plain
-from bertsmith.nn.heads import Pooler
 from bertsmith.nn.member import build, parameters
+from bertsmith.nn.modules.heads import Pooler
 from bertsmith.nn.norms import LayerNorm, NoNorm, RMSNorm
 from bertsmith.nn.positions import Learned, Unplaced
 from bertsmith.nn.rotary import Rotary
 from bertsmith.nn.transformer import SHARED, TransformerConfig
-from bertsmith.training.checkpoint import load_weights, weights_of
+from bertsmith.training.saving import load_weights, weights_of
 
 TINY = TransformerConfig(vocab=60, layers=3, width=16, heads=2, hidden=32, positions=Learned(length=12), dropout=0.0)
 

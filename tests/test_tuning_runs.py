@@ -147,9 +147,9 @@ def test_more_patience_goes_on_with_a_run_that_ended_early(tune, tmp_path):
 
 def struck(monkeypatch, at: int) -> None:
     """A SIGTERM while the dev file is read for the `at`-th time."""
-    from bertsmith.downstream import predict
+    from bertsmith.downstream import answering
 
-    real, calls = predict.said_at, []
+    real, calls = answering.said_at, []
 
     def said_at(*arguments: object) -> object:
         calls.append(1)
@@ -157,7 +157,7 @@ def struck(monkeypatch, at: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments)
 
-    monkeypatch.setattr(predict, "said_at", said_at)
+    monkeypatch.setattr(answering, "said_at", said_at)
 
 
 @pytest.mark.parametrize("at", [2, 3, 4])

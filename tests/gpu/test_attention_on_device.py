@@ -11,8 +11,8 @@ import torch
 from tests.gpu.runs import distance
 
 from bertsmith.data.batch import Stream
-from bertsmith.nn import attention
-from bertsmith.nn.attention import attend, attend_padded
+from bertsmith.nn.modules import attention
+from bertsmith.nn.modules.attention import attend, attend_padded
 from bertsmith.nn.relative import Relative
 
 pytestmark = pytest.mark.gpu

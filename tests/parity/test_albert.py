@@ -13,13 +13,13 @@ from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
-from bertsmith.nn.member import MemberModel
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Tokens
 from bertsmith.objectives.supervised import Classify
 from bertsmith.recipe import find
-from bertsmith.training.checkpoint import load_weights, weights_of
+from bertsmith.training.saving import load_weights, weights_of
 
 transformers = pytest.importorskip("transformers")
 

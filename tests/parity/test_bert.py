@@ -13,8 +13,8 @@ from bertsmith.nn.blocks import PreNorm
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
-from bertsmith.nn.member import MemberModel
 from bertsmith.nn.memory import Recurrence
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Tokens

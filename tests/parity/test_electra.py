@@ -14,10 +14,11 @@ from bertsmith.deploy.hf import from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.errors import InputError
-from bertsmith.nn.member import MemberModel, build
+from bertsmith.nn.member import build
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.supervised import Classify
 from bertsmith.recipe import find
-from bertsmith.training.checkpoint import load_weights, weights_of
+from bertsmith.training.saving import load_weights, weights_of
 
 transformers = pytest.importorskip("transformers")
 

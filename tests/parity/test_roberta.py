@@ -10,7 +10,7 @@ from bertsmith.deploy.hf import from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
 from bertsmith.errors import InputError
 from bertsmith.nn.embeddings import Summed
-from bertsmith.nn.member import MemberModel
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig

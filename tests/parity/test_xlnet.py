@@ -20,7 +20,7 @@ from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.memory import Recurrence
 from bertsmith.recipe import find
-from bertsmith.training.checkpoint import load_weights, weights_of
+from bertsmith.training.saving import load_weights, weights_of
 from bertsmith.training.start import recipe_for
 
 transformers = pytest.importorskip("transformers")

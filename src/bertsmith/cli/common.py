@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import bertsmith
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 from bertsmith.training import launch
@@ -94,8 +93,9 @@ def add_member(made: Parser) -> None:
     )
 
 
-def load(arguments: argparse.Namespace, console: Console) -> Any:
-    return bertsmith.load(arguments.model, members=tuple(arguments.member), say=console.say)
+def loading(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """How a MODEL is loaded, by the verb that takes it: what is cheap to refuse comes first."""
+    return {"members": tuple(arguments.member), "say": console.say}
 
 
 def add_columns(made: Parser) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import bertsmith
 from bertsmith.cli.common import add_member, add_new_head, command, natural
 from bertsmith.console import Console
-from bertsmith.errors import InputError
+from bertsmith.errors import InputError, printable
 
 
 def add_export(commands: Any) -> None:
@@ -36,10 +36,13 @@ def add_export(commands: Any) -> None:
 
 
 def export(arguments: argparse.Namespace, console: Console) -> None:
+    from bertsmith.downstream.model import check_model
+
     if arguments.public and not arguments.push:
         raise InputError("--public: only with --push USER/NAME")
     options = {name: getattr(arguments, name) for name in ("to", "half", "force", "push")}
     options |= {"private": not arguments.public, "members": tuple(arguments.member), "say": console.say}
+    check_model(arguments.model)
     result = bertsmith.export(arguments.model, arguments.out, **options)
     if arguments.json:
         console.out(json.dumps(result))
@@ -67,7 +70,11 @@ def add_import(commands: Any) -> None:
 
 
 def import_(arguments: argparse.Namespace, console: Console) -> None:
+    from bertsmith.deploy.folder import located
+
     options = {name: getattr(arguments, name) for name in ("new_heads", "drop", "seed", "force")}
+    if not located(arguments.folder).is_dir():
+        raise InputError(f"{printable(arguments.folder)}: no such folder")
     result = bertsmith.import_(arguments.folder, arguments.out, say=console.say, **options)
     if arguments.json:
         console.out(json.dumps(result))

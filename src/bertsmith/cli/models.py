@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import WORK, add_columns, add_member, add_work, command, launched, load, positive, table
+from bertsmith.cli.common import WORK, add_columns, add_member, add_work, command, launched, loading, positive, table
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 from bertsmith.training import launch
@@ -21,7 +21,7 @@ def add_fill(commands: Any) -> None:
 
 
 def fill(arguments: argparse.Namespace, console: Console) -> None:
-    result = bertsmith.fill(load(arguments, console), arguments.text, top=arguments.top, say=console.say)
+    result = bertsmith.fill(arguments.model, arguments.text, top=arguments.top, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(result, ensure_ascii=False))
         return
@@ -102,7 +102,7 @@ def add_predict(commands: Any) -> None:
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
     rows = bertsmith.predict(
-        load(arguments, console), arguments.input, arguments.out, say=console.say, **table(arguments)
+        arguments.model, arguments.input, arguments.out, **table(arguments), **loading(arguments, console)
     )
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
@@ -124,7 +124,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> None:
     if (arguments.input is None) == (arguments.data is None):
         raise InputError("evaluate: give --input FILE for a fine-tuned model, or --data STORE for a pre-training run")
     options = {"data": arguments.data} if arguments.data else {"input": arguments.input, **table(arguments)}
-    result = bertsmith.evaluate(load(arguments, console), say=console.say, **options)
+    result = bertsmith.evaluate(arguments.model, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(result))
         return
@@ -170,7 +170,7 @@ def embed(arguments: argparse.Namespace, console: Console) -> None:
     options = {name: getattr(arguments, name) for name in ("pool", "prompt", "layer", "precision")} | table(arguments)
     options |= {"normalise": arguments.normalise == "yes"} if arguments.normalise else {}
     shape = bertsmith.embed(
-        load(arguments, console), arguments.input, out=arguments.out, say=console.say, **options
+        arguments.model, arguments.input, out=arguments.out, **options, **loading(arguments, console)
     ).shape
     if arguments.json:
         console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))

@@ -71,15 +71,18 @@ def plan(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.data.text import Text
     from bertsmith.recipe import find
     from bertsmith.text import unknown
-    from bertsmith.training import cost
     from bertsmith.training.budget import Extent
+    from bertsmith.training.gpus import check_gpu
     from bertsmith.training.run import open_store
     from bertsmith.training.stages import unreached
 
+    check_gpu(arguments.on)
     recipe = override(find(arguments.recipe), arguments.set)
     store = open_store(arguments.data) if arguments.data else None
     if store is not None:
         unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(arguments.data), console.say)
+    from bertsmith.training import cost  # loads torch
+
     options = {"threads": arguments.threads, "device": arguments.device, "gpu": arguments.on}
     found = cost.estimate(recipe, store, **options)
     tokens = arguments.tokens or (arguments.steps or 0) * found.tokens

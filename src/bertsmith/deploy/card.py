@@ -10,7 +10,8 @@ from bertsmith import __version__, files
 from bertsmith.config import to_dict
 from bertsmith.deploy.snippets import snippet, tokenizer_note
 from bertsmith.deploy.texts import store_of
-from bertsmith.downstream.model import RESULT, Loaded
+from bertsmith.downstream.model import Loaded
+from bertsmith.downstream.tuned import RESULT
 from bertsmith.errors import printable
 from bertsmith.training.run import METRICS
 

@@ -29,7 +29,7 @@ from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.training.checkpoint import weights_of
+from bertsmith.training.saving import weights_of
 
 TO = ("hf",)
 CARD = "README.md"

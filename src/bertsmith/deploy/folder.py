@@ -11,14 +11,19 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.deploy import hf, sentences
-from bertsmith.deploy.folder_checks import check_classes, check_names, check_pad, check_tensors, check_tied, headless
+from bertsmith.deploy.folder_checks import (
+    check_classes,
+    check_names,
+    check_pad,
+    check_tensors,
+    check_tied,
+    headless,
+    type_of,
+)
 from bertsmith.deploy.folder_files import (
     ADAPTERS,
     CONFIG,
@@ -39,7 +44,10 @@ from bertsmith.tasks.sequences import Reading
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +127,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     family = theirs["model_type"]
     found, hashes = tensors(path)
     check_names(path, found, family)
-    doubles = sum(tensor.dtype == torch.float64 for tensor in found.values())
-    found = {name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in found.items()}
+    doubles = sum(type_of(tensor) == "float64" for tensor in found.values())
+    found = {name: tensor.float() if type_of(tensor) in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
     tokenizer = Tokenizer.load(path)
     if tokenizer.size > model.vocab:
@@ -225,6 +233,8 @@ def _dropped(path: Path, state: dict[str, Tensor], drop: tuple[str, ...]) -> tup
 
 def _meta(recipe: Recipe) -> dict[str, Tensor]:
     """Names and shapes of a member's tensors, shared ones once; nothing is allocated."""
+    import torch
+
     with torch.device("meta"):
         return dict(build(recipe).named_parameters())
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.deploy import hf
 from bertsmith.deploy.folder_files import CONFIG
@@ -14,7 +11,15 @@ from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.errors import InputError, printable
 from bertsmith.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SHOWN = 6  # problems that an error lists
+
+
+def type_of(tensor: Tensor) -> str:
+    """ "float32", …"""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
@@ -96,9 +101,9 @@ def check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tens
         tensor = state[name]
         if tensor.shape != expected[name].shape:
             problems.append(f"{name} has shape {list(tensor.shape)}, {CONFIG} means {list(expected[name].shape)}")
-        elif tensor.dtype != torch.float32:
-            problems.append(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floats")
-        elif not torch.isfinite(tensor).all():
+        elif type_of(tensor) != "float32":
+            problems.append(f"{name} holds {type_of(tensor)}, not floats")
+        elif not tensor.isfinite().all():
             problems.append(f"{name} is not finite")
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

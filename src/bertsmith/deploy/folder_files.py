@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load as tensors_from_bytes
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1  # of an export's manifest.json
 OLD_CONFIG = "bert_config.json"  # of the first BERTs
@@ -106,6 +106,8 @@ def tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         names = sorted(set(placed.values()))
     if not (path / names[0]).exists():
         _refuse_pickles(path)
+    from safetensors.torch import load as tensors_from_bytes
+
     found: dict[str, Tensor] = {}
     hashes = {}
     for name in names:

@@ -9,7 +9,7 @@ import torch
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import build
-from bertsmith.training.checkpoint import load_weights
+from bertsmith.training.saving import load_weights
 
 FIRST = "discriminator"  # what is kept when nothing is said: fine-tuning takes it, too
 

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.deploy.hf_bodies import numbers_of
 from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
@@ -22,6 +19,9 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def family_of(recipe: Any) -> Family:
@@ -84,6 +84,8 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
         raise InputError(f"{next(iter(left))}: {family.model_type} has no name for it")
     if not set(_terms(state)) - {"summary"}:
         theirs = {name.removeprefix(f"{family.base}."): tensor for name, tensor in theirs.items()}
+    import torch
+
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in theirs.items()}
 
 
@@ -91,6 +93,8 @@ def _places_out(family: Family, left: dict[str, Tensor], pad: int | None) -> dic
     """The tables of positions and segments, taken from `left`."""
     places = left.pop("model.positions.table.weight")
     if family.folded:
+        import torch
+
         unread = places.new_zeros(offset(family, pad), places.shape[1])
         segments, places = places.new_zeros(1, places.shape[1]), torch.cat([unread, places])
     elif family.segments:
@@ -144,7 +148,7 @@ def family_in(names: Iterable[str], said: str | None, segments: Any = None) -> s
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and torch.equal(one, other)
+    return one.dtype == other.dtype and one.equal(other)
 
 
 def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple[str, ...]:
@@ -167,6 +171,8 @@ def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple
 
 def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, architecture: str = "") -> dict[str, Tensor]:
     """Their state dict under our names.  Raises InputError for missing and unknown tensors, and as `current` does."""
+    import torch
+
     left, ours = current(state, family), {}
     table = FAMILIES[family]
     before = f"{table.base}.{table.layer[0][1].partition('#')[0]}"

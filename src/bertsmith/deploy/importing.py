@@ -26,10 +26,12 @@ from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, load
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.nn.member import MemberModel, build
+from bertsmith.nn.member import build
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.predict import Predict
-from bertsmith.training.checkpoint import State, save_step
+from bertsmith.training.checkpoint import State
 from bertsmith.training.run import CONFIG, FORMAT, METRICS, STEPS, TOKENIZER, Imported
+from bertsmith.training.saving import save_step
 from bertsmith.training.start import adopt
 
 NEW = ("token", "pair")  # heads that --new-head makes

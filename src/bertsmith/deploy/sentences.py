@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load as tensors_from_bytes
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.deploy.folder_files import CONFIG, json_of
 from bertsmith.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 MODULES, PROMPTS = "modules.json", "config_sentence_transformers.json"
 LENGTH = "sentence_bert_config.json"
@@ -31,7 +30,7 @@ POOLS = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
-ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "Sigmoid": nn.Sigmoid}
+ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid")  # as torch.nn names them
 _TYPE = "sentence_transformers.models."
 
 
@@ -105,6 +104,9 @@ def longest(path: Path) -> Any:
 
 def layers(path: Path, dense: list[dict[str, Any]], width: int) -> list[nn.Module]:
     """The dense layers of a folder, each from what the one before it gives; `width` is that of what is pooled."""
+    from safetensors.torch import load as tensors_from_bytes
+    from torch import nn
+
     made: list[nn.Module] = []
     for said in dense:
         file = path / said["path"] / "model.safetensors"
@@ -121,7 +123,7 @@ def layers(path: Path, dense: list[dict[str, Any]], width: int) -> list[nn.Modul
             raise InputError(f"{printable(file)}: its tensors are not those of a dense layer from {width} numbers")
         linear = nn.Linear(width, len(weight), bias=said["bias"])
         linear.load_state_dict(state)
-        made += [linear, ACTIVATIONS[said["activation"]]()]
+        made += [linear, getattr(nn, said["activation"])()]
         width = len(weight)
     return made
 
@@ -133,6 +135,8 @@ def pooled(states: Tensor, pool: str) -> Tensor:
     if pool == "mean_sqrt_len":
         return states.sum(0) / len(states) ** 0.5
     if pool == "weightedmean":  # by place, counted from 1 (Muennighoff 2022)
+        import torch
+
         weights = torch.arange(1, len(states) + 1, device=states.device, dtype=states.dtype)
         return (states * weights[:, None]).sum(0) / weights.sum()
     return states[-1] if pool == "lasttoken" else states.mean(0)

@@ -11,9 +11,9 @@ import torch
 
 from bertsmith.data.batch import term_of
 from bertsmith.data.loader import never
-from bertsmith.downstream.predict import BUDGET, said_at, values_of
+from bertsmith.downstream.answering import BUDGET, said_at, values_of
 from bertsmith.errors import NumericsError
-from bertsmith.nn.member import MemberModel
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.tasks.kinds import Kind
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.metrics import Score

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bertsmith.data.batch import NEVER, Stream
 from bertsmith.downstream.model import Loaded, opened
@@ -20,14 +19,19 @@ MASK = "[MASK]"
 
 
 def fill(
-    model: str | Path | Loaded, text: str, top: int = 5, say: Callable[[str], None] = lambda line: None
+    model: str | Path | Loaded,
+    text: str,
+    top: int = 5,
+    *,
+    members: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """`{text, masks: [{position, top: [{token, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] too.
 
     A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head, and
     for one that sees only what comes before.
     """
-    loaded = opened(model)
+    loaded = opened(model, members=members, say=say)
     if "token" not in loaded.member.weights():
         raise InputError(
             f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain --from … --new-head token)"
@@ -46,6 +50,8 @@ def fill(
     longest = loaded.recipe.model.longest
     if longest is not None and len(stream.tokens) > longest:
         raise InputError(f"the text has {len(stream.tokens)} tokens, and the model takes {longest}")
+    import torch
+
     stream, at = stream.to(loaded.device), torch.from_numpy(masks).to(loaded.device)
     loaded.member.eval()
     with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():

@@ -8,38 +8,24 @@ the best of them.  A run is one like any other (training/learn.py), read from a 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bertsmith import files
-from bertsmith.downstream.dev import Dev
-from bertsmith.downstream.frozen import stand_ins
-from bertsmith.downstream.model import RESULT, RESULT_FORMAT, SEED, Loaded, Tuned, opened
-from bertsmith.downstream.task import Files, OnBadAnswer, Say, Task
-from bertsmith.downstream.tuning import METHODS, FineTuning, settings
+from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
+from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
+from bertsmith.downstream.tuning import LENGTHS, METHODS, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
-from bertsmith.nn.member import MemberModel, build
-from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.sequences import OnLong
-from bertsmith.training.budget import Budget, Extent
-from bertsmith.training.checkpoint import load_step, load_weights, weights_of
-from bertsmith.training.distributed import TIMEOUT, World, own_device
-from bertsmith.training.job import Job, Progress, silent
-from bertsmith.training.learn import check_options, learn
-from bertsmith.training.log import Journal
-from bertsmith.training.run import METRICS, threads_set
+from bertsmith.training.budget import Budget
+from bertsmith.training.distributed import TIMEOUT, World
+from bertsmith.training.job import Progress, check_options, silent
 from bertsmith.training.stop import Stop
-
-SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")
-LENGTHS = ("epochs", "steps", "tokens", "minutes")
 
 
 def finetune(
@@ -96,6 +82,7 @@ def finetune(
         on_bad_answer=on_bad_answer,
         allow_unknown=allow_unknown,
     )
+    asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)
         with world.agreed():
@@ -105,13 +92,19 @@ def finetune(
             if world.first:
                 _check_out(Path(out), seed, seeds, resume)
             given.check_apart()
+            asked.check_given(LENGTHS)
+            rows = Rows.read(given, say)
+            if not isinstance(model, Loaded):
+                check_model(model)
+            from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
+            from bertsmith.training.processes import own_device
+
             loaded = opened(model, str(own_device(device)), members, say)
             given_epochs = options.epochs
             options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
-            read = Task.read(given, loaded.tokenizer, loaded.recipe, options, say)
+            read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
             threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
             tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
-        asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
         if seeds == 1:
@@ -130,126 +123,6 @@ def finetune(
                 results.append(tuning.run(run, number, asked, workers, **how))
         with world.agreed():
             return _over_seeds(results, Path(out), read, world, say)
-
-
-class Tuning:
-    """What all seeds share; `run` trains one."""
-
-    def __init__(
-        self,
-        loaded: Loaded,
-        task: Task,
-        options: FineTuning,
-        method: str,
-        scratch: bool,
-        world: World,
-        say: Say,
-        threads: int | None,
-    ):
-        self.loaded, self.task, self.options, self.scratch = loaded, task, options, scratch
-        self.world, self.say, self.threads = world, say, threads
-        self.about = {**task.about, "method": method, "scratch": scratch, "settings": asdict(options)}
-        self.recipe = _recipe(loaded.recipe, task, options, method)
-        self.counts = task.counts
-        self.trunks: dict[str, Any] = {}  # where the trunk is frozen: what stands in its place for each part
-        if method == "frozen":
-            with threads_set(threads):
-                self.trunks, data = stand_ins(loaded, task.data, task.kind.pools, options.pool)
-            self.task = replace(task, data=data)
-
-    def over(self, part: str, whole: MemberModel) -> MemberModel:
-        """The member that reads `self.task.data[part]`."""
-        return MemberModel(self.trunks[part], whole.objective) if self.trunks else whole
-
-    def start(self, whole: MemberModel, say: Say) -> dict:
-        """The trunk of the model, and the pooler where there is one, in place of fresh ones; what config.json says of it."""
-        if self.scratch:
-            return {"path": str(self.loaded.path), "weights": None}
-        state = weights_of(self.loaded.member)
-        trunk = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
-        load_weights(whole.model, trunk, str(self.loaded.path))
-        whole.objective.inherit(state)
-        return {"path": str(self.loaded.path), "weights": self.loaded.weights}
-
-    def run(self, run: Tuned, seed: int, asked: Budget, workers: int, **how: Any) -> dict[str, Any]:
-        journal, feed = Journal(self.say), self.task.feed(seed)
-        over_dev = lambda whole: self.over("dev", whole)
-        exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
-        vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
-        job = Job(
-            run=run,
-            recipe=self.recipe,
-            feed=feed,
-            seed=seed,
-            kept={
-                "kind": run.kind,
-                "task": self.about,
-                "data": {**self.task.sources, "tokenizer": digest, "vocab": vocab},
-                "versions": self.loaded.config.get("versions") or {},
-            },
-            same=SAME,
-            tokenizer=self.loaded.tokenizer_json(),
-            exam=exam,
-            patience=self.options.patience,
-            start=self.start,
-            learner=lambda whole: self.over("train", whole),
-            workers=workers,
-        )
-
-        def expect(extent: Extent) -> None:
-            what = "features of the frozen trunk" if self.trunks else "fresh weights" if self.scratch else "all weights"
-            journal.say(f"seed {seed}: {what}, {self.options.batch} sequences an update, lr {self.options.lr:g}")
-
-        place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
-        options["default"] = Budget(epochs=self.options.epochs)
-        found = learn(job, self.world, journal, place, asked, **options, **how)
-        with self.world.agreed():
-            made = self.world.tell(run.result() if self.world.first else None)  # it goes where a run goes on
-        return made or self._finish(run, seed, found["best"], exam, journal)
-
-    def _finish(self, run: Tuned, seed: int, best: int, exam: Dev, journal: Journal) -> dict[str, Any]:
-        """Scores with intervals of the best step, by all processes; result.json."""
-        world, place, known = self.world, self.loaded.device, self.task.known
-        with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-            member = build(self.recipe).to(place)
-            if world.first:
-                load_weights(member, load_step(run, best).weights, str(run.step(best)))
-            threads, lines = world.tell(_of(run) if world.first else None)
-        for tensor in weights_of(member).values():
-            world.put(tensor.data, tensor.data)
-        with threads_set(threads):
-            scores, settled = exam.scores(member, world)
-        epochs = [{"step": at, "epoch": exam.epoch(at), **found[self.task.kind.term]} for at, found in lines]
-        result = {
-            "format": RESULT_FORMAT,
-            "kind": "finetune",
-            "task": self.about["kind"],
-            "seed": seed,
-            "best": best,
-            "chosen_by": self.task.kind.best(known),
-            **({} if settled.threshold == known.threshold else {"threshold": settled.threshold}),
-            "dev": scores,
-            "epochs": epochs,
-            "texts": self.counts,
-        }
-        shown = ", ".join(f"{name} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for name, s in scores.items())
-        with world.agreed():
-            if world.first:
-                with run.locked():
-                    journal.open(run)
-                    files.write(run / RESULT, files.sealed(result))
-                    journal.say(f"seed {seed}: best after {exam.epoch(best):g} epochs: {shown}")
-                    journal.close()
-        return json.loads(json.dumps(result))
-
-
-def _of(run: Tuned) -> tuple[int, list[tuple[int, dict]]]:
-    """(threads, (step, evaluation) of each line of metrics.jsonl that has one)."""
-    config = run.config()
-    assert config is not None  # it has just been learned
-    with open(run / METRICS, "rb") as file:
-        lines = [json.loads(line) for line in file]
-    return config["threads"], [(line["step"], line["evaluation"]) for line in lines if "evaluation" in line]
 
 
 def _over_seeds(results: list[dict], out: Path, task: Task, world: World, say: Say) -> dict[str, Any]:
@@ -316,13 +189,3 @@ def _threads(out: Path) -> int | None:
 
 def _of_seeds(name: str) -> bool:
     return name == RESULT or name.startswith(f".{RESULT}.tmp-") or SEED.fullmatch(name) is not None
-
-
-def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Recipe:
-    return replace(
-        recipe,
-        objective=task.objective(getattr(recipe.objective, "pooler", "tanh")),
-        model=replace(recipe.model, dropout=options.dropout),
-        schedule=options.schedule(method),
-        training=options.training(),
-    )

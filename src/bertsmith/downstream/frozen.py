@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from bertsmith.data.batch import Stream
-from bertsmith.downstream.embed import pooled, states
 from bertsmith.downstream.model import Loaded
+from bertsmith.downstream.vectors import pooled, states
 from bertsmith.tasks.sequences import Encoded
 
 CACHE = 2 << 30  # bytes of features that are held

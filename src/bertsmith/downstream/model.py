@@ -4,68 +4,30 @@ them, a folder of Hugging Face format, or hf:user/name on the hub."""
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
+from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.member import MemberModel, build
+from bertsmith.nn.member import build
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
-from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, load_weights
-from bertsmith.training.precision import Precision, choose_device
-from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, Run
+from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step
+from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
 
-SEED = re.compile(r"seed-\d+")
-RESULT_FORMAT = 1
-RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step (or which seed's run) is the best
+if TYPE_CHECKING:
+    import torch
 
-
-class Tuned(Run):
-    """The folder of a fine-tuning: a Run whose config.json says so, and whose result.json names the best step."""
-
-    kind = "finetune"
-    results = (RESULT,)
-
-    def result(self) -> dict | None:
-        """What result.json says; None where the fine-tuning did not finish."""
-        path = self / RESULT
-        data = files.plain(path)
-        if data is None:
-            return None
-        result = files.unsealed(data, path)
-        _check_format(result, path)
-        if "best" not in result and not {"seeds", "best_seed"} <= result.keys():
-            raise InputError(f"{printable(path)}: not the result of a fine-tuning")
-        return result
-
-    def check_seeds(self) -> None:
-        """InputError for fine-tunings of several seeds without the result that says which is the best."""
-        if (
-            self.path.is_dir()
-            and not os.path.lexists(self / RESULT)
-            and any(map(SEED.fullmatch, os.listdir(self.path)))
-        ):
-            raise InputError(
-                f"{printable(self / RESULT)}: missing; the fine-tunings here did not all finish, or it was removed"
-            )
-
-
-def _check_format(tree: dict, path: Path) -> None:
-    if not isinstance(tree.get("format"), int) or tree["format"] > RESULT_FORMAT:
-        raise InputError(
-            f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {RESULT_FORMAT})"
-        )
+    from bertsmith.nn.modules.member import MemberModel
+    from bertsmith.training.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +52,8 @@ class Loaded:
 
     @property
     def exact(self) -> Precision:
+        from bertsmith.training.precision import Precision
+
         return Precision.exact(self.device)
 
     @property
@@ -166,7 +130,19 @@ def load(
     )
 
 
+def check_model(model: str | Path) -> None:
+    """InputError for a MODEL that names no folder, before torch is loaded; what stands in it is not looked at."""
+    path = folder.located(model)
+    if not path.is_dir() and path.parent.name != STEPS:  # of a step, `load` says which there are
+        raise InputError(f"{printable(path)}: no such folder; a run, or a step inside it, is wanted")
+
+
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:
+    import torch
+
+    from bertsmith.training.precision import choose_device
+    from bertsmith.training.saving import load_weights
+
     with torch.random.fork_rng(devices=[]):
         member = build(recipe)
     load_weights(member, weights, str(where))

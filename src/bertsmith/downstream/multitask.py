@@ -14,19 +14,20 @@ from bertsmith.data.text import Text
 from bertsmith.downstream.task import Files, Say, Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.member import MemberModel
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.mixed import Mixed, Part
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds
 from bertsmith.training.budget import Budget, Extent
-from bertsmith.training.checkpoint import load_weights
-from bertsmith.training.distributed import TIMEOUT, World, own_device
+from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
-from bertsmith.training.job import Job, Progress, silent
-from bertsmith.training.learn import check_options, learn
+from bertsmith.training.job import Job, Progress, check_options, silent
+from bertsmith.training.learn import learn
 from bertsmith.training.log import Journal
 from bertsmith.training.pretraining import exam_of, said_of
+from bertsmith.training.processes import own_device
 from bertsmith.training.run import TOKENIZER, Run, open_store
+from bertsmith.training.saving import load_weights
 from bertsmith.training.start import recipe_for, rows_of, weights_from
 
 SAME = ("data.tokenizer", "recipe", "seed", "from", "mixture")

@@ -6,12 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith import files
-from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
@@ -21,6 +18,11 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
 from bertsmith.text import unknown
+
+if TYPE_CHECKING:
+    import torch
+
+    from bertsmith.downstream.dev import Dev
 
 PARTS = ("train", "dev")
 OnBadAnswer = Literal["error", "mend", "skip"]
@@ -54,18 +56,17 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Rows:
+    """A task's rows as they stand in its files; no tokenizer has seen them."""
+
     kind: kinds.Kind
     known: Labels
-    options: FineTuning
+    columns: dict[str, str]
     rows: dict[str, Any]  # by part
     targets: dict[str, Any]
-    data: dict[str, Encoded]
-    about: dict[str, Any]  # what config.json says of it
-    sources: dict[str, dict]  # and of its files
 
     @classmethod
-    def read(cls, given: Files, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
+    def read(cls, given: Files, say: Say) -> Rows:
         """InputError naming file and line of what cannot be learned from."""
         kind, chosen = kinds.kind(given.task), parse_columns(given.columns)
         paths = dict(zip(PARTS, (given.train, given.dev), strict=True))
@@ -80,6 +81,29 @@ class Task:
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; --columns says which columns are read"
             )
         targets = {part: kind.targets(read, known) for part, read in rows.items()}
+        return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    kind: kinds.Kind
+    known: Labels
+    options: FineTuning
+    rows: dict[str, Any]  # by part
+    targets: dict[str, Any]
+    data: dict[str, Encoded]
+    about: dict[str, Any]  # what config.json says of it
+    sources: dict[str, dict]  # and of its files
+
+    @classmethod
+    def read(cls, given: Files, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
+        """InputError naming file and line of what cannot be learned from."""
+        return cls.encoded(given, Rows.read(given, say), tokenizer, recipe, options, say)
+
+    @classmethod
+    def encoded(cls, given: Files, found: Rows, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
+        """The same, of rows that were read before."""
+        kind, known, rows = found.kind, found.known, found.rows
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
         data = {part: _encoded(tokenizer, kind, read, reading, given.allow_unknown, say) for part, read in rows.items()}
         _check_lengths(rows["train"], data["train"], reading)
@@ -88,7 +112,7 @@ class Task:
             "kind": given.task,
             **{name: value for name, value in asdict(known).items() if name != "names"},
             "labels": list(known.names),
-            "columns": chosen,
+            "columns": found.columns,
             "header": given.header,
             "pairs": rows["train"].pairs,
             "length": options.length,
@@ -97,14 +121,14 @@ class Task:
         }
         sources = {
             part: {"path": str(path), "rows": len(rows[part]), "sha256": files.sha256(path)}
-            for part, path in paths.items()
+            for part, path in zip(PARTS, (given.train, given.dev), strict=True)
         }
         return cls(
             kind=kind,
             known=known,
             options=options,
             rows=rows,
-            targets=targets,
+            targets=found.targets,
             data=data,
             about=about,
             sources=sources,
@@ -126,6 +150,8 @@ class Task:
 
     def exam(self, place: torch.device, steps: int, epochs: float = 0, **options: Any) -> Dev:
         """`steps`: updates of an epoch; `options` go to `Dev`."""
+        from bertsmith.downstream.dev import Dev
+
         return Dev(
             self.kind,
             self.known,

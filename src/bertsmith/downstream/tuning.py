@@ -11,6 +11,7 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Group, Recipe, Schedule, Training
 
 METHODS = ("full", "frozen")
+LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.deploy import folder_files
-from bertsmith.downstream.model import RESULT, Tuned
+from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.text import store
-from bertsmith.training.checkpoint import load_step, verify_run, verify_step
+from bertsmith.training.checkpoint import verify_run, verify_state, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
 
 
@@ -55,6 +54,8 @@ def _hugging_face(path: Path) -> bool:
 
 
 def _export(path: Path) -> dict[str, Any]:
+    from bertsmith.deploy import folder_files
+
     listed = files.read_manifest(path, "export", folder_files.FORMAT).get("files")
     files.check(path, listed)
     for inside, _, names in os.walk(path):
@@ -79,7 +80,7 @@ def _tuned(run: Tuned) -> dict[str, Any]:
     if result is None:
         newest, config = run.steps()[-1], run.config()
         patience = ((config.get("task") or {}).get("settings") or {}).get("patience")
-        if newest == config["steps"] or load_step(run, newest).state.ends(patience):
+        if newest == config["steps"] or verify_state(run, newest).ends(patience):
             raise InputError(
                 f"{printable(run / RESULT)}: missing; the last step is saved; the same command with --resume makes it"
             )

@@ -5,11 +5,12 @@ A body's configuration is `recipe.model`; it builds the body.  Readers ask it th
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bertsmith.data.batch import Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @runtime_checkable

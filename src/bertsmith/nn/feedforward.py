@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bertsmith.config import require
-from bertsmith.nn.blocks import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Activation = Literal["gelu", "gelu_tanh", "relu"]
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)  # functions in modules/blocks.py
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plain:
     """Up, activation, down (Vaswani et al. 2017)."""
 
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+    activation: Activation = "gelu"
     bias: bool = True
 
     def __post_init__(self):
@@ -26,6 +29,8 @@ class Plain:
         )
 
     def build(self, model: Any) -> nn.Module:
+        from bertsmith.nn.modules.feedforward import FeedForward
+
         return FeedForward(model.width, model.hidden, self.activation, self.bias)
 
     def parameters(self, model: Any) -> int:
@@ -37,32 +42,9 @@ class Gated(Plain):
     """Up twice: the activation of the first, times the second (GLU; Shazeer 2020).  So `hidden` is two thirds of a plain one's at equal size."""
 
     def build(self, model: Any) -> nn.Module:
+        from bertsmith.nn.modules.feedforward import GatedFeedForward
+
         return GatedFeedForward(model.width, model.hidden, self.activation, self.bias)
 
     def parameters(self, model: Any) -> int:
         return 3 * model.width * model.hidden + self.bias * (2 * model.hidden + model.width)
-
-
-class FeedForward(nn.Module):
-    def __init__(self, width: int, hidden: int, activation: str, bias: bool = True):
-        super().__init__()
-        self.up = nn.Linear(width, hidden, bias=bias)
-        self.down = nn.Linear(hidden, width, bias=bias)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))
-
-
-class GatedFeedForward(nn.Module):
-    """`up` (2f, d): the rows that the activation takes, then the gate's."""
-
-    def __init__(self, width: int, hidden: int, activation: str, bias: bool = True):
-        super().__init__()
-        self.up = nn.Linear(width, 2 * hidden, bias=bias)
-        self.down = nn.Linear(hidden, width, bias=bias)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        moved, gate = self.up(x).chunk(2, -1)
-        return self.down(self.activation(moved) * gate)

@@ -1,54 +1,30 @@
-"""A member at work: the model and the objective that trains it.  State-dict keys start with `model.` and `objective.`."""
+"""A recipe as a member: its modules, and how many parameters they have."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from bertsmith.data.batch import Batch, Stream
-
-
-class MemberModel(nn.Module):
-    def __init__(self, model: nn.Module, objective: nn.Module):
-        super().__init__()
-        self.model = model
-        self.objective = objective
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The sum of each loss term over the batch; the caller divides by counts."""
-        return self.objective(self.model, batch)
-
-    def scores(self, batch: Batch) -> dict[str, dict[str, float]]:
-        """{term: {loss: sum, correct, count}} over the batch."""
-        return self.objective.scores(self.model, batch)
-
-    def logits(self, stream: Stream, at: Tensor, feed: str = "") -> Tensor:
-        """What the objective's head says at the flat indices `at` (m,) -> (m, outputs); `feed`: whose head, in a mixture."""
-        objective = self.objective.of(feed) if feed else self.objective
-        return objective.logits(self.model, stream, at)
-
-    def weights(self) -> dict[str, float]:
-        return self.objective.weights()
+if TYPE_CHECKING:
+    from bertsmith.nn.modules.member import MemberModel
 
 
 def build(recipe: Any) -> MemberModel:
     """Fresh weights for a recipe, from the global torch generator."""
+    from bertsmith.nn.modules.member import MemberModel
+
     model = recipe.model.build()
     return MemberModel(model, recipe.objective.build(model))
 
 
-def depths(member: nn.Module, name: str) -> tuple[int, int]:
-    """(how deep the parameter `name` of a member stands, how deep its heads do): 0 in the embeddings, i + 1 in layer i, heads above the last."""
-    body = getattr(member, "model", None)
-    top = getattr(getattr(body, "config", None), "depth", 0) + 1
-    if not name.startswith("model."):
-        return top, top
-    return body.depth_of(name.removeprefix("model.")), top
-
-
 def parameters(recipe: Any) -> int:
-    """Exact number of parameters, heads included and tied ones once; nothing is allocated."""
+    """Exact number of parameters, heads included and tied ones once; nothing is allocated.
+
+    Configurations count their own; a member with a head of one's own that does not is built without memory, and counted.
+    """
+    heads = recipe.objective.parameters(recipe.model) if hasattr(recipe.objective, "parameters") else None
+    if heads is not None:
+        return recipe.model.parameters() + heads
+    import torch
+
     with torch.device("meta"):
         return sum(p.numel() for p in build(recipe).parameters())

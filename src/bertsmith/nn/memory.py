@@ -5,19 +5,13 @@ Of each column the inputs of all layers, without gradient.  n tokens read now, N
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import require
-from bertsmith.data.batch import Stream
 
-Kept = dict[int, tuple[int, Tensor]]  # {column: (turn, (L, M, d))}
+if TYPE_CHECKING:
+    from bertsmith.nn.modules.memory import Memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,127 +24,6 @@ class Recurrence:
         require(self.length >= 0, f"model.memory.length: {self.length} is negative; 0 = none")
 
     def build(self, model: Any) -> "Memory | None":
+        from bertsmith.nn.modules.memory import Memory
+
         return Memory(self.length) if self.length else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Past:
-    """The memory that a stream finds, as tokens before each of its sequences that everything in these sees and that ask nothing."""
-
-    stream: Stream  # (N,) with the memory
-    own: Tensor  # (n,) where the tokens that are read now stand in it
-    order: Tensor  # (N,) rows of [memory; tokens read now] in the order of `stream`
-    states: Tensor  # (L, N - n, d)
-
-    def before(self, layer: int, x: Tensor) -> Tensor:
-        """x (n, d), the input of `layer`, with what it had there before: (N, d)."""
-        return torch.cat([self.states[layer].to(x.dtype), x]).index_select(0, self.order)
-
-
-class Memory:
-    """Of the newest sequence of each column; `length`: tokens at most."""
-
-    def __init__(self, length: int):
-        self.length = length
-        self.kept: Kept = {}
-        self._written: set[int] = set()  # columns that this process has read since it began
-
-    def state(self) -> dict[str, Tensor]:
-        """{"column.turn": (L, M, d)} of the columns that this process reads."""
-        return {f"{column}.{turn}": states for column, (turn, states) in self.kept.items() if column in self._written}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """What `state` of all processes said.  ValueError for names that are not its."""
-        self.kept, self._written = {}, set()
-        for name, states in state.items():
-            column, _, turn = name.partition(".")
-            self.kept[int(column)] = int(turn), states
-
-    def recall(self, stream: Stream) -> Past | None:
-        """None where no sequence of the stream goes on from one that is remembered."""
-        if stream.thread is None:
-            return None
-        found = [self._left(*at) for at in zip(stream.thread.column.tolist(), stream.thread.turn.tolist(), strict=True)]
-        if all(left is None for left in found):
-            return None
-        sizes = np.array([0 if left is None else left.shape[1] for left in found])
-        lengths, device = np.array(stream.lengths), stream.tokens.device
-        own = np.arange(lengths.sum()) + np.repeat(np.cumsum(sizes), lengths)
-        total = int(sizes.sum()) + len(own)
-        remembered = np.setdiff1d(np.arange(total), own, assume_unique=True)
-        order = np.empty(total, np.int64)
-        order[remembered], order[own] = np.arange(len(remembered)), len(remembered) + np.arange(len(own))
-        own_rows, rows = (torch.from_numpy(x).to(device) for x in (own, remembered))
-        ages = np.arange(len(remembered)) - np.repeat(np.cumsum(sizes), sizes)  # -M .. -1
-
-        def among(values: Tensor, past: Tensor | int) -> Tensor:
-            wide = torch.empty(total, dtype=values.dtype, device=device)
-            wide[own_rows], wide[rows] = values, past  # type: ignore[assignment]
-            return wide
-
-        wide = replace(
-            stream,
-            tokens=among(stream.tokens, 0),
-            positions=among(stream.positions, torch.from_numpy(ages).to(device)),
-            segments=among(stream.segments, 0),
-            query_rank=among(stream.query_rank, 0),
-            key_rank=among(stream.key_rank, 0),
-            lengths=tuple((lengths + sizes).tolist()),
-            visibility="full" if stream.visibility == "full" else "ranks",
-        )
-        states = torch.cat([left.to(device) for left in found if left is not None], 1)
-        return Past(stream=wide, own=own_rows, order=torch.from_numpy(order).to(device), states=states)
-
-    def _left(self, column: int, turn: int) -> Tensor | None:
-        last, states = self.kept.get(column, (None, None))
-        return states if turn > 0 and last == turn - 1 else None
-
-    @torch.no_grad()
-    def keep(self, stream: Stream, inputs: list[Tensor]) -> None:
-        """`inputs`: (n or more, d) of each layer.  Of each sequence the first `stride` tokens, behind what was remembered before them."""
-        if stream.thread is None:
-            return
-        states, thread, begin = torch.stack([x.detach()[: len(stream.tokens)] for x in inputs]), stream.thread, 0
-        for column, turn, length in zip(thread.column.tolist(), thread.turn.tolist(), stream.lengths, strict=True):
-            new, old = states[:, begin : begin + thread.stride], self._left(column, turn)
-            both = new if old is None else torch.cat([old.to(new.device), new], 1)
-            self.kept[column] = turn, both[:, -self.length :].clone()
-            self._written.add(column)
-            begin += length
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Another text is read inside: it finds nothing, and leaves nothing."""
-        before = self.kept, self._written
-        self.kept, self._written = {}, set()
-        try:
-            yield
-        finally:
-            self.kept, self._written = before
-
-
-def memories(module: nn.Module) -> dict[str, Memory]:
-    """All memories in a module, by the name of the part that has it."""
-    return {
-        name: part.memory for name, part in module.named_modules() if isinstance(getattr(part, "memory", None), Memory)
-    }
-
-
-def memory_state(module: nn.Module) -> dict[str, Tensor]:
-    """All that this process remembers: {"part/column.turn": (L, M, d)}."""
-    return {f"{name}/{key}": x for name, memory in memories(module).items() for key, x in memory.state().items()}
-
-
-def restore_memory(module: nn.Module, state: dict[str, Tensor]) -> None:
-    for name, memory in memories(module).items():
-        own = {key.removeprefix(f"{name}/"): x for key, x in state.items() if key.startswith(f"{name}/")}
-        memory.restore(own)
-
-
-@contextmanager
-def memories_aside(module: nn.Module) -> Iterator[None]:
-    """Another text is read inside."""
-    with ExitStack() as stack:
-        for memory in memories(module).values():
-            stack.enter_context(memory.aside())
-        yield

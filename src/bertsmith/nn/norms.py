@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bertsmith.config import require
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class LayerNorm:
         require(self.eps > 0, f"model.norm.eps: {self.eps} must be above 0")
 
     def build(self, width: int) -> nn.Module:
+        from torch import nn
+
         return nn.LayerNorm(width, eps=self.eps, bias=self.bias)
 
     def parameters(self, width: int) -> int:
@@ -36,6 +40,8 @@ class RMSNorm:
         require(self.eps > 0, f"model.norm.eps: {self.eps} must be above 0")
 
     def build(self, width: int) -> nn.Module:
+        from torch import nn
+
         return nn.RMSNorm(width, eps=self.eps)
 
     def parameters(self, width: int) -> int:
@@ -45,6 +51,8 @@ class RMSNorm:
 @dataclass(frozen=True, kw_only=True)
 class NoNorm:
     def build(self, width: int) -> nn.Module:
+        from torch import nn
+
         return nn.Identity()
 
     def parameters(self, width: int) -> int:

@@ -7,30 +7,12 @@ of its own instead (`first`: that of layer 0).  `model` is a TransformerConfig; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import require
-from bertsmith.data.batch import Stream
-from bertsmith.errors import InputError
-from bertsmith.nn.attention import Bias
 
-
-class Position(nn.Module):
-    """Knows where tokens stand.  n tokens, m <= n asking, d width, h heads, e head width."""
-
-    def embed(self, x: Tensor, stream: Stream) -> Tensor:
-        """x (n, d), before the embedding's norm."""
-        return x
-
-    def rotate(self, q: Tensor, k: Tensor, stream: Stream, read: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """q (m, h, e) of the flat indices `read` (None: all n), k (n, h, e)."""
-        return q, k
-
-    def bias(self, stream: Stream) -> Bias | None:
-        """What is added to the attention scores."""
-        return None
+if TYPE_CHECKING:
+    from bertsmith.nn.modules.positions import LearnedTable, Position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +25,8 @@ class Learned:
         require(self.length > 0, f"model.positions.length: {self.length} must be above 0")
 
     def build(self, model: Any) -> "LearnedTable":
+        from bertsmith.nn.modules.positions import LearnedTable
+
         return LearnedTable(self.length, model.inner)
 
     def parameters(self, model: Any) -> int:
@@ -54,22 +38,9 @@ class Unplaced:
     """None: order is what visibility says of it."""
 
     def build(self, model: Any) -> Position:
+        from bertsmith.nn.modules.positions import Position
+
         return Position()
 
     def parameters(self, model: Any) -> int:
         return 0
-
-
-class LearnedTable(Position):
-    def __init__(self, length: int, width: int):
-        super().__init__()
-        self.table = nn.Embedding(length, width)
-
-    def embed(self, x: Tensor, stream: Stream) -> Tensor:
-        """Raises InputError where a sequence is longer than the table."""
-        longest = max(stream.lengths, default=0)
-        if longest > self.table.num_embeddings:
-            raise InputError(
-                f"a sequence of {longest} tokens is longer than the model's {self.table.num_embeddings} positions; cut or split it"
-            )
-        return x + self.table(stream.positions)

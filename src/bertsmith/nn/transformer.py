@@ -5,21 +5,20 @@ n tokens in one flat row, m <= n of them read, d width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any, ClassVar, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
-from bertsmith.data.batch import Stream
-from bertsmith.nn.attending import Full, Source
-from bertsmith.nn.blocks import Layer, PostNorm, fill, initialise
-from bertsmith.nn.body import depth_of
+from bertsmith.nn.attending import Full
+from bertsmith.nn.blocks import PostNorm
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
+
+if TYPE_CHECKING:
+    from bertsmith.nn.modules.transformer import Transformer
+
 
 Share = Literal["none", "all", "attention", "feedforward"]
 SHARED: dict[str, tuple[str, ...]] = {  # parts of a layer that all layers have in common, each with its norm
@@ -37,6 +36,8 @@ class OneStack:
     """Layers over one stream: encoders, and language models, whose stream says who sees whom."""
 
     def build(self, model: "TransformerConfig") -> "Transformer":
+        from bertsmith.nn.modules.transformer import Transformer
+
         return Transformer(model)
 
     def parameters(self, model: "TransformerConfig") -> int:
@@ -152,6 +153,8 @@ class TransformerConfig:
 
     def build(self) -> Any:
         """Fresh weights from the global torch generator."""
+        from bertsmith.nn.modules.blocks import initialise
+
         return initialise(self.topology.build(self))
 
 
@@ -166,66 +169,3 @@ def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> in
         first, others = (size + model.block.norm_parameters(model, layer, part) for layer in (0, 1))
         found += first if part in SHARED[model.share] else first + (model.layers - 1) * others
     return found
-
-
-class Transformer(nn.Module):
-    """One stack.  `reads_source`: whether its layers read the hidden states of another stream, too."""
-
-    def __init__(self, config: TransformerConfig, reads_source: bool = False):
-        super().__init__()
-        self.config = config
-        self.embeddings = config.embeddings.build(config)
-        self.positions = config.positions.build(config)
-        self.dropout = nn.Dropout(config.dropout if config.block.dropout_last else 0.0)
-        self.memory = config.memory.build(config) if config.memory else None
-        own = getattr(config.positions, "build_layer", None)
-        self.layers = nn.ModuleList()
-        for number in range(config.layers):
-            first = self.layers[0].attention.positions if number else None
-            place = own(config, number, first) if own else None
-            self.layers.append(Layer(config, number, place, reads_source))
-            for part in SHARED[config.share]:
-                for name in (part, f"{part}_norm"):
-                    setattr(self.layers[-1], name, getattr(self.layers[0], name))
-        self.norm = config.block.build_last(config)
-
-    @property
-    def tokens(self) -> Any:
-        """The token table, which heads tie themselves to."""
-        return self.embeddings.tokens
-
-    def depth_of(self, name: str) -> int:
-        """0: embeddings and positions, i + 1: layer i; the norm behind the last layer stands as high as it."""
-        return depth_of(self, name, self.config.layers)
-
-    def forward(self, stream: Stream, read: Tensor | None = None, source: Source | None = None) -> Tensor:
-        """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these.
-
-        With memory, a stream of threads finds there what the sequences before its own left, and leaves what those after them will find.
-        """
-        inputs = []
-        for x in self._states(stream, read, source):
-            if self.memory:
-                inputs.append(x)
-        if self.memory:
-            self.memory.keep(stream, inputs[:-1])
-        return self.dropout(x[: len(stream.tokens if read is None else read)])
-
-    def states(self, stream: Stream) -> list[Tensor]:
-        """The embedding and every layer's output, each (n, d), the last one's behind the norm that follows it; memory is left as it is."""
-        return [state[: len(stream.tokens)] for state in self._states(stream, None)]
-
-    def _states(self, stream: Stream, read: Tensor | None, source: Source | None = None) -> Iterator[Tensor]:
-        """Filler included; of the last layer only the rows `read`."""
-        past = self.memory.recall(stream) if self.memory else None
-        x = fill(self.embeddings(stream, self.positions))
-        yield x
-        for number, layer in enumerate(self.layers):
-            last = number + 1 == len(self.layers)
-            wanted = read if last else None
-            if past is None:
-                x = layer(x, stream, self.positions, wanted, source)
-            else:
-                seen = fill(past.before(number, x[: len(stream.tokens)]))
-                x = layer(seen, past.stream, self.positions, past.own if wanted is None else past.own[wanted])
-            yield self.norm(x) if last and self.norm is not None else x

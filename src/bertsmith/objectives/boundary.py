@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from bertsmith.config import require
-from bertsmith.nn.blocks import initialise
-from bertsmith.nn.body import Body
-from bertsmith.nn.boundary import BoundaryHead
+from bertsmith.nn.body import Body, BodyConfig
+
+if TYPE_CHECKING:
+    from bertsmith.objectives.modules.boundary import BoundaryTerm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +27,12 @@ class Boundary:
         require(self.positions > 0, f"objective: {self.name}.positions: {self.positions} must be above 0")
 
     def build(self, model: Body) -> "BoundaryTerm":
+        from bertsmith.nn.modules.blocks import initialise
+        from bertsmith.objectives.modules.boundary import BoundaryTerm
+
         return initialise(BoundaryTerm(model, self.limit, self.positions))
 
-
-class BoundaryTerm(BoundaryHead):
-    def __init__(self, model: Body, limit: int, positions: int):
-        config = model.config
-        super().__init__(config.width, config.inner, config.vocab, limit, positions, config.activation, config.norm)
-
-    def logits(self, hidden: Tensor, model: Body, offset: Tensor) -> Tensor:
-        """hidden (m, 2, d) left and right of the span, offset (m,) of the token from the left one -> (m, V)."""
-        return self(hidden, offset, model.tokens.weight)
+    def parameters(self, model: BodyConfig) -> int:
+        width, inner, norm = model.width, model.inner, model.norm
+        dense = (2 * width + self.positions + 1) * width + (width + 1) * inner
+        return self.limit * self.positions + dense + norm.parameters(width) + norm.parameters(inner) + model.vocab

@@ -6,18 +6,15 @@ m predictions of a term, n tokens, V vocabulary.  Losses are sums; whoever train
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
-from bertsmith.data.batch import IGNORE, Batch, Stream, Target
-from bertsmith.nn.adaptive import Adaptive, AdaptiveHead
-from bertsmith.nn.blocks import ACTIVATIONS, filler, initialise, pick
-from bertsmith.nn.body import Body
-from bertsmith.nn.heads import PairHead, Pooler, TokenHead
+from bertsmith.nn.adaptive import Adaptive
+from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.feedforward import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from bertsmith.objectives.modules.predict import ClusteredTerm, PairTerm, Prediction, SummaryTerm, TokenTerm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +34,20 @@ class Tokens:
         )
 
     def build(self, model: Body) -> "TokenTerm":
+        from torch import nn
+
+        from bertsmith.nn.modules.blocks import initialise
+        from bertsmith.objectives.modules.predict import TokenTerm
+
         require(
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
         )
         return initialise(TokenTerm(model, self.transform, self.activation))
+
+    def parameters(self, model: BodyConfig) -> int:
+        dense = (model.width + 1) * model.inner + model.norm.parameters(model.inner) if self.transform else 0
+        return dense + model.vocab
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +58,19 @@ class Clustered:
     weight: float = 1.0
 
     def build(self, model: Body) -> "ClusteredTerm":
+        from bertsmith.objectives.modules.predict import ClusteredTerm
+
         config = model.config
         require(
             isinstance(config.embeddings, Adaptive),
             "model.embeddings: one table, but the objective asks by clusters; take adaptive embeddings",
         )
+
         return ClusteredTerm(config.embeddings, config.vocab, config.inner)
+
+    def parameters(self, model: Any) -> int:
+        further = len(model.embeddings.shapes(model.vocab, model.inner)) - 1
+        return further * (model.inner + 1) + model.vocab
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +85,13 @@ class Pair:
         require(self.classes > 1, f"objective: {self.name}.classes: {self.classes} is below 2")
 
     def build(self, model: Body) -> "PairTerm":
+        from bertsmith.nn.modules.blocks import initialise
+        from bertsmith.objectives.modules.predict import PairTerm
+
         return initialise(PairTerm(model.config.width, self.classes))
+
+    def parameters(self, model: BodyConfig) -> int:
+        return (model.width + 1) * (model.width + self.classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +102,13 @@ class Summary:
     weight: float = 0.0
 
     def build(self, model: Body) -> "SummaryTerm":
+        from bertsmith.nn.modules.blocks import initialise
+        from bertsmith.objectives.modules.predict import SummaryTerm
+
         return initialise(SummaryTerm(model.config.width))
+
+    def parameters(self, model: BodyConfig) -> int:
+        return (model.width + 1) * model.width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,43 +120,6 @@ class Also:
     weight: float = 1.0
 
 
-class TokenTerm(TokenHead):
-    def __init__(self, model: Body, transform: bool, activation: str | None = None):
-        config = model.config
-        activation = activation or config.activation
-        super().__init__(config.width, config.inner, config.vocab, transform, activation, config.norm)
-
-    def logits(self, hidden: Tensor, model: Body) -> Tensor:
-        """hidden (m, d) -> (m, V)."""
-        return self(hidden, model.tokens.weight)
-
-
-class ClusteredTerm(AdaptiveHead):
-    def losses(self, hidden: Tensor, labels: Tensor, model: Body) -> Tensor:
-        """The sum; `logits` would compute every cluster for every place."""
-        return self.loss(hidden, labels, model.tokens)
-
-    def logits(self, hidden: Tensor, model: Body) -> Tensor:  # type: ignore[override]
-        """hidden (m, d) -> (m, V)."""
-        return super().logits(hidden, model.tokens)
-
-
-class PairTerm(PairHead):
-    def logits(self, hidden: Tensor, model: Body) -> Tensor:
-        """hidden (m, d) -> (m, classes)."""
-        return self(hidden)
-
-
-class SummaryTerm(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        self.pooler = Pooler(width)
-
-    def logits(self, hidden: Tensor, model: Body) -> Tensor:
-        """hidden (m, d) -> (m, d): the summaries themselves."""
-        return self.pooler(hidden)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trunk:
     """No head at all: an encoder that was published without one."""
@@ -140,10 +128,15 @@ class Trunk:
     pooler: Literal["tanh", "gelu", "relu"] = "tanh"
 
     def build(self, model: Body) -> "Prediction":
+        from bertsmith.objectives.modules.predict import Prediction
+
         return Prediction(self, model)
 
     def weights(self) -> dict[str, float]:
         return {}
+
+    def parameters(self, model: BodyConfig) -> int:
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,100 +160,15 @@ class Predict:
             require(of in names, f"objective.heads: {head.name}.of: {of!r} is none of {', '.join(names)}")
 
     def build(self, model: Body) -> "Prediction":
+        from bertsmith.objectives.modules.predict import Prediction
+
         return Prediction(self, model)
 
     def weights(self) -> dict[str, float]:
         return {head.name: head.weight for head in self.heads}
 
-
-class Prediction(nn.Module):
-    """The heads stand under their terms' names: `objective.token.dense.weight`, `objective.pair.pooler.dense.weight`."""
-
-    def __init__(self, config: Predict | Trunk, model: Body):
-        super().__init__()
-        self.config = config
-        self.answers = {head.name: getattr(head, "of", head.name) for head in config.heads}
-        for head in config.heads:
-            if self.answers[head.name] == head.name:
-                self.add_module(head.name, head.build(model))
-
-    @property
-    def columns(self) -> dict[str, int]:
-        """Columns of each term's `Target.at`: the place of the answer, and the places that its head reads instead."""
-        return {head.name: getattr(head, "columns", 1) for head in self.config.heads}
-
-    def weights(self) -> dict[str, float]:
-        """The factor of each term's mean in the loss."""
-        return self.config.weights()
-
-    def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
-        """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
-        asked = {name: filled(target) for name, target in self._asked(batch).items()}
-        hidden = self._hidden(model, batch.input, {name: places(target) for name, target in asked.items()})
-        return {name: self._loss(name, hidden[name], model, batch.input, target) for name, target in asked.items()}
-
-    def _loss(self, name: str, hidden: Tensor, model: Body, stream: Stream, target: Target) -> Tensor:
-        head = self.get_submodule(self.answers.get(name, name))
-        if hasattr(head, "losses"):
-            return head.losses(hidden, target.labels, model)
-        return loss_sum(self._said(name, hidden, model, stream, places(target)), target.labels)
-
-    @torch.no_grad()
-    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
-        """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
-        asked = self._asked(batch)
-        logits = self._logits(model, batch.input, {name: places(target) for name, target in asked.items()})
-        return {name: score(logits[name], target.labels) for name, target in asked.items()}
-
-    def logits(self, model: Body, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
-        """What `term` says at the flat indices `at` (m,), in any order -> (m, V)."""
-        return self._logits(model, stream, {term: at})[term]
-
-    def _asked(self, batch: Batch) -> dict[str, Target]:
-        return {name: batch.targets[name] for name in self.weights() if name in batch.targets}
-
-    def _logits(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
-        hidden = self._hidden(model, stream, places)
-        return {name: self._said(name, hidden[name], model, stream, at) for name, at in places.items()}
-
-    def _hidden(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What each term's head reads: encodes once, and only the places that some term asks for."""
-        if not places:
-            return {}
-        reads = {name: at if at.ndim == 1 else at[:, 1:] for name, at in places.items()}
-        read, where = torch.unique(torch.cat([at.flatten() for at in reads.values()]), return_inverse=True)
-        hidden = model(stream, read)
-        parts = where.split([at.numel() for at in reads.values()])
-        return {name: pick(hidden, rows.view(reads[name].shape)) for name, rows in zip(places, parts, strict=True)}
-
-    def _said(self, name: str, hidden: Tensor, model: Body, stream: Stream, at: Tensor) -> Tensor:
-        if at.ndim == 1:
-            return self.answer(name, hidden, model, stream.tokens[at])
-        return self.get_submodule(name).logits(hidden, model, at[:, 0] - at[:, 1])
-
-    def answer(self, name: str, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
-        """What the head of term `name` says of hidden states (m, d), where the tokens `read` (m,) stand -> (m, classes)."""
-        return self.get_submodule(self.answers.get(name, name)).logits(hidden, model)
-
-
-def places(target: Target) -> Tensor:
-    """(m,) where a head reads its answers; (m, k) where it reads elsewhere, in the columns behind the place of the answer."""
-    return target.at if target.at.shape[1] > 1 else target.at[:, 0]
-
-
-def filled(target: Target) -> Target:
-    """The last question again, unanswered, up to one of few numbers of rows (see `blocks.ROWS`)."""
-    at: Tensor = target.at
-    extra = filler(len(target), at.device)
-    at = torch.cat([at, at[-1:].expand(extra, -1)])
-    return Target(at=at, labels=F.pad(target.labels, (0, extra), value=IGNORE))
-
-
-def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, summed in float32; each loss is computed in the logits' own precision."""
-    return F.cross_entropy(logits, labels, reduction="none").float().sum()
-
-
-def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    correct = (logits.argmax(-1) == labels).sum()
-    return {"loss": loss_sum(logits.float(), labels).item(), "correct": int(correct), "count": len(labels)}
+    def parameters(self, model: BodyConfig) -> int | None:
+        """Exact number of the heads' parameters; None where one of them does not count its own."""
+        own = [head for head in self.heads if getattr(head, "of", head.name) == head.name]
+        counted = all(hasattr(head, "parameters") for head in own)
+        return sum(head.parameters(model) for head in own) if counted else None

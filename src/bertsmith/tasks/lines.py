@@ -84,6 +84,11 @@ def _damaged(error: Exception) -> bool:
     return isinstance(error, (EOFError, zlib.error, lzma.LZMAError, OSError)) or type(error).__name__ == "ZstdError"
 
 
+def check_there(path: str | Path) -> None:
+    """InputError, or ResourceError, for a file that cannot be opened."""
+    opened(Path(path)).close()
+
+
 def opened(path: Path):
     """A binary stream of a regular file, unpacked by its last suffix."""
     name, suffix = printable(path), path.suffix.lower()

@@ -18,6 +18,7 @@ from bertsmith.recipe import Recipe
 from bertsmith.training.checkpoint import size_estimate
 
 SAMPLED = 2000  # steps that the mean is taken over
+LENGTHS = ("steps", "tokens", "minutes")  # that a pre-training may be given
 DRAWN = 20_000  # steps of a mixture that are drawn to tell how long it is
 
 
@@ -113,8 +114,16 @@ class Budget:
             return max(1, round(self.epochs * extent.steps))
         return None if self.steps is None else int(self.steps)
 
-    def check(self, extent: Extent, names: tuple[str, ...] = ("steps", "tokens", "minutes")) -> None:
+    def check(self, extent: Extent, names: tuple[str, ...] = LENGTHS) -> None:
         """InputError unless exactly one is given, and is above 0; `names`: those that a command has."""
+        self.check_given(names)
+        if not self.given:
+            raise InputError(
+                f"give one of --steps N, --tokens N, --minutes M; one epoch of this corpus takes --steps {extent.steps} or --tokens {extent.tokens}"
+            )
+
+    def check_given(self, names: tuple[str, ...] = LENGTHS) -> None:
+        """InputError where several are given, or one that is not above 0."""
         given = self.given
         if len(given) > 1:
             options = ", ".join(f"--{name}" for name in names)
@@ -125,10 +134,6 @@ class Budget:
                 raise InputError(f"--{name}: {printable(repr(value))} is not a number above 0")
             if name in ("steps", "tokens") and value != int(value):
                 raise InputError(f"--{name}: {value} is not a whole number")
-        if not given:
-            raise InputError(
-                f"give one of --steps N, --tokens N, --minutes M; one epoch of this corpus takes --steps {extent.steps} or --tokens {extent.tokens}"
-            )
 
 
 def check_memory(recipe: Recipe, parameters: int) -> None:

@@ -6,7 +6,8 @@
                         state.json              step, tokens, where the loader stands, bytes of metrics.jsonl
                         manifest.json           written last; seals these, the run's config.json, tokenizer.json, first bytes of metrics.jsonl
 
-No random state is stored: every draw is a hash of (seed, step) or of (seed, epoch, example).
+No random state is stored: every draw is a hash of (seed, step) or of (seed, epoch, example).  Steps are written by saving.py; what is
+read here needs torch for tensors alone.
 """
 
 from __future__ import annotations
@@ -18,19 +19,15 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
-from torch import Tensor, nn
-
-from bertsmith import __version__, files
+from bertsmith import files
 from bertsmith.data.loader import Cursor
-from bertsmith.errors import InputError, NumericsError, ResourceError, printable
-from bertsmith.training.distributed import whole
-from bertsmith.training.optim import optimizer_state
+from bertsmith.errors import InputError, printable
 from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, run_at
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1
 MODEL, OPTIMIZER, MEMORY, STATE = "model.safetensors", "optimizer.safetensors", "memory.safetensors", "state.json"
@@ -64,99 +61,9 @@ class Saved:
     memory: dict[str, Tensor] = field(default_factory=dict)
 
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and stored buffers by name; tied ones stand under their first name only."""
-    buffers = {name: b for name, b in module.named_buffers() if name in module.state_dict()}
-    return {**dict(module.named_parameters()), **buffers}
-
-
-def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
-    """Put `weights_of` back.  InputError listing what is missing, unexpected, of another shape, or not finite."""
-    own = weights_of(module)
-    problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{printable(name)} is unexpected" for name in weights if name not in own]
-    for name in own.keys() & weights.keys():
-        if own[name].shape != weights[name].shape:
-            problems.append(f"{name} has shape {list(weights[name].shape)}, the model {list(own[name].shape)}")
-        elif not torch.isfinite(weights[name]).all():
-            problems.append(f"{name} is not finite")
-    if problems:
-        more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise InputError(
-            f"{printable(where)}: the weights do not fit the model: {'; '.join(sorted(problems)[:4])}{more}"
-        )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(weights[name])
-
-
 def size_estimate(parameters: int) -> int:
     """Bytes of a saved step: weights and two moments in float32."""
     return 12 * parameters + (1 << 20)
-
-
-def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors.  Where they are sharded, every process must call this (or `help_save`)."""
-    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def help_save(member: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """The part in `save_step` of a process that does not write: its slices."""
-    for tensor in (*weights_of(member).values(), *optimizer_state(optimizer, member).values()):
-        whole(tensor.detach())
-
-
-def save_step(
-    run: Run,
-    state: State,
-    member: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    metrics: dict,
-    environment: dict,
-    keep: int,
-    best: int | None = None,
-    memory: dict[str, Tensor] | None = None,
-) -> Path:
-    """Write, publish, verify, then `prune`.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
-
-    NumericsError if a weight is not finite, ResourceError if the disk refuses; either way the older steps stay as they are.
-    """
-    weights, moments = on_cpu(weights_of(member)), on_cpu(optimizer_state(optimizer, member))
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise NumericsError(
-                f"step {state.step}: {name} is no longer finite; not saved; a lower schedule.lr helps most often"
-            )
-    final = run.step(state.step)
-    with files.partial(final) as folder, files.writing(final):
-        listed = {
-            MODEL: files.create(folder / MODEL, tensors_to_bytes(weights)),
-            OPTIMIZER: files.create(folder / OPTIMIZER, tensors_to_bytes(moments)),
-            STATE: files.create(folder / STATE, json.dumps(state_tree(state), indent=1).encode() + b"\n"),
-        }
-        if memory:
-            listed[MEMORY] = files.create(folder / MEMORY, tensors_to_bytes(on_cpu(memory)))
-        manifest = {
-            "format": FORMAT,
-            "kind": "step",
-            "step": state.step,
-            "created_by": f"bertsmith {__version__}",
-            "environment": environment,
-            "run": {**files.listing(run.path, (CONFIG, TOKENIZER)), METRICS: metrics},
-            "files": listed,
-        }
-        files.sync(folder)
-        files.create(folder / files.MANIFEST, files.sealed(manifest))
-        files.publish(folder, final)
-    try:
-        files.check(final, listed)
-    except InputError as error:
-        raise ResourceError(
-            f"{error}; the disk gave back other bytes than were written, the older steps stay"
-        ) from None
-    with files.writing(final):
-        prune(run, keep, best)
-    return final
 
 
 def state_tree(state: State) -> dict:
@@ -295,6 +202,20 @@ def load_step(run: Run, step: int) -> Saved:
     )
 
 
+def verify_state(run: Run, step: int) -> State:
+    """Where a run stands, of a step that `load_step` would load: verified, its files of tensors whole; none becomes a tensor.
+
+    InputError naming the damaged file."""
+    folder = run.step(step)
+    manifest = verify_step(run, step, tensors=False)
+    read = {name: _read(folder / name, expected) for name, expected in manifest["files"].items()}
+    state = _state(read[STATE], folder / STATE, step)
+    for name in (MODEL, OPTIMIZER, MEMORY):
+        if name in read:
+            _check_tensors(read[name], folder / name)
+    return state
+
+
 def _read(path: Path, expected: dict) -> bytes:
     """Hashed as it is read, so that what was verified is what is used."""
     try:
@@ -307,9 +228,20 @@ def _read(path: Path, expected: dict) -> bytes:
 
 
 def _tensors(data: bytes, where: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load as tensors_from_bytes
+
     try:
         return tensors_from_bytes(data)
     except Exception as error:  # safetensors raises its own, ValueError and KeyError, by what is wrong with the header
+        raise InputError(f"{printable(where)}: not a safetensors file: {printable(error)}") from None
+
+
+def _check_tensors(data: bytes, where: Path) -> None:
+    from safetensors import deserialize
+
+    try:
+        deserialize(data)
+    except Exception as error:  # as above
         raise InputError(f"{printable(where)}: not a safetensors file: {printable(error)}") from None
 
 

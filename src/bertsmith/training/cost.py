@@ -24,28 +24,19 @@ from bertsmith.data.batch import IGNORE, Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.data.text import Text
-from bertsmith.errors import InputError, nearest
-from bertsmith.nn.attention import operations
-from bertsmith.nn.member import MemberModel, build, parameters
+from bertsmith.nn.member import build, parameters
+from bertsmith.nn.modules.attention import operations
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.training.checkpoint import size_estimate
+from bertsmith.training.gpus import GPUS, check_gpu
 from bertsmith.training.optim import build_optimizer
-from bertsmith.training.precision import Precision, choose_device
-from bertsmith.training.run import threads_set
+from bertsmith.training.precision import Precision, choose_device, threads_set
 from bertsmith.training.step import train_step
 
 PROBE = 8192  # tokens that a probe reads at most
 REPEAT = 3
 STATE = 16  # bytes that training holds of each parameter: weight, gradient and two moments in float32
-# Published bfloat16 peak without sparsity in TFLOP/s, and memory in GB.
-GPUS = {
-    "v100": (125, 32),
-    "l4": (121, 24),
-    "rtx4090": (165, 24),
-    "a100": (312, 80),
-    "h100": (989, 80),
-    "h200": (989, 141),
-}
 SHARE = 0.4  # of its peak that a GPU reaches on models of width 768 and more
 
 
@@ -89,8 +80,7 @@ def estimate(
 
     InputError for an unknown GPU, and for a store that the recipe cannot use.
     """
-    if gpu is not None and gpu not in GPUS:
-        raise InputError(f"--on {gpu}: unknown; {nearest(gpu, GPUS)}")
+    check_gpu(gpu)
     if store is not None:
         recipe = recipe.with_vocab(store.vocab.size)
     place, program = choose_device(device), _program()

@@ -13,7 +13,7 @@ from torch import nn
 
 from bertsmith.data.batch import Batch
 from bertsmith.errors import InputError, NumericsError
-from bertsmith.nn.memory import memories, memories_aside
+from bertsmith.nn.modules.memory import memories, memories_aside
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision, choose_device
 
@@ -136,8 +136,10 @@ def evaluate_run(
     """
     from bertsmith.config import from_dict
     from bertsmith.nn.member import build
-    from bertsmith.training.checkpoint import load_model, load_weights
-    from bertsmith.training.run import open_store, threads_set
+    from bertsmith.training.checkpoint import load_model
+    from bertsmith.training.precision import threads_set
+    from bertsmith.training.run import open_store
+    from bertsmith.training.saving import load_weights
 
     state, config, where = load_model(path)
     store = open_store(data)

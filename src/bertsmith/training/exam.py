@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bertsmith.training.distributed import World
-from bertsmith.training.precision import Precision
+
+if TYPE_CHECKING:
+    from bertsmith.training.precision import Precision
 
 Evaluation = dict[str, dict[str, Any]]  # {term: {loss, …}}: what stands in the line of a step in metrics.jsonl
 

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.data.feed import Feed
 from bertsmith.data.loader import BEGINNING, Cursor, Loader
 from bertsmith.data.mixture import Mixture
-from bertsmith.nn.member import MemberModel
+from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.training.distributed import World
 from bertsmith.training.exam import Exam
+from bertsmith.training.log import check_tensorboard
 from bertsmith.training.run import Run
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bertsmith.nn.modules.member import MemberModel
+
+SHARDS = ("ddp", "fsdp")  # processes hold copies of the member, or a slice each
 Progress = Callable[[int, int, float, float, float], None]
 
 
 def silent(*_: Any) -> None:
     """Says nothing."""
+
+
+def check_options(shard: str, tensorboard: bool) -> None:
+    """InputError for what no run can be made with."""
+    if shard not in SHARDS:
+        raise InputError(f"--shard: {printable(repr(shard))} is not one of {', '.join(SHARDS)}")
+    if tensorboard:
+        check_tensorboard()
 
 
 def as_it_is(member: MemberModel) -> MemberModel:

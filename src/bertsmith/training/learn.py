@@ -16,30 +16,22 @@ from bertsmith import __version__
 from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.member import MemberModel, build, parameters
+from bertsmith.nn.member import build, parameters
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.training import budget
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
 from bertsmith.training.job import Job, Progress, silent
-from bertsmith.training.log import Journal, check_tensorboard
+from bertsmith.training.log import Journal
 from bertsmith.training.optim import freeze, warmup_steps
-from bertsmith.training.precision import Precision
-from bertsmith.training.run import FORMAT, at, check_same, threads_set
-from bertsmith.training.shard import SHARDS
+from bertsmith.training.precision import Precision, threads_set
+from bertsmith.training.run import FORMAT, at, check_same
 from bertsmith.training.stages import unreached
 from bertsmith.training.step import compile_layers, memory_said
 from bertsmith.training.stop import Stop
 from bertsmith.training.trial import Trial
 from bertsmith.training.updates import Updates
-
-
-def check_options(shard: str, tensorboard: bool) -> None:
-    """InputError for what no run can be made with."""
-    if shard not in SHARDS:
-        raise InputError(f"--shard: {printable(repr(shard))} is not one of {', '.join(SHARDS)}")
-    if tensorboard:
-        check_tensorboard()
 
 
 def learn(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.errors import InputError, nearest
-from bertsmith.nn.member import depths
+from bertsmith.nn.modules.member import depths
 from bertsmith.recipe import Group, Schedule
 from bertsmith.training.distributed import ALONE, World
 

@@ -103,3 +103,14 @@ def choose_device(name: str | None) -> torch.device:
             )
         return torch.device("cuda", int(index or 0))
     return torch.device("cpu")
+
+
+@contextmanager
+def threads_set(threads: int | None) -> Iterator[None]:
+    """torch's number of CPU threads for the length of a run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

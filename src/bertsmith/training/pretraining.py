@@ -7,19 +7,20 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.training.budget import Budget, Extent
-from bertsmith.training.distributed import TIMEOUT, World, own_device
-from bertsmith.training.evaluate import HeldOut, fixed_batches_of
-from bertsmith.training.job import Job, Progress, silent
-from bertsmith.training.learn import check_options, learn
+from bertsmith.training.distributed import TIMEOUT, World
+from bertsmith.training.job import Job, Progress, check_options, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
+
+if TYPE_CHECKING:
+    from bertsmith.training.evaluate import HeldOut
 
 SAME = ("mixture", "data.tokenizer", "data.digest", "recipe", "seed", "from")
 
@@ -54,20 +55,25 @@ def pretrain(
     ("fsdp"); process 0 alone speaks and writes.  `timeout`: seconds that one waits for the others before it gives up.
     Raises InputError before anything is written; ResourceError, NumericsError and Interrupted (after saving) while it trains.
     """
-    begun = time.monotonic()
+    begun, asked = time.monotonic(), Budget(steps=steps, tokens=tokens, minutes=minutes)
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)
         run, journal = Run(out), Journal(say)
         with world.agreed():
             recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
-            place, store = own_device(device), open_store(data, journal.say)
             check_options(shard, tensorboard)
+            asked.check_given()
+            store = open_store(data, journal.say)
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
             recipe = recipe.with_vocab(
                 store.vocab.size, world.tell(rows_of(from_, run, resume) if world.first else None)
             )
+            from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
+            from bertsmith.training.processes import own_device
+
+            place = own_device(device)
 
             def start(member: Any, say: Callable[[str], None]) -> Any:
                 if not world.first or from_ is None:
@@ -94,7 +100,6 @@ def pretrain(
                 "waits, and leaves it once the model has learned more than frequencies"
             )
 
-        asked = Budget(steps=steps, tokens=tokens, minutes=minutes)
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
     seconds = result.pop("seconds")
@@ -113,6 +118,8 @@ def said_of(store: Any) -> dict[str, Any]:
 
 def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> HeldOut | None:
     """On the held-out documents of a store, which is the `feed` of a mixture; None, which is said, where the layout can use none of them."""
+    from bertsmith.training.evaluate import HeldOut, fixed_batches_of
+
     try:
         held = [replace(batch, feed=feed) for batch in fixed_batches_of(recipe, store)]
     except InputError as error:

@@ -12,6 +12,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.training import checkpoint
 from bertsmith.training.log import Events, Journal, Metrics
 from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remove
+from bertsmith.training.saving import help_save, save_step
 
 
 class Record:
@@ -104,9 +105,7 @@ class Record:
         self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
     ) -> None:
         metrics = self.metrics.sealed()
-        checkpoint.save_step(
-            self.run, state, member, optimizer, metrics, self.environment, self.keep, _best(state), memory
-        )
+        save_step(self.run, state, member, optimizer, metrics, self.environment, self.keep, _best(state), memory)
 
     def close(self) -> None:
         self.metrics.close()
@@ -132,6 +131,6 @@ class Elsewhere:
     def save(
         self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
     ) -> None:
-        checkpoint.help_save(member, optimizer)
+        help_save(member, optimizer)
 
     def close(self) -> None: ...

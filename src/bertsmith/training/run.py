@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bertsmith import files
 from bertsmith.errors import InputError, printable
 from bertsmith.training.formats import FORMAT, current
@@ -246,14 +244,3 @@ def open_store(data: Any, say: Callable[[str], None] = lambda line: None) -> Any
 
         return Store.open(data, say=say)
     return data
-
-
-@contextmanager
-def threads_set(threads: int | None) -> Iterator[None]:
-    """torch's number of CPU threads for the length of a run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

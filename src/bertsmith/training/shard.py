@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target, term_of
-from bertsmith.training.distributed import ALONE, World, own
-
-SHARDS = ("ddp", "fsdp")
+from bertsmith.training.distributed import ALONE, World
+from bertsmith.training.processes import own
 
 
 class Shared:

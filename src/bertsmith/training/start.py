@@ -11,10 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.config import from_dict, to_dict
@@ -24,9 +21,11 @@ from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.text.extend import new_tokens
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.checkpoint import MODEL, load_model, load_weights, weights_of
-from bertsmith.training.rows import with_rows
+from bertsmith.training.checkpoint import MODEL, load_model
 from bertsmith.training.run import TOKENIZER, differences, run_at
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
 SEGMENTS = "model.embeddings.segments.weight"
@@ -104,6 +103,8 @@ def weights_from(
     if new:
         weights = _with_segments(weights, new, say)
     if added:
+        from bertsmith.training.rows import with_rows
+
         weights = with_rows(weights, recipe, added, f"--from {printable(from_)}", say)
         source["new_tokens"] = {"of": theirs.digest, "first": min(added), "count": len(added)} if theirs else {}
     return weights, source
@@ -125,6 +126,8 @@ def adopt(
     member: nn.Module, weights: dict[str, Tensor], new_heads: tuple[str, ...], where: str, say: Callable[[str], None]
 ) -> None:
     """`weights` into `member`, whose own fresh ones stay in the heads `new_heads`.  InputError as `start_from` says."""
+    from bertsmith.training.saving import load_weights, weights_of
+
     own, have = weights_of(member), _heads(weights)
     wanted = _heads(own)
     for head in new_heads:
@@ -169,6 +172,8 @@ def _grown(model: Any, new: tuple[int, ...]) -> Any:
 
 
 def _with_segments(weights: dict[str, Tensor], new: tuple[int, ...], say: Callable[[str], None]) -> dict[str, Tensor]:
+    import torch
+
     table = weights[SEGMENTS]
     for old in sorted(set(new)):
         rows = [str(len(table) + i) for i, of in enumerate(new) if of == old]

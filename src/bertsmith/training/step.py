@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Batch
 from bertsmith.data.draw import hashed
 from bertsmith.errors import NumericsError, ResourceError
-from bertsmith.nn.blocks import Layer
+from bertsmith.nn.modules.blocks import Layer
 from bertsmith.recipe import Recipe
-from bertsmith.training.distributed import own
 from bertsmith.training.precision import Precision
+from bertsmith.training.processes import own
 from bertsmith.training.shard import Shared
 
 NAMED = 8  # examples that an error names

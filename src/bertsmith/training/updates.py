@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from bertsmith.errors import Interrupted, printable
-from bertsmith.nn.memory import memory_state, restore_memory
+from bertsmith.nn.modules.memory import memory_state, restore_memory
 from bertsmith.training import checkpoint
 from bertsmith.training.distributed import World
 from bertsmith.training.job import Job, Progress, silent
@@ -17,6 +17,7 @@ from bertsmith.training.log import Journal
 from bertsmith.training.optim import build_optimizer, rate_at, restore_optimizer, set_rate
 from bertsmith.training.precision import Precision
 from bertsmith.training.record import Elsewhere, Record
+from bertsmith.training.saving import load_weights
 from bertsmith.training.shard import Shared
 from bertsmith.training.step import memory_said, train_step
 
@@ -94,7 +95,7 @@ class Updates:
         found, where = self.record.found, str(self.run.path)
         with self.world.agreed():
             if found:
-                checkpoint.load_weights(self.member, found.weights, str(found.path))
+                load_weights(self.member, found.weights, str(found.path))
         self.shared = Shared(self.learner, self.world, self.config["shard"])
         self.optimizer = build_optimizer(self.learner, self.recipe.schedule)
         if stands:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.nn.blocks import ACTIVATIONS
+from bertsmith.nn.modules.blocks import ACTIVATIONS
 
 
 class TokenHead(nn.Module):

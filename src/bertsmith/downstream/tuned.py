@@ -1,0 +1,52 @@
+"""The folder of a fine-tuning: a run whose result.json says which step, or which seed's run, is the best."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from bertsmith import files
+from bertsmith.errors import InputError, printable
+from bertsmith.training.run import Run
+
+SEED = re.compile(r"seed-\d+")
+RESULT_FORMAT = 1
+RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step (or which seed's run) is the best
+
+
+class Tuned(Run):
+    """The folder of a fine-tuning: a Run whose config.json says so, and whose result.json names the best step."""
+
+    kind = "finetune"
+    results = (RESULT,)
+
+    def result(self) -> dict | None:
+        """What result.json says; None where the fine-tuning did not finish."""
+        path = self / RESULT
+        data = files.plain(path)
+        if data is None:
+            return None
+        result = files.unsealed(data, path)
+        _check_format(result, path)
+        if "best" not in result and not {"seeds", "best_seed"} <= result.keys():
+            raise InputError(f"{printable(path)}: not the result of a fine-tuning")
+        return result
+
+    def check_seeds(self) -> None:
+        """InputError for fine-tunings of several seeds without the result that says which is the best."""
+        if (
+            self.path.is_dir()
+            and not os.path.lexists(self / RESULT)
+            and any(map(SEED.fullmatch, os.listdir(self.path)))
+        ):
+            raise InputError(
+                f"{printable(self / RESULT)}: missing; the fine-tunings here did not all finish, or it was removed"
+            )
+
+
+def _check_format(tree: dict, path: Path) -> None:
+    if not isinstance(tree.get("format"), int) or tree["format"] > RESULT_FORMAT:
+        raise InputError(
+            f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {RESULT_FORMAT})"
+        )

@@ -1,0 +1,84 @@
+"""Vectors of encoded texts, as arrays: states of a model pooled, or at single places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import numpy as np
+import torch
+
+from bertsmith.deploy import sentences
+from bertsmith.downstream.model import Loaded
+from bertsmith.errors import printable
+from bertsmith.tasks.sequences import Encoded
+from bertsmith.training.precision import Precision
+
+BUDGET = 8192  # tokens in one pass
+
+
+@torch.no_grad()
+def dense_of(loaded: Loaded, dense: list, vectors: np.ndarray, say: Callable[[str], None]) -> np.ndarray:
+    """Through the dense layers of a folder; an import has left them there, which is said."""
+    if loaded.path != loaded.run:
+        say(
+            f"warning: {printable(loaded.run)}: the dense layers of the folder it was imported from are left out; embed that folder for them"
+        )
+        return vectors
+    x = torch.from_numpy(vectors)
+    with Precision.exact(x.device).policy():
+        for layer in sentences.layers(loaded.path, dense, vectors.shape[1]):
+            x = layer(x)
+    return x.numpy()
+
+
+@torch.no_grad()
+def pooled(
+    loaded: Loaded,
+    encoded: Encoded,
+    pool: str,
+    layer: int | None = None,
+    budget: int = BUDGET,
+    precision: Precision | None = None,
+    skip: int = 0,
+) -> np.ndarray:
+    """(sequences, width) float32, one for each sequence of `encoded`, each read at [CLS]; dropout off; float32 'highest' unless told otherwise.
+
+    Several pools ("cls+mean") stand side by side.  `skip`: tokens at the start that only [CLS] is taken from.
+    """
+    precision = precision or loaded.exact
+    model = loaded.member.model.eval()
+    if precision.compute == "bfloat16":
+        # Rounded once, and the states between layers with it: a tenth faster than autocast, whose states are float32.
+        model = deepcopy(model).bfloat16()
+    pools = pool.split("+")
+    found = np.empty((len(encoded), len(pools) * loaded.recipe.model.width), np.float32)
+    with precision.policy():
+        for which in encoded.by_length(budget):
+            stream = encoded.batch(which).input.to(loaded.device)
+            cls = torch.from_numpy(encoded.read(which)[1]).to(loaded.device)
+            if layer is not None:
+                hidden = model.states(stream)[layer]
+            elif pool == "cls":
+                found[which] = model(stream, cls).float().cpu().numpy()
+                continue
+            else:
+                hidden = model(stream)
+            parts = [part[min(skip, len(part) - 1) :] for part in hidden.split(stream.lengths)]
+            made = [hidden[cls] if p == "cls" else torch.stack([sentences.pooled(x, p) for x in parts]) for p in pools]
+            found[which] = torch.cat(made, 1).float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray:
+    """(places, width) float32: the hidden states at the places of `encoded`; dropout off; float32 'highest'."""
+    model = loaded.member.model.eval()
+    found = np.empty((len(encoded.places), loaded.recipe.model.width), np.float32)
+    with loaded.exact.policy():
+        for which in encoded.by_length(budget):
+            rows, at = encoded.read(which)
+            stream = encoded.batch(which).input.to(loaded.device)
+            read, where = torch.unique(torch.from_numpy(at).to(loaded.device), return_inverse=True)
+            found[rows] = model(stream, read)[where].float().cpu().numpy()
+    return found

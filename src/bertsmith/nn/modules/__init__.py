@@ -1,0 +1,1 @@
+"""What the configurations of `nn` build: all that needs torch."""

@@ -1,0 +1,88 @@
+"""How the tokens of a layer read others, and a source.  n tokens, m <= n of them read, N tokens of a source, d width, h heads, e = d / h.
+
+What they are computed by stands in attention.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Stream
+from bertsmith.nn.modules.attention import attend, attend_source
+from bertsmith.nn.modules.blocks import fill
+from bertsmith.nn.modules.positions import Position
+
+
+class Attention(nn.Module):
+    """`positions`: where a scheme has a part in this layer; `window`: where the layer sees less than the stream lets it."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float,
+        bias: bool = True,
+        positions: Position | None = None,
+        window: int | None = None,
+    ):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.window = window
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
+        self.positions = positions
+
+    def forward(self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None) -> Tensor:
+        """x (n, d), asking (m, d): the rows `read` of x, or x itself where `read` is None -> (m, d).  Both may end in filler."""
+        n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
+        positions = self.positions or positions
+        if read is None:
+            q, k, v = self.qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
+        else:
+            width = x.shape[-1]
+            of_q, of_kv = self.qkv.weight.split((width, 2 * width))
+            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split((width, 2 * width))
+            q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
+            k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
+        q, k = positions.rotate(q, k, stream, read)
+        dropout, seen = self.dropout if self.training else 0.0, narrowed(stream, self.window)
+        return self.out(fill(attend(q, k, v, seen, dropout, positions.bias(stream), read).flatten(1)))
+
+
+def narrowed(stream: Stream, window: int | None) -> Stream:
+    """The stream, in which no token sees further than `window`."""
+    if window is None or (stream.window is not None and stream.window <= window):
+        return stream
+    return replace(stream, window=window)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a decoder reads: hidden states of a stream, (N, d) or with filler behind them."""
+
+    hidden: Tensor
+    stream: Stream
+
+
+class SourceAttention(nn.Module):
+    """Sequence i of a stream reads all of sequence i of a source."""
+
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool = True):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.q = nn.Linear(width, width, bias=bias)
+        self.kv = nn.Linear(width, 2 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
+
+    def forward(self, asking: Tensor, stream: Stream, source: Source, read: Tensor | None) -> Tensor:
+        """asking (m, d): the rows `read` of the stream, or all -> (m, d).  Both may end in filler."""
+        m = len(stream.tokens) if read is None else len(read)
+        q = self.q(asking)[:m].unflatten(-1, (self.heads, -1))
+        k, v = self.kv(source.hidden)[: len(source.stream.tokens)].unflatten(-1, (2, self.heads, -1)).unbind(1)
+        dropout = self.dropout if self.training else 0.0
+        return self.out(fill(attend_source(q, k, v, stream, source.stream, dropout, read).flatten(1)))

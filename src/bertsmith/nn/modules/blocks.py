@@ -1,0 +1,91 @@
+"""What a layer is made of, and what it computes with.  n tokens, m <= n of them read, d width.
+
+Where only some outputs of a layer are wanted (`read`), keys and values are made for all tokens, everything else for those alone: exact.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Stream
+from bertsmith.nn.modules.positions import Position
+
+# The paper's released code has the tanh approximation, its original commit and transformers erf: erf unless asked otherwise.
+ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu}
+
+
+def pick(x: Tensor, rows: Tensor) -> Tensor:
+    """`x[rows]`, whose backward adds in a fixed order on every device, also where rows repeat."""
+    return F.embedding(rows, x)
+
+
+ROWS = 64  # on a CPU oneDNN compiles each product for its number of rows, about 0.5 ms a time: so few numbers as can be
+
+
+def filler(rows: int, device: torch.device) -> int:
+    return -rows % ROWS if device.type == "cpu" else 0
+
+
+def fill(x: Tensor) -> Tensor:
+    """Rows of zeros up to the next multiple of ROWS; whoever calls drops what they become."""
+    extra = filler(len(x), x.device)
+    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, extra)) if extra else x
+
+
+def initialise(module: nn.Module) -> nn.Module:
+    """BERT's: matrices and tables from a normal of 0.02 cut at two sigma, biases 0, norms 1; from the global torch generator."""
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.trunc_normal_(part.weight, std=0.02, a=-0.04, b=0.04)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+    return module
+
+
+class Around(nn.Module):
+    """The two norms of a part."""
+
+    def __init__(self, norm: Any, width: int):
+        super().__init__()
+        self.before = norm.build(width)
+        self.after = norm.build(width)
+
+
+class Layer(nn.Module):
+    """Attention, a source where there is one, feed-forward; `model` is a TransformerConfig."""
+
+    def __init__(self, model: Any, number: int, positions: Position | None = None, reads_source: bool = False):
+        super().__init__()
+        self.block = model.block
+        self.attention = model.attention.build(model, number, positions)
+        self.attention_norm = self.block.build_norm(model, number, "attention")
+        self.source = model.attention.build_source(model) if reads_source else None
+        self.source_norm = self.block.build_norm(model, number, "source") if reads_source else None
+        self.feedforward = model.feedforward.build(model)
+        self.feedforward_norm = self.block.build_norm(model, number, "feedforward")
+        self.dropout = nn.Dropout(model.dropout)
+
+    def forward(
+        self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None = None, source: Any = None
+    ) -> Tensor:
+        """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler."""
+        entered = self.block.enter(self.attention_norm, x)
+        asking = x if read is None else fill(pick(x, read))
+        asked = entered if read is None else self.block.enter(self.attention_norm, asking)
+        mixed = self.attention(entered, asked, stream, positions, read)
+        if self.source is not None:
+            asking = self.block.leave(self.attention_norm, asking, self.dropout(mixed))
+            mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read)
+        return self.finish(asking, mixed)
+
+    def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:
+        """All that follows attention, row by row: (m, d) and (m, d) -> (m, d).  What `training.compile` compiles."""
+        norm = self.attention_norm if self.source is None else self.source_norm
+        x = self.block.leave(norm, asking, self.dropout(mixed))
+        said = self.feedforward(self.block.enter(self.feedforward_norm, x))
+        return self.block.leave(self.feedforward_norm, x, self.dropout(said))

@@ -1,0 +1,46 @@
+"""Tokens to vectors: what the parts of nn/embeddings.py build.  n tokens, d width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bertsmith.data.batch import NEVER, Stream
+from bertsmith.nn.modules.positions import Position
+
+if TYPE_CHECKING:
+    from bertsmith.nn.embeddings import Summed
+
+
+class Embeddings(nn.Module):
+    def __init__(self, part: Summed, model: Any):
+        super().__init__()
+        self.tokens = nn.Embedding(model.vocab, model.inner)
+        self.segments = nn.Embedding(part.segments, model.inner) if part.segments else None
+        self.norm = model.norm.build(model.inner) if part.norm else None
+        self.dropout = nn.Dropout(model.dropout)
+        self.project = nn.Linear(model.inner, model.width) if part.width else None
+
+    def forward(self, stream: Stream, positions: Position) -> Tensor:
+        """(n, d)."""
+        x = self.tokens(stream.tokens)
+        if self.segments is not None:
+            x = x + self.segments(stream.segments)
+        x = positions.embed(x, stream)
+        x = self.dropout(x if self.norm is None else self.norm(x))
+        return x if self.project is None else self.project(x)
+
+
+class AskingEmbeddings(nn.Module):
+    def __init__(self, model: Any):
+        super().__init__()
+        self.tokens = nn.Embedding(model.vocab, model.width)
+        self.asking = nn.Parameter(nn.init.trunc_normal_(torch.empty(model.width), std=0.02))
+        self.dropout = nn.Dropout(model.dropout)
+
+    def forward(self, stream: Stream, positions: Position) -> Tensor:
+        """(n, d)."""
+        x = torch.where((stream.key_rank == NEVER)[:, None], self.asking, self.tokens(stream.tokens))
+        return self.dropout(positions.embed(x, stream))

@@ -1,0 +1,40 @@
+"""What a position scheme builds: a `Position` with those of the three hooks that the scheme uses."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Stream
+from bertsmith.errors import InputError
+from bertsmith.nn.modules.attention import Bias
+
+
+class Position(nn.Module):
+    """Knows where tokens stand.  n tokens, m <= n asking, d width, h heads, e head width."""
+
+    def embed(self, x: Tensor, stream: Stream) -> Tensor:
+        """x (n, d), before the embedding's norm."""
+        return x
+
+    def rotate(self, q: Tensor, k: Tensor, stream: Stream, read: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """q (m, h, e) of the flat indices `read` (None: all n), k (n, h, e)."""
+        return q, k
+
+    def bias(self, stream: Stream) -> Bias | None:
+        """What is added to the attention scores."""
+        return None
+
+
+class LearnedTable(Position):
+    def __init__(self, length: int, width: int):
+        super().__init__()
+        self.table = nn.Embedding(length, width)
+
+    def embed(self, x: Tensor, stream: Stream) -> Tensor:
+        """Raises InputError where a sequence is longer than the table."""
+        longest = max(stream.lengths, default=0)
+        if longest > self.table.num_embeddings:
+            raise InputError(
+                f"a sequence of {longest} tokens is longer than the model's {self.table.num_embeddings} positions; cut or split it"
+            )
+        return x + self.table(stream.positions)

@@ -1,0 +1,1 @@
+"""What the configurations of `objectives` build: heads and losses, all that needs torch."""

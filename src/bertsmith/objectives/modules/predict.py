@@ -1,0 +1,148 @@
+"""Encode once, then apply heads.  m predictions of a term, n tokens, V vocabulary.  Losses are sums."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.data.batch import IGNORE, Batch, Stream, Target
+from bertsmith.nn.body import Body
+from bertsmith.nn.modules.adaptive import AdaptiveHead
+from bertsmith.nn.modules.blocks import filler, pick
+from bertsmith.nn.modules.heads import PairHead, Pooler, TokenHead
+
+if TYPE_CHECKING:
+    from bertsmith.objectives.predict import Predict, Trunk
+
+
+class TokenTerm(TokenHead):
+    def __init__(self, model: Body, transform: bool, activation: str | None = None):
+        config = model.config
+        activation = activation or config.activation
+        super().__init__(config.width, config.inner, config.vocab, transform, activation, config.norm)
+
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
+        """hidden (m, d) -> (m, V)."""
+        return self(hidden, model.tokens.weight)
+
+
+class ClusteredTerm(AdaptiveHead):
+    def losses(self, hidden: Tensor, labels: Tensor, model: Body) -> Tensor:
+        """The sum; `logits` would compute every cluster for every place."""
+        return self.loss(hidden, labels, model.tokens)
+
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:  # type: ignore[override]
+        """hidden (m, d) -> (m, V)."""
+        return super().logits(hidden, model.tokens)
+
+
+class PairTerm(PairHead):
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
+        """hidden (m, d) -> (m, classes)."""
+        return self(hidden)
+
+
+class SummaryTerm(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.pooler = Pooler(width)
+
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
+        """hidden (m, d) -> (m, d): the summaries themselves."""
+        return self.pooler(hidden)
+
+
+class Prediction(nn.Module):
+    """The heads stand under their terms' names: `objective.token.dense.weight`, `objective.pair.pooler.dense.weight`."""
+
+    def __init__(self, config: Predict | Trunk, model: Body):
+        super().__init__()
+        self.config = config
+        self.answers = {head.name: getattr(head, "of", head.name) for head in config.heads}
+        for head in config.heads:
+            if self.answers[head.name] == head.name:
+                self.add_module(head.name, head.build(model))
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """Columns of each term's `Target.at`: the place of the answer, and the places that its head reads instead."""
+        return {head.name: getattr(head, "columns", 1) for head in self.config.heads}
+
+    def weights(self) -> dict[str, float]:
+        """The factor of each term's mean in the loss."""
+        return self.config.weights()
+
+    def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
+        """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
+        asked = {name: filled(target) for name, target in self._asked(batch).items()}
+        hidden = self._hidden(model, batch.input, {name: places(target) for name, target in asked.items()})
+        return {name: self._loss(name, hidden[name], model, batch.input, target) for name, target in asked.items()}
+
+    def _loss(self, name: str, hidden: Tensor, model: Body, stream: Stream, target: Target) -> Tensor:
+        head = self.get_submodule(self.answers.get(name, name))
+        if hasattr(head, "losses"):
+            return head.losses(hidden, target.labels, model)
+        return loss_sum(self._said(name, hidden, model, stream, places(target)), target.labels)
+
+    @torch.no_grad()
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
+        """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
+        asked = self._asked(batch)
+        logits = self._logits(model, batch.input, {name: places(target) for name, target in asked.items()})
+        return {name: score(logits[name], target.labels) for name, target in asked.items()}
+
+    def logits(self, model: Body, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
+        """What `term` says at the flat indices `at` (m,), in any order -> (m, V)."""
+        return self._logits(model, stream, {term: at})[term]
+
+    def _asked(self, batch: Batch) -> dict[str, Target]:
+        return {name: batch.targets[name] for name in self.weights() if name in batch.targets}
+
+    def _logits(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
+        hidden = self._hidden(model, stream, places)
+        return {name: self._said(name, hidden[name], model, stream, at) for name, at in places.items()}
+
+    def _hidden(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What each term's head reads: encodes once, and only the places that some term asks for."""
+        if not places:
+            return {}
+        reads = {name: at if at.ndim == 1 else at[:, 1:] for name, at in places.items()}
+        read, where = torch.unique(torch.cat([at.flatten() for at in reads.values()]), return_inverse=True)
+        hidden = model(stream, read)
+        parts = where.split([at.numel() for at in reads.values()])
+        return {name: pick(hidden, rows.view(reads[name].shape)) for name, rows in zip(places, parts, strict=True)}
+
+    def _said(self, name: str, hidden: Tensor, model: Body, stream: Stream, at: Tensor) -> Tensor:
+        if at.ndim == 1:
+            return self.answer(name, hidden, model, stream.tokens[at])
+        return self.get_submodule(name).logits(hidden, model, at[:, 0] - at[:, 1])
+
+    def answer(self, name: str, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
+        """What the head of term `name` says of hidden states (m, d), where the tokens `read` (m,) stand -> (m, classes)."""
+        return self.get_submodule(self.answers.get(name, name)).logits(hidden, model)
+
+
+def places(target: Target) -> Tensor:
+    """(m,) where a head reads its answers; (m, k) where it reads elsewhere, in the columns behind the place of the answer."""
+    return target.at if target.at.shape[1] > 1 else target.at[:, 0]
+
+
+def filled(target: Target) -> Target:
+    """The last question again, unanswered, up to one of few numbers of rows (see `blocks.ROWS`)."""
+    at: Tensor = target.at
+    extra = filler(len(target), at.device)
+    at = torch.cat([at, at[-1:].expand(extra, -1)])
+    return Target(at=at, labels=F.pad(target.labels, (0, extra), value=IGNORE))
+
+
+def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, summed in float32; each loss is computed in the logits' own precision."""
+    return F.cross_entropy(logits, labels, reduction="none").float().sum()
+
+
+def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    correct = (logits.argmax(-1) == labels).sum()
+    return {"loss": loss_sum(logits.float(), labels).item(), "correct": int(correct), "count": len(labels)}
