@@ -21,7 +21,7 @@ from bertsmith.tasks.sequences import Reading
 from bertsmith.text.extend import new_tokens, restored
 from bertsmith.text.store import Store
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.checkpoint import weights_of
+from bertsmith.training.saving import weights_of
 from bertsmith.training.rows import with_rows
 from bertsmith.training.start import recipe_for
 
