@@ -1,7 +1,7 @@
 """How the tokens of a layer read others: all that their ranks let them see, or near ones; and a source.  n tokens, m <= n of them read,
 N tokens of a source, d width, h heads, e = d / h.
 
-A part is a configuration that builds an `Attention` for each layer; what it is computed by stands in attention.py.
+A part is a configuration that builds an `Attention` for each layer; what it is computed by stands in modules/attention.py.
 """
 
 from __future__ import annotations
