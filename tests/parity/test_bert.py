@@ -239,7 +239,7 @@ def test_what_cannot_be_read_or_written_is_said():
     for change in ({"memory": Recurrence(length=4)}, {"block": PreNorm()}, {"topology": EncoderDecoder()}):
         with pytest.raises(InputError, match="transformers has no class"):
             family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, **change)))
-    with pytest.raises(InputError, match="only encoders with GELU"):
+    with pytest.raises(InputError, match="hidden_act: 'silu': layers with gelu"):
         model_config({**hf_config(BERT), "hidden_act": "silu"})
     with pytest.raises(InputError, match="hidden_size is missing"):
         model_config({k: v for k, v in hf_config(BERT).items() if k != "hidden_size"})
