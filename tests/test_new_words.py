@@ -21,8 +21,8 @@ from bertsmith.tasks.sequences import Reading
 from bertsmith.text.extend import new_tokens, restored
 from bertsmith.text.store import Store
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.saving import weights_of
 from bertsmith.training.rows import with_rows
+from bertsmith.training.saving import weights_of
 from bertsmith.training.start import recipe_for
 
 transformers = pytest.importorskip("transformers")

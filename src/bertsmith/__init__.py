@@ -18,6 +18,7 @@ _VERBS = {
     "prepare": "bertsmith.text.prepare",
     "show": "bertsmith.downstream.show",
     "pretrain": "bertsmith.training.pretraining",
+    "plan": "bertsmith.training.planning",
     "export": "bertsmith.deploy.export",
     "import_": "bertsmith.deploy.importing",
     "load": "bertsmith.downstream.model",

@@ -11,6 +11,7 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bertsmith.errors import InputError, nearest
@@ -86,9 +87,28 @@ def _class(name: Any, members: tuple[str, ...], where: str) -> type:
     return cls
 
 
-def override(config: Any, assignments: list[str]) -> Any:
-    """`override(recipe, ["model.layers=6", "schedule.lr=3e-4"])`.  Raises InputError for an unknown name or a wrong type."""
-    for assignment in assignments:
+Settings = Mapping[str, Any] | Iterable[str]
+
+
+def assignments_of(settings: Settings) -> list[str]:
+    """`{"model.layers": 6}` or `["model.layers=6"]` as the latter.  InputError for anything else."""
+    if isinstance(settings, Mapping):
+        try:
+            return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"set: {error}; numbers, texts, lists, booleans and None can be set") from None
+    if isinstance(settings, str) or not isinstance(settings, Iterable):
+        raise InputError(f"set: {settings!r}: expected {{'model.layers': 6}} or ['model.layers=6']")
+    found = list(settings)
+    wrong = next((one for one in found if not isinstance(one, str)), None)
+    if wrong is not None:
+        raise InputError(f"set: {wrong!r}: expected a text such as 'model.layers=6'")
+    return found
+
+
+def override(config: Any, settings: Settings) -> Any:
+    """`override(recipe, ["model.layers=6"])` or `{"model.layers": 6}`.  Raises InputError for an unknown name or a wrong type."""
+    for assignment in assignments_of(settings):
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise InputError(f"--set {assignment}: expected field=value, such as model.layers=6")

@@ -39,14 +39,10 @@ def add_pretrain(commands: Any) -> None:
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
-    from bertsmith.config import override
-    from bertsmith.training.start import recipe_for
-
-    recipe = override(recipe_for(arguments.recipe, arguments.from_), arguments.set)
-    names = ("steps", "tokens", "minutes", "from_", "new_heads", *WORK)
+    names = ("steps", "tokens", "minutes", "from_", "new_heads", "set", *WORK)
     options = {name: getattr(arguments, name) for name in names}
     result = bertsmith.pretrain(
-        recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
+        arguments.recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
     )
     if arguments.json and launch.rank() == 0:
         console.out(json.dumps(result))
@@ -61,37 +57,22 @@ def add_plan(commands: Any) -> None:
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     made.add_argument("--steps", type=positive)
     made.add_argument("--tokens", type=positive)
+    made.add_argument("--minutes", type=float, help="how many updates these are")
     made.add_argument("--threads", type=positive)
     made.add_argument("--device", help="cpu, cuda or cuda:N: the machine is probed")
     made.add_argument("--on", metavar="GPU", help="reckon for a100, h100, ... by its published peak instead")
 
 
 def plan(arguments: argparse.Namespace, console: Console) -> None:
-    from bertsmith.config import override
-    from bertsmith.data.text import Text
-    from bertsmith.recipe import find
-    from bertsmith.text import unknown
-    from bertsmith.training.budget import Extent
-    from bertsmith.training.gpus import check_gpu
-    from bertsmith.training.run import open_store
-    from bertsmith.training.stages import unreached
+    from bertsmith.training.planning import planned
 
-    check_gpu(arguments.on)
-    recipe = override(find(arguments.recipe), arguments.set)
-    store = open_store(arguments.data) if arguments.data else None
-    if store is not None:
-        unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(arguments.data), console.say)
-    from bertsmith.training import cost  # loads torch
-
-    options = {"threads": arguments.threads, "device": arguments.device, "gpu": arguments.on}
-    found = cost.estimate(recipe, store, **options)
-    tokens = arguments.tokens or (arguments.steps or 0) * found.tokens
-    if store is not None and tokens:
-        feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
-        for line in unreached(feed, max(1, round(tokens / found.tokens)), Extent.of(feed)):
-            console.say(line)
+    names = ("recipe", "data", "steps", "tokens", "minutes", "set", "threads", "device", "on")
+    options = {name: getattr(arguments, name) for name in names}
+    recipe, found, tokens = planned(**options, say=console.say)
     if arguments.json:
         console.out(json.dumps({**vars(found), "run": found.run(tokens) if tokens else None}))
         return
+    from bertsmith.training import cost
+
     for line in cost.lines(recipe, found, tokens, arguments.on):
         console.out(line)

@@ -51,6 +51,17 @@ class Text:
         room = min(self.batch, plan.step or self.batch)
         return Epoch(order=plan.shuffled(number), lengths=plan.lengths, room=room, plan=plan)
 
+    def left_out(self) -> tuple[int, int]:
+        """(tokens that stand in no sequence of the first epoch, tokens of the corpus)."""
+        plan = self._plan(self.corruption.view(0))
+        account = plan.account
+        if not hasattr(plan, "begin"):
+            return account["truncated"] + account["dropped"], account["corpus"]
+        edges = np.zeros(self.split.count + 1, np.int64)
+        np.add.at(edges, plan.begin, 1)
+        np.add.at(edges, plan.end, -1)
+        return int((np.cumsum(edges)[:-1] == 0).sum()), account["corpus"]
+
     def _plan(self, view: int) -> Any:
         """The newest two are kept: a static view is planned once, and a step may take from two epochs."""
         if view not in self._plans:

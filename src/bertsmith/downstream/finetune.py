@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
+from bertsmith.config import Settings
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
-from bertsmith.downstream.tuning import LENGTHS, METHODS, settings
+from bertsmith.downstream.tuning import LENGTHS, METHODS, settings, spelt
 from bertsmith.errors import InputError, Interrupted, nearest, printable
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.sequences import OnLong
@@ -49,7 +50,7 @@ def finetune(
     on_long: OnLong | None = None,
     on_bad_answer: OnBadAnswer = "error",
     allow_unknown: bool = False,
-    set: Iterable[str] = (),
+    set: Settings = (),
     device: str | None = None,
     threads: int | None = None,
     workers: int = 0,
@@ -108,9 +109,10 @@ def finetune(
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
         if seeds == 1:
-            return tuning.run(Tuned(out), seed, asked, workers, **how)
+            with spelt():
+                return tuning.run(Tuned(out), seed, asked, workers, **how)
         results = []
-        with ExitStack() as stack:
+        with ExitStack() as stack, spelt():
             world.stop = world.stop or stack.enter_context(Stop())
             for number in range(seed, seed + seeds):
                 if number > seed and world.asked():  # it came when the seed before was done

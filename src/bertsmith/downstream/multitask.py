@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.config import to_dict
+from bertsmith.config import Settings, assignments_of, to_dict
 from bertsmith.data.mixture import BySize, Mixture, Shares
 from bertsmith.data.text import Text
 from bertsmith.downstream.task import Files, Say, Task
@@ -47,7 +47,7 @@ def multitask(
     minutes: float | None = None,
     epochs: float | None = None,
     seed: int = 0,
-    set: Iterable[str] = (),
+    set: Settings = (),
     from_: str | Path | None = None,
     workers: int = 0,
     threads: int | None = None,
@@ -160,9 +160,9 @@ def _one_tokenizer(stores: dict[str, Any]) -> Any:
     return first
 
 
-def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: Iterable[str], say: Say) -> Task:
+def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: Settings, say: Say) -> Task:
     given.check_apart()
-    assignments = list(assignments)
+    assignments = assignments_of(assignments)
     for assignment in assignments:
         option = assignment.partition("=")[0]
         if option not in OPTIONS:

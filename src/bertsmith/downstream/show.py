@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.config import override, require
+from bertsmith.config import Settings, override, require
 from bertsmith.data.batch import NEVER, Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError, printable
@@ -34,7 +34,7 @@ def show(
     n: int = 3,
     seed: int = 0,
     epoch: int = 0,
-    set: Iterable[str] = (),
+    set: Settings = (),
     model: str | Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[dict[str, Any]]:
@@ -44,7 +44,7 @@ def show(
     `model`: a run whose generator writes over what is hidden; the replacements then stand under `targets.replaced`.
     """
     recipe = find(recipe) if isinstance(recipe, str) else recipe
-    recipe = override(recipe, list(set))
+    recipe = override(recipe, set)
     if (data is None) == (text is None) or (text is None) != (tokenizer is None):
         raise InputError("show: needs either --data STORE, or --text FILE and --tokenizer DIR")
     writer = None if model is None else _writer(model)
@@ -294,10 +294,10 @@ LEGEND = (
 )
 
 
-def meanings(recipe: str | Recipe, set: Iterable[str] = ()) -> tuple[str, ...]:
+def meanings(recipe: str | Recipe, set: Settings = ()) -> tuple[str, ...]:
     """What each label of a pair says in this recipe."""
     recipe = find(recipe) if isinstance(recipe, str) else recipe
-    return getattr(override(recipe, list(set)).layout, "pairs", ())
+    return getattr(override(recipe, set).layout, "pairs", ())
 
 
 def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = ()) -> Iterator[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from bertsmith.config import override, require
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.config import Settings, assignments_of, override, require
+from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.recipe import Group, Recipe, Schedule, Training
 
 METHODS = ("full", "frozen")
@@ -115,11 +117,11 @@ class FineTuning:
         )
 
 
-def settings(assignments: Iterable[str]) -> FineTuning:
+def settings(given: Settings) -> FineTuning:
     """`--set` for fine-tuning.  `training.batch` counts tokens in pre-training; here `batch` counts texts."""
     known = {f.name for f in fields(FineTuning)}
     renamed = []
-    for assignment in assignments:
+    for assignment in assignments_of(given):
         path, equals, value = assignment.partition("=")
         if path == "training.batch":
             raise InputError(
@@ -131,3 +133,17 @@ def settings(assignments: Iterable[str]) -> FineTuning:
             )
         renamed.append(ALIASES.get(path, path) + equals + value)
     return override(FineTuning(), renamed)
+
+
+@contextmanager
+def spelt() -> Iterator[None]:
+    """Errors name settings as fine-tuning has them: `lr`, where the loop says `schedule.lr`."""
+    try:
+        yield
+    except BertsmithError as error:
+        if error.args and isinstance(error.args[0], str):
+            said = error.args[0]
+            for theirs, ours in ALIASES.items():
+                said = re.sub(rf"(?<![\w.]){re.escape(theirs)}(?![\w.])", ours, said)
+            error.args = (said, *error.args[1:])
+        raise

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertsmith.config import Settings, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
@@ -16,6 +17,7 @@ from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, silent
 from bertsmith.training.log import Journal
+from bertsmith.training.planning import left_out
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 
@@ -40,6 +42,7 @@ def pretrain(
     resume: bool = False,
     from_: str | Path | None = None,
     new_heads: Iterable[str] = (),
+    set: Settings = (),
     tensorboard: bool = False,
     shard: str = "ddp",
     timeout: float = TIMEOUT,
@@ -48,6 +51,7 @@ def pretrain(
 ) -> dict[str, Any]:
     """Pre-train `recipe` on the store `data` into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
 
+    `set`: fields of the recipe that are to be others: {"model.layers": 6}, or ["model.layers=6"].
     `from_`: a run, an import, a Hugging Face folder or hf:user/name to start from; a head that it lacks is fresh if `new_heads` names it.
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
@@ -60,7 +64,7 @@ def pretrain(
         say, progress = (say, progress) if world.first else (silent, silent)
         run, journal = Run(out), Journal(say)
         with world.agreed():
-            recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
+            recipe = override(recipe_for(recipe, from_) if isinstance(recipe, str) else recipe, set)
             check_options(shard, tensorboard)
             asked.check_given()
             store = open_store(data, journal.say)
@@ -80,10 +84,11 @@ def pretrain(
                     return None
                 return start_from(from_, member, recipe, store, new_heads, say)
 
+            feed = Text.of(recipe, store, seed)
             job = Job(
                 run=run,
                 recipe=recipe,
-                feed=Text.of(recipe, store, seed),
+                feed=feed,
                 seed=seed,
                 kept={"kind": run.kind, "data": said_of(store)},
                 same=SAME,
@@ -95,6 +100,8 @@ def pretrain(
         entropy = store.unigram_entropy()
 
         def expect(extent: Extent) -> None:
+            for line in left_out(feed):
+                journal.say(line)
             journal.say(
                 f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, "
                 "waits, and leaves it once the model has learned more than frequencies"

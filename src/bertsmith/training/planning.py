@@ -1,0 +1,91 @@
+"""`plan`: what a run would cost and what it would leave out, before anything is launched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bertsmith.config import Settings, override
+from bertsmith.data.text import Text
+from bertsmith.errors import InputError
+from bertsmith.recipe import Recipe, find
+from bertsmith.text import unknown
+from bertsmith.training.budget import Extent
+from bertsmith.training.gpus import check_gpu
+from bertsmith.training.run import open_store
+from bertsmith.training.stages import unreached
+
+if TYPE_CHECKING:
+    from bertsmith.training.cost import Cost
+
+Say = Callable[[str], None]
+SOME = 0.01  # of the corpus: what a layout leaves out is said above it
+
+
+def plan(
+    recipe: Recipe | str,
+    data: Any = None,
+    *,
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    set: Settings = (),
+    threads: int | None = None,
+    device: str | None = None,
+    on: str | None = None,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """{parameters, tokens of an update, flops, seconds, activations, memory, disk, run}: of an update of `recipe`, measured on this machine or
+    reckoned for a GPU (`on`); `run` is None, or {updates, tokens, flops, seconds} of at most one of `steps`, `tokens`, `minutes`.
+
+    `data`: a store, whose rows and vocabulary count; without it full rows of random tokens.  `say` is told what the run would not see: [UNK],
+    what the layout leaves out, stages that it does not reach.  InputError as of `pretrain`.
+    """
+    _, found, wanted = planned(recipe, data, steps, tokens, minutes, set, threads, device, on, say)
+    return {**vars(found), "run": found.run(wanted) if wanted else None}
+
+
+def planned(
+    recipe: Recipe | str,
+    data: Any,
+    steps: int | None,
+    tokens: int | None,
+    minutes: float | None,
+    set: Settings,
+    threads: int | None,
+    device: str | None,
+    on: str | None,
+    say: Say,
+) -> tuple[Recipe, Cost, float]:
+    """The recipe, the cost of an update, and the tokens of the whole run (0: none was named)."""
+    if sum(of is not None for of in (steps, tokens, minutes)) > 1:
+        raise InputError("plan: give only one of --steps, --tokens, --minutes")
+    check_gpu(on)
+    recipe = override(find(recipe) if isinstance(recipe, str) else recipe, set)
+    store = open_store(data, say) if data is not None else None
+    if store is not None:
+        unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(store.path), say)
+    from bertsmith.training import cost  # loads torch
+
+    found = cost.estimate(recipe, store, threads=threads, device=device, gpu=on)
+    per_second = found.tokens / found.seconds
+    wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
+    if store is not None:
+        feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
+        for line in left_out(feed):
+            say(line)
+        if wanted:
+            for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):
+                say(line)
+    return recipe, found, wanted
+
+
+def left_out(feed: Text) -> list[str]:
+    """A warning where the layout leaves tokens of the corpus out of an epoch, which others do not."""
+    lost, corpus = feed.left_out()
+    if lost <= SOME * corpus:
+        return []
+    return [
+        f"warning: the layout {type(feed.layout).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {corpus:,} tokens); "
+        "FullSentences and DocSentences (roberta, spanbert) read all of it"
+    ]
