@@ -510,7 +510,7 @@ def test_fill_reads_a_mask_as_its_tokenizer_does(kind, made, tmp_path):
         loaded = bertsmith.load(folder)
         other = transformers.AutoTokenizer.from_pretrained(folder)
         for text in MASKED:
-            if flags.get("rstrip") and kind != "wordpiece:300":
+            if kind != "wordpiece:300" and (flags.get("rstrip") or flags.get("normalized")):
                 continue  # no such mask is ever written in the form that our exports have, in which a text goes on behind it
             if flags.get("single_word") and text == "the[MASK] list":
                 with pytest.raises(InputError, match=r"1 masks, but its tokenizer reads 0 .*single_word"):
