@@ -152,7 +152,7 @@ BAD_BYTES = {
     "surrogate": (b"a\n\nb\xed\xa0\x80\n", "3: byte 2: not UTF-8 (0xed)"),
     "latin-1": ("caf\xe9\n".encode("latin-1"), "1: byte 4: not UTF-8 (0xe9)"),
     "control inside": (b"\xe2\x00\x82\xac\n", "1: byte 1: not UTF-8 (0xe2)"),
-    "utf-16": ("hello\n".encode("utf-16"), "1: byte 1: not UTF-8 (UTF-16 byte-order mark); --encoding utf-16"),
+    "utf-16": ("hello\n".encode("utf-16"), " UTF-16 by its byte-order mark; --encoding utf-16 reads it"),
     "utf-16-le": ("hello there\n".encode("utf-16-le"), "--encoding utf-16-le"),
     "utf-16-be": ("hello there\n".encode("utf-16-be"), "--encoding utf-16-be"),
     "zeros": (bytes(5000), "NUL"),

@@ -120,6 +120,36 @@ def test_a_model_that_has_a_mask_gives_its_own_ids(kind, rule, texts, tmp_path):
         assert tokenizer.vocab.special == (0, 1, 2, 3, 4)
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"add_dummy_prefix": False},
+        {"remove_extra_whitespaces": False},
+        {"add_dummy_prefix": False, "remove_extra_whitespaces": False},
+    ],
+    ids=str,
+)
+def test_spaces_are_read_as_the_model_says(kind, flags, texts, tmp_path):
+    processor = trained(texts, tmp_path / "spiece.model", kind, vocab_size=400, **flags, **NAMED)
+    tokenizer = Tokenizer.load(tmp_path)
+    for text, (ids, _) in zip([*texts, *ODD], tokenizer.encode([*texts, *ODD]), strict=True):
+        assert ids.tolist() == processor.encode(text), text
+
+
+def test_a_space_behind_words_is_refused(texts, tmp_path):
+    trained(texts, tmp_path / "spiece.model", vocab_size=400, treat_whitespace_as_suffix=True, **NAMED)
+    with pytest.raises(InputError, match="treat_whitespace_as_suffix"):
+        Tokenizer.load(tmp_path)
+
+
+def test_what_is_unknown_is_what_the_vocabulary_says(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIALS, "a", "b"]) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"unk_token": "a"}')
+    with pytest.raises(InputError, match=r"unk_token: 'a', but what it does not know becomes '\[UNK\]'"):
+        Tokenizer.load(tmp_path)
+
+
 def test_words_and_characters_are_refused(texts, tmp_path):
     trained(texts, tmp_path / "spiece.model", "char", vocab_size=60, hard_vocab_limit=False, **NAMED)
     with pytest.raises(InputError, match="of words or characters"):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.conftest import real_data
 from tests.layouts import LAYOUTS, layout
 
+import bertsmith
 from bertsmith.text.encode import Encoder, Reading
 from bertsmith.text.runs import Runs
 from bertsmith.text.sentences import split
@@ -161,3 +162,19 @@ def _real(data) -> dict[str, list[str]]:
         joint = "" if language == "ja" else " "
         found[language] = [joint.join(lines[i : i + 5]) for i in range(0, len(lines), 5)]
     return {language: [p for p in paragraphs if p][:40] for language, paragraphs in found.items()}
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "modernbert", "xlm-r unigram"])
+def test_a_store_has_the_ids_of_a_loaded_tokenizer_whatever_nobody_sees(name, tmp_path):
+    """Soft hyphens, marks of direction, vertical tabs: what a model will be given when it predicts is what it was trained on."""
+    text = "soft\u00adhy phen and \u202bx\u202c one\x0btwo. zero\u200bwidth\ufeff end."
+    tokenizer = layout(name, [*TEXTS.values(), text], 1500)
+    tokenizer.save(tmp_path / "tokenizer")
+    (tmp_path / "a.txt").write_text(text)
+    options = {"tokenizer": str(tmp_path / "tokenizer"), "holdout": 0, "allow_unknown": True}
+    account = bertsmith.prepare(tmp_path / "a.txt", tmp_path / "store", **options)
+    train = Store.open(tmp_path / "store").train
+    assert train.gather(np.arange(train.count)).tolist() == whole(tokenizer, text)
+    size = account["bytes"]
+    used = size["used"] + size["newlines"] + size["markup"] + sum(size["dropped"].values())
+    assert used == size["read"] + size["recoded"]

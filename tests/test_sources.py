@@ -104,6 +104,7 @@ def test_the_account_adds_up_to_every_file_and_byte(tree, tmp_path):
 def test_links_are_followed_to_files_once_and_to_folders_never(tmp_path):
     folder = grown(tmp_path / "in", {"a.txt": TEXT, "b/c.txt": TEXT})
     (folder / "z.txt").symlink_to(folder / "a.txt")
+    (folder / "0.txt").symlink_to(folder / "a.txt")
     (folder / "more").symlink_to(folder / "b")
     (folder / "gone.txt").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "pipe")
@@ -111,6 +112,7 @@ def test_links_are_followed_to_files_once_and_to_folders_never(tmp_path):
     assert [os.path.relpath(source.name, folder) for source in found.sources] == ["a.txt", "b/c.txt"]
     reasons = {os.path.relpath(name, folder): reason for name, reason, _ in found.passed}
     assert reasons == {
+        "0.txt": "the same as another file",
         "z.txt": "the same as another file",
         "more": "a link to a folder",
         "gone.txt": "a link to nothing",
@@ -174,3 +176,14 @@ def test_an_encoding_is_heard_before_bytes_are_called_no_text(tmp_path):
     (tmp_path / "a.dat").write_bytes(LINES.encode("utf-16"))
     assert listed([str(tmp_path / "a.dat")], encoding="utf-16").sources[0].kind == "jsonl"
     assert texts(tmp_path / "a.dat", encoding="utf-16") == [["Text 0."], ["Text 1."], ["Text 2."]]
+
+
+def test_a_file_of_another_encoding_is_passed_over_in_a_folder_and_refused_by_name(tmp_path):
+    folder = grown(tmp_path / "in", {"a.txt": TEXT, "b.txt": TEXT.encode("utf-16")})
+    found = listed([str(folder)])
+    assert [os.path.basename(source.name) for source in found.sources] == ["a.txt"]
+    assert "--encoding utf-16 reads it" in found.passed[0][1]
+    with pytest.raises(InputError, match="--encoding utf-16 reads it"):
+        listed([str(folder / "b.txt")])
+    with pytest.raises(InputError, match="1 UTF-16"):
+        listed([str(grown(tmp_path / "other", {"b.txt": TEXT.encode("utf-16")}))])

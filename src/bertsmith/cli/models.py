@@ -28,7 +28,7 @@ def fill(arguments: argparse.Namespace, console: Console) -> None:
     for mask in result["masks"]:
         console.out(f"{result['text']}  (token {mask['position']})")
         for guess in mask["top"]:
-            console.out(f"  {guess['p']:7.2%}  {guess['token']}")
+            console.out(f"  {guess['p']:7.2%}  {guess['text']}")
 
 
 def add_finetune(commands: Any) -> None:

@@ -112,7 +112,9 @@ def rules_apart(path: Path, tokenizer: Tokenizer) -> list[str]:
             "['\u0120"
         )
     usual = {"do_lower_case": True, "add_prefix_space": False}
-    return [
+    cut = f"warning: {printable(path)}: truncation_side: left: too long texts are cut at their end here"
+    sides = [cut] if settings.get("truncation_side") == "left" else []
+    return sides + [
         f"warning: {printable(path)}: {file} reads with {name} {has[name]}, which is followed; {printable(named) or 'the class'} of transformers "
         f"with {asked}"
         for name in has

@@ -26,7 +26,7 @@ def fill(
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """`{text, masks: [{position, top: [{token, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] too.
+    """`{text, masks: [{position, top: [{token, text, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] too.
 
     A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head, and
     for one that sees only what comes before.
@@ -120,4 +120,7 @@ def _check_read(loaded: Loaded, text: str, masks: int) -> None:
 
 def _top(p: np.ndarray, top: int, tokenizer: Any) -> list[dict[str, Any]]:
     order = np.argsort(-p, kind="stable")[:top]
-    return [{"token": tokenizer.token(int(i)), "id": int(i), "p": float(p[i])} for i in order]
+    return [
+        {"token": tokenizer.token(int(i)), "text": tokenizer.shown(int(i)), "id": int(i), "p": float(p[i])}
+        for i in order
+    ]

@@ -41,8 +41,13 @@ class Characters:
 
     def count(self, texts: list[str]) -> None:
         """Those of texts that are read as they stand."""
-        found = _histogram([texts])
+        self.counted([texts])
+
+    def counted(self, parts: list[list[str]]) -> list[list[str]]:
+        """The paragraphs as they are, for a tokenizer that has its own rule for what nobody sees."""
+        found = _histogram(parts)
         self.counts[: len(found)] += found
+        return parts
 
     def changed(self, tokenizer: "Tokenizer") -> dict[str, Any]:
         """What the tokenizer's rule drops and what it replaces, lower case apart; the commonest by name."""

@@ -69,9 +69,13 @@ def load(
         backend.add_special_tokens(list(SPECIALS))
     if path.name != TOKENIZER:
         _add(backend, path.parent, settings)
-    return backend, _roles(
-        backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path)
-    )
+    found = _roles(backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path))
+    own = getattr(backend.model, "unk_token", None)
+    if own and own != found["unk"] and backend.token_to_id(own) is not None:
+        raise InputError(
+            f"{printable(path)}: unk_token: {printable(repr(found['unk']))}, but what it does not know becomes {printable(repr(own))}"
+        )
+    return backend, found
 
 
 def _cased(token: str) -> bool:

@@ -197,11 +197,13 @@ class _Work:
         """Fill both splits."""
         self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
         waiting: list[tuple[list[int], list[bool]]] = []
+        ours = self.backend.drops_unseen  # then the store's text is what the tokenizer makes of it anyway
 
         def chunks() -> Iterator[list[list[str]]]:
             for chunk in _chunks(documents(found, self.options, self.read)):
                 waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk]))
-                yield self.characters.cleaned([piece.paragraphs for piece in chunk], self.read)
+                paragraphs = [piece.paragraphs for piece in chunk]
+                yield self.characters.cleaned(paragraphs, self.read) if ours else self.characters.counted(paragraphs)
 
         self.segmented = reading.segmented
         encoder = Encoder(self.backend, reading)

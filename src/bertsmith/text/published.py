@@ -88,6 +88,8 @@ class Pieces:
     kind: int
     charsmap: bytes
     prefix: bool  # a space before the first word
+    trims: bool  # no spaces at the ends, one between words
+    suffix: bool  # a space belongs to the word before it
 
 
 def is_sentencepiece(data: bytes) -> bool:
@@ -110,6 +112,10 @@ def sentencepiece(data: bytes, settings: Mapping[str, Any], where: str) -> Backe
         raise InputError(f"{where}: not a model of SentencePiece; {WAY}") from None
     if found.kind not in (UNIGRAM, BPE):
         raise InputError(f"{where}: a SentencePiece model of words or characters; those of Unigram and BPE are read")
+    if found.suffix:
+        raise InputError(
+            f"{where}: treat_whitespace_as_suffix: a space belongs to the word before it, which no tokenizer.json can say; {WAY}"
+        )
     owner = _owner(settings, found, where)
     pieces = found.pieces
     if owner.front:
@@ -123,9 +129,10 @@ def sentencepiece(data: bytes, settings: Mapping[str, Any], where: str) -> Backe
     backend = Backend(_model(pieces, found.kind, owner, where))
     backend.normalizer = _normalizer(found, owner, settings)
     scheme = "always" if found.prefix else "never"
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme=scheme)]
-    )
+    space = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    # Without a prefix the spaces themselves become the pieces' ▁, and white space that is cut first would be lost.
+    apart = found.prefix and found.trims
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), space]) if apart else space
     backend.decoder = decoders.Metaspace(prepend_scheme=scheme)
     names = {CONTROL: True, USER: False, UNKNOWN: True}  # special or not
     backend.add_tokens(
@@ -188,7 +195,8 @@ def _normalizer(found: Pieces, owner: Owner, settings: Mapping[str, Any]) -> Any
         lower = settings.get("do_lower_case")
         steps += [normalizers.Lowercase()] if (lower if isinstance(lower, bool) else owner.lowercase) else []
     steps += [normalizers.Precompiled(found.charsmap)] if found.charsmap else []
-    steps += [normalizers.Replace(Regex(" {2,}"), " ")] if owner.quotes else []
+    steps += [normalizers.Replace(Regex(" {2,}"), " ")] if owner.quotes or (found.trims and not found.prefix) else []
+    steps += [normalizers.Strip()] if found.trims and not found.prefix else []
     return normalizers.Sequence(steps) if steps else None
 
 
@@ -213,7 +221,12 @@ def pieces_of(data: bytes) -> Pieces:
         elif number == 3:
             normal = dict(_fields(value))
     return Pieces(
-        pieces=pieces, kind=trainer.get(3, UNIGRAM), charsmap=normal.get(2, b""), prefix=bool(normal.get(3, 1))
+        pieces=pieces,
+        kind=trainer.get(3, UNIGRAM),
+        charsmap=normal.get(2, b""),
+        prefix=bool(normal.get(3, 1)),
+        trims=bool(normal.get(4, 1)),
+        suffix=bool(trainer.get(24, 0)),
     )
 
 

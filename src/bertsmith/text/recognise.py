@@ -81,7 +81,7 @@ def recognised(name: str, encoding: str = "utf-8") -> Content:
     compression = named.compression if named else COMPRESSIONS.get(os.path.splitext(name.lower())[1], "")
     compression = compression or next((how for magic, how in _STREAMS.items() if head.startswith(magic)), "")
     inside = _start(head, compression) if compression else head
-    if named is None:
+    if named is None or head.startswith(_ENCODED):
         _check(inside, encoding)
     kind = _kind(inside, encoding, os.path.splitext(name)[1].lower() == ".json")
     found = Content(kind, compression)
@@ -114,6 +114,8 @@ def _check(head: bytes, encoding: str) -> None:
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             raise Unread(what)
+    if head.startswith(_ENCODED) and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        raise Unread("UTF-16 by its byte-order mark; --encoding utf-16 reads it")
     if head[_TAR[0] :].startswith(_TAR[1]):
         raise Unread("a tar archive; unpack it")
     wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")) or head.startswith(_ENCODED)

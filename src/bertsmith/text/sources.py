@@ -132,6 +132,9 @@ def _once(found: Listing, held: set[str]) -> Listing:
     """InputError for a file that was named twice; one that a folder holds once more is passed over there."""
     seen: dict[tuple, Source] = {}
     kept = []
+    for source in found.sources:  # a file before the links to it
+        if source.name in held and not os.path.islink(source.name):
+            seen.setdefault(source.inode, source)
     for source in found.sources:
         other = seen.setdefault(source.inode if source.kind != "hf" else (source.name,), source)
         if other is source:

@@ -23,8 +23,9 @@ from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import extend, load, train
 from bertsmith.text.chunks import Chunks, local
+from bertsmith.text.normal import GOES, PARTS
 from bertsmith.text.runs import Borders, behind
-from bertsmith.text.starts import StartTable, keeps_space
+from bertsmith.text.starts import StartTable, flat, keeps_space
 from bertsmith.text.words import SPACE, Segmenter, character_starts, classes, code_points, covering, word_starts
 
 Array = np.ndarray
@@ -106,6 +107,12 @@ class Tokenizer:
         ids = {role: self.backend.token_to_id(name) for role, name in self.roles.items()}
         return Vocab(size=self.size, **ids, special=tuple(sorted(self._special)))
 
+    @cached_property
+    def drops_unseen(self) -> bool:
+        """Whether its rule drops zero-width characters and parts words at others that nobody sees, as those trained here do (clean.py)."""
+        patterns = [(step.get("pattern") or {}).get("Regex") for step in flat(self._tree.get("normalizer"))]
+        return GOES in patterns and PARTS in patterns
+
     @property
     def mask_token(self) -> str:
         return self.roles["mask"]
@@ -145,6 +152,11 @@ class Tokenizer:
             else:
                 run.append(i)
         return " ".join(part for part in [*parts, self._decoded(run)] if part)
+
+    def shown(self, i: int) -> str:
+        """A token as people write it: no ▁, ## or letters that stand for bytes; parts of a character stay the letters."""
+        text = self.decode([i])
+        return self.token(i) if not text or "\ufffd" in text else text
 
     def encode(
         self,

@@ -11,6 +11,7 @@ from bertsmith.text import recognise, sources
 
 BLOCK = 1 << 20
 SURE = 0.95  # of the lines have a form's count: of a plain list a few may, "Windows 95"
+MANY, MIXED = 0.6, "word, count, tag, where they are there"
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 FORMS = {
     "word, tab, count": re.compile(rf"([^\t]*[^\t ])[ ]*\t[ ]*{NUMBER}.*"),
@@ -30,7 +31,8 @@ def user_words(path: str, encoding: str = "utf-8") -> tuple[tuple[str, ...], str
     A word ends at a tab or a comma; where its line has neither, counts and tags at its end are left out, and blanks before them are the
     word's own (New York).  UTF-8 or what a byte-order mark says, else `encoding`, else GBK or Big5 where its bytes read as that.
     """
-    text, read_as = _decoded(path, _bytes(path), encoding)
+    way = "--encoding names another, for text and words"
+    text, read_as = _decoded(f"--words: {printable(path)}", _bytes(path), encoding, way)
     words = (_word(line) for line in re.split("[\r\n]+", text))
     found = tuple(dict.fromkeys(word for word in words if word))
     if not found:
@@ -48,7 +50,7 @@ def _word(line: str) -> str:
     return " ".join(fields)
 
 
-def _decoded(path: str, data: bytes, encoding: str) -> tuple[str, str]:
+def _decoded(where: str, data: bytes, encoding: str, way: str) -> tuple[str, str]:
     marks = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
     marked = [name for mark, name in marks if data.startswith(mark)]
     for name in (*marked, "utf-8", *([encoding] if codecs.lookup(encoding).name != "utf-8" else [])):
@@ -68,25 +70,28 @@ def _decoded(path: str, data: bytes, encoding: str) -> tuple[str, str]:
         known = sum(name == "gb18030" or code[0] < 0xC7 for c in han if (code := c.encode(common, "ignore")))
         if known >= max(1, SURE * len(han)):
             return text, name
-    raise InputError(
-        f"--words: {printable(path)}: not UTF-8, GBK or Big5; --encoding names another, for text and words"
-    )
+    raise InputError(f"{where}: not UTF-8, GBK or Big5; {way}")
 
 
 def word_list(path: str) -> tuple[list[str], str]:
     """(its entries, once each; the form that they were read out of, "" for an entry a line).  Also .gz, .xz, .zst.
 
-    InputError where it is not UTF-8, or holds no entry.
+    UTF-8 or what a byte-order mark says, else GBK or Big5 where its bytes read as that, which the form names.  InputError for what is neither,
+    or holds no entry.
     """
-    lines = [line.strip() for line in re.split("[\r\n]+", _text(path)) if line.strip()]
+    text, read_as = _decoded(printable(path), _bytes(path), "utf-8", "convert the list to UTF-8")
+    lines = [line.strip() for line in re.split("[\r\n]+", text) if line.strip()]
     if not lines:
         raise InputError(f"{printable(path)}: no entry; one a line")
+    encoded = "" if read_as == "utf-8" else f" in {read_as}"
     for form, pattern in FORMS.items():
         found = [pattern.fullmatch(line) for line in lines]
         if sum(map(bool, found)) >= SURE * len(lines):
             words = [match[1].strip() if match else line for line, match in zip(lines, found, strict=True)]
-            return list(dict.fromkeys(words)), form
-    return list(dict.fromkeys(lines)), ""
+            return list(dict.fromkeys(words)), form + encoded
+    if sum(_word(line) != line for line in lines) >= MANY * len(lines):  # jieba's: count and tag may both be missing
+        return list(dict.fromkeys(map(_word, lines))), MIXED + encoded
+    return list(dict.fromkeys(lines)), encoded.strip()
 
 
 def _bytes(path: str) -> bytes:
@@ -100,25 +105,3 @@ def _bytes(path: str) -> bytes:
         name=path, kind="txt", compression=packing, size=found.st_size, changed=found.st_mtime_ns, inode=identity
     )
     return b"".join(sources.read(source, BLOCK))
-
-
-def _text(path: str) -> str:
-    data = _bytes(path)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{printable(path)}: is UTF-16, as its first bytes say; convert the list to UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{printable(path)}: byte {error.start}: not UTF-8{_seen(data)}") from None
-
-
-def _seen(data: bytes) -> str:
-    """Whether the bytes read as Chinese in GBK or Big5, which most old lists are in; said, not taken for granted."""
-    for name, codec in (("GBK", "gb18030"), ("Big5", "big5")):
-        try:
-            text = data.decode(codec)
-        except UnicodeDecodeError:
-            continue
-        first = next(iter(text.split()), "")
-        return f", but {name} would read {printable(first, 20)!r}; iconv -f {codec.upper()} -t UTF-8 converts the list"
-    return "; convert the list to UTF-8"
