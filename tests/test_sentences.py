@@ -258,6 +258,7 @@ def test_a_cross_encoder_says_what_predict_leaves_out(mark, documents, tmp_path)
     assert not lines
     name, fields = MARKS[mark]
     tree = json.loads((at / name).read_text()) if (at / name).exists() else {}
+    tree = {key: value for key, value in tree.items() if key not in MARKS["of version 4"][1] | MARKS["of version 3"][1]}
     for activation in ("Sigmoid", "Identity"):
         text = json.dumps({**tree, **fields}).replace("activation.Sigmoid", f"activation.{activation}")
         (at / name).write_text(text)

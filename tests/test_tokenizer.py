@@ -294,9 +294,7 @@ def test_roles_go_by_name_and_names_are_kept(tmp_path, trained):
     (tmp_path / "tokenizer_config.json").write_text('{"mask_token": {"content": "<none>"}}')
     with pytest.raises(InputError, match="mask_token: '<none>' is not in the vocabulary"):
         Tokenizer.load(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(
-        '{"mask_token": {"content": "<blank>"}, "auto_map": {"AutoTokenizer": "evil.py"}}'
-    )
+    (tmp_path / "tokenizer_config.json").write_text('{"mask_token": {"content": "<blank>"}}')
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.mask_token == "<blank>" and tokenizer.token(tokenizer.vocab.cls) == "<s>"
     assert [p.name for p in tokenizer.save(tmp_path / "again")] == ["tokenizer.json", "special_tokens_map.json"]

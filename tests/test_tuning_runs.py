@@ -202,7 +202,7 @@ def test_out_of_memory_says_what_to_set(tune, tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(step, "_backward", refuse)
-    with pytest.raises(bertsmith.errors.ResourceError, match=r"--set training.accumulate=2 \(now 1\) halves"):
+    with pytest.raises(bertsmith.errors.ResourceError, match=r"--set accumulate=2 \(now 1\) halves"):
         tune(tmp_path / "run")
 
 

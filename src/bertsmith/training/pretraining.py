@@ -100,12 +100,12 @@ def pretrain(
         entropy = store.unigram_entropy()
 
         def expect(extent: Extent) -> None:
-            for line in left_out(feed):
-                journal.say(line)
             journal.say(
                 f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, "
                 "waits, and leaves it once the model has learned more than frequencies"
             )
+            for line in left_out(feed):
+                journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
