@@ -8,11 +8,14 @@ from bertsmith.text.categories import category
 OPENING = dict(zip("([{（［｛【〔〖「『《〈", ")]}）］｝】〕〗」』》〉", strict=True))
 CLOSING = frozenset(OPENING.values()) | {"”"}
 EITHER = frozenset("\"'“‘«‹»›’＂＇")  # these close where no word begins behind them
+_SIGNS = CLOSING | EITHER | OPENING.keys()
 _ENDS = frozenset(".!?…。！？؟۔।॥։።᙮។៕။⸮｡")
 
 
 def settled(pieces: list[str]) -> list[str]:
     """Pieces whose concatenation is the same, with what closes a sentence in it and a bracketed sentence apart from the next."""
+    if _SIGNS.isdisjoint([piece[0] for piece in pieces]):
+        return pieces
     found: list[str] = []
     for piece in pieces:
         if found and (piece[0] in CLOSING or piece[0] in EITHER):

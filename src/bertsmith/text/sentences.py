@@ -1,6 +1,8 @@
 """Paragraphs to sentences, without losing a character; any language, Chinese and other scripts without spaces included."""
 
 import re
+from collections.abc import Callable
+from functools import cache
 
 from bertsmith.errors import InputError, printable
 from bertsmith.text.closing import khmer, settled
@@ -35,15 +37,21 @@ def split(paragraph: str, language: str = "en") -> list[str]:
     return [*sentences, rest] if rest else sentences
 
 
+@cache
+def _segmenter() -> Callable[[str, str], list[str]]:
+    """Loaded when it is needed, and looked for once."""
+    from sentencex import segment
+
+    return segment
+
+
 def _split(text: str, language: str) -> list[str]:
     if not text:
         return []
     special = () if text.isascii() else _SPECIAL.findall(text)
     found = thai(text) if special and looks_thai(text) else None
     if found is None:
-        from sentencex import segment
-
-        found = segment(language, text)
+        found = _segmenter()(language, text)
         if sum(map(len, found)) != len(text):
             found = [
                 text
