@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import bertsmith
 from bertsmith.downstream import show as page
 from bertsmith.errors import InputError
 from bertsmith.text import unknown
+from bertsmith.text.load import SPECIALS
 from bertsmith.text.tokenizer import Tokenizer
 
 KNOWN = "the list is a class of words and the text is an object that has no letter of another script"
@@ -134,3 +136,11 @@ def test_plan_and_fill_warn_on_stderr(tokenizer, run, tmp_path):
         assert done.returncode == 0, done.stderr
         (line,) = done.stderr.splitlines()
         assert line.startswith("bertsmith: warning: ") and "are [UNK]; without an entry: Ж" in line
+
+
+def test_letters_of_words_that_are_known_are_not_named(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIALS, "the", "cat", "sat"]) + "\n")
+    tokenizer = Tokenizer.load(tmp_path)
+    texts = ["the cat sat", "the cat zzz", "É sat"]
+    ids = np.concatenate([ids for ids, _ in tokenizer.encode(texts)])
+    assert unknown.of_texts(tokenizer, ids, lambda: texts)["commonest"] == {"z": 3, "É": 1}

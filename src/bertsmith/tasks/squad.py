@@ -130,7 +130,7 @@ def read(path: str | Path, *, labelled: bool = True) -> Questions:
         raise InputError(f"{found.where(found.ids.index(twice, first + 1))}: id: stands in the file before")
     lost = sum(bool(answers) and all(a.start is None for a in answers) for answers in found.answers)
     if lost:
-        note = f"the answers to {lost} questions do not stand where answer_start says: scored, not learned from"
+        note = f"the answers to {lost} questions do not stand where answer_start says; such can be scored, not learned from"
         found.notes.append(f"{printable(path)}: {note}")
     if scoring([answer.text for answer in answers] for answers in found.answers) is CHARACTERS:
         found.notes.append(f"{printable(path)}: answers are scored by characters, as CMRC 2018 does")

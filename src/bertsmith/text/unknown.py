@@ -4,6 +4,7 @@ above 5 % what would be trained on is refused unless `--allow-unknown`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,12 @@ def of_texts(tokenizer: Tokenizer, ids: np.ndarray, texts: Callable[[], Iterable
     own = int(np.isin(ids, [vocab.cls, vocab.sep]).sum())
 
     def commonest() -> dict[str, int]:
+        """Of the words that became [UNK] alone: a letter may have no entry and stand in words that do."""
+        words = Counter(word for text in texts() for word in text.split())
+        encoded = tokenizer.encode(list(words))
         characters = Characters()
-        characters.count(list(texts()))
+        lost = [(word, n) for (word, n), (ids, _) in zip(words.items(), encoded, strict=True) if vocab.unk in ids]
+        characters.count([word for word, n in lost for _ in range(n)])
         return characters.unknown(tokenizer)
 
     return counted(int((ids == vocab.unk).sum()), len(ids) - own, commonest)
