@@ -138,3 +138,10 @@ def test_every_verb_opens_a_name_of_the_hub_where_nobody_watches(verb, cache, tm
     command = [sys.executable, "-m", "bertsmith", *VERBS[verb]]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_name_without_a_folder_may_be_one_of_the_hubs(tmp_path, capsys):
+    assert cli.run(["fill", "bert-base-uncased", "a [MASK]"]) == 2
+    assert "or hf:bert-base-uncased from the hub is wanted" in capsys.readouterr().err
+    assert cli.run(["fill", str(tmp_path / "gone"), "a [MASK]"]) == 2
+    assert "hf:" not in capsys.readouterr().err

@@ -20,7 +20,7 @@ from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
-from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step
+from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
 from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def check_model(model: str | Path) -> None:
     """InputError for a MODEL that names no folder, before torch is loaded; what stands in it is not looked at."""
     path = folder.located(model)
     if not path.is_dir() and path.parent.name != STEPS:  # of a step, `load` says which there are
-        raise InputError(f"{printable(path)}: no such folder; a run, or a step inside it, is wanted")
+        raise InputError(no_model(path))
 
 
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)  # how models are called there
 MODEL, OPTIMIZER, MEMORY, STATE = "model.safetensors", "optimizer.safetensors", "memory.safetensors", "state.json"
 
 
@@ -277,6 +279,13 @@ def load_newest(run: Run, say: Callable[[str], None]) -> Saved | None:
     return None
 
 
+def no_model(path: Path) -> str:
+    """What is said of a MODEL that is no folder; a name such as bert-base-uncased may be one of the hub's."""
+    name = str(path)
+    hub = f", or hf:{name} from the hub" if _HUB.fullmatch(name) else ""
+    return f"{printable(path)}: no such folder; a run, a step inside it, a folder of Hugging Face format{hub} is wanted"
+
+
 def load_model(
     path: str | Path, say: Callable[[str], None] = lambda line: None
 ) -> tuple[dict[str, Tensor], dict, Path]:
@@ -293,7 +302,7 @@ def load_model(
         saved = load_step(run, int(number))
     else:
         if not path.is_dir():
-            raise InputError(f"{where}: no such folder; a run, or a step inside it, is wanted")
+            raise InputError(no_model(path))
         run = run_at(path)
         found = load_newest(run, say)
         if found is None:
