@@ -106,6 +106,10 @@ def predict(arguments: argparse.Namespace, console: Console) -> None:
     )
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
+        return
+    console.out(
+        f"{arguments.out}: {len(rows):,} predictions, a JSON line each: {', '.join(rows[0]) if rows else 'none'}"
+    )
 
 
 def add_evaluate(commands: Any) -> None:
@@ -174,3 +178,7 @@ def embed(arguments: argparse.Namespace, console: Console) -> None:
     ).shape
     if arguments.json:
         console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))
+        return
+    console.out(
+        f"{arguments.out}: {shape[0]:,} vectors of {shape[1]:,} numbers in vectors.npy; what they are in embed.json"
+    )
