@@ -54,13 +54,7 @@ class Text:
     def left_out(self) -> tuple[int, int]:
         """(tokens that stand in no sequence of the first epoch, tokens of the corpus)."""
         plan = self._plan(self.corruption.view(0))
-        account = plan.account
-        if not hasattr(plan, "begin"):
-            return account["truncated"] + account["dropped"], account["corpus"]
-        edges = np.zeros(self.split.count + 1, np.int64)
-        np.add.at(edges, plan.begin, 1)
-        np.add.at(edges, plan.end, -1)
-        return int((np.cumsum(edges)[:-1] == 0).sum()), account["corpus"]
+        return plan.unread, plan.account["corpus"]
 
     def _plan(self, view: int) -> Any:
         """The newest two are kept: a static view is planned once, and a step may take from two epochs."""

@@ -19,7 +19,7 @@ from bertsmith.config import Settings
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
-from bertsmith.downstream.tuning import LENGTHS, METHODS, settings, spelt
+from bertsmith.downstream.tuning import LENGTHS, METHODS, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.sequences import OnLong
@@ -109,10 +109,9 @@ def finetune(
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
         if seeds == 1:
-            with spelt():
-                return tuning.run(Tuned(out), seed, asked, workers, **how)
+            return tuning.run(Tuned(out), seed, asked, workers, **how)
         results = []
-        with ExitStack() as stack, spelt():
+        with ExitStack() as stack:
             world.stop = world.stop or stack.enter_context(Stop())
             for number in range(seed, seed + seeds):
                 if number > seed and world.asked():  # it came when the seed before was done

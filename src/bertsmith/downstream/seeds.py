@@ -14,7 +14,7 @@ from bertsmith.downstream.frozen import stand_ins
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
-from bertsmith.downstream.tuning import LENGTHS, FineTuning
+from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
@@ -70,6 +70,7 @@ class Tuning:
         whole.objective.inherit(state)
         return {"path": str(self.loaded.path), "weights": self.loaded.weights}
 
+    @spelt()
     def run(self, run: Tuned, seed: int, asked: Budget, workers: int, **how: Any) -> dict[str, Any]:
         journal, feed = Journal(self.say), self.task.feed(seed)
         over_dev = lambda whole: self.over("dev", whole)

@@ -70,6 +70,11 @@ class ColumnPlan:
         """(s,) the share of the epoch that is read before each sequence."""
         return share_before(self.order)
 
+    @property
+    def unread(self) -> int:
+        """Tokens of the split that stand in no sequence: columns read all of it."""
+        return 0
+
     @cached_property
     def account(self) -> dict[str, Any]:
         sequences = np.arange(len(self.lengths))

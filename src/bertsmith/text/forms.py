@@ -49,7 +49,7 @@ def outward(tree: dict[str, Any], fills: bool = True) -> dict[str, Any]:
     What was not trained here, or strips accents (then marks go, too), stays as it is.
     """
     tree, steps = deepcopy(tree), flat(tree.get("normalizer"))
-    ours = _goes(steps) is not None and all(
+    ours = goes(steps) is not None and all(
         step["type"] in ONE_BY_ONE or (step["type"] == "Replace" and by_character(step)) for step in steps
     )
     if {"type": "Nmt"} in steps:
@@ -87,14 +87,14 @@ def inward(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _goes(steps: list[dict[str, Any]]) -> int | None:
+def goes(steps: list[dict[str, Any]]) -> int | None:
     """Where the rule stands that lets characters go, PARTS behind it."""
     patterns = [(step.get("pattern") or {}).get("Regex") for step in steps]
     return patterns.index(GOES) if GOES in patterns and PARTS in patterns else None
 
 
 def _with_head(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    at = _goes(steps)
+    at = goes(steps)
     return [*steps[:at], HEAD, *steps[at:]]
 
 

@@ -59,6 +59,14 @@ class Plan:
         return width[self.first[1:]] - width[self.first[:-1]] + 1
 
     @cached_property
+    def unread(self) -> int:
+        """Tokens of the split that stand in no sequence."""
+        edges = np.zeros(self.split.count + 1, np.int64)
+        np.add.at(edges, self.begin, 1)
+        np.add.at(edges, self.end, -1)
+        return int((np.cumsum(edges)[:-1] == 0).sum())
+
+    @cached_property
     def order(self) -> Array:
         """(s,) the permutation that this epoch reads the sequences in."""
         return self.shuffled(self.epoch)

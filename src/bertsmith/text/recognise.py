@@ -95,7 +95,10 @@ def _start(head: bytes, compression: str) -> bytes:
         if compression == "zstd":
             import zstandard
 
-            return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj().decompress(head)[:HEAD]
+            try:
+                return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj().decompress(head)[:HEAD]
+            except zstandard.ZstdError:
+                return b""
         found = b""
         with openers[compression](BytesIO(head)) as stream:
             while len(found) < HEAD and (data := stream.read1(HEAD)):
@@ -103,10 +106,6 @@ def _start(head: bytes, compression: str) -> bytes:
         return found
     except (ImportError, EOFError, OSError, lzma.LZMAError, zlib.error, ValueError):
         return b""
-    except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            return b""
-        raise
 
 
 def _check(head: bytes, encoding: str) -> None:

@@ -45,11 +45,8 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
 def listing_said(listing: Listing) -> Iterator[str]:
     """What is read where that is not plain from what was named, and everything that a folder holds beside."""
     if any(source.by_content for source in listing.sources):
-        kinds = (name.partition(" by ") for name in listing.kinds())
-        said = (
-            f"{count:,} {SAID[kind]}{' by content' if by else ''}"
-            for (kind, by, _), count in zip(kinds, listing.kinds().values(), strict=True)
-        )
+        kinds = ((*name.partition(" by "), count) for name, count in listing.kinds().items())
+        said = (f"{count:,} {SAID[kind]}{' by content' if by else ''}" for kind, by, _, count in kinds)
         yield f"files: {len(listing.sources):,}: {', '.join(said)}"
     for reason, of in listing.passed_over.items():
         names = [printable(name) for name, why, _ in listing.passed if why == reason]

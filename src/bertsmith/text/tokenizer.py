@@ -23,7 +23,7 @@ from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import extend, load, train
 from bertsmith.text.chunks import Chunks, local
-from bertsmith.text.normal import GOES, PARTS
+from bertsmith.text.forms import goes
 from bertsmith.text.runs import Borders, behind
 from bertsmith.text.starts import StartTable, flat, keeps_space
 from bertsmith.text.words import SPACE, Segmenter, character_starts, classes, code_points, covering, word_starts
@@ -110,8 +110,7 @@ class Tokenizer:
     @cached_property
     def drops_unseen(self) -> bool:
         """Whether its rule drops zero-width characters and parts words at others that nobody sees, as those trained here do (clean.py)."""
-        patterns = [(step.get("pattern") or {}).get("Regex") for step in flat(self._tree.get("normalizer"))]
-        return GOES in patterns and PARTS in patterns
+        return goes(flat(self._tree.get("normalizer"))) is not None
 
     @property
     def mask_token(self) -> str:
