@@ -64,7 +64,9 @@ class Dev:
             return None
         said, known, loss = judged
         if not math.isfinite(loss):
-            raise NumericsError(f"dev file: {self.term}: loss {loss} is not finite; a lower lr helps most often")
+            raise NumericsError(
+                f"dev file: {self.term}: loss {loss} is not finite; a lower schedule.lr helps most often"
+            )
         scores = self.kind.score(self.targets, said, known, resamples=0)
         found = {name: score["value"] for name, score in scores.items()}
         return {self.term: {"loss": loss, **found, "count": len(self.rows)}}

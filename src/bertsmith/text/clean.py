@@ -1,7 +1,7 @@
 """Characters of a corpus: how often each stands, which are taken out before words are cut, what the tokenizer makes of the others.
 
-Controls and zero-width characters (words.PARTING, words.REMOVED) are dropped and their bytes counted; the first become a space each,
-which counts as added, like what a conversion adds.
+For a tokenizer trained here controls and zero-width characters (words.PARTING, words.REMOVED) are dropped and their bytes counted; the
+first become a space each, which counts as added, like what a conversion adds.  One that was loaded reads the text as it stands.
 """
 
 import re

@@ -7,6 +7,7 @@ from itertools import chain
 
 from bertsmith.errors import InputError, printable
 from bertsmith.text.account import Account, Options
+from bertsmith.text.recognise import COMPRESSIONS, STREAMS
 from bertsmith.text.sources import Source, read
 
 BLOCK = 1 << 20  # bytes read at once; a longer line is cut
@@ -189,14 +190,5 @@ def _sniff(data: bytes, source: Source, options: Options) -> None:
             )
 
 
-_MAGIC = {
-    b"\x1f\x8b": "gzip",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "a zip archive",
-    b"BZh": "bzip2",
-    b"%PDF-": "PDF",
-    b"PAR1": "parquet",
-}
-_MEND = {"gzip": "name it .gz", "xz": "name it .xz", "zstd": "name it .zst", "bzip2": "name it .bz2"}
-_MEND["parquet"] = "name it .parquet"
+_MAGIC = {**STREAMS, b"PK\x03\x04": "a zip archive", b"%PDF-": "PDF", b"PAR1": "parquet"}
+_MEND = {what: f"name it {ending}" for ending, what in {**COMPRESSIONS, ".parquet": "parquet"}.items()}

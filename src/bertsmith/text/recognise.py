@@ -29,7 +29,7 @@ SAID = {
     "hf": "a data set of the hub",
 }
 HEAD = 1 << 16  # bytes that are looked at
-_STREAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
+STREAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 _MAGIC = {
     b"PK\x03\x04": "a zip archive; unpack it",
     b"Rar!": "a rar archive; unpack it",
@@ -79,7 +79,7 @@ def recognised(name: str, encoding: str = "utf-8") -> Content:
     with open(name, "rb") as file:
         head = file.read(HEAD)
     compression = named.compression if named else COMPRESSIONS.get(os.path.splitext(name.lower())[1], "")
-    compression = compression or next((how for magic, how in _STREAMS.items() if head.startswith(magic)), "")
+    compression = compression or next((how for magic, how in STREAMS.items() if head.startswith(magic)), "")
     inside = _start(head, compression) if compression else head
     if named is None or head.startswith(_ENCODED):
         _check(inside, encoding)
