@@ -29,7 +29,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
-NEEDED = "torch transformers tokenizers sentencepiece sentencex rjieba safetensors rich jinja2".split()
+NEEDED = "torch transformers tokenizers sentencepiece sentencex rjieba unicodedata2 safetensors rich jinja2".split()
 TESTS = 0.45  # of the minutes
 CELL = 90.0  # seconds that a cell takes at most
 ENOUGH = 8.0  # seconds without which none is begun
