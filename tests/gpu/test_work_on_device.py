@@ -77,7 +77,8 @@ def test_fine_tuning_learns_what_it_does_on_the_cpu(name, ran, tasks, device, tm
     sets = ["epochs=2", "batch=16", "lr=0.003", "precision=float32", "dropout=0.0"]
     model, runs = ran(member, "cpu", "training.precision=float32"), []
     for place in (device, "cpu"):
-        options = {"task": kind, "train": train, "dev": dev, "method": method, "set": sets, "seed": 2, "threads": 1}
+        options = {"task": kind, "train": train, "dev": dev, "method": method, "set": sets, "seed": 2}
+        options |= {"threads": 1, "allow_unknown": True}  # the texts of tasks have letters that the texts of stores do not
         with highest():
             bertsmith.finetune(model, out=tmp_path / f"run-{len(runs)}", device=str(place), **options)
         runs.append(tmp_path / f"run-{len(runs)}")
