@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,6 +134,28 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Brief:
+    """A small size in a run of minutes (`--tokens`, `--minutes`): short rows and small updates, for a model leaves the plateau of word
+    frequencies after a number of updates, hardly of tokens (docs/pretrain.md, LOG.md)."""
+
+    updates: int = (
+        6000  # wanted: the batch is the largest power of two that leaves room for them, up to the recipe's own
+    )
+    batch: int = 1024  # the smallest
+    length: int = 64  # of the layout, while the batch is below the recipe's own
+    lr: float = 2e-3  # of the schedule, likewise
+    leaves: int = 1500  # updates after which it has left the plateau on most texts
+
+    def fields(self, recipe: Recipe, tokens: float) -> dict[str, int | float]:
+        """Fields of `recipe` that are others in a run that reads so many tokens; {} where it is long enough for the recipe as it stands."""
+        room = 2 ** int(math.log2(max(1.0, tokens / self.updates)))
+        if room >= recipe.training.batch:
+            return {}
+        batch, length = min(recipe.training.batch, max(room, self.batch)), min(self.length, recipe.layout.length)
+        return {"training.batch": batch, "layout.length": length, "schedule.lr": self.lr}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has."""
 
@@ -145,6 +168,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     training: Training = field(default_factory=Training)
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
+    brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
 
     def __post_init__(self):
         if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds

@@ -23,7 +23,8 @@ from bertsmith.training.precision import Precision
 
 
 class Dev:
-    """float32 'highest', so that `bertsmith evaluate` gives the same numbers.  `steps`: updates of an epoch; `times`: exams in one.
+    """float32 'highest', so that `bertsmith evaluate` gives the same numbers.  `steps`: updates of an epoch; `times`: exams in one, 1/2 = one
+    after every second.
 
     `over(member)`: the member that reads `data`, where that is not the text itself; `feed`: the task's name in a mixture.
     """
@@ -38,7 +39,7 @@ class Dev:
         place: torch.device,
         *,
         steps: int,
-        times: int = 1,
+        times: float = 1,
         epochs: float = 0,
         over: Callable[[MemberModel], MemberModel] = lambda member: member,
         feed: str = "",
@@ -47,14 +48,15 @@ class Dev:
         self.asked: Asked = kind.asked(data, targets)
         self.exact, self.over, self.epochs = Precision.exact(place), over, epochs
         self.feed, self.term = feed, term_of(feed, kind.term)
-        self.steps, self._at = steps, {max(1, round(number * steps / times)) for number in range(1, times + 1)}
+        self.steps, self._period = steps, steps * round(1 / times) if times < 1 else steps
+        self._at = {max(1, round(number * steps / times)) for number in range(1, max(1, round(times)) + 1)}
 
     @property
     def every(self) -> float:
-        return self.steps / len(self._at)
+        return self._period / len(self._at)
 
     def due(self, step: int) -> bool:
-        return (step - 1) % self.steps + 1 in self._at
+        return (step - 1) % self._period + 1 in self._at
 
     def hold(self, member: MemberModel, precision: Precision, world: World, stop: Callable[[], bool]) -> dict | None:
         training = member.training

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,9 @@ def finetune(
             given_epochs = options.epochs
             options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
             read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
+            steps = read.feed(seed).epoch(0).steps
+            options = options.lasting(method, loaded.recipe.model.width, steps, bool(asked.given))
+            read = replace(read, options=options)
             threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
             tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
         asked = asked if asked.given else Budget(epochs=given_epochs)

@@ -72,7 +72,7 @@ def multitask(
         run, journal = Run(out), Journal(say)
         with world.agreed():
             _check_asked(feeds, shares, seed, workers)
-            recipe = recipe_for(recipe, from_) if isinstance(recipe, str) else recipe
+            recipe = replace(recipe_for(recipe, from_) if isinstance(recipe, str) else recipe, brief=None)
             place = own_device(device)
             check_options(shard, tensorboard)
             if world.first:
@@ -121,7 +121,7 @@ def multitask(
                 workers=workers,
             )
 
-        def expect(extent: Extent) -> None:
+        def expect(extent: Extent, steps: int) -> None:
             first = zip(feeds, mixture.shares.at(1, mixture.sizes).tolist(), strict=True)
             journal.say(f"mixture, at step 1: {', '.join(f'{name} {share:.4f}' for name, share in first)}")
 

@@ -96,9 +96,12 @@ class Tuning:
             workers=workers,
         )
 
-        def expect(extent: Extent) -> None:
+        def expect(extent: Extent, steps: int) -> None:
             what = "features of the frozen trunk" if self.trunks else "fresh weights" if self.scratch else "all weights"
-            journal.say(f"seed {seed}: {what}, {self.options.batch} sequences an update, lr {self.options.lr:g}")
+            lasts = f"{steps:,} updates in {steps / extent.steps:.3g} epochs"
+            journal.say(
+                f"seed {seed}: {what}, {self.options.batch} sequences an update, lr {self.options.lr:g}, {lasts}"
+            )
 
         place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
         options["default"] = Budget(epochs=self.options.epochs)

@@ -160,7 +160,7 @@ class Task:
             self.data["dev"],
             place,
             steps=steps,
-            times=self.options.evaluations,
+            times=self.options.evaluations or 1,
             epochs=epochs,
             **options,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from bertsmith.recipe import Group, Recipe, Schedule, Training
 
 METHODS = ("full", "frozen")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
+UPDATES = 300  # that a model of width below 512 wants, wider ones half as many (LOG.md, ten tasks)
+MOST_EPOCHS = 50  # however few the texts are
+EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -38,7 +42,9 @@ ALIASES |= {
 class FineTuning:
     """BERT's fine-tuning (Devlin et al. 2019, appendix A.3; Turc et al. 2019 for the rates of small sizes); null = by method and size."""
 
-    epochs: int | None = None  # full 3, frozen 20: its epochs cost nothing
+    epochs: int | None = (
+        None  # full 3, frozen 20: its epochs cost nothing; or as many more as make the updates that the size wants
+    )
     batch: int = 32  # sequences per update
     lr: float | None = None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 below; frozen: 1e-3
     warmup: float = 0.1
@@ -54,7 +60,9 @@ class FineTuning:
     tokens: int = 16384  # at most in one pass; more are split, with the same result
     accumulate: int = 1  # passes of an update, or as many more as `tokens` asks for
     checkpoint: int = 500  # updates between saved steps, besides those that are scored on the dev file
-    evaluations: int = 1  # scores on the dev file in an epoch
+    evaluations: float | None = (
+        None  # scores on the dev file in an epoch, 0.5 = after every second; null = 1, or about 20 in all
+    )
     patience: int | None = None  # ends after so many of them without a better one; null = never
     layer_decay: float = 1.0  # rate of each layer as a share of the one above it (Howard & Ruder 2018; Sun et al. 2019)
     unfreeze: float = 0.0  # updates, or a share of them, after which the next layer below begins to learn (Howard & Ruder 2018); 0 = all at once
@@ -72,7 +80,7 @@ class FineTuning:
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
 
     def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:
-        """Every null but the stride's decided; `pools`: whether the head reads a text as a whole.
+        """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
 
         InputError for a length that the model cannot take, and for a pool that the task has no use for.
         """
@@ -83,11 +91,18 @@ class FineTuning:
         require(longest is None or length <= longest, f"length: {length} is more than the model's {longest} positions")
         return replace(
             self,
-            epochs=self.epochs or (20 if method == "frozen" else 3),
             lr=self.lr or rate,
             length=length,
             pool=("mean" if method == "frozen" else "cls") if self.pool == "auto" else self.pool,
         )
+
+    def lasting(self, method: str, width: int, steps: int, asked: bool) -> FineTuning:
+        """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""
+        fewest, most = (20, 100) if method == "frozen" else (3, MOST_EPOCHS)
+        wanted = UPDATES if width < 512 else UPDATES // 2
+        epochs = self.epochs or max(fewest, min(most, math.ceil(wanted / steps)))
+        often = 1.0 if self.epochs or asked else 1 / max(1, round(epochs / EXAMS))
+        return replace(self, epochs=epochs, evaluations=self.evaluations or often)
 
     def schedule(self, method: str = "full") -> Schedule:
         """A frozen trunk is a group that never learns."""

@@ -9,7 +9,7 @@ from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Tokens
-from bertsmith.recipe import Corruption, Member, Recipe, Schedule, Training
+from bertsmith.recipe import Brief, Corruption, Member, Recipe, Schedule, Training
 from bertsmith.text.layout import SegmentPairs
 
 # Layers, width and heads; the feed-forward part is four widths.  Base and large: section 3 of the paper; the others:
@@ -51,13 +51,14 @@ def bert(size: str = "base") -> Recipe:
 
 
 def quick(recipe: Recipe, lr: float = 1e-3) -> Recipe:
-    """The same member for minutes on one machine: rows of 128 tokens, 8,192 tokens an update, no dropout (LOG.md, learning rates)."""
+    """The same member for hours on one machine: rows of 128 tokens, 8,192 tokens an update, no dropout; for minutes: `brief` (LOG.md, rates)."""
     return replace(
         recipe,
         layout=replace(recipe.layout, length=128),
         model=replace(recipe.model, dropout=0.0),
         schedule=replace(recipe.schedule, lr=lr, warmup=0.1, betas=(0.9, 0.98), clip=1.0, bias_correction=True),
         training=Training(),
+        brief=Brief(lr=2e-3 if recipe.model.width <= 128 else 1e-3),
     )
 
 

@@ -48,13 +48,13 @@ def learn(
     tensorboard: bool = False,
     shard: str = "ddp",
     progress: Progress = silent,
-    expect: Callable[[Extent], None] = silent,
+    expect: Callable[[Extent, int], None] = silent,
     begun: float | None = None,
 ) -> dict[str, Any]:
     """Carry out a job, by all processes of `world` together; what `Updates.go` says of it.
 
-    `asked`: how long; `options`: which of its fields the command has; `default`: where none is asked for and nothing begun.  `expect` is told of one epoch, for what a user should know of this
-    kind of run; `begun`: since when `--minutes` count.  InputError before anything is written.
+    `asked`: how long; `options`: which of its fields the command has; `default`: where none is asked for and nothing begun.  `expect` is told of one epoch, and how many steps
+    there will be, for what a user should know of this kind of run; `begun`: since when `--minutes` count.  InputError before anything is written.
     """
     begun = time.monotonic() if begun is None else begun
     run, recipe = job.run, job.recipe
@@ -90,7 +90,6 @@ def learn(
         if recipe.training.compile:
             compile_layers(member)
         precision = Precision.choose(config["precision"], place)
-        expect(extent)
         _say_size(journal, recipe, extent, size, precision, config)
         if config["steps"] is None:
             trial = Trial(job, member, precision, world, shard)
@@ -98,6 +97,7 @@ def learn(
             warmup_steps(recipe.schedule, config["steps"])
             journal.say(f"{trial.step_seconds:.3g} s an update: {asked.minutes:g} minutes are {config['steps']} steps")
         warmup_steps(recipe.schedule, config["steps"])
+        expect(extent, config["steps"])
         journal.say(_length(config["steps"], extent, recipe))
         for line in unreached(job.feed, config["steps"], extent):
             journal.say(line)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.config import Settings, override
+from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
 from bertsmith.text import unknown
-from bertsmith.training.budget import Extent
+from bertsmith.training.brief import LEAVES, settled, too_short
+from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.gpus import check_gpu
 from bertsmith.training.run import open_store
 from bertsmith.training.stages import unreached
@@ -61,15 +63,23 @@ def planned(
     if sum(of is not None for of in (steps, tokens, minutes)) > 1:
         raise InputError("plan: give only one of --steps, --tokens, --minutes")
     check_gpu(on)
-    recipe = override(find(recipe) if isinstance(recipe, str) else recipe, set)
+    recipe = override(find(recipe), set) if isinstance(recipe, str) else replace(override(recipe, set), brief=None)
     store = open_store(data, say) if data is not None else None
     if store is not None:
         unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(store.path), say)
     from bertsmith.training import cost  # loads torch
 
+    def an_update(recipe: Recipe, limit: float) -> float:
+        return cost.estimate(recipe, store, threads=threads, device=device, gpu=on).seconds
+
+    leaves, asked = recipe.brief.leaves if recipe.brief else LEAVES, Budget(steps=steps, tokens=tokens, minutes=minutes)
+    recipe = settled(recipe, assignments_of(set), asked, None, an_update, say)
     found = cost.estimate(recipe, store, threads=threads, device=device, gpu=on)
     per_second = found.tokens / found.seconds
     wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
+    if wanted:
+        for line in too_short(leaves, max(1, round(wanted / found.tokens)), asked):
+            say(line)
     if store is not None:
         feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
         for line in left_out(feed):

@@ -9,10 +9,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.config import Settings, override
+from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
+from bertsmith.training.brief import LEAVES, outcome, settled, too_short
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, silent
@@ -64,7 +65,10 @@ def pretrain(
         say, progress = (say, progress) if world.first else (silent, silent)
         run, journal = Run(out), Journal(say)
         with world.agreed():
-            recipe = override(recipe_for(recipe, from_) if isinstance(recipe, str) else recipe, set)
+            if isinstance(recipe, str):
+                recipe = override(recipe_for(recipe, from_), set)
+            else:  # somebody made it as it is to be
+                recipe = replace(override(recipe, set), brief=None)
             check_options(shard, tensorboard)
             asked.check_given()
             store = open_store(data, journal.say)
@@ -76,39 +80,53 @@ def pretrain(
             )
             from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
+            from bertsmith.training.trial import seconds_of
 
             place = own_device(device)
+            old = world.tell(run.begun() if resume and world.first else None)
 
-            def start(member: Any, say: Callable[[str], None]) -> Any:
-                if not world.first or from_ is None:
-                    return None
-                return start_from(from_, member, recipe, store, new_heads, say)
+        def start(member: Any, say: Callable[[str], None]) -> Any:
+            if not world.first or from_ is None:
+                return None
+            return start_from(from_, member, recipe, store, new_heads, say)
 
-            feed = Text.of(recipe, store, seed)
-            job = Job(
+        def job_of(recipe: Recipe, **more: Any) -> Job:
+            return Job(
                 run=run,
                 recipe=recipe,
-                feed=feed,
+                feed=Text.of(recipe, store, seed),
                 seed=seed,
                 kept={"kind": run.kind, "data": said_of(store)},
                 same=SAME,
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
-                exam=exam_of(recipe, store, journal),
-                start=start,
                 workers=workers,
+                **more,
             )
+
+        def an_update(recipe: Recipe, limit: float) -> float:
+            return seconds_of(job_of(recipe), world, place, threads, shard, limit)
+
+        leaves = recipe.brief.leaves if recipe.brief else LEAVES
+        recipe = settled(recipe, assignments_of(set), asked, old, an_update, journal.say)
+        with world.agreed():
+            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start)
         entropy = store.unigram_entropy()
 
-        def expect(extent: Extent) -> None:
+        def expect(extent: Extent, steps: int) -> None:
             journal.say(
                 f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, "
                 "waits, and leaves it once the model has learned more than frequencies"
             )
-            for line in left_out(feed):
+            if from_ is None and not old:
+                for line in too_short(leaves, steps, asked):
+                    journal.say(line)
+            for line in left_out(job.feed):
                 journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
+    for line in outcome(result["evaluation"], entropy):
+        say(line)
     seconds = result.pop("seconds")
     return {**result, "unigram_entropy": entropy, "seconds": seconds}
 

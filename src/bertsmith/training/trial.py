@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import copy
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+import torch
 
 from bertsmith.errors import Interrupted
+from bertsmith.nn.member import build
+from bertsmith.training.budget import Extent
 from bertsmith.training.distributed import World
 from bertsmith.training.job import Job
 from bertsmith.training.optim import build_optimizer, set_rate
-from bertsmith.training.precision import Precision
+from bertsmith.training.precision import Precision, threads_set
 from bertsmith.training.shard import Shared
 from bertsmith.training.step import memory_said, train_step
 from bertsmith.training.updates import closing
 
 TRIAL_STEPS, TRIAL_SECONDS = 8, 10.0  # what --minutes is measured on: so many steps, or so long
+
+
+def seconds_of(job: Job, world: World, place: torch.device, threads: int | None, shard: str, limit: float) -> float:
+    """Of an update of a job from fresh weights, by process 0's clock, measured in about `limit` seconds."""
+    Extent.of(job.feed)  # says what cannot be used
+    precision = Precision.choose(job.recipe.training.precision, place)
+    with ExitStack() as stack:
+        stack.enter_context(threads_set(world.tell(threads)))
+        stack.enter_context(precision.policy())
+        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
+        trial = Trial(job, build(job.recipe).to(place), precision, world, shard)
+        trial.measure(min(TRIAL_SECONDS, limit))
+    return world.tell(trial.step_seconds)
 
 
 class Trial:
@@ -31,13 +48,14 @@ class Trial:
 
     def steps(self, seconds: float, begun: float) -> int:
         """How many updates and exams fill what is left of `seconds` since `begun`, by process 0's clock; at least one."""
-        self._measure(min(TRIAL_SECONDS, 0.1 * seconds))
+        self.measure(min(TRIAL_SECONDS, 0.1 * seconds))
         every = self.job.exam.every if self.job.exam else 0
         left = seconds - (time.monotonic() - begun) - self.exam_seconds
         each = self.step_seconds + (self.exam_seconds / every if every else 0.0)
         return self.world.tell(max(1, int(left / each)))
 
-    def _measure(self, limit: float) -> None:
+    def measure(self, limit: float) -> None:
+        """`step_seconds` and `exam_seconds`, in about `limit` seconds: the mean of some updates, and one exam."""
         learner, schedule = self.job.learner(self._member), self.job.recipe.schedule
         shared = Shared(learner, self.world, self.shard)
         optimizer = build_optimizer(learner, schedule)

@@ -1,0 +1,92 @@
+"""What follows from how long a run is: fields of a small size's recipe, and whether it will leave the plateau of word frequencies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from bertsmith.config import override
+from bertsmith.recipe import Recipe
+from bertsmith.training.budget import Budget
+
+LEAVES = 3000  # updates that a published size wants at least; its papers warm up over 10,000 and more
+LEFT = 0.1  # nats below the unigram entropy from which on a model has left the plateau
+MEASURED = 0.05  # of the minutes: what finding out about an update's time may take
+
+
+def settled(
+    recipe: Recipe,
+    given: list[str],
+    asked: Budget,
+    old: dict[str, Any] | None,
+    seconds: Callable[[Recipe, float], float],
+    say: Callable[[str], None],
+) -> Recipe:
+    """`recipe` with the fields that follow its budget, for good.
+
+    `given`: what the user set, which stays; `old`: config.json of the run that is gone on with, whose fields are taken; `seconds` measures an
+    update of a recipe, in as many seconds at most as it is told.  `--steps` keeps the recipe as it stands.
+    """
+    brief, plain = recipe.brief, replace(recipe, brief=None)
+    if brief is None:
+        return recipe
+    names = {assignment.partition("=")[0] for assignment in given}
+    if old is not None:
+        return _with(plain, {name: _at(old["recipe"], name) for name in brief.fields(recipe, 1)}, names)
+    if asked.tokens is not None:
+        return _said(plain, brief.fields(recipe, asked.tokens), names, f"{asked.tokens:,} tokens", say)
+    if asked.minutes is None:
+        return plain
+    first = _with(plain, brief.fields(recipe, 1), names)
+    tokens = 60 * asked.minutes * first.training.batch / seconds(first, MEASURED * 60 * asked.minutes)
+    about = f"{asked.minutes:g} minutes, about {tokens / 1e6:.1f} million tokens"
+    return _said(plain, brief.fields(recipe, tokens), names, about, say)
+
+
+def _said(recipe: Recipe, fields: dict[str, Any], names: set[str], what: str, say: Callable[[str], None]) -> Recipe:
+    made = _with(recipe, fields, names)
+    if made != recipe:
+        chosen = f"rows of {made.layout.length}, {made.training.batch:,} tokens an update, rate {made.schedule.lr:g}"
+        say(f"{what}: {chosen}; --set layout.length, training.batch, schedule.lr choose others")
+    return made
+
+
+def _with(recipe: Recipe, fields: dict[str, Any], names: set[str]) -> Recipe:
+    """A rate belongs to its batch: who sets one keeps the recipe's other."""
+    if names & {"training.batch", "schedule.lr"}:
+        fields = {name: value for name, value in fields.items() if name == "layout.length"}
+    return override(recipe, {name: value for name, value in fields.items() if name not in names})
+
+
+def _at(tree: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        tree = tree[name]
+    return tree
+
+
+def too_short(leaves: int, steps: int, asked: Budget) -> list[str]:
+    """A warning before a run of fewer updates than it takes to leave the plateau, with what would leave it."""
+    if steps >= leaves:
+        return []
+    (name, value), *_ = asked.given.items()
+    more = math.ceil(value * leaves / steps)
+    ways = f"--{name} {more} has as many, a smaller size or batch makes more of them in the same time"
+    return [
+        f"warning: {steps:,} updates are few: this size leaves the plateau after {leaves:,} or more on most texts, and may end on it; {ways}"
+    ]
+
+
+def outcome(evaluation: dict[str, Any] | None, entropy: float) -> list[str]:
+    """What a run has learned beyond frequencies, by its last evaluation; nothing without a loss of held-out tokens."""
+    loss = (evaluation or {}).get("token", {}).get("loss")
+    if loss is None:
+        return []
+    below = entropy - loss
+    if below >= LEFT:
+        return [f"held-out token loss {loss:.3f}: {below:.2f} nats below the unigram entropy ({entropy:.3f})"]
+    return [
+        f"warning: held-out token loss {loss:.3f} against a unigram entropy of {entropy:.3f}: the run ended on the plateau and has learned little "
+        "more than how frequent words are; more updates (--minutes, --steps) leave it, or smaller ones (--set training.batch) and a smaller size"
+    ]

@@ -1,0 +1,105 @@
+"""Batch, length and rate of small sizes follow how long a run is; whether it will leave, and has left, the plateau is said."""
+
+import json
+
+import pytest
+
+import bertsmith
+from bertsmith.recipe import members
+from bertsmith.training.brief import LEFT, outcome, settled, too_short
+from bertsmith.training.budget import Budget
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FIELDS = ("training.batch", "layout.length", "schedule.lr")
+
+
+def chosen(recipe) -> tuple:
+    return recipe.training.batch, recipe.layout.length, recipe.schedule.lr
+
+
+def settle(name: str, *given: str, seconds: float = 0.05, **asked):
+    recipe = bertsmith.config.override(bertsmith.find(name), given)
+    said: list[str] = []
+    return settled(recipe, [*given], Budget(**asked), None, lambda *_: seconds, said.append), said
+
+
+@pytest.mark.parametrize(
+    "tokens, batch, length",
+    [(1, 1024, 64), (3_000_000, 1024, 64), (13_000_000, 2048, 64), (25_000_000, 4096, 64), (50_000_000, 8192, 128)],
+)
+def test_the_batch_leaves_room_for_some_thousand_updates(tokens, batch, length):
+    recipe, said = settle("roberta:tiny", tokens=tokens)
+    assert chosen(recipe)[:2] == (batch, length)
+    assert recipe.schedule.lr == (2e-3 if batch < 8192 else 1e-3)
+    assert len(said) == (batch < 8192)
+
+
+def test_minutes_are_counted_in_tokens_by_what_an_update_takes():
+    recipe, (said,) = settle("bert:mini", seconds=0.1, minutes=10)
+    assert chosen(recipe) == (1024, 64, 1e-3) and "6.1 million tokens" in said
+    assert chosen(settle("bert:mini", seconds=0.1, minutes=120)[0]) == (8192, 128, 1e-3)
+
+
+def test_steps_and_published_sizes_keep_the_recipe():
+    assert chosen(settle("roberta:tiny", steps=100)[0]) == (8192, 128, 1e-3)
+    assert chosen(settle("roberta:base", minutes=1)[0]) == chosen(bertsmith.find("roberta:base"))
+
+
+def test_what_the_user_sets_stays_and_a_rate_belongs_to_its_batch():
+    assert chosen(settle("roberta:tiny", "training.batch=512", tokens=10**6)[0]) == (512, 64, 1e-3)
+    assert chosen(settle("roberta:tiny", "schedule.lr=5e-4", tokens=10**6)[0]) == (8192, 64, 5e-4)
+    assert chosen(settle("roberta:tiny", "layout.length=32", tokens=10**6)[0]) == (1024, 32, 2e-3)
+
+
+@pytest.mark.parametrize("name", [f"{name}:{size}" for name in members() for size in ("tiny", "mini")])
+def test_every_small_size_has_one(name):
+    recipe, _ = settle(name, tokens=10**6)
+    assert recipe.brief is None and chosen(recipe) < chosen(bertsmith.find(name))
+
+
+def test_a_run_keeps_what_was_chosen_when_it_goes_on(store, tmp_path):
+    run, more = tmp_path / "run", {"set": {"training.evaluate": 0, "training.held_out": 2000}}
+    bertsmith.pretrain("roberta:tiny", store, run, tokens=6000, **more)
+    kept = json.loads((run / "config.json").read_text())["recipe"]
+    assert (kept["training"]["batch"], kept["layout"]["length"], kept["brief"]) == (1024, 64, None)
+    bertsmith.pretrain("roberta:tiny", store, run, minutes=1000, resume=True, **more)  # fixed to its steps: nothing to do
+    bertsmith.pretrain("roberta:tiny", store, run, steps=8, resume=True, **more)
+    assert json.loads((run / "config.json").read_text())["steps"] == 8
+
+
+def test_a_recipe_that_somebody_made_is_taken_as_it_is(store, tmp_path):
+    bertsmith.pretrain(bertsmith.find("roberta:tiny"), store, tmp_path / "run", tokens=9000)
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (kept["training"]["batch"], kept["layout"]["length"]) == (8192, 128)
+
+
+def test_minutes_find_out_how_fast_it_is(store, tmp_path):
+    said: list[str] = []
+    options = {"set": ["training.evaluate=0", "training.held_out=2000"], "say": said.append}
+    bertsmith.pretrain("roberta:tiny", store, tmp_path / "run", minutes=0.05, **options)
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert kept["recipe"]["training"]["batch"] == 1024 and kept["budget"]["minutes"] == 0.05
+    assert said[0].startswith("0.05 minutes, about ")
+    assert any("updates are few" in line and "--minutes " in line for line in said)
+    assert any("ended on the plateau" in line for line in said)
+
+
+def test_plan_says_what_pretrain_will_choose(store):
+    said: list[str] = []
+    found = bertsmith.plan("roberta:tiny", store, tokens=100_000, say=said.append)
+    assert found["tokens"] == 1024 and said[0].startswith("100,000 tokens: rows of 64, 1,024 tokens an update")
+    assert any("98 updates are few" in line and "--tokens 1530613 has as many" in line for line in said)
+
+
+def test_few_updates_are_said_with_what_makes_as_many_as_it_takes():
+    assert too_short(1500, 1500, Budget(minutes=5)) == []
+    (line,) = too_short(1500, 500, Budget(minutes=2))
+    assert "--minutes 6 has as many" in line
+
+
+def test_the_outcome_is_told_by_the_unigram_entropy():
+    (left,) = outcome({"token": {"loss": 6.0}}, 7.0)
+    assert "1.00 nats below the unigram entropy (7.000)" in left and "warning" not in left
+    (stayed,) = outcome({"token": {"loss": 7.0 - LEFT / 2}}, 7.0)
+    assert stayed.startswith("warning") and "ended on the plateau" in stayed
+    assert outcome({"pair": {"loss": 0.7}}, 7.0) == outcome(None, 7.0) == []
