@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.tasks.fields import EXCEL, SEPARATORS, csv_rows, parting, tsv_rows
+from bertsmith.tasks.fields import EXCEL, SEPARATORS, csv_rows, parting, quoted, tsv_rows
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
 
@@ -21,7 +21,8 @@ def delimited(
     least = max(len({*required, *chosen}), *numbers, 0)
     names = (chosen.get(role, role) for role in ROLES) if header else ()
     numbered, by = _parted(lines, {".tsv": "\t", ".csv": ","}[suffix], names, least, notes)
-    records = tsv_rows(numbered, counts) if by == "\t" else csv_rows(lines.name, numbered, counts, by)
+    plain = by == "\t" and not (header and quoted(next(iter(lines), (1, ""))[1]))
+    records = tsv_rows(numbered, counts) if plain else csv_rows(lines.name, numbered, counts, by)
     if not header and not chosen:
         raise InputError(
             f"{printable(path)}: without a header --columns must say where the texts stand, such as --columns text=1,label=2"
@@ -84,7 +85,7 @@ def _other_width(
 
 
 def _other_columns(where: str, fields: list[str], width: int, by: str, than: str) -> str:
-    hint = f"; {SEPARATORS[by]} within a text need quotes around it" if by != "\t" and len(fields) > width else ""
+    hint = f"; a text with {SEPARATORS[by]} needs quotes around it" if by != "\t" and len(fields) > width else ""
     return f"{where}: {len(fields)} columns but {width} {than}{hint}"
 
 

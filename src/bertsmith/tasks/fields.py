@@ -57,6 +57,11 @@ def parting(lines: Iterable[str], usual: str, names: Iterable[str] = (), least: 
     return more[0] if more else usual
 
 
+def quoted(header: str) -> bool:
+    """Whether a CSV writer quoted every name of a header that tabs part: then it quoted the texts, too."""
+    return all(len(name) > 2 and name[0] == name[-1] == '"' for name in header.strip().split("\t"))
+
+
 def _parted(line: str, one: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=one), [])

@@ -3,7 +3,8 @@
 .jsonl (or .json with one object a line)   keys are the columns.
 .csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.
 .tsv    One line is one row and quotes are text (GLUE's files hold stray ones).  Only a field that nothing but a CSV writer makes is
-        unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.
+        unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.  Where all names of the
+        header are quoted, quotes are those of a .csv.
 .txt    One text per line, no columns.
 
 What parts the columns of a .csv or .tsv is known by its first lines (commas, tabs, semicolons, bars) or by Excel's `sep=;`, and said where

@@ -94,7 +94,7 @@ class Classes(Texts):
             raise InputError(
                 f"{printable(table.path)}: label: every row says {printable(found[0])!r}; a classifier needs at least two classes"
             )
-        elif len(found) > max(100, len(table) // 2):
+        elif len(found) > max(100, len(table) // 2) or (len(found) > 10 and _decimals(found)):
             way = MULTI if several(found) else "are these numbers? --task regress, or another --columns label="
             raise InputError(
                 f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; {way}"
@@ -244,6 +244,12 @@ def _names(table: Table) -> list[str]:
     return [str(value) for value in values]
 
 
+def _decimals(names: list[str]) -> bool:
+    """Whether all are numbers, and not all of them whole."""
+    numbers = np.array([_number(name, True) for name in names])
+    return bool(np.isfinite(numbers).all() and (numbers != np.floor(numbers)).any())
+
+
 def _numbers(table: Table) -> np.ndarray:
     """(n,) double.  In .jsonl a number is no string."""
     values = table.columns["label"]
@@ -253,8 +259,11 @@ def _numbers(table: Table) -> np.ndarray:
     if len(bad):
         value = values[bad[0]]
         infinite = bool(np.isinf(found[bad[0]]))
-        what = f"{printable(value if infinite else repr(value), 60)} is not a {'finite ' * infinite}number"
+        said = "null" if value is None else printable(value if infinite else repr(value), 60)
+        what = f"{said} is not a {'finite ' * infinite}number"
         way = "--task classify learns names" if 2 * len(bad) > len(values) else "leave them out"
+        if isinstance(value, str) and np.isfinite(_number(value.replace(",", ".", 1), text)):
+            way = f"decimals have a point: {value.replace(',', '.', 1)}"
         more = f", as in {len(bad):,} of {len(values):,} rows; {way}"
         raise InputError(f"{table.where(bad[0])}: label: {what}{more}")
     return found
