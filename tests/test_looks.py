@@ -82,6 +82,7 @@ def test_each_kind_of_file_is_read_by_its_task(looks, tasks, tmp_path):
         ("a.xlsx", b"PK\x03\x04", ".xlsx is not read; save the sheet as CSV UTF-8"),
         ("a.csv", b"PK\x03\x04\x14\xff", "not UTF-8 (0xff) but a zip archive or an Excel sheet; save it as CSV UTF-8"),
         ("a.tsv", b"\x1f\x8b\x08\x00", "not UTF-8 (0x8b) but gzip; name it .gz"),
+        ("a.stsa", b"x", "unknown kind of file '.stsa'"),
         ("a.parquet", b"PAR1", "orient='records', lines=True"),
         ("a.txt", "".join(f"{text}\t{label}\n" for text, label in ROWS), "tabs seem to part its columns: name it .tsv"),
     ],
@@ -233,3 +234,10 @@ def test_decimals_with_a_comma_are_told(tmp_path):
 def test_a_class_of_dev_that_is_known_but_for_its_case_is_told(tmp_path):
     with pytest.raises(InputError, match='"X" is not one of: x, y; it is "x" but for case or blanks'):
         told(tmp_path, ["x", "y"] * 3, ["X"])
+
+
+@pytest.mark.parametrize("label", [[[0, 5, "PER"]], {"PER": {"Peter": [[0, 4]]}}, [{"start": 0, "end": 5}]])
+def test_spans_of_texts_are_told_from_tags_of_words(label, tmp_path):
+    path = written(tmp_path, "a.jsonl", json.dumps({"text": "Peter slept.", "label": label}) + "\n")
+    with pytest.raises(InputError, match=r"JSON lines of texts with spans, but --task tag .*; lists of words"):
+        kinds.kind("tag").read(path)

@@ -56,9 +56,9 @@ def test_columns_are_names_of_the_header_or_numbers_from_1(tmp_path):
         assert table(tmp_path, "a.tsv", content, columns=columns).columns == {"text": ["good"], "label": ["1"]}
     rows = table(tmp_path, "b.tsv", "one\t0\ntwo\t1\n", columns="text=1,label=2", header=False)
     assert rows.rows("text") == ["one", "two"] and rows.lines == [1, 2]
-    assert table(tmp_path, "c.tsv", "3\t1\ta\nx\ty\tz\n", columns="text=3").rows("text") == ["x"], (
-        "a name goes before a number"
-    )
+    rows = table(tmp_path, "c.tsv", "3\t1\ta\nx\ty\tz\n", columns="text=3")
+    assert rows.rows("text") == ["x"], "a name goes before a number"
+    assert "--columns text=3 takes the column of that name, number 1" in rows.notes[0]
     assert table(tmp_path, "d.jsonl", '{"sentence": "x", "gold": 1}\n', columns="text=sentence,label=gold").columns == {
         "text": ["x"],
         "label": [1],

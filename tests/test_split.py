@@ -72,9 +72,12 @@ def test_pairs_that_share_a_text_stay_on_one_side(tmp_path):
     rows = [(text(i // 3), f"claim {i}", "xy"[i % 2]) for i in range(120)]
     found, said = read(written(tmp_path / "a.tsv", rows, "text\ttext2\tlabel"))
     assert not set(found.rows["train"].columns["text"]) & set(found.rows["dev"].columns["text"])
-    assert "drawn by class, pairs with a text in common on one side" in said[0] and len(found.rows["dev"]) == 12
+    assert said[0].endswith("by class, pairs with a text in common on one side") and len(found.rows["dev"]) == 12
     topics = [("about", f"claim {i}", "xy"[i % 2]) for i in range(40)]  # one text in all rows parts nothing
-    assert len(read(written(tmp_path / "b.tsv", topics, "text\ttext2\tlabel"), 0.5)[0].rows["dev"]) == 20
+    found, said = read(written(tmp_path / "b.tsv", topics, "text\ttext2\tlabel"), 0.5)
+    assert len(found.rows["dev"]) == 20 and said[0].endswith("on both sides")
+    alone = [(text(i), f"claim {i}", "xy"[i % 2]) for i in range(40)]
+    assert read(written(tmp_path / "c.tsv", alone, "text\ttext2\tlabel"), 0.5)[1][0].endswith("drawn by class")
 
 
 def test_rows_are_linked_by_way_of_others():
@@ -99,7 +102,7 @@ def test_questions_are_drawn_by_article_or_by_text_where_articles_are_too_large(
         assert not sides["train"] & sides["dev"] and said[0].endswith(f"drawn at random, whole {how}")
         assert len(found.rows["dev"]) == round(0.2 * 3 * articles * paragraphs) == 3 * len(found.rows["dev"].contexts)
     path.write_text(json.dumps(squad(4, 2, shared="one part for all")))
-    with pytest.raises(InputError, match=r"a\.json: 24 questions cannot be divided, .*; --dev FILE"):
+    with pytest.raises(InputError, match=r"a\.json: 24 questions with 1 different texts cannot be divided; --dev FILE"):
         read(path, 0.2, "qa")
 
 

@@ -204,7 +204,7 @@ def _divided(kind: kinds.Kind, rows: Any, share: float, say: Say) -> tuple[dict[
     name = printable(rows.path)
     if not len(dev):
         raise InputError(
-            f"--dev {share:g}: {name}: {len(rows)} {kind.unit} cannot be divided, equal texts on one side; --dev FILE names other ones"
+            f"--dev {share:g}: {name}: {len(rows):,} {kind.unit} with {len(set(groupings[-1][1])):,} different texts cannot be divided; --dev FILE names others"
         )
     train = np.delete(np.arange(len(rows)), dev)
     say(f"dev: {len(dev):,} of {len(rows):,} {kind.unit} of {name}, drawn {by}{groupings[which][0]}")

@@ -41,6 +41,11 @@ def delimited(
         head = _other_width(head, chosen, first, lines.name, by, notes)
     places = {role: _place(role, chosen, head) for role in ROLES}
     places = {role: place for role, place in places.items() if place is not None or role in required}
+    for role, column in chosen.items():
+        if column.isdigit() and places[role] != int(column) - 1:
+            notes.append(
+                f"warning: --columns {role}={column} takes the column of that name, number {(places[role] or 0) + 1}; --header no says that line 1 is data"
+            )
     for role, place in places.items():
         if place is None:
             raise InputError(_missing(role, head))

@@ -24,6 +24,7 @@ WANTS = {
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
     "plain text": "label it first",
+    "JSON lines of texts with spans": "lists of words and of their tags are read, too",
     "a JSON array without questions": "its rows have id, question, context and answers",
 }
 BINARY = {
@@ -95,6 +96,8 @@ def _json(lines: list[str], task: str) -> Found | None:
         return None
     if row and all(isinstance(value, (dict, list)) for value in row.values()) and len(lines) < 3 and not _words(row):
         return "pandas' columns in one JSON object", ()
+    if task == "tag" and any(map(_spans, row.values())):
+        return "JSON lines of texts with spans", ()
     if _words(row):
         return "JSON lines of words and tags", ("tag",)
     if any(isinstance(value, str) for value in row.values()):
@@ -109,6 +112,12 @@ def _object(lines: list[str]) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def _spans(value: Any) -> bool:
+    """Whether it is a label of pieces of a text: {"PER": {…}}, or a list of [start, end, type] or of objects."""
+    parts = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+    return bool(parts) and all(isinstance(part, (list, dict)) for part in parts)
 
 
 def _words(row: dict[str, Any]) -> bool:

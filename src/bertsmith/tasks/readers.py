@@ -85,7 +85,7 @@ def read(
         table = delimited(path, lines, suffix, chosen, header, required)
     else:
         raise InputError(
-            f"{printable(path)}: unknown kind of file {printable(path.suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
+            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
         )
     if not len(table):
         raise InputError(

@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 Array = np.ndarray
 MOST = 0.5
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?%?|[-+]?(nan|inf)", re.IGNORECASE)
+SEVERAL = 4  # of the largest groups that fit into the share, or else it says little about the file
 FEW = 3  # rows of a class, from which on one at least is drawn
 
 
@@ -36,11 +37,12 @@ def share_of(dev: object) -> float | None:
 
 
 def drawn(share: float, groupings: Sequence[Sequence[Hashable]], strata: Sequence[Hashable]) -> tuple[Array, int]:
-    """(numbers of the rows that are drawn, sorted; which grouping).  `groupings`: keys (n,) of the rows, coarse ones first: the first that
-    has no group beyond the share is taken, or else the last.  Each stratum keeps a group for training; one of FEW rows gives one at least.
+    """(numbers of the rows that are drawn, sorted; which grouping).  `groupings`: keys (n,) of the rows, coarse ones first: the first of
+    which several groups make the share is taken, or else the last.  Each stratum keeps a group for training; one of FEW rows gives one at least.
     """
     rows = max(1, round(share * len(strata)))
-    fitting = (i for i, keys in enumerate(groupings) if max(Counter(keys).values()) <= rows)
+    largest = max(rows // SEVERAL, min(rows, FEW))
+    fitting = (i for i, keys in enumerate(groupings) if max(Counter(keys).values()) <= largest)
     which = next(fitting, len(groupings) - 1)
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for i, key in enumerate(groupings[which]):

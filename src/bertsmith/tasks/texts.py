@@ -66,12 +66,14 @@ class Texts:
     def groupings(self, table: Table) -> list[tuple[str, Sequence[Hashable]]]:
         """Pairs with a text in common stay together, or with the longer one of both; equal rows in any case."""
         texts = [[plain(text) for text in table.columns[role]] for role in ("text", "text2") if table.rows(role)]
-        equal: list[tuple[str, Sequence[Hashable]]] = [("", list(zip(*texts, strict=True)))]
-        if len(texts) == 1:
-            return equal
+        equal: list[Hashable] = list(zip(*texts, strict=True))
+        if all(len(set(column)) == len(set(equal)) for column in texts):
+            return [("", equal)]
         longer = max(texts, key=lambda column: sum(map(len, column)))
-        together = ", pairs with a text in common on one side"
-        return [(together, linked(texts)), (together, longer), *equal]
+        found: list[tuple[str, Sequence[Hashable]]] = [(", pairs with a text in common on one side", linked(texts))]
+        if len(set(longer)) < len(set(equal)):
+            found.append((", pairs with the longer text in common on one side", longer))
+        return [*found, (", pairs with a text in common on both sides", equal)]
 
     def strata(self, table: Table) -> tuple[str, Sequence[Hashable]]:
         return "at random", [""] * len(table)
