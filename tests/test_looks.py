@@ -203,7 +203,9 @@ def test_ordinary_classes_are_not_doubted(names):
 
 
 def test_names_are_quoted_where_they_would_not_be_seen():
-    assert counted({"": 3, " a": 2, "b": 1}) == "'' 3, ' a' 2, b 1"
+    assert (
+        counted({"": 3, " a": 2, "b": 1}) == "'' 3, ' a' 2, b 1" and counted({"1": 5, "-0.5": 4}) == "'1' 5, '-0.5' 4"
+    )
 
 
 @pytest.mark.parametrize(

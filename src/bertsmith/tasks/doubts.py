@@ -70,5 +70,6 @@ def counted(names: dict[str, int]) -> str:
 
 def shown(name: str) -> str:
     """Quoted where it would not be seen as it is."""
-    bare = name and name == name.strip() and name.isprintable() and not any(sign in name for sign in ",;|:")
+    number = name.lstrip("-").replace(".", "", 1).isdigit()
+    bare = name and name == name.strip() and name.isprintable() and not number and not set(",;|:") & set(name)
     return printable(name if bare else repr(name), 40)
