@@ -157,6 +157,13 @@ def test_a_first_row_that_is_taken_for_a_header_is_warned_of(tmp_path):
     ]
 
 
+def test_a_header_that_is_read_as_data_is_warned_of(tmp_path):
+    rows = read(written(tmp_path, "a.csv", table(",")), columns="text=1,label=2", header=False)
+    assert len(rows) == 5 and rows.notes == [
+        f"warning: {rows.path}:1: is read as data, but its label, 'label', is like a header's; --header yes passes it over"
+    ]
+
+
 # -- classes --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +232,12 @@ def test_missing_and_several_labels_are_told_with_their_line_and_number(task, la
         return
     with pytest.raises(InputError, match=says):
         told(tmp_path, labels, task=task)
+
+
+def test_empty_texts_are_counted(tmp_path):
+    path = written(tmp_path, "a.csv", "text,label\na,x\n,y\n ,x\n")
+    with pytest.raises(InputError, match=r"a\.csv:3: text: is empty, in 2 of 3 rows"):
+        kinds.kind("classify").check(kinds.kind("classify").read(path), "train")
 
 
 def test_decimals_with_a_comma_are_told(tmp_path):

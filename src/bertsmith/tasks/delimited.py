@@ -12,6 +12,8 @@ from bertsmith.tasks.fields import EXCEL, SEPARATORS, csv_rows, parting, quoted,
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
 
+HEADERS = {"label", "labels", "class", "category", "target", "sentiment", "gold"}
+
 
 def delimited(
     path: Path, lines: Lines, suffix: str, chosen: dict[str, str], header: bool, required: tuple[str, ...]
@@ -53,6 +55,11 @@ def delimited(
     column = chosen.get("label", "")
     if head and len(table) and column.isdigit() and column not in head.names and int(column) <= len(head.names):
         notes += _no_header(head, places, table)
+    label = table.columns["label"][0] if not head and len(table) and "label" in places else ""
+    if label.lower() in HEADERS and table.columns["label"].count(label) == 1:
+        notes.append(
+            f"warning: {table.where(0)}: is read as data, but its label, {label!r}, is like a header's; --header yes passes it over"
+        )
     return table
 
 

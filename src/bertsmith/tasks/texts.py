@@ -45,9 +45,11 @@ class Texts:
 
     def check(self, table: Table, part: str) -> None:
         for role in ("text", "text2"):
-            for i, text in enumerate(table.rows(role) or ()):
-                if not text.strip():
-                    raise InputError(f"{table.where(i)}: {role}: is empty")
+            empty = [i for i, text in enumerate(table.rows(role) or ()) if not text.strip()]
+            if empty:
+                raise InputError(
+                    f"{table.where(empty[0])}: {role}: is empty, in {len(empty):,} of {len(table):,} rows; leave them out"
+                )
 
     def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
         second = None if pairs is False else table.rows("text2")
