@@ -29,37 +29,18 @@ def delimited(
         raise InputError(
             f"{printable(path)}: without a header --columns must say where the texts stand, such as --columns text=1,label=2"
         )
-    head = None
-    if header:
-        number, cells = next(records, (1, None))
-        if cells is None:
-            raise InputError(
-                f"{printable(path)}: is empty; a header with the names of the columns is expected in line 1"
-            )
-        head = Head([cell.strip() for cell in cells], f"{lines.name}:{number}")
+    head = _head(path, lines.name, records) if header else None
     first = next(records, None)
     rows = chain([first], records) if first else iter(())
     if head and first and len(first[1]) != len(head.names):
         head = _other_width(head, chosen, first, lines.name, by, notes)
     places = {role: _place(role, chosen, head) for role in ROLES}
     places = {role: place for role, place in places.items() if place is not None or role in required}
-    for role, column in chosen.items():
-        if column.isdigit() and places[role] != int(column) - 1:
-            notes.append(
-                f"warning: --columns {role}={column} takes the column of that name, number {(places[role] or 0) + 1}; --header no says that line 1 is data"
-            )
     for role, place in places.items():
         if place is None:
             raise InputError(_missing(role, head))
     table = collect(path, _pick(lines.name, rows, places, head, by, counts, notes), tuple(places), counts, notes)
-    column = chosen.get("label", "")
-    if head and len(table) and column.isdigit() and column not in head.names and int(column) <= len(head.names):
-        notes += _no_header(head, places, table)
-    label = table.columns["label"][0] if not head and len(table) and "label" in places else ""
-    if label.lower() in HEADERS and table.columns["label"].count(label) == 1:
-        notes.append(
-            f"warning: {table.where(0)}: is read as data, but its label, {label!r}, is like a header's; --header yes passes it over"
-        )
+    notes += _warnings(table, chosen, places, head) if len(table) else []
     return table
 
 
@@ -70,6 +51,13 @@ class Head:
     names: list[str]
     where: str
     width: int = 0
+
+
+def _head(path: Path, name: str, records: Iterator[tuple[int, list[str]]]) -> Head:
+    number, cells = next(records, (1, None))
+    if cells is None:
+        raise InputError(f"{printable(path)}: is empty; a header with the names of the columns is expected in line 1")
+    return Head([cell.strip() for cell in cells], f"{name}:{number}")
 
 
 def _parted(
@@ -101,16 +89,25 @@ def _other_columns(where: str, fields: list[str], width: int, by: str, than: str
     return f"{where}: {len(fields)} columns but {width} {than}{hint}"
 
 
-def _no_header(head: Head, places: dict[str, int], table: Table) -> list[str]:
-    """A warning where the first line looks like data: its label is one of the others'."""
-    label, values = head.names[places["label"]], table.columns["label"]
-    many = values.count(label)
-    if not label or not many:
-        return []
-    shown = printable(repr(label), 40)
-    return [
-        f"warning: {head.where}: is taken for a header, but {shown} is the label of {many} rows too; --header no reads it as data"
+def _warnings(table: Table, chosen: dict[str, str], places: dict[str, int], head: Head | None) -> list[str]:
+    """A first line that looks like data and is taken for a header, or the other way round; numbers that are names of other columns."""
+    if head is None:
+        label = table.columns.get("label", [""])[0]
+        once = label.lower() in HEADERS and table.columns["label"].count(label) == 1
+        like = f"is read as data, but its label, {label!r}, is like a header's; --header yes passes it over"
+        return [f"warning: {table.where(0)}: {like}"] if once else []
+    found = [
+        f"warning: --columns {role}={column} takes the column of that name, number {places[role] + 1}; --header no says that line 1 is data"
+        for role, column in chosen.items()
+        if column.isdigit() and places[role] != int(column) - 1
     ]
+    column = chosen.get("label", "")
+    if column.isdigit() and column not in head.names and int(column) <= len(head.names):
+        name = head.names[places["label"]]
+        many = table.columns["label"].count(name) if name else 0
+        like = f"is taken for a header, but {printable(repr(name), 40)} is the label of {many} rows too"
+        found += [f"warning: {head.where}: {like}; --header no reads it as data"] if many else []
+    return found
 
 
 def _place(role: str, chosen: dict[str, str], head: Head | None) -> int | None:

@@ -87,7 +87,7 @@ def _json(lines: list[str], task: str) -> Found | None:
         return "SQuAD's json", ("qa",)
     row = _object(lines)
     if row is None:
-        if task == "qa" and text[0] == "[" and '"question"' not in start:
+        if task == "qa" and text[0] == "[" and "{" in start and '"question"' not in start:
             return "a JSON array without questions", ()
         if task == "qa" or (text[0] == "{" and len(lines) < 3):
             return None
