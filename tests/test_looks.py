@@ -81,6 +81,7 @@ def test_each_kind_of_file_is_read_by_its_task(looks, tasks, tmp_path):
     [
         ("a.xlsx", b"PK\x03\x04", ".xlsx is not read; save the sheet as CSV UTF-8"),
         ("a.csv", b"PK\x03\x04\x14\xff", "not UTF-8 (0xff) but a zip archive or an Excel sheet; save it as CSV UTF-8"),
+        ("a.csv", "text;label\ncaf\xe9;x\n".encode("latin-1"), "; convert the file to UTF-8 (Excel: CSV UTF-8)"),
         ("a.tsv", b"\x1f\x8b\x08\x00", "not UTF-8 (0x8b) but gzip; name it .gz"),
         ("a.stsa", b"x", "unknown kind of file '.stsa'"),
         ("a.parquet", b"PAR1", "orient='records', lines=True"),
@@ -238,6 +239,21 @@ def test_empty_texts_are_counted(tmp_path):
     path = written(tmp_path, "a.csv", "text,label\na,x\n,y\n ,x\n")
     with pytest.raises(InputError, match=r"a\.csv:3: text: is empty, in 2 of 3 rows"):
         kinds.kind("classify").check(kinds.kind("classify").read(path), "train")
+
+
+def test_columns_that_are_the_wrong_way_round_are_told(tmp_path):
+    content = "label\ttext\n" + "".join(f"{text} {i}\t{label}\n" for i in range(5) for text, label in ROWS)
+    with pytest.raises(InputError, match=r"20 different labels of 2 different texts; --columns text=NAME,label=NAME"):
+        kinds.kind("classify").learn(kinds.kind("classify").read(written(tmp_path, "a.tsv", content)))
+
+
+@pytest.mark.parametrize(
+    "head, way", [("Text,Label", "text=Text,label=Label"), ("Review,x", "text=Review"), ("a,b", "text=NAME")]
+)
+def test_the_columns_that_are_meant_are_guessed_by_their_names(head, way, tmp_path):
+    path = written(tmp_path, "a.csv", f"{head}\ngood,1\n")
+    with pytest.raises(InputError, match=f"the header has: {head.replace(',', ', ')}; --columns {way} says which"):
+        kinds.kind("classify").read(path)
 
 
 def test_decimals_with_a_comma_are_told(tmp_path):

@@ -227,7 +227,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             "a.csv",
             "sentence;gold\na;b\n",
             {"required": ("text", "label")},
-            ":1: no column 'text'; the header has: sentence, gold; --columns text=NAME says which",
+            ":1: no column 'text'; the header has: sentence, gold; --columns text=sentence,label=gold says which",
         ),
         (
             "a.csv",

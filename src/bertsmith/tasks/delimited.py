@@ -12,6 +12,7 @@ from bertsmith.tasks.fields import EXCEL, SEPARATORS, csv_rows, parting, quoted,
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
 
+TEXTS = {"text", "sentence", "review", "comment", "content", "tweet", "headline", "text_a", "sentence1", "question1"}
 HEADERS = {"label", "labels", "class", "category", "target", "sentiment", "gold"}
 
 
@@ -38,7 +39,7 @@ def delimited(
     places = {role: place for role, place in places.items() if place is not None or role in required}
     for role, place in places.items():
         if place is None:
-            raise InputError(_missing(role, head))
+            raise InputError(_missing(role, places, head))
     table = collect(path, _pick(lines.name, rows, places, head, by, counts, notes), tuple(places), counts, notes)
     notes += _warnings(table, chosen, places, head) if len(table) else []
     return table
@@ -140,11 +141,20 @@ def _place(role: str, chosen: dict[str, str], head: Head | None) -> int | None:
     )
 
 
-def _missing(role: str, head: Head | None) -> str:
+def _missing(role: str, places: dict[str, int | None], head: Head | None) -> str:
     if head is None:
         return f"--columns: {role!r} is needed; without a header give its number, such as {role}=1"
     shown = ", ".join(printable(n, 40) for n in head.names[:20])
-    return f"{head.where}: no column {role!r}; the header has: {shown}; --columns {role}=NAME says which, --header no that line 1 is data"
+    guessed = {role: _guess(role, head.names) for role, place in places.items() if place is None}
+    way = ",".join(f"{role}={name}" for role, name in guessed.items() if name) if guessed[role] else f"{role}=NAME"
+    return f"{head.where}: no column {role!r}; the header has: {shown}; --columns {way} says which, --header no that line 1 is data"
+
+
+def _guess(role: str, names: list[str]) -> str:
+    """The one name that is often that of such a column; "" where none or several are."""
+    known = {"text": TEXTS, "label": HEADERS}.get(role, {role})
+    found = [name for name in names if name.lower() in known and names.count(name) == 1]
+    return printable(found[0], 40) if len(found) == 1 else ""
 
 
 def _pick(

@@ -37,7 +37,10 @@ class Lines:
                         at, byte = start - len(raw) + error.start, raw[error.start]
                         what = _other(raw) if number == 1 else ""
                         where = f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x})"
-                        raise InputError(f"{where}{what or TO_UTF8}") from None
+                        sheet = (
+                            " (Excel: CSV UTF-8)" if ".csv" in self.path.name and TO_UTF8 in (what or TO_UTF8) else ""
+                        )
+                        raise InputError(f"{where}{what or TO_UTF8}{sheet}") from None
                     if number == 1:
                         text = text.removeprefix("\ufeff")
                         if what := _other(raw):

@@ -98,6 +98,10 @@ class Classes(Texts):
             raise InputError(
                 f"{printable(table.path)}: label: every row says {printable(found[0])!r}; a classifier needs at least two classes"
             )
+        elif len(found) > max(10, 2 * len(set(table.columns["text"]))):
+            raise InputError(
+                f"{printable(table.path)}: label: {len(found)} different labels of {len(set(table.columns['text']))} different texts; --columns text=NAME,label=NAME says which is which"
+            )
         elif len(found) > max(100, len(table) // 2) or (len(found) > 10 and _decimals(found)):
             way = MULTI if several(found) else "are these numbers? --task regress, or another --columns label="
             raise InputError(
