@@ -42,7 +42,9 @@ def add_finetune(commands: Any) -> None:
         help="classify or regress (texts; pairs where there is a column text2), tag (CoNLL files), qa (SQuAD's json)",
     )
     made.add_argument("--train", required=True, metavar="FILE")
-    made.add_argument("--dev", required=True, metavar="FILE")
+    made.add_argument(
+        "--dev", required=True, metavar="FILE|SHARE", help="a file, or a share of the training file, such as 0.1"
+    )
     made.add_argument("--out", required=True, metavar="RUN")
     add_columns(made)
     made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")

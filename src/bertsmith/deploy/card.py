@@ -88,7 +88,9 @@ def _data(loaded: Loaded) -> Iterator[str]:
     data = loaded.config.get("data") or {}
     if loaded.kind == "finetune":
         for part in ("train", "dev"):
-            yield f"- {part}: {data[part]['rows']:,} rows, SHA-256 `{data[part]['sha256']}`"
+            share = data[part].get("share")
+            of = f"a share of {share:g} of the training file, " if share else ""
+            yield f"- {part}: {data[part]['rows']:,} rows, {of}SHA-256 {'of their numbers ' if share else ''}`{data[part]['sha256']}`"
     elif loaded.kind == "pretrain":
         yield f"- token store with the digest `{data.get('digest')}`"
         store = store_of(loaded.config)

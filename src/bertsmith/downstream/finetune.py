@@ -35,7 +35,7 @@ def finetune(
     *,
     task: str,
     train: str | Path,
-    dev: str | Path,
+    dev: str | Path | float,
     out: str | Path,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
@@ -65,6 +65,7 @@ def finetune(
 ) -> dict[str, Any]:
     """Tune `model` to `task` ("classify", "regress", "tag", "qa"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
+    `dev`: a file, or a share of the training file, 0.1: drawn by class, with equal texts on one side, the same rows for every `seed`.
     `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the

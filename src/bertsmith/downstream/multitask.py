@@ -170,7 +170,12 @@ def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: 
                 f"multitask: set: {printable(option)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
             )
     options = settings(assignments).settled("full", recipe, kinds.kind(given.task).pools)
-    return Task.read(given, tokenizer, recipe, options, lambda line: say(f"{name}: {line}"))
+
+    def of_task(line: str) -> None:
+        warning = "warning: " if line.startswith("warning: ") else ""
+        say(f"{warning}{name}: {line.removeprefix(warning)}")
+
+    return Task.read(given, tokenizer, recipe, options, of_task)
 
 
 def _objective(recipe: Recipe, names: list[str], stores: dict[str, Any], tasks: dict[str, Task]) -> Mixed:

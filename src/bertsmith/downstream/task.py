@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from bertsmith import files
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
-from bertsmith.tasks import kinds
+from bertsmith.tasks import kinds, split
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
+from bertsmith.tasks.split import share_of
 from bertsmith.text import unknown
 
 if TYPE_CHECKING:
@@ -36,7 +40,7 @@ class Files:
 
     task: str  # "classify", "regress", "tag", "qa"
     train: str | Path
-    dev: str | Path
+    dev: str | Path | float  # a file, or a share of the training file: 0.1
     columns: str | Mapping[str, str | int] | None = None
     header: bool = True
     labels: tuple[str, ...] = ()
@@ -44,9 +48,16 @@ class Files:
     allow_unknown: bool = False  # accept that more than 5 % of the tokens of a file are [UNK]
     on_bad_answer: OnBadAnswer = "error"  # qa: of the training file's answers that do not stand where it says
 
+    @property
+    def share(self) -> float | None:
+        """Of the training file that is the dev set; None where that is a file of its own."""
+        return share_of(self.dev)
+
     def check_apart(self) -> None:
-        """InputError where both files hold the same bytes."""
-        paths = self.train, self.dev
+        """InputError where both files hold the same bytes, or the share is none."""
+        if self.share is not None:
+            return
+        paths = self.train, str(self.dev)
         if not all(os.path.isfile(path) for path in paths):
             return
         if os.path.samefile(*paths) or files.sha256(self.train) == files.sha256(self.dev):
@@ -64,24 +75,34 @@ class Rows:
     columns: dict[str, str]
     rows: dict[str, Any]  # by part
     targets: dict[str, Any]
+    sources: dict[str, dict[str, Any]]  # what config.json says of each part
 
     @classmethod
     def read(cls, given: Files, say: Say) -> Rows:
         """InputError naming file and line of what cannot be learned from."""
         kind, chosen = kinds.kind(given.task), parse_columns(given.columns)
-        paths = dict(zip(PARTS, (given.train, given.dev), strict=True))
+        paths = {"train": str(given.train), **({} if given.share else {"dev": str(given.dev)})}
         rows = {part: kind.read(path, columns=chosen or None, header=given.header) for part, path in paths.items()}
         rows["train"] = _mended(kind, rows["train"], given.on_bad_answer)
         for part, read in rows.items():
             say_notes(read, say)
             kind.check(read, part)
-        known = kind.learn(rows["train"], given.labels)
+        known, drawn = kind.learn(rows["train"], given.labels), {}
+        if given.share:
+            rows, drawn = _divided(kind, rows["train"], given.share, say)
+            known = kind.learn(rows["train"], known.names)  # a class that is rare may be in one part only
         if rows["train"].pairs != rows["dev"].pairs:
             raise InputError(
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; --columns says which columns are read"
             )
         targets = {part: kind.targets(read, known) for part, read in rows.items()}
-        return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets)
+        outlines = {part: {"rows": len(read), **kind.outline(read, known)} for part, read in rows.items()}
+        for line in kind.told(outlines):
+            say(line)
+        _say_overlap(rows, say)
+        sources = {part: {"path": path, "sha256": files.sha256(path)} for part, path in paths.items()}
+        sources = {part: {**sources.get(part, drawn), **outlines[part]} for part in PARTS}
+        return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets, sources=sources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +114,7 @@ class Task:
     targets: dict[str, Any]
     data: dict[str, Encoded]
     about: dict[str, Any]  # what config.json says of it
-    sources: dict[str, dict]  # and of its files
+    sources: dict[str, dict[str, Any]]  # and of its files
 
     @classmethod
     def read(cls, given: Files, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
@@ -105,9 +126,13 @@ class Task:
         """The same, of rows that were read before."""
         kind, known, rows = found.kind, found.known, found.rows
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
-        data = {part: _encoded(tokenizer, kind, read, reading, given.allow_unknown, say) for part, read in rows.items()}
+        names = {part: printable(read.path) for part, read in rows.items()}
+        names["dev"] += " (dev)" * (given.share is not None)
+        data = {
+            part: _encoded(tokenizer, kind, read, names[part], reading, given.allow_unknown, say)
+            for part, read in rows.items()
+        }
         _check_lengths(rows["train"], data["train"], reading)
-        _say_overlap(rows, say)
         about = {
             "kind": given.task,
             **{name: value for name, value in asdict(known).items() if name != "names"},
@@ -119,10 +144,6 @@ class Task:
             "on_long": reading.on_long,
             **({} if given.on_bad_answer == "error" else {"on_bad_answer": given.on_bad_answer}),
         }
-        sources = {
-            part: {"path": str(path), "rows": len(rows[part]), "sha256": files.sha256(path)}
-            for part, path in zip(PARTS, (given.train, given.dev), strict=True)
-        }
         return cls(
             kind=kind,
             known=known,
@@ -131,7 +152,7 @@ class Task:
             targets=found.targets,
             data=data,
             about=about,
-            sources=sources,
+            sources=found.sources,
         )
 
     @property
@@ -176,8 +197,26 @@ def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:
     return kind.mended(rows, how)
 
 
-def _encoded(tokenizer: Any, kind: kinds.Kind, rows: Any, reading: Reading, allow: bool, say: Say) -> Encoded:
-    found, name = kind.encode(tokenizer, rows, reading), printable(rows.path)
+def _divided(kind: kinds.Kind, rows: Any, share: float, say: Say) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Training and dev rows, and what config.json says of how the latter were drawn."""
+    groupings, (by, strata) = kind.groupings(rows), kind.strata(rows)
+    dev, which = split.drawn(share, [keys for _, keys in groupings], strata)
+    name = printable(rows.path)
+    if not len(dev):
+        raise InputError(
+            f"--dev {share:g}: {name}: {len(rows):,} {kind.unit} with {len(set(groupings[-1][1])):,} different texts cannot be divided; --dev FILE names others"
+        )
+    train = np.delete(np.arange(len(rows)), dev)
+    say(f"dev: {len(dev):,} of {len(rows):,} {kind.unit} of {name}, drawn {by}{groupings[which][0]}")
+    digest = hashlib.sha256(dev.astype("<i8").tobytes()).hexdigest()
+    drawn = {"path": rows.path, "share": share, "sha256": digest}
+    return {"train": rows.picked(train.tolist()), "dev": rows.picked(dev.tolist())}, drawn
+
+
+def _encoded(
+    tokenizer: Any, kind: kinds.Kind, rows: Any, name: str, reading: Reading, allow: bool, say: Say
+) -> Encoded:
+    found = kind.encode(tokenizer, rows, reading)
     say_long(found, name, reading, say)
     lost = unknown.of_texts(tokenizer, found.tokens, lambda: unknown.strings(rows.inputs()))
     unknown.refuse(lost, name, "take a model that knows its characters", allow)

@@ -9,7 +9,7 @@ of start and end, not among the 20 best of each.  Runs of white space are read a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import bad_answers, blanks, metrics, squad
+from bertsmith.tasks import bad_answers, blanks, metrics, outlines, squad
 from bertsmith.tasks.answer_scores import Scoring, scoring
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
+from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.squad import Questions
 
 Array = np.ndarray
@@ -85,6 +87,7 @@ class Answers:
     long: OnLong = "window"
     term: str = "span"
     pools: bool = False
+    unit: str = "questions"
 
     def read(
         self,
@@ -97,7 +100,8 @@ class Answers:
     ) -> Questions:
         if columns:
             raise InputError("--columns: the fields of a SQuAD file have their names; --task qa takes no others")
-        return squad.read(path, labelled=labelled)
+        with fitting(path, self.name):
+            return squad.read(path, labelled=labelled)
 
     def check(self, rows: Questions, part: str) -> None:
         """A training file's answers stand where it says."""
@@ -120,6 +124,20 @@ class Answers:
         if not any(rows.answers):
             raise InputError(f"{printable(rows.path)}: answers: no question has one; there is nothing to learn")
         return Labels(nulls=not all(rows.answers))
+
+    def groupings(self, rows: Questions) -> list[tuple[str, Sequence[Hashable]]]:
+        """Questions of an article stay together, or of a text at least."""
+        texts = [plain(rows.contexts[i]) for i in rows.about]
+        return [(", whole articles", linked([texts, rows.articles])), (", whole texts", texts)]
+
+    def strata(self, rows: Questions) -> tuple[str, Sequence[Hashable]]:
+        return "at random", [""] * len(rows)
+
+    def outline(self, rows: Questions, labels: Labels) -> dict[str, Any]:
+        return {"texts": len(set(rows.about)), "unanswered": sum(not answers for answers in rows.answers)}
+
+    def told(self, found: outlines.Outlines) -> Iterator[str]:
+        yield from outlines.questions(found, self.unit)
 
     def targets(self, rows: Questions, labels: Labels) -> Truth:
         places = []

@@ -40,14 +40,9 @@ def mended(rows: Questions, how: str) -> Questions:
     said = ", ".join(f"{counts[what]} {name}" for what, name in told if counts[what] or what != "moved")
     notes = [note for note in rows.notes if "answer_start says" not in note]
     notes += [f"{printable(rows.path)}: --on-bad-answer {how}: {said}"] if counts["moved"] + counts["out"] else []
-    pick = lambda values: [values[i] for i in kept]
     return replace(
-        rows,
-        ids=pick(rows.ids),
-        questions=pick(rows.questions),
-        about=pick(rows.about),
+        rows.picked(kept),
         answers=answers,
-        places=pick(rows.places),
         counts={**rows.counts, **{f"answers_{what}": counts[what] for what, _ in told}},
         notes=notes,
     )

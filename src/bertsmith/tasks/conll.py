@@ -13,8 +13,8 @@ Each also .gz, .xz, .zst.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,13 @@ class Sentences:
 
     def inputs(self) -> list[Hashable]:
         return [tuple(words) for words in self.words]
+
+    def picked(self, which: Sequence[int]) -> Sentences:
+        """These sentences alone."""
+        words, lines = ([of[i] for i in which] for of in (self.words, self.lines))
+        return replace(
+            self, words=words, lines=lines, tags=None if self.tags is None else [self.tags[i] for i in which]
+        )
 
 
 def read(path: str | Path, *, columns: Mapping[str, str] | None = None, labelled: bool = True) -> Sentences:

@@ -6,7 +6,7 @@ row, and that becomes scores and answers.  The loop of fine-tuning, `predict` an
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,12 +32,14 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
     def where(self, i: int) -> str: ...  # file and line
     def inputs(self) -> list[Hashable]: ...  # what the model sees of each row: equal where a row stands twice
+    def picked(self, which: Sequence[int]) -> Rows: ...  # these rows alone
 
 
 class Kind(Protocol):
     name: str
     long: OnLong  # what becomes of over-long texts unless --on-long says otherwise
     term: str  # of the loss
+    unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
 
     def read(
@@ -56,6 +58,18 @@ class Kind(Protocol):
 
     def learn(self, rows: Any, names: tuple[str, ...] = ()) -> Labels:
         """What the training file says of its labels; `names`: all there are, where it need not hold every one."""
+
+    def groupings(self, rows: Any) -> list[tuple[str, Sequence[Hashable]]]:
+        """Keys of the rows that stay on one side when a dev set is drawn from them, the coarsest first, each with how that is said."""
+
+    def strata(self, rows: Any) -> tuple[str, Sequence[Hashable]]:
+        """How a dev set is drawn, as it is said ("by class"), and what each row counts as there."""
+
+    def outline(self, rows: Any, labels: Labels) -> dict[str, Any]:
+        """What config.json says of the labels of a file."""
+
+    def told(self, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+        """Lines about the outlines of train and dev, with their "rows": what they hold, and what looks like a mistake (warnings)."""
 
     def targets(self, rows: Any, labels: Labels) -> Any:
         """What is true of each row, with a length.  InputError naming the line of a label that `labels` does not know."""

@@ -35,14 +35,16 @@ class Lines:
                         text = raw.decode("utf-8")
                     except UnicodeDecodeError as error:
                         at, byte = start - len(raw) + error.start, raw[error.start]
-                        what = _wide(raw) if number == 1 else ""
-                        raise InputError(
-                            f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x}){what}; convert the file to UTF-8"
-                        ) from None
+                        what = _other(raw) if number == 1 else ""
+                        where = f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x})"
+                        sheet = (
+                            " (Excel: CSV UTF-8)" if ".csv" in self.path.name and TO_UTF8 in (what or TO_UTF8) else ""
+                        )
+                        raise InputError(f"{where}{what or TO_UTF8}{sheet}") from None
                     if number == 1:
                         text = text.removeprefix("\ufeff")
-                        if what := _wide(raw):
-                            raise InputError(f"{self.name}:1: not UTF-8{what}; convert the file to UTF-8")
+                        if what := _other(raw):
+                            raise InputError(f"{self.name}:1: not UTF-8{what}")
                     yield number, text.removesuffix("\n").removesuffix("\r")
             except InputError:
                 raise
@@ -71,13 +73,20 @@ def _ended(file: Any) -> Iterator[bytes]:
         yield from lines
 
 
-def _wide(raw: bytes) -> str:
-    """What the first bytes of a file say of it where it is UTF-16 or UTF-32."""
+TO_UTF8 = "; convert the file to UTF-8"
+PACKED = {b"PK\x03\x04": "a zip archive or an Excel sheet; save it as CSV UTF-8", b"\x1f\x8b": "gzip; name it .gz"}
+
+
+def _other(raw: bytes) -> str:
+    """What the first bytes of a file say of it where it is UTF-16, UTF-32, or no text."""
+    for mark, name in PACKED.items():
+        if raw.startswith(mark):
+            return f" but {name}"
     for name, marks in (("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)), ("UTF-16", (b"\xff\xfe", b"\xfe\xff"))):
         if raw.startswith(marks):
-            return f" but {name}, as its byte order mark says"
+            return f" but {name}, as its byte order mark says{TO_UTF8}"
     zeros = raw[:64].count(0)
-    return " but UTF-16, as every other byte is 0" if zeros > 1 and 2 * zeros >= len(raw[:64]) - 2 else ""
+    return f" but UTF-16, as every other byte is 0{TO_UTF8}" if zeros > 1 and 2 * zeros >= len(raw[:64]) - 2 else ""
 
 
 def _damaged(error: Exception) -> bool:

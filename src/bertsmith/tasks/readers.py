@@ -1,11 +1,14 @@
 """Labelled rows out of .tsv, .csv, .jsonl and .txt (each also .gz, .xz, .zst): named columns in, a Table out, every error with its line.
 
 .jsonl (or .json with one object a line)   keys are the columns.
-.csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.  Semicolons or bars that part the names of a
-        header are taken for commas; a .csv whose first line holds tabs and no comma is read as .tsv.  Both are said.
+.csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.
 .tsv    One line is one row and quotes are text (GLUE's files hold stray ones).  Only a field that nothing but a CSV writer makes is
-        unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.
+        unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.  Where all names of the
+        header are quoted, quotes are those of a .csv.
 .txt    One text per line, no columns.
+
+What parts the columns of a .csv or .tsv is known by its first lines (commas, tabs, semicolons, bars) or by Excel's `sep=;`, and said where
+it is not the usual one: with tabs a file is read as .tsv, with the others as .csv.
 
 Lines end in \\n or \\r\\n, or all of them in \\r; no other character ends a line.  Columns are `text`, `text2` and `label` unless `columns` says otherwise:
 `text=sentence,label=3` takes a name of the header or, where there is no such name, a 1-based number.
@@ -15,45 +18,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.tasks.fields import SEPARATORS, csv_rows, other, separator, tsv
+from bertsmith.tasks.delimited import delimited
+from bertsmith.tasks.fields import SEPARATORS, parting
 from bertsmith.tasks.lines import Lines
+from bertsmith.tasks.table import ROLES, Table, collect
 
-ROLES = ("text", "text2", "label")
+KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
 PACKED = (".gz", ".xz", ".zst")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows of one file.  `columns[role][i]` stands at `line(i)`; counts hold what was skipped or ignored."""
-
-    path: str
-    columns: dict[str, list[Any]]
-    lines: list[int]
-    counts: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # what a user should know; the caller says them
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def where(self, i: int) -> str:
-        return f"{printable(self.path)}:{self.lines[i]}"
-
-    def rows(self, role: str) -> list[Any] | None:
-        return self.columns.get(role)
-
-    @property
-    def pairs(self) -> bool:
-        return "text2" in self.columns
-
-    def inputs(self) -> list[Hashable]:
-        """What a model sees of each row."""
-        return list(zip(*(self.columns[role] for role in ("text", "text2") if role in self.columns), strict=True))
 
 
 def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
@@ -86,7 +63,7 @@ def read(
 ) -> Table:
     """The columns `text`, `text2`, `label` that the file has; those of `required`, and those that `columns` names, it must have.
 
-    Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float or bool).  No rows: InputError.
+    Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = Path(path)
     chosen = parse_columns(columns)
@@ -95,18 +72,20 @@ def read(
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
         if set(required) - {"text"}:
-            raise InputError(
-                f"{printable(path)}: a .txt holds texts only, and {required[-1]!r} is needed; use .tsv, .csv or .jsonl"
-            )
-        table = _collect(path, rows, ("text",), counts, table_notes)
+            by = parting((line for _, line in lines), "\t", least=len(required))
+            way = "use .tsv, .csv or .jsonl"
+            if any(by in line for _, line in islice(lines, 1)):
+                way = f"{SEPARATORS[by]} seem to part its columns: name it {KINDS[by]}"
+            raise InputError(f"{printable(path)}: a .txt holds texts only, and {required[-1]!r} is needed; {way}")
+        table = collect(path, rows, ("text",), counts, table_notes)
     elif suffix in (".jsonl", ".json"):
         counts = {"blank": 0}
-        table = _collect(path, _json(lines, chosen, required, counts), None, counts, [])
+        table = collect(path, _json(lines, chosen, required, counts), None, counts, [])
     elif suffix in (".tsv", ".csv"):
-        table = _delimited(path, lines, suffix, chosen, header, required)
+        table = delimited(path, lines, suffix, chosen, header, required)
     else:
         raise InputError(
-            f"{printable(path)}: unknown kind of file {printable(path.suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
+            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
         )
     if not len(table):
         raise InputError(
@@ -125,18 +104,6 @@ def suffix_of(path: Path) -> str:
 def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines:
         yield number, [line]
-
-
-def _collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) -> Table:
-    """`rows` yields (line number, values); `roles` names the values, or None where each row is a dict."""
-    values: dict[str, list[Any]] = {}
-    numbers: list[int] = []
-    for number, row in rows:
-        pairs = row.items() if roles is None else zip(roles, row, strict=True)
-        for role, value in pairs:
-            values.setdefault(role, []).append(value)
-        numbers.append(number)
-    return Table(path=str(path), columns=values, lines=numbers, counts=counts, notes=notes)
 
 
 # -- JSON lines ---------------------------------------------------------------------------------------------------------------------
@@ -170,7 +137,11 @@ def _json(
                 found[role] = row[key]
                 if role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")
-                elif isinstance(row[key], (dict, list)) or row[key] is None:
+                elif isinstance(row[key], list):
+                    raise InputError(
+                        f'{where}: {printable(key)}: several labels a row (multi-label) are not read yet; one label a row: {{"{printable(key, 40)}": "…"}}'
+                    )
+                elif isinstance(row[key], dict):
                     raise InputError(
                         f"{where}: {printable(key)}: {kind_of(row[key])} is not a label; a string or a number is"
                     )
@@ -236,105 +207,6 @@ def kind_of(value: Any) -> str:
         dict: "an object",
     }
     return names[type(value)]
-
-
-# -- tab- and comma-separated -------------------------------------------------------------------------------------------------------
-
-
-def _delimited(
-    path: Path, lines: Lines, suffix: str, chosen: dict[str, str], header: bool, required: tuple[str, ...]
-) -> Table:
-    notes, counts = [], {"blank": 0, "wide": 0}
-    by = ","
-    if suffix == ".csv":
-        first = next(iter(lines), (1, ""))[1]
-        by = separator(first, chosen.values() if chosen else ROLES) if header else ","
-        if "\t" in first and "," not in first:
-            suffix = ".tsv"
-            notes.append(f"{printable(path)}: holds tabs and no comma in its first line: read as tab-separated")
-        elif by != ",":
-            notes.append(f"{printable(path)}: {SEPARATORS[by]} part the columns of its header: read so")
-    records = tsv(lines, counts) if suffix == ".tsv" else csv_rows(lines, counts, by)
-    names: list[str] | None = None
-    if header:
-        number, names = next(records, (1, None))
-        if names is None:
-            raise InputError(
-                f"{printable(path)}: is empty; a header with the names of the columns is expected in line 1"
-            )
-        _check_header(names, f"{lines.name}:{number}")
-    elif not chosen:
-        raise InputError(
-            f"{printable(path)}: without a header --columns must say where the texts stand, such as --columns text=1,label=2"
-        )
-    where = f"{lines.name}:1"
-    places = {role: _place(role, chosen, names, where, header) for role in ROLES}
-    places = {role: place for role, place in places.items() if place is not None or role in required}
-    for role, place in places.items():
-        if place is None:
-            raise InputError(_missing(role, names, where))
-    return _collect(path, _pick(lines.name, records, places, names, counts, notes), tuple(places), counts, notes)
-
-
-def _check_header(names: list[str], where: str) -> None:
-    for i, name in enumerate(names):
-        if name in names[:i] and name:
-            raise InputError(
-                f"{where}: {printable(name)!r} names two columns ({names.index(name) + 1} and {i + 1}); --header no says that line 1 is data"
-            )
-
-
-def _place(role: str, chosen: dict[str, str], names: list[str] | None, where: str, header: bool) -> int | None:
-    """0-based column of `role`, or None where it was not asked for and does not stand in the header."""
-    column = chosen.get(role)
-    if column is None:
-        return names.index(role) if names and role in names else None
-    if names and column in names:
-        return names.index(column)
-    if column.isascii() and column.isdigit():
-        if int(column) < 1 or (names and int(column) > len(names)):
-            raise InputError(
-                f"--columns {role}={column}: columns are numbered from 1" + (f" to {len(names)}" if names else "")
-            )
-        if int(column) > 10_000:
-            raise InputError(f"--columns {role}={printable(column, 40)}: no row has that many columns")
-        return int(column) - 1
-    if names is None:
-        raise InputError(f"--columns {role}={printable(column)}: without a header a column is a number, from 1")
-    raise InputError(
-        f"{where}: no column {printable(column)!r}; {nearest(column, [printable(n, 40) for n in names][:20])}; --header no says that line 1 is data"
-    )
-
-
-def _missing(role: str, names: list[str] | None, where: str) -> str:
-    if names is None:
-        return f"--columns: {role!r} is needed; without a header give its number, such as {role}=1"
-    shown = ", ".join(printable(n, 40) for n in names[:20])
-    hint = other(names[0], where, header=True) if len(names) == 1 else ""
-    return f"{where}: no column {role!r}; the header has: {shown}; --columns {role}=NAME says which, --header no that line 1 is data{hint}"
-
-
-def _pick(
-    name: str, records, places: dict[str, int], names: list[str] | None, counts: dict[str, int], notes: list[str]
-):
-    width = None if names is None else len(names)
-    least = max(places.values()) + 1
-    for number, fields in records:
-        where = f"{name}:{number}"
-        if names is not None and len(fields) != width:
-            raise InputError(f"{where}: {len(fields)} columns but {width} in the header (line 1)")
-        if len(fields) < least:
-            role = max(places, key=lambda r: places[r])
-            hint = other(fields[0], where, header=False) if len(fields) == 1 else ""
-            raise InputError(f"{where}: {role}: {len(fields)} columns, and column {least} is asked for{hint}")
-        width = width or len(fields)
-        if len(fields) > width:
-            counts["wide"] += 1
-        yield number, [fields[place].strip() if role == "label" else fields[place] for role, place in places.items()]
-    if counts["wide"]:
-        notes.append(
-            f"{name}: {counts['wide']} rows have more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read"
-        )
 
 
 def say_notes(table: Any, say: Callable[[str], None]) -> None:

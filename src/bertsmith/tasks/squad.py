@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from json.decoder import JSONObject  # type: ignore[attr-defined]
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from pathlib import Path
@@ -97,6 +97,7 @@ class Questions:
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     pairs: bool = True
+    articles: list[Hashable] = field(default_factory=list)  # what each question's text is a part of
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,6 +107,14 @@ class Questions:
 
     def inputs(self) -> list[Hashable]:
         return [(question, self.contexts[i]) for question, i in zip(self.questions, self.about, strict=True)]
+
+    def picked(self, which: Sequence[int]) -> Questions:
+        """These questions alone, and what they ask about."""
+        kept = {about: i for i, about in enumerate(dict.fromkeys(self.about[i] for i in which))}
+        names = ("ids", "questions", "answers", "places", "articles")
+        lists = {name: [getattr(self, name)[i] for i in which] for name in names}
+        about = [kept[self.about[i]] for i in which]
+        return replace(self, about=about, contexts=[self.contexts[i] for i in kept], **lists)
 
 
 def read(path: str | Path, *, labelled: bool = True) -> Questions:
@@ -122,6 +131,7 @@ def read(path: str | Path, *, labelled: bool = True) -> Questions:
             found.about.append(about)
             found.answers.append(_answers(question, context, place) if labelled else [])
             found.places.append(place)
+            found.articles.append(place.path[:2] if "paragraphs" in place.path else question.get("title", context))
     if not found.ids:
         raise InputError(f"{printable(path)}:1: holds no questions")
     twice, many = Counter(found.ids).most_common(1)[0]
@@ -141,6 +151,8 @@ def _contexts(path: Path) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
     """(context, [(question, its place)]) of either form."""
     lines = list(Lines(path))
     source = Source(printable(path), "\n".join(line for _, line in lines))
+    if not source.text.strip():
+        raise InputError(f"{source.name}: is empty; {LAYOUT}")
     try:
         tree = _parsed(source)
     except json.JSONDecodeError as error:

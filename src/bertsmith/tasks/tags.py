@@ -9,7 +9,7 @@ where it has most context.  A word that truncation cut off has no tag: said, cou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import conll, metrics
+from bertsmith.tasks import conll, metrics, outlines
 from bertsmith.tasks.conll import Sentences
+from bertsmith.tasks.doubts import counted, variants
 from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
-from bertsmith.tasks.spans import closed, mark_spans, parts, spans
+from bertsmith.tasks.spans import OUTSIDE, PREFIXED, closed, mark_spans, parts, spans
 
 Array = np.ndarray
 
@@ -46,6 +48,7 @@ class Tags:
     long: OnLong = "window"
     term: str = "tag"
     pools: bool = False
+    unit: str = "sentences"
 
     def read(
         self,
@@ -56,7 +59,8 @@ class Tags:
         labelled: bool = True,
         pairs: bool | None = None,
     ) -> Sentences:
-        return conll.read(path, columns=columns, labelled=labelled)
+        with fitting(path, self.name):
+            return conll.read(path, columns=columns, labelled=labelled)
 
     def check(self, rows: Sentences, part: str) -> None:
         """Whatever the reader lets pass can be learned from."""
@@ -79,6 +83,30 @@ class Tags:
                 f"{rows.where(i, j)}: label: {printable(rows.tags[i][j], 40)!r} is neither O nor B-, I-, E- or S- with a type, as others here are"
             )
         return Labels(names=tuple(sorted(found)))
+
+    def groupings(self, rows: Sentences) -> list[tuple[str, Sequence[Hashable]]]:
+        return [("", rows.inputs())]
+
+    def strata(self, rows: Sentences) -> tuple[str, Sequence[Hashable]]:
+        """The rarest type of each sentence."""
+        inside = [set(_types(tags)) for tags in rows.tags or ()]
+        often = Counter(kind for kinds in inside for kind in kinds)
+        return "by tag", [min(sorted(kinds), key=lambda kind: often[kind], default="") for kinds in inside]
+
+    def outline(self, rows: Sentences, labels: Labels) -> dict[str, Any]:
+        found: Counter[str] = Counter()
+        marked = mark_spans(labels.names)
+        for tags in rows.tags or ():
+            found.update((kind for kind, _, _ in spans(tags)) if marked else tags)
+        names = {found[2]: 0 for found in map(PREFIXED.fullmatch, labels.names) if found} if marked else labels.names
+        many = {name: found[name] for name in dict.fromkeys([*names, *found])}
+        return {"words": sum(map(len, rows.words)), "entities" if marked else "tags": many}
+
+    def told(self, found: outlines.Outlines) -> Iterator[str]:
+        yield from outlines.tags(found, self.unit)
+        kinds = found["train"].get("entities", found["train"].get("tags", {}))
+        for alike in variants(kinds):
+            yield f"warning: train: tags that differ only in case or blanks: {counted({n: kinds[n] for n in alike})}"
 
     def targets(self, rows: Sentences, labels: Labels) -> Truth:
         known = {name: i for i, name in enumerate(labels.names)}
@@ -187,6 +215,12 @@ def _first_tokens(text: Joined, ids: Array, characters: Array, unk: int) -> tupl
     at = np.searchsorted(ends, begins, side="right")
     missing = np.append(starts, np.iinfo(np.int64).max)[at] >= begins + lengths
     return np.insert(ids, at[missing], unk), at + np.cumsum(missing) - missing, int(missing.sum())
+
+
+def _types(tags: list[str]) -> list[str]:
+    """Of spans, or the tags themselves."""
+    found = [parts(tag) or ("", tag) for tag in tags if tag != OUTSIDE]
+    return [kind for _, kind in found]
 
 
 def _bare(tag: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,24 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import metrics
+from bertsmith.tasks import metrics, outlines
+from bertsmith.tasks.doubts import MULTI, doubts, several, variants
 from bertsmith.tasks.labels import Labels
-from bertsmith.tasks.readers import Table, read
+from bertsmith.tasks.looks import fitting
+from bertsmith.tasks.readers import Table, read, suffix_of
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading, encode
+from bertsmith.tasks.split import linked, plain
 
 
 @dataclass(frozen=True)
 class Texts:
     """What both tasks do with texts: read them, encode them, ask at [CLS]."""
 
+    name: str = ""
     long: OnLong = "truncate"
     term: str = "label"
     pools: bool = True
+    unit: str = "rows"
 
     def read(
         self,
@@ -34,13 +40,16 @@ class Texts:
         pairs: bool | None = None,
     ) -> Table:
         required = ("text", *(("text2",) if pairs else ()), *(("label",) if labelled else ()))
-        return read(path, columns=columns, header=header, required=required)
+        with fitting(path, self.name):
+            return read(path, columns=columns, header=header, required=required)
 
     def check(self, table: Table, part: str) -> None:
         for role in ("text", "text2"):
-            for i, text in enumerate(table.rows(role) or ()):
-                if not text.strip():
-                    raise InputError(f"{table.where(i)}: {role}: is empty")
+            empty = [i for i, text in enumerate(table.rows(role) or ()) if not text.strip()]
+            if empty:
+                raise InputError(
+                    f"{table.where(empty[0])}: {role}: is empty, in {len(empty):,} of {len(table):,} rows; leave them out"
+                )
 
     def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
         second = None if pairs is False else table.rows("text2")
@@ -55,6 +64,21 @@ class Texts:
 
     def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
         return labels
+
+    def groupings(self, table: Table) -> list[tuple[str, Sequence[Hashable]]]:
+        """Pairs with a text in common stay together, or with the longer one of both; equal rows in any case."""
+        texts = [[plain(text) for text in table.columns[role]] for role in ("text", "text2") if table.rows(role)]
+        equal: list[Hashable] = list(zip(*texts, strict=True))
+        if all(len(set(column)) == len(set(equal)) for column in texts):
+            return [("", equal)]
+        longer = max(texts, key=lambda column: sum(map(len, column)))
+        found: list[tuple[str, Sequence[Hashable]]] = [(", pairs with a text in common on one side", linked(texts))]
+        if len(set(longer)) < len(set(equal)):
+            found.append((", pairs with the longer text in common on one side", longer))
+        return [*found, (", pairs with a text in common on both sides", equal)]
+
+    def strata(self, table: Table) -> tuple[str, Sequence[Hashable]]:
+        return "at random", [""] * len(table)
 
 
 @dataclass(frozen=True)
@@ -74,9 +98,14 @@ class Classes(Texts):
             raise InputError(
                 f"{printable(table.path)}: label: every row says {printable(found[0])!r}; a classifier needs at least two classes"
             )
-        elif len(found) > max(100, len(table) // 2):
+        elif len(found) > max(10, 2 * len(set(table.columns["text"]))):
             raise InputError(
-                f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; are these numbers? --task regress, or another --columns label="
+                f"{printable(table.path)}: label: {len(found)} different labels of {len(set(table.columns['text']))} different texts; --columns text=NAME,label=NAME says which is which"
+            )
+        elif len(found) > max(100, len(table) // 2) or (len(found) > 10 and _decimals(found)):
+            way = MULTI if several(found) else "are these numbers? --task regress, or another --columns label="
+            raise InputError(
+                f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; {way}"
             )
         whole = all(name.lstrip("-").isascii() and name.lstrip("-").isdigit() for name in found)
         return Labels(names=tuple(names) or tuple(sorted(found, key=(lambda n: (int(n), n)) if whole else None)))
@@ -90,9 +119,23 @@ class Classes(Texts):
                 allowed = ", ".join(printable(n, 40) for n in labels.names[:20]) + (
                     ", …" if len(labels.names) > 20 else ""
                 )
-                raise InputError(f'{table.where(i)}: label: "{printable(name, 60)}" is not one of: {allowed}')
+                other = next((one for one in labels.names if variants([one, name])), None)
+                hint = "" if other is None else f'; it is "{printable(other, 40)}" but for case or blanks'
+                raise InputError(f'{table.where(i)}: label: "{printable(name, 60)}" is not one of: {allowed}{hint}')
             found[i] = known[name]
         return found
+
+    def strata(self, table: Table) -> tuple[str, Sequence[Hashable]]:
+        return "by class", [*_names(table)]
+
+    def outline(self, table: Table, labels: Labels) -> dict[str, Any]:
+        many = Counter(_names(table))
+        return {"classes": {name: many[name] for name in labels.names}}
+
+    def told(self, found: outlines.Outlines) -> Iterator[str]:
+        yield from outlines.classes(found, self.unit)
+        for doubt in doubts(Counter(found["train"]["classes"])):
+            yield f"warning: train: {doubt}"
 
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
         from bertsmith.objectives.supervised import Classify
@@ -153,6 +196,14 @@ class Numbers(Texts):
         """(n,) float32."""
         return ((_numbers(table) - labels.mean) / labels.scale).astype(np.float32)
 
+    def outline(self, table: Table, labels: Labels) -> dict[str, Any]:
+        found = _numbers(table)
+        named = {"low": found.min(), "high": found.max(), "mean": found.mean(), "deviation": found.std()}
+        return {"numbers": {name: float(value) for name, value in named.items()}}
+
+    def told(self, found: outlines.Outlines) -> Iterator[str]:
+        yield from outlines.numbers(found, self.unit)
+
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
         from bertsmith.objectives.supervised import Regress
 
@@ -183,6 +234,11 @@ class Numbers(Texts):
 def _names(table: Table) -> list[str]:
     """Labels as text.  In .jsonl a class is a string or a whole number, the same of the two in all rows."""
     values = table.columns["label"]
+    empty = [i for i, value in enumerate(values) if value is None or (isinstance(value, str) and not value.strip())]
+    if empty:
+        raise InputError(
+            f"{table.where(empty[0])}: label: is empty, in {len(empty):,} of {len(values):,} rows; give them one, or leave them out"
+        )
     first = type(values[0])
     for i, value in enumerate(values):
         if isinstance(value, (bool, float)):
@@ -193,27 +249,41 @@ def _names(table: Table) -> list[str]:
             raise InputError(
                 f"{table.where(i)}: label: {value!r} here and {values[0]!r} in line {table.lines[0]}: strings or whole numbers, not both"
             )
-        if value == "":
-            raise InputError(f"{table.where(i)}: label: is empty")
     return [str(value) for value in values]
 
 
+def _decimals(names: list[str]) -> bool:
+    """Whether all are numbers, and not all of them whole."""
+    numbers = np.array([_number(name, True) for name in names])
+    return bool(np.isfinite(numbers).all() and (numbers != np.floor(numbers)).any())
+
+
 def _numbers(table: Table) -> np.ndarray:
-    found = np.empty(len(table), np.float64)
-    text = (
-        not table.path.lower()
-        .removesuffix(".gz")
-        .removesuffix(".xz")
-        .removesuffix(".zst")
-        .endswith((".jsonl", ".json"))
-    )
-    for i, value in enumerate(table.columns["label"]):
-        try:
-            if isinstance(value, bool) or (isinstance(value, str) and (not text or "_" in value)):
-                raise ValueError
-            found[i] = float(value)
-        except (ValueError, OverflowError):
-            raise InputError(f"{table.where(i)}: label: {printable(repr(value), 60)} is not a number") from None
-        if not np.isfinite(found[i]):
-            raise InputError(f"{table.where(i)}: label: {printable(value, 60)} is not a finite number")
+    """(n,) double.  In .jsonl a number is no string."""
+    values = table.columns["label"]
+    text = suffix_of(Path(table.path)) not in (".jsonl", ".json")
+    found = np.array([_number(value, text) for value in values], np.float64)
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        value = values[bad[0]]
+        infinite = bool(np.isinf(found[bad[0]]))
+        said = "null" if value is None else printable(value if infinite else repr(value), 60)
+        what = f"{said} is not a {'finite ' * infinite}number"
+        way = "--task classify learns names" if 2 * len(bad) > len(values) else "leave them out"
+        if isinstance(value, str) and np.isfinite(_number(value.replace(",", ".", 1), text)):
+            way = f"decimals have a point: {value.replace(',', '.', 1)}"
+        more = f", as in {len(bad):,} of {len(values):,} rows; {way}"
+        raise InputError(f"{table.where(bad[0])}: label: {what}{more}")
     return found
+
+
+def _number(value: Any, text: bool) -> float:
+    """NaN for what is none."""
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and (not text or "_" in value)):
+        return float("nan")
+    try:
+        return float(value)
+    except ValueError:
+        return float("nan")
+    except OverflowError:
+        return float("inf")

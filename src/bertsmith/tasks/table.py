@@ -1,0 +1,57 @@
+"""Rows of a labelled file, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bertsmith.errors import printable
+
+ROLES = ("text", "text2", "label")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of one file.  `columns[role][i]` stands at `line(i)`; counts hold what was skipped or ignored."""
+
+    path: str
+    columns: dict[str, list[Any]]
+    lines: list[int]
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what a user should know; the caller says them
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, i: int) -> str:
+        return f"{printable(self.path)}:{self.lines[i]}"
+
+    def rows(self, role: str) -> list[Any] | None:
+        return self.columns.get(role)
+
+    @property
+    def pairs(self) -> bool:
+        return "text2" in self.columns
+
+    def inputs(self) -> list[Hashable]:
+        """What a model sees of each row."""
+        return list(zip(*(self.columns[role] for role in ("text", "text2") if role in self.columns), strict=True))
+
+    def picked(self, which: Sequence[int]) -> Table:
+        """These rows alone."""
+        columns = {role: [values[i] for i in which] for role, values in self.columns.items()}
+        return replace(self, columns=columns, lines=[self.lines[i] for i in which])
+
+
+def collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) -> Table:
+    """`rows` yields (line number, values); `roles` names the values, or None where each row is a dict."""
+    values: dict[str, list[Any]] = {}
+    numbers: list[int] = []
+    for number, row in rows:
+        pairs = row.items() if roles is None else zip(roles, row, strict=True)
+        for role, value in pairs:
+            values.setdefault(role, []).append(value)
+        numbers.append(number)
+    return Table(path=str(path), columns=values, lines=numbers, counts=counts, notes=notes)

@@ -1,0 +1,274 @@
+"""Files of a newcomer: every kind of file that a task does not read is told in one short line, and what looks like a mistake is said."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from bertsmith.downstream.task import Files, Rows
+from bertsmith.errors import InputError
+from bertsmith.tasks import kinds
+from bertsmith.tasks.doubts import counted, doubts, several
+from bertsmith.tasks.readers import read
+
+ROWS = [("a good film, really", "pos"), ("a bad one", "neg"), ("so so indeed", "neg"), ("it is fine", "pos")]
+CONLL = "EU B-ORG\nrejects O\nGerman B-MISC\ncall O\n\nPeter B-PER\nBlackburn I-PER\n"
+QUESTION = {"id": "1", "question": "what?", "answers": [{"text": "b", "answer_start": 2}]}
+SQUAD = {"data": [{"title": "x", "paragraphs": [{"context": "a b c", "qas": [QUESTION]}]}]}
+RECORDS = [{"text": text, "label": label} for text, label in ROWS]
+COLUMNS = {name: {str(i): row[name] for i, row in enumerate(RECORDS)} for name in ("text", "label")}
+
+
+def table(separator, head="text{}label\n"):
+    return head.replace("{}", separator) + "".join(f'"{text}"{separator}{label}\n' for text, label in ROWS)
+
+
+# what a file looks like -> (name, content) of each form, and the tasks that read it
+FORMS = {
+    "SQuAD's json": [("a.json", json.dumps(SQUAD)), ("b.json", json.dumps(SQUAD, indent=1))],
+    "a CoNLL file": [("a.conll", CONLL), ("a.txt", CONLL), ("a.tsv", CONLL.replace(" ", "\t")), ("a.iob", CONLL)],
+    "a table": [("a.csv", table(",")), ("a.tsv", table("\t")), ("b.csv", table(";")), ("c.csv", table("|"))],
+    "JSON lines of texts": [("a.jsonl", "".join(json.dumps(row) + "\n" for row in RECORDS))],
+    "JSON lines of words and tags": [("a.jsonl", json.dumps({"text": ["a", "b"], "label": ["O", "B-X"]}) + "\n")],
+    "a JSON array": [("a.json", json.dumps(RECORDS)), ("b.json", json.dumps(RECORDS, indent=1))],
+    "pandas' columns in one JSON object": [("a.json", json.dumps(COLUMNS))],
+    "plain text": [("a.txt", "Some text.\nAnd more of it.\n")],
+}
+READ = {
+    "SQuAD's json": ("qa",),
+    "a CoNLL file": ("tag",),
+    "JSON lines of words and tags": ("tag",),
+    "a table": ("classify",),
+    "JSON lines of texts": ("classify",),
+}
+CASES = [
+    (looks, task, name, content)
+    for looks, forms in FORMS.items()
+    for task in ("classify", "regress", "tag", "qa")
+    for name, content in forms
+    if task not in READ.get(looks, ()) and not (looks in ("a table", "JSON lines of texts") and task == "regress")
+]
+
+
+def written(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("looks, task, name, content", CASES)
+def test_a_file_of_another_kind_is_told_in_one_short_line(looks, task, name, content, tmp_path):
+    path = written(tmp_path, name, content)
+    with pytest.raises(InputError) as raised:
+        kinds.kind(task).read(path)
+    said = str(raised.value).removeprefix(str(path))
+    if looks == "plain text" and task in ("classify", "regress"):
+        assert said == ": a .txt holds texts only, and 'label' is needed; use .tsv, .csv or .jsonl"
+        return
+    assert said.startswith(f": looks like {looks}") and f", but --task {task} reads " in said and len(said) < 190
+    assert all(f"--task {other}" in said for other in READ.get(looks, ()))
+
+
+@pytest.mark.parametrize("looks, tasks", READ.items())
+def test_each_kind_of_file_is_read_by_its_task(looks, tasks, tmp_path):
+    for name, content in FORMS[looks]:
+        rows = kinds.kind(tasks[0]).read(written(tmp_path, name, content))
+        assert len(rows), name
+
+
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("a.xlsx", b"PK\x03\x04", ".xlsx is not read; save the sheet as CSV UTF-8"),
+        ("a.csv", b"PK\x03\x04\x14\xff", "not UTF-8 (0xff) but a zip archive or an Excel sheet; save it as CSV UTF-8"),
+        ("a.csv", "text;label\ncaf\xe9;x\n".encode("latin-1"), "; convert the file to UTF-8 (Excel: CSV UTF-8)"),
+        ("a.tsv", b"\x1f\x8b\x08\x00", "not UTF-8 (0x8b) but gzip; name it .gz"),
+        ("a.stsa", b"x", "unknown kind of file '.stsa'"),
+        ("a.parquet", b"PAR1", "orient='records', lines=True"),
+        ("a.txt", "".join(f"{text}\t{label}\n" for text, label in ROWS), "tabs seem to part its columns: name it .tsv"),
+    ],
+)
+def test_what_is_no_text_or_has_another_name_is_told_with_the_way_out(name, content, says, tmp_path):
+    with pytest.raises(InputError) as raised:
+        kinds.kind("classify").read(written(tmp_path, name, content))
+    assert says in str(raised.value)
+
+
+def test_an_error_of_a_file_that_is_of_the_right_kind_stays_as_it_is(tmp_path):
+    bad = json.dumps(SQUAD).replace('"answer_start": 2', '"answer_start": "2"')
+    with pytest.raises(InputError, match="answer_start: a string where"):
+        kinds.kind("qa").read(written(tmp_path, "a.json", bad))
+    with pytest.raises(InputError, match="no column 'text'; the header has: review, label"):
+        kinds.kind("classify").read(written(tmp_path, "a.csv", table(";", "review{}label\n")))
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, usual", [("a.csv", ","), ("a.tsv", "\t")])
+@pytest.mark.parametrize("separator, called", [(",", "commas"), ("\t", "tabs"), (";", "semicolons"), ("|", "bars")])
+@pytest.mark.parametrize("head", ["", "text{}label\n", "Satz{}Klasse\n", "\ufefftext{}label\n", '"text"{}"label"\n'])
+def test_what_parts_the_columns_is_known_with_a_header_or_without(name, usual, separator, called, head, tmp_path):
+    content = table(separator, head) if separator != "\t" or '"' in head else table(separator, head).replace('"', "")
+    options = {} if "text" in head else {"columns": "text=1,label=2", "header": bool(head)}
+    rows = read(written(tmp_path, name, content), required=("text", "label"), **options)
+    assert list(zip(rows.columns["text"], rows.columns["label"], strict=True)) == ROWS
+    assert rows.notes == ([] if separator == usual else [f"{rows.path}: {called} part its columns: read so"])
+
+
+def test_excels_line_that_names_the_separator_is_no_header(tmp_path):
+    rows = read(written(tmp_path, "a.csv", "sep=;\r\n" + table(";")), required=("text", "label"))
+    assert rows.columns["label"] == [label for _, label in ROWS] and rows.lines[0] == 3
+
+
+def test_commas_in_one_column_of_texts_part_nothing(tmp_path):
+    texts = [f"Smith, {i} and so" for i in range(10)]
+    for options in ({}, {"header": False, "columns": "text=1"}):
+        head = "" if options else "text\n"
+        assert read(written(tmp_path, "a.tsv", head + "\n".join(texts)), **options).columns["text"] == texts
+
+
+@pytest.mark.parametrize("columns", ["text=3,label=4", "text=body,label=4", "text=3,label=y"])
+def test_names_that_stand_twice_or_are_empty_are_no_error_unless_they_are_asked_for(columns, tmp_path):
+    content = ",text,body,y,text,\n0,x,good,1,x,\n"
+    rows = read(written(tmp_path, "a.csv", content), columns=columns)
+    assert rows.columns == {"text": ["good"], "label": ["1"]}
+    with pytest.raises(
+        InputError, match=r"a\.csv:1: 'text' names two columns \(2 and 5\); --columns text=2 says which"
+    ):
+        read(written(tmp_path, "a.csv", content))
+
+
+def test_numbers_count_the_columns_of_rows_where_the_header_has_others(tmp_path):
+    path = written(tmp_path, "a.csv", "text,label\n0,good,1\n1,bad,0\n")
+    rows = read(path, columns="text=2,label=3")
+    assert rows.columns["text"] == ["good", "bad"] and rows.columns["label"] == ["1", "0"]
+    assert rows.notes == [f"{path}:1: 2 columns, 3 in the rows below: numbers count in the rows"]
+    with pytest.raises(InputError, match=r"a\.csv:2: 3 columns but 2 in the header .* --columns text=1,label=2 counts"):
+        read(path)
+    with pytest.raises(InputError, match=r"a\.csv:3: 2 columns but 3 in the first row"):
+        read(written(tmp_path, "a.csv", "text,label\n0,good,1\n1,0\n"), columns="text=2,label=3")
+
+
+def test_a_first_row_that_is_taken_for_a_header_is_warned_of(tmp_path):
+    content = "".join(f"{text}\t{label}\n" for text, label in ROWS)
+    rows = read(written(tmp_path, "a.tsv", content), columns="text=1,label=2")
+    assert len(rows) == 3 and rows.notes == [
+        f"warning: {rows.path}:1: is taken for a header, but 'pos' is the label of 1 rows too; --header no reads it as data"
+    ]
+
+
+def test_a_header_that_is_read_as_data_is_warned_of(tmp_path):
+    rows = read(written(tmp_path, "a.csv", table(",")), columns="text=1,label=2", header=False)
+    assert len(rows) == 5 and rows.notes == [
+        f"warning: {rows.path}:1: is read as data, but its label, 'label', is like a header's; --header yes passes it over"
+    ]
+
+
+# -- classes --------------------------------------------------------------------------------------------------------------------------
+
+
+def told(tmp_path, labels, dev=("x",), task="classify"):
+    said = []
+    for name, rows in (("train", labels), ("dev", dev)):
+        lines = [json.dumps({"text": f"{name} {i}", "label": label}) for i, label in enumerate(rows)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    Rows.read(Files(task=task, train=tmp_path / "train.jsonl", dev=tmp_path / "dev.jsonl"), said.append)
+    return said
+
+
+def test_what_a_file_holds_is_said_in_two_lines(tmp_path):
+    said = told(tmp_path, ["x"] * 6 + ["y"] * 4, ["y", "x", "y", "y"])
+    assert said == [
+        "train: 10 rows, 2 classes: x 6, y 4",
+        "dev: 4 rows; x, the commonest class: 60.0% of train, 25.0% of dev",
+    ]
+    many = [f"c{i}" for i in range(20) for _ in range(3)]
+    assert told(tmp_path, many, many)[0].endswith("c19 3 and 8 more")
+
+
+@pytest.mark.parametrize(
+    "labels, says",
+    [
+        ({"Positive": 12, "positive": 300, "bad": 9}, "differ only in case or blanks: positive 300, Positive 12"),
+        ({"good": 5, "good ": 3}, "differ only in case or blanks: good 5, 'good ' 3"),
+        ({"good": 50, "NaN": 3, "?": 1}, "looks like a missing value: NaN 3, ? 1 of 54 rows"),
+        ({"a": 5, "b": 5, "a|b": 3}, "not read yet: each combination is a class, such as 'a|b' (3 rows have one)"),
+        ({"a; b": 5, "b;c": 5, "c;a": 3}, "such as 'a; b' (13 rows have one)"),
+        ({"sports": 5, "news": 5, "sports, news": 2, "news,sports": 3}, "such as 'sports, news' (5 rows have one)"),
+        ({"['a']": 5, "['a', 'b']": 5}, "such as \"['a', 'b']\" (5 rows have one)"),
+    ],
+)
+def test_classes_that_are_hardly_meant_are_counted(labels, says):
+    (found,) = doubts(Counter(labels))
+    assert found.endswith(says)
+
+
+@pytest.mark.parametrize("names", ["pos neg", "a|b c|d", "0 1 2", "-1 1"])
+def test_ordinary_classes_are_not_doubted(names):
+    assert not list(doubts(Counter(names.split())))
+    assert not several(["Arts, Crafts", "Food, Drink", "Sports"])
+
+
+def test_names_are_quoted_where_they_would_not_be_seen():
+    assert (
+        counted({"": 3, " a": 2, "b": 1}) == "'' 3, ' a' 2, b 1" and counted({"1": 5, "-0.5": 4}) == "'1' 5, '-0.5' 4"
+    )
+
+
+@pytest.mark.parametrize(
+    "task, labels, says",
+    [
+        ("classify", ["x", "", "y", " ", None], r"train\.jsonl:2: label: is empty, in 3 of 5 rows"),
+        ("classify", [["x"], ["y"]], r"train\.jsonl:1: label: several labels a row \(multi-label\) are not read yet"),
+        ("classify", [f"{i / 2}" for i in range(20)], "20 different labels in 20 rows; are these numbers"),
+        ("classify", ["x", "y"] * 3 + ["X"], None),
+        ("regress", [1, 2.5, None, "x", 3], r"train\.jsonl:3: label: null is not a number, as in 2 of 5 rows"),
+        ("regress", ["x", "y"], "'x' is not a number, as in 2 of 2 rows; --task classify learns names"),
+    ],
+)
+def test_missing_and_several_labels_are_told_with_their_line_and_number(task, labels, says, tmp_path):
+    if says is None:
+        assert any("differ only in case" in line for line in told(tmp_path, labels))
+        return
+    with pytest.raises(InputError, match=says):
+        told(tmp_path, labels, task=task)
+
+
+def test_empty_texts_are_counted(tmp_path):
+    path = written(tmp_path, "a.csv", "text,label\na,x\n,y\n ,x\n")
+    with pytest.raises(InputError, match=r"a\.csv:3: text: is empty, in 2 of 3 rows"):
+        kinds.kind("classify").check(kinds.kind("classify").read(path), "train")
+
+
+def test_columns_that_are_the_wrong_way_round_are_told(tmp_path):
+    content = "label\ttext\n" + "".join(f"{text} {i}\t{label}\n" for i in range(5) for text, label in ROWS)
+    with pytest.raises(InputError, match=r"20 different labels of 2 different texts; --columns text=NAME,label=NAME"):
+        kinds.kind("classify").learn(kinds.kind("classify").read(written(tmp_path, "a.tsv", content)))
+
+
+@pytest.mark.parametrize(
+    "head, way", [("Text,Label", "text=Text,label=Label"), ("Review,x", "text=Review"), ("a,b", "text=NAME")]
+)
+def test_the_columns_that_are_meant_are_guessed_by_their_names(head, way, tmp_path):
+    path = written(tmp_path, "a.csv", f"{head}\ngood,1\n")
+    with pytest.raises(InputError, match=f"the header has: {head.replace(',', ', ')}; --columns {way} says which"):
+        kinds.kind("classify").read(path)
+
+
+def test_decimals_with_a_comma_are_told(tmp_path):
+    path = written(tmp_path, "a.csv", "text;label\na;3,5\nb;2\n")
+    with pytest.raises(InputError, match=r"a\.csv:2: label: '3,5' is not a number, .*; decimals have a point: 3\.5"):
+        kinds.kind("regress").learn(kinds.kind("regress").read(path))
+
+
+def test_a_class_of_dev_that_is_known_but_for_its_case_is_told(tmp_path):
+    with pytest.raises(InputError, match='"X" is not one of: x, y; it is "x" but for case or blanks'):
+        told(tmp_path, ["x", "y"] * 3, ["X"])
+
+
+@pytest.mark.parametrize("label", [[[0, 5, "PER"]], {"PER": {"Peter": [[0, 4]]}}, [{"start": 0, "end": 5}]])
+def test_spans_of_texts_are_told_from_tags_of_words(label, tmp_path):
+    path = written(tmp_path, "a.jsonl", json.dumps({"text": "Peter slept.", "label": label}) + "\n")
+    with pytest.raises(InputError, match=r"JSON lines of texts with spans, but --task tag .*; lists of words"):
+        kinds.kind("tag").read(path)
