@@ -217,6 +217,10 @@ def scored(figures: Figures, n: int, seed: int = 0, resamples: int = RESAMPLES) 
     return {name: interval(np.concatenate([row[name] for row in rows])) for name in rows[0]}
 
 
+def said(score: Score) -> str:
+    return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+
+
 def interval(values: np.ndarray) -> Score:
     """Row 0 is the value; the rest are resamples."""
     low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
