@@ -9,7 +9,6 @@ import bertsmith
 from bertsmith.cli.common import WORK, add_columns, add_member, add_work, command, launched, loading, positive, table
 from bertsmith.console import Console
 from bertsmith.errors import InputError
-from bertsmith.tasks import breakdown
 from bertsmith.training import launch
 
 
@@ -139,6 +138,8 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.json:
         console.out(json.dumps(result))
         return
+    from bertsmith.tasks import breakdown
+
     for name, figure in result.items():
         if name not in breakdown.KEYS:
             shown = f"{figure['value']:.4f}  [{figure['low']:.4f}, {figure['high']:.4f}]"

@@ -211,9 +211,11 @@ class Beside:
 def table(a: str, b: str, found: dict[str, dict[str, Score]]) -> Iterator[str]:
     """Scores of both and their differences, a line each."""
     names = [name if len(name) <= 24 else f"…{name[-23:]}" for name in (a, b)]
-    yield f"{'':12}  {names[0]:24}  {names[1]:24}  difference"
+    width = max(12, *map(len, found["difference"]))
+    yield f"{'':{width}}  {names[0]:25}  {names[1]:25}  difference"
     for name, difference in found["difference"].items():
-        yield f"{name:12}  {metrics.said(found['a'][name]):24}  {metrics.said(found['b'][name]):24}  {metrics.said(difference)}"
+        shown = f"{metrics.said(found['a'][name]):25}  {metrics.said(found['b'][name]):25}  {metrics.said(difference)}"
+        yield f"{name:{width}}  {shown}"
 
 
 def _once(say: Say) -> Say:
