@@ -9,6 +9,7 @@ scikit-learn is loaded where it is used.
 from __future__ import annotations
 
 import importlib.util
+import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from bertsmith.tasks.answer_scores import unspaced
 Texts = tuple[Sequence[str], Sequence[str] | None]  # texts, and the second ones of pairs
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # C of a logistic regression, alpha of a ridge
 FOLDS = 5
+WORDS = r"\w+|[^\w\s]"
 NEVER = -1e9  # the logit of a class that is out of the question
 
 
@@ -85,23 +87,30 @@ def _features(train: Texts, dev: Texts) -> tuple[str, str, tuple[Any, Any]]:
 
     texts = [*train[0], *(train[1] or ())]
     characters = 2 * sum(map(unspaced, texts)) > len(texts)
-    how = {"analyzer": "char", "ngram_range": (1, 3)} if characters else {"ngram_range": (1, 2)}
-    bags = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+|[^\w\s]", **how).fit(texts)
+    how = {"analyzer": "char", "ngram_range": (1, 3)} if characters else {"token_pattern": WORDS, "ngram_range": (1, 2)}
+    bags = TfidfVectorizer(sublinear_tf=True, **how).fit(texts)
     names = "1 to 3 characters" if characters else "words and word pairs"
     if train[1] is None:
         return names, "", (bags.transform(train[0]), bags.transform(dev[0]))
-    parts = []
+    cut, parts = bags.build_analyzer(), []
     for part in (train, dev):
         a, b = (bags.transform(side) for side in part)
-        parts.append(sparse.hstack([a, b, sparse.csr_matrix(_overlap(a, b))], format="csr"))
+        pairs = [(set(cut(one)), set(cut(other))) for one, other in zip(*part, strict=True)]
+        parts.append(sparse.hstack([a, b, sparse.csr_matrix(_overlap(a, b, pairs))], format="csr"))
     return names, " of both texts and their overlap", (parts[0], parts[1])
 
 
-def _overlap(a: Any, b: Any) -> np.ndarray:
-    """(n, 5) of bags (n, features): cosine, shared of all, shared of the first and of the second, logarithm of their sizes' ratio."""
+def _overlap(a: Any, b: Any, pairs: Sequence[tuple[set, set]]) -> np.ndarray:
+    """(n, 5) of bags (n, features) and of what stands in both texts: cosine of the bags, shared of all, of the first and of the second,
+    logarithm of their sizes' ratio.  What the training texts lack counts, too."""
     cosine = np.asarray(a.multiply(b).sum(1)).ravel()
-    sizes = [np.asarray((side > 0).sum(1)).ravel().astype(np.float64) for side in (a, b)]
-    both = np.asarray((a > 0).multiply(b > 0).sum(1)).ravel().astype(np.float64)
-    share = lambda whole: both / np.maximum(whole, 1)
-    ratio = np.log((sizes[0] + 1) / (sizes[1] + 1))
-    return np.stack([cosine, share(sizes[0] + sizes[1] - both), *map(share, sizes), ratio], 1)
+    shares = [
+        (
+            len(one & other) / max(len(one | other), 1),
+            len(one & other) / max(len(one), 1),
+            len(one & other) / max(len(other), 1),
+            math.log((len(one) + 1) / (len(other) + 1)),
+        )
+        for one, other in pairs
+    ]
+    return np.concatenate([cosine[:, None], shares], 1)
