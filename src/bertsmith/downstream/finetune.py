@@ -191,7 +191,8 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
             alike.setdefault(breakdown.alike(result["says_only"], result, "dev "), []).append(result["seed"])
     for line, which in alike.items():
         epochs = max(10, math.ceil(3 * best["epochs"][-1]["epoch"]))
-        whose = f"seed {', '.join(map(str, which))}: " if len(results) > 1 else ""
+        named = f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))} of {len(results)}: "
+        whose = named if len(results) > 1 else ""
         advice = f"more updates (--epochs {epochs}) or another rate (--set lr=…, it was {options.lr:g}) may help"
         say(f"warning: {whose}{line}; {advice}")
 
