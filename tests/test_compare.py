@@ -88,6 +88,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tuned, tasks, pretrained
         code, out, error = command(capsys, "compare", *models)
         assert code == 2 and not out and error.count("\n") == 1
     shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "result.json").rename(tmp_path / "result.json")
+    with pytest.raises(InputError, match=r"result\.json: missing; the fine-tuning here did not finish"):
+        bertsmith.compare(run, tmp_path / "run")
+    (tmp_path / "result.json").rename(tmp_path / "run" / "result.json")
     config = json.loads((run / "config.json").read_text())
     config["data"]["dev"]["sha256"] = "0" * 64
     (tmp_path / "run" / "config.json").write_bytes(files.sealed({k: v for k, v in config.items() if k != "sha256"}))

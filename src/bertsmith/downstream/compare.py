@@ -1,4 +1,4 @@
-"""`compare`: two fine-tuned models on the same texts; and what a fine-tuning is measured against at its end, `--baseline` and `--against`.
+"""`compare`: two fine-tuned models on the same texts.
 
 Differences are paired: both are asked about each text, and texts and seeds are resampled together (tasks/paired.py).
 """
@@ -6,7 +6,7 @@ Differences are paired: both are asked about each text, and texts and seeds are 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from bertsmith import files
 from bertsmith.deploy import folder
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.predict import Columns, judged, judged_rows
-from bertsmith.downstream.tuned import Tuned
+from bertsmith.downstream.predict import Columns, judged
+from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import kinds, metrics, paired
 from bertsmith.tasks.labels import Labels
@@ -26,6 +26,7 @@ from bertsmith.training.run import CONFIG, STEPS
 
 Say = Callable[[str], None]
 Model = str | Path | Loaded
+Known = tuple[str, str, tuple[str, ...]]  # what a user calls it, its task, its labels
 Asked = Callable[[Loaded, Say], tuple[Any, Any, kinds.Kind]]  # targets, what is said, the kind
 
 
@@ -54,14 +55,14 @@ def compare(
         check_there(input)
     chosen = None if columns is None else parse_columns(columns)
     sides = Side.of(a), Side.of(b)
-    sides[0].check_same(sides[1])
+    sides[0].check_like(sides[1])
     say = _once(say)
     path = _shared_dev(*sides) if input is None else Path(input)
     mine, theirs = (
         side.heard(lambda loaded, say: judged(loaded, path, columns=chosen, header=header, say=say), members, say)
         for side in sides
     )
-    found = _compared(mine, theirs, seed)
+    found = compared(mine, theirs, seed)
     best = mine[0].best
     return {
         "task": mine[0].task,
@@ -120,13 +121,21 @@ class Side:
         data = files.plain(config)
         if data is None:
             raise InputError(f"{printable(config)}: missing; {name} is not a fine-tuned model")
-        return cls(name, tuple(seeds) or (path,), *_facts(name, files.unsealed(data, config)))
+        facts = files.unsealed(data, config)
+        if result is None and run.path == path and facts.get("kind") == Tuned.kind:
+            raise InputError(
+                f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; --resume goes on with it"
+            )
+        return cls(name, tuple(seeds) or (path,), *_facts(name, facts))
 
-    def check_same(self, other: Side) -> None:
+    @property
+    def known(self) -> Known | None:
+        return self.task and (self.name, self.task["kind"], tuple(self.task.get("labels") or ()))
+
+    def check_like(self, other: Side) -> None:
         """InputError where both are known and differ in task or labels."""
-        if self.task is not None and other.task is not None:
-            both = [(side.name, side.task["kind"], tuple(side.task.get("labels") or ())) for side in (self, other)]
-            _check_same(*both)
+        if self.known is not None and other.known is not None:
+            check_same(self.known, other.known)
 
     def heard(self, ask: Asked, members: tuple[str, ...] = (), say: Say = silent) -> list[Heard]:
         """What each seed says; `say` is told what there is to tell of the first."""
@@ -140,71 +149,6 @@ class Side:
             targets, said, kind = ask(loaded, say)
             found.append(Heard.of(self.name, kind, targets, said, loaded.labels))
             say = silent
-        return found
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What the models of a fine-tuning are measured against on their dev rows: a simple method, another fine-tuning."""
-
-    kind: kinds.Kind
-    rows: Any
-    targets: Any
-    simple: tuple[str, dict[str, Score], Heard] | None = None
-    against: Side | None = None
-
-    @property
-    def given(self) -> bool:
-        return self.simple is not None or self.against is not None
-
-    @classmethod
-    def of(cls, read: Any, baseline: bool, against: Model | None, say: Say) -> Beside:
-        """`read`: the fine-tuning's rows (task.Rows).  The simple method learns here, before anything is written.  InputError where there
-        is none, or where `against` has another task, other labels or another dev file."""
-        made = cls(
-            read.kind, read.rows["dev"], read.targets["dev"], None, None if against is None else Side.of(against)
-        )
-        if made.against is not None and made.against.task is not None:
-            own = ("this fine-tuning", read.kind.name, read.known.names)
-            _check_same(
-                (made.against.name, made.against.task["kind"], tuple(made.against.task.get("labels") or ())), own
-            )
-        if not baseline:
-            return made
-        method, said = read.kind.baseline(read.rows, read.targets, read.known)
-        scores = read.kind.score(made.targets, said, read.known)
-        say(f"baseline: {method}: {', '.join(f'{name} {metrics.said(score)}' for name, score in scores.items())}")
-        heard = Heard.of("the baseline", read.kind, made.targets, said, read.known)
-        return cls(made.kind, made.rows, made.targets, (method, scores, heard), made.against)
-
-    def check_dev(self, sha256: str) -> None:
-        """InputError where the other one was scored on another dev file."""
-        side = self.against
-        if side is not None and side.dev is not None and side.dev.get("sha256") != sha256:
-            raise InputError(
-                f"--against {side.name}: its dev file was another one ({printable(side.dev.get('path'))}); `bertsmith compare` takes --input FILE"
-            )
-
-    def measured(self, said: Sequence[tuple[Any, Labels]], members: tuple[str, ...], say: Say) -> dict[str, Any]:
-        """{baseline, against} for result.json; `said`: of each seed what it says of the dev rows, and its labels."""
-        mine = [Heard.of("this model", self.kind, self.targets, *each) for each in said]
-        found: dict[str, Any] = {}
-        if self.simple is not None:
-            method, scores, heard = self.simple
-            paired_ = _compared(mine, [heard])
-            found["baseline"] = {"method": method, "dev": scores, "difference": paired_["difference"]}
-            _tell(mine[0], heard, paired_ | {"b": scores}, say)
-        if self.against is not None:
-            theirs = self.against.heard(lambda loaded, say: judged_rows(loaded, self.rows, say=say), members)
-            paired_ = _compared(mine, theirs)
-            says = paired.said(mine[0].name, self.against.name, paired_["difference"][mine[0].best], mine[0].best)
-            found["against"] = {
-                "model": self.against.name,
-                "dev": paired_["b"],
-                "difference": paired_["difference"],
-                "says": says,
-            }
-            _tell(mine[0], theirs[0], paired_, say)
         return found
 
 
@@ -230,18 +174,12 @@ def _once(say: Say) -> Say:
     return new
 
 
-def _tell(mine: Heard, other: Heard, found: dict[str, dict[str, Score]], say: Say) -> None:
-    for line in table(mine.name, other.name, found):
-        say(line)
-    say(paired.said(mine.name, other.name, found["difference"][mine.best], mine.best))
-
-
-def _compared(a: list[Heard], b: list[Heard], seed: int = 0) -> dict[str, dict[str, Score]]:
-    _check_same(*((side[0].name, side[0].task, side[0].labels) for side in (a, b)))
+def compared(a: list[Heard], b: list[Heard], seed: int = 0) -> dict[str, dict[str, Score]]:
+    check_same(*((side[0].name, side[0].task, side[0].labels) for side in (a, b)))
     return paired.compared([each.figures for each in a], [each.figures for each in b], a[0].count, seed)
 
 
-def _check_same(a: tuple[str, str, tuple[str, ...]], b: tuple[str, str, tuple[str, ...]]) -> None:
+def check_same(a: Known, b: Known) -> None:
     if a[1] != b[1]:
         raise InputError(
             f"{a[0]} is of --task {printable(a[1])} and {b[0]} of --task {printable(b[1])}: they cannot be compared"

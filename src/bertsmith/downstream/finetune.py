@@ -18,7 +18,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.config import Settings
-from bertsmith.downstream.compare import Beside
+from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
@@ -112,11 +112,11 @@ def finetune(
             given_epochs = options.epochs
             options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
             read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
+            beside.check_dev(read.sources["dev"]["sha256"])
             threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
             tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
-        beside.check_dev(read.sources["dev"]["sha256"])
         if seeds == 1:
             run = Tuned(out)
             result = tuning.run(run, seed, asked, workers, **how)
