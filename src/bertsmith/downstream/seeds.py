@@ -75,6 +75,8 @@ class Tuning:
         journal, feed = Journal(self.say), self.task.feed(seed)
         over_dev = lambda whole: self.over("dev", whole)
         exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
+        if self.world.first:
+            exam.past = lambda: _lines(run)
         vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
         job = Job(
             run=run,
@@ -119,7 +121,17 @@ class Tuning:
             world.put(tensor.data, tensor.data)
         with threads_set(threads):
             scores, settled = exam.scores(member, world)
-        epochs = [{"step": at, "epoch": exam.epoch(at), **found[self.task.kind.term]} for at, found in lines]
+        term = self.task.kind.term
+        epochs = [
+            {
+                "step": line["step"],
+                "epoch": exam.epoch(line["step"]),
+                "training_loss": exam.training_loss(lines, line["step"]),
+                **line["evaluation"][term],
+            }
+            for line in lines
+            if "evaluation" in line
+        ]
         result = {
             "format": RESULT_FORMAT,
             "kind": "finetune",
@@ -143,13 +155,16 @@ class Tuning:
         return json.loads(json.dumps(result))
 
 
-def _of(run: Tuned) -> tuple[int, list[tuple[int, dict]]]:
-    """(threads, (step, evaluation) of each line of metrics.jsonl that has one)."""
+def _of(run: Tuned) -> tuple[int, list[dict]]:
+    """(threads, the lines of metrics.jsonl)."""
     config = run.config()
     assert config is not None  # it has just been learned
+    return config["threads"], _lines(run)
+
+
+def _lines(run: Tuned) -> list[dict]:
     with open(run / METRICS, "rb") as file:
-        lines = [json.loads(line) for line in file]
-    return config["threads"], [(line["step"], line["evaluation"]) for line in lines if "evaluation" in line]
+        return [json.loads(line) for line in file]
 
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Recipe:
