@@ -47,7 +47,9 @@ class Dev:
         self.asked: Asked = kind.asked(data, targets)
         self.exact, self.over, self.epochs = Precision.exact(place), over, epochs
         self.feed, self.term = feed, term_of(feed, kind.term)
-        self.past: Callable[[], Iterable[dict]] = tuple  # the lines of metrics.jsonl so far, where this process has them
+        self.past: Callable[[], Iterable[dict]] = (
+            tuple  # the lines of metrics.jsonl so far, where this process has them
+        )
         self.steps, self._at = steps, {max(1, round(number * steps / times)) for number in range(1, times + 1)}
 
     @property

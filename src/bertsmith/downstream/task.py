@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith import files
@@ -13,6 +12,7 @@ from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds
+from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import parse_columns, say_notes
@@ -32,11 +32,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where a task's rows are, and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
+    """Where a task's rows are (files, or rows as tasks/given.py takes them), and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
 
     task: str  # "classify", "regress", "tag", "qa"
-    train: str | Path
-    dev: str | Path
+    train: Any
+    dev: Any
     columns: str | Mapping[str, str | int] | None = None
     header: bool = True
     labels: tuple[str, ...] = ()
@@ -44,9 +44,19 @@ class Files:
     allow_unknown: bool = False  # accept that more than 5 % of the tokens of a file are [UNK]
     on_bad_answer: OnBadAnswer = "error"  # qa: of the training file's answers that do not stand where it says
 
+    def __post_init__(self) -> None:
+        kind, columns = kinds.kind(self.task), parse_columns(self.columns)
+        for part in PARTS:
+            rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
+            object.__setattr__(self, part, rows)
+
     def check_apart(self) -> None:
         """InputError where both files hold the same bytes."""
         paths = self.train, self.dev
+        if all(isinstance(path, Given) for path in paths) and self.train.sha256 == self.dev.sha256:
+            raise InputError("dev: holds the same rows as train; a score on texts that were trained on says nothing")
+        if any(isinstance(path, Given) for path in paths):
+            return
         if not all(os.path.isfile(path) for path in paths):
             return
         if os.path.samefile(*paths) or files.sha256(self.train) == files.sha256(self.dev):
@@ -120,7 +130,7 @@ class Task:
             **({} if given.on_bad_answer == "error" else {"on_bad_answer": given.on_bad_answer}),
         }
         sources = {
-            part: {"path": str(path), "rows": len(rows[part]), "sha256": files.sha256(path)}
+            part: {"path": _path(path), "rows": len(rows[part]), "sha256": _sha256(path)}
             for part, path in zip(PARTS, (given.train, given.dev), strict=True)
         }
         return cls(
@@ -164,6 +174,15 @@ class Task:
             epochs=epochs,
             **options,
         )
+
+
+def _path(path: Any) -> str | None:
+    """None of rows that were given in Python."""
+    return None if isinstance(path, Given) else str(path)
+
+
+def _sha256(path: Any) -> str:
+    return path.sha256 if isinstance(path, Given) else files.sha256(path)
 
 
 def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:

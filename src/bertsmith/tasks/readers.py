@@ -22,7 +22,8 @@ from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks.fields import SEPARATORS, csv_rows, other, separator, tsv
-from bertsmith.tasks.lines import Lines
+from bertsmith.tasks.given import Given
+from bertsmith.tasks.lines import Lines, standing
 
 ROLES = ("text", "text2", "label")
 PACKED = (".gz", ".xz", ".zst")
@@ -32,7 +33,7 @@ PACKED = (".gz", ".xz", ".zst")
 class Table:
     """Rows of one file.  `columns[role][i]` stands at `line(i)`; counts hold what was skipped or ignored."""
 
-    path: str
+    path: str | Given
     columns: dict[str, list[Any]]
     lines: list[int]
     counts: dict[str, int] = field(default_factory=dict)
@@ -42,7 +43,7 @@ class Table:
         return len(self.lines)
 
     def where(self, i: int) -> str:
-        return f"{printable(self.path)}:{self.lines[i]}"
+        return standing(self.path, self.lines[i])
 
     def rows(self, role: str) -> list[Any] | None:
         return self.columns.get(role)
@@ -78,7 +79,7 @@ def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
 
 
 def read(
-    path: str | Path,
+    path: str | Path | Given,
     *,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
@@ -88,7 +89,7 @@ def read(
 
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float or bool).  No rows: InputError.
     """
-    path = Path(path)
+    path = path if isinstance(path, Given) else Path(path)
     chosen = parse_columns(columns)
     suffix = suffix_of(path)
     lines = Lines(path)
@@ -115,7 +116,7 @@ def read(
     return table
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: Path | Given) -> str:
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
@@ -127,7 +128,7 @@ def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
         yield number, [line]
 
 
-def _collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) -> Table:
+def _collect(path: Path | Given, rows, roles, counts: dict[str, int], notes: list[str]) -> Table:
     """`rows` yields (line number, values); `roles` names the values, or None where each row is a dict."""
     values: dict[str, list[Any]] = {}
     numbers: list[int] = []
@@ -136,7 +137,8 @@ def _collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) 
         for role, value in pairs:
             values.setdefault(role, []).append(value)
         numbers.append(number)
-    return Table(path=str(path), columns=values, lines=numbers, counts=counts, notes=notes)
+    source = path if isinstance(path, Given) else str(path)
+    return Table(path=source, columns=values, lines=numbers, counts=counts, notes=notes)
 
 
 # -- JSON lines ---------------------------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def _json(
         str, bool
     ] = {}  # the first row decides whether optional columns are there; a later row that differs is an error
     for number, line in lines:
-        where = f"{lines.name}:{number}"
+        where = lines.at(number)
         if not line.strip():
             counts["blank"] += 1
             continue

@@ -19,6 +19,7 @@ import numpy as np
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import conll, metrics
 from bertsmith.tasks.conll import Sentences
+from bertsmith.tasks.given import Given
 from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
@@ -46,10 +47,12 @@ class Tags:
     long: OnLong = "window"
     term: str = "tag"
     pools: bool = False
+    fields: tuple[str, ...] = ("text", "label")
+    pair: tuple[str, ...] = ("text",)
 
     def read(
         self,
-        path: str | Path,
+        path: str | Path | Given,
         *,
         columns: Mapping[str, str] | None = None,
         header: bool = True,

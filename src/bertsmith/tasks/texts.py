@@ -11,6 +11,7 @@ import numpy as np
 
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import metrics
+from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import Table, read
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading, encode
@@ -23,10 +24,12 @@ class Texts:
     long: OnLong = "truncate"
     term: str = "label"
     pools: bool = True
+    fields: tuple[str, ...] = TEXTS
+    pair: tuple[str, ...] = PAIR
 
     def read(
         self,
-        path: str | Path,
+        path: str | Path | Given,
         *,
         columns: Mapping[str, str] | None = None,
         header: bool = True,
@@ -191,7 +194,7 @@ def _names(table: Table) -> list[str]:
             )
         if type(value) is not first:
             raise InputError(
-                f"{table.where(i)}: label: {value!r} here and {values[0]!r} in line {table.lines[0]}: strings or whole numbers, not both"
+                f"{table.where(i)}: label: {value!r} here and {values[0]!r} in {table.where(0)}: strings or whole numbers, not both"
             )
         if value == "":
             raise InputError(f"{table.where(i)}: label: is empty")
@@ -201,7 +204,8 @@ def _names(table: Table) -> list[str]:
 def _numbers(table: Table) -> np.ndarray:
     found = np.empty(len(table), np.float64)
     text = (
-        not table.path.lower()
+        not str(table.path)
+        .lower()
         .removesuffix(".gz")
         .removesuffix(".xz")
         .removesuffix(".zst")
