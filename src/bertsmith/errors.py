@@ -9,6 +9,10 @@ class BertsmithError(Exception):
     exit_code = 1
     agreed = False  # whether all processes of a run raise it
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the line."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class InputError(BertsmithError):
     """Bad input, configuration or checkpoint."""
