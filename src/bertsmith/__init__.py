@@ -34,8 +34,7 @@ _VERBS = {
     "members": "bertsmith.recipe",
 }
 _ERRORS = ("BertsmithError", "InputError", "ResourceError", "NumericsError", "Interrupted")
-__all__ = list(_VERBS)
-__all__ += _ERRORS
+__all__ = [*_VERBS, *_ERRORS]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

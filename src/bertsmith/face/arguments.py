@@ -125,6 +125,12 @@ def _columns(value: Any) -> Any:
     return _is(value, str)
 
 
+def _settings(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError
+    return value if isinstance(value, Mapping) else [_is(part, str) for part in _is(value, Iterable)]
+
+
 def _compared(value: Any) -> Any:
     for found in _is(value, Mapping).values():
         for score in _is(found, Mapping).values():
@@ -170,7 +176,8 @@ WANTED = {
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
     **dict.fromkeys(("sources", "runs"), PATHS),
     **dict.fromkeys(("tokenizer", "words", "phrases", "entities"), FILE),
-    **dict.fromkeys(("input", "texts", "train", "dev", "text", "feeds", "shares", "set"), ASIDE),
+    **dict.fromkeys(("input", "texts", "train", "dev", "text", "feeds", "shares"), ASIDE),
+    "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "compared": Kind("{title: {name: {value, low, high}}}", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", _words_or_count),
