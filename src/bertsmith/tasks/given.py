@@ -70,16 +70,23 @@ def source(
         )
     elif rows and not strict:
         keys = {role: role if key not in rows[0] and role in rows[0] else key for role, key in keys.items()}
+    stands = {key: _column(key, list(rows[0]) if rows and named else []) for key in keys.values()}
     digest, lines = hashlib.sha256(), []
     for i, row in enumerate(rows):
         where = f"{name}[{i}]"
-        found = {key: plain(row[key], f"{where}: {printable(key)}") for key in keys.values() if key in row}
+        found = {key: plain(row[at], f"{where}: {printable(key)}") for key, at in stands.items() if at in row}
         digest.update(json.dumps({role: found[key] for role, key in keys.items() if key in found}).encode() + b"\n")
         if keys[fields[0]] not in found:  # the error will name what is there
             found |= {str(key): None for key in row if key not in found}
         lines.append(json.dumps(found))
     renamed = {role: key for role, key in keys.items() if role != key}
     return Given(name, lines, digest.hexdigest(), renamed, index)
+
+
+def _column(key: str, names: list[Any]) -> Any:
+    """The name, or the column of that number, from 1, where there is no such name."""
+    numbered = key not in names and key.isascii() and key.isdigit() and 0 < int(key) <= len(names)
+    return names[int(key) - 1] if numbered else key
 
 
 def plain(value: Any, where: str) -> Any:
