@@ -34,8 +34,7 @@ def as_html(loaded: Loaded) -> str:
 
 def _about(loaded: Loaded) -> Iterator[tuple[str, str]]:
     model, config = loaded.recipe.model, loaded.config
-    sizes = ((getattr(model, name, None), name) for name in ("layers", "width", "heads"))
-    shape = ", ".join(f"{value:,} {name}" if name != "width" else f"width {value:,}" for value, name in sizes if value)
+    shape = ", ".join(f"{name} {getattr(model, name):,}" for name in SIZE[:3] if getattr(model, name, None))
     yield "member", f"{loaded.recipe.name}{_size(loaded.recipe)} ({shape})"
     yield "parameters", f"{sum(p.numel() for p in loaded.member.parameters()):,}"
     trunk = _learned_from(config)
