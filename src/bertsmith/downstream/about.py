@@ -49,7 +49,7 @@ def _about(loaded: Loaded) -> Iterator[tuple[str, str]]:
     yield "learned from", "; ".join([*_files(config), *_store(trunk)])
     yield "training", _length(loaded)
     yield "scores", _scores(loaded)
-    yield "from", str(loaded.path)
+    yield "path", str(loaded.path)
 
 
 def _size(recipe: Recipe) -> str:
