@@ -105,6 +105,13 @@ def _model(value: Any) -> Any:
     return value if isinstance(value, Loaded) else _path(value)
 
 
+def _rows(value: Any) -> Any:
+    """What else rows may be, the verb judges.  A text with blanks that is no file was meant as one."""
+    if isinstance(value, str) and len(value.split()) > 1 and "." not in value[-8:-1] and not os.path.exists(value):
+        raise ValueError
+    return value
+
+
 def _recipe(value: Any) -> Any:
     from bertsmith.recipe import Recipe
 
@@ -168,6 +175,8 @@ WHOLE, NUMBER = Kind("a whole number", _whole(None)), Kind("a number", _number)
 CALL = Kind("a function (such as print) or None, for silence,", _silence)
 ASIDE = Kind("whatever the verb judges", lambda value: value)
 
+FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
+FLAGS += ("scratch", "header", "normalise", "private")
 WANTED = {
     # what is worked on
     **dict.fromkeys(("model",), Kind("a path (str or Path), hf:user/name or what load() gave", _model)),
@@ -176,11 +185,12 @@ WANTED = {
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
     **dict.fromkeys(("sources", "runs"), PATHS),
     **dict.fromkeys(("tokenizer", "words", "phrases", "entities"), FILE),
-    **dict.fromkeys(("input", "texts", "train", "dev", "text", "feeds", "shares"), ASIDE),
+    **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
+    **dict.fromkeys(("text", "feeds", "shares"), ASIDE),
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "compared": Kind("{title: {name: {value, low, high}}}", _compared),
-    "new_words": Kind("a word list (str or Path) or a whole number", _words_or_count),
+    "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
     "tokenizer_sample": Kind("a size such as '100MB' or a whole number of bytes", _words_or_count),
     # how much
     **dict.fromkeys(("steps", "tokens", "seeds", "n", "layer", "top", "budget"), WHOLE),
@@ -188,10 +198,7 @@ WANTED = {
     **dict.fromkeys(("threads",), POSITIVE),
     **dict.fromkeys(("minutes", "epochs", "holdout", "timeout"), NUMBER),
     # how
-    **dict.fromkeys(
-        ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard"), FLAG
-    ),
-    **dict.fromkeys(("scratch", "header", "normalise", "private", "prepare.force"), FLAG),
+    **dict.fromkeys(FLAGS, FLAG),
     **dict.fromkeys(("language", "documents", "lines", "field", "encoding", "on_bad_line", "chinese", "name"), TEXT),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
