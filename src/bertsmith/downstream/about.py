@@ -85,7 +85,8 @@ def _files(config: dict) -> Iterator[str]:
     for part in ("train", "dev"):
         given = (config.get("data") or {}).get(part)
         if isinstance(given, dict) and "rows" in given:
-            yield f"{given['rows']:,} rows of {given['path'] or f'{part} (given in Python)'}"
+            where = f"of {given['path']}" if given.get("path") else f"given as {part}"
+            yield f"{given['rows']:,} rows {where}"
 
 
 def _store(data: dict) -> Iterator[str]:
@@ -113,7 +114,7 @@ def _scores(loaded: Loaded) -> str:
     state = _json(loaded.path / STATE) or {}
     for term, found in (_evaluation(loaded.run / METRICS, state.get("step")) or {}).items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if isinstance(value, float))
-        return f"held out: {term}: {shown}"
+        return f"{'dev' if loaded.task else 'held out'}: {term}: {shown}"
     return ""
 
 
