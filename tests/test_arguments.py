@@ -84,6 +84,15 @@ def test_every_argument_has_its_kind():
             )
 
 
+def test_every_verb_that_works_is_silent_or_heard_as_asked(pretrained, capsys):
+    for verb in {*VERBS} - {"find", "members"}:
+        assert "say" in inspect.signature(getattr(bertsmith, verb)).parameters, verb
+    bertsmith.verify(pretrained, say=None)
+    assert not capsys.readouterr().out
+    bertsmith.verify(pretrained, say=print)
+    assert "files of this run are as they were written" in capsys.readouterr().out
+
+
 def test_numbers_of_numpy_are_numbers_and_one_name_is_a_list_of_one(pretrained, calls, tmp_path):
     same = bertsmith.fill(pretrained, "one [MASK]", top=2)
     assert bertsmith.fill(pretrained, "one [MASK]", top=np.int64(2), members="tests.runs") == same

@@ -136,7 +136,13 @@ def test_a_loaded_model_says_what_it_is(short, pretrained, tmp_path):
     bertsmith.finetune(pretrained, out=tmp_path / "tuned", **TUNE)
     model = bertsmith.load(tmp_path / "tuned")
     result = json.loads((tmp_path / "tuned" / "result.json").read_text())
-    for part in ("classify: a, b", "10 rows given as train", str(short.path), f"step {result['best']}", "dev: accuracy 0."):
+    for part in (
+        "classify: a, b",
+        "10 rows given as train",
+        str(short.path),
+        f"step {result['best']}",
+        "dev: accuracy 0.",
+    ):
         assert part in repr(model)
     assert model._repr_html_().startswith("<table>") and "classify" in model._repr_html_()
     bertsmith.finetune(pretrained, out=tmp_path / "scratch", scratch=True, **TUNE)
