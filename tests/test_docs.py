@@ -50,3 +50,16 @@ def test_make_targets_exist(page):
 
 def test_family_is_up_to_date():
     assert (ROOT / "docs" / "family.md").read_text(encoding="utf-8") == family.page(), "run `make docs`"
+
+
+def test_the_python_page_runs(corpus, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pandas")
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "topics.txt").write_bytes(corpus.read_bytes()[:100_000])
+    monkeypatch.chdir(tmp_path)
+    known: dict = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        exec(block, known)
+    assert known["found"]["dev"].keys() >= {"accuracy"} and (tmp_path / "report.html").is_file()
+    assert "steps: 'many' given; a whole number is wanted" in capsys.readouterr().out

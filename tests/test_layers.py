@@ -51,6 +51,7 @@ BELOW = {
         "downstream.tuned",
         "",
     },
+    "face": {"console", "downstream", "training", "tasks", "text", "recipe"},
     "recipes": {"objectives", "training.optim", "nn", "data", "text", "recipe"},
     "recipe": {"data", "config", "recipes"},
 }
@@ -68,6 +69,7 @@ LIGHT = (
     "console",
     "errors",
     "cli",
+    "face",
 )
 HEAVY = ("nn.modules", "objectives.modules")
 VERBS = (

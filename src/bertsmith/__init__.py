@@ -34,13 +34,18 @@ _VERBS = {
     "find": "bertsmith.recipe",
     "members": "bertsmith.recipe",
 }
-__all__ = list(_VERBS)
+_ERRORS = ("BertsmithError", "InputError", "ResourceError", "NumericsError", "Interrupted")
+__all__ = [*_VERBS, *_ERRORS]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ERRORS:
+        return getattr(importlib.import_module("bertsmith.errors"), name)
     if name not in _VERBS:
         raise AttributeError(f"module 'bertsmith' has no attribute {name!r}")
-    return getattr(importlib.import_module(_VERBS[name]), name)
+    from bertsmith.face.verbs import verb
+
+    return verb(getattr(importlib.import_module(_VERBS[name]), name))
 
 
 def __dir__() -> list[str]:

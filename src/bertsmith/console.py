@@ -9,6 +9,13 @@ import time
 from typing import Any
 
 
+def loss_said(loss: float) -> str:
+    """The loss of an update with the terms that it is made of: the token term alone falls to the unigram entropy, and leaves it."""
+    terms = {name: value for name, value in getattr(loss, "terms", {}).items() if value is not None}
+    parts = ", ".join(f"{name} {value:.4f}" for name, value in terms.items())
+    return f"loss {loss:.4f} ({parts})" if len(terms) > 1 else f"loss {loss:.4f}"
+
+
 class Console:
     """`console.say(line)` for progress, `console.result(object, text)` for the result; with `json=True` only the latter reaches stdout."""
 
@@ -40,7 +47,7 @@ class Console:
 
     def progress(self, step: int, steps: int, loss: float, rate: float, left: float) -> None:
         """A bar on a terminal; off a terminal a line at most every ten seconds."""
-        text = f"loss {loss:.4f}  {rate:,.0f} tokens/s"
+        text = f"{loss_said(loss)}  {rate:,.0f} tokens/s"
         if sys.stderr.isatty():
             self._draw(step, steps, text)
         elif step == steps or time.monotonic() - self._last > 10:

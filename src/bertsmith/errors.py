@@ -1,11 +1,17 @@
 """What can go wrong for a user, and the exit code that says so.  Anything else that escapes is our bug (exit 1)."""
 
+from signal import SIGINT
+
 
 class BertsmithError(Exception):
     """One line for the user: where, what is wrong, what is allowed or how to mend it."""
 
     exit_code = 1
     agreed = False  # whether all processes of a run raise it
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the line."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class InputError(BertsmithError):
@@ -31,11 +37,23 @@ class NumericsError(BertsmithError):
 
 
 class Interrupted(BertsmithError):
-    """A signal ended the run, after it was saved; the exit code is 128 + signal."""
+    """A signal ended the run, after it was saved; the exit code is 128 + signal.  Of SIGINT it is a KeyboardInterrupt, too."""
+
+    def __new__(cls, message: str, signal: int) -> "Interrupted":
+        kind = InterruptedByKeyboard if cls is Interrupted and signal == SIGINT else cls
+        return super().__new__(kind, message, signal)
 
     def __init__(self, message: str, signal: int):
         super().__init__(message)
+        self.signal = signal
         self.exit_code = 128 + signal
+
+    def __reduce__(self) -> tuple:
+        return Interrupted, (str(self), self.signal)
+
+
+class InterruptedByKeyboard(Interrupted, KeyboardInterrupt):
+    """Ctrl-C, or a notebook's stop button: what stops for those stops for it."""
 
 
 def remade(code: int, message: str) -> BertsmithError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -48,6 +48,8 @@ class Dev:
         self.asked: Asked = kind.asked(data, targets)
         self.exact, self.over, self.epochs = Precision.exact(place), over, epochs
         self.feed, self.term = feed, term_of(feed, kind.term)
+        # The lines of metrics.jsonl so far, where this process has them.
+        self.past: Callable[[], Iterable[dict]] = tuple
         self.steps, self._period = steps, steps * round(1 / times) if times < 1 else steps
         self._at = {max(1, round(number * steps / times)) for number in range(1, max(1, round(times)) + 1)}
 
@@ -77,7 +79,14 @@ class Dev:
         found = line["evaluation"][self.term]
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "count")
         of = f"/{self.epochs:g}" if self.epochs else ""
-        return f"epoch {self.epoch(line['step']):g}{of}: training loss {line['loss']:.4f}; dev: {shown}"
+        loss = self.training_loss([*self.past(), line], line["step"])
+        return f"epoch {self.epoch(line['step']):g}{of}: training loss {loss:.4f}; dev: {shown}"
+
+    def training_loss(self, lines: Iterable[dict], step: int) -> float:
+        """The mean over the updates of the epoch so far."""
+        first = (step - 1) // self.steps * self.steps + 1
+        losses = {line["step"]: line["loss"] for line in lines if first <= line["step"] <= step}
+        return math.fsum(losses.values()) / len(losses)
 
     def epoch(self, step: int) -> float:
         """Epochs that were read by the end of an update; a whole number at the end of one."""

@@ -14,7 +14,8 @@ from bertsmith import files
 from bertsmith.deploy.sentences import POOLS
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.tasks.readers import read, say_notes
+from bertsmith.tasks.given import Given, source
+from bertsmith.tasks.readers import parse_columns, read, say_notes
 from bertsmith.tasks.sequences import OnLong, encode, say_long
 from bertsmith.text import unknown
 
@@ -25,7 +26,7 @@ VECTORS, ABOUT = "vectors.npy", "embed.json"
 
 def embed(
     model: str | Path | Loaded,
-    texts: Sequence[str] | str | Path,
+    texts: Any,
     *,
     pool: str | None = None,
     normalise: bool | None = None,
@@ -40,7 +41,8 @@ def embed(
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> np.ndarray:
-    """(texts, width) float32.  `texts`: a list, or a file with a column `text` (and `text2` for pairs).
+    """(texts, width) float32.  `texts`: a list of texts, of pairs or of dicts, a NumPy array, a pandas Series or DataFrame (tasks/given.py), or
+    a file; columns are `text` (and `text2` for pairs).
 
     `pool`: mean over a text's tokens, specials included, or cls, max, mean_sqrt_len, weightedmean (by place), lasttoken, or several
     side by side ("cls+mean"); `normalise`: vectors of length 1.  None is what a sentence encoder says of itself (dense layers and small
@@ -49,13 +51,12 @@ def embed(
     `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster; the whole model rounded, 2 to 3 digits).
     """
     _check_asked(pool, precision, out)
-    first, second, name, where = texts, None, "texts", "text {}".format
-    if isinstance(texts, (str, Path)):
-        table = read(texts, columns=columns, header=header)
-        say_notes(table, say)
-        first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
-    if not len(first):
+    texts = source(texts, "texts", parse_columns(columns))
+    if isinstance(texts, Given) and not texts.lines:
         raise InputError("no texts to embed")
+    table = read(texts, columns=texts.columns if isinstance(texts, Given) else columns, header=header)
+    say_notes(table, say)
+    first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
     loaded = opened(model, members=members, say=say)
     layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
     pool = says.get("pool", "mean") if pool is None else pool

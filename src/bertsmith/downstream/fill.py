@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 from bertsmith.data.batch import NEVER, Stream
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
+from bertsmith.tasks.given import source
+from bertsmith.tasks.readers import parse_columns, read
 from bertsmith.tasks.sequences import Builder, Reading
 from bertsmith.text import unknown
 
@@ -20,17 +23,20 @@ MASK = "[MASK]"
 
 def fill(
     model: str | Path | Loaded,
-    text: str,
+    text: Any,
     top: int = 5,
     *,
+    columns: str | Mapping[str, str | int] | None = None,
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> Any:
     """`{text, masks: [{position, top: [{token, text, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] too.
 
+    Of several texts (a list, a NumPy array, a pandas Series or DataFrame, tasks/given.py) it is a list of such.
     A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head, and
     for one that sees only what comes before.
     """
+    texts = [text] if isinstance(text, str) else _texts(text, columns)
     loaded = opened(model, members=members, say=say)
     if "token" not in loaded.member.weights():
         raise InputError(
@@ -41,17 +47,41 @@ def fill(
         raise InputError(
             f"{printable(loaded.run)}: this model sees only what comes before a token, so it cannot fill masks; take a member that sees both sides"
         )
-    size = loaded.vocab.size  # the table may have more rows, which no token uses
+    size = loaded.vocab.size
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
         raise InputError(f"--top {printable(top)}: expected a number from 1 to {size}")
+    if isinstance(text, str):
+        return _filled(loaded, text, reading, top, "the text", say)
+    found = []
+    for number, each in enumerate(texts):
+        try:
+            found.append(_filled(loaded, each, reading, top, f"text[{number}]", say))
+        except InputError as error:
+            raise InputError(f"text[{number}]: {error}") from None
+    return found
+
+
+def _texts(given: Any, columns: str | Mapping[str, str | int] | None) -> list[str]:
+    if isinstance(given, os.PathLike):
+        raise InputError(f"text: {printable(given)}: a path given; a text or a list of texts is wanted")
+    rows = source(given, "text", parse_columns(columns))
+    if not rows.lines:
+        raise InputError("text: holds no texts")
+    return read(rows, columns=rows.columns).columns["text"]
+
+
+def _filled(
+    loaded: Loaded, text: str, reading: Reading, top: int, name: str, say: Callable[[str], None]
+) -> dict[str, Any]:
     stream, masks = _asked(loaded, text, reading)
     said = text.replace(MASK, " ").replace(loaded.tokenizer.mask_token, " ")
-    unknown.tell(unknown.of_texts(loaded.tokenizer, stream.tokens, lambda: [said]), "the text", say)
+    unknown.tell(unknown.of_texts(loaded.tokenizer, stream.tokens, lambda: [said]), name, say)
     longest = loaded.recipe.model.longest
     if longest is not None and len(stream.tokens) > longest:
         raise InputError(f"the text has {len(stream.tokens)} tokens, and the model takes {longest}")
     import torch
 
+    size = loaded.vocab.size  # the table may have more rows, which no token uses
     stream, at = stream.to(loaded.device), torch.from_numpy(masks).to(loaded.device)
     loaded.member.eval()
     with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():

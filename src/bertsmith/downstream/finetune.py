@@ -37,8 +37,8 @@ def finetune(
     model: str | Path | Loaded,
     *,
     task: str,
-    train: str | Path,
-    dev: str | Path | float,
+    train: Any,
+    dev: Any,
     out: str | Path,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
@@ -70,7 +70,9 @@ def finetune(
 ) -> dict[str, Any]:
     """Tune `model` to `task` ("classify", "regress", "tag", "qa"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
-    `dev`: a file, or a share of the training file, 0.1: drawn by class, with equal texts on one side, the same rows for every `seed`.
+    `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
+    the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
+    class, with equal texts on one side, the same rows for every `seed`.
     `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the

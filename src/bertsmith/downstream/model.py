@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from bertsmith.training.precision import Precision
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Loaded:
-    """`task` is None after pre-training; after fine-tuning {kind, labels, columns, …}."""
+    """Printed, it says what it is.  `task` is None after pre-training; after fine-tuning {kind, labels, columns, …}."""
 
     member: MemberModel
     recipe: Recipe
@@ -41,6 +41,16 @@ class Loaded:
     kind: str  # "pretrain", "finetune" or "import"
     task: dict | None = None
     config: dict = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        from bertsmith.downstream.about import about
+
+        return "\n".join(f"{name:12} {text}" for name, text in about(self))
+
+    def _repr_html_(self) -> str:
+        from bertsmith.downstream.about import as_html
+
+        return as_html(self)
 
     @property
     def vocab(self) -> Vocab:

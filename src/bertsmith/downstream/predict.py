@@ -1,9 +1,11 @@
-"""Answers of a fine-tuned model for a file, and how good they are: `predict` and `evaluate`."""
+"""Answers of a fine-tuned model for a file or rows, and how good they are: `predict` and `evaluate`."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import breakdown, kinds, metrics
+from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, say_long
@@ -27,7 +30,7 @@ SUMS = {"loss", "correct", "count"}  # what every term of an evaluation sums
 
 def predict(
     model: str | Path | Loaded,
-    input: str | Path,
+    input: Any,
     out: str | Path | None = None,
     *,
     columns: Columns = None,
@@ -35,15 +38,22 @@ def predict(
     on_long: OnLong | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
-) -> list[dict[str, Any]]:
+) -> Any:
     """`{index, label, scores}` for each row of `input`, in its order; `out`: the same as JSON lines.
 
+    `input`: a file, or rows: a list of texts, of pairs or of dicts, a dict of columns, a NumPy array (tasks/given.py).  Of a Series or DataFrame
+    of pandas it is a DataFrame, on the same index instead of `index`.  A row of "tag" is a list of words, of "qa" (question, context).
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
     for each word, with `words` and `spans`; qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
     `columns`, `header` and `on_long` are those of training unless given.
     """
     columns = _given(input, columns)
-    if out is not None and Path(out).exists() and Path(out).resolve() == Path(input).resolve():
+    if (
+        out is not None
+        and isinstance(input, (str, os.PathLike))
+        and Path(out).exists()
+        and os.path.samefile(out, input)
+    ):
         raise InputError(f"{printable(out)}: --out is the input file; choose another place")
     loaded = _tuned(model, members, say)
     kind = kinds.kind(loaded.task["kind"])
@@ -56,12 +66,16 @@ def predict(
     rows = [{"index": i, **answer} for i, answer in enumerate(answers)]
     if out is not None:
         files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-    return rows
+    return rows if not isinstance(read.path, Given) or read.path.index is None else _frame(answers, read.path.index)
+
+
+def _frame(answers: list[dict[str, Any]], index: Any) -> Any:
+    return sys.modules["pandas"].DataFrame(answers, index=index)
 
 
 def evaluate(
     model: str | Path | Loaded,
-    input: str | Path | None = None,
+    input: Any = None,
     *,
     data: Any = None,
     columns: Columns = None,
@@ -74,6 +88,7 @@ def evaluate(
 ) -> dict[str, metrics.Score]:
     """`{metric: {value, low, high}}` with 95 % bootstrap intervals; of a pre-training run on the held-out documents of the store `data`.
 
+    `input`: a labelled file, or rows with labels: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py).
     There the metrics are `token.loss` (nats), `token.accuracy`, `token.perplexity` and so on, all that stand in metrics.jsonl, the same
     numbers in float32; resampled by sequence.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion`
     (rows of truth), of tags by type, `majority` {label, share}, and `says_only` where one thing is said to all.
@@ -100,7 +115,7 @@ def evaluate(
 
 def judged(
     model: str | Path | Loaded,
-    input: str | Path,
+    input: Any,
     *,
     columns: Columns = None,
     header: bool | None = None,
@@ -123,9 +138,10 @@ def judged_rows(
     return kind.targets(rows, loaded.labels), _said(loaded, kind, rows, on_long, say), kind
 
 
-def _given(input: str | Path, columns: Columns) -> dict[str, str] | None:
+def _given(input: Any, columns: Columns) -> dict[str, str] | None:
     """What is cheap to refuse is refused before a model is loaded: a file that is not there, columns that say nothing."""
-    check_there(input)
+    if isinstance(input, (str, os.PathLike)):
+        check_there(input)
     return None if columns is None else parse_columns(columns)
 
 
@@ -139,13 +155,15 @@ def _tuned(model: str | Path | Loaded, members: tuple[str, ...], say: Say) -> Lo
 
 
 def _rows(
-    loaded: Loaded, kind: kinds.Kind, path: str | Path, columns: Columns, header: bool | None, say: Say, labelled: bool
+    loaded: Loaded, kind: kinds.Kind, input: Any, columns: Columns, header: bool | None, say: Say, labelled: bool
 ) -> Any:
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
+    chosen = trained if columns is None else parse_columns(columns)
+    path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
     rows = kind.read(
         path,
-        columns=trained if columns is None else parse_columns(columns),
+        columns=path.columns if isinstance(path, Given) else chosen,
         header=task.get("header", True) if header is None else header,
         labelled=labelled,
         pairs=task["pairs"],

@@ -5,7 +5,8 @@ Whatever a run lacks is said in a line; a folder that is not a run, or is damage
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.training.formats import current
 
 COLOURS = 6
+TITLE = "<title>bertsmith: "  # by which a page of ours is known
 Compared = Mapping[str, Mapping[str, dict[str, float]]]
 KINDS = {"pretrain": "pre-training", "finetune": "fine-tuning"}
 
@@ -40,24 +42,27 @@ class Seen:
 
 
 def report(
-    runs: Sequence[str | Path],
-    out: str | Path,
+    runs: str | Path | Iterable[str | Path],
+    out: str | Path | None = None,
     *,
     compared: Compared | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write the page `out` about `runs`; returns its path.  InputError for what is not a run, and where `out` is a folder.
+    """Write the page `out` about one run or several; returns its path.  InputError for what is not a run, and where `out` is a folder.
+
+    `out`: report.html here unless given, which replaces no file that is not such a page.
 
     `compared`: further scores to show first, {title: {name: {value, low, high}}}.
     """
-    out = Path(out)
-    if not runs:
+    asked = [runs] if isinstance(runs, (str, os.PathLike)) else [*runs]
+    out = _unasked() if out is None else Path(out)
+    if not asked:
         raise InputError("report: no RUN was given")
     if out.is_dir():
         raise InputError(f"{printable(out)}: --out is a folder; name a file, such as {printable(out / 'report.html')}")
     if not out.resolve().parent.is_dir():
         raise InputError(f"{printable(out)}: there is no folder {printable(out.parent)}; make it first")
-    paths = list(dict.fromkeys(Path(run) for run in runs))
+    paths = list(dict.fromkeys(Path(run) for run in asked))
     names = _names(paths)
     seen = [_seen(path, names[path], i % COLOURS) for i, path in enumerate(paths)]
     if any(out.resolve().is_relative_to(run.path.resolve()) for run in seen):
@@ -67,6 +72,13 @@ def report(
     for note in (f"{run.name}: {note}" for run in seen for note in run.notes):
         say(note)
     say(f"report of {len(seen)} run{'s' * (len(seen) > 1)}: {printable(out)}, {len(page) / 1000:.0f} kB")
+    return out
+
+
+def _unasked() -> Path:
+    out = Path("report.html")
+    if out.is_file() and TITLE not in out.read_text("utf-8", "replace")[:1000]:
+        raise InputError(f"{out}: stands here and is no report of ours; out says where the page goes")
     return out
 
 

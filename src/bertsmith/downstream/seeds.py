@@ -79,6 +79,8 @@ class Tuning:
         journal, feed = Journal(self.say), self.task.feed(seed)
         over_dev = lambda whole: self.over("dev", whole)
         exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
+        if self.world.first:
+            exam.past = lambda: _lines(run)
         vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
         job = Job(
             run=run,
@@ -116,11 +118,20 @@ class Tuning:
 
     def _finish(self, run: Tuned, seed: int, best: int, exam: Dev, journal: Journal) -> dict[str, Any]:
         """Scores with intervals of the best step, by all processes; result.json."""
-        world, known = self.world, self.task.known
+        world, known, term = self.world, self.task.known, self.task.kind.term
         lines = self._hear(run, seed, best, exam)
         said, settled = self.heard[seed]
         found = exam.scores(said, settled)
-        epochs = [{"step": at, "epoch": exam.epoch(at), **found[self.task.kind.term]} for at, found in lines]
+        epochs = [
+            {
+                "step": line["step"],
+                "epoch": exam.epoch(line["step"]),
+                "training_loss": exam.training_loss(lines, line["step"]),
+                **line["evaluation"][term],
+            }
+            for line in lines
+            if "evaluation" in line
+        ]
         result = {
             "format": RESULT_FORMAT,
             "kind": "finetune",
@@ -154,8 +165,8 @@ class Tuning:
             )
         return self.heard[result["seed"]]
 
-    def _hear(self, run: Tuned, seed: int, best: int, exam: Dev) -> list[tuple[int, dict]]:
-        """Into `heard`; returns (step, evaluation) of each line of metrics.jsonl that has one."""
+    def _hear(self, run: Tuned, seed: int, best: int, exam: Dev) -> list[dict]:
+        """Into `heard`; returns the lines of metrics.jsonl."""
         world, place = self.world, self.loaded.device
         with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
             member = build(self.recipe).to(place)
@@ -169,13 +180,16 @@ class Tuning:
         return lines
 
 
-def _of(run: Tuned) -> tuple[int, list[tuple[int, dict]]]:
-    """(threads, (step, evaluation) of each line of metrics.jsonl that has one)."""
+def _of(run: Tuned) -> tuple[int, list[dict]]:
+    """(threads, the lines of metrics.jsonl)."""
     config = run.config()
     assert config is not None  # it has just been learned
+    return config["threads"], _lines(run)
+
+
+def _lines(run: Tuned) -> list[dict]:
     with open(run / METRICS, "rb") as file:
-        lines = [json.loads(line) for line in file]
-    return config["threads"], [(line["step"], line["evaluation"]) for line in lines if "evaluation" in line]
+        return [json.loads(line) for line in file]
 
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Recipe:

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import kinds, split
+from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import parse_columns, say_notes
@@ -36,11 +36,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where a task's rows are, and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
+    """Where a task's rows are (files, or rows as tasks/given.py takes them), and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
 
     task: str  # "classify", "regress", "tag", "qa"
-    train: str | Path
-    dev: str | Path | float  # a file, or a share of the training file: 0.1
+    train: Any
+    dev: Any  # rows of their own, or a share of those to train on: 0.1
     columns: str | Mapping[str, str | int] | None = None
     header: bool = True
     labels: tuple[str, ...] = ()
@@ -48,16 +48,26 @@ class Files:
     allow_unknown: bool = False  # accept that more than 5 % of the tokens of a file are [UNK]
     on_bad_answer: OnBadAnswer = "error"  # qa: of the training file's answers that do not stand where it says
 
+    def __post_init__(self) -> None:
+        kind, columns = kinds.kind(self.task), parse_columns(self.columns)
+        for part in PARTS[: 1 if self.share is not None else 2]:
+            rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
+            object.__setattr__(self, part, rows)
+
     @property
     def share(self) -> float | None:
-        """Of the training file that is the dev set; None where that is a file of its own."""
+        """Of the training rows that is the dev set; None where that has rows of its own."""
         return share_of(self.dev)
 
     def check_apart(self) -> None:
-        """InputError where both files hold the same bytes, or the share is none."""
+        """InputError where both hold the same bytes."""
         if self.share is not None:
             return
-        paths = self.train, str(self.dev)
+        paths = self.train, self.dev
+        if all(isinstance(path, Given) for path in paths) and self.train.sha256 == self.dev.sha256:
+            raise InputError("dev: holds the same rows as train; a score on texts that were trained on says nothing")
+        if any(isinstance(path, Given) for path in paths):
+            return
         if not all(os.path.isfile(path) for path in paths):
             return
         if os.path.samefile(*paths) or files.sha256(self.train) == files.sha256(self.dev):
@@ -81,7 +91,7 @@ class Rows:
     def read(cls, given: Files, say: Say) -> Rows:
         """InputError naming file and line of what cannot be learned from."""
         kind, chosen = kinds.kind(given.task), parse_columns(given.columns)
-        paths = {"train": str(given.train), **({} if given.share else {"dev": str(given.dev)})}
+        paths = {"train": given.train, **({} if given.share else {"dev": given.dev})}
         rows = {part: kind.read(path, columns=chosen or None, header=given.header) for part, path in paths.items()}
         rows["train"] = _mended(kind, rows["train"], given.on_bad_answer)
         for part, read in rows.items():
@@ -100,7 +110,7 @@ class Rows:
         for line in kind.told(outlines):
             say(line)
         _say_overlap(rows, say)
-        sources = {part: {"path": path, "sha256": files.sha256(path)} for part, path in paths.items()}
+        sources = {part: {"path": _path(path), "sha256": _sha256(path)} for part, path in paths.items()}
         sources = {part: {**sources.get(part, drawn), **outlines[part]} for part in PARTS}
         return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets, sources=sources)
 
@@ -185,6 +195,15 @@ class Task:
             epochs=epochs,
             **options,
         )
+
+
+def _path(path: Any) -> str | None:
+    """None of rows that were given in Python."""
+    return None if isinstance(path, Given) else str(path)
+
+
+def _sha256(path: Any) -> str:
+    return path.sha256 if isinstance(path, Given) else files.sha256(path)
 
 
 def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:

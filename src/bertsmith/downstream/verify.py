@@ -1,6 +1,7 @@
 """`bertsmith verify`: a store, a run or an export against the manifests that were written last."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,15 @@ from bertsmith.training.checkpoint import verify_run, verify_state, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
 
 
-def verify(path: str | Path) -> dict[str, Any]:
+def verify(path: str | Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """{"kind": "store" | "run" | "step" | "export", "files": how many, …}; InputError naming the first file that is not as written."""
     path = Path(path)
+    found = _verified(path)
+    say(f"{printable(path)}: {found['files']} files of this {found['kind']} are as they were written")
+    return found
+
+
+def _verified(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise InputError(
             f"{printable(path)}: no such folder; a store, a run, a step inside a run or an export is wanted"

@@ -20,6 +20,7 @@ import numpy as np
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import bad_answers, blanks, metrics, outlines, squad
 from bertsmith.tasks.answer_scores import Scoring, scoring
+from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
@@ -89,10 +90,12 @@ class Answers:
     term: str = "span"
     pools: bool = False
     unit: str = "questions"
+    fields: tuple[str, ...] = ("question", "context", "answers", "id", "is_impossible")
+    pair: tuple[str, ...] = ("question", "context")
 
     def read(
         self,
-        path: str | Path,
+        path: str | Path | Given,
         *,
         columns: Mapping[str, str] | None = None,
         header: bool = True,

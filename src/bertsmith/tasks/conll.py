@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.tasks.lines import Lines
+from bertsmith.tasks.given import Given
+from bertsmith.tasks.lines import Lines, standing
 from bertsmith.tasks.readers import check_text, json_object, kind_of, suffix_of
 from bertsmith.tasks.spans import OUTSIDE, parts
 
@@ -40,7 +41,7 @@ SPACES = re.compile("[ \t]+")  # no others: a word may hold a no-break space
 class Sentences:
     """Sentences of one file.  `tags[i][j]` is that of `words[i][j]`, which stands in line `lines[i][j]`."""
 
-    path: str
+    path: str | Given
     words: list[list[str]]
     tags: list[list[str]] | None
     lines: list[list[int]]
@@ -52,7 +53,7 @@ class Sentences:
         return len(self.words)
 
     def where(self, i: int, word: int = 0) -> str:
-        return f"{printable(self.path)}:{self.lines[i][word]}"
+        return standing(self.path, self.lines[i][word])
 
     def inputs(self) -> list[Hashable]:
         return [tuple(words) for words in self.words]
@@ -65,9 +66,9 @@ class Sentences:
         )
 
 
-def read(path: str | Path, *, columns: Mapping[str, str] | None = None, labelled: bool = True) -> Sentences:
+def read(path: str | Path | Given, *, columns: Mapping[str, str] | None = None, labelled: bool = True) -> Sentences:
     """InputError for a file without sentences, rows without a tag where `labelled`, words without text."""
-    path, columns = Path(path), dict(columns or {})
+    path, columns = path if isinstance(path, Given) else Path(path), dict(columns or {})
     if "text2" in columns:
         raise InputError("--columns text2: words and their tags have no second text")
     suffix, counts = suffix_of(path), {"blank": 0, "documents": 0, "remarks": 0, "parts": 0}
@@ -88,7 +89,12 @@ def read(path: str | Path, *, columns: Mapping[str, str] | None = None, labelled
         raise InputError(f"{printable(path)}: holds no sentences")
     notes = [f"{printable(path)}: {counts[what]} {name} skipped" for what, name in SKIPPED.items() if counts[what]]
     return Sentences(
-        path=str(path), words=words, tags=tags if labelled else None, lines=numbers, counts=counts, notes=notes
+        path=path if isinstance(path, Given) else str(path),
+        words=words,
+        tags=tags if labelled else None,
+        lines=numbers,
+        counts=counts,
+        notes=notes,
     )
 
 
@@ -220,7 +226,7 @@ def _json(lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[st
         if not line.strip():
             counts["blank"] += 1
             continue
-        where = f"{lines.name}:{number}"
+        where = lines.at(number)
         row, found = json_object(line, where), {}
         for role, key in keys.items():
             if key not in row:

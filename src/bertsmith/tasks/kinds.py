@@ -15,6 +15,7 @@ import numpy as np
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks import metrics
 from bertsmith.tasks.answers import Answers
+from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
 from bertsmith.tasks.tags import Tags
@@ -24,7 +25,7 @@ from bertsmith.tasks.texts import Classes, Numbers
 class Rows(Protocol):
     """What a file holds; `notes` are what a user should know of it."""
 
-    path: str
+    path: str | Given
     counts: dict[str, int]
     notes: list[str]
     pairs: bool
@@ -42,10 +43,12 @@ class Kind(Protocol):
     term: str  # of the loss
     unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
+    fields: tuple[str, ...]  # what a row that is given in Python may have
+    pair: tuple[str, ...]  # what it is without names: one of them, or two
 
     def read(
         self,
-        path: str | Path,
+        path: str | Path | Given,
         *,
         columns: Mapping[str, str] | None = None,
         header: bool = True,

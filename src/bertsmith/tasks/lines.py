@@ -13,6 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.tasks.given import Given
+
+
+def standing(path: str | Given, number: int) -> str:
+    """A line of a file, or a row that was given, as errors name it."""
+    return path.where(number) if isinstance(path, Given) else f"{printable(path)}:{number}"
 
 
 class Lines:
@@ -21,10 +27,16 @@ class Lines:
     Lines end in \\n or \\r\\n, or all of them in \\r alone, as on old Macs: where the file has no \\n before its very end.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | Given):
         self.path, self.name = path, printable(path)
 
+    def at(self, number: int) -> str:
+        return self.path.where(number) if isinstance(self.path, Given) else f"{self.name}:{number}"
+
     def __iter__(self) -> Iterator[tuple[int, str]]:
+        if isinstance(self.path, Given):
+            yield from enumerate(self.path.lines)
+            return
         with opened(self.path) as file:
             number, start = 0, 0
             try:
@@ -93,9 +105,10 @@ def _damaged(error: Exception) -> bool:
     return isinstance(error, (EOFError, zlib.error, lzma.LZMAError, OSError)) or type(error).__name__ == "ZstdError"
 
 
-def check_there(path: str | Path) -> None:
+def check_there(path: str | Path | Given) -> None:
     """InputError, or ResourceError, for a file that cannot be opened."""
-    opened(Path(path)).close()
+    if not isinstance(path, Given):
+        opened(Path(path)).close()
 
 
 def opened(path: Path):

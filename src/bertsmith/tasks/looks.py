@@ -11,6 +11,7 @@ from typing import Any
 
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks.fields import SEPARATORS, parting
+from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.readers import suffix_of
 from bertsmith.tasks.spans import OUTSIDE, parts
@@ -42,12 +43,12 @@ TEXTS = {"text", "sentence", "sentence1", "text_a", "text1", "review", "comment"
 
 
 @contextmanager
-def fitting(path: str | Path, task: str) -> Iterator[None]:
+def fitting(path: str | Path | Given, task: str) -> Iterator[None]:
     """An error about a file that looks like another task's says so instead, in one line."""
     try:
         yield
     except InputError as error:
-        if said := misfit(Path(path), task):
+        if not isinstance(path, Given) and (said := misfit(Path(path), task)):
             raise InputError(f"{printable(path)}: {said}") from error
         raise
 

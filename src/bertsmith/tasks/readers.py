@@ -26,6 +26,7 @@ from typing import Any
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.fields import SEPARATORS, parting
+from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
 
@@ -55,7 +56,7 @@ def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
 
 
 def read(
-    path: str | Path,
+    path: str | Path | Given,
     *,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
@@ -65,7 +66,7 @@ def read(
 
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
-    path = Path(path)
+    path = path if isinstance(path, Given) else Path(path)
     chosen = parse_columns(columns)
     suffix = suffix_of(path)
     lines = Lines(path)
@@ -94,7 +95,7 @@ def read(
     return table
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: Path | Given) -> str:
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
@@ -117,7 +118,7 @@ def _json(
         str, bool
     ] = {}  # the first row decides whether optional columns are there; a later row that differs is an error
     for number, line in lines:
-        where = f"{lines.name}:{number}"
+        where = lines.at(number)
         if not line.strip():
             counts["blank"] += 1
             continue

@@ -21,6 +21,7 @@ from typing import Any
 
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks.answer_scores import CHARACTERS, scoring
+from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.readers import kind_of
 
@@ -44,7 +45,7 @@ class Source:
 
     name: str
     text: str
-    first: int = 1  # its line in the file
+    first: int | None = 1  # its line in the file; None where it is no file
 
     def line(self, path: tuple[str | int, ...]) -> int:
         """The line in which the innermost object of `path` begins."""
@@ -65,7 +66,7 @@ class Source:
             except (KeyError, IndexError, TypeError):  # rows have an answer's text and place in two lists
                 break
             at = begins.get(id(tree), at)
-        return self.first + self.text.count("\n", 0, at)
+        return (self.first or 0) + self.text.count("\n", 0, at)
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,15 @@ class Place:
 
     def __str__(self) -> str:
         where = ".".join(map(str, self.path))
-        return f"{self.source.name}:{self.source.line(self.path)}{': ' if where else ''}{where}"
+        line = "" if self.source.first is None else f":{self.source.line(self.path)}"
+        return f"{self.source.name}{line}{': ' if where else ''}{where}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
     """Questions of one file, in its order.  Question i asks about `contexts[about[i]]`."""
 
-    path: str
+    path: str | Given
     ids: list[str]
     questions: list[str]
     about: list[int]
@@ -117,10 +119,11 @@ class Questions:
         return replace(self, about=about, contexts=[self.contexts[i] for i in kept], **lists)
 
 
-def read(path: str | Path, *, labelled: bool = True) -> Questions:
+def read(path: str | Path | Given, *, labelled: bool = True) -> Questions:
     """InputError naming file, line and field for what is no SQuAD file, for empty questions and texts, and ids that stand there twice."""
-    path = Path(path)
-    found = Questions(path=str(path), ids=[], questions=[], about=[], contexts=[], answers=[], places=[])
+    path = path if isinstance(path, Given) else Path(path)
+    name = path if isinstance(path, Given) else str(path)
+    found = Questions(path=name, ids=[], questions=[], about=[], contexts=[], answers=[], places=[])
     known: dict[str, int] = {}  # rows say the context of every question
     for context, asked in _contexts(path):
         about = known.setdefault(context, len(found.contexts)) if len(asked) == 1 else len(found.contexts)
@@ -133,7 +136,7 @@ def read(path: str | Path, *, labelled: bool = True) -> Questions:
             found.places.append(place)
             found.articles.append(place.path[:2] if "paragraphs" in place.path else question.get("title", context))
     if not found.ids:
-        raise InputError(f"{printable(path)}:1: holds no questions")
+        raise InputError(f"{printable(path)}{'' if isinstance(path, Given) else ':1'}: holds no questions")
     twice, many = Counter(found.ids).most_common(1)[0]
     if many > 1:
         first = found.ids.index(twice)
@@ -147,8 +150,12 @@ def read(path: str | Path, *, labelled: bool = True) -> Questions:
     return found
 
 
-def _contexts(path: Path) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
-    """(context, [(question, its place)]) of either form."""
+def _contexts(path: Path | Given) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
+    """(context, [(question, its place)]) of either form.  Rows that are given need no id: their number is one."""
+    if isinstance(path, Given):
+        for i, line in enumerate(path.lines):
+            yield _row({"id": str(i), **json.loads(line)}, Place(Source(path.where(i), line, first=None)))
+        return
     lines = list(Lines(path))
     source = Source(printable(path), "\n".join(line for _, line in lines))
     if not source.text.strip():

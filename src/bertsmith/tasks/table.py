@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bertsmith.errors import printable
+from bertsmith.tasks.given import Given
+from bertsmith.tasks.lines import standing
 
 ROLES = ("text", "text2", "label")
 
@@ -16,7 +17,7 @@ ROLES = ("text", "text2", "label")
 class Table:
     """Rows of one file.  `columns[role][i]` stands at `line(i)`; counts hold what was skipped or ignored."""
 
-    path: str
+    path: str | Given
     columns: dict[str, list[Any]]
     lines: list[int]
     counts: dict[str, int] = field(default_factory=dict)
@@ -26,7 +27,7 @@ class Table:
         return len(self.lines)
 
     def where(self, i: int) -> str:
-        return f"{printable(self.path)}:{self.lines[i]}"
+        return standing(self.path, self.lines[i])
 
     def rows(self, role: str) -> list[Any] | None:
         return self.columns.get(role)
@@ -45,7 +46,7 @@ class Table:
         return replace(self, columns=columns, lines=[self.lines[i] for i in which])
 
 
-def collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) -> Table:
+def collect(path: Path | Given, rows, roles, counts: dict[str, int], notes: list[str]) -> Table:
     """`rows` yields (line number, values); `roles` names the values, or None where each row is a dict."""
     values: dict[str, list[Any]] = {}
     numbers: list[int] = []
@@ -54,4 +55,5 @@ def collect(path: Path, rows, roles, counts: dict[str, int], notes: list[str]) -
         for role, value in pairs:
             values.setdefault(role, []).append(value)
         numbers.append(number)
-    return Table(path=str(path), columns=values, lines=numbers, counts=counts, notes=notes)
+    source = path if isinstance(path, Given) else str(path)
+    return Table(path=source, columns=values, lines=numbers, counts=counts, notes=notes)

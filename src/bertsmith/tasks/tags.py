@@ -20,6 +20,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.tasks import baselines, breakdown, conll, metrics, outlines
 from bertsmith.tasks.conll import Sentences
 from bertsmith.tasks.doubts import counted, variants
+from bertsmith.tasks.given import Given
 from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
@@ -50,10 +51,12 @@ class Tags:
     term: str = "tag"
     pools: bool = False
     unit: str = "sentences"
+    fields: tuple[str, ...] = ("text", "label")
+    pair: tuple[str, ...] = ("text",)
 
     def read(
         self,
-        path: str | Path,
+        path: str | Path | Given,
         *,
         columns: Mapping[str, str] | None = None,
         header: bool = True,

@@ -13,6 +13,7 @@ import numpy as np
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import baselines, breakdown, metrics, outlines
 from bertsmith.tasks.doubts import MULTI, doubts, several, variants
+from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
@@ -32,10 +33,12 @@ class Texts:
     term: str = "label"
     pools: bool = True
     unit: str = "rows"
+    fields: tuple[str, ...] = TEXTS
+    pair: tuple[str, ...] = PAIR
 
     def read(
         self,
-        path: str | Path,
+        path: str | Path | Given,
         *,
         columns: Mapping[str, str] | None = None,
         header: bool = True,
@@ -287,7 +290,7 @@ def _names(table: Table) -> list[str]:
             )
         if type(value) is not first:
             raise InputError(
-                f"{table.where(i)}: label: {value!r} here and {values[0]!r} in line {table.lines[0]}: strings or whole numbers, not both"
+                f"{table.where(i)}: label: {value!r} here and {values[0]!r} in {table.where(0)}: strings or whole numbers, not both"
             )
     return [str(value) for value in values]
 
@@ -301,7 +304,7 @@ def _decimals(names: list[str]) -> bool:
 def _numbers(table: Table) -> np.ndarray:
     """(n,) double.  In .jsonl a number is no string."""
     values = table.columns["label"]
-    text = suffix_of(Path(table.path)) not in (".jsonl", ".json")
+    text = suffix_of(table.path if isinstance(table.path, Given) else Path(table.path)) not in (".jsonl", ".json")
     found = np.array([_number(value, text) for value in values], np.float64)
     bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):

@@ -25,6 +25,17 @@ SHARDS = ("ddp", "fsdp")  # processes hold copies of the member, or a slice each
 Progress = Callable[[int, int, float, float, float], None]
 
 
+class Loss(float):
+    """The loss of an update: the number that is minimised; `terms` are what it is made of (null: nothing was asked)."""
+
+    terms: dict[str, float | None]
+
+    def __new__(cls, loss: float, terms: dict[str, float | None]) -> Loss:
+        made = super().__new__(cls, loss)
+        made.terms = terms
+        return made
+
+
 def silent(*_: Any) -> None:
     """Says nothing."""
 

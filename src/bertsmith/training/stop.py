@@ -1,9 +1,13 @@
-"""SIGINT and SIGTERM: the first lets the current step end and be saved, the second ends the process at once."""
+"""SIGINT and SIGTERM: the first lets the current step end and be saved, the second ends the process at once.
+
+In an interactive session (a notebook, `python -i`) the second SIGINT ends the call, not the session.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -27,7 +31,9 @@ class Stop:
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._caught) for number in SIGNALS}
+            for number in SIGNALS:
+                if signal.getsignal(number) is not None:  # one that Python did not set could not be put back
+                    self._before[number] = signal.signal(number, self._caught)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,4 +51,6 @@ class Stop:
         if self.signal is None:
             self.signal, self._since = signal.Signals(number), time.monotonic()
         elif time.monotonic() >= self._since + self._echo:
+            if number == signal.SIGINT and hasattr(sys, "ps1"):
+                raise KeyboardInterrupt
             os._exit(128 + number)

@@ -12,7 +12,7 @@ from bertsmith.errors import Interrupted, printable
 from bertsmith.nn.modules.memory import memory_state, restore_memory
 from bertsmith.training import checkpoint
 from bertsmith.training.distributed import World
-from bertsmith.training.job import Job, Progress, silent
+from bertsmith.training.job import Job, Loss, Progress, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.optim import build_optimizer, rate_at, restore_optimizer, set_rate
 from bertsmith.training.precision import Precision
@@ -157,7 +157,7 @@ class Updates:
         self.journal.speed(step=step, tokens_per_second=round(now, 1), mean=round(mean, 1))
         if step - first == min(3, self.steps - first):
             self.journal.say(f"{mean:,.0f} tokens/s: about {_duration(left)} to go")
-        self.progress(step, self.steps, line["loss"], mean, left)
+        self.progress(step, self.steps, Loss(line["loss"], line["terms"]), mean, left)
 
     def _finish_step(self, line: dict) -> None:
         step, exam = line["step"], self.job.exam

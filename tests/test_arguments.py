@@ -1,0 +1,130 @@
+"""Every argument of every verb: what is of the wrong kind is told in one line that names it, before anything is done."""
+
+import inspect
+
+import numpy as np
+import pytest
+from tests.runs import small
+
+import bertsmith
+from bertsmith.face.arguments import WANTED
+
+VERBS = [name for name in bertsmith.__all__ if name not in bertsmith._ERRORS]
+WRONG = (None, 3, [3], object())
+TEXTS = {"text": ["one two", "three four"] * 4, "label": ["a", "b"] * 4}
+OTHERS = {"text": ["five", "six"], "label": ["a", "b"]}
+
+
+@pytest.fixture(scope="module")
+def tuned(pretrained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned") / "tuned"
+    options = {"train": TEXTS, "dev": OTHERS, "steps": 1, "allow_unknown": True, "threads": 1}
+    bertsmith.finetune(pretrained, task="classify", out=out, **options)
+    return out
+
+
+@pytest.fixture(scope="module")
+def calls(short, pretrained, tuned, tmp_path_factory):
+    """{verb: arguments with which it does its work}."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "text.txt").write_text("One sentence stands here.\nAnother one.\n\nA second text.\n" * 20)
+    data = {"recipe": small(), "data": short}
+    rows = {"task": "classify", "train": TEXTS, "dev": OTHERS, "allow_unknown": True}
+    return {
+        "prepare": {"sources": [folder / "text.txt"], "tokenizer": "wordpiece:60", "allow_unknown": True},
+        "show": {**data, "n": 1},
+        "plan": {**data, "steps": 1, "threads": 1},
+        "pretrain": {**data, "steps": 1, "threads": 1},
+        "multitask": {"recipe": small(), "feeds": {"text": short}, "steps": 1, "threads": 1},
+        "finetune": {"model": pretrained, **rows, "steps": 1, "threads": 1},
+        "export": {"model": folder / "none"},  # these need transformers to be gone on with
+        "import_": {"folder": folder / "none"},
+        "load": {"model": pretrained},
+        "fill": {"model": pretrained, "text": "one [MASK]"},
+        "predict": {"model": tuned, "input": ["a text"]},
+        "evaluate": {"model": tuned, "input": OTHERS},
+        "embed": {"model": pretrained, "texts": ["a text"]},
+        "report": {"runs": tuned},
+        "verify": {"path": pretrained},
+        "find": {"name": "bert:tiny"},
+        "members": {},
+    }
+
+
+def asked(verb: str, given: dict, tmp_path) -> str | None:
+    """The one line of the InputError, None where the verb did its work; any other error is a failure of the test."""
+    if "out" in inspect.signature(getattr(bertsmith, verb)).parameters and "out" not in given:
+        given = {**given, "out": tmp_path / f"out-{len(list(tmp_path.iterdir()))}"}
+    try:
+        found = getattr(bertsmith, verb)(**given)
+        list(found) if verb == "show" else found
+    except bertsmith.InputError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_argument_of_the_wrong_kind_is_told_by_its_name(verb, calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = asked(verb, calls[verb], tmp_path)
+    assert done is None or verb in ("export", "import_")
+    for name in inspect.signature(getattr(bertsmith, verb)).parameters:
+        for value in WRONG:
+            said = asked(verb, {**calls[verb], name: value}, tmp_path)
+            assert said is None or "\n" not in said, (name, value, said)
+            assert value is not WRONG[-1] or (said and name.rstrip("_") in said), (name, value, said)
+
+
+def test_every_argument_has_its_kind():
+    for verb in VERBS:
+        for name in inspect.signature(getattr(bertsmith, verb)).parameters:
+            assert f"{verb}.{name}" in WANTED or name in WANTED, (
+                f"say in face/arguments.py what {name} of {verb} may be"
+            )
+
+
+def test_every_verb_that_works_is_silent_or_heard_as_asked(pretrained, capsys):
+    for verb in {*VERBS} - {"find", "members"}:
+        assert "say" in inspect.signature(getattr(bertsmith, verb)).parameters, verb
+    bertsmith.verify(pretrained, say=None)
+    assert not capsys.readouterr().out
+    bertsmith.verify(pretrained, say=print)
+    assert "files of this run are as they were written" in capsys.readouterr().out
+
+
+def test_numbers_of_numpy_are_numbers_and_one_name_is_a_list_of_one(pretrained, calls, tmp_path):
+    same = bertsmith.fill(pretrained, "one [MASK]", top=2)
+    assert bertsmith.fill(pretrained, "one [MASK]", top=np.int64(2), members="tests.runs") == same
+    options = {**calls["finetune"], "labels": np.array(["b", "a"]), "seed": np.int32(1)}
+    assert bertsmith.finetune(**options, out=tmp_path / "tuned")["seed"] == 1
+    with pytest.raises(bertsmith.InputError, match=r"^top: '2' given; a whole number is wanted$"):
+        bertsmith.fill(pretrained, "one [MASK]", top="2")
+    with pytest.raises(bertsmith.InputError, match=r"^resume: 1 given; True or False is wanted$"):
+        bertsmith.finetune(**calls["finetune"], out=tmp_path / "other", resume=1)
+
+
+def test_a_verb_keeps_its_signature_and_is_the_same_each_time():
+    from bertsmith.training.pretraining import pretrain
+
+    assert bertsmith.pretrain is bertsmith.pretrain and bertsmith.pretrain.__module__ == "bertsmith"
+    assert inspect.signature(bertsmith.pretrain) == inspect.signature(pretrain)
+    assert bertsmith.pretrain.__doc__ == pretrain.__doc__
+
+
+def test_a_report_is_of_one_run_or_several(tuned, pretrained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pages = [bertsmith.report(runs) for runs in (str(tuned), [tuned], (run for run in [tuned]))]
+    assert {str(page) for page in pages} == {"report.html"}
+    page = bertsmith.report((tuned, str(pretrained)), out="both.html")
+    assert page.stat().st_size > pages[0].stat().st_size
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(bertsmith.InputError, match="no report of ours"):
+        bertsmith.report(tuned)
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_a_text_where_rows_are_wanted_is_told_to_be_a_list(tuned):
+    with pytest.raises(bertsmith.InputError, match=r"^texts: 'hello you' given; a file, or rows \(of one text: a list"):
+        bertsmith.embed(tuned, "hello you")
+    with pytest.raises(bertsmith.InputError, match=r"^my texts.txt: no such file"):
+        bertsmith.embed(tuned, "my texts.txt")
