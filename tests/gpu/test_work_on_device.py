@@ -78,7 +78,10 @@ def test_fine_tuning_learns_what_it_does_on_the_cpu(name, ran, tasks, device, tm
     model, runs = ran(member, "cpu", "training.precision=float32"), []
     for place in (device, "cpu"):
         options = {"task": kind, "train": train, "dev": dev, "method": method, "set": sets, "seed": 2}
-        options |= {"threads": 1, "allow_unknown": True}  # the texts of tasks have letters that the texts of stores do not
+        options |= {
+            "threads": 1,
+            "allow_unknown": True,
+        }  # the texts of tasks have letters that the texts of stores do not
         with highest():
             bertsmith.finetune(model, out=tmp_path / f"run-{len(runs)}", device=str(place), **options)
         runs.append(tmp_path / f"run-{len(runs)}")

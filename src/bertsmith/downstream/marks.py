@@ -30,7 +30,9 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
                 yield f"the generator wrote another token in {replaced:,} of {asked:,} places that it was asked about"
             continue
         if line["index"] == 0:
-            yield " · ".join([LEGEND, *([WRITTEN] if "replaced" in line["targets"] else []), *([PIECES] if people else [])])
+            yield " · ".join(
+                [LEGEND, *([WRITTEN] if "replaced" in line["targets"] else []), *([PIECES] if people else [])]
+            )
         targets = line["targets"]
         asked, replaced = asked + len(targets.get("token", [])), replaced + len(targets.get("replaced", []))
         yield f"\n{_head(line, pairs)}"

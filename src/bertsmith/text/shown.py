@@ -18,7 +18,7 @@ from bertsmith.text.words import LETTER, MARK, UNSPACED, classes
 BLANK = "␣"  # a token of nothing but white space
 SEAM = "·"  # between two pieces of one word
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
-_CLOSING, _OPENING = frozenset(".,;:!?)]}%…”’»"), frozenset("([{“‘«")
+_CLOSING, _OPENING = frozenset(".,;:!?)]}%…”’»-/_@'"), frozenset("([{“‘«-/_@'")
 _WIDE = re.compile("[\u3001-\u303f\uff01-\uff65\uffe0-\uffe6]")  # punctuation as wide as a Han character
 _HEX = re.compile("> *<")
 
@@ -124,7 +124,7 @@ def _parted(before: str, text: str) -> bool:
     last, first = before[-1], text[0]
     if any(classes()[ord(c)] == UNSPACED or _WIDE.match(c) for c in (last, first)):
         return False
-    return first not in _CLOSING and last not in _OPENING and "'" not in (last, first)
+    return first not in _CLOSING and last not in _OPENING
 
 
 def joined(pieces: Sequence[Piece], apart: Collection[int] = ()) -> Iterator[tuple[int, str]]:
