@@ -36,6 +36,7 @@ SCRIPTS = {
 }
 RIGHT_TO_LEFT = ("ARABIC", "HEBREW", "SYRIAC", "THAANA", "NKO")
 UNSAID = "en"  # of a store that was told nothing
+HAN = 3  # letters that a Han character counts for: Chinese has Latin words in it
 KANA = 0.1  # of the letters: from there on Han is Japanese
 
 
@@ -45,8 +46,9 @@ def language(text: str, said: str = UNSAID) -> tuple[str, str]:
     scripts["CJK"] += sum(scripts.pop(han, 0) for han in ("KANGXI", "IDEOGRAPHIC"))
     if not scripts.total():
         return said, "ltr"
+    scripts["CJK"] *= HAN
     (script, _), kana = scripts.most_common(1)[0], scripts["HIRAGANA"] + scripts["KATAKANA"]
-    if script == "CJK" and kana >= KANA * scripts.total():
+    if script == "CJK" and HAN * kana >= KANA * scripts.total():
         script = "HIRAGANA"
     found = SCRIPTS.get(script, UNSAID)
     return found if said == UNSAID else said, "rtl" if script in RIGHT_TO_LEFT else "ltr"

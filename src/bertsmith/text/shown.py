@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bertsmith.text.categories import category
 from bertsmith.text.starts import BYTES, flat, keeps_space
 from bertsmith.text.words import LETTER, MARK, UNSPACED, classes
 
@@ -60,12 +61,11 @@ class Shown:
         before, ends = "", True  # the text before, and whether a word may not go on behind it
         for i, (data, goes_on), text in zip(ids, raw, spread, strict=True):
             special = i in self.special
-            blank = bool(data) and not data.strip()
             if special or self.spaces:
                 space = special or ends or data[:1].isspace()
             else:
                 space = ends and not goes_on and _parted(before, text)
-            text = text.strip() or (BLANK if blank else "")
+            text = text.strip() or BLANK * bool(text)
             found.append(Piece(text=text, space=space, special=special))
             ends = special or (data[-1:].isspace() if self.spaces else not self._open(i))
             before = text or before
@@ -110,7 +110,12 @@ def _characters(data: bytes) -> Iterator[tuple[int, int, str]]:
         lead = data[at]
         length = 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
         try:
-            yield at, at + length, data[at : at + length].decode()
+            character = data[at : at + length].decode()
+            yield (
+                at,
+                at + length,
+                f"<{lead:02X}>" if category(character) == "Cc" and not character.isspace() else character,
+            )
         except UnicodeDecodeError:
             length = 1
             yield at, at + 1, f"<{lead:02X}>"
