@@ -295,6 +295,25 @@ def test_a_lone_fine_tuning_is_held_against_its_commonest_class(tmp_path, classe
     assert answer(report([run], tmp_path / "page.html")).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.2, "is better than"), (-0.1, 0.1, "cannot be told from"), (-0.2, -0.1, "is worse than")],
+)
+def test_a_lone_fine_tuning_is_held_against_a_simple_method_where_the_result_tells(tmp_path, low, high, verdict):
+    baseline = {
+        "method": "TF-IDF of words, logistic regression (C=1)",
+        "dev": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}},
+        "difference": {"accuracy": {"value": (low + high) / 2, "low": low, "high": high}},
+    }
+    run = tuned(tmp_path / "b", 0.8, baseline=baseline, majority={"label": "no", "share": 0.51})
+    page = report([run], tmp_path / "page.html")
+    assert answer(page).startswith(
+        f"b {verdict} the baseline (TF-IDF of words, logistic regression (C=1)): accuracy 0.800 ["
+    )
+    assert answer(page).endswith(f"that has 0.700, a difference of {(low + high) / 2:.3f} [{low:.3f}, {high:.3f}].")
+    assert "always saying “no” has 0.510" in page.read_text()
+
+
 def test_classes_and_who_is_taken_for_whom_are_shown_where_the_result_tells(tmp_path):
     rows = {name: {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 10} for name in ("<no>", "yes")}
     confusion = {"labels": ["<no>", "yes"], "counts": [[7, 3], [4, 6]]}

@@ -86,9 +86,11 @@ def alone(run: Seen) -> Iterator[str]:
     name, score, seeds = run.chosen_by, _score(run), len(run.results)
     rows = f"{run.dev['rows']:,} {run.rows}" if number(run.dev.get("rows")) else f"the dev file's {run.rows}"
     figures = f"{name} {_interval(score)} over {f'{seeds} seeds and ' if seeds > 1 else ''}{rows}"
+    if (beside := _baseline(run, name)) is not None:
+        yield f"{run.name} {_verdict(beside[1])} {beside[0]}: {figures}; {beside[2]}."
     label, floor = _floor(run)
     if floor is None:
-        yield f"{run.name}: {figures}."
+        yield from () if beside else [f"{run.name}: {figures}."]
     else:
         learned = "learned its task" if score["low"] > floor else "is worse than one answer to all"
         if score["low"] <= floor <= score["high"]:
@@ -96,6 +98,24 @@ def alone(run: Seen) -> Iterator[str]:
         yield f"{run.name} {learned}: {figures}; {label} has {floor:.3f}."
     if not run.scratch:
         yield "A fine-tuning with --scratch beside it says what pre-training bought."
+
+
+def _baseline(run: Seen, name: str) -> tuple[str, Score, str] | None:
+    """What a simple method reached on the same rows, where the result tells: (its name, the paired difference, both in words)."""
+    found = (run.result or {}).get("baseline")
+    if not isinstance(found, dict):
+        return None
+    score, difference = ((found.get(key) or {}).get(name) for key in ("dev", "difference"))
+    if not score or not difference:
+        return None
+    method = f"the baseline ({found.get('method', 'a simple method')})"
+    return method, difference, f"that has {score['value']:.3f}, a difference of {_interval(difference)}"
+
+
+def _verdict(difference: Score) -> str:
+    if difference["low"] <= 0 <= difference["high"]:
+        return "cannot be told from"
+    return "is better than" if difference["low"] > 0 else "is worse than"
 
 
 def _floor(run: Seen) -> tuple[str, float | None]:
