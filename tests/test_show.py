@@ -230,14 +230,16 @@ def test_people_read_orders_and_plain_text():
     assert "63 asked · left to right" in plain[1] and "[t" not in plain[2]
 
 
-@pytest.mark.parametrize("kind", ["wordpiece:90", "bpe:300", "unigram:150"])
+@pytest.mark.parametrize("kind", ["wordpiece:100", "bpe:300", "unigram:150"])
 @pytest.mark.parametrize("name", ["roberta", "xlnet", "structbert"])
 def test_people_read_text_and_programs_the_tokens(name, kind, tmp_path):
     """Everything that is asked stands in brackets; what remains is the text, without marks of the tokenizer."""
     from bertsmith.text.prepare import prepare
 
     text = "北京大学的学生在图书馆里读书。Привет, мир! Words that are split, 🙂 too."
-    (tmp_path / "t.txt").write_text("\n\n".join("\n".join([text, text]) for _ in range(20)), encoding="utf-8")
+    (tmp_path / "t.txt").write_text(
+        "\n\n".join(f"{text}\nwords{i * 97}split, {text}" for i in range(20)), encoding="utf-8"
+    )
     prepare([str(tmp_path / "t.txt")], tmp_path / "store", tokenizer=kind, holdout=0)
     options = {"data": tmp_path / "store", "n": 4, "set": ["layout.length=48"]}
     *examples, _ = page.show(f"{name}:tiny", **options)
