@@ -18,8 +18,8 @@ import torch
 from glue import RESAMPLES, tables
 
 import bertsmith
-from bertsmith.downstream.demo import seeds_of
 from bertsmith.downstream.predict import judged
+from bertsmith.downstream.tuned import seeds_of
 
 TASKS = ("sst2", "mrpc")
 BATCH, LENGTH, WARMUP, DECAY, CLIP = 32, 128, 0.1, 0.01, 1.0

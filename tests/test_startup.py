@@ -16,7 +16,7 @@ from bertsmith.training.checkpoint import MODEL, OPTIMIZER, STATE, load_step, ve
 from bertsmith.training.pretraining import pretrain
 from bertsmith.training.run import Run
 
-SLOW = ("torch", "transformers", "gensim", "jinja2", "rich")  # that no command below needs
+SLOW = ("torch", "transformers", "gensim", "jinja2", "rich", "sklearn")  # that no command below needs
 # Commands are run one after the other; the first that loads one of SLOW, or ends otherwise than expected, is told.
 CODE = """
 import contextlib, io, json, sys
@@ -84,7 +84,9 @@ def test_a_command_that_loads_torch_is_noticed(run):
 
 
 def test_help_and_recipes_load_no_torch():
-    commands = "recipes prepare show plan pretrain fill finetune predict evaluate embed export import verify report"
+    commands = (
+        "recipes prepare show plan pretrain fill finetune predict evaluate compare embed export import verify report"
+    )
     assert started(["--help"], ["--version"], *([name, "--help"] for name in commands.split())) == ""
     assert started(["recipes"]) == ""
     assert started(["recipes", "electra"], ["recipes", "xlnet:tiny", "--json"]) == ""
@@ -125,7 +127,7 @@ def test_show_loads_no_torch(store, tmp_path):
     assert started(["show", "bert:tiny", *text]) == ""
 
 
-def test_mistakes_load_no_torch(store, run, rows, tmp_path):
+def test_mistakes_load_no_torch(store, run, tuned, rows, tmp_path):
     (train, dev), out, there = rows, tmp_path / "out", tmp_path / "there"
     there.mkdir()
     (there / "mine.txt").write_text("kept")
@@ -166,6 +168,11 @@ def test_mistakes_load_no_torch(store, run, rows, tmp_path):
         [*tune, "--out", out, "--dev", train],
         [*tune, "--out", out, "--dev", "nothing.tsv"],
         [*tune, "--out", out, "--epochs", "1", "--steps", "3"],
+        [*tune, "--out", out, "--against", run],
+        [*tune, "--out", out, "--against", out],
+        ["compare", run, run],
+        ["compare", tuned / "one", out],
+        ["compare", tuned / "one", tuned / "two", "--input", "nothing.tsv"],
         ["finetune", out, *tune[2:], "--out", out],
         ["fill", out, "a [MASK]"],
         ["predict", run, "--input", "nothing.tsv", "--out", out],

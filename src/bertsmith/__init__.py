@@ -27,6 +27,7 @@ _VERBS = {
     "multitask": "bertsmith.downstream.multitask",
     "predict": "bertsmith.downstream.predict",
     "evaluate": "bertsmith.downstream.predict",
+    "compare": "bertsmith.downstream.compare",
     "embed": "bertsmith.downstream.embed",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",

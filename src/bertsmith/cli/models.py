@@ -1,4 +1,4 @@
-"""`fill`, `finetune`, `predict`, `evaluate`, `embed`: what trained models are used for."""
+"""`fill`, `finetune`, `predict`, `evaluate`, `compare`, `embed`: what trained models are used for."""
 
 import argparse
 import json
@@ -62,6 +62,8 @@ def add_finetune(commands: Any) -> None:
         help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place",
     )
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
+    made.add_argument("--baseline", action="store_true", help="what TF-IDF with a linear model reaches, beside it")
+    made.add_argument("--against", metavar="RUN", help="another fine-tuning with this dev file: the paired difference")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as batch=16 or lr=3e-5")
     add_work(made)
     add_member(made)
@@ -81,6 +83,8 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "on_long",
         "on_bad_answer",
         "allow_unknown",
+        "baseline",
+        "against",
         "set",
     )
     lengths = ("epochs", "steps", "tokens", "minutes")
@@ -122,6 +126,7 @@ def add_evaluate(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", metavar="FILE", help="labelled rows, for a fine-tuned model")
     made.add_argument("--data", metavar="STORE", help="for a pre-training run: loss on the held-out documents")
+    made.add_argument("--per-class", action="store_true", help="with --json: class by class, and the confusion matrix")
     add_columns(made)
     add_member(made)
 
@@ -130,12 +135,48 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> None:
     if (arguments.input is None) == (arguments.data is None):
         raise InputError("evaluate: give --input FILE for a fine-tuned model, or --data STORE for a pre-training run")
     options = {"data": arguments.data} if arguments.data else {"input": arguments.input, **table(arguments)}
+    options["per_class"] = arguments.per_class or not arguments.json
     result = bertsmith.evaluate(arguments.model, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(result))
         return
+    from bertsmith.tasks import breakdown
+
     for name, figure in result.items():
-        console.out(f"{name:20} {figure['value']:.4f}  [{figure['low']:.4f}, {figure['high']:.4f}]")
+        if name not in breakdown.KEYS:
+            shown = f"{figure['value']:.4f}  [{figure['low']:.4f}, {figure['high']:.4f}]"
+            console.out(f"{name:20} {shown}{breakdown.beside(result, name)}")
+    for line in breakdown.lines(result):
+        console.out(line)
+
+
+def add_compare(commands: Any) -> None:
+    example = "bertsmith compare classifier scratch --input test.tsv"
+    about = "the paired difference of two fine-tuned models, with 95 % intervals over texts and seeds"
+    made = command(commands, "compare", compare, about, example)
+    made.add_argument("a", metavar="A")
+    made.add_argument("b", metavar="B")
+    made.add_argument("--input", metavar="FILE", help="labelled rows; the dev file of both unless given")
+    add_columns(made)
+    add_member(made)
+
+
+def compare(arguments: argparse.Namespace, console: Console) -> None:
+    a, b = arguments.a, arguments.b
+    result = bertsmith.compare(a, b, arguments.input, **table(arguments), **loading(arguments, console))
+    if arguments.json:
+        console.out(json.dumps(result))
+        return
+    from bertsmith.downstream.compare import table as lines
+
+    seeds = f"{result['seeds']['a']} and {result['seeds']['b']} seeds" if max(result["seeds"].values()) > 1 else ""
+    over = "texts and seeds" if seeds else "texts"
+    console.out(
+        ", ".join(filter(None, (f"{result['input']}: {result['texts']:,} rows", seeds, f"95 % intervals over {over}")))
+    )
+    for line in lines(a, b, result):
+        console.out(line)
+    console.out(result["says"])
 
 
 def add_embed(commands: Any) -> None:

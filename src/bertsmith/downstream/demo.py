@@ -28,6 +28,7 @@ SETTINGS = ["layout.length=64", "training.batch=1024", "schedule.lr=2e-3"]
 TOKENS = 4_500_000  # to read in pre-training: the same figures every time, in two to three minutes on two cores
 TUNING = ["epochs=15", "batch=16", "lr=5e-4"]  # the same for both; 300 texts are 19 updates an epoch
 SEEDS = 3
+SIDES = {"pre-trained": "a", "scratch": "b", "difference": "difference"}  # of what `compare` gives
 MASKED = (
     "Returns the length of the [MASK].",
     "If the file does not [MASK], an exception is raised.",
@@ -79,7 +80,7 @@ def demo(
     say(
         "   those asked about come from modules that are not in the corpus; identifiers, numbers and packages' names are removed"
     )
-    scores = compare(out, say)
+    scores = tuned(out, say)
 
     say("5  masks")
     filled = []
@@ -113,14 +114,8 @@ def demo(
     }
 
 
-def compare(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def tuned(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Fine-tune the run and the same architecture from fresh weights, with the same seeds; scores are of the test texts."""
-    import numpy as np
-
-    from bertsmith.downstream.predict import judged
-    from bertsmith.tasks import metrics
-
-    correct: dict[str, Any] = {}
     for name, scratch in (("classifier", False), ("scratch", True)):
         bertsmith.finetune(
             out / "run",
@@ -133,25 +128,14 @@ def compare(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
             set=TUNING,
             say=_silent,
         )
-        each = []
-        for folder in seeds_of(out / name):
-            targets, logits, _ = judged(folder, out / "test.tsv")
-            each.append(logits.argmax(-1) == targets)
-        correct[name] = np.mean(each, axis=0)
-    figures = {
-        "pre-trained": metrics.mean(correct["classifier"]),
-        "scratch": metrics.mean(correct["scratch"]),
-        "difference": metrics.paired(correct["classifier"], correct["scratch"]),
-    }
-    say(f"   accuracy, mean of {SEEDS} seeds, with 95 % intervals over the texts; guessing gives {1 / len(LABELS):.2f}")
+    found = bertsmith.compare(out / "classifier", out / "scratch", out / "test.tsv")
+    figures = {name: found[side]["accuracy"] for name, side in SIDES.items()}
+    say(
+        f"   accuracy, mean of {SEEDS} seeds, with 95 % intervals over texts and seeds; guessing gives {1 / len(LABELS):.2f}"
+    )
     for name, score in figures.items():
         say(f"   {name:12} {_interval(score)}")
     return figures
-
-
-def seeds_of(run: Path) -> list[Path]:
-    """The runs of each seed below a fine-tuning of several, or the run itself."""
-    return sorted(path for path in run.glob("seed-*") if path.is_dir()) or [run]
 
 
 def write_corpus(corpus: list[Docstring], path: Path) -> None:

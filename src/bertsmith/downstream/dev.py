@@ -14,9 +14,9 @@ from bertsmith.data.loader import never
 from bertsmith.downstream.answering import BUDGET, said_at, values_of
 from bertsmith.errors import NumericsError
 from bertsmith.nn.modules.member import MemberModel
+from bertsmith.tasks.breakdown import FEW
 from bertsmith.tasks.kinds import Kind
 from bertsmith.tasks.labels import Labels
-from bertsmith.tasks.metrics import Score
 from bertsmith.tasks.sequences import Asked, Encoded
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision
@@ -106,8 +106,18 @@ class Dev:
         known = self.kind.settled(self.targets, said, self.known)
         return said, known, self.kind.loss(self.data, self.asked, values)
 
-    def scores(self, member: MemberModel, world: World = ALONE) -> tuple[dict[str, Score], Labels]:
-        """With 95 % intervals, and the labels with what was chosen."""
+    def said_of(self, member: MemberModel, world: World = ALONE) -> tuple[Any, Labels]:
+        """What is said, and the labels with what was chosen."""
         judged = self.judged(member, world)
         assert judged is not None  # nothing stops it
-        return self.kind.score(self.targets, judged[0], judged[1]), judged[1]
+        return judged[0], judged[1]
+
+    def scores(self, said: Any, known: Labels) -> dict[str, Any]:
+        """For result.json: scores with 95 % intervals, class by class, and what is said to all where one thing is."""
+        only = self.kind.only(said, known, self.targets)
+        constant = {"label": only, "count": len(said), "of": self.kind.units}
+        return {
+            "dev": self.kind.score(self.targets, said, known),
+            **self.kind.breakdown(self.targets, said, known),
+            **({} if only is None or len(said) < FEW else {"says_only": constant}),
+        }

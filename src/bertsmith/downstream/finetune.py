@@ -8,6 +8,8 @@ the best of them.  A run is one like any other (training/learn.py), read from a 
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -16,12 +18,13 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.config import Settings
+from bertsmith.downstream.compare import Beside
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
-from bertsmith.downstream.tuning import LENGTHS, METHODS, settings
+from bertsmith.downstream.tuning import LENGTHS, METHODS, FineTuning, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
-from bertsmith.tasks import kinds, metrics
+from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.sequences import OnLong
 from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World
@@ -50,6 +53,8 @@ def finetune(
     on_long: OnLong | None = None,
     on_bad_answer: OnBadAnswer = "error",
     allow_unknown: bool = False,
+    baseline: bool = False,
+    against: str | Path | Loaded | None = None,
     set: Settings = (),
     device: str | None = None,
     threads: int | None = None,
@@ -66,7 +71,9 @@ def finetune(
 
     `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
-    `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
+    `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
+    commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
+    difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
     method.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.  Under torchrun all its
     processes call this and share the work (see `pretrain`).
     InputError before anything is written; NumericsError, ResourceError and Interrupted (after saving) while it trains.
@@ -97,6 +104,7 @@ def finetune(
             rows = Rows.read(given, say)
             if not isinstance(model, Loaded):
                 check_model(model)
+            beside = Beside.of(rows, baseline, against, say)
             from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
 
@@ -108,9 +116,16 @@ def finetune(
             tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
+        beside.check_dev(read.sources["dev"]["sha256"])
         if seeds == 1:
-            return tuning.run(Tuned(out), seed, asked, workers, **how)
-        results = []
+            run = Tuned(out)
+            result = tuning.run(run, seed, asked, workers, **how)
+            said = [tuning.said(run, result)] if beside.given else []
+            with world.agreed():
+                result = _kept(result | beside.measured(said, members, say), Path(out), world)
+            _tell([result], result, options, say)
+            return result
+        results, runs = [], []
         with ExitStack() as stack:
             world.stop = world.stop or stack.enter_context(Stop())
             for number in range(seed, seed + seeds):
@@ -122,11 +137,17 @@ def finetune(
                 run = Tuned(Path(out) / f"seed-{number}")
                 run.results = (RESULT, f"../{RESULT}")
                 results.append(tuning.run(run, number, asked, workers, **how))
+                runs.append(run)
+        said = [tuning.said(*each) for each in zip(runs, results, strict=True)] if beside.given else []
         with world.agreed():
-            return _over_seeds(results, Path(out), read, world, say)
+            found = _over_seeds(results, read, say)
+            found = _kept(found | beside.measured(said, members, say), Path(out), world)
+        best = next(r for r in results if r["seed"] == found["best_seed"])
+        _tell(results, best, options, say)
+        return found
 
 
-def _over_seeds(results: list[dict], out: Path, task: Task, world: World, say: Say) -> dict[str, Any]:
+def _over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:
     scores = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
     chosen_by = task.kind.best(task.known)
     best = max(results, key=lambda r: (r["dev"][chosen_by]["value"], -r["seed"]))["seed"]
@@ -139,11 +160,41 @@ def _over_seeds(results: list[dict], out: Path, task: Task, world: World, say: S
         "over_seeds": scores,
         "results": results,
     }
-    if world.first and files.plain(out / RESULT) != files.sealed(result):
-        files.write(out / RESULT, files.sealed(result))
     for name, found in scores.items():
         say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {len(results)} seeds")
     return result
+
+
+def _kept(result: dict[str, Any], out: Path, world: World) -> dict[str, Any]:
+    """`result` as result.json has it from now on: what earlier models were measured against stays while they are the same."""
+    if not world.first:
+        return world.tell()
+    old = Tuned(out).result() or {}
+    if old.get("results") == result.get("results"):
+        result = {name: old[name] for name in ("baseline", "against") if name in old} | result
+    result = json.loads(json.dumps(result))
+    if old != result:
+        files.write(out / RESULT, files.sealed(result))
+    return world.tell(result)
+
+
+def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> None:
+    """Class by class (of several seeds the best one), and which seeds say one thing to all."""
+    if "classes" in best:
+        whose = f"seed {best['seed']}, " if len(results) > 1 else ""
+        say(f"{whose}dev file, class by class:")
+    for line in breakdown.lines(best):
+        say(line)
+    alike: dict[str, list[int]] = {}
+    for result in results:
+        if "says_only" in result:
+            alike.setdefault(breakdown.alike(result["says_only"], result, "dev "), []).append(result["seed"])
+    for line, which in alike.items():
+        epochs = max(10, math.ceil(3 * best["epochs"][-1]["epoch"]))
+        named = f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))} of {len(results)}: "
+        whose = named if len(results) > 1 else ""
+        advice = f"more updates (--epochs {epochs}) or another rate (--set lr=…, it was {options.lr:g}) may help"
+        say(f"warning: {whose}{line}; {advice}")
 
 
 # -- before anything is written -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import kinds, metrics
+from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.lines import check_there
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, say_long
@@ -22,6 +22,7 @@ from bertsmith.training.run import open_store
 
 Columns = str | Mapping[str, str | int] | None
 Say = Callable[[str], None]
+SUMS = {"loss", "correct", "count"}  # what every term of an evaluation sums
 
 
 def predict(
@@ -47,7 +48,11 @@ def predict(
     loaded = _tuned(model, members, say)
     kind = kinds.kind(loaded.task["kind"])
     read = _rows(loaded, kind, input, columns, header, say, labelled=False)
-    answers = kind.answer(read, _said(loaded, kind, read, on_long, say), loaded.labels)
+    said = _said(loaded, kind, read, on_long, say)
+    only = kind.only(said, loaded.labels)
+    if only is not None and len(said) >= breakdown.FEW:
+        say(f"warning: {breakdown.predicted_alike(only, len(said), kind.units)}")
+    answers = kind.answer(read, said, loaded.labels)
     rows = [{"index": i, **answer} for i, answer in enumerate(answers)]
     if out is not None:
         files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
@@ -62,13 +67,16 @@ def evaluate(
     columns: Columns = None,
     header: bool | None = None,
     on_long: OnLong | None = None,
+    per_class: bool = False,
     seed: int = 0,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
 ) -> dict[str, metrics.Score]:
     """`{metric: {value, low, high}}` with 95 % bootstrap intervals; of a pre-training run on the held-out documents of the store `data`.
 
-    There the metrics are `token.loss` (nats), `token.accuracy`, `token.perplexity` and so on, resampled by sequence.
+    There the metrics are `token.loss` (nats), `token.accuracy`, `token.perplexity` and so on, all that stand in metrics.jsonl, the same
+    numbers in float32; resampled by sequence.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion`
+    (rows of truth), of tags by type, `majority` {label, share}, and `says_only` where one thing is said to all.
     """
     if input is not None:
         columns = _given(input, columns)
@@ -83,7 +91,11 @@ def evaluate(
     if data is not None or input is None:
         raise InputError(f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with --input FILE")
     targets, said, kind = judged(loaded, input, columns=columns, header=header, on_long=on_long, say=say)
-    return kind.score(targets, said, loaded.labels, seed)
+    details, only = kind.breakdown(targets, said, loaded.labels), kind.only(said, loaded.labels, targets)
+    if only is not None and len(said) >= breakdown.FEW:
+        details["says_only"] = {"label": only, "count": len(said), "of": kind.units}
+        say(f"warning: {breakdown.alike(details['says_only'], details)}")
+    return kind.score(targets, said, loaded.labels, seed) | (details if per_class else {})
 
 
 def judged(
@@ -99,10 +111,16 @@ def judged(
     """Targets, what the model says of each row (of texts: (n,) and logits (n, c)), and the kind: `kind.correct(targets, said)` of two
     models is what `metrics.paired` compares."""
     loaded = _tuned(model, members, say)
-    kind = kinds.kind(loaded.task["kind"])
-    rows = _rows(loaded, kind, input, columns, header, say, labelled=True)
-    targets = kind.targets(rows, loaded.labels)
-    return targets, _said(loaded, kind, rows, on_long, say), kind
+    rows = _rows(loaded, kinds.kind(loaded.task["kind"]), input, columns, header, say, labelled=True)
+    return judged_rows(loaded, rows, on_long, say)
+
+
+def judged_rows(
+    loaded: Loaded, rows: Any, on_long: OnLong | None = None, say: Say = lambda line: None
+) -> tuple[Any, Any, kinds.Kind]:
+    """The same of labelled rows that were read before."""
+    kind = kinds.kind((loaded.task or {})["kind"])
+    return kind.targets(rows, loaded.labels), _said(loaded, kind, rows, on_long, say), kind
 
 
 def _given(input: str | Path, columns: Columns) -> dict[str, str] | None:
@@ -153,7 +171,7 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
 
 def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]:
     from bertsmith.data.text import fixed_batches
-    from bertsmith.training.evaluate import batch_scores
+    from bertsmith.training.evaluate import batch_scores, fixed_batches_of, held_out
 
     recipe = loaded.recipe
     if store.tokenizer.reading != loaded.tokenizer.reading:
@@ -167,14 +185,28 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
     )
     with loaded.exact.policy():
         found = list(batch_scores(loaded.member, batches, loaded.exact))
+        terms = dict.fromkeys(term for row in found for term in row)
+        more = any(set(row[term]) - SUMS for row in found for term in row)
+        whole = held_out(loaded.member, fixed_batches_of(recipe, store), loaded.exact) if more else {}
     scores: dict[str, metrics.Score] = {}
-    for term in loaded.member.weights():
+    for term in terms:
         rows = [row[term] for row in found if row.get(term, {}).get("count")]
-        if rows:
-            counts = np.array([row["count"] for row in rows])
-            for name, key in (("loss", "loss"), ("accuracy", "correct")):
-                scores[f"{term}.{name}"] = metrics.mean(
-                    np.array([row[key] for row in rows]) / counts, seed, weights=counts
-                )
-            scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
+        if not rows:
+            continue
+        means = {key: _mean(rows, key, seed) for key in rows[0] if key != "count"}
+        scores |= {f"{term}.loss": means.pop("loss"), f"{term}.accuracy": means.pop("correct")}
+        scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
+        scores |= {f"{term}.{key}": _moved(score, whole[term][key]) for key, score in means.items()}
     return scores
+
+
+def _mean(rows: list[dict[str, float]], key: str, seed: int) -> metrics.Score:
+    """Of sequences, each with a sum over `count` predictions."""
+    counts = np.array([row["count"] for row in rows])
+    return metrics.mean(np.array([row[key] for row in rows]) / counts, seed, weights=counts)
+
+
+def _moved(score: metrics.Score, value: float) -> metrics.Score:
+    """What a batch scores as a whole (`auc`) is not the mean over its sequences: the value is that of the run's own batches, and the
+    interval of the mean moves there."""
+    return {name: bound - score["value"] + value for name, bound in score.items()} | {"value": value}

@@ -96,6 +96,8 @@ def alone(run: Seen) -> Iterator[str]:
         if score["low"] <= floor <= score["high"]:
             learned = "cannot be told from one answer to all"
         yield f"{run.name} {learned}: {figures}; {label} has {floor:.3f}."
+    if (only := run.best.get("says_only")) is not None:
+        yield f"It says “{only}” of every row, so it learned nothing."
     if not run.scratch:
         yield "A fine-tuning with --scratch beside it says what pre-training bought."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bertsmith import files
 from bertsmith.errors import BertsmithError
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from bertsmith.downstream.report_runs import Seen
 
 Score = dict[str, float]  # value, low, high
-# What `Kind.correct` says of a row, as the mean over all of them is called.
-MEASURES = {"classify": "accuracy", "tag": "share of right words", "qa": "F1", "regress": "minus squared error"}
 MOST = 6e12  # operations: about a minute on two cores
 
 
@@ -43,19 +41,20 @@ def compared(first: Seen, second: Seen) -> Difference | str:
         return "the dev file is not where it was"
     if sum(map(_operations, (first, second))) > MOST:
         return "reading the dev file again would take more than a minute"
-    from bertsmith.tasks import metrics
+    from bertsmith.downstream.compare import compare
 
     try:
-        right = [_right(run, path) for run in (first, second)]
+        found = compare(first.folder, second.folder, path)
     except BertsmithError as error:
         return str(error)
+    a, b, apart = (found[side][found["chosen_by"]] for side in ("a", "b", "difference"))
     return Difference(
-        measure=MEASURES[first.task["kind"]],
-        first=(first.name, metrics.mean(right[0])),
-        second=(second.name, metrics.mean(right[1])),
-        difference=metrics.paired(*right),
-        rows=f"{first.dev['rows']:,} {first.rows}",
-        seeds=min(len(first.homes), len(second.homes)),
+        measure=found["chosen_by"],
+        first=(first.name, a),
+        second=(second.name, b),
+        difference=apart,
+        rows=f"{found['texts']:,} {first.rows}",
+        seeds=min(found["seeds"].values()),
         fresh=second.scratch and not first.scratch,
     )
 
@@ -88,18 +87,3 @@ def _operations(run: Seen) -> float:
     tokens = ((run.best.get("texts") or {}).get("dev") or {}).get("tokens", 0)
     weights = [path.stat().st_size / 4 for path in run.path.glob("steps/*/model.safetensors")]
     return 2.0 * tokens * max(weights, default=0.0) * len(run.homes)
-
-
-def _right(run: Seen, path: Path) -> Any:
-    """(rows,) how right each row is, the mean over the seeds."""
-    import numpy as np
-
-    from bertsmith.downstream.model import load
-    from bertsmith.downstream.predict import judged
-
-    each = []
-    for home in run.homes:
-        loaded = load(home)
-        targets, said, kind = judged(loaded, path)
-        each.append(kind.correct(targets, said, loaded.labels))
-    return np.mean(each, axis=0)

@@ -18,6 +18,9 @@ from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
+from bertsmith.tasks import metrics
+from bertsmith.tasks.breakdown import beside
+from bertsmith.tasks.labels import Labels
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.checkpoint import load_step
 from bertsmith.training.distributed import World
@@ -50,6 +53,7 @@ class Tuning:
         self.about = {**task.about, "method": method, "scratch": scratch, "settings": asdict(options)}
         self.recipe = _recipe(loaded.recipe, task, options, method)
         self.counts = task.counts
+        self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
         self.trunks: dict[str, Any] = {}  # where the trunk is frozen: what stands in its place for each part
         if method == "frozen":
             with threads_set(threads):
@@ -109,16 +113,10 @@ class Tuning:
 
     def _finish(self, run: Tuned, seed: int, best: int, exam: Dev, journal: Journal) -> dict[str, Any]:
         """Scores with intervals of the best step, by all processes; result.json."""
-        world, place, known = self.world, self.loaded.device, self.task.known
-        with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-            member = build(self.recipe).to(place)
-            if world.first:
-                load_weights(member, load_step(run, best).weights, str(run.step(best)))
-            threads, lines = world.tell(_of(run) if world.first else None)
-        for tensor in weights_of(member).values():
-            world.put(tensor.data, tensor.data)
-        with threads_set(threads):
-            scores, settled = exam.scores(member, world)
+        world, known = self.world, self.task.known
+        lines = self._hear(run, seed, best, exam)
+        said, settled = self.heard[seed]
+        found = exam.scores(said, settled)
         epochs = [{"step": at, "epoch": exam.epoch(at), **found[self.task.kind.term]} for at, found in lines]
         result = {
             "format": RESULT_FORMAT,
@@ -128,11 +126,11 @@ class Tuning:
             "best": best,
             "chosen_by": self.task.kind.best(known),
             **({} if settled.threshold == known.threshold else {"threshold": settled.threshold}),
-            "dev": scores,
+            **found,
             "epochs": epochs,
             "texts": self.counts,
         }
-        shown = ", ".join(f"{name} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for name, s in scores.items())
+        shown = ", ".join(f"{name} {metrics.said(s)}{beside(found, name)}" for name, s in found["dev"].items())
         with world.agreed():
             if world.first:
                 with run.locked():
@@ -141,6 +139,31 @@ class Tuning:
                     journal.say(f"seed {seed}: best after {exam.epoch(best):g} epochs: {shown}")
                     journal.close()
         return json.loads(json.dumps(result))
+
+    def said(self, run: Tuned, result: dict) -> tuple[Any, Labels]:
+        """What the best step of a finished run says of the dev rows, and its labels; by all processes."""
+        if result["seed"] not in self.heard:
+            self._hear(
+                run,
+                result["seed"],
+                result["best"],
+                self.task.exam(self.loaded.device, 1, over=lambda whole: self.over("dev", whole)),
+            )
+        return self.heard[result["seed"]]
+
+    def _hear(self, run: Tuned, seed: int, best: int, exam: Dev) -> list[tuple[int, dict]]:
+        """Into `heard`; returns (step, evaluation) of each line of metrics.jsonl that has one."""
+        world, place = self.world, self.loaded.device
+        with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+            member = build(self.recipe).to(place)
+            if world.first:
+                load_weights(member, load_step(run, best).weights, str(run.step(best)))
+            threads, lines = world.tell(_of(run) if world.first else None)
+        for tensor in weights_of(member).values():
+            world.put(tensor.data, tensor.data)
+        with threads_set(threads):
+            self.heard[seed] = exam.said_of(member, world)
+        return lines
 
 
 def _of(run: Tuned) -> tuple[int, list[tuple[int, dict]]]:

@@ -45,6 +45,11 @@ class Tuned(Run):
             )
 
 
+def seeds_of(run: Path) -> list[Path]:
+    """The runs of each seed below a fine-tuning of several, or the run itself."""
+    return sorted(path for path in run.glob("seed-*") if path.is_dir()) or [run]
+
+
 def _check_format(tree: dict, path: Path) -> None:
     if not isinstance(tree.get("format"), int) or tree["format"] > RESULT_FORMAT:
         raise InputError(

@@ -82,6 +82,7 @@ class Said:
 @dataclass(frozen=True)
 class Answers:
     name: str = "qa"
+    units: str = "questions"
     long: OnLong = "window"
     term: str = "span"
     pools: bool = False
@@ -214,11 +215,23 @@ class Answers:
     def score(
         self, targets: Truth, said: list[Said], labels: Labels, seed: int = 0, resamples: int = metrics.RESAMPLES
     ) -> dict[str, metrics.Score]:
-        pairs = list(zip(_texts(said, labels), targets.golds, strict=True))
-        exact, f1 = (
-            np.array([rule(*pair) for pair in pairs]) for rule in (targets.scoring.exact, targets.scoring.overlap)
-        )
-        return metrics.answers(exact, f1, targets.answerable, seed, resamples)
+        return metrics.answers(*_right(targets, said, labels), targets.answerable, seed, resamples)
+
+    def figures(self, targets: Truth, said: list[Said], labels: Labels) -> metrics.Figures:
+        return metrics.answer_figures(*_right(targets, said, labels), targets.answerable)
+
+    def breakdown(self, targets: Truth, said: list[Said], labels: Labels) -> dict[str, Any]:
+        return {}
+
+    def only(self, said: list[Said], labels: Labels, targets: Truth | None = None) -> str | None:
+        """ "" where no question is answered."""
+        given = any(_texts(said, labels)) or (targets is not None and not targets.answerable.any())
+        return None if given else ""
+
+    def baseline(
+        self, rows: Mapping[str, Questions], targets: Mapping[str, Truth], labels: Labels
+    ) -> tuple[str, list[Said]]:
+        raise InputError("--baseline: --task qa has none; classify, regress and tag have")
 
     def correct(self, targets: Truth, said: list[Said], labels: Labels | None = None) -> Array:
         """(q,) the F1 of each answer."""
@@ -270,6 +283,13 @@ def _said(rows: Questions, views: Views, i: int, best: list[tuple[float, int, in
         p=float(shares[1]),
         p_null=float(shares[0]),
     )
+
+
+def _right(targets: Truth, said: list[Said], labels: Labels) -> tuple[Array, Array]:
+    """(exact, f1) of each answer (q,)."""
+    pairs = list(zip(_texts(said, labels), targets.golds, strict=True))
+    exact, f1 = (np.array([rule(*pair) for pair in pairs]) for rule in (targets.scoring.exact, targets.scoring.overlap))
+    return exact, f1
 
 
 def _texts(said: list[Said], labels: Labels) -> list[str]:

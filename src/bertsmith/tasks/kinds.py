@@ -36,6 +36,7 @@ class Rows(Protocol):
 
 class Kind(Protocol):
     name: str
+    units: str  # what is scored, in the plural
     long: OnLong  # what becomes of over-long texts unless --on-long says otherwise
     term: str  # of the loss
     pools: bool  # whether the head reads a sequence as a whole
@@ -81,6 +82,19 @@ class Kind(Protocol):
     def score(
         self, targets: Any, said: Any, labels: Labels, seed: int = 0, resamples: int = metrics.RESAMPLES
     ) -> dict[str, metrics.Score]: ...
+
+    def figures(self, targets: Any, said: Any, labels: Labels) -> metrics.Figures:
+        """The same scores as a function of the weights of the rows: what two models are compared by."""
+
+    def breakdown(self, targets: Any, said: Any, labels: Labels) -> dict[str, Any]:
+        """{classes, confusion, majority} as breakdown.py has them; {} where there are no classes."""
+
+    def only(self, said: Any, labels: Labels, targets: Any = None) -> Any:
+        """What it says to all (a label, a number, "" for no answer) though that is not true of all; None where it tells some apart."""
+
+    def baseline(self, rows: Mapping[str, Any], targets: Mapping[str, Any], labels: Labels) -> tuple[str, Any]:
+        """What a simple method is called, and what it says of the dev rows after learning the training rows; both maps are by part.
+        InputError where there is none."""
 
     def correct(self, targets: Any, said: Any, labels: Labels | None = None) -> np.ndarray:
         """(rows,) how right each row is: what `metrics.paired` compares."""

@@ -2,6 +2,7 @@
 
 A resample of n examples is a draw of how often each one is taken, so every statistic here is a function of weights: for classes of
 the confusion matrix (b, c, c), for numbers of the weights (b, n).  Intervals are percentiles, seeded, the same whenever they are computed.
+`Figures` are the scores of one system as such a function: what two systems are compared by (paired.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 RESAMPLES = 2000
 CELLS = 4_000_000  # weights held at once
 Score = dict[str, float]  # value, low, high
+Figures = Callable[[np.ndarray], dict[str, np.ndarray]]  # weights of the examples (b, n) -> {score: (b,)}
 
 
 def classification(
@@ -25,10 +27,22 @@ def classification(
     draws = np.random.default_rng(seed).multinomial(n, confusion / n, size=resamples)
     every = np.concatenate([confusion[None], draws]).reshape(-1, classes, classes).astype(np.float64)
     return {
-        "accuracy": _interval(accuracy(every)),
-        "f1": _interval(f1(every)),
-        "matthews": _interval(matthews(every)),
+        "accuracy": interval(accuracy(every)),
+        "f1": interval(f1(every)),
+        "matthews": interval(matthews(every)),
     }
+
+
+def class_figures(truth: Sequence[int], predicted: Sequence[int], classes: int) -> Figures:
+    """The scores of `classification`, from how often each class is hit, true and said: no confusion matrix for each resample."""
+    truth, predicted = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
+    true, said = (np.eye(classes)[ids] for ids in (truth, predicted))  # (n, c)
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        sums = weights @ (true * said), weights @ true, weights @ said
+        return {"accuracy": sums[0].sum(1) / weights.sum(1), "f1": _f1(*sums), "matthews": _matthews(*sums)}
+
+    return figures
 
 
 def accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -38,19 +52,25 @@ def accuracy(confusion: np.ndarray) -> np.ndarray:
 
 def f1(confusion: np.ndarray) -> np.ndarray:
     """Of the last of two classes; the mean over classes that are true or predicted somewhere where there are more.  No hit: 0."""
-    hits = np.diagonal(confusion, axis1=1, axis2=2)
-    asked = confusion.sum(1) + confusion.sum(2)  # 2 tp + fp + fn
+    return _f1(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(2), confusion.sum(1))
+
+
+def _f1(hits: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
+    asked = true + said  # 2 tp + fp + fn
     each = np.divide(2 * hits, asked, out=np.zeros_like(asked), where=asked > 0)
-    if confusion.shape[1] == 2:
+    if each.shape[1] == 2:
         return each[:, 1]
     return each.sum(1) / np.maximum((asked > 0).sum(1), 1)
 
 
 def matthews(confusion: np.ndarray) -> np.ndarray:
     """Gorodkin's correlation for any number of classes (Gorodkin 2004, eq. 8); 0 where truth or prediction is constant."""
-    n = confusion.sum((1, 2))
-    true, said = confusion.sum(2), confusion.sum(1)
-    covariance = n * np.trace(confusion, axis1=1, axis2=2) - (true * said).sum(1)
+    return _matthews(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(2), confusion.sum(1))
+
+
+def _matthews(hits: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
+    n = true.sum(1)
+    covariance = n * hits.sum(1) - (true * said).sum(1)
     spread = (n**2 - (true**2).sum(1)) * (n**2 - (said**2).sum(1))
     return np.divide(covariance, np.sqrt(spread), out=np.zeros_like(n), where=spread > 0)
 
@@ -59,14 +79,17 @@ def regression(
     truth: Sequence[float], predicted: Sequence[float], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Score]:
     """pearson and spearman, each with its interval; 0 where one side is constant."""
+    return scored(number_figures(truth, predicted), len(truth), seed, resamples)
+
+
+def number_figures(truth: Sequence[float], predicted: Sequence[float]) -> Figures:
     truth, predicted = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
 
-    def both(weights: np.ndarray) -> np.ndarray:
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
         ranks = correlation(_ranks(truth, weights), _ranks(predicted, weights), weights)
-        return np.stack([correlation(truth[None], predicted[None], weights), ranks], 1)
+        return {"pearson": correlation(truth[None], predicted[None], weights), "spearman": ranks}
 
-    scores = _resampled(both, len(truth), seed, resamples)
-    return {"pearson": _interval(scores[:, 0]), "spearman": _interval(scores[:, 1])}
+    return figures
 
 
 def correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -98,7 +121,7 @@ def paired(a: Sequence[float], b: Sequence[float], seed: int = 0, resamples: int
         raise ValueError(f"paired: two lists of the same length are needed, got shapes {a.shape} and {b.shape}")
     values, times = np.unique(a - b, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(len(a), times / len(a), size=resamples)
-    return _interval(np.concatenate([times[None], draws]) @ values / len(a))
+    return interval(np.concatenate([times[None], draws]) @ values / len(a))
 
 
 def mean(
@@ -108,10 +131,13 @@ def mean(
     values = np.asarray(values, np.float64)
     each = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
 
-    def ratio(taken: np.ndarray) -> np.ndarray:
-        return ((taken @ (values * each)) / np.maximum(taken @ each, 1e-300))[:, None]
+    return scored(lambda taken: {"mean": _mean(taken, values, each)}, len(values), seed, resamples)["mean"]
 
-    return _interval(_resampled(ratio, len(values), seed, resamples)[:, 0])
+
+def _mean(taken: np.ndarray, values: np.ndarray, each: np.ndarray) -> np.ndarray:
+    """(b, n), (n,), (n,) -> (b,): of `values`, where each stands for so many."""
+    each = np.asarray(each, np.float64)
+    return (taken @ (values * each)) / np.maximum(taken @ each, 1e-300)
 
 
 def tagging(
@@ -119,31 +145,41 @@ def tagging(
 ) -> dict[str, Score]:
     """Of n sentences with `words` (n,), of which `right` (n,) are right: accuracy; where `spans` (n, 3) count those that are found,
     said and true, also their precision, recall and f1 over all types (conlleval's and seqeval's overall figures), by sentence."""
+    return scored(tag_figures(right, words, spans), len(words), seed, resamples)
+
+
+def tag_figures(right: np.ndarray, words: np.ndarray, spans: np.ndarray | None) -> Figures:
     counts = np.stack([right, words, *(() if spans is None else spans.T)], 1).astype(np.float64)
 
-    def ratios(weights: np.ndarray) -> np.ndarray:
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
         hit, many, *marked = (weights @ counts).T
-        rows = [hit, many]
+        found = {"accuracy": _share(hit, many)}
         if marked:
-            found, said, true = marked
-            rows += [found, said, found, true, 2 * found, said + true]
-        return np.stack([_share(*rows[i : i + 2]) for i in range(0, len(rows), 2)], 1)
+            both, said, true = marked
+            found |= {
+                "precision": _share(both, said),
+                "recall": _share(both, true),
+                "f1": _share(2 * both, said + true),
+            }
+        return found
 
-    names = ("accuracy", "precision", "recall", "f1")[: 1 if spans is None else 4]
-    drawn = _resampled(ratios, len(counts), seed, resamples)
-    return {name: _interval(drawn[:, i]) for i, name in enumerate(names)}
+    return figures
 
 
 def answers(
     exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Score]:
     """Means over the questions (n,); where some have an answer and some have none, also over each kind, as evaluate-v2.0 has it."""
-    over = lambda values, among=None: mean(values, seed, resamples, among)
-    found = {"exact": over(exact), "f1": over(f1)}
+    return scored(answer_figures(exact, f1, answerable), len(exact), seed, resamples)
+
+
+def answer_figures(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray) -> Figures:
+    every = np.ones(len(exact))
+    parts = {"exact": (exact, every), "f1": (f1, every)}
     if answerable.any() and not answerable.all():
-        found |= {"answerable_exact": over(exact, answerable), "answerable_f1": over(f1, answerable)}
-        found["unanswerable"] = over(exact, ~answerable)
-    return found
+        parts |= {"answerable_exact": (exact, answerable), "answerable_f1": (f1, answerable)}
+        parts["unanswerable"] = (exact, ~answerable)
+    return lambda weights: {name: _mean(weights, *part) for name, part in parts.items()}
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -171,17 +207,21 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _resampled(statistic: Callable[[np.ndarray], np.ndarray], n: int, seed: int, resamples: int) -> np.ndarray:
-    """Row 0: the statistic of the sample itself; then one row for each resample."""
-    generator, rows = np.random.default_rng(seed), [statistic(np.ones((1, n)))]
+def scored(figures: Figures, n: int, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Score]:
+    """Every figure of n examples with its interval."""
+    generator, rows = np.random.default_rng(seed), [figures(np.ones((1, n)))]
     at_once = max(1, CELLS // n)
     for done in range(0, resamples, at_once):
         weights = generator.multinomial(n, np.full(n, 1 / n), size=min(at_once, resamples - done))
-        rows.append(statistic(weights.astype(np.float64)))
-    return np.concatenate(rows)
+        rows.append(figures(weights.astype(np.float64)))
+    return {name: interval(np.concatenate([row[name] for row in rows])) for name in rows[0]}
 
 
-def _interval(values: np.ndarray) -> Score:
+def said(score: Score) -> str:
+    return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+
+
+def interval(values: np.ndarray) -> Score:
     """Row 0 is the value; the rest are resamples."""
     low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
     return {"value": float(values[0]), "low": float(low), "high": float(high)}

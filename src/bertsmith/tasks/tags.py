@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import conll, metrics
+from bertsmith.tasks import baselines, breakdown, conll, metrics
 from bertsmith.tasks.conll import Sentences
 from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
@@ -43,6 +43,7 @@ class Tags:
     """Word-level tags.  A tag set of O and B-, I-, E-, S-, all with a type or all without, is scored by its spans, any other by its words."""
 
     name: str = "tag"
+    units: str = "words"
     long: OnLong = "window"
     term: str = "tag"
     pools: bool = False
@@ -143,12 +144,28 @@ class Tags:
     def score(
         self, targets: Truth, said: Array, labels: Labels, seed: int = 0, resamples: int = metrics.RESAMPLES
     ) -> dict[str, metrics.Score]:
-        right = np.add.reduceat(_chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
-        marked = None
-        if mark_spans(labels.names):
-            true, mine = (_spans(ids, targets.lengths, labels) for ids in (targets.ids, _chosen(said)))
-            marked = np.array([(len(a & b), len(b), len(a)) for a, b in zip(true, mine, strict=True)])
-        return metrics.tagging(right, targets.lengths, marked, seed, resamples)
+        return metrics.tagging(*_counted(targets, said, labels), seed, resamples)
+
+    def figures(self, targets: Truth, said: Array, labels: Labels) -> metrics.Figures:
+        return metrics.tag_figures(*_counted(targets, said, labels))
+
+    def breakdown(self, targets: Truth, said: Array, labels: Labels) -> dict[str, Any]:
+        """Of spans by their types, and how common the commonest tag is."""
+        words = breakdown.of_words(targets.ids, _chosen(said), labels.names)
+        if not mark_spans(labels.names):
+            return words
+        return breakdown.of_spans(*_both_spans(targets, said, labels)) | {"majority": words["majority"]}
+
+    def only(self, said: Array, labels: Labels, targets: Truth | None = None) -> str | None:
+        chosen = _chosen(said)
+        at = breakdown.only(chosen[chosen >= 0].tolist())
+        return None if at is None or (targets is not None and (targets.ids == at).all()) else labels.names[at]
+
+    def baseline(
+        self, rows: Mapping[str, Sentences], targets: Mapping[str, Truth], labels: Labels
+    ) -> tuple[str, Array]:
+        words = {part: [word for words in found.words for word in words] for part, found in rows.items()}
+        return baselines.tags(words["train"], targets["train"].ids, words["dev"], len(labels.names))
 
     def correct(self, targets: Truth, said: Array, labels: Labels | None = None) -> Array:
         """(s,) the share of each sentence's words that are right."""
@@ -201,6 +218,21 @@ def _chosen(said: Array) -> Array:
     """(p,) the likeliest tag; -1 where none was read."""
     unread = np.isnan(said[:, 0])
     return np.where(unread, -1, np.where(np.isnan(said), 0, said).argmax(1))
+
+
+def _counted(targets: Truth, said: Array, labels: Labels) -> tuple[Array, Array, Array | None]:
+    """Of each sentence: words that are right, words; spans found, said and true (s, 3), where there are any."""
+    right = np.add.reduceat(_chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
+    marked = None
+    if mark_spans(labels.names):
+        both = zip(*_both_spans(targets, said, labels), strict=True)
+        marked = np.array([(len(a & b), len(b), len(a)) for a, b in both])
+    return right, targets.lengths, marked
+
+
+def _both_spans(targets: Truth, said: Array, labels: Labels) -> tuple[list[set], list[set]]:
+    """Of each sentence the spans that are true, and those that are said."""
+    return _spans(targets.ids, targets.lengths, labels), _spans(_chosen(said), targets.lengths, labels)
 
 
 def _spans(ids: Array, lengths: Array, labels: Labels) -> list[set]:

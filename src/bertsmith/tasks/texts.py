@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks import metrics
+from bertsmith.tasks import baselines, breakdown, metrics
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import Table, read
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading, encode
+
+FLAT = 0.01  # a deviation, in the scale of training
 
 
 @dataclass(frozen=True)
 class Texts:
     """What both tasks do with texts: read them, encode them, ask at [CLS]."""
 
+    units: str = "texts"
     long: OnLong = "truncate"
     term: str = "label"
     pools: bool = True
@@ -120,6 +123,21 @@ class Classes(Texts):
     ) -> dict[str, metrics.Score]:
         return metrics.classification(targets, said.argmax(1), len(labels.names), seed, resamples)
 
+    def figures(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> metrics.Figures:
+        return metrics.class_figures(targets, said.argmax(1), len(labels.names))
+
+    def breakdown(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> dict[str, Any]:
+        return breakdown.of_classes(targets, said.argmax(1), labels.names)
+
+    def only(self, said: np.ndarray, labels: Labels, targets: np.ndarray | None = None) -> str | None:
+        at = breakdown.only(said.argmax(1).tolist())
+        return None if at is None or (targets is not None and (targets == at).all()) else labels.names[at]
+
+    def baseline(
+        self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
+    ) -> tuple[str, np.ndarray]:
+        return baselines.classes(_texts(rows["train"]), targets["train"], _texts(rows["dev"]), len(labels.names))
+
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) 1.0 where the answer is right."""
         return (said.argmax(1) == targets).astype(np.float64)
@@ -175,9 +193,31 @@ class Numbers(Texts):
     ) -> dict[str, metrics.Score]:
         return metrics.regression(targets, said[:, 0], seed, resamples)
 
+    def figures(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> metrics.Figures:
+        return metrics.number_figures(targets, said[:, 0])
+
+    def breakdown(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> dict[str, Any]:
+        return {}
+
+    def only(self, said: np.ndarray, labels: Labels, targets: np.ndarray | None = None) -> float | None:
+        """Numbers whose deviation is less than a hundredth of the training file's count as one."""
+        values = said[:, 0].astype(np.float64)
+        if values.std() >= FLAT or (targets is not None and targets.std() < FLAT):
+            return None
+        return float(values.mean()) * labels.scale + labels.mean
+
+    def baseline(
+        self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
+    ) -> tuple[str, np.ndarray]:
+        return baselines.numbers(_texts(rows["train"]), targets["train"], _texts(rows["dev"]))
+
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) minus the squared error, in the scale of training."""
         return -((said[:, 0] - targets).astype(np.float64) ** 2)
+
+
+def _texts(table: Table) -> baselines.Texts:
+    return table.columns["text"], table.rows("text2")
 
 
 def _names(table: Table) -> list[str]:

@@ -1,0 +1,67 @@
+"""Two systems on the same examples: the difference of every score, with its interval.  n examples, b resamples, s seeds.
+
+Both are scored on the same resample of the examples.  Where a system was trained with several seeds its score is their mean, and the seeds
+are resampled, too: an interval over the examples alone says nothing about a method whose seeds are spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bertsmith.tasks import metrics
+from bertsmith.tasks.metrics import Figures, Score
+
+
+def compared(
+    a: Sequence[Figures], b: Sequence[Figures], n: int, seed: int = 0, resamples: int = metrics.RESAMPLES
+) -> dict[str, dict[str, Score]]:
+    """{"a", "b", "difference": {score: {value, low, high}}} of two systems, each the figures of its seeds on the same n examples.
+
+    The seeds of the two are drawn apart; of a single one nothing is drawn.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [_seeds(generator, len(system), resamples) for system in (a, b)]
+    at = 0
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        nonlocal at
+        rows = slice(at, at + len(weights))
+        at += len(weights)
+        sides = [_mean(system, weights, taken[rows]) for system, taken in zip((a, b), drawn, strict=True)]
+        both = [name for name in sides[0] if name in sides[1]]
+        found = {f"a {name}": sides[0][name] for name in both} | {f"b {name}": sides[1][name] for name in both}
+        return found | {f"difference {name}": sides[0][name] - sides[1][name] for name in both}
+
+    scores: dict[str, dict[str, Score]] = {"a": {}, "b": {}, "difference": {}}
+    for key, score in metrics.scored(figures, n, seed, resamples).items():
+        side, _, name = key.partition(" ")
+        scores[side][name] = score
+    return scores
+
+
+def said(a: str, b: str, difference: Score, score: str) -> str:
+    """In one sentence which of two is better by `score`, or that they cannot be told apart: their interval holds 0."""
+    value, low, high = (difference[key] for key in ("value", "low", "high"))
+    if low <= 0 <= high:
+        return f"{a} and {b} cannot be told apart: difference {_shown(value, low, high)} {score}"
+    better, worse = (a, b) if value > 0 else (b, a)
+    if value < 0:
+        value, low, high = -value, -high, -low
+    return f"{better} is better than {worse} by {_shown(value, low, high)} {score}"
+
+
+def _shown(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _seeds(generator: np.random.Generator, seeds: int, resamples: int) -> np.ndarray:
+    """(1 + b, s) shares that sum to 1; row 0 takes every seed alike, as the sample itself does every example."""
+    taken = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    return np.concatenate([np.full((1, seeds), 1 / seeds), taken])
+
+
+def _mean(system: Sequence[Figures], weights: np.ndarray, taken: np.ndarray) -> dict[str, np.ndarray]:
+    each = [figures(weights) for figures in system]
+    return {name: sum(taken[:, i] * found[name] for i, found in enumerate(each)) for name in each[0]}
