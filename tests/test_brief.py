@@ -62,7 +62,9 @@ def test_a_run_keeps_what_was_chosen_when_it_goes_on(store, tmp_path):
     bertsmith.pretrain("roberta:tiny", store, run, tokens=6000, **more)
     kept = json.loads((run / "config.json").read_text())["recipe"]
     assert (kept["training"]["batch"], kept["layout"]["length"], kept["brief"]) == (1024, 64, None)
-    bertsmith.pretrain("roberta:tiny", store, run, minutes=1000, resume=True, **more)  # fixed to its steps: nothing to do
+    bertsmith.pretrain(
+        "roberta:tiny", store, run, minutes=1000, resume=True, **more
+    )  # fixed to its steps: nothing to do
     bertsmith.pretrain("roberta:tiny", store, run, steps=8, resume=True, **more)
     assert json.loads((run / "config.json").read_text())["steps"] == 8
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -166,12 +167,22 @@ def test_a_run_shows_what_its_generator_writes(store, tmp_path):
             assert position in asked and asked[position] != number
         written += len(line["targets"]["replaced"])
     total = sum(len(line["targets"]["token"]) for line in examples)
+    said = "\n".join(page.printed(recipe, store, n=20, model=tmp_path / "run"))
+    assert said.count("->") == total + 1 and "[x->y]" in said and "[MASK:" not in said.partition("example 0")[2]
+    assert f"wrote another token in {written:,} of {total:,} places" in said and "##" not in said
+    for line in examples[:3]:
+        for place, _, number in line["targets"]["replaced"]:
+            shown = store.tokenizer.shown
+            assert f"[{shown(line['source']['ids'][place])}->{shown(number)}]" in said
     assert 0.9 < written / total <= 1 and last["summary"]["achieved"]["rate"] > 0.1
     bertsmith.pretrain(
         override(find("roberta:tiny"), ["model.width=32", "model.heads=2"]), store, tmp_path / "b", steps=1
     )
-    with pytest.raises(InputError, match="has no generator"):
-        page.show(recipe, store, model=tmp_path / "b")
+    for verb in (page.show, page.printed):
+        with pytest.raises(InputError, match="a roberta has no generator; only ELECTRA"):
+            verb(recipe, store, model=tmp_path / "b")
+        with pytest.raises(InputError, match="roberta has no generator that writes"):
+            verb("roberta:tiny", store, model=tmp_path / "run")
 
 
 def test_xlnets_questions_stand_behind_the_text():
@@ -217,3 +228,24 @@ def test_people_read_orders_and_plain_text():
     assert all(f"[{k}:t" in marked for k in range(1, 12)) and "11 asked" in page_lines[1]
     plain = list(text(shown("transformer-xl", 1, "training.batch=256")))
     assert "63 asked · left to right" in plain[1] and "[t" not in plain[2]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece:100", "bpe:300", "unigram:150"])
+@pytest.mark.parametrize("name", ["roberta", "xlnet", "structbert"])
+def test_people_read_text_and_programs_the_tokens(name, kind, tmp_path):
+    """Everything that is asked stands in brackets; what remains is the text, without marks of the tokenizer."""
+    from bertsmith.text.prepare import prepare
+
+    text = "北京大学的学生在图书馆里读书。Привет, мир! Words that are split, 🙂 too."
+    (tmp_path / "t.txt").write_text(
+        "\n\n".join(f"{text}\nwords{i * 97}split, {text}" for i in range(20)), encoding="utf-8"
+    )
+    prepare([str(tmp_path / "t.txt")], tmp_path / "store", tokenizer=kind, holdout=0)
+    options = {"data": tmp_path / "store", "n": 4, "set": ["layout.length=48"]}
+    *examples, _ = page.show(f"{name}:tiny", **options)
+    marked = [line for line in page.printed(f"{name}:tiny", **options) if "[CLS]" in line]
+    assert len(marked) == len(examples)
+    for line in marked:
+        assert not {*line} & {*"Ġ▁Ð"} and "##" not in line and not re.search("[一-鿿] [一-鿿]", line)
+    tokens = {token for line in examples for token in line["source"]["tokens"]}
+    assert any(token.startswith(("##", "Ġ", "▁")) for token in tokens)

@@ -154,7 +154,9 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
     options = {
         key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
     }
-    lines = page.show(arguments.recipe, say=console.say, **options)
-    pairs = page.meanings(arguments.recipe, arguments.set)
-    for line in (json.dumps(line, ensure_ascii=False) for line in lines) if arguments.json else page.text(lines, pairs):
-        console.out(line)
+    if arguments.json:
+        for line in page.show(arguments.recipe, say=console.say, **options):
+            console.out(json.dumps(line, ensure_ascii=False))
+        return
+    for text in page.printed(arguments.recipe, say=console.say, **options):
+        console.out(text)

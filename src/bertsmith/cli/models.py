@@ -27,8 +27,10 @@ def fill(arguments: argparse.Namespace, console: Console) -> None:
         return
     for mask in result["masks"]:
         console.out(f"{result['text']}  (token {mask['position']})")
-        for guess in mask["top"]:
-            console.out(f"  {guess['p']:7.2%}  {guess['text']}")
+        texts = [guess["text"] for guess in mask["top"]]
+        for guess in mask["top"]:  # a word, and what goes on with one, may be the same text
+            token = f"  ({guess['token']})" if texts.count(guess["text"]) > 1 else ""
+            console.out(f"  {guess['p']:7.2%}  {guess['text']}{token}")
 
 
 def add_finetune(commands: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bertsmith import __version__, files
 from bertsmith.config import to_dict
-from bertsmith.deploy.snippets import snippet, tokenizer_note
+from bertsmith.deploy.snippets import reading_note, snippet, tokenizer_note
 from bertsmith.deploy.texts import store_of
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.tuned import RESULT
@@ -34,6 +35,7 @@ def card(loaded: Loaded, compared: dict[str, Any]) -> str:
     sections = {
         "": _what(loaded, terms),
         "How to open it": _use(loaded, compared),
+        "How texts are read": reading_note(loaded),
         "Data": _data(loaded),
         "Scores": _scores(loaded),
         "Settings": _settings(loaded),
@@ -43,8 +45,9 @@ def card(loaded: Loaded, compared: dict[str, Any]) -> str:
         ],
     }
     front = "".join(f"{name}: {json.dumps(value)}\n" for name, value in head.items())
+    written = {title: list(lines) for title, lines in sections.items()}
     body = "\n".join(
-        "\n".join([*([f"## {title}", ""] if title else []), *lines, ""]) for title, lines in sections.items()
+        "\n".join([*([f"## {title}", ""] if title else []), *lines, ""]) for title, lines in written.items() if lines
     )
     return f"---\n{front}---\n\n# {loaded.recipe.name}, {_size(loaded)}\n\n{body}"
 
@@ -61,20 +64,42 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
     yield f"A {loaded.recipe.name} of {count:,} parameters, {made} by bertsmith {__version__}; heads: {heads}."
     kind = (loaded.task or {}).get("kind")
     if kind == "tag":
-        yield f"It tags words as one of: {', '.join(printable(name, 60) for name in loaded.labels.names)}."
+        yield f"It tags words as one of: {_listed(loaded.labels.names)}."
     elif kind == "qa":
         yield f"It answers questions with a piece of a text{', or says that there is no answer' * loaded.labels.nulls}."
     elif loaded.task is not None and loaded.labels.names:
-        yield f"It classifies {_texts(loaded)} as one of: {', '.join(printable(name, 60) for name in loaded.labels.names)}."
+        yield f"It classifies {_texts(loaded)} as one of: {_listed(loaded.labels.names)}."
     elif loaded.task is not None:
         yield f"It gives a number for {_texts(loaded)}, in the scale of its training file."
     if loaded.kind == "import":
         source = loaded.config["source"]
         yield f"It came as {', '.join(source.get('architectures') or [str(source.get('model_type'))])} and was not trained further."
+    elif loaded.kind == "finetune" and "from" in loaded.config:
+        yield f"It began with {_began(loaded)}."
+    if "precision" in loaded.config:
+        yield f"It learned in {loaded.config['precision']}; the tensors here are float32."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(printable(name, 60) for name in names)
 
 
 def _texts(loaded: Loaded) -> str:
     return {True: "pairs of texts", False: "texts", None: "texts, or pairs of them,"}[(loaded.task or {}).get("pairs")]
+
+
+def _imported(loaded: Loaded) -> bool:
+    """Whether the trunk was pre-trained elsewhere, in a way that we do not know."""
+    return loaded.kind == "import" or loaded.recipe.tokenizer == "loaded"
+
+
+def _began(loaded: Loaded) -> str:
+    weights = (loaded.config.get("from") or {}).get("weights")
+    if weights is None:
+        return "fresh weights"
+    sums = weights.values() if isinstance(weights, dict) else [weights]
+    whose = "a model that was imported" if _imported(loaded) else "a model that was pre-trained by bertsmith"
+    return f"the weights of {whose} (SHA-256 {', '.join(f'`{one}`' for one in sums)})"
 
 
 def _use(loaded: Loaded, compared: dict[str, Any]) -> Iterator[str]:
@@ -87,12 +112,14 @@ def _use(loaded: Loaded, compared: dict[str, Any]) -> Iterator[str]:
 def _data(loaded: Loaded) -> Iterator[str]:
     data = loaded.config.get("data") or {}
     if loaded.kind == "finetune":
+        counts = _result(loaded).get("texts") or {}
         for part in ("train", "dev"):
             share = data[part].get("share")
             of = f"a share of {share:g} of the training file, " if share else ""
-            yield f"- {part}: {data[part]['rows']:,} rows, {of}SHA-256 {'of their numbers ' if share else ''}`{data[part]['sha256']}`"
+            read = _read(counts.get(part) or {}, loaded)
+            yield f"- {part}:{_named(data[part])} {of}{data[part]['rows']:,} rows{read}, SHA-256 {'of their numbers ' if share else ''}`{data[part]['sha256']}`"
     elif loaded.kind == "pretrain":
-        yield f"- token store with the digest `{data.get('digest')}`"
+        yield f"- token store{_named(data)} with the digest `{data.get('digest')}`"
         store = store_of(loaded.config)
         if store is not None:
             for name, split in (("training", store.train), ("held out", store.held_out)):
@@ -100,23 +127,54 @@ def _data(loaded: Loaded) -> Iterator[str]:
                 yield f"- {name}: {split.count:,} tokens, {sentences:,} sentences, {documents:,} documents"
     else:
         yield "- not known: the folder that it was imported from does not say"
-    kind = loaded.recipe.tokenizer.partition(":")[0]
-    yield f"- tokenizer: {loaded.vocab.size:,} tokens{'' if kind == 'loaded' else f', made for {kind}'}; texts of up to {loaded.length()} tokens"
+    kind = type(loaded.tokenizer.backend.model).__name__
+    yield f"- tokenizer: {kind}, {loaded.vocab.size:,} tokens; texts of up to {loaded.length()} tokens"
+
+
+def _named(data: dict[str, Any]) -> str:
+    """The last part of a path, which is no path of the machine."""
+    name = os.path.basename(str(data.get("path") or "").rstrip("/"))
+    return f" `{printable(name, 60).replace('`', '')}`," if name else ""
+
+
+def _read(counts: dict[str, int], loaded: Loaded) -> str:
+    """What became of them on the way to the model."""
+    said = f", {counts['tokens']:,} tokens" if "tokens" in counts else ""
+    if counts.get("long"):
+        how = f"{counts['cut']:,} tokens cut" if counts.get("cut") else f"{counts.get('windows', 0):,} windows in all"
+        said += f", {counts['long']:,} rows longer than {loaded.length()} tokens ({how})"
+    return said
+
+
+def _result(loaded: Loaded) -> dict[str, Any]:
+    """result.json of a fine-tuning, or nothing."""
+    path = loaded.run / RESULT
+    return files.unsealed(path.read_bytes(), path) if loaded.kind == "finetune" and path.is_file() else {}
 
 
 def _scores(loaded: Loaded) -> Iterator[str]:
-    result = loaded.run / RESULT
-    if loaded.kind == "finetune" and result.is_file():
+    if result := _result(loaded):
         yield "On the dev file, which also chose the epoch; with 95 % intervals over its rows:"
         yield ""
-        for name, score in files.unsealed(result.read_bytes(), result)["dev"].items():
+        for name, score in result["dev"].items():
             yield f"- {name} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+        yield from _classes(result)
         return
     line = _evaluated(loaded)
     for term, means in line.get("evaluation", {}).items():
         yield f"- held-out {term}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     if not line:
         yield "- none: it was not evaluated on held-out text"
+
+
+def _classes(result: dict[str, Any]) -> Iterator[str]:
+    """A table, where the result tells of each class."""
+    if not isinstance(found := result.get("classes"), dict) or not found:
+        return
+    yield from ("", "| class | precision | recall | F1 | rows |", "|---|---|---|---|---|")
+    for name, row in found.items():
+        cells = (printable(name, 60).replace("|", "\\|"), *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")))
+        yield f"| {' | '.join(cells)} | {row['support']:,} |"
 
 
 def _evaluated(loaded: Loaded) -> dict[str, Any]:
@@ -130,10 +188,19 @@ def _evaluated(loaded: Loaded) -> dict[str, Any]:
 
 
 def _settings(loaded: Loaded) -> Iterator[str]:
-    config = {"recipe": to_dict(loaded.recipe)} if loaded.kind != "import" else {"model": to_dict(loaded.recipe.model)}
-    config |= {key: loaded.config[key] for key in ("steps", "seed", "precision", "versions") if key in loaded.config}
+    """Of what happened here, and of nothing else: how an imported trunk was pre-trained we do not know."""
+    recipe, config = to_dict(loaded.recipe), dict[str, Any]()
+    if loaded.kind == "pretrain":
+        config["recipe"] = recipe
+    else:
+        config["model"] = recipe["model"]
     if loaded.kind == "finetune":
-        config["fine-tuning"] = (loaded.task or {})["settings"]
+        task = loaded.task or {}
+        own = {name: task[name] for name in ("method", "scratch", "on_long") if name in task}
+        config["fine-tuning"] = {**own, **task["settings"], "objective": recipe["objective"]}
+        if not _imported(loaded) and not task.get("scratch"):
+            config["pre-training"] = {"layout": recipe["layout"], "corruption": recipe["corruption"]}
+    config |= {key: loaded.config[key] for key in ("steps", "seed", "precision", "versions") if key in loaded.config}
     yield "```json"
     yield json.dumps(config, indent=1, ensure_ascii=False)
     yield "```"

@@ -118,3 +118,35 @@ def tokenizer_note(loaded: Loaded, compared: dict) -> list[str]:
                 "With this tokenizer that pipeline parts words at white space alone, and a mark beside a word gets the word's tag; `bertsmith predict` does not."
             )
     return lines
+
+
+def reading_note(loaded: Loaded) -> list[str]:
+    """How bertsmith reads the texts of a task, which a snippet does not do by itself."""
+    task, length = loaded.task or {}, loaded.length()
+    kind, windows = task.get("kind"), task.get("on_long") == "window"
+    if kind == "tag":
+        return [
+            f"Tags are {_scheme(loaded.labels.names)}.",
+            "Words of a sentence are joined by blanks, and without any beside Han, kana, Thai, Lao, Khmer and Burmese; a word's tag stands at "
+            "the token that holds its first character.",
+            f"A sentence of more than {length} tokens is read in windows that overlap, each word where it has most context."
+            if windows
+            else f"Words behind the first {length} tokens of a sentence have no tag.",
+        ]
+    if kind == "qa":
+        long = "slides through windows that overlap" if windows else "is cut"
+        return [f"A question and a text of more than {length} tokens: the text {long}."]
+    if kind is None:
+        return []
+    long = "is read in windows, and the answer is their mean" if windows else "is cut"
+    return [f"A text of more than {length} tokens {long}."]
+
+
+def _scheme(names: tuple[str, ...]) -> str:
+    """What the letters before types say, as `tag` reads them."""
+    marks = {name.partition("-")[0] for name in names}
+    if not marks <= {*"OBIESLUM"} or len(marks) < 2:
+        return "of words, each by itself"
+    types = sorted({name.partition("-")[2] for name in names} - {""})
+    of = f" of {len(types)} types" if types else ""
+    return f"of spans{of}, by {', '.join(sorted(marks, key='BIMELSUO'.index))}; IOB1, IOB2, IOBES, BILOU and BMES are read by one rule"

@@ -20,6 +20,7 @@ from bertsmith.config import override
 from bertsmith.console import Console
 from bertsmith.downstream.documentation import Docstring, docstrings
 from bertsmith.downstream.documentation_task import LABELS, task
+from bertsmith.downstream.report_compared import Difference
 from bertsmith.errors import BertsmithError, InputError
 
 RECIPE, TOKENIZER = "roberta:tiny", "wordpiece:4000"
@@ -90,8 +91,16 @@ def demo(
         say(f"   {text}  {top}")
 
     runs = [out / "run", out / "classifier", out / "scratch"]
-    compared = {f"accuracy on {len(made.test)} test texts, mean of {SEEDS} seeds": scores}
-    page = bertsmith.report(runs, out / "report.html", compared=compared, say=_indented(say))
+    difference = Difference(
+        measure="accuracy",
+        first=("classifier", scores["pre-trained"]),
+        second=("scratch", scores["scratch"]),
+        difference=scores["difference"],
+        rows=f"{len(made.test)} test texts",
+        seeds=SEEDS,
+        fresh=True,
+    )
+    page = bertsmith.report(runs, out / "report.html", compared=[difference], say=_indented(say))
     seconds = time.monotonic() - begun
     say(f"6  the report is {page}")
     say(f"the demo took {seconds:.0f} s")

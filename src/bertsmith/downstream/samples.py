@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.data.batch import IGNORE, NEVER, Stream
+from bertsmith.text.shown import BLANK
 
 SHOWN = 6
 MOST = 40  # answers in a sequence
 
 
 def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[str, Any]]]:
-    """`count` held-out sequences as lists of pieces: {"text"} as it stands, {"guess", "p", "truth"} where the model is asked.
+    """`count` held-out sequences as lists of pieces: {"text"} as it stands, {"guess", "p", "truth", "right"} where the model is asked.
 
     The masks are those of the held-out evaluation.
     """
@@ -53,19 +54,27 @@ def stands(stream: Stream, places: list[int]) -> list[int]:
 
 
 def _pieces(ids: list[int], answers: dict[int, tuple[int, float, int]], tokenizer: Any) -> list[dict[str, Any]]:
-    """Runs of tokens that are not asked are decoded as text; specials are left out."""
-    special, pieces = set(tokenizer.vocab.special), []
-    plain: list[int] = []
-    for at, token in enumerate([*ids, None]):
-        if token is None or at in answers:
-            if plain:
-                pieces.append({"text": tokenizer.decode(plain)})
-            plain = []
+    """Runs of tokens that are not asked as text, each piece with `space`: whether a blank parts it from the one before; specials are left
+    out."""
+    people, found = tokenizer.people, []
+    ids = [answers[at][2] if at in answers else token for at, token in enumerate(ids)]
+    behind = False  # a special, which parts as a blank does
+    shown = people.pieces(ids, answers)
+    for at, (token, piece) in enumerate(zip(ids, shown, strict=True)):
+        space = piece.space or behind
+        behind = piece.special and token != tokenizer.vocab.unk
         if at in answers:
             guess, p, truth = answers[at]
-            pieces.append(
-                {"guess": tokenizer.token(guess), "p": p, "truth": tokenizer.token(truth), "right": guess == truth}
-            )
-        elif token is not None and token not in special:
-            plain.append(token)
-    return pieces
+            names = people.piece(guess).text, piece.text
+            if guess != truth and names[0] == names[1]:  # a beginning of a word and what goes on with one
+                names = tokenizer.token(guess), tokenizer.token(truth)
+            right = guess == truth
+            names = (names[1], names[1]) if right else names
+            found.append({"guess": names[0], "p": p, "truth": names[1], "right": right, "space": space})
+        elif behind or piece.text == BLANK:
+            continue
+        elif found and "text" in found[-1]:
+            found[-1]["text"] += " " * space + piece.text
+        else:
+            found.append({"text": piece.text, "space": space})
+    return found

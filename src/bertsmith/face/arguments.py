@@ -139,12 +139,9 @@ def _settings(value: Any) -> Any:
 
 
 def _compared(value: Any) -> Any:
-    for found in _is(value, Mapping).values():
-        for score in _is(found, Mapping).values():
-            _is(score, Mapping)
-            for name in ("value", "low", "high"):
-                _number(score.get(name))
-    return value
+    from bertsmith.downstream.report_compared import Difference
+
+    return [_is(part, Difference) for part in _is(value, Iterable)]
 
 
 def _word_list(value: Any) -> Any:
@@ -179,7 +176,9 @@ FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "r
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class")
 WANTED = {
     # what is worked on
-    **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:user/name or what load() gave", _model)),
+    **dict.fromkeys(
+        ("model", "a", "b", "against"), Kind("a path (str or Path), hf:user/name or what load() gave", _model)
+    ),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
@@ -189,7 +188,7 @@ WANTED = {
     **dict.fromkeys(("text", "feeds", "shares"), ASIDE),
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
-    "compared": Kind("{title: {name: {value, low, high}}}", _compared),
+    "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
     "tokenizer_sample": Kind("a size such as '100MB' or a whole number of bytes", _words_or_count),
     # how much

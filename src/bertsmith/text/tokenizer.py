@@ -25,6 +25,7 @@ from bertsmith.text import extend, load, train
 from bertsmith.text.chunks import Chunks, local
 from bertsmith.text.forms import goes
 from bertsmith.text.runs import Borders, behind
+from bertsmith.text.shown import Shown
 from bertsmith.text.starts import StartTable, flat, keeps_space
 from bertsmith.text.words import SPACE, Segmenter, character_starts, classes, code_points, covering, word_starts
 
@@ -153,9 +154,13 @@ class Tokenizer:
         return " ".join(part for part in [*parts, self._decoded(run)] if part)
 
     def shown(self, i: int) -> str:
-        """A token as people write it: no ▁, ## or letters that stand for bytes; parts of a character stay the letters."""
-        text = self.decode([i])
-        return self.token(i) if not text or "\ufffd" in text else text
+        """A token as people write it: no ▁, ## or letters that stand for bytes; parts of a character in hexadecimal (shown.py)."""
+        return self.people.piece(i).text
+
+    @cached_property
+    def people(self) -> Shown:
+        """Its tokens as people write text."""
+        return Shown(self, self._tree, self._special)
 
     def encode(
         self,

@@ -1,0 +1,137 @@
+"""Examples as the model will see them, as objects of contract.md, section `show --json`; the last is the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from bertsmith.config import require
+from bertsmith.data.batch import NEVER, Batch, Row, Target, Vocab
+from bertsmith.data.draw import Draw
+from bertsmith.downstream.rates import Tally
+from bertsmith.errors import InputError, printable
+from bertsmith.recipe import Recipe
+from bertsmith.text.store import Split
+
+CHUNK = 256  # examples made at a time; a row is its sequences one by one, so the number changes nothing
+
+
+def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
+    """A split in memory, from documents of sentences."""
+    ids, starts, sentences, bounds = [np.zeros(0, np.uint32)], [np.zeros(0, bool)], [0], [0]
+    for document in documents:
+        for sentence_ids, sentence_starts in tokenizer.encode(list(document)):
+            ids.append(np.asarray(sentence_ids, np.uint32))
+            starts.append(np.asarray(sentence_starts, bool))
+            sentences.append(sentences[-1] + len(sentence_ids))
+        bounds.append(len(sentences) - 1)
+    return Split(
+        shards=(np.concatenate(ids),),
+        packed=(np.packbits(np.concatenate(starts)),),
+        sentences=np.array(sentences, np.int64),
+        documents=np.array(bounds, np.int64),
+    )
+
+
+def lines(
+    recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any = None
+) -> Iterator[dict[str, Any]]:
+    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
+    if writer is not None and writer.tokenizer.reading != tokenizer.reading:
+        raise InputError(f"--model {printable(writer.run)}: its tokenizer is not that of the text")
+    require(n > 0, f"show: -n {n}: at least 1 example")
+    recipe.layout.check(split)
+    recipe.corruption.check(split)
+    tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
+    draw, index = Draw(seed), 0
+    while index < n:
+        plan = recipe.layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
+        order = plan.shuffled(epoch)[: n - index]
+        for at in range(0, len(order), CHUNK):
+            some = order[at : at + CHUNK]
+            row = plan.row(some)
+            spans = recipe.corruption.select(row, draw)
+            batch = recipe.corruption.rewrite(row, spans, vocab, draw)
+            tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
+            tally.add_levels(row, spans, recipe.corruption.select)
+            tally.add_views(row, recipe.corruption.rewrite, draw)
+            for line in _examples(row, spans, _decided(batch, recipe, writer), tokenizer):
+                yield {"index": index, "epoch": epoch, **line}
+                index += 1
+        epoch += 1
+    yield {"summary": tally.summary(recipe)}
+
+
+def _decided(batch: Batch, recipe: Recipe, writer: Any) -> Batch:
+    """What a generator decides is left out, or, with one, are the places where it wrote another token."""
+    term = getattr(recipe.corruption.rewrite, "term", None)
+    targets = {name: target for name, target in batch.targets.items() if name != term}
+    if writer is not None and term is not None:
+        import torch
+
+        objective, given = writer.member.objective, batch.to(writer.device)
+        with torch.no_grad(), writer.exact.policy():
+            guesses = objective.guesses(given, given.asked("token"))
+            written = objective.written(given, guesses).input.tokens.cpu().numpy()
+        at, clean = batch.targets["token"].at[:, 0], batch.targets["token"].labels
+        other = written[at] != clean
+        targets["replaced"] = Target(at=at[other, None], labels=written[at[other]])
+    return replace(batch, targets=targets)
+
+
+def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """Each sequence of a corrupted row on its own, with indices of its own."""
+    words, sentences = np.flatnonzero(row.starts), np.flatnonzero(row.sentences)
+    read = np.concatenate([[0], np.cumsum(batch.input.lengths)])  # with tokens that only ask an input is longer
+    sides = zip(pairwise(row.offsets.tolist()), pairwise(read.tolist()), strict=True)
+    for (begin, end), (first, last) in sides:
+        ids = row.tokens[begin:end].tolist()
+        targets: dict[str, Any] = {}
+        for name, target in batch.targets.items():
+            low, high = np.searchsorted(target.at[:, 0], [first, last])
+            labels = target.labels[low:high].tolist()
+            if name == "pair":
+                targets |= {name: labels[0]} if labels else {}
+            elif target.at.shape[1] > 1:
+                at = target.at[low:high]
+                rows = np.column_stack([at - first, at[:, 0] - at[:, 1]]).tolist()
+                named = zip(rows, tokenizer.tokens(labels), labels, strict=True)
+                targets[name] = [[*row, token, label] for row, token, label in named]
+            else:
+                places = (target.at[low:high, 0] - first).tolist()
+                targets[name] = [list(row) for row in zip(places, tokenizer.tokens(labels), labels, strict=True)]
+        yield {
+            "source": {
+                "tokens": tokenizer.tokens(ids),
+                "ids": ids,
+                "words": _within(words, begin, end),
+                "sentences": _within(sentences, begin, end),
+            },
+            "input": _side(batch.input, first, last, tokenizer),
+            "output": None,
+            "spans": (spans[np.searchsorted(spans[:, 0], begin) : np.searchsorted(spans[:, 0], end)] - begin).tolist(),
+            "targets": targets,
+        }
+
+
+def _within(places: np.ndarray, begin: int, end: int) -> list[int]:
+    return (places[np.searchsorted(places, begin) : np.searchsorted(places, end)] - begin).tolist()
+
+
+def _side(stream: Any, begin: int, end: int, tokenizer: Any) -> dict[str, Any]:
+    ids = stream.tokens[begin:end].tolist()
+    keys = ("segments", "positions", "query_rank", "key_rank")
+    arrays = {key: getattr(stream, key)[begin:end].tolist() for key in keys}
+    arrays["key_rank"] = [None if rank == NEVER else rank for rank in arrays["key_rank"]]
+    side = {
+        "tokens": tokenizer.tokens(ids),
+        "ids": ids,
+        "segments": arrays["segments"],
+        "positions": arrays["positions"],
+    }
+    side |= {"sequence": [0] * len(ids), "query_rank": arrays["query_rank"], "key_rank": arrays["key_rank"]}
+    return side if stream.window is None else side | {"window": stream.window}

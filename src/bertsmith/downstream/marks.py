@@ -1,0 +1,111 @@
+"""Examples for people: the text, and in it what is hidden, written over, moved and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from bertsmith.text.shown import Piece, Shown, joined
+
+LEGEND = (
+    "[MASK:x] hidden x · [y<-x] random y written over x · [=x] asked, kept as it is · [x~y] y moved to where x stood · "
+    "[k:x] x asked as number k of a random order"
+)
+WRITTEN = "[x->y] hidden x, for which the generator wrote y"
+PIECES = "a·b: two pieces of one word"
+SEEN = {(1,): "left to right", (-1,): "right to left", (0, 1): "source to target"}
+
+
+def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: Shown | None = None) -> Iterator[str]:
+    """A line of the terminal at a time.  `pairs`: what each label of a pair says; `people`: how the tokens are written as text (None:
+    as they are, a blank between them)."""
+    asked, replaced = 0, 0
+    for line in found:
+        if "summary" in line:
+            yield from _table(line["summary"])
+            if replaced:
+                yield f"the generator wrote another token in {replaced:,} of {asked:,} places that it was asked about"
+            continue
+        if line["index"] == 0:
+            yield " · ".join(
+                [LEGEND, *([WRITTEN] if "replaced" in line["targets"] else []), *([PIECES] if people else [])]
+            )
+        targets = line["targets"]
+        asked, replaced = asked + len(targets.get("token", [])), replaced + len(targets.get("replaced", []))
+        yield f"\n{_head(line, pairs)}"
+        yield _marked(line, people)
+
+
+def _head(line: dict[str, Any], pairs: tuple[str, ...]) -> str:
+    ids, targets = line["source"]["ids"], line["targets"]
+    parts = [f"example {line['index']}", f"epoch {line['epoch']}", f"{len(ids)} tokens"]
+    parts.append(f"{len(targets.get('token', []))} asked")
+    if "replaced" in targets:
+        parts.append(f"{len(targets['replaced'])} replaced")
+    if (label := targets.get("pair")) is not None:
+        parts.append(f"pair {label}{f': {pairs[label]}' if pairs else ''}")
+    seen = _seen(line["input"]["query_rank"][: len(ids)])
+    return " · ".join([*parts, *([seen] if seen else [])])
+
+
+def _seen(ranks: list[int]) -> str:
+    """Who sees whom, where it is neither all nor without order."""
+    return SEEN.get(tuple(sorted({int(np.sign(b - a)) for a, b in pairwise(ranks)})), "")
+
+
+def _marked(line: dict[str, Any], people: Shown | None) -> str:
+    """The text of one example on one line."""
+    ids, given = line["source"]["ids"], line["input"]["ids"]
+    asked = _asked(line)
+    apart = {place for place, i in enumerate(ids) if place in asked or given[place] != i}
+    if people is None:
+        pieces = [Piece(text=token, space=True) for token in line["source"]["tokens"]]
+        single = dict(zip([*ids, *given], [*line["source"]["tokens"], *line["input"]["tokens"]], strict=True))
+        single |= {i: token for _, token, i in line["targets"].get("replaced", [])}
+    else:
+        pieces = people.pieces(ids, apart)
+        places = [*(given[place] for place in apart), *(i for _, _, i in line["targets"].get("replaced", []))]
+        single = {i: people.piece(i).text for i in places}
+    marks = {place: _mark(place, line, asked, pieces[place].text, single) for place in apart}
+    return "".join(before + marks.get(place, pieces[place].text) for place, before in joined(pieces, apart))
+
+
+def _asked(line: dict[str, Any]) -> dict[int, int]:
+    """{place in the text: number in the order of asking} of the tokens that are asked for where they stand (0), or by a token behind the
+    text (from 1).  A language model asks for all tokens alike, each from its neighbour: nothing to mark."""
+    ids, side, asked = line["source"]["ids"], line["input"], line["targets"].get("token", [])
+    behind = [place for place, _, _ in asked if place >= len(ids)]
+    if behind:
+        number = {rank: k for k, rank in enumerate(sorted({side["query_rank"][place] for place in behind}), 1)}
+        return {side["positions"][place]: number[side["query_rank"][place]] for place in behind}
+    in_place = all(ids[place] == answer for place, _, answer in asked)
+    return {place: 0 for place, _, _ in asked} if in_place else {}
+
+
+def _mark(place: int, line: dict[str, Any], asked: dict[int, int], clean: str, single: dict[int, str]) -> str:
+    """What stands for one token; `single`: a token of the input, or of the generator, by itself."""
+    was, now = line["source"]["ids"][place], line["input"]["ids"][place]
+    if place not in asked:
+        return f"[{clean}~{single[now]}]"
+    if asked[place]:
+        return f"[{asked[place]}:{clean}]"
+    if "replaced" in line["targets"]:
+        wrote = next((i for at, _, i in line["targets"]["replaced"] if at == place), was)
+        return f"[{clean}->{single[wrote] if wrote != was else clean}]"
+    if now == was:
+        return f"[={clean}]"
+    bare = line["input"]["tokens"][place].strip("[]<>")
+    return f"[MASK:{clean}]" if bare.lower() == "mask" else f"[{single[now]}<-{clean}]"
+
+
+def _table(summary: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    wide = max([8, *map(len, summary["requested"])])
+    yield f"{'':{wide}}{'requested':>12}{'achieved':>12}"
+    for key, wanted in summary["requested"].items():
+        yield f"{key:{wide}}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
+    tokens = summary["tokens"]
+    yield f"{summary['examples']} examples, {tokens['used']:,} tokens used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped, {tokens['unknown']:,} [UNK]"

@@ -1,0 +1,96 @@
+"""What a recipe asks for against what was achieved, counted over the examples that are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bertsmith.data.batch import Batch, Row, Vocab
+from bertsmith.data.draw import Draw
+from bertsmith.recipe import Recipe
+
+
+@dataclass
+class Tally:
+    """Counts over the lines printed."""
+
+    by_span: bool
+    vocab: Vocab
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def _count(self, **more: float) -> None:
+        for key, value in more.items():
+            self.counts[key] = self.counts.get(key, 0) + value
+
+    def add(self, row: Row, spans: np.ndarray, batch: Batch, cut: np.ndarray, label_1: float | None) -> None:
+        target = batch.targets["token"]
+        written = batch.input.tokens[target.at[:, 0]]
+        masked, kept = written == self.vocab.mask, written == target.labels
+        if self.by_span and len(spans):  # what holds for a span holds for all of its tokens
+            first = np.cumsum(spans[:, 1] - spans[:, 0]) - (spans[:, 1] - spans[:, 0])
+            masked, kept = np.logical_and.reduceat(masked, first), np.logical_and.reduceat(kept, first)
+        held = np.cumsum(row.starts)
+        whole = held[spans[:, 1] - 1] - held[spans[:, 0]] + 1 if len(spans) else np.zeros(0)
+        self._count(spans=len(spans), span_words=int(whole.sum()), span_tokens=int((spans[:, 1] - spans[:, 0]).sum()))
+        special = [i for i in self.vocab.special if i != self.vocab.unk]
+        self._count(unknown=int((row.tokens == self.vocab.unk).sum()), text=int((~np.isin(row.tokens, special)).sum()))
+        self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
+        self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
+        if "pair" in batch.targets:
+            labels = batch.targets["pair"].labels
+            self._count(pairs=len(labels), label_1=int((labels == 1).sum()), expected=len(labels) * (label_1 or 0.0))
+
+    def add_levels(self, row: Row, spans: np.ndarray, select: Any) -> None:
+        """Tokens and asked tokens by the level that a curriculum was at."""
+        if not hasattr(select, "stages"):
+            return
+        stages, of = select.stages(row), np.searchsorted(row.offsets, spans[:, 0], "right") - 1
+        asked = np.bincount(of, weights=spans[:, 1] - spans[:, 0], minlength=len(stages))
+        for stage, level in enumerate(select.levels):
+            here = stages == stage
+            self._count(**{f"asked.{level}": int(asked[here].sum()), f"source.{level}": int(row.lengths[here].sum())})
+
+    def add_views(self, row: Row, rewrite: Any, draw: Draw) -> None:
+        """Sequences by who sees whom, where that is drawn."""
+        if hasattr(rewrite, "views"):
+            drawn = rewrite.drawn(row, draw)
+            for number, view in enumerate(rewrite.views.shares):
+                self._count(**{f"views.{view}": int((drawn == number).sum())})
+
+    def summary(self, recipe: Recipe) -> dict[str, Any]:
+        """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
+        c, select, rewrite = self.counts, recipe.corruption.select, recipe.corruption.rewrite
+        draws = max(c["draws"], 1)
+        requested: dict[str, float] = {}
+        achieved: dict[str, float] = {}
+        if select.rate < 1:  # who asks for everything has no share to meet
+            requested["rate"], achieved["rate"] = select.rate, c["asked"] / c["source"]
+        if hasattr(rewrite, "mask"):
+            requested |= {"mask": rewrite.mask, "kept": 1 - rewrite.mask - rewrite.random, "random": rewrite.random}
+            achieved |= {"mask": c["mask"] / draws, "kept": c["kept"] / draws}
+            achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
+        if hasattr(select, "mean"):
+            unit = "span_tokens" if select.units == "token" else "span_words"
+            requested[unit], achieved[unit] = select.mean, c[unit] / max(c["spans"], 1)
+        for level in [name.partition(".")[2] for name, count in c.items() if name.startswith("source.") and count]:
+            requested[f"rate.{level}"] = select.rate
+            achieved[f"rate.{level}"] = c[f"asked.{level}"] / c[f"source.{level}"]
+        for view, share in rewrite.views.shares.items() if hasattr(rewrite, "views") else ():
+            requested[f"views.{view}"], achieved[f"views.{view}"] = share, c[f"views.{view}"] / c["examples"]
+        if "pairs" in c:
+            requested["pair"] = c["expected"] / c["pairs"]
+            achieved["pair"] = c["label_1"] / c["pairs"]
+        return {
+            "requested": {key: round(value, 6) for key, value in requested.items()},
+            "achieved": {key: round(value, 6) for key, value in achieved.items()},
+            "examples": c["examples"],
+            "tokens": {
+                "used": c["used"],
+                "padding": 0,
+                "dropped": c["cut"],
+                "unknown": c["unknown"],
+                "text": c["text"],
+            },
+        }

@@ -1,0 +1,89 @@
+"""Two fine-tunings on the same dev file: the difference of their scores, resampled in pairs of rows, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bertsmith import files
+from bertsmith.errors import BertsmithError
+from bertsmith.tasks.labels import Labels
+
+if TYPE_CHECKING:
+    from bertsmith.downstream.report_runs import Seen
+
+Score = dict[str, float]  # value, low, high
+MOST = 6e12  # operations: about a minute on two cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """`first` against `second`, each (name, score); `fresh`: the second had fresh weights and is otherwise the same."""
+
+    measure: str
+    first: tuple[str, Score]
+    second: tuple[str, Score]
+    difference: Score
+    rows: str  # "951 texts"
+    seeds: int = 1
+    fresh: bool = False
+
+    @property
+    def over(self) -> str:
+        return f"over {f'{self.seeds} seeds and ' if self.seeds > 1 else ''}{self.rows}"
+
+
+def compared(first: Seen, second: Seen) -> Difference | str:
+    """By the rows of the dev file that both were chosen on; where that cannot be, why."""
+    path = dev_file(first)
+    if path is None:
+        return "the dev file is not where it was"
+    if sum(map(_operations, (first, second))) > MOST:
+        return "reading the dev file again would take more than a minute"
+    from bertsmith.downstream.compare import compare
+
+    try:
+        found = compare(first.folder, second.folder, path)
+    except BertsmithError as error:
+        return str(error)
+    a, b, apart = (found[side][found["chosen_by"]] for side in ("a", "b", "difference"))
+    return Difference(
+        measure=found["chosen_by"],
+        first=(first.name, a),
+        second=(second.name, b),
+        difference=apart,
+        rows=f"{found['texts']:,} {first.rows}",
+        seeds=min(found["seeds"].values()),
+        fresh=second.scratch and not first.scratch,
+    )
+
+
+def dev_file(run: Seen) -> Path | None:
+    """Where it still is what it was."""
+    path = Path(run.dev.get("path") or "")
+    return path if path.is_file() and files.sha256(path) == run.dev.get("sha256") else None
+
+
+def commonest(run: Seen) -> tuple[str, float] | None:
+    """Of a classification the commonest class of the dev file, and its share of the rows."""
+    from bertsmith.tasks import kinds
+
+    path, task = dev_file(run), run.task
+    if path is None or task.get("kind") != "classify":
+        return None
+    columns = {name: task[name] for name in ("columns", "header", "pairs") if name in task}
+    try:
+        kind = kinds.kind(task["kind"])
+        targets = kind.targets(kind.read(path, **columns), Labels(names=tuple(task["labels"]))).tolist()
+    except BertsmithError:
+        return None
+    most = max(set(targets), key=targets.count)
+    return task["labels"][most], targets.count(most) / len(targets)
+
+
+def _operations(run: Seen) -> float:
+    """Of reading the dev file once with each seed."""
+    tokens = ((run.best.get("texts") or {}).get("dev") or {}).get("tokens", 0)
+    weights = [path.stat().st_size / 4 for path in run.path.glob("steps/*/model.safetensors")]
+    return 2.0 * tokens * max(weights, default=0.0) * len(run.homes)

@@ -1,0 +1,110 @@
+"""The report's pictures and tables: curves of runs, scores with intervals, differences, classes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bertsmith.downstream.charts import Chart, Level, Line, Scored, difference, intervals, smooth
+from bertsmith.downstream.report_compared import Difference
+from bertsmith.downstream.report_runs import Seen, evaluations, number
+
+WIDEST = 25  # classes of a confusion matrix that is shown
+
+
+def curves(runs: Sequence[Seen], entropies: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    """{title, svg, names: (name, colour), raw, held} of each chart that has something to show."""
+    return [figure for chart in _charts(runs, entropies) if (figure := _figure(chart))]
+
+
+def _charts(runs: Sequence[Seen], entropies: Mapping[str, float | None]) -> Iterator[Chart]:
+    terms = {term for run in runs for line in run.metrics for term in line.get("terms") or {}}
+    for term in sorted(terms, key=lambda term: (term != "token", term)):
+        lines = [line for run in runs for line in _losses(run, term)]
+        plateaus = {round(y, 6) for y in entropies.values() if y is not None} if term == "token" else set()
+        levels = [Level(name="unigram entropy", y=y) for y in sorted(plateaus)]
+        yield Chart(title=f"{term} loss", x="tokens read", y="nats", lines=lines, levels=levels)
+    for title, key, zero in (("learning rate", "lr", True), ("gradient norm, before clipping", "grad_norm", False)):
+        yield Chart(
+            title=title, x="tokens read", y="", lines=[_line(run, run.metrics, _tokens, key) for run in runs], zero=zero
+        )
+    rates = [_line(run, run.speed, lambda line: line["step"], "tokens_per_second") for run in runs]
+    yield Chart(title="speed", x="step", y="tokens/s", lines=rates, zero=True)
+
+
+def _losses(run: Seen, term: str) -> Iterator[Line]:
+    points = [(_tokens(m), m["terms"][term]) for m in run.metrics if number((m.get("terms") or {}).get(term))]
+    means = smooth([y for _, y in points], max(1, len(points) // 40))
+    held = [(_tokens(line), found[term]["loss"]) for line, found in evaluations(run) if term in found]
+    yield Line(name=f"{run.name}, each update", points=points, colour=run.colour, style="raw")
+    averaged = [(x, y) for (x, _), y in zip(points, means, strict=True)]
+    yield Line(name=run.name, points=averaged, colour=run.colour)
+    yield Line(name=f"{run.name}, held out", points=held, colour=run.colour, style="held")
+
+
+def _line(run: Seen, rows: Sequence[dict[str, Any]], x: Callable[[dict[str, Any]], float], key: str) -> Line:
+    return Line(name=run.name, points=[(x(row), row[key]) for row in rows if number(row.get(key))], colour=run.colour)
+
+
+def _tokens(line: dict[str, Any]) -> float:
+    return line["tokens"] if number(line.get("tokens")) else line["step"]
+
+
+def _figure(chart: Chart) -> dict[str, Any] | None:
+    drawn, some = chart.svg(), {line.style for line in chart.lines if line.points}
+    names = dict.fromkeys((line.name, line.colour) for line in chart.lines if line.style == "smooth" and line.points)
+    figure = {"title": chart.title, "svg": drawn, "names": list(names), "raw": "raw" in some, "held": "held" in some}
+    return figure if drawn else None
+
+
+def scores(runs: Sequence[Seen]) -> Iterator[dict[str, Any]]:
+    """For each task and score of the fine-tuned runs {title, svg, seeds: lines}; the score that chose the epoch first."""
+    tuned = [run for run in runs if run.results]
+    named: dict[tuple[str, str], list[Seen]] = {}
+    for run in sorted(tuned, key=lambda run: run.colour):
+        for name in sorted(run.best.get("dev") or {}, key=lambda name: name != run.chosen_by):
+            if run.score(name):
+                named.setdefault((run.task.get("kind", ""), name), []).append(run)
+    several = len({kind for kind, _ in named}) > 1
+    for (kind, name), group in named.items():
+        yield {
+            "title": f"{kind}: {name}" if several else name,
+            "svg": intervals([_scored(run, name) for run in group]),
+            "seeds": [line for run in group for line in _spread(run, name)],
+        }
+
+
+def _scored(run: Seen, name: str) -> Scored:
+    each = [score["value"] for score in run.values(name)]
+    label = f"{run.name}, mean of {len(each)} seeds" if len(each) > 1 else run.name
+    score = run.score(name) or {}
+    return Scored(name=label, colour=run.colour, score=score, seeds=each if len(each) > 1 else ())
+
+
+def _spread(run: Seen, name: str) -> Iterator[str]:
+    found = ((run.result or {}).get("over_seeds") or {}).get(name)
+    if found:
+        yield f"{run.name}: {found['mean']:.4f} ± {found['spread']:.4f} (standard deviation) over {found['seeds']} seeds"
+
+
+def compared(one: Difference, colours: Mapping[str, int]) -> dict[str, Any]:
+    """Two scores on one axis, their difference on another."""
+    rows = []
+    for number_, (name, score) in enumerate((one.first, one.second)):
+        rows.append(Scored(name=name, colour=colours.get(name, number_), score=score))
+    row = Scored(name="difference", colour=rows[0].colour, score=one.difference)
+    return {"title": f"{one.measure} {one.over}", "svg": intervals(rows), "difference": difference(row)}
+
+
+def classes(run: Seen) -> dict[str, Any] | None:
+    """Precision, recall and F1 of each class, and who is taken for whom, where result.json tells."""
+    found = run.best.get("classes")
+    if not isinstance(found, dict) or not found:
+        return None
+    confusion = run.best.get("confusion")
+    labels, counts = list(found), confusion
+    if isinstance(confusion, dict):
+        labels, counts = confusion.get("labels"), confusion.get("counts")
+    matrix = None
+    if counts and len(labels) == len(counts) <= WIDEST:
+        rows = [(label, row, max(sum(row), 1)) for label, row in zip(labels, counts, strict=True)]
+        matrix = {"labels": labels, "rows": [(label, [(n, n / whole) for n in row]) for label, row, whole in rows]}
+    return {"run": run, "classes": [(name, row) for name, row in found.items()], "matrix": matrix}
