@@ -43,6 +43,7 @@ def calls(short, pretrained, tuned, tmp_path_factory):
         "fill": {"model": pretrained, "text": "one [MASK]"},
         "predict": {"model": tuned, "input": ["a text"]},
         "evaluate": {"model": tuned, "input": OTHERS},
+        "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "embed": {"model": pretrained, "texts": ["a text"]},
         "report": {"runs": tuned},
         "verify": {"path": pretrained},

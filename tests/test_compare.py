@@ -95,7 +95,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tuned, tasks, pretrained
     config = json.loads((run / "config.json").read_text())
     config["data"]["dev"]["sha256"] = "0" * 64
     (tmp_path / "run" / "config.json").write_bytes(files.sealed({k: v for k, v in config.items() if k != "sha256"}))
-    with pytest.raises(InputError, match="no dev file of the same bytes; --input FILE"):
+    with pytest.raises(InputError, match="not the same dev rows; --input FILE"):
         bertsmith.compare(run, tmp_path / "run")
 
 

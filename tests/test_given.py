@@ -116,7 +116,7 @@ def test_a_run_on_rows_resumes_on_the_same_rows_alone(pretrained, tmp_path):
     options = {"task": "classify", "dev": [{"text": "new", "label": "b"}], "out": tmp_path / "tuned", **OPTIONS}
     first = bertsmith.finetune(pretrained, train=train, **options)
     data = json.loads((tmp_path / "tuned" / "config.json").read_text())["data"]
-    assert data["train"] == {"path": None, "rows": 3, "sha256": source(train, "train").sha256}
+    assert data["train"].items() >= {"path": None, "rows": 3, "sha256": source(train, "train").sha256}.items()
     again = {"text": np.array(FIRST), "label": LABELS, "other": range(3)}  # the same rows in another form
     assert bertsmith.finetune(pretrained, train=again, resume=True, **options) == first
     with pytest.raises(InputError, match=r"data\.train\.sha256"):

@@ -47,7 +47,7 @@ class Beside:
     def check_dev(self, sha256: str) -> None:
         """InputError where the other one was scored on another dev file."""
         side = self.against
-        if side is not None and side.dev is not None and side.dev.get("sha256") != sha256:
+        if side is not None and side.dev and side.dev.get("sha256") != sha256:
             raise InputError(
                 f"--against {side.name}: its dev file was another one ({printable(side.dev.get('path'))}); `bertsmith compare` takes --input FILE"
             )

@@ -13,8 +13,9 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.deploy import folder
+from bertsmith.downstream.dev_rows import dev_rows
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.predict import Columns, judged
+from bertsmith.downstream.predict import Columns, judged, judged_rows
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.tasks import kinds, metrics, paired
@@ -37,7 +38,7 @@ def silent(*_: Any) -> None:
 def compare(
     a: Model,
     b: Model,
-    input: str | Path | None = None,
+    input: Any = None,
     *,
     columns: Columns = None,
     header: bool | None = None,
@@ -48,25 +49,30 @@ def compare(
     """{task, input, texts, seeds, chosen_by, a, b, difference, says}: every score of two fine-tuned models on `input`, and `a` minus `b`,
     each {value, low, high} with its 95 % interval over texts and seeds; `says` is one sentence, of the score that chose the models.
 
-    A fine-tuning of several seeds counts as their mean.  `input` None: the dev file of both.  InputError for other tasks or labels, and
+    A fine-tuning of several seeds counts as their mean.  `input`: a labelled file, or rows (tasks/given.py); None: the dev rows of both.  InputError for other tasks or labels, and
     for dev files that are not the same bytes, before a model is loaded.
     """
-    if input is not None:
+    if isinstance(input, (str, os.PathLike)):
         check_there(input)
+    elif isinstance(input, Iterator):  # both read it
+        input = list(input)
     chosen = None if columns is None else parse_columns(columns)
     sides = Side.of(a), Side.of(b)
     sides[0].check_like(sides[1])
     say = _once(say)
-    path = _shared_dev(*sides) if input is None else Path(input)
-    mine, theirs = (
-        side.heard(lambda loaded, say: judged(loaded, path, columns=chosen, header=header, say=say), members, say)
-        for side in sides
-    )
+    shared = _shared_dev(*sides) if input is None else None
+
+    def ask(loaded: Loaded, say: Say) -> tuple[Any, Any, kinds.Kind]:
+        if shared is not None:
+            return judged_rows(loaded, shared, say=say)
+        return judged(loaded, input, columns=chosen, header=header, say=say)
+
+    mine, theirs = (side.heard(ask, members, say) for side in sides)
     found = compared(mine, theirs, seed)
     best = mine[0].best
     return {
         "task": mine[0].task,
-        "input": str(path),
+        "input": _path(input) if shared is None else str(shared.path),
         "texts": mine[0].count,
         "seeds": {"a": len(mine), "b": len(theirs)},
         "chosen_by": best,
@@ -99,7 +105,7 @@ class Side:
     name: str
     models: tuple[Model, ...]
     task: dict | None
-    dev: dict | None  # {path, sha256, …}: what config.json says of its dev file
+    data: dict | None  # what config.json says of its files
 
     @classmethod
     def of(cls, model: Model) -> Side:
@@ -127,6 +133,11 @@ class Side:
                 f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; --resume goes on with it"
             )
         return cls(name, tuple(seeds) or (path,), *_facts(name, facts))
+
+    @property
+    def dev(self) -> dict:
+        """What config.json says of its dev rows."""
+        return (self.data or {}).get("dev") or {}
 
     @property
     def known(self) -> Known | None:
@@ -195,20 +206,26 @@ def _facts(name: str, config: dict) -> tuple[dict, dict | None]:
     task = config.get("task")
     if not isinstance(task, dict):
         raise InputError(f"{name}: is a pre-training run; `bertsmith finetune` makes a model that can be compared")
-    return task, (config.get("data") or {}).get("dev")
+    return task, config.get("data") or {}
 
 
-def _shared_dev(a: Side, b: Side) -> Path:
-    """The dev file of both, which is still what it was."""
-    one, other = ((side.dev or {}).get("sha256") for side in (a, b))
+def _path(input: Any) -> str | None:
+    """None of rows that were given in Python."""
+    return os.fspath(input) if isinstance(input, (str, os.PathLike)) else None
+
+
+def _shared_dev(a: Side, b: Side) -> Any:
+    """The dev rows of both, whose file is still what it was."""
+    one, other = (side.dev.get("sha256") for side in (a, b))
     if one is None or one != other:
         raise InputError(
-            f"{a.name} and {b.name}: no dev file of the same bytes; --input FILE says which texts to compare them on"
+            f"{a.name} and {b.name}: not the same dev rows; --input FILE says which texts to compare them on"
         )
     for side in (a, b):
-        path = Path(str(side.dev.get("path")))
-        if os.path.isfile(path) and files.sha256(path) == one:
-            return path
+        rows = dev_rows(side.task or {}, side.data or {})
+        if rows is not None:
+            return rows
+    what = a.dev.get("path") or "their rows"
     raise InputError(
-        f"{printable(a.dev.get('path'))}: the dev file of both is not there any more, or is another one; --input FILE says which texts to compare them on"
+        f"{printable(what)}: the dev file of both is not there any more, or is another one; --input FILE says which texts to compare them on"
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertsmith import files
 from bertsmith.errors import BertsmithError
 from bertsmith.tasks.labels import Labels
 
@@ -36,15 +35,14 @@ class Difference:
 
 def compared(first: Seen, second: Seen) -> Difference | str:
     """By the rows of the dev file that both were chosen on; where that cannot be, why."""
-    path = dev_file(first)
-    if path is None:
+    if not any(_there(run) for run in (first, second)):
         return "the dev file is not where it was"
     if sum(map(_operations, (first, second))) > MOST:
         return "reading the dev file again would take more than a minute"
     from bertsmith.downstream.compare import compare
 
     try:
-        found = compare(first.folder, second.folder, path)
+        found = compare(first.folder, second.folder)
     except BertsmithError as error:
         return str(error)
     a, b, apart = (found[side][found["chosen_by"]] for side in ("a", "b", "difference"))
@@ -59,23 +57,23 @@ def compared(first: Seen, second: Seen) -> Difference | str:
     )
 
 
-def dev_file(run: Seen) -> Path | None:
-    """Where it still is what it was."""
-    path = Path(run.dev.get("path") or "")
-    return path if path.is_file() and files.sha256(path) == run.dev.get("sha256") else None
+def _there(run: Seen) -> bool:
+    return bool(run.dev.get("path")) and Path(run.dev["path"]).is_file()
 
 
 def commonest(run: Seen) -> tuple[str, float] | None:
-    """Of a classification the commonest class of the dev file, and its share of the rows."""
+    """Of a classification the commonest class of the dev rows, and its share of them."""
+    from bertsmith.downstream.dev_rows import dev_rows
     from bertsmith.tasks import kinds
 
-    path, task = dev_file(run), run.task
-    if path is None or task.get("kind") != "classify":
+    task = run.task
+    if task.get("kind") != "classify":
         return None
-    columns = {name: task[name] for name in ("columns", "header", "pairs") if name in task}
     try:
-        kind = kinds.kind(task["kind"])
-        targets = kind.targets(kind.read(path, **columns), Labels(names=tuple(task["labels"]))).tolist()
+        rows = dev_rows(task, run.config.get("data") or {})
+        if rows is None:
+            return None
+        targets = kinds.kind("classify").targets(rows, Labels(names=tuple(task["labels"]))).tolist()
     except BertsmithError:
         return None
     most = max(set(targets), key=targets.count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bertsmith import files
+from bertsmith.downstream.dev_rows import drawn
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
-from bertsmith.tasks import kinds, split
+from bertsmith.tasks import kinds
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
@@ -97,9 +97,9 @@ class Rows:
         for part, read in rows.items():
             say_notes(read, say)
             kind.check(read, part)
-        known, drawn = kind.learn(rows["train"], given.labels), {}
+        known, share = kind.learn(rows["train"], given.labels), {}
         if given.share:
-            rows, drawn = _divided(kind, rows["train"], given.share, say)
+            rows, share = _divided(kind, rows["train"], given.share, say)
             known = kind.learn(rows["train"], known.names)  # a class that is rare may be in one part only
         if rows["train"].pairs != rows["dev"].pairs:
             raise InputError(
@@ -111,7 +111,7 @@ class Rows:
             say(line)
         _say_overlap(rows, say)
         sources = {part: {"path": _path(path), "sha256": _sha256(path)} for part, path in paths.items()}
-        sources = {part: {**sources.get(part, drawn), **outlines[part]} for part in PARTS}
+        sources = {part: {**sources.get(part, share), **outlines[part]} for part in PARTS}
         return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets, sources=sources)
 
 
@@ -218,18 +218,16 @@ def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:
 
 def _divided(kind: kinds.Kind, rows: Any, share: float, say: Say) -> tuple[dict[str, Any], dict[str, Any]]:
     """Training and dev rows, and what config.json says of how the latter were drawn."""
-    groupings, (by, strata) = kind.groupings(rows), kind.strata(rows)
-    dev, which = split.drawn(share, [keys for _, keys in groupings], strata)
+    dev, by, digest = drawn(kind, rows, share)
     name = printable(rows.path)
     if not len(dev):
         raise InputError(
-            f"--dev {share:g}: {name}: {len(rows):,} {kind.unit} with {len(set(groupings[-1][1])):,} different texts cannot be divided; --dev FILE names others"
+            f"--dev {share:g}: {name}: {len(rows):,} {kind.unit} with {len(set(kind.groupings(rows)[-1][1])):,} different texts cannot be divided; --dev FILE names others"
         )
     train = np.delete(np.arange(len(rows)), dev)
-    say(f"dev: {len(dev):,} of {len(rows):,} {kind.unit} of {name}, drawn {by}{groupings[which][0]}")
-    digest = hashlib.sha256(dev.astype("<i8").tobytes()).hexdigest()
-    drawn = {"path": rows.path, "share": share, "sha256": digest}
-    return {"train": rows.picked(train.tolist()), "dev": rows.picked(dev.tolist())}, drawn
+    say(f"dev: {len(dev):,} of {len(rows):,} {kind.unit} of {name}, drawn {by}")
+    said = {"path": _path(rows.path), "share": share, "sha256": digest}
+    return {"train": rows.picked(train.tolist()), "dev": rows.picked(dev.tolist())}, said
 
 
 def _encoded(
