@@ -90,11 +90,11 @@ def test_plan_says_what_pretrain_will_choose(store):
     said: list[str] = []
     found = bertsmith.plan("roberta:tiny", store, tokens=100_000, say=said.append)
     assert found["tokens"] == 1024 and said[0].startswith("100,000 tokens: rows of 64, 1,024 tokens an update")
-    assert any("98 updates are few" in line and "--tokens 1530613 has as many" in line for line in said)
+    assert any("98 updates are few" in line and "--tokens 1020409 has as many" in line for line in said)
 
 
 def test_few_updates_are_said_with_what_makes_as_many_as_it_takes():
-    assert too_short(1500, 1500, Budget(minutes=5)) == []
+    assert too_short(1000, 1000, Budget(minutes=5)) == []
     (line,) = too_short(1500, 500, Budget(minutes=2))
     assert "--minutes 6 has as many" in line
 

@@ -1,5 +1,6 @@
 """Guides name commands and files that exist, and generated pages are up to date."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -63,3 +64,22 @@ def test_the_python_page_runs(corpus, tmp_path, monkeypatch, capsys):
         exec(block, known)
     assert known["found"]["dev"].keys() >= {"accuracy"} and (tmp_path / "report.html").is_file()
     assert "steps: 'many' given; a whole number is wanted" in capsys.readouterr().out
+
+
+def test_the_notebook_of_the_first_hour_runs(documents, corpus, tmp_path, monkeypatch):
+    """Cell by cell, with parameters of its own, as a kernel would."""
+    pytest.importorskip("sklearn")
+    cells = json.loads((ROOT / "docs" / "first-hour.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in cells)
+    monkeypatch.chdir(tmp_path)
+    paragraphs = [line for text in documents for line in text.split("\n")][:120]
+    rows = [f"{' '.join(text.split()[:12])}\t{'long' if len(text) > 300 else 'short'}" for text in paragraphs]
+    Path("rows.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    Path("text.txt").write_bytes(corpus.read_bytes()[:200_000])
+    known: dict = {}
+    for cell in cells:
+        exec("".join(cell["source"]), known)
+        if cell["metadata"].get("tags") == ["parameters"]:
+            known |= {"TEXT": "text.txt", "LABELLED": "rows.tsv", "MINUTES": 0.02, "SEEDS": 1}
+    assert known["found"]["texts"] == 36 and "baseline" in known["tuned"] and Path("report.html").is_file()

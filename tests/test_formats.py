@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def store():
 def test_an_old_recipe_becomes_todays(name):
     old = RECIPES[name]
     found = converted(old["recipe"])
-    assert found == json.loads(json.dumps(to_dict(find(name))))
+    assert found == json.loads(json.dumps(to_dict(replace(find(name), brief=None))))
     assert parameters(from_dict(found)) == old["parameters"]
     assert current({"format": FORMAT, "recipe": found}, "") == {"format": FORMAT, "recipe": found}
 

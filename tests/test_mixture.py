@@ -257,11 +257,11 @@ def test_a_mixture_of_so_many_tokens_reads_about_as_many(feeds, tmp_path, shares
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"each": "every"}, "'every' is neither 'one' nor 'all'"),
+        ({"each": "every"}, "each: 'every' given; one of 'one', 'all' is wanted"),
         ({"shares": "equal"}, r"shares: equal: expected one of BySize\(\)"),
         ({"shares": Equal}, "shares: "),
-        ({"seed": "x"}, "seed: x is not a whole number"),
-        ({"workers": -1}, "workers: -1 is not a whole number"),
+        ({"seed": "x"}, "seed: 'x' given; a whole number from 0 is wanted"),
+        ({"workers": -1}, "workers: -1 given; a whole number from 0 is wanted"),
         ({"set": ["lr=1"]}, r"set: lr: is not a task's here \(batch, length"),
         ({"feeds": ["store"]}, r"feeds: expected \{name: a store"),
         ({"feeds": {"wiki": 3}}, "wiki: a int, where a store"),

@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import bertsmith
-from bertsmith.config import override
 from bertsmith.console import Console
 from bertsmith.downstream.documentation import Docstring, docstrings
-from bertsmith.downstream.documentation_task import LABELS, task
+from bertsmith.downstream.documentation_task import LABELS, Task, task
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.errors import BertsmithError, InputError
 
 RECIPE, TOKENIZER = "roberta:tiny", "wordpiece:4000"
-SETTINGS = ["layout.length=64", "training.batch=1024", "schedule.lr=2e-3"]
 TOKENS = 4_500_000  # to read in pre-training: the same figures every time, in two to three minutes on two cores
 TUNING = ["epochs=15", "batch=16", "lr=5e-4"]  # the same for both; 300 texts are 19 updates an epoch
 SEEDS = 3
@@ -49,11 +47,7 @@ def demo(
     """Everything below `out`; returns the figures that it said.  InputError where `out` exists and is not to be replaced."""
     out, begun = _fresh(Path(out), force), time.monotonic()
     say("1  corpus: the documentation that this Python installation carries")
-    made = task(docstrings(workers=min(2, os.cpu_count() or 1)))
-    write_corpus(made.corpus, out / "corpus.txt")
-    write_task(made.train, out / "train.tsv")
-    write_task(made.dev, out / "dev.tsv")
-    write_task(made.test, out / "test.tsv")
+    made = example(out)
     sizes = Counter(dict.fromkeys(LABELS, 0)) + Counter(docstring.package for docstring in made.corpus)
     parts = ", ".join(f"{name} {count:,}" for name, count in sizes.most_common())
     say(f"   {len(made.corpus):,} docstrings, {(out / 'corpus.txt').stat().st_size / 1e6:.1f} MB of prose: {parts}")
@@ -64,9 +58,8 @@ def demo(
     )
 
     say(f"3  pre-training {RECIPE} on {tokens:,} tokens")
-    recipe = override(bertsmith.find(RECIPE), SETTINGS)
     options = {"progress": progress} if progress else {}
-    bertsmith.pretrain(recipe, out / "store", out / "run", tokens=tokens, say=_indented(say), **options)
+    bertsmith.pretrain(RECIPE, out / "store", out / "run", tokens=tokens, say=_indented(say), **options)
     loss = bertsmith.evaluate(out / "run", data=out / "store")["token.loss"]
     plateau = _unigram(out / "store")
     say(
@@ -112,6 +105,17 @@ def demo(
         "report": str(page),
         "seconds": seconds,
     }
+
+
+def example(out: str | Path) -> Task:
+    """Text and a labelled task below `out`, from this machine's documentation: corpus.txt, train.tsv, dev.tsv, test.tsv."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    made = task(docstrings(workers=min(2, os.cpu_count() or 1)))
+    write_corpus(made.corpus, out / "corpus.txt")
+    for part in ("train", "dev", "test"):
+        write_task(getattr(made, part), out / f"{part}.tsv")
+    return made
 
 
 def tuned(out: Path, say: Callable[[str], None]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from bertsmith.recipe import Group, Recipe, Schedule, Training
 
 METHODS = ("full", "frozen")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
-UPDATES = 300  # that a model of width below 512 wants, wider ones half as many (LOG.md, ten tasks)
+# By width, up to: the rate (Turc et al. 2019 for small sizes, Devlin et al. 2019), and updates that it wants at least (LOG.md, ten tasks).
+BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-5, 150))
 MOST_EPOCHS = 50  # however few the texts are
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 KEEP = 2  # saved steps: the newest, and the best or the one before
@@ -46,7 +47,7 @@ class FineTuning:
         None  # full 3, frozen 20: its epochs cost nothing; or as many more as make the updates that the size wants
     )
     batch: int = 32  # sequences per update
-    lr: float | None = None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 below; frozen: 1e-3
+    lr: float | None = None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 from 257 on, 1e-3 below; frozen: 1e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.1
@@ -85,8 +86,8 @@ class FineTuning:
         InputError for a length that the model cannot take, and for a pool that the task has no use for.
         """
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
-        width, longest = recipe.model.width, recipe.model.longest
-        rate = 1e-3 if method == "frozen" else 5e-5 if width >= 768 else 1e-4 if width >= 512 else 3e-4
+        longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
+        rate = 1e-3 if method == "frozen" else rate
         length = self.length or recipe.layout.length
         require(longest is None or length <= longest, f"length: {length} is more than the model's {longest} positions")
         return replace(
@@ -99,8 +100,8 @@ class FineTuning:
     def lasting(self, method: str, width: int, steps: int, asked: bool) -> FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""
         fewest, most = (20, 100) if method == "frozen" else (3, MOST_EPOCHS)
-        wanted = UPDATES if width < 512 else UPDATES // 2
-        epochs = self.epochs or max(fewest, min(most, math.ceil(wanted / steps)))
+        _, updates = _suiting(width)
+        epochs = self.epochs or max(fewest, min(most, math.ceil(updates / steps)))
         often = 1.0 if self.epochs or asked else 1 / max(1, round(epochs / EXAMS))
         return replace(self, epochs=epochs, evaluations=self.evaluations or often)
 
@@ -130,6 +131,11 @@ class FineTuning:
             evaluate=0,
             precision=self.precision,
         )
+
+
+def _suiting(width: int) -> tuple[float, int]:
+    """(rate, updates) of a trunk so wide."""
+    return next((rate, updates) for most, rate, updates in BY_WIDTH if width <= most)
 
 
 def settings(given: Settings) -> FineTuning:
