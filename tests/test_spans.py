@@ -58,6 +58,8 @@ def test_a_tag_set_without_types_marks_spans_and_letters_among_parts_of_speech_d
 def test_a_tag_set_of_spans_is_told_from_parts_of_speech():
     assert mark_spans(["O", "B-x", "I-x"]) and not mark_spans(["O"]) and not mark_spans(["NN", "B-x"])
     assert closed(["O", "I-a", "B-b"]) == ["B-a", "B-b", "I-a", "I-b", "O"]
+    assert closed(["O", "I-a", "I-b"]) == ["B-a", "B-b", "I-a", "I-b", "O"]  # IOB1, without neighbours of one type
+    assert closed(["O", "E-a", "S-a"]) == ["E-a", "O", "S-a"]
 
 
 @given(sentences, st.randoms(use_true_random=False))

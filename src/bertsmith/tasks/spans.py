@@ -54,10 +54,12 @@ def spans(tags: Sequence[str | None]) -> list[Span]:
 
 
 def closed(tags: Iterable[str]) -> list[str]:
-    """The tag set with every prefix that occurs on every type: which of them a file of a few hundred sentences lacks is chance."""
+    """The tag set with every prefix that occurs on every type: which of them a file of a few hundred sentences lacks is chance.  Where I- is
+    the only one the scheme is IOB1, whose B- stands between neighbours of one type alone: it belongs to the set, too."""
     tags = set(tags)
     if tags & BARE:
         return sorted(tags)
     split = [PREFIXED.fullmatch(tag) for tag in tags if tag != OUTSIDE]
     kinds, prefixes = {found[2] for found in split}, {found[1] for found in split}
+    prefixes |= {"B"} if prefixes == {"I"} else set()
     return sorted(tags | {f"{prefix}-{kind}" for prefix in prefixes for kind in kinds})
