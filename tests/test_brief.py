@@ -99,9 +99,13 @@ def test_few_updates_are_said_with_what_makes_as_many_as_it_takes():
     assert "--minutes 6 has as many" in line
 
 
+def at(loss: float) -> dict:
+    return {"step": 3, "evaluation": {"token": {"loss": loss}}}
+
+
 def test_the_outcome_is_told_by_the_unigram_entropy():
-    (left,) = outcome({"token": {"loss": 6.0}}, 7.0)
+    (left,) = outcome(at(6.0), 7.0)
     assert "1.00 nats below the unigram entropy (7.000)" in left and "warning" not in left
-    (stayed,) = outcome({"token": {"loss": 7.0 - LEFT / 2}}, 7.0)
+    (stayed,) = outcome(at(7.0 - LEFT / 2), 7.0)
     assert stayed.startswith("warning") and "ended on the plateau" in stayed
-    assert outcome({"pair": {"loss": 0.7}}, 7.0) == outcome(None, 7.0) == []
+    assert outcome({"evaluation": {"pair": {"loss": 0.7}}}, 7.0) == outcome({"step": 3}, 7.0) == []

@@ -47,7 +47,9 @@ class FineTuning:
         None  # full 3, frozen 20: its epochs cost nothing; or as many more as make the updates that the size wants
     )
     batch: int = 32  # sequences per update
-    lr: float | None = None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 from 257 on, 1e-3 below; frozen: 1e-3
+    lr: float | None = (
+        None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 from 257 on, 1e-3 below; frozen: 1e-3
+    )
     warmup: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.1

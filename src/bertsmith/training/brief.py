@@ -78,9 +78,9 @@ def too_short(leaves: int, steps: int, asked: Budget) -> list[str]:
     ]
 
 
-def outcome(evaluation: dict[str, Any] | None, entropy: float) -> list[str]:
-    """What a run has learned beyond frequencies, by its last evaluation; nothing without a loss of held-out tokens."""
-    loss = (evaluation or {}).get("token", {}).get("loss")
+def outcome(line: dict[str, Any], entropy: float) -> list[str]:
+    """What a run has learned beyond frequencies, by the last line of metrics.jsonl; nothing without a loss of held-out tokens."""
+    loss = line.get("evaluation", {}).get("token", {}).get("loss")
     if loss is None:
         return []
     below = entropy - loss

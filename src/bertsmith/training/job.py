@@ -56,6 +56,11 @@ def fresh(member: MemberModel, say: Callable[[str], None]) -> None:
     """Nothing is taken over."""
 
 
+def unsaid(line: dict[str, Any]) -> list[str]:
+    """Nothing."""
+    return []
+
+
 @dataclass(kw_only=True)
 class Job:
     run: Run
@@ -69,6 +74,7 @@ class Job:
     patience: int | None = None  # exams without a better rank after which the run ends early; None: never
     start: Callable[[MemberModel, Callable[[str], None]], Any] = fresh  # puts in weights; what config.json says of them
     learner: Callable[[MemberModel], nn.Module] = as_it_is  # what is run and learns; the whole member is what is saved
+    outcome: Callable[[dict[str, Any]], list[str]] = unsaid  # what a user is told of the last line of metrics.jsonl
     workers: int = 0
 
     def loader(self, world: World, cursor: Cursor = BEGINNING, step: int = 0) -> Loader:

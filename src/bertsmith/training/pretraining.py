@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,9 @@ def pretrain(
         leaves = recipe.brief.leaves if recipe.brief else LEAVES
         recipe = settled(recipe, assignments_of(set), asked, old, an_update, journal.say)
         with world.agreed():
-            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start)
-        entropy = store.unigram_entropy()
+            entropy = store.unigram_entropy()
+            concluded = partial(outcome, entropy=entropy)
+            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start, outcome=concluded)
 
         def expect(extent: Extent, steps: int) -> None:
             journal.say(
@@ -125,8 +127,6 @@ def pretrain(
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
-    for line in outcome(result["evaluation"], entropy):
-        say(line)
     seconds = result.pop("seconds")
     return {**result, "unigram_entropy": entropy, "seconds": seconds}
 

@@ -86,6 +86,8 @@ class Updates:
                         self.saved = 0
                         self._save()
                 self._train()
+            for said in self.job.outcome(self.last):
+                self.journal.say(said)
         finally:
             self.record.close()
         return self._result(begun)
