@@ -24,7 +24,6 @@ from bertsmith.errors import BertsmithError, InputError
 
 RECIPE, TOKENIZER = "roberta:tiny", "wordpiece:4000"
 TOKENS = 4_500_000  # to read in pre-training: the same figures every time, in two to three minutes on two cores
-TUNING = ["epochs=15", "batch=16", "lr=5e-4"]  # the same for both; 300 texts are 19 updates an epoch
 SEEDS = 3
 SIDES = {"pre-trained": "a", "scratch": "b", "difference": "difference"}  # of what `compare` gives
 MASKED = (
@@ -129,7 +128,6 @@ def tuned(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
             out=out / name,
             scratch=scratch,
             seeds=SEEDS,
-            set=TUNING,
             say=_silent,
         )
     found = bertsmith.compare(out / "classifier", out / "scratch", out / "test.tsv")
