@@ -136,7 +136,9 @@ def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
         before = whole.removesuffix(".".join([head, *rest]))
         raise InputError(f"--set {whole}: stands elsewhere now: {before}{'.'.join([moved, *rest])}")
     if head not in fields:
-        raise InputError(f"--set {whole}: {type(config).__name__} has no field {head!r}; {nearest(head, fields)}")
+        inside = [f"{whole.removesuffix('.'.join([head, *rest]))}{path}" for path in _elsewhere(config, head)]
+        way = f"--set {inside[0]} is meant" if len(inside) == 1 and not rest else nearest(head, fields)
+        raise InputError(f"--set {whole}: {type(config).__name__} has no field {head!r}; {way}")
     old = getattr(config, head)
     if rest:
         value = _replace(old, rest, value, whole)
@@ -146,6 +148,23 @@ def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
     else:
         value = checked(type(config), head, tuple(value) if isinstance(value, list) else value, f"--set {whole}")
     return dataclasses.replace(config, **{head: value})
+
+
+SYNONYMS = {"learning_rate": "lr", "batch_size": "batch", "max_length": "length", "warmup_ratio": "warmup"}
+
+
+def _elsewhere(config: Any, name: str) -> list[str]:
+    """Where, below, a field of that name stands."""
+    found, name = [], SYNONYMS.get(name, name)
+    for f in dataclasses.fields(config):
+        below = getattr(config, f.name)
+        if (
+            f.name != "brief"
+            and dataclasses.is_dataclass(below)
+            and name in {g.name for g in dataclasses.fields(below)}
+        ):
+            found.append(f"{f.name}.{name}")
+    return found
 
 
 def checked(cls: type, name: str, value: Any, where: str) -> Any:

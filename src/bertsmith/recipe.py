@@ -144,7 +144,7 @@ class Brief:
     batch: int = 1024  # the smallest
     length: int = 64  # of the layout, while the batch is below the recipe's own
     lr: float = 2e-3  # of the schedule, likewise
-    leaves: int = 1000  # updates after which it has left the plateau on most texts
+    leaves: int = 3000  # updates after which it has left the plateau on most texts
 
     def fields(self, recipe: Recipe, tokens: float) -> dict[str, int | float]:
         """Fields of `recipe` that are others in a run that reads so many tokens; {} where it is long enough for the recipe as it stands."""

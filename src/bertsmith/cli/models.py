@@ -52,7 +52,12 @@ def add_finetune(commands: Any) -> None:
     made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
-    made.add_argument("--epochs", type=float, metavar="N", help="3, or 20 of a frozen trunk, unless a length is given")
+    made.add_argument(
+        "--epochs",
+        type=float,
+        metavar="N",
+        help="unless a length is given: 3 (20 of a frozen trunk), or as many more as small files need",
+    )
     made.add_argument("--steps", type=positive)
     made.add_argument("--tokens", type=positive)
     made.add_argument("--minutes", type=float)

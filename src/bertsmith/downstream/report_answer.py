@@ -7,11 +7,7 @@ from typing import Any
 
 from bertsmith.downstream.report_compared import Difference, commonest, compared
 from bertsmith.downstream.report_runs import Score, Seen, evaluations, number
-
-BELOW, ABOVE = (
-    0.1,
-    0.25,
-)  # nats round the unigram entropy of the training text within which a model knows word frequencies and no more
+from bertsmith.training.brief import ABOVE, LEFT, kept, learned
 
 
 def found(runs: Sequence[Seen], given: Sequence[Difference] = ()) -> tuple[list[Difference], list[str]]:
@@ -176,12 +172,17 @@ def _frequencies(run: Seen, entropy: float | None, name: str) -> str:
         )
     if entropy is None:
         return f"{name}: held-out token loss {loss:.3f} nats."
-    below, read = entropy - loss, f"after {run.metrics[-1]['step']:,} updates"
-    if below > BELOW:
-        return f"{name} learned more than word frequencies: its held-out token loss is {loss:.3f} nats {read}, {below:.2f} below the unigram entropy ({entropy:.3f})."
-    where = "is still on the plateau of word frequencies" if below > -ABOVE else "has not learned word frequencies yet"
+    rewrite = (run.recipe.get("corruption") or {}).get("rewrite") or {}
+    (below, plateau), read = learned(loss, entropy, kept(rewrite)), f"after {run.metrics[-1]['step']:,} updates"
+    if below >= LEFT:
+        return f"{name} learned more than word frequencies: its held-out token loss is {loss:.3f} nats {read}, {below:.2f} below {plateau}."
+    where = (
+        "has not learned word frequencies yet"
+        if loss > entropy + ABOVE
+        else "is still on the plateau of word frequencies"
+    )
     how = "it needs more updates (longer --minutes, or a smaller training.batch)"
-    return f"{name} {where}: held-out token loss {loss:.3f} nats {read}, unigram entropy {entropy:.3f}; {how}."
+    return f"{name} {where}: held-out token loss {loss:.3f} nats {read} against {plateau}; {how}."
 
 
 def _interval(score: Score) -> str:

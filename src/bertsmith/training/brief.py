@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bertsmith.config import override
 from bertsmith.recipe import Recipe
 from bertsmith.training.budget import Budget
 
-LEAVES = 3000  # updates that a published size wants at least; its papers warm up over 10,000 and more
-LEFT = 0.1  # nats below the unigram entropy from which on a model has left the plateau
+LEAVES = 5000  # updates that a published size wants at least; its papers warm up over 10,000 and more
+FEWEST = 20  # updates below which their number says little of how long more of them take
+LEFT, ABOVE = 0.1, 0.25  # nats below and above the plateau of word frequencies within which a model is on it
 MEASURED = 0.05  # of the minutes: what finding out about an update's time may take
 
 
@@ -66,27 +68,53 @@ def _at(tree: Any, dotted: str) -> Any:
     return tree
 
 
-def too_short(leaves: int, steps: int, asked: Budget) -> list[str]:
-    """A warning before a run of fewer updates than it takes to leave the plateau, with what would leave it."""
+def too_short(leaves: int, steps: float, asked: Budget) -> list[str]:
+    """A warning before a run of fewer updates than it takes to leave the plateau, with what would leave it.  `steps` need not be whole."""
     if steps >= leaves:
         return []
     (name, value), *_ = asked.given.items()
+    few = f"warning: {steps:,.3g} updates are few: models leave the plateau after {leaves:,} or more on most texts; this one may end on it"
+    if steps < FEWEST:  # too rough to be multiplied
+        return [f"{few}; a smaller size or batch makes more of them in the same time"]
     more = math.ceil(value * leaves / steps)
-    ways = f"--{name} {more} has as many, a smaller size or batch makes more of them in the same time"
-    return [
-        f"warning: {steps:,} updates are few: this size leaves the plateau after {leaves:,} or more on most texts, and may end on it; {ways}"
-    ]
+    return [f"{few}; --{name} {more} has as many, a smaller size or batch makes more of them in the same time"]
 
 
-def outcome(line: dict[str, Any], entropy: float) -> list[str]:
+def kept(rewrite: Any) -> float:
+    """The share of the asked tokens that stay as they are: their answer can be read off.  `rewrite`: a configuration, or its JSON."""
+    of = rewrite.get if isinstance(rewrite, Mapping) else partial(_of, rewrite)
+    mask = of("mask", None)
+    return 0.0 if not isinstance(mask, float) else max(0.0, round(1 - mask - of("random", 0.0), 9))
+
+
+def _of(config: Any, name: str, default: Any) -> Any:
+    return getattr(config, name, default)
+
+
+def learned(loss: float, entropy: float, copied: float) -> tuple[float, str]:
+    """How far a loss of held-out tokens is below what word frequencies and the tokens that stayed (`copied`: their share) give, and that
+    number in words.  A model learns to copy long before it reads the context."""
+    plateau = (1 - copied) * entropy
+    said = f"the unigram entropy ({entropy:.3f})"
+    if copied:
+        said = f"{plateau:.3f}, which word frequencies give with the {copied:.0%} of the asked tokens that stay as they are (unigram entropy {entropy:.3f})"
+    return plateau - loss, said
+
+
+def outcome(line: dict[str, Any], entropy: float, copied: float) -> list[str]:
     """What a run has learned beyond frequencies, by the last line of metrics.jsonl; nothing without a loss of held-out tokens."""
     loss = line.get("evaluation", {}).get("token", {}).get("loss")
     if loss is None:
         return []
-    below = entropy - loss
+    below, plateau = learned(loss, entropy, copied)
     if below >= LEFT:
-        return [f"held-out token loss {loss:.3f}: {below:.2f} nats below the unigram entropy ({entropy:.3f})"]
+        return [f"held-out token loss {loss:.3f}: {below:.2f} nats below {plateau}"]
+    where = (
+        "has not learned how frequent words are yet"
+        if loss > entropy + ABOVE
+        else "ended on the plateau of word frequencies"
+    )
     return [
-        f"warning: held-out token loss {loss:.3f} against a unigram entropy of {entropy:.3f}: the run ended on the plateau and has learned little "
-        "more than how frequent words are; more updates (--minutes, --steps) leave it, or smaller ones (--set training.batch) and a smaller size"
+        f"warning: held-out token loss {loss:.3f} against {plateau}: the run {where}; more updates (--minutes, --steps) leave it, or smaller "
+        "ones (--set training.batch) and a smaller size"
     ]

@@ -78,7 +78,10 @@ def planned(
     per_second = found.tokens / found.seconds
     wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
     if wanted:
-        for line in too_short(leaves, max(1, round(wanted / found.tokens)), asked):
+        enough = [
+            f"{wanted / found.tokens:,.0f} updates: models leave the plateau of word frequencies after {leaves:,} on most texts"
+        ]
+        for line in too_short(leaves, wanted / found.tokens, asked) or enough:
             say(line)
     if store is not None:
         feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)

@@ -14,7 +14,7 @@ from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
-from bertsmith.training.brief import LEAVES, outcome, settled, too_short
+from bertsmith.training.brief import LEAVES, kept, outcome, settled, too_short
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, silent
@@ -111,7 +111,7 @@ def pretrain(
         recipe = settled(recipe, assignments_of(set), asked, old, an_update, journal.say)
         with world.agreed():
             entropy = store.unigram_entropy()
-            concluded = partial(outcome, entropy=entropy)
+            concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
             job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start, outcome=concluded)
 
         def expect(extent: Extent, steps: int) -> None:
