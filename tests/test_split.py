@@ -147,7 +147,7 @@ def test_a_run_keeps_its_share_and_goes_on_with_the_same_rows(pretrained, tmp_pa
     assert (train["rows"], train["classes"]) == (32, {"x": 16, "y": 16}) and result["results"][0]["texts"]["dev"]
     again = bertsmith.finetune(pretrained, dev="0.2", epochs=2, seeds=2, resume=True, **options)
     assert len(again["results"][0]["epochs"]) == 2
-    with pytest.raises(InputError, match=r"--resume: data\.dev\.sha256"):
+    with pytest.raises(InputError, match=r"resume=True: data\.dev\.sha256"):
         bertsmith.finetune(pretrained, dev=0.3, epochs=2, seeds=2, resume=True, **options)
     assert "accuracy" in bertsmith.evaluate(tmp_path / "run", path)
     bertsmith.report([tmp_path / "run"], tmp_path / "report.html")
@@ -160,16 +160,17 @@ def test_a_run_keeps_its_share_and_goes_on_with_the_same_rows(pretrained, tmp_pa
 def test_runs_on_one_share_are_compared_on_its_rows(pretrained, tmp_path):
     path = written(tmp_path / "train.tsv", [(f"{WORDS[i % 10]} {WORDS[i // 10]}", "xy"[i % 2]) for i in range(40)])
     options = {"task": "classify", "train": path, "dev": 0.5, "epochs": 1, "threads": 1}
-    bertsmith.finetune(pretrained, out=tmp_path / "a", **options)
+    bertsmith.finetune(pretrained, out=tmp_path / "a", baseline=True, **options)
     bertsmith.finetune(pretrained, out=tmp_path / "b", scratch=True, against=tmp_path / "a", **options)
     found = bertsmith.compare(tmp_path / "a", tmp_path / "b")
     assert found["texts"] == 20 and found["input"] == str(path)
     said: list[str] = []
     bertsmith.report([tmp_path / "a", tmp_path / "b"], tmp_path / "report.html", say=said.append)
     assert any("20 dev texts" in line or "20 texts" in line for line in said), said
+    assert any(line.startswith("a ") and "the baseline (TF-IDF" in line for line in said), said
     bertsmith.finetune(pretrained, out=tmp_path / "c", **{**options, "dev": 0.4})
-    with pytest.raises(InputError, match=r"not the same dev rows; --input"):
+    with pytest.raises(InputError, match=r"not the same dev rows; input FILE"):
         bertsmith.compare(tmp_path / "a", tmp_path / "c")
     path.write_text(path.read_text() + "another\tx\n")
-    with pytest.raises(InputError, match=r"is not there any more, or is another one; --input"):
+    with pytest.raises(InputError, match=r"is not there any more, or is another one; input FILE"):
         bertsmith.compare(tmp_path / "a", tmp_path / "b")

@@ -24,6 +24,7 @@ def found(runs: Sequence[Seen], given: Sequence[Difference] = ()) -> tuple[list[
         if isinstance(one, Difference):
             differences.append(one)
             told.append(f"{several}{_said(one)}")
+            told += [line for run in (first, second) for line in _against_baseline(run)][:1]
         else:
             told.append(f"{several}{_unpaired(first, second, one)}")
     return differences, told
@@ -79,11 +80,9 @@ def _unpaired(first: Seen, second: Seen, why: str) -> str:
 
 def alone(run: Seen) -> Iterator[str]:
     """A fine-tuning with nothing to compare it with but what one answer to all would score."""
-    name, score, seeds = run.chosen_by, _score(run), len(run.results)
-    rows = f"{run.dev['rows']:,} {run.rows}" if number(run.dev.get("rows")) else f"the dev file's {run.rows}"
-    figures = f"{name} {_interval(score)} over {f'{seeds} seeds and ' if seeds > 1 else ''}{rows}"
-    if (beside := _baseline(run, name)) is not None:
-        yield f"{run.name} {_verdict(beside[1])} {beside[0]}: {figures}; {beside[2]}."
+    score, figures = _score(run), _figures(run)
+    beside = list(_against_baseline(run))
+    yield from beside
     label, floor = _floor(run)
     if floor is None:
         yield from () if beside else [f"{run.name}: {figures}."]
@@ -96,6 +95,19 @@ def alone(run: Seen) -> Iterator[str]:
         yield f"It says “{only}” of every row, so it learned nothing."
     if not run.scratch:
         yield "A fine-tuning with --scratch beside it says what pre-training bought."
+
+
+def _figures(run: Seen) -> str:
+    """Its score, with what it is over."""
+    seeds = f"{len(run.results)} seeds and " if len(run.results) > 1 else ""
+    rows = f"{run.dev['rows']:,} {run.rows}" if number(run.dev.get("rows")) else f"the dev file's {run.rows}"
+    return f"{run.chosen_by} {_interval(_score(run))} over {seeds}{rows}"
+
+
+def _against_baseline(run: Seen) -> Iterator[str]:
+    """A sentence, where `--baseline` was asked for."""
+    if (beside := _baseline(run, run.chosen_by)) is not None:
+        yield f"{run.name} {_verdict(beside[1])} {beside[0]}: {_figures(run)}; {beside[2]}."
 
 
 def _baseline(run: Seen, name: str) -> tuple[str, Score, str] | None:
