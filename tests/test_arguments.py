@@ -7,7 +7,6 @@ import pytest
 from tests.runs import small
 
 import bertsmith
-from bertsmith.cli import run as command
 from bertsmith.face.arguments import WANTED
 
 VERBS = [name for name in bertsmith.__all__ if name not in bertsmith._ERRORS]
@@ -123,18 +122,6 @@ def test_a_report_is_of_one_run_or_several(tuned, pretrained, tmp_path, monkeypa
     with pytest.raises(bertsmith.InputError, match="no report of ours"):
         bertsmith.report(tuned)
     assert (tmp_path / "report.html").read_text() == "mine"
-
-
-def test_errors_spell_options_as_their_reader_has_them(short, pretrained, tuned, tmp_path, capsys):
-    (tmp_path / "a.tsv").write_text("one\t1\ntwo\t2\n")
-    with pytest.raises(bertsmith.InputError, match=r": out holds a fine-tuned model already; choose another place$"):
-        bertsmith.finetune(tuned, task="classify", train=TEXTS, dev=OTHERS, out=tuned)
-    with pytest.raises(bertsmith.InputError, match=r"columns text=NAME says which, header=False that line 1 is data"):
-        bertsmith.predict(tuned, tmp_path / "a.tsv")
-    with pytest.raises(bertsmith.InputError, match=r"resume=True goes on with it$"):
-        bertsmith.pretrain(small(), short, pretrained, steps=1)
-    assert command(["predict", str(tuned), "--input", str(tmp_path / "a.tsv"), "--out", str(tmp_path / "o")]) == 2
-    assert "--header no that line 1 is data" in capsys.readouterr().err
 
 
 def test_a_text_where_rows_are_wanted_is_told_to_be_a_list(tuned):

@@ -19,7 +19,6 @@ from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill,
 from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.console import Console
 from bertsmith.errors import BertsmithError, Lost, printable
-from bertsmith.face.spelling import typed
 from bertsmith.training import launch
 
 
@@ -37,8 +36,7 @@ def run(arguments: list[str]) -> int:
     error, lost = None, False
     try:
         parsed = parser().parse_args(arguments, argparse.Namespace(typed=arguments))
-        with typed():
-            parsed.command(parsed, console)
+        parsed.command(parsed, console)
     except BertsmithError as problem:
         error, lost = (problem.exit_code, str(problem)), isinstance(problem, Lost)
     except KeyboardInterrupt:

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bertsmith.face import notebook
-from bertsmith.face.arguments import FLAGS, WANTED, checked
+from bertsmith.face.arguments import checked
 from bertsmith.face.results import Result
-from bertsmith.face.spelling import spelled
 
-NAMES = {name: name in FLAGS for name in WANTED}
 PLAIN = {"fill", "members", "verify"}  # results that are what they are
 
 
@@ -33,8 +31,7 @@ def verb(function: Callable) -> Callable:
             watch = notebook.Watch()
             for name in notebook.SHOWN & signature.parameters.keys() - bound.arguments.keys():
                 bound.arguments[name] = getattr(watch, name)
-        with spelled(NAMES):
-            found = function(*bound.args, **bound.kwargs)
+        found = function(*bound.args, **bound.kwargs)
         return Result(found) if type(found) is dict and function.__name__ not in PLAIN else found
 
     call.__module__ = "bertsmith"
