@@ -147,7 +147,7 @@ def test_a_run_keeps_its_share_and_goes_on_with_the_same_rows(pretrained, tmp_pa
     assert (train["rows"], train["classes"]) == (32, {"x": 16, "y": 16}) and result["results"][0]["texts"]["dev"]
     again = bertsmith.finetune(pretrained, dev="0.2", epochs=2, seeds=2, resume=True, **options)
     assert len(again["results"][0]["epochs"]) == 2
-    with pytest.raises(InputError, match=r"resume=True: data\.dev\.sha256"):
+    with pytest.raises(InputError, match=r"--resume: data\.dev\.sha256"):
         bertsmith.finetune(pretrained, dev=0.3, epochs=2, seeds=2, resume=True, **options)
     assert "accuracy" in bertsmith.evaluate(tmp_path / "run", path)
     bertsmith.report([tmp_path / "run"], tmp_path / "report.html")
@@ -169,8 +169,8 @@ def test_runs_on_one_share_are_compared_on_its_rows(pretrained, tmp_path):
     assert any("20 dev texts" in line or "20 texts" in line for line in said), said
     assert any(line.startswith("a ") and "the baseline (TF-IDF" in line for line in said), said
     bertsmith.finetune(pretrained, out=tmp_path / "c", **{**options, "dev": 0.4})
-    with pytest.raises(InputError, match=r"not the same dev rows; input FILE"):
+    with pytest.raises(InputError, match=r"not the same dev rows; --input FILE"):
         bertsmith.compare(tmp_path / "a", tmp_path / "c")
     path.write_text(path.read_text() + "another\tx\n")
-    with pytest.raises(InputError, match=r"is not there any more, or is another one; input FILE"):
+    with pytest.raises(InputError, match=r"is not there any more, or is another one; --input FILE"):
         bertsmith.compare(tmp_path / "a", tmp_path / "b")
