@@ -102,7 +102,7 @@ def test_the_card_of_a_fine_tuned_import_says_nothing_of_a_pre_training_that_we_
     assert not {"recipe", "pre-training", "layout", "corruption"} & {*settings}
     for unknown in ("corruption", "SegmentPairs", "schedule", "held_out", "negatives"):
         assert unknown not in card
-    assert settings["fine-tuning"]["lr"] == 0.0003 and settings["model"]["width"] == 16
+    assert settings["fine-tuning"]["lr"] == 0.001 and settings["model"]["width"] == 16
     assert "a model that was imported (SHA-256 `" in card and "tokenizer: WordPiece, " in card
     assert (
         "## How texts are read" in card
