@@ -136,8 +136,8 @@ def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
         before = whole.removesuffix(".".join([head, *rest]))
         raise InputError(f"--set {whole}: stands elsewhere now: {before}{'.'.join([moved, *rest])}")
     if head not in fields:
-        inside = [f"{whole.removesuffix('.'.join([head, *rest]))}{path}" for path in _elsewhere(config, head)]
-        way = f"--set {inside[0]} is meant" if len(inside) == 1 and not rest else nearest(head, fields)
+        inside = [] if rest else _elsewhere(config, head)
+        way = f"--set {whole.removesuffix(head)}{inside[0]} is meant" if len(inside) == 1 else nearest(head, fields)
         raise InputError(f"--set {whole}: {type(config).__name__} has no field {head!r}; {way}")
     old = getattr(config, head)
     if rest:
@@ -155,16 +155,13 @@ SYNONYMS = {"learning_rate": "lr", "batch_size": "batch", "max_length": "length"
 
 def _elsewhere(config: Any, name: str) -> list[str]:
     """Where, below, a field of that name stands."""
-    found, name = [], SYNONYMS.get(name, name)
-    for f in dataclasses.fields(config):
-        below = getattr(config, f.name)
-        if (
-            f.name != "brief"
-            and dataclasses.is_dataclass(below)
-            and name in {g.name for g in dataclasses.fields(below)}
-        ):
-            found.append(f"{f.name}.{name}")
-    return found
+    name = SYNONYMS.get(name, name)
+    groups = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "brief"}
+    return [
+        f"{group}.{name}"
+        for group, below in groups.items()
+        if dataclasses.is_dataclass(below) and name in {f.name for f in dataclasses.fields(below)}
+    ]
 
 
 def checked(cls: type, name: str, value: Any, where: str) -> Any:

@@ -23,16 +23,13 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.lines import check_there
 from bertsmith.tasks.metrics import Figures, Score
 from bertsmith.tasks.readers import parse_columns
+from bertsmith.training.job import silent
 from bertsmith.training.run import CONFIG, STEPS
 
 Say = Callable[[str], None]
 Model = str | Path | Loaded
 Known = tuple[str, str, tuple[str, ...]]  # what a user calls it, its task, its labels
 Asked = Callable[[Loaded, Say], tuple[Any, Any, kinds.Kind]]  # targets, what is said, the kind
-
-
-def silent(*_: Any) -> None:
-    pass
 
 
 def compare(

@@ -11,6 +11,7 @@ from typing import Any
 from bertsmith.config import override
 from bertsmith.recipe import Recipe
 from bertsmith.training.budget import Budget
+from bertsmith.training.run import at
 
 LEAVES = 5000  # updates that a published size wants at least; its papers warm up over 10,000 and more
 FEWEST = 20  # updates below which their number says little of how long more of them take
@@ -36,7 +37,7 @@ def settled(
         return recipe
     names = {assignment.partition("=")[0] for assignment in given}
     if old is not None:
-        return _with(plain, {name: _at(old["recipe"], name) for name in brief.fields(recipe, 1)}, names)
+        return _with(plain, {name: at(old["recipe"], name) for name in brief.fields(recipe, 1)}, names)
     if asked.tokens is not None:
         return _said(plain, brief.fields(recipe, asked.tokens), names, f"{asked.tokens:,} tokens", say)
     if asked.minutes is None:
@@ -62,33 +63,28 @@ def _with(recipe: Recipe, fields: dict[str, Any], names: set[str]) -> Recipe:
     return override(recipe, {name: value for name, value in fields.items() if name not in names})
 
 
-def _at(tree: Any, dotted: str) -> Any:
-    for name in dotted.split("."):
-        tree = tree[name]
-    return tree
+def leaves(recipe: Recipe) -> int:
+    """Updates after which it has left the plateau on most texts."""
+    return recipe.brief.leaves if recipe.brief else LEAVES
 
 
-def too_short(leaves: int, steps: float, asked: Budget) -> list[str]:
+def too_short(enough: int, steps: float, asked: Budget) -> list[str]:
     """A warning before a run of fewer updates than it takes to leave the plateau, with what would leave it.  `steps` need not be whole."""
-    if steps >= leaves:
+    if steps >= enough:
         return []
     (name, value), *_ = asked.given.items()
-    few = f"warning: {steps:,.3g} updates are few: models leave the plateau after {leaves:,} or more on most texts; this one may end on it"
+    few = f"warning: {steps:,.3g} updates are few: models leave the plateau after {enough:,} or more on most texts; this one may end on it"
     if steps < FEWEST:  # too rough to be multiplied
         return [f"{few}; a smaller size or batch makes more of them in the same time"]
-    more = math.ceil(value * leaves / steps)
+    more = math.ceil(value * enough / steps)
     return [f"{few}; --{name} {more} has as many, a smaller size or batch makes more of them in the same time"]
 
 
 def kept(rewrite: Any) -> float:
     """The share of the asked tokens that stay as they are: their answer can be read off.  `rewrite`: a configuration, or its JSON."""
-    of = rewrite.get if isinstance(rewrite, Mapping) else partial(_of, rewrite)
+    of = rewrite.get if isinstance(rewrite, Mapping) else partial(getattr, rewrite)
     mask = of("mask", None)
     return 0.0 if not isinstance(mask, float) else max(0.0, round(1 - mask - of("random", 0.0), 9))
-
-
-def _of(config: Any, name: str, default: Any) -> Any:
-    return getattr(config, name, default)
 
 
 def learned(loss: float, entropy: float, copied: float) -> tuple[float, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import Settings, assignments_of, override
@@ -11,7 +12,7 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
 from bertsmith.text import unknown
-from bertsmith.training.brief import LEAVES, settled, too_short
+from bertsmith.training.brief import leaves, settled, too_short
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.gpus import check_gpu
 from bertsmith.training.run import open_store
@@ -69,19 +70,24 @@ def planned(
         unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(store.path), say)
     from bertsmith.training import cost  # loads torch
 
-    def an_update(recipe: Recipe, limit: float) -> float:
-        return cost.estimate(recipe, store, threads=threads, device=device, gpu=on).seconds
+    @cache  # what minutes are asked of is most often what they choose
+    def estimated(recipe: Recipe) -> Cost:
+        return cost.estimate(recipe, store, threads=threads, device=device, gpu=on)
 
-    leaves, asked = recipe.brief.leaves if recipe.brief else LEAVES, Budget(steps=steps, tokens=tokens, minutes=minutes)
+    def an_update(recipe: Recipe, limit: float) -> float:
+        return estimated(recipe).seconds
+
+    enough, asked = leaves(recipe), Budget(steps=steps, tokens=tokens, minutes=minutes)
     recipe = settled(recipe, assignments_of(set), asked, None, an_update, say)
-    found = cost.estimate(recipe, store, threads=threads, device=device, gpu=on)
+    found = estimated(recipe)
     per_second = found.tokens / found.seconds
     wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
     if wanted:
-        enough = [
-            f"{wanted / found.tokens:,.0f} updates: models leave the plateau of word frequencies after {leaves:,} on most texts"
-        ]
-        for line in too_short(leaves, wanted / found.tokens, asked) or enough:
+        updates = wanted / found.tokens
+        suffices = (
+            f"{updates:,.0f} updates: models leave the plateau of word frequencies after {enough:,} on most texts"
+        )
+        for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
     if store is not None:
         feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)

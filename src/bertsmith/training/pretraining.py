@@ -14,7 +14,7 @@ from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
-from bertsmith.training.brief import LEAVES, kept, outcome, settled, too_short
+from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, silent
@@ -107,7 +107,7 @@ def pretrain(
         def an_update(recipe: Recipe, limit: float) -> float:
             return seconds_of(job_of(recipe), world, place, threads, shard, limit)
 
-        leaves = recipe.brief.leaves if recipe.brief else LEAVES
+        enough = leaves(recipe)
         recipe = settled(recipe, assignments_of(set), asked, old, an_update, journal.say)
         with world.agreed():
             entropy = store.unigram_entropy()
@@ -120,7 +120,7 @@ def pretrain(
                 "waits, and leaves it once the model has learned more than frequencies"
             )
             if from_ is None and not old:
-                for line in too_short(leaves, steps, asked):
+                for line in too_short(enough, steps, asked):
                     journal.say(line)
             for line in left_out(job.feed):
                 journal.say(line)
