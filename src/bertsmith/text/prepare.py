@@ -20,7 +20,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.text import annotations, more_words, store, unknown
 from bertsmith.text.account import Account, Options
 from bertsmith.text.categories import unidata_version
-from bertsmith.text.clean import Characters
+from bertsmith.text.characters import Characters
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.encode import Encoded, Encoder, Reading, encoded
 from bertsmith.text.said import layouts_said, listing_said, summary
