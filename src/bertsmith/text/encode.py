@@ -16,6 +16,7 @@ from bertsmith.text.sentences import split
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
+
 @dataclass(slots=True)
 class Encoded:
     """A chunk as tokens: p parts of documents, k sentences, n tokens."""
