@@ -17,9 +17,8 @@ from bertsmith.text.spoken import Spoken
 
 LONGEST_WORD, FEWEST_WORDS, FEWEST_SENTENCES = 1000, 5, 3
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-_ENDS = tuple(
-    '.?!"' + "。！？｡．؟۔।॥։።᙮។៕။⸮‼⁇⁈⁉" + "”“«»」』＂"
-)  # C4's own, full stops of other scripts, closing quotes
+_ENDS = tuple('.?!"' + "。！？｡．؟۔।॥։።᙮។៕⸮‼⁇⁈⁉" + "”“」』＂")  # C4's own; full stops of other scripts; closing quotes
+_OPENS = {"»": "«", "«": "»"}  # these close what they opened: elsewhere » leads to another page
 _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 SCRIPTS = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED)  # without blanks between words
 _UNSPACED = re.compile(f"[{SCRIPTS}]")
@@ -33,7 +32,9 @@ def has_long_word(line: str) -> bool:
 
 
 def has_no_end(line: str) -> bool:
-    return not line.endswith(_ENDS) or line.endswith("...")
+    if line.endswith(_ENDS):
+        return line.endswith("...")
+    return line[-1] not in _OPENS or _OPENS[line[-1]] not in line
 
 
 def is_short(line: str) -> bool:
@@ -127,7 +128,10 @@ def cleaned(lines: list[str], rules: Rules) -> tuple[list[list[str]], list[Drop]
     citations = "citations" in rules.names
     for line in lines:
         if citations and "[" in line:
-            line = _without_citations(line, drops)
+            whole_line, (line, parts) = line, without_citations(line)
+            if parts:
+                size = size_of(whole_line) - size_of(line)
+                drops.append(Drop("citations", whole_line, size, lines=not line, parts=parts))
             if not line:
                 continue
         for name, rule in asked:
@@ -166,17 +170,13 @@ def whole(rule: str, kept: list[str], fired: str) -> Drop:
     return Drop(rule, fired, sum(map(size_of, kept)), pages=1, lines=len(kept))
 
 
-def _without_citations(line: str, drops: list[Drop]) -> str:
-    """Until there is none: [[1]2] has one inside of another."""
-    before, parts, count = line, 0, 1
+def without_citations(line: str) -> tuple[str, int]:
+    """The line, and how many there were: until there is none, as [[1]2] has one inside of another."""
+    left, found, count = line, 0, 1
     while count:
-        line, count = _CITATION.subn("", line)
-        parts += count
-    if not parts:
-        return before
-    line = line.strip()
-    drops.append(Drop("citations", before, size_of(before) - size_of(line), lines=not line, parts=parts))
-    return line
+        left, count = _CITATION.subn("", left)
+        found += count
+    return (left.strip(), found) if found else (line, 0)
 
 
 def size_of(text: str) -> int:
