@@ -99,7 +99,9 @@ class Rules:
 
 def named(asked: str | Iterable[str]) -> tuple[str, ...]:
     """Names of rules, by commas or as a list, "c4" for those of C4; in order, each once."""
-    names = [name.strip() for part in ([asked] if isinstance(asked, str) else asked) for name in part.split(",")]
+    names = [
+        name.strip().lower() for part in ([asked] if isinstance(asked, str) else asked) for name in part.split(",")
+    ]
     for name in names:
         if name in ASKED_APART:
             raise InputError(f"--clean: {name} is asked for by {ASKED_APART[name]}")
