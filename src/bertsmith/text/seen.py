@@ -19,8 +19,8 @@ BLOCK = 1 << 19  # merged at once
 class Seen:
     """`folder`: where the files stand; they are its owner's to remove."""
 
-    def __init__(self, folder: Path, most: int = FRESH):
-        self.folder, self.most = folder, most
+    def __init__(self, folder: Path, most: int | None = None):
+        self.folder, self.most = folder, most or FRESH
         self.fresh: set[int] = set()
         self.runs: list[tuple[Path, Array]] = []  # longest first
         self.made = 0
