@@ -138,11 +138,12 @@ def main() -> None:
     for name in names:
         without = rows(given.corpora, tuple(other for other in names if other != name))
         print(f"without {name}: of bytes {scores(without, 'bytes')}")
-    ours, clean._ENDS = clean._ENDS, tuple('.?!"')
+    ours = clean._ENDS, clean._OPENS
+    clean._ENDS, clean._OPENS = tuple('.?!"'), {}
     theirs = rows(given.corpora, names)
     print(f"C4's own end marks: of lines {scores(theirs, 'lines')}; of bytes {scores(theirs, 'bytes')}")
     print(f"by hand: of lines {by_hand(theirs, base, labels)}")
-    clean._ENDS = ours
+    clean._ENDS, clean._OPENS = ours
 
 
 if __name__ == "__main__":

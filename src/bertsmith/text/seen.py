@@ -2,7 +2,7 @@
 
 The newest are in a Python set; when that is full they become a sorted file, and two files of about one size become one, so that a million
 million hashes are some twenty files.  Nothing is lost and nothing is guessed: two different texts are taken for one where all 64 bits
-agree, once in 4 x 10^9 x 4 x 10^9 pairs.
+agree, once among some six billion.
 """
 
 from pathlib import Path

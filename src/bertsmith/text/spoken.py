@@ -7,7 +7,7 @@ from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
 
-LEAST = 0.99  # probability; C4's
+LEAST = 0.5  # probability: C4's 0.99 is langdetect's, these are calibrated (docs/decisions/2026-11-27-cleaning.md)
 ENDS = 1000  # characters of the beginning and of the end of a page that are looked at: of long ones that is sure enough
 
 
