@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bertsmith import cli
 from bertsmith.downstream.verify import verify
 from bertsmith.errors import InputError
 from bertsmith.text import cleaning as module
@@ -336,6 +337,22 @@ def test_the_manifest_says_what_was_asked_and_what_it_took(tmp_path, web):
     plain = prepare(web, tmp_path / "plain", **{**OPTIONS, "clean": None})
     assert "clean" not in plain and "cleaned" not in plain["bytes"]["dropped"]
     assert "clean" not in json.loads((tmp_path / "plain" / "manifest.json").read_text())["options"]
+
+
+def test_the_command_takes_the_same_options_and_its_json_is_the_account(tmp_path, web, capsys):
+    command = ["prepare", str(web), "--out", str(tmp_path / "store"), "--tokenizer", "wordpiece:120", "--allow-unknown"]
+    command += ["--clean", ALL, "--clean-sample", str(tmp_path / "sample.jsonl"), "--json"]
+    assert cli.run(command) == 0
+    account = json.loads(capsys.readouterr().out)
+    lines = account["clean"]["dropped"]["terminal"]["lines"]
+    assert balanced(account) and lines == sum(page.split("\n").count("Home") for page in WEB)
+    assert cli.run([*command, "--force", "--clean", "c4,near-duplicate"]) == 2
+    said = capsys.readouterr()
+    assert (
+        said.out == ""
+        and said.err
+        == "bertsmith: error: --clean: 'near-duplicate' is not a rule; did you mean 'near-duplicates' or 'duplicates'?\n"
+    )
 
 
 ENGLISH = "The weather was fine today and we went to the park. Many people were there with their dogs. It was a good day for all of us."
