@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bertsmith import cli
 from bertsmith.downstream.verify import verify
-from bertsmith.errors import InputError
+from bertsmith.errors import InputError, ResourceError
 from bertsmith.text import cleaning as module
 from bertsmith.text import seen, tally
 from bertsmith.text.account import Options
@@ -405,6 +405,18 @@ def test_a_mistake_is_one_line_and_changes_nothing(tmp_path, case):
         prepare(tmp_path / "a.txt", tmp_path / "store", **{**OPTIONS, **options})
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "Too short"
+
+
+def test_a_full_disk_is_a_resource_error_and_leaves_nothing(tmp_path, web, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for owner, name in ((module._Documents, "add"), (seen.files, "append")):
+        with monkeypatch.context() as patched, pytest.raises(ResourceError, match="No space left"):
+            patched.setattr(seen, "FRESH", 8)
+            patched.setattr(owner, name, full)
+            prepare(web, tmp_path / "store", **OPTIONS)
+        assert os.listdir(tmp_path) == ["web"]
 
 
 def test_an_empty_list_of_bad_words_is_said(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,10 +27,11 @@ from bertsmith.text.pool import ordered
 from bertsmith.text.repeated import Marks, marked, repeated, without
 from bertsmith.text.seen import Seen
 from bertsmith.text.sources import Source
-from bertsmith.text.spoken import spoken
+from bertsmith.text.spoken import spoken as language_of
 from bertsmith.text.tally import Place, Tally
 
 CHUNK = 1 << 20  # characters that a process is given at once
+EVERY = 5.0  # seconds between progress lines
 Page = list[list[str]]  # the sentences of its lines
 Chunk = list[tuple[Place, list[str]]]
 
@@ -82,7 +84,7 @@ def asked(
 ) -> Asked | None:
     """None where nothing is cleaned.  `language`: that pages are to be in; `sentences`: whose rules split them."""
     names = set(named(clean) if clean is not None else ())
-    known = None if language is None else spoken(language)
+    known = None if language is None else language_of(language)
     words = None if bad is None else bad_words(bad, encoding)
     names |= {"language"} if known else set()
     names |= {"bad-words"} if words else set()
@@ -123,7 +125,9 @@ class Cleaned:
 
 
 @contextmanager
-def cleaning(what: Asked, texts: Texts, beside: str | os.PathLike, workers: int) -> Iterator[Cleaned]:
+def cleaning(
+    what: Asked, texts: Texts, beside: str | os.PathLike, workers: int, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Cleaned]:
     """The documents, cleaned.  They stand beside `beside` until the block ends.  InputError where nothing is left."""
     with files.partial(f"{os.fspath(beside).rstrip(os.sep)}.clean") as folder:
         pieces, account = texts.read()
@@ -140,10 +144,15 @@ def cleaning(what: Asked, texts: Texts, beside: str | os.PathLike, workers: int)
                     waiting.append([(place, last) for place, last, _ in chunk])
                     yield [(place, lines) for place, _, lines in chunk]
 
+            begun = spoken = time.monotonic()
             for pages, tally in ordered(given(), first, partial(_same, first), workers):
                 made.tally.merge(tally)
                 for (place, last), page in zip(waiting.pop(0), pages, strict=True):
                     out.add(corpus.admitted(page, place), last)
+                now = time.monotonic()
+                if now - spoken >= EVERY:
+                    spoken, (read, kept) = now, (made.tally.read[3] / 1e6, made.tally.kept[3] / 1e6)
+                    say(f"clean: {read:,.0f} MB of text, {kept:,.0f} MB kept, {read / (now - begun):.1f} MB/s")
         _close(made, out.documents, what)
         yield made
 

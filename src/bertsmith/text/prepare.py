@@ -120,7 +120,7 @@ def prepare(
     with ExitStack() as stack:
         if what:
             what.apart(found)
-            corpus = stack.enter_context(cleaning(what, corpus, out, workers))
+            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say))
             for line in cleaned_said(corpus.tally.account(what.rules.names), what.unasked):
                 say(line)
         sample = None
