@@ -47,6 +47,7 @@ PAGES = {
         {"citations": (0, 0, 3)},
     ),
     "a line of citations alone": ("c4", ["[1][2]"], [], {"citations": (0, 1, 2)}),
+    "a line that goes takes its citations along": ("c4", ["It was so in old[1] times[2]"], [], {"terminal": (0, 1, 0)}),
     "a citation inside of one": (
         "c4",
         ["It was so [[1]2] in old times."],

@@ -129,24 +129,16 @@ def cleaned(lines: list[str], rules: Rules) -> tuple[list[list[str]], list[Drop]
     asked = [(name, RULES[name]) for name in rules.names if RULES[name].finds]
     citations = "citations" in rules.names
     for line in lines:
-        if citations and "[" in line:
-            whole_line, (line, parts) = line, without_citations(line)
-            if parts:
-                size = size_of(whole_line) - size_of(line)
-                drops.append(Drop("citations", whole_line, size, lines=not line, parts=parts))
-            if not line:
-                continue
-        for name, rule in asked:
-            if rule.finds(line):
-                if rule.takes == "line":
-                    drops.append(Drop(name, line, size_of(line), lines=1))
-                    break
-                if not page_rule:
-                    page_rule, fired = name, line
-                kept.append(line)  # goes with its page
-                break
-        else:
-            kept.append(line)
+        left, parts = without_citations(line) if citations and "[" in line else (line, 0)
+        rule = next((name for name, rule in asked if rule.finds(left)), "") if left else "citations"
+        if rule and RULES[rule].takes != "page":
+            drops.append(Drop(rule, line, size_of(line), lines=1, parts=parts * (not left)))
+            continue
+        if rule and not page_rule:
+            page_rule, fired = rule, left
+        if parts:
+            drops.append(Drop("citations", line, size_of(line) - size_of(left), parts=parts))
+        kept.append(left)
     if not kept:
         return [], drops
     page = []
