@@ -2,8 +2,8 @@
 
 Rules about one page are asked on any number of processes, what stands in the corpus already (repeated.py) here and in order, so that the
 same pages stay for any number of workers.  A page is settled before the next is looked at: what is left of it goes through all rules
-again until nothing changes, and only then counts as seen.  So no span of three sentences of what stays stands in it twice, nothing is
-taken that does not stand elsewhere, and cleaning what was cleaned changes nothing.
+again until nothing changes, and only then counts as seen.  So no span of three sentences of what stays stands in it twice, what goes as
+repeated has a copy that stays (or goes with its page), and cleaning what was cleaned changes nothing.
 """
 
 from __future__ import annotations
