@@ -235,17 +235,17 @@ def test_a_full_disk_is_a_resource_error_and_leaves_nothing(tmp_path, tokenizer,
 
 
 def test_a_worker_that_dies_is_a_resource_error(tmp_path, tokenizer, monkeypatch):
-    chunks = module._chunks
+    chunks = module.chunked
 
-    def killing(pieces):
-        for number, chunk in enumerate(chunks(pieces)):
+    def killing(pieces, size):
+        for number, chunk in enumerate(chunks(pieces, size)):
             if number == 4:
                 for process in multiprocessing.active_children():
                     process.kill()
             yield chunk
 
     monkeypatch.setattr(module, "CHUNK", 1 << 10)
-    monkeypatch.setattr(module, "_chunks", killing)
+    monkeypatch.setattr(module, "chunked", killing)
     (tmp_path / "a.txt").write_text(TEXT)
     with pytest.raises(ResourceError, match="a worker process died"):
         prepare([str(tmp_path / "a.txt")], tmp_path / "store", tokenizer=tokenizer, workers=2)

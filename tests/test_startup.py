@@ -119,6 +119,11 @@ def test_prepare_with_phrases_and_another_language_loads_no_torch(tmp_path):
     assert started(["prepare", tmp_path / "zh.txt", "--out", tmp_path / "out", *options], needs="gensim") == ""
 
 
+def test_prepare_with_cleaning_loads_no_torch(corpus, tmp_path):
+    options = ["--tokenizer", "wordpiece:300", "--allow-unknown", "--clean", "javascript,repeated,near-duplicates"]
+    assert started(["prepare", corpus, "--out", tmp_path / "out", *options]) == ""
+
+
 def test_show_loads_no_torch(store, tmp_path):
     (tmp_path / "text.txt").write_text("One sentence stands here. Another one follows it.\n\nA second text.\n")
     data, text = ["--data", store.path], ["--text", tmp_path / "text.txt", "--tokenizer", store.path]
@@ -140,6 +145,9 @@ def test_mistakes_load_no_torch(store, run, tuned, rows, tmp_path):
         ["prepare", "nothing.txt", "--out", out],
         ["prepare", train, "--out", there],
         ["prepare", train, "--out", out, "--tokenizer", "wordpeice:100"],
+        ["prepare", train, "--out", out, "--clean", "c4,teminal"],
+        ["prepare", train, "--out", out, "--bad-words", "nothing.txt"],
+        ["prepare", train, "--out", out, "--clean-sample", tmp_path / "sample.jsonl"],
         ["show", "bert:huge", "--data", store.path],
         ["show", "bert:tiny", "--data", store.path, "--set", "model.layer=3"],
         ["show", "bert:tiny", "--data", out],

@@ -117,6 +117,14 @@ def add_prepare(commands: Any) -> None:
         "--phrases", metavar="FILE|npmi", help="a word list (.txt), annotated text (.jsonl), or npmi[:0.5]"
     )
     made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
+    made.add_argument(
+        "--clean",
+        metavar="RULES",
+        help="of web pages keep what passes: c4, duplicates, near-duplicates, or rules by name, by commas (docs/prepare.md)",
+    )
+    made.add_argument("--clean-language", metavar="CODE", help="keep pages in this language (extra clean)")
+    made.add_argument("--bad-words", metavar="FILE", help="drop pages with one of these words, one a line")
+    made.add_argument("--clean-sample", metavar="FILE", help="write some of what each rule took, as JSON lines")
     made.add_argument("--encoding", default="utf-8")
     made.add_argument("--on-bad-line", choices=("error", "skip"), default="error")
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")

@@ -28,6 +28,21 @@ class Document:
     paragraphs: list[str]
     last: bool  # False: more of the same document follows
     size: int  # characters
+    source: str = ""  # its name
+    place: int = 1  # which document of its source
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Sources and how they are read."""
+
+    sources: tuple[Source, ...]
+    options: Options
+
+    def read(self) -> tuple[Iterator[Document], Account]:
+        """Their documents, and where every byte went once these are read."""
+        account = Account()
+        return documents(self.sources, self.options, account), account
 
 
 def documents(
@@ -44,11 +59,26 @@ def documents(
     for source in found:
         account.files += 1
         before = (account.sampled, account.long, account.longer, account.closed)
+        first = account.documents - 1
         for paragraphs, last in _parts(_READERS[source.kind](source, options, account)):
-            yield Document(account.documents, paragraphs, last, sum(map(len, paragraphs)))
+            number = account.documents
+            yield Document(number, paragraphs, last, sum(map(len, paragraphs)), source.name, number - first)
             account.documents += last
         after = (account.sampled, account.long, account.longer, account.closed)
         account.wrapped_files += look_wrapped(*(b - a for a, b in zip(before, after, strict=True)))
+
+
+def chunked(pieces: Iterator[Document], size: int) -> Iterator[list[Document]]:
+    """Documents and parts of them, about `size` characters at once."""
+    chunk, held = [], 0
+    for piece in pieces:
+        chunk.append(piece)
+        held += piece.size + 16  # a million empty or tiny documents are not one chunk
+        if held >= size:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
 
 
 def _parts(pieces: Iterator[tuple[list[str], bool]]) -> Iterator[tuple[list[str], bool]]:

@@ -1,30 +1,20 @@
-"""Chunks of paragraphs to ids, on one core or on several processes; in order, and the same for any number of them."""
+"""Chunks of paragraphs to ids."""
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertsmith.errors import ResourceError
 from bertsmith.text.paragraph_words import Words
+from bertsmith.text.pool import ordered
 from bertsmith.text.runs import Runs
 from bertsmith.text.sentences import split
 
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
-
-SINGLE = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
 
 
 @dataclass(slots=True)
@@ -87,66 +77,11 @@ class Encoder:
 
 
 def encoded(chunks: Iterable[list[list[str]]], encoder: Encoder, folder: Path, workers: int) -> Iterator[Encoded]:
-    """Each chunk encoded, in order.  `folder` holds the tokenizer for the other processes; one worker is this process, on one core.
-
-    Processes are spawned: a script that calls this with more than one needs the usual `if __name__ == "__main__":`.
-    """
-    chunks = iter(chunks)
-    first = list(islice(chunks, 2))
-    if workers == 1 or len(first) < 2:
-        with one_thread():
-            for chunk in chain(first, chunks):
-                yield encoder(chunk)
-        return
-    with one_thread():  # the environment that the processes start with
-        pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start, (str(folder), encoder.reading)
-        )
-        waiting = deque()
-        try:
-            for chunk in chain(first, chunks):
-                waiting.append(pool.submit(_work, chunk))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise ResourceError("a worker process died (out of memory?); fewer --workers need less") from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    """Each chunk encoded, in order.  `folder` holds the tokenizer for the other processes; one worker is this process, on one core."""
+    return ordered(chunks, encoder, partial(_encoder, str(folder), encoder.reading), workers)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """`tokenizers` asks the environment at every call whether it may use all cores."""
-    before = {name: os.environ.get(name) for name in SINGLE}
-    os.environ.update(SINGLE)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-_encoder: Encoder | None = None  # of a worker process
-
-
-def _start(folder: str, reading: Reading) -> None:
-    global _encoder
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _encoder(folder: str, reading: Reading) -> Encoder:
     from bertsmith.text.tokenizer import Tokenizer
 
-    _encoder = Encoder(Tokenizer.load(folder), reading)
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _work(chunk: list[list[str]]) -> Encoded:
-    return _encoder(chunk)
+    return Encoder(Tokenizer.load(folder), reading)

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,15 @@ from bertsmith.errors import InputError, printable
 from bertsmith.text import annotations, more_words, store, unknown
 from bertsmith.text.account import Account, Options
 from bertsmith.text.categories import unidata_version
-from bertsmith.text.clean import Characters
-from bertsmith.text.corpus import Document, documents
+from bertsmith.text.characters import Characters
+from bertsmith.text.cleaning import Cleaned, asked, cleaning
+from bertsmith.text.corpus import Texts, chunked
 from bertsmith.text.encode import Encoded, Encoder, Reading, encoded
-from bertsmith.text.said import layouts_said, listing_said, summary
+from bertsmith.text.said import cleaned_said, layouts_said, listing_said, summary
 from bertsmith.text.sample import loaded, no_text, sampled, trained, trains
 from bertsmith.text.segment import described as scripts_described
 from bertsmith.text.sentences import checked_language
-from bertsmith.text.sources import Source, apart, listed
+from bertsmith.text.sources import apart, listed
 from bertsmith.text.thai_sentences import described as sentences_described
 from bertsmith.text.user_words import digest
 from bertsmith.text.word_list import user_words
@@ -65,6 +67,10 @@ def prepare(
     tokenizer_sample: str | int = "100MB",
     phrases: str | None = None,
     entities: str | None = None,
+    clean: str | list[str] | tuple[str, ...] | None = None,
+    clean_language: str | None = None,
+    bad_words: str | None = None,
+    clean_sample: str | os.PathLike | None = None,
     encoding: str = "utf-8",
     on_bad_line: str = "error",
     allow_unknown: bool = False,
@@ -81,6 +87,8 @@ def prepare(
     `new_words`: what a loaded tokenizer is to have as tokens, too: a word list, or the number of words of the sample that save most.
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
+    `clean`: rules that lines and pages must pass, "c4" or their names (clean.RULES); `clean_language`: the language that pages must be in;
+    `bad_words`: a list of words that none may hold; `clean_sample`: a file for some of what each rule took.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
     """
     named = [os.fspath(name) for name in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
@@ -100,6 +108,7 @@ def prepare(
     annotations.check(sources)
     if segmented and any(of.endswith(".jsonl") for of in sources.values()):
         raise InputError("--segmented: takes blanks out of the text, so that places in an annotated text mean nothing")
+    what = asked(clean, clean_language, bad_words, clean_sample, sentences=language, lines=lines, encoding=encoding)
     listing = listed(named, only, encoding)
     found = tuple(listing.sources)
     apart(found, named, out)
@@ -107,54 +116,69 @@ def prepare(
 
     for line in listing_said(listing):
         say(line)
-    sample = None
-    if learns:
-        backend, sample = trained(
-            tokenizer, {**rules, "language": language}, found, options, sample_size, segmented, say
-        )
-    else:
-        backend = loaded(tokenizer)
-    extends = added = None
-    if more is not None:
-        texts = partial(sampled, found, options, sample_size, segmented)
-        backend, extends, added = more_words.add(backend, more, texts, say)
-    with files.partial(out) as folder:
-        backend.save(folder)
-        work = _Work(folder, backend, options, float(holdout), say)
-        try:
-            work.run(found, reading, workers)
-        except BaseException:
-            for writer in work.splits:
-                writer.abandon()
-            raise
-        account = work.account(sample)
-        account["sources"] = {"kinds": listing.kinds(), "passed_over": listing.passed_over}
-        account |= {"new_words": added} if added else {}
-        way = "train one on this text or with more entries"
-        unknown.refuse(account["unknown"], "--tokenizer", way, allow_unknown)
-        kind = tokenizer if learns else "loaded"
-        described = {
-            "documents": documents,
-            "lines": lines,
-            "field": field,
-            "encoding": encoding,
-            "on_bad_line": on_bad_line,
-        }
-        described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
-        described |= {"tokenizer_sample": sample_size, "segmented": segmented}
-        if added:
-            described["new_words"] = added["asked"] if added["from"] == "sample" else "list"
-        if words is not None:
-            told = {"from": os.path.basename(words), "encoding": read_as, "words": len(mine), "sha256": digest(mine)}
-            described["words"] = account["words"]["user"] = told
-        rest = {"options": described, "account": account}
-        if sources:
-            rest["annotations"] = account["annotations"] = annotations.write(
-                folder, work.splits, sources, backend, language, lines, say
-            )
-        close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
-        files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
-        files.publish(folder, out)
+    corpus = Texts(found, options)
+    with ExitStack() as stack:
+        if what:
+            what.apart(found)
+            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say))
+            for line in cleaned_said(corpus.tally.account(what.rules.names), what.unasked):
+                say(line)
+        sample = None
+        if learns:
+            backend, sample = trained(tokenizer, {**rules, "language": language}, corpus, sample_size, segmented, say)
+        else:
+            backend = loaded(tokenizer)
+        extends = added = None
+        if more is not None:
+            texts = partial(sampled, corpus, sample_size, segmented)
+            backend, extends, added = more_words.add(backend, more, texts, say)
+        with files.partial(out) as folder:
+            backend.save(folder)
+            work = _Work(folder, backend, options, float(holdout), say)
+            try:
+                work.run(corpus, reading, workers)
+            except BaseException:
+                for writer in work.splits:
+                    writer.abandon()
+                raise
+            account = work.account(sample)
+            account["sources"] = {"kinds": listing.kinds(), "passed_over": listing.passed_over}
+            account |= {"new_words": added} if added else {}
+            way = "train one on this text or with more entries"
+            unknown.refuse(account["unknown"], "--tokenizer", way, allow_unknown)
+            kind = tokenizer if learns else "loaded"
+            described = {
+                "documents": documents,
+                "lines": lines,
+                "field": field,
+                "encoding": encoding,
+                "on_bad_line": on_bad_line,
+            }
+            described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
+            described |= {"tokenizer_sample": sample_size, "segmented": segmented}
+            if what:
+                described["clean"] = what.described
+                account["clean"] = corpus.tally.account(what.rules.names)
+            if added:
+                described["new_words"] = added["asked"] if added["from"] == "sample" else "list"
+            if words is not None:
+                told = {
+                    "from": os.path.basename(words),
+                    "encoding": read_as,
+                    "words": len(mine),
+                    "sha256": digest(mine),
+                }
+                described["words"] = account["words"]["user"] = told
+            rest = {"options": described, "account": account}
+            if sources:
+                rest["annotations"] = account["annotations"] = annotations.write(
+                    folder, work.splits, sources, backend, language, lines, say
+                )
+            close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
+            files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
+            files.publish(folder, out)
+        if what and what.sample:
+            files.write(what.sample, corpus.tally.sample(what.rules.names))
     for line in summary(account):
         say(line)
     return account
@@ -193,14 +217,15 @@ class _Work:
     japanese: int = 0
     segmented: bool = False
 
-    def run(self, found: tuple[Source, ...], reading: Reading, workers: int) -> None:
+    def run(self, corpus: Texts | Cleaned, reading: Reading, workers: int) -> None:
         """Fill both splits."""
         self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
         waiting: list[tuple[list[int], list[bool]]] = []
+        pieces, self.read = corpus.read()
         ours = self.backend.drops_unseen  # then the store's text is what the tokenizer makes of it anyway
 
         def chunks() -> Iterator[list[list[str]]]:
-            for chunk in _chunks(documents(found, self.options, self.read)):
+            for chunk in chunked(pieces, CHUNK):
                 waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk]))
                 paragraphs = [piece.paragraphs for piece in chunk]
                 yield self.characters.cleaned(paragraphs, self.read) if ours else self.characters.counted(paragraphs)
@@ -318,18 +343,6 @@ class _Work:
             "layouts": layouts,
             "warnings": warnings,
         }
-
-
-def _chunks(pieces: Iterator[Document]) -> Iterator[list[Document]]:
-    chunk, size = [], 0
-    for piece in pieces:
-        chunk.append(piece)
-        size += piece.size + 16  # a million empty or tiny documents are not one chunk
-        if size >= CHUNK:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
 
 
 def _lowest(count: int) -> int:

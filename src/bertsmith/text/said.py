@@ -42,6 +42,19 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
         yield f"warning: {warning}"
 
 
+def cleaned_said(clean: dict[str, Any], unasked: str) -> Iterator[str]:
+    """What cleaning read, kept and dropped, rule by rule, the most first."""
+    counts = lambda of: f"{of['pages']:,} pages, {of['lines']:,} lines, {of['bytes']:,} bytes"
+    emptied = f"; {clean['emptied']:,} pages have no line left" * bool(clean["emptied"])
+    yield f"clean: {counts(clean['read'])} read; kept {counts(clean['kept'])}{emptied}"
+    for name, of in sorted(clean["dropped"].items(), key=lambda item: -item[1]["bytes"]):
+        taken = ", ".join(f"{of[unit]:,} {unit}" for unit in ("pages", "lines", "parts") if of[unit])
+        if taken:
+            yield f"clean: {name} took {taken}, {of['bytes']:,} bytes"
+    if unasked:
+        yield f"clean: {unasked}"
+
+
 def listing_said(listing: Listing) -> Iterator[str]:
     """What is read where that is not plain from what was named, and everything that a folder holds beside."""
     if any(source.by_content for source in listing.sources):

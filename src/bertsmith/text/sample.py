@@ -9,13 +9,15 @@ import numpy as np
 
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
-from bertsmith.text.account import Account, Options
-from bertsmith.text.corpus import Document, documents
+from bertsmith.text.account import Account
+from bertsmith.text.corpus import Document, Texts
 from bertsmith.text.paragraph_words import unsegmented
-from bertsmith.text.sources import Source
 
 if TYPE_CHECKING:
+    from bertsmith.text.cleaning import Cleaned
     from bertsmith.text.tokenizer import Tokenizer
+
+    Corpus = Texts | Cleaned
 
 
 def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
@@ -46,8 +48,7 @@ def loaded(path: str) -> "Tokenizer":
 def trained(
     kind: str,
     rules: dict[str, Any],
-    found: tuple[Source, ...],
-    options: Options,
+    corpus: "Corpus",
     size: int,
     segmented: bool,
     say: Callable[[str], None],
@@ -56,7 +57,7 @@ def trained(
     from bertsmith.text.tokenizer import Tokenizer
     from bertsmith.text.train import parse
 
-    texts, counts = sampled(found, options, size, segmented)
+    texts, counts = sampled(corpus, size, segmented)
     share = (
         "all of the text"
         if counts["bytes"] == counts["bytes_of"]
@@ -75,12 +76,10 @@ def trained(
     return made, {**counts, **told, "entries": made.size}
 
 
-def sampled(
-    found: tuple[Source, ...], options: Options, size: int, segmented: bool
-) -> tuple[list[str], dict[str, int]]:
+def sampled(corpus: "Corpus", size: int, segmented: bool) -> tuple[list[str], dict[str, int]]:
     """(texts, counts) that a tokenizer learns from; InputError where there are none."""
-    account = Account()
-    texts, counts = sample(documents(found, options, account), size)
+    pieces, account = corpus.read()
+    texts, counts = sample(pieces, size)
     if not texts:
         raise no_text(account)
     return [unsegmented(text)[0] for text in texts] if segmented else texts, {"limit": size, **counts}

@@ -110,7 +110,7 @@ class Tokenizer:
 
     @cached_property
     def drops_unseen(self) -> bool:
-        """Whether its rule drops zero-width characters and parts words at others that nobody sees, as those trained here do (clean.py)."""
+        """Whether its rule drops zero-width characters and parts words at others that nobody sees, as those trained here do (characters.py)."""
         return goes(flat(self._tree.get("normalizer"))) is not None
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.text.clean import Characters
+from bertsmith.text.characters import Characters
 
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer

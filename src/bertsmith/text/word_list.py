@@ -32,7 +32,7 @@ def user_words(path: str, encoding: str = "utf-8") -> tuple[tuple[str, ...], str
     word's own (New York).  UTF-8 or what a byte-order mark says, else `encoding`, else GBK or Big5 where its bytes read as that.
     """
     way = "--encoding names another, for text and words"
-    text, read_as = _decoded(f"--words: {printable(path)}", _bytes(path), encoding, way)
+    text, read_as = decoded(f"--words: {printable(path)}", contents(path), encoding, way)
     words = (_word(line) for line in re.split("[\r\n]+", text))
     found = tuple(dict.fromkeys(word for word in words if word))
     if not found:
@@ -50,7 +50,8 @@ def _word(line: str) -> str:
     return " ".join(fields)
 
 
-def _decoded(where: str, data: bytes, encoding: str, way: str) -> tuple[str, str]:
+def decoded(where: str, data: bytes, encoding: str, way: str) -> tuple[str, str]:
+    """(text, encoding): UTF-8 or what a byte-order mark says, else `encoding`, else GBK or Big5 where the bytes read as that."""
     marks = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
     marked = [name for mark, name in marks if data.startswith(mark)]
     for name in (*marked, "utf-8", *([encoding] if codecs.lookup(encoding).name != "utf-8" else [])):
@@ -79,7 +80,7 @@ def word_list(path: str) -> tuple[list[str], str]:
     UTF-8 or what a byte-order mark says, else GBK or Big5 where its bytes read as that, which the form names.  InputError for what is neither,
     or holds no entry.
     """
-    text, read_as = _decoded(printable(path), _bytes(path), "utf-8", "convert the list to UTF-8")
+    text, read_as = decoded(printable(path), contents(path), "utf-8", "convert the list to UTF-8")
     lines = [line.strip() for line in re.split("[\r\n]+", text) if line.strip()]
     if not lines:
         raise InputError(f"{printable(path)}: no entry; one a line")
@@ -94,7 +95,8 @@ def word_list(path: str) -> tuple[list[str], str]:
     return list(dict.fromkeys(lines)), encoded.strip()
 
 
-def _bytes(path: str) -> bytes:
+def contents(path: str) -> bytes:
+    """The bytes of a list, decompressed by its name.  InputError where it cannot be read."""
     try:
         found = os.stat(path)
     except OSError as error:
