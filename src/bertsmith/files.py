@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.spelling import flag, option
 
 MANIFEST = "manifest.json"
 LONGEST_MANIFEST = 64 << 20
@@ -168,21 +169,23 @@ def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], wh
         names = sorted(os.listdir(final)) if stat.S_ISDIR(mode) else None
     except FileNotFoundError:
         if final.is_symlink():
-            raise InputError(f"{where}: --out is a dangling link; choose another place") from None
+            raise InputError(f"{where}: {option('out')} is a dangling link; choose another place") from None
         return
     except (OSError, ValueError) as error:
-        raise InputError(f"{where}: --out cannot be used: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(
+            f"{where}: {option('out')} cannot be used: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if names is None:
-        raise InputError(f"{where}: --out is a file; choose a folder that does not exist yet")
+        raise InputError(f"{where}: {option('out')} is a file; choose a folder that does not exist yet")
     if final.is_symlink() and names:
-        raise InputError(f"{where}: --out is a link to a folder; name the folder itself")
+        raise InputError(f"{where}: {option('out')} is a link to a folder; name the folder itself")
     for name in names:
         if not ours(name):
             raise InputError(
-                f"{where}: --out is a folder that is not a {what} (it holds {printable(name)}); choose another place"
+                f"{where}: {option('out')} is a folder that is not a {what} (it holds {printable(name)}); choose another place"
             )
     if MANIFEST in names and not force:
-        raise InputError(f"{where}: holds a {what} already; --force replaces it")
+        raise InputError(f"{where}: holds a {what} already; {flag('force')} replaces it")
 
 
 def sha256(path: str | Path) -> str:

@@ -40,6 +40,7 @@ from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
+from bertsmith.spelling import option
 from bertsmith.tasks.sequences import Reading
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
@@ -226,7 +227,7 @@ def _dropped(path: Path, state: dict[str, Tensor], drop: tuple[str, ...]) -> tup
     for module in drop:
         left = {name: tensor for name, tensor in state.items() if not f"{name}.".startswith(f"{module}.")}
         if len(left) == len(state):
-            raise InputError(f"--drop {printable(module)}: {printable(path)} has no tensor of that name")
+            raise InputError(f"{option('drop', module)}: {printable(path)} has no tensor of that name")
         state = left
     return state, drop
 

@@ -18,6 +18,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import flag
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
@@ -241,7 +242,7 @@ def _best(run: Tuned) -> tuple[Saved, Tuned]:
     result = run.result()
     if result is None:
         raise InputError(
-            f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; --resume goes on with it; or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
+            f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it; or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
         )
     if "seeds" in result:  # one run for each seed: the best of them on the dev file
         run = Tuned(run / f"seed-{int(result['best_seed'])}")

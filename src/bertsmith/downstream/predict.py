@@ -15,6 +15,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there
@@ -54,7 +55,7 @@ def predict(
         and Path(out).exists()
         and os.path.samefile(out, input)
     ):
-        raise InputError(f"{printable(out)}: --out is the input file; choose another place")
+        raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     loaded = _tuned(model, members, say)
     kind = kinds.kind(loaded.task["kind"])
     read = _rows(loaded, kind, input, columns, header, say, labelled=False)
@@ -100,11 +101,13 @@ def evaluate(
     if loaded.task is None:
         if data is None:
             raise InputError(
-                f"{printable(loaded.run)}: is a pre-training run: evaluate it with --data STORE, or fine-tune it first"
+                f"{printable(loaded.run)}: is a pre-training run: evaluate it with {option('data', like='STORE')}, or fine-tune it first"
             )
         return _held_out(loaded, store, seed)
     if data is not None or input is None:
-        raise InputError(f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with --input FILE")
+        raise InputError(
+            f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with {option('input', like='FILE')}"
+        )
     targets, said, kind = judged(loaded, input, columns=columns, header=header, on_long=on_long, say=say)
     details, only = kind.breakdown(targets, said, loaded.labels), kind.only(said, loaded.labels, targets)
     if only is not None and len(said) >= breakdown.FEW:

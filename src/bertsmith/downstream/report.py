@@ -17,6 +17,7 @@ from bertsmith.downstream.charts import COLOURS
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, facts, number, seen, store_of
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.text.languages import UNSAID, language
 
 TITLE = "<title>bertsmith: "  # by which a page of ours is known
@@ -42,12 +43,14 @@ def report(
     if not asked:
         raise InputError("report: no RUN was given")
     if out.is_dir():
-        raise InputError(f"{printable(out)}: --out is a folder; name a file, such as {printable(out / 'report.html')}")
+        raise InputError(
+            f"{printable(out)}: {option('out')} is a folder; name a file, such as {printable(out / 'report.html')}"
+        )
     if not out.resolve().parent.is_dir():
         raise InputError(f"{printable(out)}: there is no folder {printable(out.parent)}; make it first")
     found = seen(list(dict.fromkeys(Path(run) for run in asked)))
     if any(out.resolve().is_relative_to(run.folder.resolve()) for run in found):
-        raise InputError(f"{printable(out)}: --out lies inside a run; choose another place")
+        raise InputError(f"{printable(out)}: {option('out')} lies inside a run; choose another place")
     answers, page = render(found, compared)
     files.write(out, page.encode("utf-8", "replace"))
     for note in (f"{run.name}: {note}" for run in found for note in run.notes):

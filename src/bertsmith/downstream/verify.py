@@ -8,6 +8,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import again
 from bertsmith.text import store
 from bertsmith.training.checkpoint import verify_run, verify_state, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
@@ -88,9 +89,7 @@ def _tuned(run: Tuned) -> dict[str, Any]:
         newest, config = run.steps()[-1], run.config()
         patience = ((config.get("task") or {}).get("settings") or {}).get("patience")
         if newest == config["steps"] or verify_state(run, newest).ends(patience):
-            raise InputError(
-                f"{printable(run / RESULT)}: missing; the last step is saved; the same command with --resume makes it"
-            )
+            raise InputError(f"{printable(run / RESULT)}: missing; the last step is saved; {again()} makes it")
         return found
     if result.get("best") not in run.steps():
         raise InputError(f"{printable(run.step(result['best']))}: missing; {RESULT} names it as the best")

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.tasks.squad import Answer, Questions
 
 
@@ -30,7 +31,7 @@ def mended(rows: Questions, how: str) -> Questions:
             answers.append(found)
     if not kept:
         raise InputError(
-            f"{printable(rows.path)}: answers: none stands in its context; --on-bad-answer leaves no question"
+            f"{printable(rows.path)}: answers: none stands in its context; {option('on_bad_answer')} leaves no question"
         )
     told = (
         ("moved", "answers moved to where their text stands"),
@@ -39,7 +40,9 @@ def mended(rows: Questions, how: str) -> Questions:
     )
     said = ", ".join(f"{counts[what]} {name}" for what, name in told if counts[what] or what != "moved")
     notes = [note for note in rows.notes if "answer_start says" not in note]
-    notes += [f"{printable(rows.path)}: --on-bad-answer {how}: {said}"] if counts["moved"] + counts["out"] else []
+    notes += (
+        [f"{printable(rows.path)}: {option('on_bad_answer', how)}: {said}"] if counts["moved"] + counts["out"] else []
+    )
     return replace(
         rows.picked(kept),
         answers=answers,

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from bertsmith.data.batch import Batch, Stream, Target
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, nearest
+from bertsmith.spelling import option
 
 Array = np.ndarray
 OnLong = Literal["truncate", "window", "error"]
@@ -45,7 +46,7 @@ class Reading:
 
     def __post_init__(self):
         if self.on_long not in ON_LONG:
-            raise InputError(f"--on-long {printable(self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
+            raise InputError(f"{option('on_long', self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
 
     @classmethod
     def of(cls, recipe: Any, length: int, **options: Any) -> Reading:
@@ -106,7 +107,7 @@ class Reading:
             return [(0, size)]
         if self.on_long == "error":
             raise InputError(
-                f"{where()}: {size + self.length - room} tokens, and the model takes {self.length}; --on-long truncate cuts and counts, --on-long window reads all of it"
+                f"{where()}: {size + self.length - room} tokens, and the model takes {self.length}; {option('on_long', 'truncate')} cuts and counts, {option('on_long', 'window')} reads all of it"
             )
         return windows(size, room, self.stride or stride) if self.on_long == "window" else [(0, room)]
 

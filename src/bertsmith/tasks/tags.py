@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.tasks import baselines, breakdown, conll, metrics, outlines
 from bertsmith.tasks.conll import Sentences
 from bertsmith.tasks.doubts import counted, variants
@@ -77,7 +78,7 @@ class Tags:
         found = {tag for tags in rows.tags or () for tag in tags}
         if len(found) < 2:
             raise InputError(
-                f"{printable(rows.path)}: label: every word says {printable(next(iter(found)))!r}; --columns label=N says where the tags stand"
+                f"{printable(rows.path)}: label: every word says {printable(next(iter(found)))!r}; {option('columns', 'label=N')} says where the tags stand"
             )
         if mark_spans(found):
             return Labels(names=tuple(closed(found)))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertsmith.errors import ResourceError
+from bertsmith.spelling import option
 from bertsmith.text.paragraph_words import Words
 from bertsmith.text.runs import Runs
 from bertsmith.text.sentences import split
@@ -111,7 +112,9 @@ def encoded(chunks: Iterable[list[list[str]]], encoder: Encoder, folder: Path, w
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise ResourceError("a worker process died (out of memory?); fewer --workers need less") from None
+            raise ResourceError(
+                f"a worker process died (out of memory?); fewer {option('workers')} need less"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import flag, option
 from bertsmith.text.account import Account, Options
 from bertsmith.text.corpus import Document, documents
 from bertsmith.text.paragraph_words import unsegmented
@@ -26,10 +27,10 @@ def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
     if os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
         if not os.path.exists(name):
             raise InputError(
-                f"--tokenizer: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
+                f"{option('tokenizer')}: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
             )
-        for option in (option for option, value in rules.items() if value):
-            shown = "--" + option.replace("_", "-")
+        for name, value in ((name, value) for name, value in rules.items() if value):
+            shown = flag(name) if value is True else option(name, value)
             raise InputError(f"{shown}: only for a tokenizer that is trained here; a loaded one keeps its own rule")
         return False
     Rules(**rules)

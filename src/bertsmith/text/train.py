@@ -15,6 +15,7 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import option
 from bertsmith.text.categories import normalize
 from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
 from bertsmith.text.words import INVISIBLE, classes, code_points
@@ -188,7 +189,9 @@ def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
             minloglevel=3,
         )
     except (RuntimeError, OSError) as error:
-        raise InputError(f"tokenizer 'unigram:{size}': {printable(error)}; --tokenizer bpe:N reads any text") from None
+        raise InputError(
+            f"tokenizer 'unigram:{size}': {printable(error)}; {option('tokenizer', 'bpe:N')} reads any text"
+        ) from None
     pieces = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
     scored = [(pieces.id_to_piece(i), settled(pieces.get_score(i))) for i in range(pieces.get_piece_size())]
     backend.model = models.Unigram(scored, unk_id=1, byte_fallback=False)

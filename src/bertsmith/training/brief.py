@@ -10,6 +10,7 @@ from typing import Any
 
 from bertsmith.config import override
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import option, setting
 from bertsmith.training.budget import Budget
 from bertsmith.training.run import at
 
@@ -52,7 +53,7 @@ def _said(recipe: Recipe, fields: dict[str, Any], names: set[str], what: str, sa
     made = _with(recipe, fields, names)
     if made != recipe:
         chosen = f"rows of {made.layout.length}, {made.training.batch:,} tokens an update, rate {made.schedule.lr:g}"
-        say(f"{what}: {chosen}; --set layout.length, training.batch, schedule.lr choose others")
+        say(f"{what}: {chosen}; {setting('layout.length', 'training.batch', 'schedule.lr')} choose others")
     return made
 
 
@@ -77,7 +78,7 @@ def too_short(enough: int, steps: float, asked: Budget) -> list[str]:
     if steps < FEWEST:  # too rough to be multiplied
         return [f"{few}; a smaller size or batch makes more of them in the same time"]
     more = math.ceil(value * enough / steps)
-    return [f"{few}; --{name} {more} has as many, a smaller size or batch makes more of them in the same time"]
+    return [f"{few}; {option(name, more)} has as many, a smaller size or batch makes more of them in the same time"]
 
 
 def kept(rewrite: Any) -> float:
@@ -111,6 +112,6 @@ def outcome(line: dict[str, Any], entropy: float, copied: float) -> list[str]:
         else "ended on the plateau of word frequencies"
     )
     return [
-        f"warning: held-out token loss {loss:.3f} against {plateau}: the run {where}; more updates (--minutes, --steps) leave it, or smaller "
-        "ones (--set training.batch) and a smaller size"
+        f"warning: held-out token loss {loss:.3f} against {plateau}: the run {where}; more updates ({option('minutes')}, {option('steps')}) leave it, or smaller "
+        f"ones ({setting('training.batch')}) and a smaller size"
     ]

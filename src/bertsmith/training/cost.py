@@ -28,6 +28,7 @@ from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.attention import operations
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import setting
 from bertsmith.training.checkpoint import size_estimate
 from bertsmith.training.gpus import GPUS, check_gpu
 from bertsmith.training.optim import build_optimizer
@@ -254,6 +255,6 @@ def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[st
     if gpu and cost.memory > GPUS[gpu][1] * 1e9:
         need = -(-cost.memory // int(GPUS[gpu][1] * 1e9))
         said.append(
-            f"warning: {gpu} has {GPUS[gpu][1]} GB; --set training.accumulate={need * recipe.training.accumulate} needs less"
+            f"warning: {gpu} has {GPUS[gpu][1]} GB; {setting('training.accumulate', value=need * recipe.training.accumulate)} needs less"
         )
     return said

@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import flag, option
 from bertsmith.training import budget
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
@@ -106,7 +107,7 @@ def learn(
                 stack.enter_context(run.locked())
                 if _found(job, resume) != old:  # looked at again, now that nobody else writes there
                     raise InputError(
-                        f"{printable(run.path)}: --resume: another process wrote here meanwhile; try again"
+                        f"{printable(run.path)}: {flag('resume')}: another process wrote here meanwhile; try again"
                     )
         return Updates(job, member, precision, config, journal, world, progress).go(old, tensorboard)
 
@@ -125,7 +126,9 @@ def _member(job: Job, place: torch.device, old: dict | None, config: dict, journ
 def _check_sliced(recipe: Recipe, shard: str | None) -> None:
     schedule = recipe.schedule
     if shard == "fsdp" and (schedule.unfreeze or any(group.begin or group.end for group in schedule.groups)):
-        raise InputError("schedule: parts that learn for some of the run only cannot be sliced; --shard ddp can")
+        raise InputError(
+            f"schedule: parts that learn for some of the run only cannot be sliced; {option('shard', 'ddp')} can"
+        )
 
 
 def _found(job: Job, resume: bool) -> dict | None:
@@ -172,7 +175,7 @@ def _go_on(job: Job, old: dict, config: dict, journal: Journal) -> None:
     if config["steps"] in (None, old["steps"]):
         if config["steps"] is None:
             journal.say(
-                f"the run was fixed to {old['steps']} steps when it began; --minutes does not change that, --steps N does"
+                f"the run was fixed to {old['steps']} steps when it began; {option('minutes')} does not change that, {option('steps', like='N')} does"
             )
         config["steps"], config["budget"] = old["steps"], old["budget"]
     else:

@@ -11,6 +11,7 @@ from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
+from bertsmith.spelling import option
 from bertsmith.text import unknown
 from bertsmith.training.brief import leaves, settled, too_short
 from bertsmith.training.budget import Budget, Extent
@@ -62,7 +63,7 @@ def planned(
 ) -> tuple[Recipe, Cost, float]:
     """The recipe, the cost of an update, and the tokens of the whole run (0: none was named)."""
     if sum(of is not None for of in (steps, tokens, minutes)) > 1:
-        raise InputError("plan: give only one of --steps, --tokens, --minutes")
+        raise InputError(f"plan: give only one of {option('steps')}, {option('tokens')}, {option('minutes')}")
     check_gpu(on)
     recipe = override(find(recipe), set) if isinstance(recipe, str) else replace(override(recipe, set), brief=None)
     store = open_store(data, say) if data is not None else None
