@@ -285,7 +285,7 @@ def test_answers_that_stand_elsewhere_are_moved_to_the_nearest_place_or_left_out
         "null": [],
     }
     told = "2 answers moved to where their text stands, 2 answers left out, 1 questions left out"
-    assert moved.notes == [f"{rows.path}: --on-bad-answer mend: {told}"]
+    assert moved.notes == [f"{rows.path}: on_bad_answer='mend': {told}"]
     left = KIND.mended(rows, "skip")
     assert left.ids == ["right", "both", "null"] and left.counts["answers_lost"] == 3
     for made in (moved, left):

@@ -77,7 +77,7 @@ def test_long_texts_are_counted(model):
 
 
 @pytest.mark.parametrize(
-    "options, says", [({"pool": "most"}, "--pool most"), ({"layer": 3}, "--layer 3"), ({"layer": -1}, "--layer -1")]
+    "options, says", [({"pool": "most"}, "pool='most'"), ({"layer": 3}, "layer=3"), ({"layer": -1}, "layer=-1")]
 )
 def test_wrong_options_say_what_is_allowed(model, options, says):
     with pytest.raises(InputError, match=says):

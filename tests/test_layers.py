@@ -47,6 +47,7 @@ BELOW = {
         "text",
         "recipe",
         "tasks.sequences",
+        "downstream.dev_rows",
         "downstream.fill",
         "downstream.model",
         "downstream.tuned",

@@ -23,7 +23,7 @@ def error(tmp_path, name, content, **options):
     with pytest.raises(InputError) as raised:
         table(tmp_path, name, content, **options)
     message = str(raised.value)
-    assert "\n" not in message and (str(tmp_path / name) in message or message.startswith("--columns"))
+    assert "\n" not in message and (str(tmp_path / name) in message or message.startswith("columns"))
     return message
 
 
@@ -58,7 +58,7 @@ def test_columns_are_names_of_the_header_or_numbers_from_1(tmp_path):
     assert rows.rows("text") == ["one", "two"] and rows.lines == [1, 2]
     rows = table(tmp_path, "c.tsv", "3\t1\ta\nx\ty\tz\n", columns="text=3")
     assert rows.rows("text") == ["x"], "a name goes before a number"
-    assert "--columns text=3 takes the column of that name, number 1" in rows.notes[0]
+    assert "columns='text=3' takes the column of that name, number 1" in rows.notes[0]
     assert table(tmp_path, "d.jsonl", '{"sentence": "x", "gold": 1}\n', columns="text=sentence,label=gold").columns == {
         "text": ["x"],
         "label": [1],
@@ -194,7 +194,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             "a.tsv",
             "good film\t1\n",
             {},
-            ":1: no column 'text'; the header has: good film, 1; --columns text=NAME says which, --header no",
+            ":1: no column 'text'; the header has: good film, 1; columns='text=NAME' says which, header=False",
         ),
         (
             "a.tsv",
@@ -205,7 +205,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
         ("a.tsv", "text\n", {}, ": holds no rows below its header"),
         ("a.tsv", "", {}, ": is empty"),
         ("a.jsonl", "\n \n", {}, ": holds no rows"),
-        ("a.tsv", "a\t1\n", {"header": False}, ": without a header --columns"),
+        ("a.tsv", "a\t1\n", {"header": False}, ": without a header columns"),
         (
             "a.tsv",
             "a\t1\nb\n",
@@ -227,7 +227,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             "a.csv",
             "sentence;gold\na;b\n",
             {"required": ("text", "label")},
-            ":1: no column 'text'; the header has: sentence, gold; --columns text=sentence,label=gold says which",
+            ":1: no column 'text'; the header has: sentence, gold; columns='text=sentence,label=gold' says which",
         ),
         (
             "a.csv",
@@ -235,8 +235,8 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             {},
             ":2: 3 columns but 2 in the header (line 1); a text with commas needs quotes",
         ),
-        ("a.tsv", "text\tlabel\n1\ta\tx\n", {}, "; --columns text=1,label=2 counts them in the rows"),
-        ("a.tsv", "a,b,text\n", {"columns": "text=4"}, "--columns text=4: columns are numbered from 1 to 1"),
+        ("a.tsv", "text\tlabel\n1\ta\tx\n", {}, "; columns='text=1,label=2' counts them in the rows"),
+        ("a.tsv", "a,b,text\n", {"columns": "text=4"}, "columns='text=4': columns are numbered from 1 to 1"),
         ("a.tsv.gz", gzip.compress(b"text\nab\n" * 1000, mtime=0)[:-9], {}, "damaged or cut off"),
         ("a.tsv.gz", b"text\nab\n", {}, ":1: the compressed file is damaged"),
         ("a.tsv.xz", lzma.compress(b"text\nab\n")[:-3], {}, "damaged or cut off"),

@@ -123,9 +123,9 @@ def test_a_word_that_cannot_be_seen_is_a_word_in_every_format(tmp_path):
         (
             "a.tsv",
             "text\tlabel\ngood nice\t1\n",
-            "a.tsv:1: the header of a table (text, label); --task tag reads a word",
+            "a.tsv:1: the header of a table (text, label); task='tag' reads a word",
         ),
-        ("a.csv", "label;sentence\n1;good\n", "a.csv:1: the header of a table (label, sentence); --task tag reads"),
+        ("a.csv", "label;sentence\n1;good\n", "a.csv:1: the header of a table (label, sentence); task='tag' reads"),
         (
             "a.tsv",
             "good nice film\t1\nbad it is\t0\nso so\t1\n",

@@ -207,7 +207,7 @@ def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_on
     paths = {"train": tmp_path / "train.json", "dev": files / "dev.json", "out": tmp_path / "run"}
     options = {"task": "qa", "threads": 1, "steps": 2, "set": ["batch=8"], **paths}
     said: list[str] = []
-    with pytest.raises(InputError, match=r"does not stand there.*; --on-bad-answer mend\|skip goes on"):
+    with pytest.raises(InputError, match=r"does not stand there.*; on_bad_answer='mend' or 'skip' goes on"):
         finetune(model, **options)
     finetune(model, **options, on_bad_answer="mend", say=said.append)
     told = "mend: 15 answers moved to where their text stands, 1 answers left out, 1 questions left out"
@@ -218,9 +218,9 @@ def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_on
         with pytest.raises(InputError):
             finetune(model, **options, on_bad_answer=other, resume=True)
     finetune(model, **{**options, "steps": 3}, on_bad_answer="mend", resume=True)
-    with pytest.raises(InputError, match="--on-bad-answer menf: unknown; did you mean 'mend'"):
+    with pytest.raises(InputError, match="on_bad_answer='menf': unknown; did you mean 'mend'"):
         finetune(model, **{**options, "out": tmp_path / "b"}, on_bad_answer="menf")
-    with pytest.raises(InputError, match="--on-bad-answer skip: --task tag has no answers in texts"):
+    with pytest.raises(InputError, match="on_bad_answer='skip': task='tag' has no answers in texts"):
         tune(model, files, tmp_path / "c", "tag", on_bad_answer="skip")
     assert (
         command(
@@ -267,11 +267,11 @@ def test_bad_files_are_named_and_nothing_is_written(task, train, dev, says, mode
     "task, options, says",
     [
         ("tag", {"set": ["pool=mean"]}, "pool: mean: this task reads each token by itself"),
-        ("tag", {"columns": "text=word"}, "--columns text=word: the columns of a CoNLL file are numbers"),
+        ("tag", {"columns": "text=word"}, "columns='text=word': the columns of a CoNLL file are numbers"),
         ("tag", {"columns": "label=9"}, "label: 3 columns, and column 9 is asked for"),
         ("tag", {"labels": ["O", "B-VERB"]}, "is not one of: O, B-VERB"),
         ("tag", {"set": ["stride=0"]}, "stride: 0 must be above 0"),
-        ("qa", {"columns": "text=1"}, "--task qa takes no others"),
+        ("qa", {"columns": "text=1"}, "task='qa' takes no others"),
         ("qa", {"labels": ["a", "b"]}, "answers in a text, not classes"),
         ("qa", {"set": ["length=4"]}, "leave no room"),
     ],

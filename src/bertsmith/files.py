@@ -4,6 +4,7 @@ A write is temp + fsync + rename + fsync of the folder.  A manifest is JSON whos
 field; it lists every other file of its folder with bytes and SHA-256.  No file format below detects a flipped bit by itself.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from bertsmith.spelling import flag, option
 
 MANIFEST = "manifest.json"
 LONGEST_MANIFEST = 64 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _SEAL = ',\n "sha256": "'
 
 
@@ -32,9 +34,8 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResourceError(
-            f"{printable(path)}: cannot be written: {error.strerror or error}; free some space or choose another place"
-        ) from None
+        way = "free some space or choose another place" if error.errno in FULL else "choose another place"
+        raise ResourceError(f"{printable(path)}: cannot be written: {error.strerror or error}; {way}") from None
 
 
 def write(path: str | Path, data: bytes) -> None:

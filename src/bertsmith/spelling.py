@@ -68,3 +68,15 @@ def _literal(value: Any) -> str:
     if value is None:
         return "…"
     return printable(repr(os.fspath(value) if isinstance(value, os.PathLike) else value))
+
+
+def amount(count: float, noun: str, many: str = "") -> str:
+    """`1 step`, `2,000 steps`; `many`: the plural, where it is not the noun and s."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def a(noun: str) -> str:
+    """`a store`, `an export`: by its first sound, which in XLNet is that of a vowel, and in UniLM is not."""
+    begins = noun.lower()
+    vowel = begins.startswith(("xl", *"aeio")) or (begins.startswith("u") and not begins.startswith(("un", "us", "ut")))
+    return f"{'an' if vowel else 'a'} {noun}"

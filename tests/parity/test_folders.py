@@ -404,7 +404,9 @@ def test_a_head_of_its_own_activation_is_gone_on_with_as_it_is(made, corpus, tmp
     for there in (folder, tmp_path / "model"):
         recipe = override(recipe_for("roberta", there), ["schedule.lr=1e-30", "training.batch=256"])
         go = {"steps": 1, "threads": 1, "from_": there}
-        with pytest.raises(InputError, match=r"its token head has gelu .* --set objective.heads.0.activation=gelu"):
+        with pytest.raises(
+            InputError, match=r"its token head has gelu .* set={'objective.heads.0.activation': 'gelu'}"
+        ):
             bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **go)
     recipe = override(recipe, ["objective.heads.0.activation=gelu"])
     bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **go)

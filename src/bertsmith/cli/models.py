@@ -119,10 +119,6 @@ def predict(arguments: argparse.Namespace, console: Console) -> None:
     )
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
-        return
-    console.out(
-        f"{arguments.out}: {len(rows):,} predictions, a JSON line each: {', '.join(rows[0]) if rows else 'none'}"
-    )
 
 
 def add_evaluate(commands: Any) -> None:

@@ -191,7 +191,7 @@ def compared(a: list[Heard], b: list[Heard], seed: int = 0) -> dict[str, dict[st
 def check_same(a: Known, b: Known) -> None:
     if a[1] != b[1]:
         raise InputError(
-            f"{a[0]} is of {option('task', printable(a[1]))} and {b[0]} of {option('task', printable(b[1]))}: they cannot be compared"
+            f"{a[0]} is of {option('task', a[1])} and {b[0]} of {option('task', b[1])}: they cannot be compared"
         )
     if a[2] != b[2]:
         shown = (printable(", ".join(labels), 60) for labels in (a[2], b[2]))

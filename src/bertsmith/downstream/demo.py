@@ -46,7 +46,7 @@ def demo(
     """Everything below `out`; returns the figures that it said.  InputError where `out` exists and is not to be replaced."""
     out, begun = _fresh(Path(out), force), time.monotonic()
     say("1  corpus: the documentation that this Python installation carries")
-    made = example(out)
+    made = example(out, workers=min(2, os.cpu_count() or 1))
     sizes = Counter(dict.fromkeys(LABELS, 0)) + Counter(docstring.package for docstring in made.corpus)
     parts = ", ".join(f"{name} {count:,}" for name, count in sizes.most_common())
     say(f"   {len(made.corpus):,} docstrings, {(out / 'corpus.txt').stat().st_size / 1e6:.1f} MB of prose: {parts}")
@@ -106,11 +106,14 @@ def demo(
     }
 
 
-def example(out: str | Path) -> Task:
-    """Text and a labelled task below `out`, from this machine's documentation: corpus.txt, train.tsv, dev.tsv, test.tsv."""
+def example(out: str | Path, workers: int = 1) -> Task:
+    """Text and a labelled task below `out`, from this machine's documentation: corpus.txt, train.tsv, dev.tsv, test.tsv.
+
+    `workers`: processes; a script that asks for more than one needs the usual `if __name__ == "__main__":`.
+    """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    made = task(docstrings(workers=min(2, os.cpu_count() or 1)))
+    made = task(docstrings(workers=workers))
     write_corpus(made.corpus, out / "corpus.txt")
     for part in ("train", "dev", "test"):
         write_task(getattr(made, part), out / f"{part}.tsv")

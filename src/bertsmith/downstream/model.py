@@ -218,7 +218,7 @@ def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
             raise InputError(f"{printable(path)}: no such step; there are {', '.join(map(str, run.steps())) or 'none'}")
         saved, owner = load_step(run, int(number)), run
     else:
-        saved, owner = _best(run)
+        saved, owner = _best(run, say)
     config = owner.config()
     assert config is not None  # load_step read it
     result = owner.result() or {}
@@ -238,15 +238,21 @@ def _tuned(run: Tuned) -> bool:
         return False
 
 
-def _best(run: Tuned) -> tuple[Saved, Tuned]:
+def _best(run: Tuned, say: Callable[[str], None]) -> tuple[Saved, Tuned]:
     result = run.result()
     if result is None:
         raise InputError(
             f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it; or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
         )
     if "seeds" in result:  # one run for each seed: the best of them on the dev file
-        run = Tuned(run / f"seed-{int(result['best_seed'])}")
+        seed, seeds, name = int(result["best_seed"]), len(result["seeds"]), printable(run.path)
+        run = Tuned(run / f"seed-{seed}")
         result = run.result()
         if result is None:
             raise InputError(f"{printable(run.path / RESULT)}: missing; {printable(run.path.parent / RESULT)} names it")
+        if seeds > 1:
+            by = result.get("chosen_by") or next(iter(result["dev"]))
+            say(
+                f"{name}: seed {seed} of {seeds} seeds is taken: {by} {result['dev'][by]['value']:.4f} on the dev rows is the best"
+            )
     return load_step(run, int(result["best"])), run

@@ -14,6 +14,7 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.outputs import check_file
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
 from bertsmith.tasks import breakdown, kinds, metrics
@@ -56,6 +57,7 @@ def predict(
         and os.path.samefile(out, input)
     ):
         raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
+    there = out is not None and check_file(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say)
     kind = kinds.kind(loaded.task["kind"])
     read = _rows(loaded, kind, input, columns, header, say, labelled=False)
@@ -67,6 +69,8 @@ def predict(
     rows = [{"index": i, **answer} for i, answer in enumerate(answers)]
     if out is not None:
         files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        fields, replaced = ", ".join(rows[0]) if rows else "none", "; what stood there is replaced" if there else ""
+        say(f"{printable(out)}: {len(rows):,} predictions, a JSON line each: {fields}{replaced}")
     return rows if not isinstance(read.path, Given) or read.path.index is None else _frame(answers, read.path.index)
 
 

@@ -61,9 +61,7 @@ def add(
     try:
         more = tokenizer.extend(words)
     except InputError as error:
-        raise InputError(
-            f"{option('new_words')}{'' if isinstance(asked, int) else ' ' + printable(asked)}: {error}"
-        ) from None
+        raise InputError(f"{option('new_words', *([] if isinstance(asked, int) else [asked]))}: {error}") from None
     added = new_tokens(tokenizer, more)
     assert added is not None  # it was made of it
     names = more.tokens(added)

@@ -91,6 +91,8 @@ def learn(
         if recipe.training.compile:
             compile_layers(member)
         precision = Precision.choose(config["precision"], place)
+        if resume and not old:
+            journal.say(f"{flag('resume')}: nothing is saved in {printable(run.path)} yet; the run begins")
         _say_size(journal, recipe, extent, size, precision, config)
         if config["steps"] is None:
             trial = Trial(job, member, precision, world, shard)
