@@ -7,7 +7,7 @@ from tests.runs import small
 
 import bertsmith
 from bertsmith.cli import run as command
-from bertsmith.spelling import a, again, amount, flag, option, setting, typed
+from bertsmith.spelling import again, amount, an, flag, option, setting, typed
 
 
 def spelled():
@@ -39,7 +39,7 @@ def test_a_counted_noun_agrees_with_its_number(count, words):
 
 def test_an_article_goes_by_the_first_sound():
     nouns = "store", "export", "ernie", "xlnet", "unilm", "Hugging Face export", "int", "url", "albert"
-    assert [a(noun).split()[0] for noun in nouns] == ["a", "an", "an", "an", "a", "a", "an", "an", "an"]
+    assert [an(noun).split()[0] for noun in nouns] == ["a", "an", "an", "an", "a", "a", "an", "an", "an"]
 
 
 def test_python_and_the_command_are_told_the_same_in_their_own_words(short, pretrained, tmp_path, capsys):

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from bertsmith.errors import InputError, ResourceError, printable
-from bertsmith.spelling import flag, option
+from bertsmith.spelling import amount, an, flag, option
 
 MANIFEST = "manifest.json"
 LONGEST_MANIFEST = 64 << 20
@@ -183,10 +183,10 @@ def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], wh
     for name in names:
         if not ours(name):
             raise InputError(
-                f"{where}: {option('out')} is a folder that is not a {what} (it holds {printable(name)}); choose another place"
+                f"{where}: {option('out')} is a folder that is not {an(what)} (it holds {printable(name)}); choose another place"
             )
     if MANIFEST in names and not force:
-        raise InputError(f"{where}: holds a {what} already; {flag('force')} replaces it")
+        raise InputError(f"{where}: holds {an(what)} already; {flag('force')} replaces it")
 
 
 def sha256(path: str | Path) -> str:
@@ -236,7 +236,9 @@ def plain(path: str | Path) -> bytes | None:
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{printable(path)}: not a plain file")
         if found.st_size > LONGEST_MANIFEST:
-            raise InputError(f"{printable(path)}: {found.st_size} bytes; at most {LONGEST_MANIFEST} are expected here")
+            raise InputError(
+                f"{printable(path)}: {amount(found.st_size, 'byte')}; at most {LONGEST_MANIFEST} are expected here"
+            )
         return Path(path).read_bytes()
     except FileNotFoundError:
         return None
@@ -252,7 +254,7 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
     path = Path(folder) / MANIFEST
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
-            raise InputError(f"{printable(folder)}: is a file; a {what} is a folder")
+            raise InputError(f"{printable(folder)}: is a file; {an(what)} is a folder")
     except FileNotFoundError:
         raise InputError(f"{printable(folder)}: no such folder") from None
     except (OSError, ValueError) as error:
@@ -271,7 +273,7 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
             f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {newest}); upgrade bertsmith"
         )
     if manifest.get("kind", what) != what:
-        raise InputError(f"{printable(path)}: kind: this is a {printable(manifest['kind'])}, not a {what}")
+        raise InputError(f"{printable(path)}: kind: this is {an(printable(manifest['kind']))}, not {an(what)}")
     return manifest
 
 
@@ -298,7 +300,9 @@ def check(folder: str | Path, files: dict[str, dict], hashes: bool = True) -> No
             if not stat.S_ISREG(found.st_mode):
                 raise InputError(f"{where}: not a plain file, as {MANIFEST} says")
             if found.st_size != expected["bytes"]:
-                raise InputError(f"{where}: damaged: {found.st_size} bytes, {MANIFEST} says {expected['bytes']}")
+                raise InputError(
+                    f"{where}: damaged: {amount(found.st_size, 'byte')}, {MANIFEST} says {expected['bytes']}"
+                )
             if hashes and sha256(path) != expected["sha256"]:
                 raise InputError(f"{where}: damaged: its SHA-256 is not the one in {MANIFEST}")
         except FileNotFoundError:

@@ -70,12 +70,13 @@ def _literal(value: Any) -> str:
     return printable(repr(os.fspath(value) if isinstance(value, os.PathLike) else value))
 
 
-def amount(count: float, noun: str, many: str = "") -> str:
-    """`1 step`, `2,000 steps`; `many`: the plural, where it is not the noun and s."""
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+def amount(count: float, noun: str, many: str = "", form: str = ",") -> str:
+    """`1 step`, `2,000 steps`; `many`: the plural, where it is not the noun and s, or goes on (`row is`, `rows are`); `form`: the number's."""
+    number = f"{count:{form}}"
+    return f"{number} {noun if number == '1' else many or noun + 's'}"
 
 
-def a(noun: str) -> str:
+def an(noun: str) -> str:
     """`a store`, `an export`: by its first sound, which in XLNet is that of a vowel, and in UniLM is not."""
     begins = noun.lower()
     vowel = begins.startswith(("xl", *"aeio")) or (begins.startswith("u") and not begins.startswith(("un", "us", "ut")))

@@ -21,6 +21,7 @@ from bertsmith.downstream.documentation import Docstring, docstrings
 from bertsmith.downstream.documentation_task import LABELS, Task, task
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.errors import BertsmithError, InputError
+from bertsmith.spelling import amount
 
 RECIPE, TOKENIZER = "roberta:tiny", "wordpiece:4000"
 TOKENS = 4_500_000  # to read in pre-training: the same figures every time, in two to three minutes on two cores
@@ -56,7 +57,7 @@ def demo(
         [str(out / "corpus.txt")], out / "store", tokenizer=TOKENIZER, lowercase=True, holdout=0.02, say=_indented(say)
     )
 
-    say(f"3  pre-training {RECIPE} on {tokens:,} tokens")
+    say(f"3  pre-training {RECIPE} on {amount(tokens, 'token')}")
     options = {"progress": progress} if progress else {}
     bertsmith.pretrain(RECIPE, out / "store", out / "run", tokens=tokens, say=_indented(say), **options)
     loss = bertsmith.evaluate(out / "run", data=out / "store")["token.loss"]
@@ -136,7 +137,7 @@ def tuned(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     found = bertsmith.compare(out / "classifier", out / "scratch", out / "test.tsv")
     figures = {name: found[side]["accuracy"] for name, side in SIDES.items()}
     say(
-        f"   accuracy, mean of {SEEDS} seeds, with 95 % intervals over texts and seeds; guessing gives {1 / len(LABELS):.2f}"
+        f"   accuracy, mean of {amount(SEEDS, 'seed')}, with 95 % intervals over texts and seeds; guessing gives {1 / len(LABELS):.2f}"
     )
     for name, score in figures.items():
         say(f"   {name:12} {_interval(score)}")

@@ -13,7 +13,7 @@ import numpy as np
 from bertsmith.data.batch import NEVER, Stream
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import source
 from bertsmith.tasks.readers import parse_columns, read
 from bertsmith.tasks.sequences import Builder, Reading
@@ -79,7 +79,7 @@ def _filled(
     unknown.tell(unknown.of_texts(loaded.tokenizer, stream.tokens, lambda: [said]), name, say)
     longest = loaded.recipe.model.longest
     if longest is not None and len(stream.tokens) > longest:
-        raise InputError(f"the text has {len(stream.tokens)} tokens, and the model takes {longest}")
+        raise InputError(f"the text has {amount(len(stream.tokens), 'token')}, and the model takes {longest}")
     import torch
 
     size = loaded.vocab.size  # the table may have more rows, which no token uses

@@ -25,7 +25,7 @@ from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
 from bertsmith.downstream.tuning import LENGTHS, METHODS, FineTuning, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
-from bertsmith.spelling import again, flag, option, setting
+from bertsmith.spelling import again, amount, flag, option, setting
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.sequences import OnLong
 from bertsmith.training.budget import Budget
@@ -167,7 +167,7 @@ def _over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:
         "results": results,
     }
     for name, found in scores.items():
-        say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {len(results)} seeds")
+        say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {amount(len(results), 'seed')}")
     return result
 
 

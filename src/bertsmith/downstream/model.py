@@ -18,7 +18,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import flag
+from bertsmith.spelling import amount, flag
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
@@ -128,7 +128,7 @@ def load(
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size > recipe.model.vocab:
         raise InputError(
-            f"{printable(run / TOKENIZER)}: {tokenizer.size} tokens, but the model's table has {recipe.model.vocab} rows; it is not this model's tokenizer"
+            f"{printable(run / TOKENIZER)}: {amount(tokenizer.size, 'token')}, but the model's table has {amount(recipe.model.vocab, 'row')}; it is not this model's tokenizer"
         )
     return Loaded(
         member=_member(recipe, weights, step, device),
@@ -253,6 +253,6 @@ def _best(run: Tuned, say: Callable[[str], None]) -> tuple[Saved, Tuned]:
         if seeds > 1:
             by = result.get("chosen_by") or next(iter(result["dev"]))
             say(
-                f"{name}: seed {seed} of {seeds} seeds is taken: {by} {result['dev'][by]['value']:.4f} on the dev rows is the best"
+                f"{name}: seed {seed} of {amount(seeds, 'seed')} is taken: {by} {result['dev'][by]['value']:.4f} on the dev rows is the best"
             )
     return load_step(run, int(result["best"])), run

@@ -17,7 +17,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.mixed import Mixed, Part
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import option
+from bertsmith.spelling import an, option
 from bertsmith.tasks import kinds
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
@@ -137,7 +137,7 @@ def _check_asked(feeds: Any, shares: Any, seed: Any, workers: Any) -> None:
     for name, given in feeds.items():
         if isinstance(given, (dict, list, tuple, int, float)) or given is None:
             raise InputError(
-                f"multitask: {printable(name)}: a {type(given).__name__}, where a store or task.Files is expected"
+                f"multitask: {printable(name)}: {an(type(given).__name__)}, where a store or task.Files is expected"
             )
     if shares is not None and (isinstance(shares, type) or not hasattr(shares, "at")):
         raise InputError(

@@ -16,7 +16,7 @@ from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_file
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there
@@ -70,7 +70,7 @@ def predict(
     if out is not None:
         files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
         fields, replaced = ", ".join(rows[0]) if rows else "none", "; what stood there is replaced" if there else ""
-        say(f"{printable(out)}: {len(rows):,} predictions, a JSON line each: {fields}{replaced}")
+        say(f"{printable(out)}: {amount(len(rows), 'prediction')}, a JSON line each: {fields}{replaced}")
     return rows if not isinstance(read.path, Given) or read.path.index is None else _frame(answers, read.path.index)
 
 

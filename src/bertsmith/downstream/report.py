@@ -18,7 +18,7 @@ from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, facts, number, seen, store_of
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.text.languages import UNSAID, language
 
 TITLE = "<title>bertsmith: "  # by which a page of ours is known
@@ -56,7 +56,7 @@ def report(
     for answer in answers:
         say(answer)
     replaced = "; the one that stood there is replaced" if there else ""
-    say(f"report of {len(found)} run{'s' * (len(found) > 1)}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
+    say(f"report of {amount(len(found), 'run')}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
     return out
 
 

@@ -17,7 +17,7 @@ from bertsmith.downstream.examples import lines, split_of
 from bertsmith.downstream.marks import text
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
-from bertsmith.spelling import option
+from bertsmith.spelling import an, option
 from bertsmith.text import unknown
 from bertsmith.text.store import Store
 
@@ -106,7 +106,7 @@ def _writer(model: str | Path, recipe: Recipe) -> Any:
 
     loaded = load(model)
     if not hasattr(loaded.member.objective, "written"):
-        raise InputError(f"{option('model', model)}: a {loaded.recipe.name} has no generator; {relatives}")
+        raise InputError(f"{option('model', model)}: {an(loaded.recipe.name)} has no generator; {relatives}")
     return loaded
 
 

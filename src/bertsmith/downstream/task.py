@@ -14,7 +14,7 @@ from bertsmith.downstream.dev_rows import drawn
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import option, setting
+from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labelled import Labelled
@@ -225,10 +225,10 @@ def _divided(kind: kinds.Kind, rows: Any, share: float, say: Say) -> tuple[dict[
     name = printable(rows.path)
     if not len(dev):
         raise InputError(
-            f"{option('dev', share)}: {name}: {len(rows):,} {kind.unit} with {len(set(kind.groupings(rows)[-1][1])):,} different texts cannot be divided; {option('dev', like='FILE')} names others"
+            f"{option('dev', share)}: {name}: {amount(len(rows), kind.unit.removesuffix('s'))} with {amount(len(set(kind.groupings(rows)[-1][1])), 'different text')} cannot be divided; {option('dev', like='FILE')} names others"
         )
     train = np.delete(np.arange(len(rows)), dev)
-    say(f"dev: {len(dev):,} of {len(rows):,} {kind.unit} of {name}, drawn {by}")
+    say(f"dev: {len(dev):,} of {amount(len(rows), kind.unit.removesuffix('s'))} of {name}, drawn {by}")
     said = {"path": _path(rows.path), "share": share, "sha256": digest}
     return {"train": rows.picked(train.tolist()), "dev": rows.picked(dev.tolist())}, said
 
@@ -247,7 +247,7 @@ def _encoded(
 def _check_lengths(rows: Any, data: Encoded, reading: Reading) -> None:
     if reading.on_long == "truncate" and data.counts["long"] == data.rows > 1:
         raise InputError(
-            f"{printable(rows.path)}: every one of its {data.rows} texts is longer than {reading.length} tokens and would be cut; "
+            f"{printable(rows.path)}: every one of its {amount(data.rows, 'text')} is longer than {amount(reading.length, 'token')} and would be cut; "
             f"{option('on_long', 'window')} reads all of them, {setting('length')} takes longer ones"
         )
 
@@ -256,4 +256,6 @@ def _say_overlap(rows: dict[str, Any], say: Say) -> None:
     seen = frozenset(rows["train"].inputs())
     both = sum(row in seen for row in rows["dev"].inputs())
     if both:
-        say(f"warning: {both} of the {len(rows['dev'])} dev texts stand in the training file too")
+        say(
+            f"warning: {both} of the {amount(len(rows['dev']), 'dev text')} {'stands' if both == 1 else 'stand'} in the training file too"
+        )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import flag, option
+from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import bad_answers, blanks, metrics, outlines, squad
 from bertsmith.tasks.answer_scores import Scoring, scoring
 from bertsmith.tasks.given import Given
@@ -173,7 +173,13 @@ class Answers:
             builder.counts["cut"] += len(ids) - parts[-1][1] + len(question) - len(kept)
             short += len(question) > most
         builder.counts["questions_cut"] = short
-        notes = (f"{short:,} of {len(rows):,} questions are cut to {most} tokens",) if short else ()
+        notes = (
+            (
+                f"{short:,} of {amount(len(rows), 'question')} {'is' if short == 1 else 'are'} cut to {amount(most, 'token')}",
+            )
+            if short
+            else ()
+        )
         builder.places = [np.arange(len(tokens)) for tokens in builder.tokens]
         key = Views(characters=[characters for _, characters in contexts], rows=np.array(views))
         return builder.encoded(len(rows), notes, key)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines, standing
 from bertsmith.tasks.readers import check_text, json_object, kind_of, suffix_of
@@ -184,7 +184,7 @@ def _columns(rows: list[Fields], name: str, text: int, label: int, labelled: boo
     ):  # a few are names, "New York"; most are not
         at, shown = next((at, fields[text]) for at, fields in rows if fields and " " in fields[text])
         raise InputError(
-            f"{name}:{at}: text: blanks in {blanks} of {words} words, such as {printable(repr(shown), 40)}; columns are parted by tabs or by blanks, not by both, and {option('task', 'tag')} reads a word a line"
+            f"{name}:{at}: text: blanks in {blanks} of {amount(words, 'word')}, such as {printable(repr(shown), 40)}; columns are parted by tabs or by blanks, not by both, and {option('task', 'tag')} reads a word a line"
         )
     if sentence:
         yield sentence
@@ -218,7 +218,7 @@ def _number(columns: dict[str, str], role: str, default: int) -> int:
 
 
 def _many(count: int) -> str:
-    return f"{count} column{'s' * (count != 1)}"
+    return amount(count, "column")
 
 
 def _json(lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[str, int]) -> Iterator[list[Word]]:
@@ -237,7 +237,9 @@ def _json(lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[st
             found[role] = _list(row[key], f"{where}: {printable(key)}")
         tags = found.get("label", [None] * len(found["text"]))
         if len(tags) != len(found["text"]):
-            raise InputError(f"{where}: {printable(keys['label'])}: {len(found['text'])} words but {len(tags)} tags")
+            raise InputError(
+                f"{where}: {printable(keys['label'])}: {amount(len(found['text']), 'word')} but {amount(len(tags), 'tag')}"
+            )
         if found["text"] == [DOCUMENT]:
             counts["documents"] += 1
             continue

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.fields import EXCEL, SEPARATORS, csv_rows, parting, quoted, tsv_rows
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
@@ -82,13 +82,15 @@ def _other_width(
     if not chosen or not all(column.isdigit() and column not in head.names for column in chosen.values()):
         told = _other_columns(f"{name}:{number}", fields, len(head.names), by, "in the header (line 1)")
         raise InputError(f"{told}; {option('columns', 'text=1,label=2')} counts them in the rows")
-    notes.append(f"{head.where}: {len(head.names)} columns, {len(fields)} in the rows below: numbers count in the rows")
+    notes.append(
+        f"{head.where}: {amount(len(head.names), 'column')}, {len(fields)} in the rows below: numbers count in the rows"
+    )
     return Head(head.names, head.where, len(fields))
 
 
 def _other_columns(where: str, fields: list[str], width: int, by: str, than: str) -> str:
     hint = f"; a text with {SEPARATORS[by]} needs quotes around it" if by != "\t" and len(fields) > width else ""
-    return f"{where}: {len(fields)} columns but {width} {than}{hint}"
+    return f"{where}: {amount(len(fields), 'column')} but {width} {than}{hint}"
 
 
 def _warnings(table: Table, chosen: dict[str, str], places: dict[str, int], head: Head | None) -> list[str]:
@@ -107,7 +109,7 @@ def _warnings(table: Table, chosen: dict[str, str], places: dict[str, int], head
     if column.isdigit() and column not in head.names and int(column) <= len(head.names):
         name = head.names[places["label"]]
         many = table.columns["label"].count(name) if name else 0
-        like = f"is taken for a header, but {printable(repr(name), 40)} is the label of {many} rows too"
+        like = f"is taken for a header, but {printable(repr(name), 40)} is the label of {amount(many, 'row')} too"
         found += [f"warning: {head.where}: {like}; {option('header', False)} reads it as data"] if many else []
     return found
 
@@ -177,12 +179,12 @@ def _pick(
             raise InputError(_other_columns(where, fields, width, by, than))
         if len(fields) < least:
             role = max(places, key=lambda r: places[r])
-            raise InputError(f"{where}: {role}: {len(fields)} columns, and column {least} is asked for")
+            raise InputError(f"{where}: {role}: {amount(len(fields), 'column')}, and column {least} is asked for")
         width = width or len(fields)
         if len(fields) > width:
             counts["wide"] += 1
         yield number, [fields[place].strip() if role == "label" else fields[place] for role, place in places.items()]
     if counts["wide"]:
         notes.append(
-            f"{name}: {counts['wide']} rows have more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read"
+            f"{name}: {amount(counts['wide'], 'row has', 'rows have')} more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read"
         )

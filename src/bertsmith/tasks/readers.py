@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.fields import SEPARATORS, parting
 from bertsmith.tasks.given import Given
@@ -216,4 +216,4 @@ def say_notes(table: Any, say: Callable[[str], None]) -> None:
     for note in table.notes:
         say(note)
     if table.counts.get("blank"):
-        say(f"{printable(table.path)}: {table.counts['blank']} blank lines skipped")
+        say(f"{printable(table.path)}: {amount(table.counts['blank'], 'blank line')} skipped")

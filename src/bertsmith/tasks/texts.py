@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.tasks import baselines, breakdown, metrics, outlines
 from bertsmith.tasks.doubts import MULTI, doubts, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
@@ -55,7 +55,7 @@ class Texts:
             empty = [i for i, text in enumerate(table.rows(role) or ()) if not text.strip()]
             if empty:
                 raise InputError(
-                    f"{table.where(empty[0])}: {role}: is empty, in {len(empty):,} of {len(table):,} rows; leave them out"
+                    f"{table.where(empty[0])}: {role}: is empty, in {len(empty):,} of {amount(len(table), 'row')}; leave them out"
                 )
 
     def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
@@ -107,7 +107,7 @@ class Classes(Texts):
             )
         elif len(found) > max(10, 2 * len(set(table.columns["text"]))):
             raise InputError(
-                f"{printable(table.path)}: label: {len(found)} different labels of {len(set(table.columns['text']))} different texts; {option('columns', 'text=NAME,label=NAME')} says which is which"
+                f"{printable(table.path)}: label: {amount(len(found), 'different label')} of {amount(len(set(table.columns['text'])), 'different text')}; {option('columns', 'text=NAME,label=NAME')} says which is which"
             )
         elif len(found) > max(100, len(table) // 2) or (len(found) > 10 and _decimals(found)):
             way = (
@@ -116,7 +116,7 @@ class Classes(Texts):
                 else f"are these numbers? {option('task', 'regress')}, or another label by {option('columns')}"
             )
             raise InputError(
-                f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; {way}"
+                f"{printable(table.path)}: label: {amount(len(found), 'different label')} in {amount(len(table), 'row')}; {way}"
             )
         whole = all(name.lstrip("-").isascii() and name.lstrip("-").isdigit() for name in found)
         return Labels(names=tuple(names) or tuple(sorted(found, key=(lambda n: (int(n), n)) if whole else None)))
@@ -285,7 +285,7 @@ def _names(table: Table) -> list[str]:
     empty = [i for i, value in enumerate(values) if value is None or (isinstance(value, str) and not value.strip())]
     if empty:
         raise InputError(
-            f"{table.where(empty[0])}: label: is empty, in {len(empty):,} of {len(values):,} rows; give them one, or leave them out"
+            f"{table.where(empty[0])}: label: is empty, in {len(empty):,} of {amount(len(values), 'row')}; give them one, or leave them out"
         )
     first = type(values[0])
     for i, value in enumerate(values):
@@ -320,7 +320,7 @@ def _numbers(table: Table) -> np.ndarray:
         way = f"{option('task', 'classify')} learns names" if 2 * len(bad) > len(values) else "leave them out"
         if isinstance(value, str) and np.isfinite(_number(value.replace(",", ".", 1), text)):
             way = f"decimals have a point: {value.replace(',', '.', 1)}"
-        more = f", as in {len(bad):,} of {len(values):,} rows; {way}"
+        more = f", as in {len(bad):,} of {amount(len(values), 'row')}; {way}"
         raise InputError(f"{table.where(bad[0])}: label: {what}{more}")
     return found
 

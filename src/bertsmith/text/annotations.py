@@ -19,7 +19,7 @@ import numpy as np
 from bertsmith.data.levels import LEVELS
 from bertsmith.data.ranges import numbers
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.text.categories import category
 from bertsmith.text.lexicon import Lexicon, disjoint
 from bertsmith.text.runs import Runs
@@ -285,5 +285,7 @@ def _records(path: str, field: str) -> Iterator[tuple[str, str, list[tuple[int, 
                 raise InputError(f'{where}: expected {{"text": ..., "{field}": [[start, end], ...]}}') from None
             for a, b in spans:
                 if not 0 <= a < b <= len(text):
-                    raise InputError(f"{where}: {field}: [{a}, {b}] is no part of a text of {len(text)} characters")
+                    raise InputError(
+                        f"{where}: {field}: [{a}, {b}] is no part of a text of {amount(len(text), 'character')}"
+                    )
             yield where, text, spans

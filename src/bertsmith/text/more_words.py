@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.text.word_list import word_list
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def add(
         said |= {"asked": asked, **counts, "sample": drawn}
         if len(words) < asked:
             say(
-                f"{option('new_words')}: {len(words):,} words, not {asked:,}: no more stand twice in the sample and are cut into pieces"
+                f"{option('new_words')}: {amount(len(words), 'word')}, not {asked:,}: no more stand twice in the sample and are cut into pieces"
             )
     else:
         words, _ = word_list(asked)
@@ -67,16 +67,16 @@ def add(
     names = more.tokens(added)
     if not names:
         raise InputError(
-            f"{option('new_words')}: none of {said['asked']:,} words is new: the tokenizer has each as one token"
+            f"{option('new_words')}: none of {amount(said['asked'], 'word')} is new: the tokenizer has each as one token"
         )
     said |= {"words": len(words), "tokens": len(names)}
     shown = ", ".join(printable(name, 30) for name in names[:SHOWN])
     say(
-        f"tokenizer: {len(names):,} new tokens, {tokenizer.size:,} before: {shown}{', …' if len(names) > SHOWN else ''}"
+        f"tokenizer: {amount(len(names), 'new token')}, {tokenizer.size:,} before: {shown}{', …' if len(names) > SHOWN else ''}"
     )
     if "saved_tokens" in said:
         share = said["saved_tokens"] / max(1, said["sample_tokens"])
         say(
-            f"tokenizer: the words of the sample take {said['sample_tokens']:,} tokens, {share:.1%} fewer with the new ones"
+            f"tokenizer: the words of the sample take {amount(said['sample_tokens'], 'token')}, {share:.1%} fewer with the new ones"
         )
     return more, {"extends": {"digest": tokenizer.digest, "size": tokenizer.size, "tokens": names}}, said

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import flag, option
+from bertsmith.spelling import amount, flag, option
 from bertsmith.text import chinese
 from bertsmith.text.categories import category, normalize
 from bertsmith.text.categories import name as name_of
@@ -159,7 +159,7 @@ def check_accents(texts: Iterable[str]) -> None:
     if marked > MOST_MARKED * letters:
         shown = ", ".join(normalize("NFC", letter) for letter, _ in found.most_common(5))
         raise InputError(
-            f"{flag('strip_accents')}: {marked:,} of {letters:,} letters ({marked / letters:.0%}) would lose marks that are part of "
+            f"{flag('strip_accents')}: {marked:,} of {amount(letters, 'letter')} ({marked / letters:.0%}) would lose marks that are part of "
             f"their script ({shown}); without {flag('strip_accents')} lower case keeps them"
         )
 

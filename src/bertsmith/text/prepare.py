@@ -17,7 +17,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import flag, option
+from bertsmith.spelling import amount, flag, option
 from bertsmith.text import annotations, more_words, store, unknown
 from bertsmith.text.account import Account, Options
 from bertsmith.text.categories import unidata_version
@@ -221,7 +221,7 @@ class _Work:
                 spoken = now
                 done = sum(writer.tokens for writer in self.splits)
                 self.say(
-                    f"prepare: {self.used / 1e6:,.0f} MB of text, {done:,} tokens, {self.used / 1e6 / (now - begun):.1f} MB/s"
+                    f"prepare: {self.used / 1e6:,.0f} MB of text, {amount(done, 'token')}, {self.used / 1e6 / (now - begun):.1f} MB/s"
                 )
         for writer in self.splits:
             writer.close()
@@ -264,7 +264,7 @@ class _Work:
         warnings = []
         if read.hard_wrapped and self.options.lines == "paragraph":
             warnings.append(
-                f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {read.files} files: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
+                f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {amount(read.files, 'file')}: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
                 f"{read.closed} end like a sentence; {option('lines', 'wrapped')} joins them (and {option('documents', 'file')}, if blank lines part paragraphs)"
             )
         tokens = train.tokens + held.tokens
@@ -280,7 +280,7 @@ class _Work:
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
         if read.bad_lines:
             warnings.append(
-                f"{read.bad_lines} bad lines were skipped ({dropped['bad_encoding'] + dropped['bad_record']} bytes)"
+                f"{amount(read.bad_lines, 'bad line was', 'bad lines were')} skipped ({amount(dropped['bad_encoding'] + dropped['bad_record'], 'byte')})"
             )
         return {
             "files": read.files,

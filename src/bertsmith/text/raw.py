@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.text.account import Account, Options
 from bertsmith.text.recognise import COMPRESSIONS, STREAMS
 from bertsmith.text.sources import Source, read
@@ -105,7 +105,7 @@ def _bytes(
         while len(data) > longest:
             if whole:
                 raise InputError(
-                    f"{printable(source.name)}:{number}: a record of more than {longest} bytes; split it into smaller ones"
+                    f"{printable(source.name)}:{number}: a record of more than {amount(longest, 'byte')}; split it into smaller ones"
                 )
             cut = _cut(data, longest)
             if not inside:
@@ -191,7 +191,7 @@ def _sniff(data: bytes, source: Source, options: Options) -> None:
         if len(head) >= 4 and head.count(0) * 4 >= len(head):
             guess = "utf-16-be" if head[0::2].count(0) > head[1::2].count(0) else "utf-16-le"
             raise InputError(
-                f"{where}:1: {head.count(0)} of the first {len(head)} bytes are NUL: not text in UTF-8; {option('encoding', guess)} may read it"
+                f"{where}:1: {head.count(0)} of the first {amount(len(head), 'byte')} are NUL: not text in UTF-8; {option('encoding', guess)} may read it"
             )
 
 

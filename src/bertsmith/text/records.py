@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.text import raw
 from bertsmith.text.account import Account, Options
 from bertsmith.text.paragraphs import joined
@@ -146,7 +146,7 @@ def _table(source: Source, options: Options, account: Account) -> Iterator[tuple
                 account.blank_lines += 1
             elif len(row) != len(header):
                 yield from bad_record(
-                    f"{where}: {len(row)} columns; the header has {len(header)}",
+                    f"{where}: {amount(len(row), 'column')}; the header has {len(header)}",
                     "".join(place["raw"]),
                     options,
                     account,

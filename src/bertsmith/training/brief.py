@@ -10,7 +10,7 @@ from typing import Any
 
 from bertsmith.config import override
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import option, setting
+from bertsmith.spelling import amount, option, setting
 from bertsmith.training.budget import Budget
 from bertsmith.training.run import at
 
@@ -40,19 +40,21 @@ def settled(
     if old is not None:
         return _with(plain, {name: at(old["recipe"], name) for name in brief.fields(recipe, 1)}, names)
     if asked.tokens is not None:
-        return _said(plain, brief.fields(recipe, asked.tokens), names, f"{asked.tokens:,} tokens", say)
+        return _said(plain, brief.fields(recipe, asked.tokens), names, amount(asked.tokens, "token"), say)
     if asked.minutes is None:
         return plain
     first = _with(plain, brief.fields(recipe, 1), names)
     tokens = 60 * asked.minutes * first.training.batch / seconds(first, MEASURED * 60 * asked.minutes)
-    about = f"{asked.minutes:g} minutes, about {tokens / 1e6:.1f} million tokens"
+    about = f"{amount(asked.minutes, 'minute', form='g')}, about {tokens / 1e6:.1f} million tokens"
     return _said(plain, brief.fields(recipe, tokens), names, about, say)
 
 
 def _said(recipe: Recipe, fields: dict[str, Any], names: set[str], what: str, say: Callable[[str], None]) -> Recipe:
     made = _with(recipe, fields, names)
     if made != recipe:
-        chosen = f"rows of {made.layout.length}, {made.training.batch:,} tokens an update, rate {made.schedule.lr:g}"
+        chosen = (
+            f"rows of {made.layout.length}, {amount(made.training.batch, 'token')} an update, rate {made.schedule.lr:g}"
+        )
         say(f"{what}: {chosen}; {setting('layout.length', 'training.batch', 'schedule.lr')} choose others")
     return made
 
@@ -74,7 +76,7 @@ def too_short(enough: int, steps: float, asked: Budget) -> list[str]:
     if steps >= enough:
         return []
     (name, value), *_ = asked.given.items()
-    few = f"warning: {steps:,.3g} updates are few: models leave the plateau after {enough:,} or more on most texts; this one may end on it"
+    few = f"warning: {amount(steps, 'update is', 'updates are', ',.3g')} few: models leave the plateau after {enough:,} or more on most texts; this one may end on it"
     if steps < FEWEST:  # too rough to be multiplied
         return [f"{few}; a smaller size or batch makes more of them in the same time"]
     more = math.ceil(value * enough / steps)

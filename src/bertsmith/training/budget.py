@@ -15,7 +15,7 @@ from bertsmith.data.feed import Epoch, Feed
 from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.training.checkpoint import size_estimate
 
 SAMPLED = 2000  # steps that the mean is taken over
@@ -142,7 +142,7 @@ def check_memory(recipe: Recipe, parameters: int) -> None:
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 16 * parameters > have:
         raise InputError(
-            f"model: {parameters:,} parameters take {16 * parameters / 2**30:,.1f} GiB with gradients and moments, this machine has "
+            f"model: {amount(parameters, 'parameter')} take {16 * parameters / 2**30:,.1f} GiB with gradients and moments, this machine has "
             f"{have / 2**30:,.1f}; lower model.width, model.layers or the vocabulary"
         )
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from bertsmith.data.mixture import Mixture, Stages
-from bertsmith.spelling import option, setting
+from bertsmith.spelling import amount, option, setting
 from bertsmith.training.budget import Extent
 
 
@@ -16,7 +16,9 @@ def unreached(feed: Any, steps: int, extent: Extent) -> list[str]:
         begins = feed.shares.begins() if isinstance(feed.shares, Stages) else []
         late = [(name, begin) for name, begin in zip(feed.feeds, begins, strict=False) if begin >= steps]
         return (
-            [_said(f"{steps:,} steps", late, f"{option('steps', late[0][1] + 1)} reaches {late[0][0]}")] if late else []
+            [_said(amount(steps, "step"), late, f"{option('steps', late[0][1] + 1)} reaches {late[0][0]}")]
+            if late
+            else []
         )
     corruption = getattr(feed, "corruption", None)
     if not hasattr(getattr(corruption, "select", None), "begins"):
@@ -37,7 +39,13 @@ def unreached(feed: Any, steps: int, extent: Extent) -> list[str]:
         ]
     needed = math.floor(begin * extent.tokens / extent.per_step) + 1
     way = f"{option('steps', needed)} reaches {level}, {setting('corruption.select.passes', value=select.within(read))} makes room for all stages"
-    return [_said(f"{steps:,} steps are {read:.2g} passes over the corpus", late, way)]
+    return [
+        _said(
+            f"{amount(steps, 'step is', 'steps are')} {amount(read, 'pass', 'passes', '.2g')} over the corpus",
+            late,
+            way,
+        )
+    ]
 
 
 def _said(what: str, late: list[tuple[str, Any]], way: str) -> str:

@@ -19,7 +19,7 @@ from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe, find, members
-from bertsmith.spelling import option, setting
+from bertsmith.spelling import an, option, setting
 from bertsmith.text.extend import new_tokens
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import MODEL, load_model
@@ -137,7 +137,7 @@ def adopt(
                 f"{option('new_heads', head)}: the recipe has no such head; it has {', '.join(wanted) or 'none'}"
             )
         if head in have:
-            raise InputError(f"{option('new_heads', head)}: {where} has a {head} head; leave the option out")
+            raise InputError(f"{option('new_heads', head)}: {where} has {an(head)} head; leave the option out")
     absent = [head for head in wanted if head not in have and head not in new_heads]
     if absent:
         options = " and ".join(option("new_heads", head) for head in absent)
@@ -217,7 +217,7 @@ def _check_shapes(model: Any, recipe: Recipe, from_: str | os.PathLike) -> None:
     """InputError naming the first number of the two models that differs and stands in a shape; rates may be others."""
     if type(model) is not type(recipe.model):
         raise InputError(
-            f"{option('from_', from_)}: is a {type(model).__name__}, the recipe a {type(recipe.model).__name__}"
+            f"{option('from_', from_)}: is {an(type(model).__name__)}, the recipe {an(type(recipe.model).__name__)}"
         )
     for field, theirs, ours in differences(to_dict(model), to_dict(recipe.model), "model"):
         if field not in ("model.dropout", "model.vocab"):
