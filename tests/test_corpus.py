@@ -152,7 +152,7 @@ BAD_BYTES = {
     "surrogate": (b"a\n\nb\xed\xa0\x80\n", "3: byte 2: not UTF-8 (0xed)"),
     "latin-1": ("caf\xe9\n".encode("latin-1"), "1: byte 4: not UTF-8 (0xe9)"),
     "control inside": (b"\xe2\x00\x82\xac\n", "1: byte 1: not UTF-8 (0xe2)"),
-    "utf-16": ("hello\n".encode("utf-16"), " UTF-16 by its byte-order mark; encoding='utf-16' reads it"),
+    "utf-16": ("hello\n".encode("utf-16"), " UTF-16 by its byte-order mark; `encoding` utf-16 reads it"),
     "utf-16-le": ("hello there\n".encode("utf-16-le"), "encoding='utf-16-le'"),
     "utf-16-be": ("hello there\n".encode("utf-16-be"), "encoding='utf-16-be'"),
     "zeros": (bytes(5000), "NUL"),
@@ -226,7 +226,7 @@ def test_a_bad_record_is_named_with_file_line_and_field(tmp_path, case):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("id,text\n1,a\n2\n", "a.csv:3: 1 columns; the header has 2"),
+        ("id,text\n1,a\n2\n", "a.csv:3: 1 column; the header has 2"),
         ('id,text\n1,a\n2,"open\nmore\n', "a.csv:3: not CSV: a quote that opens here is never closed"),
         ("id,body\n1,a\n", "a.csv:1: column 'text' is missing; field names one of: id, body"),
         ("text,text\n1,a\n", "a.csv:1: column 'text' stands twice"),

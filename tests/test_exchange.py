@@ -505,7 +505,7 @@ def test_a_folder_that_opens_otherwise_is_never_written(documents, tmp_path, mon
         return made
 
     monkeypatch.setattr(export, "hf_tokenizer", lowered)
-    refused("AutoTokenizer gives other ids for .* of 1000 texts")
+    refused("AutoTokenizer gives other ids for .* of 1,000 texts")
     monkeypatch.undo()
     real = export.to_hf
     renamed = lambda *a: {name.replace("layer.1.output", "layer.9.output"): t for name, t in real(*a).items()}

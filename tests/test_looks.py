@@ -154,7 +154,7 @@ def test_a_first_row_that_is_taken_for_a_header_is_warned_of(tmp_path):
     content = "".join(f"{text}\t{label}\n" for text, label in ROWS)
     rows = read(written(tmp_path, "a.tsv", content), columns="text=1,label=2")
     assert len(rows) == 3 and rows.notes == [
-        f"warning: {rows.path}:1: is taken for a header, but 'pos' is the label of 1 rows too; header=False reads it as data"
+        f"warning: {rows.path}:1: is taken for a header, but 'pos' is the label of 1 row too; header=False reads it as data"
     ]
 
 

@@ -109,7 +109,7 @@ def test_a_txt_holds_one_text_a_line_blank_ones_included(tmp_path):
 def test_a_csv_full_of_tabs_is_read_as_tabs_and_that_is_said(tmp_path):
     rows = table(tmp_path, "a.csv", "x\t5.0\tA man.\nx\t4.0\tB, and\tC\n", columns="text=3,label=2", header=False)
     assert rows.rows("text") == ["A man.", "B, and"] and "tabs part its columns" in rows.notes[0]
-    assert rows.counts["wide"] == 1 and "1 rows have more columns" in rows.notes[1]
+    assert rows.counts["wide"] == 1 and "1 row has more columns" in rows.notes[1]
 
 
 @pytest.mark.parametrize("one, name", [(";", "semicolons"), ("|", "bars")])
@@ -133,7 +133,7 @@ def test_lines_of_old_macs_are_lines(tmp_path, end, last):
     assert table(tmp_path, "mac.txt", of("one", "two", "", "three")).rows("text") == ["one", "two", "", "three"]
     assert table(tmp_path, "mac.jsonl", of('{"text": "a"}', '{"text": "b"}')).rows("text") == ["a", "b"]
     assert table(tmp_path, "mac.tsv.gz", gzip.compress(of("text", "a").encode())).rows("text") == ["a"]
-    assert "mac.tsv:3: 1 columns but 2" in error(tmp_path, "mac.tsv", of("text\tlabel", "a\t1", "b"))
+    assert "mac.tsv:3: 1 column but 2" in error(tmp_path, "mac.tsv", of("text\tlabel", "a\t1", "b"))
     (tmp_path / "mac.conll").write_bytes(of("a O", "b B-X", "", "c O").encode())
     assert conll.read(tmp_path / "mac.conll").words == [["a", "b"], ["c"]]
 
@@ -182,7 +182,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
 @pytest.mark.parametrize(
     "name, content, options, says",
     [
-        ("a.tsv", "text\tlabel\na\t1\nb\n", {}, ":3: 1 columns but 2 in the header"),
+        ("a.tsv", "text\tlabel\na\t1\nb\n", {}, ":3: 1 column but 2 in the header"),
         ("a.tsv", "text\tlabel\na\t1\nb\t1\tc\n", {}, ":3: 3 columns but 2 in the header"),
         ("a.csv", "text,label\na,1\nb,1,c\n", {}, ":3: 3 columns but 2"),
         ("a.csv", 'text,label\na,1\n"b,1\nc,0\n', {}, ":3: a quote opened in this row is never closed"),
@@ -210,7 +210,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             "a.tsv",
             "a\t1\nb\n",
             {"header": False, "columns": "text=1,label=2"},
-            ":2: label: 1 columns, and column 2 is asked for",
+            ":2: label: 1 column, and column 2 is asked for",
         ),
         ("a.tsv", b"text\nab\n\xffc\n", {}, ":3: byte 8: not UTF-8 (0xff)"),
         ("a.tsv", "text\nab".encode("utf-16"), {}, ":1: byte 0: not UTF-8 (0xff)"),

@@ -74,3 +74,19 @@ def test_warnings_are_spelled_so_too(short, tmp_path, capsys):
 def test_a_command_in_backticks_is_a_command_for_everyone(pretrained):
     with pytest.raises(bertsmith.InputError, match="`bertsmith finetune` makes a model that predicts"):
         bertsmith.predict(pretrained, ["a text"])
+
+
+def test_a_store_has_the_same_bytes_whoever_makes_it(tmp_path, capsys):
+    """Its account keeps warnings that name options."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    (folder / "a.txt").write_text("One sentence stands here. Another one follows it.\n" * 40)
+    (folder / "b.txt").write_bytes("UTF-16".encode("utf-16"))
+    (folder / "c.md").write_text("left out")
+    options = {"tokenizer": "wordpiece:60", "only": ["*.txt"], "holdout": 0}
+    bertsmith.prepare(folder, tmp_path / "a", **options)
+    given = ["--tokenizer", "wordpiece:60", "--only", "*.txt", "--holdout", "0"]
+    assert command(["prepare", str(folder), "--out", str(tmp_path / "b"), *given]) == 0
+    assert "`documents` blank makes more" in capsys.readouterr().err
+    made = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}

@@ -102,7 +102,7 @@ def test_questions_are_drawn_by_article_or_by_text_where_articles_are_too_large(
         assert not sides["train"] & sides["dev"] and said[0].endswith(f"drawn at random, whole {how}")
         assert len(found.rows["dev"]) == round(0.2 * 3 * articles * paragraphs) == 3 * len(found.rows["dev"].contexts)
     path.write_text(json.dumps(squad(4, 2, shared="one part for all")))
-    with pytest.raises(InputError, match=r"a\.json: 24 questions with 1 different texts cannot be divided; dev=FILE"):
+    with pytest.raises(InputError, match=r"a\.json: 24 questions with 1 different text cannot be divided; dev=FILE"):
         read(path, 0.2, "qa")
 
 
@@ -113,7 +113,7 @@ def test_sentences_with_a_rare_type_are_dealt_first(tmp_path):
     found, said = read(path, 0.2, "tag")
     kinds = Counter(tag for tags in found.rows["dev"].tags for tag in tags if tag != "O")
     assert kinds == {"B-PER": 11, "B-LOC": 1} and "12 of 60 sentences" in said[0] and said[0].endswith("drawn by tag")
-    assert "B-ORG" in found.known.names and "warning: dev: 1 of 3 types of entities are not in it: ORG" in said
+    assert "B-ORG" in found.known.names and "warning: dev: 1 of 3 types of entities is not in it: ORG" in said
 
 
 def test_the_scale_of_numbers_is_that_of_the_training_rows(tmp_path):

@@ -1,7 +1,7 @@
 """An option by the name that its reader has for it: `--resume` for one who typed a command, `resume=True` for one who called a function.
 
 A message that names an option asks here.  Commands in backticks, and files that are for anybody to read (cards, reports), spell options as
-the command does.
+the command does.  What a store keeps names them by the bare word in backticks, so that its bytes do not depend on who made it.
 """
 
 from __future__ import annotations

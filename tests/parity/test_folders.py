@@ -161,7 +161,7 @@ LAYOUTS = {
     "a token table of another width": (SEQUENCES, {}, config(hidden_size=32), "refused: config.json means"),
     "an albert of two groups": (("albert", "classify"), {"num_hidden_groups": 2}, None, OPENS),
     "positions by sines": (("distilbert", "token"), {"sinusoidal_pos_embds": True}, None, OPENS),
-    "fewer layers said": (BERT, {}, config(num_hidden_layers=1), "refused: num_hidden_layers of config.json means 1 layers of tensors, and 2"),
+    "fewer layers said": (BERT, {}, config(num_hidden_layers=1), "refused: num_hidden_layers of config.json means 1 layer of tensors, and 2"),
     "more layers said": (BERT, {}, config(num_hidden_layers=3), "refused: num_hidden_layers of config.json means 3 layers of tensors, and 2"),
     # what is not done here, by its field and by no other
     "relative positions": (

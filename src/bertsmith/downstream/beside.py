@@ -50,7 +50,7 @@ class Beside:
         side = self.against
         if side is not None and side.dev and side.dev.get("sha256") != sha256:
             raise InputError(
-                f"{option('against', side.name)}: its dev file was another one ({printable(side.dev.get('path'))}); `bertsmith compare` takes {option('input', like='FILE')}"
+                f"{option('against', side.name)}: its dev file was another one ({printable(side.dev.get('path'))}); compare takes {option('input', like='FILE')}"
             )
 
     def measured(self, said: Sequence[tuple[Any, Labels]], members: tuple[str, ...], say: Say) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.squad import Answer, Questions
 
 
@@ -34,11 +34,11 @@ def mended(rows: Questions, how: str) -> Questions:
             f"{printable(rows.path)}: answers: none stands in its context; {option('on_bad_answer')} leaves no question"
         )
     told = (
-        ("moved", "answers moved to where their text stands"),
-        ("out", "answers left out"),
-        ("lost", "questions left out"),
+        ("moved", "answer moved to where its text stands", "answers moved to where their text stands"),
+        ("out", "answer left out", "answers left out"),
+        ("lost", "question left out", "questions left out"),
     )
-    said = ", ".join(f"{counts[what]} {name}" for what, name in told if counts[what] or what != "moved")
+    said = ", ".join(amount(counts[what], *names) for what, *names in told if counts[what] or what != "moved")
     notes = [note for note in rows.notes if "answer_start says" not in note]
     notes += (
         [f"{printable(rows.path)}: {option('on_bad_answer', how)}: {said}"] if counts["moved"] + counts["out"] else []
@@ -46,7 +46,7 @@ def mended(rows: Questions, how: str) -> Questions:
     return replace(
         rows.picked(kept),
         answers=answers,
-        counts={**rows.counts, **{f"answers_{what}": counts[what] for what, _ in told}},
+        counts={**rows.counts, **{f"answers_{what}": counts[what] for what, *_ in told}},
         notes=notes,
     )
 

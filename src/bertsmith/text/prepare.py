@@ -265,7 +265,7 @@ class _Work:
         if read.hard_wrapped and self.options.lines == "paragraph":
             warnings.append(
                 f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {amount(read.files, 'file')}: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
-                f"{read.closed} end like a sentence; {option('lines', 'wrapped')} joins them (and {option('documents', 'file')}, if blank lines part paragraphs)"
+                f"{read.closed} end like a sentence; `lines` wrapped joins them (and `documents` file, if blank lines part paragraphs)"
             )
         tokens = train.tokens + held.tokens
         lost = unknown.counted(self.unknown, tokens, lambda: self.characters.unknown(self.backend))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bertsmith.errors import printable
-from bertsmith.spelling import amount, option
+from bertsmith.spelling import amount
 from bertsmith.text.recognise import SAID
 from bertsmith.text.sources import Listing
 
@@ -59,7 +59,7 @@ def layouts_said(several: int, documents: int) -> dict[str, str]:
     """What each layout can make of the training split: "usable", or what is in the way, with counts."""
     pairs = "usable"
     if documents < 2:
-        pairs = f"not usable: {documents} document; random segments come from another document ({option('documents', 'blank')} makes more)"
+        pairs = f"not usable: {documents} document; random segments come from another document (`documents` blank makes more)"
     elif not several:
         pairs = f"not usable: none of {amount(documents, 'document')} has two sentences"
     elif several < 0.5 * documents:

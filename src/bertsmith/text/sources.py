@@ -168,7 +168,7 @@ def _folder(folder: str, only: list[str] | tuple[str, ...], encoding: str) -> Li
         size = os.lstat(name).st_size
         path = os.path.relpath(name, folder)
         if not reason and only and not any(fnmatch(path, p) or fnmatch(os.path.basename(name), p) for p in only):
-            reason = f"not asked for by {option('only')}"
+            reason = "not asked for by `only`"
         if reason:
             found.passed.append((name, reason, size))
             continue
