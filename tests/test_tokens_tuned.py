@@ -187,7 +187,7 @@ def test_over_long_texts_are_windowed_unless_told_otherwise_and_what_is_cut_is_s
     said: list[str] = []
     windowed = predict(tuned["tag"][0], tmp_path / "long.jsonl", say=said.append)
     assert len(windowed[0]["label"]) == 61 and None not in windowed[0]["label"] and windowed[0]["label"][-1] == "B-VERB"
-    assert any("1 of 2 texts (50.0%) are longer than 32 tokens; read in" in line for line in said)
+    assert any("1 of 2 texts (50.0%) is longer than 32 tokens; read in" in line for line in said)
     cut = predict(tuned["tag"][0], tmp_path / "long.jsonl", on_long="truncate", say=said.append)
     assert cut[0]["label"][-1] is None is cut[0]["scores"][-1] and len(cut[0]["label"]) == 61
     assert any("31 of 62 words stand beyond the end of what is read" in line for line in said)

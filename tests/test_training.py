@@ -234,7 +234,7 @@ def test_out_of_memory_names_what_to_set(store, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(step, "_backward", refuse)
-    with pytest.raises(ResourceError, match=r"step 1: out of memory at \d+ tokens.*training.accumulate=2"):
+    with pytest.raises(ResourceError, match=r"step 1: out of memory at \d+ tokens.*'training.accumulate': 2"):
         pretrain(small(), store, tmp_path / "run", steps=2)
     assert out_of_memory(MemoryError()) and not out_of_memory(RuntimeError("shape mismatch"))
 
