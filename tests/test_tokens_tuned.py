@@ -210,7 +210,7 @@ def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_on
     with pytest.raises(InputError, match=r"does not stand there.*; on_bad_answer='mend' or 'skip' goes on"):
         finetune(model, **options)
     finetune(model, **options, on_bad_answer="mend", say=said.append)
-    told = "mend: 15 answers moved to where their text stands, 1 answer left out, 1 question left out"
+    told = "15 answers moved to where their text stands, 1 answer left out, 1 question left out"
     assert sum(told in line for line in said) == 1
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["task"]["on_bad_answer"] == "mend" and config["data"]["train"]["rows"] == len(paragraphs) - 1
