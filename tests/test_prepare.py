@@ -161,7 +161,7 @@ MALFORMED = {
     "spaces": (" \t\u00a0\n".encode(), {}, "no text"),
     "invisible": ("\u200b\u200b\n".encode(), {}, "no text"),
     "not utf-8": (b"fine\nab\xff\n", {}, "a.txt:2: byte 3: not UTF-8 (0xff)"),
-    "utf-16": ("fine".encode("utf-16"), {}, "encoding='utf-16'"),
+    "utf-16": ("fine".encode("utf-16"), {}, "`encoding` utf-16"),
     "all bad": (b"\xff\n", {"on_bad_line": "skip"}, "1 line, 0 blank, 1 bad"),
     "late": (b"The fox jumps.\n\n" * 100_000 + b"\xff", {}, "a.txt:200001: byte 1"),
     "holdout": (b"The fox.", {"holdout": 1.0}, "holdout"),
