@@ -171,7 +171,7 @@ def test_a_store_with_annotations_verifies_and_one_that_lost_some_does_not(tmp_p
     [("nowhere.txt", "no such file"), ("npmi:2", "between -1 and 1"), ("npmi:x", "between -1 and 1")],
 )
 def test_what_cannot_annotate_is_refused_before_anything_is_read(option, said, tmp_path):
-    with pytest.raises(InputError, match=f"--phrases: .*{said}"):
+    with pytest.raises(InputError, match=f"phrases: .*{said}"):
         prepare(["missing.txt"], tmp_path / "store", tokenizer="wordpiece:100", phrases=option)
 
 

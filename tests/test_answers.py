@@ -63,7 +63,7 @@ BAD = [
     (question(name=True), "qas.0: id: true or false where a string is expected"),
     (question(answers=[{"text": "b"}]), "answers.0: answer_start: is missing"),
     (question(answers=[{"text": "b", "answer_start": "1"}]), "answer_start: a string where a whole number"),
-    (question(answers=[{"text": "b", "answer_start": 2}], is_impossible=True), "is_impossible: true, with 1 answers"),
+    (question(answers=[{"text": "b", "answer_start": 2}], is_impossible=True), "is_impossible: true, with 1 answer"),
     (question(is_impossible=False), "is_impossible: false, with 0 answers"),
     (question(text="\ud800"), "question: holds a lone surrogate"),
 ]
@@ -236,7 +236,7 @@ def test_rows_as_data_sets_are_saved_are_read(form, tmp_path):
 @pytest.mark.parametrize(
     "change, says",
     [
-        ({"answers": {"text": ["dog"], "answer_start": []}}, "a.jsonl:2: answers: 1 texts but 0 places"),
+        ({"answers": {"text": ["dog"], "answer_start": []}}, "a.jsonl:2: answers: 1 text but 0 places"),
         ({"answers": {"text": ["dog"]}}, "a.jsonl:2: answers: answer_start: is missing"),
         ({"answers": {"text": [3], "answer_start": [4]}}, "a.jsonl:2: answers.0: text: a number where a string"),
         ({"context": 3}, "a.jsonl:2: context: a number where a string"),
@@ -284,8 +284,8 @@ def test_answers_that_stand_elsewhere_are_moved_to_the_nearest_place_or_left_out
         "ends": [("cat", 9)],
         "null": [],
     }
-    told = "2 answers moved to where their text stands, 2 answers left out, 1 questions left out"
-    assert moved.notes == [f"{rows.path}: --on-bad-answer mend: {told}"]
+    told = "2 answers moved to where their text stands, 2 answers left out, 1 question left out"
+    assert moved.notes == [f"{rows.path}: on_bad_answer='mend': {told}"]
     left = KIND.mended(rows, "skip")
     assert left.ids == ["right", "both", "null"] and left.counts["answers_lost"] == 3
     for made in (moved, left):

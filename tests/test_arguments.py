@@ -124,6 +124,25 @@ def test_a_report_is_of_one_run_or_several(tuned, pretrained, tmp_path, monkeypa
     assert (tmp_path / "report.html").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "verb, options, says",
+    [
+        ("finetune", {"epoch": 3}, "^finetune: there is no argument 'epoch'; did you mean 'epochs'\\?$"),
+        ("pretrain", {"processes": 2}, "^pretrain: there is no argument 'processes'; torchrun starts them"),
+        ("predict", {"processes": 2}, "^predict: there is no argument 'processes'; known: columns"),
+        ("pretrain", {"new_head": "token"}, "did you mean 'new_heads'"),
+        (
+            "finetune",
+            {"model": "run"},
+            r"^finetune: missing a required argument: 'task'; finetune\(model, task=…, train=…",
+        ),
+    ],
+)
+def test_an_argument_that_there_is_not_is_told_with_the_nearest(verb, options, says):
+    with pytest.raises(bertsmith.InputError, match=says):
+        getattr(bertsmith, verb)(**options)
+
+
 def test_a_text_where_rows_are_wanted_is_told_to_be_a_list(tuned):
     with pytest.raises(bertsmith.InputError, match=r"^texts: 'hello you' given; a file, or rows \(of one text: a list"):
         bertsmith.embed(tuned, "hello you")

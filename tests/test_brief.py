@@ -91,13 +91,13 @@ def test_plan_says_what_pretrain_will_choose(store):
     said: list[str] = []
     found = bertsmith.plan("roberta:tiny", store, tokens=100_000, say=said.append)
     assert found["tokens"] == 1024 and said[0].startswith("100,000 tokens: rows of 64, 1,024 tokens an update")
-    assert any("97.7 updates are few" in line and "--tokens 3072000 has as many" in line for line in said)
+    assert any("97.7 updates are few" in line and "tokens=3072000 has as many" in line for line in said)
 
 
 def test_few_updates_are_said_with_what_makes_as_many_as_it_takes():
     assert too_short(1000, 1000, Budget(minutes=5)) == []
     (line,) = too_short(1500, 500, Budget(minutes=2))
-    assert "--minutes 6 has as many" in line
+    assert "minutes=6 has as many" in line
 
 
 def at(loss: float) -> dict:
@@ -128,6 +128,7 @@ def test_tokens_that_are_copied_are_no_learning():
 def test_a_field_that_stands_elsewhere_is_named():
     for typed, meant in (("lr", "schedule.lr"), ("learning_rate", "schedule.lr"), ("batch_size", "training.batch")):
         with pytest.raises(
-            bertsmith.InputError, match=rf"--set {typed}: Recipe has no field '{typed}'; --set {meant} is meant"
+            bertsmith.InputError,
+            match=rf"set={{'{typed}': …}}: Recipe has no field '{typed}'; set={{'{meant}': …}} is meant",
         ):
             bertsmith.config.override(bertsmith.find("bert:tiny"), [f"{typed}=1"])

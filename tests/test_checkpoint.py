@@ -273,7 +273,7 @@ def test_a_state_with_impossible_numbers_is_refused(run):
 
 
 def test_two_runs_never_share_a_folder(run, store):
-    with run.locked(), pytest.raises(InputError, match=r"--out is being written by"):
+    with run.locked(), pytest.raises(InputError, match=r"out is being written by"):
         resume(run, store)
     resume(run, store)
 

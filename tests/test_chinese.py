@@ -49,10 +49,10 @@ def test_what_was_converted_is_counted_and_recorded(tmp_path):
 
 
 def test_a_script_that_there_is_not_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--chinese: no script 'simple'"):
+    with pytest.raises(InputError, match="chinese: no script 'simple'"):
         Tokenizer.train("bpe:400", ["a"], chinese="simple")
     Tokenizer.train("bpe:400", [TRADITIONAL]).save(tmp_path / "t")
     (tmp_path / "a.txt").write_text(TRADITIONAL, encoding="utf-8")
-    with pytest.raises(InputError, match="--chinese: only for a tokenizer that is trained here"):
+    with pytest.raises(InputError, match="chinese='simplified': only for a tokenizer that is trained here"):
         prepare([str(tmp_path / "a.txt")], tmp_path / "s", tokenizer=str(tmp_path / "t"), chinese="simplified")
     assert json.loads((tmp_path / "t" / "tokenizer.json").read_text())["model"]["type"] == "BPE"

@@ -62,6 +62,38 @@ def test_a_mistake_gets_one_line_exit_2_and_changes_nothing(arguments, capsys, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (
+            ["prepare", "x", "--tokenizr", "bpe:9"],
+            "--tokenizr: no such option; did you mean --tokenizer? see bertsmith prepare --help",
+        ),
+        (["finetune", "run", "--allow_unknown"], "--allow_unknown: no such option; did you mean --allow-unknown?"),
+        (["export", "run", "--forces=1"], "--forces: no such option; did you mean --force?"),
+        (
+            ["finetune", "run", "--batch-size", "3"],
+            "no such option; a field of the configuration is set by --set FIELD=VALUE",
+        ),
+        (["fill", "run", "x", "--zzz"], "--zzz: no such option; see bertsmith fill --help"),
+        (["pretrian", "--out", "x"], "pretrian: no such command; did you mean pretrain? see bertsmith --help"),
+        (["show", "bert:tiny", "--data", "s", "--set", "layuot.length=3"], "did you mean 'layout'?"),
+    ],
+)
+def test_a_misspelt_name_comes_back_with_the_nearest(arguments, says, capsys):
+    code, _, err = bertsmith(capsys, *arguments)
+    assert code == 2 and says in err and err.count("\n") == 1
+
+
+def test_what_looks_like_an_option_behind_two_dashes_or_in_a_value_is_none(capsys):
+    for arguments in (
+        ["fill", "no-run", "--", "--odd"],
+        ["embed", "no-run", "--layer", "-1", "--input", "a", "--out", "b"],
+    ):
+        code, _, err = bertsmith(capsys, *arguments)
+        assert code == 2 and "no such option" not in err
+
+
 def test_recipes_lists_every_member_with_its_parameters(capsys):
     code, out, err = bertsmith(capsys, "recipes", "--json")
     rows = {row["name"]: row for row in json.loads(out)}

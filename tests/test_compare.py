@@ -77,7 +77,7 @@ def test_a_run_beside_itself_is_no_better_and_the_input_may_be_named(tuned, task
 def test_what_cannot_be_compared_is_refused_in_one_line(tuned, tasks, pretrained, tmp_path, capsys):
     run, other = tuned["classify"][0], tuned["pairs"][0]
     lines = {
-        (run, tuned["tag"][0]): "is of --task classify and .* of --task tag: they cannot be compared",
+        (run, tuned["tag"][0]): "is of task='classify' and .* of task='tag': they cannot be compared",
         (run, other): "other labels: named, plain / 0, 1",
         (run, pretrained): "is a pre-training run",
         (run, tmp_path / "none"): "no such folder",
@@ -95,7 +95,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tuned, tasks, pretrained
     config = json.loads((run / "config.json").read_text())
     config["data"]["dev"]["sha256"] = "0" * 64
     (tmp_path / "run" / "config.json").write_bytes(files.sealed({k: v for k, v in config.items() if k != "sha256"}))
-    with pytest.raises(InputError, match="not the same dev rows; --input FILE"):
+    with pytest.raises(InputError, match="not the same dev rows; input=FILE"):
         bertsmith.compare(run, tmp_path / "run")
 
 
@@ -104,7 +104,7 @@ def test_a_dev_file_that_is_gone_is_asked_for(pretrained, tasks, tmp_path):
     shutil.copy(dev, tmp_path / "dev.tsv")
     tune(pretrained, tasks, "classify", tmp_path / "run", dev=tmp_path / "dev.tsv", steps=1)
     (tmp_path / "dev.tsv").unlink()
-    with pytest.raises(InputError, match="not there any more, or is another one; --input FILE"):
+    with pytest.raises(InputError, match="not there any more, or is another one; input=FILE"):
         bertsmith.compare(tmp_path / "run", tmp_path / "run")
     assert bertsmith.compare(tmp_path / "run", tmp_path / "run", dev)["texts"] == 40
 
@@ -156,7 +156,7 @@ def test_few_rows_and_lone_classes_have_a_baseline_too():
 def test_a_baseline_that_cannot_be_is_refused_before_anything_is_written(
     tuned, pretrained, tasks, tmp_path, monkeypatch
 ):
-    with pytest.raises(InputError, match="--baseline: --task qa has none"):
+    with pytest.raises(InputError, match="baseline=True: task='qa' has none"):
         tune(pretrained, tasks, "qa", tmp_path / "run", baseline=True)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(InputError, match=r"pip install 'bertsmith\[eval\]'"):
@@ -222,7 +222,9 @@ def test_a_model_that_learned_nothing_says_so(name, pretrained, tasks, tmp_path,
     result = tune(pretrained, tasks, name, tmp_path / "run", rate, say=said.append, scratch=True, **options)
     warned = [line for line in said if line.startswith("warning: it says")]
     assert "says_only" in result, result["dev"]
-    assert len(warned) == 1 and re.search(ONE[name], warned[0]) and "--epochs 10" in warned[0] and "lr=" in warned[0]
+    assert (
+        len(warned) == 1 and re.search(ONE[name], warned[0]) and "epochs=10" in warned[0] and "{'lr': …}" in warned[0]
+    )
     told = []
     assert (
         bertsmith.evaluate(tmp_path / "run", dev, per_class=True, say=told.append)["says_only"] == result["says_only"]

@@ -83,7 +83,7 @@ def test_a_named_gpu_is_reckoned_by_its_peak(tiny):
     recipe = tiny("bert", "training.batch=4096")
     found = cost.estimate(recipe, threads=1, gpu="h100")
     assert found.seconds == pytest.approx(found.flops / (0.4 * 989e12))
-    with pytest.raises(InputError, match="--on h10: unknown; did you mean 'h100'"):
+    with pytest.raises(InputError, match="on='h10': unknown; did you mean 'h100'"):
         cost.estimate(recipe, gpu="h10")
 
 

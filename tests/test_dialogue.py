@@ -128,7 +128,7 @@ def test_excess_comes_off_the_longest_one_at_a_time(widths, room):
 
 
 def test_what_is_no_dialogue_is_refused_with_the_way_out():
-    with pytest.raises(InputError, match=r"every document is a single sentence \(3 documents, .*--lines sentence"):
+    with pytest.raises(InputError, match=r"every document is a single sentence \(3 documents, .*lines='sentence'"):
         Dialogues(length=32).check(split_of([[4], [5], [6]]))
     with pytest.raises(InputError, match=r"takes a turn of another one, and there is none .* layout\.fake=0"):
         Dialogues(length=32).check(split_of([[4, 5]]))

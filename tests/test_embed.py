@@ -70,14 +70,14 @@ def test_a_file_is_embedded_in_its_order_and_written_without_pickle(model, tmp_p
 def test_long_texts_are_counted(model):
     said = []
     embed(model, ["name " * 200, "a"], say=said.append)
-    assert "1 of 2 texts (50.0%) are longer than 64 tokens; 138 tokens cut" in said[0]
+    assert "1 of 2 texts (50.0%) is longer than 64 tokens; 138 tokens cut" in said[0]
     assert not np.allclose(
         embed(model, ["name " * 60 + "class " * 60], on_long="window"), embed(model, ["name " * 60 + "class " * 60])
     )
 
 
 @pytest.mark.parametrize(
-    "options, says", [({"pool": "most"}, "--pool most"), ({"layer": 3}, "--layer 3"), ({"layer": -1}, "--layer -1")]
+    "options, says", [({"pool": "most"}, "pool='most'"), ({"layer": 3}, "layer=3"), ({"layer": -1}, "layer=-1")]
 )
 def test_wrong_options_say_what_is_allowed(model, options, says):
     with pytest.raises(InputError, match=says):

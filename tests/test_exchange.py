@@ -337,11 +337,11 @@ def test_heads_are_left_out_and_made_by_name_only(tokenizer, there, tmp_path):
     assert any("no token head" in line for line in said)
     with pytest.raises(InputError, match="no token head"):
         bertsmith.fill(trunk, "a [MASK]")
-    with pytest.raises(InputError, match=r"--drop qa_outputs: .* has no tensor of that name"):
+    with pytest.raises(InputError, match=r"drop='qa_outputs': .* has no tensor of that name"):
         bertsmith.import_(there, tmp_path / "b", drop=["qa_outputs"])
-    with pytest.raises(InputError, match=r"--new-head token: .* has a token head"):
+    with pytest.raises(InputError, match=r"new_heads='token': .* has a token head"):
         bertsmith.import_(there, tmp_path / "b", new_heads=["token"])
-    with pytest.raises(InputError, match="--new-head label: cannot be made for a bert; known: pair, token"):
+    with pytest.raises(InputError, match="new_heads='label': cannot be made for a bert; known: pair, token"):
         bertsmith.import_(there, tmp_path / "b", new_heads=["label"])
     assert not (tmp_path / "b").exists()
     options = {"drop": ["cls.predictions", "cls.seq_relationship"], "new_heads": ["token", "pair"]}
@@ -360,7 +360,7 @@ def test_heads_are_left_out_and_made_by_name_only(tokenizer, there, tmp_path):
 
 def test_roberta_has_no_pairs_to_make_a_head_for(tokenizer, run, store, tmp_path):
     theirs(transformers, "roberta", "none", tokenizer, tmp_path / "hf")
-    with pytest.raises(InputError, match="--new-head pair: cannot be made for a roberta; known: token"):
+    with pytest.raises(InputError, match="new_heads='pair': cannot be made for a roberta; known: token"):
         bertsmith.import_(tmp_path / "hf", tmp_path / "model", new_heads=["pair"])
     bertsmith.import_(tmp_path / "hf", tmp_path / "model", new_heads=["token"])
     assert list(bertsmith.load(tmp_path / "model").member.weights()) == ["token"]
@@ -505,7 +505,7 @@ def test_a_folder_that_opens_otherwise_is_never_written(documents, tmp_path, mon
         return made
 
     monkeypatch.setattr(export, "hf_tokenizer", lowered)
-    refused("AutoTokenizer gives other ids for .* of 1000 texts")
+    refused("AutoTokenizer gives other ids for .* of 1,000 texts")
     monkeypatch.undo()
     real = export.to_hf
     renamed = lambda *a: {name.replace("layer.1.output", "layer.9.output"): t for name, t in real(*a).items()}
@@ -542,7 +542,7 @@ def test_what_stands_at_out_is_replaced_by_force_alone_and_only_an_export(tokeni
     model, out = loaded("bert", "token", tokenizer, tmp_path / "run"), tmp_path / "out"
     bertsmith.export(model, out)
     before = files.listing(out, os.listdir(out))
-    with pytest.raises(InputError, match="holds a Hugging Face export already; --force replaces it"):
+    with pytest.raises(InputError, match="holds a Hugging Face export already; force=True replaces it"):
         bertsmith.export(model, out)
     bertsmith.export(model, out, force=True)
     assert files.listing(out, os.listdir(out)) == before
@@ -551,7 +551,7 @@ def test_what_stands_at_out_is_replaced_by_force_alone_and_only_an_export(tokeni
         bertsmith.export(model, out, force=True)
     with pytest.raises(InputError, match="lies in the model's own folder"):
         bertsmith.export(run, run / "hf")
-    with pytest.raises(InputError, match="--to onnx: unknown"):
+    with pytest.raises(InputError, match="to='onnx': unknown"):
         bertsmith.export(model, tmp_path / "other", to="onnx")
 
 
@@ -560,7 +560,7 @@ def test_a_head_over_the_mean_has_no_class_there(tokenizer, tmp_path):
 
     model = loaded("bert", "classify", tokenizer, tmp_path / "run")
     recipe = replace(model.recipe, objective=replace(model.recipe.objective, pool="mean"))
-    with pytest.raises(InputError, match="--set pool=cls"):
+    with pytest.raises(InputError, match=r"set=\{'pool': 'cls'\}"):
         bertsmith.export(replace(model, recipe=recipe), tmp_path / "out")
 
 
@@ -710,7 +710,7 @@ def test_going_on_with_an_export_is_going_on_with_the_run(run, exported, store, 
     fresh = json.loads((run / "metrics.jsonl").read_bytes().splitlines()[0])["loss"]
     assert first < fresh  # it starts from what was learned
     bertsmith.pretrain(small("bert"), store, tmp_path / "b", steps=2, threads=1, from_=exported, resume=True)
-    with pytest.raises(InputError, match="--resume: from"):
+    with pytest.raises(InputError, match="resume=True: from"):
         bertsmith.pretrain(small("bert"), store, tmp_path / "b", steps=2, threads=1, from_=run, resume=True)
 
 
@@ -757,20 +757,21 @@ def test_a_head_that_is_not_there_is_fresh_by_name_only(exported, store, tmp_pat
     bertsmith.import_(exported, tmp_path / "trunk", drop=["cls.predictions", "cls.seq_relationship"])
     start = {"steps": 1, "threads": 1, "from_": tmp_path / "trunk"}
     with pytest.raises(
-        InputError, match=r"no token and no pair head, .*; --new-head token --new-head pair starts with fresh ones"
+        InputError,
+        match=r"no token and no pair head, .*; new_heads='token' and new_heads='pair' starts with fresh ones",
     ):
         bertsmith.pretrain("bert", store, tmp_path / "run", **start)
-    with pytest.raises(InputError, match="--new-head boundary: the recipe has no such head; it has token, pair"):
+    with pytest.raises(InputError, match="new_heads='boundary': the recipe has no such head; it has token, pair"):
         bertsmith.pretrain("bert", store, tmp_path / "run", new_heads=["boundary"], **start)
     assert not (tmp_path / "run").exists()
     bertsmith.pretrain("bert", store, tmp_path / "run", new_heads=["token", "pair"], **start)
-    with pytest.raises(InputError, match=r"--new-head token: .* has a token head"):
+    with pytest.raises(InputError, match=r"new_heads='token': .* has a token head"):
         bertsmith.pretrain("bert", store, tmp_path / "b", steps=1, from_=exported, new_heads=["token"])
 
 
 def test_another_tokenizer_is_refused_with_the_way_out(there, corpus, store, tmp_path):
     with pytest.raises(
-        InputError, match=f"tokenizer is not the store's; prepare the text again with --tokenizer {there}"
+        InputError, match=f"tokenizer is not the store's; prepare the text again with tokenizer='{there}'"
     ):
         bertsmith.pretrain("bert", store, tmp_path / "run", steps=1, from_=there)
     bertsmith.prepare([str(corpus)], tmp_path / "store", tokenizer=str(there), holdout=0.05)

@@ -124,7 +124,7 @@ def test_only_what_is_ours_is_replaced(tmp_path):
     (tmp_path / "out" / "a").touch()
     allowed()  # half-written
     (tmp_path / "out" / "manifest.json").touch()
-    with pytest.raises(InputError, match="--force replaces it"):
+    with pytest.raises(InputError, match="force=True replaces it"):
         allowed()
     allowed(force=True)
     (tmp_path / "out" / "thesis.tex").touch()

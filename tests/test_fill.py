@@ -78,8 +78,8 @@ def test_a_mask_takes_the_space_before_it_in_byte_level_tokenizers(documents):
         ("no mask here", {}, "no mask in"),
         ("", {}, "no mask"),
         ("[MASK] " * 600, {}, "the model takes"),
-        ("[MASK]", {"top": 0}, "--top 0"),
-        ("[MASK]", {"top": 10**6}, "--top"),
+        ("[MASK]", {"top": 0}, "top=0"),
+        ("[MASK]", {"top": 10**6}, "top="),
         ("[MASK]\ud800", {}, "surrogate"),
     ],
 )

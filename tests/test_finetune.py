@@ -174,7 +174,7 @@ def test_a_finished_run_is_never_overwritten_and_one_that_was_broken_off_is_gone
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(InputError, match="did not finish"):
         load(tmp_path / "run")
-    with pytest.raises(InputError, match="saved at step 1; --resume goes on with it"):
+    with pytest.raises(InputError, match="saved at step 1; resume=True goes on with it"):
         tune(model, files, tmp_path / "run", set=["epochs=1", "batch=160"])
     tune(model, files, tmp_path / "run", set=["epochs=1", "batch=160"], resume=True)
     assert load(tmp_path / "run").kind == "finetune"
@@ -199,7 +199,7 @@ def test_a_damaged_step_and_a_foreign_tokenizer_are_refused(tuned, model, tmp_pa
     [
         ("text\tlabel\na\tx\nb\ty\n", "text\tlabel\nc\tz\n", 'dev.tsv:2: label: "z" is not one of: x, y'),
         ("text\tlabel\na\tx\nb\tx\n", "text\tlabel\nc\tx\n", "train.tsv: label: every row says 'x'"),
-        ("text\tlabel\na\tx\nb\ty\n", "text\tlabel\na\tx\nb\ty\n", "same bytes as --train"),
+        ("text\tlabel\na\tx\nb\ty\n", "text\tlabel\na\tx\nb\ty\n", "same bytes as train"),
         ("text\tlabel\na\tx\nb\ty\n", "text\tlabel\n", "dev.tsv: holds no rows"),
         ("text\tlabel\na\tx\n \ty\n", "text\tlabel\nc\tx\n", "train.tsv:3: text: is empty"),
         ("text\tlabel\na\tx\nb\t\n", "text\tlabel\nc\tx\n", "train.tsv:3: label: is empty"),
@@ -230,13 +230,13 @@ def test_bad_tasks_are_named_and_nothing_is_written(model, tmp_path, train, dev,
     "options, says",
     [
         ({"task": "clasify"}, "did you mean 'classify'"),
-        ({"method": "half"}, "--method half"),
-        ({"seeds": 0}, "--seeds 0"),
-        ({"scratch": True, "method": "frozen"}, "--scratch with"),
-        ({"on_long": "cut"}, "--on-long cut"),
+        ({"method": "half"}, "method='half'"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"scratch": True, "method": "frozen"}, "scratch=True with"),
+        ({"on_long": "cut"}, "on_long='cut'"),
         ({"set": ["epoch=3"]}, "did you mean 'epochs'"),
         ({"set": ["training.batch=512"]}, "counts tokens"),
-        ({"set": ["model.layers=3"]}, "model.layers: cannot be set"),
+        ({"set": ["model.layers=3"]}, "'model.layers': …}: cannot be set"),
         ({"set": ["length=9999"]}, "positions"),
         ({"set": ["lr=-1"]}, "lr: -1"),
         ({"columns": "text=nothing"}, "no column 'nothing'"),
@@ -393,5 +393,5 @@ def test_a_pre_training_run_is_evaluated_on_the_held_out_documents_of_a_store(mo
     assert scores["token.loss"]["value"] == pytest.approx(logged["loss"], rel=1e-4)
     assert scores["token.accuracy"]["value"] == pytest.approx(logged["accuracy"], abs=1e-3)
     assert scores["token.loss"]["low"] < scores["token.loss"]["value"] < scores["token.loss"]["high"]
-    with pytest.raises(InputError, match="--data STORE"):
+    with pytest.raises(InputError, match="data=STORE"):
         bertsmith.evaluate(model)

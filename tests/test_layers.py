@@ -11,11 +11,12 @@ import bertsmith
 
 HOME = Path(bertsmith.__file__).parent
 # What each room may import besides itself and what stands below everything.
-EVERYWHERE = {"errors", "config", "files"}
+EVERYWHERE = {"errors", "config", "files", "spelling"}
 BELOW = {
     "errors": set(),
-    "config": {"errors"},
-    "files": {"errors"},
+    "spelling": {"errors"},
+    "config": {"errors", "spelling"},
+    "files": {"errors", "spelling"},
     "console": set(),
     "data": {"recipe"},
     "text": {"data"},
@@ -46,6 +47,7 @@ BELOW = {
         "text",
         "recipe",
         "tasks.sequences",
+        "downstream.dev_rows",
         "downstream.fill",
         "downstream.model",
         "downstream.tuned",

@@ -307,7 +307,7 @@ def test_only_pairs_depend_on_seed_and_epoch(layout):
 @every_pair
 @pytest.mark.parametrize(
     "shape, says",
-    [([[5, 5]], "1 documents"), ([[5], [5], [7]], "3 sentences"), ([], "0 documents"), ([[], [0]], "0 tokens")],
+    [([[5, 5]], "1 document,"), ([[5], [5], [7]], "3 sentences"), ([], "0 documents"), ([[], [0]], "0 tokens")],
 )
 def test_a_corpus_that_has_no_pairs_is_refused_with_its_counts(layout, shape, says):
     with pytest.raises(InputError, match=says):

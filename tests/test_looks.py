@@ -65,8 +65,8 @@ def test_a_file_of_another_kind_is_told_in_one_short_line(looks, task, name, con
     if looks == "plain text" and task in ("classify", "regress"):
         assert said == ": a .txt holds texts only, and 'label' is needed; use .tsv, .csv or .jsonl"
         return
-    assert said.startswith(f": looks like {looks}") and f", but --task {task} reads " in said and len(said) < 190
-    assert all(f"--task {other}" in said for other in READ.get(looks, ()))
+    assert said.startswith(f": looks like {looks}") and f", but task='{task}' reads " in said and len(said) < 190
+    assert all(f"task='{other}'" in said for other in READ.get(looks, ()))
 
 
 @pytest.mark.parametrize("looks, tasks", READ.items())
@@ -134,7 +134,7 @@ def test_names_that_stand_twice_or_are_empty_are_no_error_unless_they_are_asked_
     rows = read(written(tmp_path, "a.csv", content), columns=columns)
     assert rows.columns == {"text": ["good"], "label": ["1"]}
     with pytest.raises(
-        InputError, match=r"a\.csv:1: 'text' names two columns \(2 and 5\); --columns text=2 says which"
+        InputError, match=r"a\.csv:1: 'text' names two columns \(2 and 5\); columns='text=2' says which"
     ):
         read(written(tmp_path, "a.csv", content))
 
@@ -144,7 +144,7 @@ def test_numbers_count_the_columns_of_rows_where_the_header_has_others(tmp_path)
     rows = read(path, columns="text=2,label=3")
     assert rows.columns["text"] == ["good", "bad"] and rows.columns["label"] == ["1", "0"]
     assert rows.notes == [f"{path}:1: 2 columns, 3 in the rows below: numbers count in the rows"]
-    with pytest.raises(InputError, match=r"a\.csv:2: 3 columns but 2 in the header .* --columns text=1,label=2 counts"):
+    with pytest.raises(InputError, match=r"a\.csv:2: 3 columns but 2 in the header .* columns='text=1,label=2' counts"):
         read(path)
     with pytest.raises(InputError, match=r"a\.csv:3: 2 columns but 3 in the first row"):
         read(written(tmp_path, "a.csv", "text,label\n0,good,1\n1,0\n"), columns="text=2,label=3")
@@ -154,14 +154,14 @@ def test_a_first_row_that_is_taken_for_a_header_is_warned_of(tmp_path):
     content = "".join(f"{text}\t{label}\n" for text, label in ROWS)
     rows = read(written(tmp_path, "a.tsv", content), columns="text=1,label=2")
     assert len(rows) == 3 and rows.notes == [
-        f"warning: {rows.path}:1: is taken for a header, but 'pos' is the label of 1 rows too; --header no reads it as data"
+        f"warning: {rows.path}:1: is taken for a header, but 'pos' is the label of 1 row too; header=False reads it as data"
     ]
 
 
 def test_a_header_that_is_read_as_data_is_warned_of(tmp_path):
     rows = read(written(tmp_path, "a.csv", table(",")), columns="text=1,label=2", header=False)
     assert len(rows) == 5 and rows.notes == [
-        f"warning: {rows.path}:1: is read as data, but its label, 'label', is like a header's; --header yes passes it over"
+        f"warning: {rows.path}:1: is read as data, but its label, 'label', is like a header's; header=True passes it over"
     ]
 
 
@@ -224,7 +224,7 @@ def test_names_are_quoted_where_they_would_not_be_seen():
         ("classify", [f"{i / 2}" for i in range(20)], "20 different labels in 20 rows; are these numbers"),
         ("classify", ["x", "y"] * 3 + ["X"], None),
         ("regress", [1, 2.5, None, "x", 3], r"train\.jsonl:3: label: null is not a number, as in 2 of 5 rows"),
-        ("regress", ["x", "y"], "'x' is not a number, as in 2 of 2 rows; --task classify learns names"),
+        ("regress", ["x", "y"], "'x' is not a number, as in 2 of 2 rows; task='classify' learns names"),
     ],
 )
 def test_missing_and_several_labels_are_told_with_their_line_and_number(task, labels, says, tmp_path):
@@ -243,7 +243,7 @@ def test_empty_texts_are_counted(tmp_path):
 
 def test_columns_that_are_the_wrong_way_round_are_told(tmp_path):
     content = "label\ttext\n" + "".join(f"{text} {i}\t{label}\n" for i in range(5) for text, label in ROWS)
-    with pytest.raises(InputError, match=r"20 different labels of 2 different texts; --columns text=NAME,label=NAME"):
+    with pytest.raises(InputError, match=r"20 different labels of 2 different texts; columns='text=NAME,label=NAME'"):
         kinds.kind("classify").learn(kinds.kind("classify").read(written(tmp_path, "a.tsv", content)))
 
 
@@ -252,7 +252,7 @@ def test_columns_that_are_the_wrong_way_round_are_told(tmp_path):
 )
 def test_the_columns_that_are_meant_are_guessed_by_their_names(head, way, tmp_path):
     path = written(tmp_path, "a.csv", f"{head}\ngood,1\n")
-    with pytest.raises(InputError, match=f"the header has: {head.replace(',', ', ')}; --columns {way} says which"):
+    with pytest.raises(InputError, match=f"the header has: {head.replace(',', ', ')}; columns='{way}' says which"):
         kinds.kind("classify").read(path)
 
 
@@ -270,5 +270,5 @@ def test_a_class_of_dev_that_is_known_but_for_its_case_is_told(tmp_path):
 @pytest.mark.parametrize("label", [[[0, 5, "PER"]], {"PER": {"Peter": [[0, 4]]}}, [{"start": 0, "end": 5}]])
 def test_spans_of_texts_are_told_from_tags_of_words(label, tmp_path):
     path = written(tmp_path, "a.jsonl", json.dumps({"text": "Peter slept.", "label": label}) + "\n")
-    with pytest.raises(InputError, match=r"JSON lines of texts with spans, but --task tag .*; lists of words"):
+    with pytest.raises(InputError, match=r"JSON lines of texts with spans, but task='tag' .*; lists of words"):
         kinds.kind("tag").read(path)

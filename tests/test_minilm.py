@@ -105,7 +105,7 @@ def test_it_goes_on_learning_from_text(model, folder, corpus, tmp_path):
     bertsmith.prepare([str(corpus)], tmp_path / "store", tokenizer=str(folder), holdout=0.05)
     start = {"steps": 1, "threads": 1, "from_": folder}
     recipe = override(recipe_for("roberta", folder), ["training.batch=512"])
-    with pytest.raises(InputError, match="--new-head token starts"):
+    with pytest.raises(InputError, match="new_heads='token' starts"):
         bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **start)
     bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **start, new_heads=["token"])
     went_on, before = bertsmith.load(tmp_path / "run"), bertsmith.load(model)

@@ -264,7 +264,7 @@ def test_a_mixture_of_so_many_tokens_reads_about_as_many(feeds, tmp_path, shares
         ({"workers": -1}, "workers: -1 given; a whole number from 0 is wanted"),
         ({"set": ["lr=1"]}, r"set: lr: is not a task's here \(batch, length"),
         ({"feeds": ["store"]}, r"feeds: expected \{name: a store"),
-        ({"feeds": {"wiki": 3}}, "wiki: a int, where a store"),
+        ({"feeds": {"wiki": 3}}, "wiki: an int, where a store"),
     ],
 )
 def test_what_a_mixture_cannot_be_is_said_in_one_line(feeds, tmp_path, options, says):

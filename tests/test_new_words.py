@@ -156,7 +156,7 @@ def test_another_tokenizer_is_refused_as_before_and_so_is_a_smaller_one(there, t
     bertsmith.prepare([str(corpus)], tmp_path / "old", tokenizer=str(there), holdout=0)
     bertsmith.prepare([str(corpus)], tmp_path / "other", tokenizer="wordpiece:500", holdout=0)
     for data, start in ((tmp_path / "old", tuned[0]), (tmp_path / "other", there)):
-        with pytest.raises(InputError, match=r"its tokenizer is not the store's; .*--new-words"):
+        with pytest.raises(InputError, match=r"its tokenizer is not the store's; .*new_words"):
             bertsmith.pretrain(recipe_for("bert", start), data, tmp_path / "no", steps=1, from_=start)
     assert not (tmp_path / "no").exists()
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_added_is_refused_and_nothing_is_written(there, corpus, t
     with pytest.raises(InputError, match="none of 2 words is new"):
         bertsmith.prepare([str(corpus)], tmp_path / "store", tokenizer=str(there), new_words=tmp_path / "new.txt")
     (tmp_path / "new.txt").write_text("one two\n")
-    with pytest.raises(InputError, match=r"--new-words .*new.txt: new word 1"):
+    with pytest.raises(InputError, match=r"new_words='.*new.txt': new word 1"):
         bertsmith.prepare([str(corpus)], tmp_path / "store", tokenizer=str(there), new_words=tmp_path / "new.txt")
     assert not (tmp_path / "store").exists()
 

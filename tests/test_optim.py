@@ -92,7 +92,7 @@ def test_warmup_from_one_on_counts_steps():
 
 
 def test_more_warmup_than_steps_is_refused():
-    with pytest.raises(InputError, match=r"schedule.warmup: 10000 steps of warm-up in a run of 300; at most 300"):
+    with pytest.raises(InputError, match=r"schedule.warmup: 10,000 steps of warm-up in a run of 300; at most 300"):
         warmup_steps(Schedule(warmup=10_000), 300)
 
 

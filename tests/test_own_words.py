@@ -95,7 +95,7 @@ def test_other_encodings_are_asked_for_or_found(tmp_path):
     assert user_words(str(tmp_path / "list.txt")) == (("臺灣大學", "圖書館"), "big5")
     (tmp_path / "list.txt").write_bytes("São Paulo\nNew York\n".encode("latin-1"))
     assert user_words(str(tmp_path / "list.txt"), "latin-1") == (("São Paulo", "New York"), "latin-1")
-    with pytest.raises(InputError, match=r"--words: .*: not UTF-8, GBK or Big5; --encoding names another"):
+    with pytest.raises(InputError, match=r"words: .*: not UTF-8, GBK or Big5; encoding names another"):
         user_words(str(tmp_path / "list.txt"))
     (tmp_path / "list.txt").write_text(" \n")
     with pytest.raises(InputError, match="no word"):
@@ -173,9 +173,9 @@ def test_wordpiece_reads_segmented_chinese_as_it_reads_chinese(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"segmented": True, "words": "own.txt"}, "--words: --segmented takes the words of the text as given"),
-        ({"segmented": True, "lines": "wrapped"}, "--segmented: --lines wrapped joins lines without a blank"),
-        ({"segmented": True, "phrases": "marked.jsonl"}, "--segmented: takes blanks out of the text"),
+        ({"segmented": True, "words": "own.txt"}, "words: segmented=True takes the words of the text as given"),
+        ({"segmented": True, "lines": "wrapped"}, "segmented=True: lines='wrapped' joins lines without a blank"),
+        ({"segmented": True, "phrases": "marked.jsonl"}, "segmented=True: takes blanks out of the text"),
         ({"words": "missing.txt"}, "missing.txt: cannot be read"),
     ],
 )

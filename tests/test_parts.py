@@ -264,7 +264,9 @@ def test_parts_that_cannot_be_are_refused(make, message):
     ],
 )
 def test_an_old_name_is_told_the_new_one(old, new):
-    with pytest.raises(InputError, match=rf"^--set model\.{old.split('=')[0]}: stands elsewhere now: model\.{new}$"):
+    with pytest.raises(
+        InputError, match=rf"^set={{'model\.{old.split('=')[0]}': …}}: stands elsewhere now: model\.{new}$"
+    ):
         override(find("bert:tiny"), [f"model.{old}"])
 
 

@@ -137,7 +137,7 @@ def test_hard_wrapped_text_and_layouts_without_pairs_are_said(tmp_path, tokenize
     line = "the fox jumps over the lazy dog and it goes on and on"
     (tmp_path / "a.txt").write_text("\n".join([line] * 100))
     account = prepare([str(tmp_path / "a.txt")], tmp_path / "store", tokenizer=tokenizer)
-    assert account["hard_wrapped"] and "--lines wrapped" in account["warnings"][0]
+    assert account["hard_wrapped"] and "`lines` wrapped" in account["warnings"][0]
     assert "not usable: 1 document" in account["layouts"]["SegmentPairs"]
     wrapped = prepare([str(tmp_path / "a.txt")], tmp_path / "w", tokenizer=tokenizer, lines="wrapped")
     assert wrapped["sentences"] == 1 and wrapped["bytes"]["newlines"] == 0 and balanced(wrapped)
@@ -156,25 +156,25 @@ def test_the_sample_is_picked_by_hash_bounded_and_in_order():
 
 
 MALFORMED = {
-    "empty": (b"", {}, "no text in 1 files (0 bytes; 0 lines"),
+    "empty": (b"", {}, "no text in 1 file (0 bytes; 0 lines"),
     "blank": (b"\n\n\n", {}, "3 lines, 3 blank"),
     "spaces": (" \t\u00a0\n".encode(), {}, "no text"),
     "invisible": ("\u200b\u200b\n".encode(), {}, "no text"),
     "not utf-8": (b"fine\nab\xff\n", {}, "a.txt:2: byte 3: not UTF-8 (0xff)"),
-    "utf-16": ("fine".encode("utf-16"), {}, "--encoding utf-16"),
-    "all bad": (b"\xff\n", {"on_bad_line": "skip"}, "1 lines, 0 blank, 1 bad"),
+    "utf-16": ("fine".encode("utf-16"), {}, "`encoding` utf-16"),
+    "all bad": (b"\xff\n", {"on_bad_line": "skip"}, "1 line, 0 blank, 1 bad"),
     "late": (b"The fox jumps.\n\n" * 100_000 + b"\xff", {}, "a.txt:200001: byte 1"),
-    "holdout": (b"The fox.", {"holdout": 1.0}, "--holdout"),
-    "holdout nan": (b"The fox.", {"holdout": float("nan")}, "--holdout"),
-    "workers": (b"The fox.", {"workers": 0}, "--workers"),
-    "sample": (b"The fox.", {"tokenizer_sample": "many"}, "--tokenizer-sample"),
-    "language": (b"The fox.", {"language": "../x"}, "--language"),
-    "encoding": (b"The fox.", {"encoding": "latin-99"}, "--encoding"),
-    "lines": (b"The fox.", {"lines": "words"}, "--lines"),
-    "documents": (b"The fox.", {"documents": "page"}, "--documents"),
+    "holdout": (b"The fox.", {"holdout": 1.0}, "holdout"),
+    "holdout nan": (b"The fox.", {"holdout": float("nan")}, "holdout"),
+    "workers": (b"The fox.", {"workers": 0}, "workers"),
+    "sample": (b"The fox.", {"tokenizer_sample": "many"}, "tokenizer_sample"),
+    "language": (b"The fox.", {"language": "../x"}, "language"),
+    "encoding": (b"The fox.", {"encoding": "latin-99"}, "encoding"),
+    "lines": (b"The fox.", {"lines": "words"}, "lines"),
+    "documents": (b"The fox.", {"documents": "page"}, "documents"),
     "tokenizer": (b"The fox.", {"tokenizer": "wordpeice:80"}, "wordpiece"),
-    "no tokenizer": (b"The fox.", {"tokenizer": "/nowhere/at/all"}, "--tokenizer"),
-    "lowercase": (b"The fox.", {"lowercase": True}, "--lowercase"),
+    "no tokenizer": (b"The fox.", {"tokenizer": "/nowhere/at/all"}, "tokenizer"),
+    "lowercase": (b"The fox.", {"lowercase": True}, "lowercase=True"),
 }
 
 
@@ -195,7 +195,7 @@ def test_a_complete_store_is_replaced_only_by_force_and_strangers_never(tmp_path
     source, out = [str(tmp_path / "a.txt")], tmp_path / "store"
     prepare(source, out, tokenizer=tokenizer)
     before = contents(out)
-    with pytest.raises(InputError, match="holds a store already; --force replaces it"):
+    with pytest.raises(InputError, match="holds a store already; force=True replaces it"):
         prepare(source, out, tokenizer=tokenizer)
     prepare(source, out, tokenizer=tokenizer, force=True)
     assert contents(out) == before

@@ -23,7 +23,7 @@ def error(tmp_path, name, content, **options):
     with pytest.raises(InputError) as raised:
         table(tmp_path, name, content, **options)
     message = str(raised.value)
-    assert "\n" not in message and (str(tmp_path / name) in message or message.startswith("--columns"))
+    assert "\n" not in message and (str(tmp_path / name) in message or message.startswith("columns"))
     return message
 
 
@@ -58,7 +58,7 @@ def test_columns_are_names_of_the_header_or_numbers_from_1(tmp_path):
     assert rows.rows("text") == ["one", "two"] and rows.lines == [1, 2]
     rows = table(tmp_path, "c.tsv", "3\t1\ta\nx\ty\tz\n", columns="text=3")
     assert rows.rows("text") == ["x"], "a name goes before a number"
-    assert "--columns text=3 takes the column of that name, number 1" in rows.notes[0]
+    assert "columns='text=3' takes the column of that name, number 1" in rows.notes[0]
     assert table(tmp_path, "d.jsonl", '{"sentence": "x", "gold": 1}\n', columns="text=sentence,label=gold").columns == {
         "text": ["x"],
         "label": [1],
@@ -109,7 +109,7 @@ def test_a_txt_holds_one_text_a_line_blank_ones_included(tmp_path):
 def test_a_csv_full_of_tabs_is_read_as_tabs_and_that_is_said(tmp_path):
     rows = table(tmp_path, "a.csv", "x\t5.0\tA man.\nx\t4.0\tB, and\tC\n", columns="text=3,label=2", header=False)
     assert rows.rows("text") == ["A man.", "B, and"] and "tabs part its columns" in rows.notes[0]
-    assert rows.counts["wide"] == 1 and "1 rows have more columns" in rows.notes[1]
+    assert rows.counts["wide"] == 1 and "1 row has more columns" in rows.notes[1]
 
 
 @pytest.mark.parametrize("one, name", [(";", "semicolons"), ("|", "bars")])
@@ -133,7 +133,7 @@ def test_lines_of_old_macs_are_lines(tmp_path, end, last):
     assert table(tmp_path, "mac.txt", of("one", "two", "", "three")).rows("text") == ["one", "two", "", "three"]
     assert table(tmp_path, "mac.jsonl", of('{"text": "a"}', '{"text": "b"}')).rows("text") == ["a", "b"]
     assert table(tmp_path, "mac.tsv.gz", gzip.compress(of("text", "a").encode())).rows("text") == ["a"]
-    assert "mac.tsv:3: 1 columns but 2" in error(tmp_path, "mac.tsv", of("text\tlabel", "a\t1", "b"))
+    assert "mac.tsv:3: 1 column but 2" in error(tmp_path, "mac.tsv", of("text\tlabel", "a\t1", "b"))
     (tmp_path / "mac.conll").write_bytes(of("a O", "b B-X", "", "c O").encode())
     assert conll.read(tmp_path / "mac.conll").words == [["a", "b"], ["c"]]
 
@@ -182,7 +182,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
 @pytest.mark.parametrize(
     "name, content, options, says",
     [
-        ("a.tsv", "text\tlabel\na\t1\nb\n", {}, ":3: 1 columns but 2 in the header"),
+        ("a.tsv", "text\tlabel\na\t1\nb\n", {}, ":3: 1 column but 2 in the header"),
         ("a.tsv", "text\tlabel\na\t1\nb\t1\tc\n", {}, ":3: 3 columns but 2 in the header"),
         ("a.csv", "text,label\na,1\nb,1,c\n", {}, ":3: 3 columns but 2"),
         ("a.csv", 'text,label\na,1\n"b,1\nc,0\n', {}, ":3: a quote opened in this row is never closed"),
@@ -194,7 +194,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             "a.tsv",
             "good film\t1\n",
             {},
-            ":1: no column 'text'; the header has: good film, 1; --columns text=NAME says which, --header no",
+            ":1: no column 'text'; the header has: good film, 1; columns='text=NAME' says which, header=False",
         ),
         (
             "a.tsv",
@@ -205,12 +205,12 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
         ("a.tsv", "text\n", {}, ": holds no rows below its header"),
         ("a.tsv", "", {}, ": is empty"),
         ("a.jsonl", "\n \n", {}, ": holds no rows"),
-        ("a.tsv", "a\t1\n", {"header": False}, ": without a header --columns"),
+        ("a.tsv", "a\t1\n", {"header": False}, ": without a header columns"),
         (
             "a.tsv",
             "a\t1\nb\n",
             {"header": False, "columns": "text=1,label=2"},
-            ":2: label: 1 columns, and column 2 is asked for",
+            ":2: label: 1 column, and column 2 is asked for",
         ),
         ("a.tsv", b"text\nab\n\xffc\n", {}, ":3: byte 8: not UTF-8 (0xff)"),
         ("a.tsv", "text\nab".encode("utf-16"), {}, ":1: byte 0: not UTF-8 (0xff)"),
@@ -227,7 +227,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             "a.csv",
             "sentence;gold\na;b\n",
             {"required": ("text", "label")},
-            ":1: no column 'text'; the header has: sentence, gold; --columns text=sentence,label=gold says which",
+            ":1: no column 'text'; the header has: sentence, gold; columns='text=sentence,label=gold' says which",
         ),
         (
             "a.csv",
@@ -235,8 +235,8 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             {},
             ":2: 3 columns but 2 in the header (line 1); a text with commas needs quotes",
         ),
-        ("a.tsv", "text\tlabel\n1\ta\tx\n", {}, "; --columns text=1,label=2 counts them in the rows"),
-        ("a.tsv", "a,b,text\n", {"columns": "text=4"}, "--columns text=4: columns are numbered from 1 to 1"),
+        ("a.tsv", "text\tlabel\n1\ta\tx\n", {}, "; columns='text=1,label=2' counts them in the rows"),
+        ("a.tsv", "a,b,text\n", {"columns": "text=4"}, "columns='text=4': columns are numbered from 1 to 1"),
         ("a.tsv.gz", gzip.compress(b"text\nab\n" * 1000, mtime=0)[:-9], {}, "damaged or cut off"),
         ("a.tsv.gz", b"text\nab\n", {}, ":1: the compressed file is damaged"),
         ("a.tsv.xz", lzma.compress(b"text\nab\n")[:-3], {}, "damaged or cut off"),

@@ -123,7 +123,7 @@ def test_a_split_in_memory_is_the_text():
 
 def test_neither_or_both_sources_are_refused():
     for options in ({}, {"data": "a", "text": "b"}, {"text": "b"}):
-        with pytest.raises(InputError, match="--data STORE"):
+        with pytest.raises(InputError, match="data=STORE"):
             page.show("bert:tiny", **options)
 
 

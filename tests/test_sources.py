@@ -129,8 +129,8 @@ def test_only_chooses_by_name_or_path_and_says_what_it_left(tmp_path):
     ):
         found = listed([str(folder)], only)
         assert [os.path.relpath(source.name, folder) for source in found.sources] == expected
-        assert found.passed_over["not asked for by --only"]["files"] == 3 - len(expected)
-    with pytest.raises(InputError, match="without a text to read: 3 not asked for by --only"):
+        assert found.passed_over["not asked for by `only`"]["files"] == 3 - len(expected)
+    with pytest.raises(InputError, match="without a text to read: 3 not asked for by `only`"):
         listed([str(folder)], ["*.jsonl"])
 
 
@@ -182,8 +182,8 @@ def test_a_file_of_another_encoding_is_passed_over_in_a_folder_and_refused_by_na
     folder = grown(tmp_path / "in", {"a.txt": TEXT, "b.txt": TEXT.encode("utf-16")})
     found = listed([str(folder)])
     assert [os.path.basename(source.name) for source in found.sources] == ["a.txt"]
-    assert "--encoding utf-16 reads it" in found.passed[0][1]
-    with pytest.raises(InputError, match="--encoding utf-16 reads it"):
+    assert "`encoding` utf-16 reads it" in found.passed[0][1]
+    with pytest.raises(InputError, match="`encoding` utf-16 reads it"):
         listed([str(folder / "b.txt")])
     with pytest.raises(InputError, match="1 UTF-16"):
         listed([str(grown(tmp_path / "other", {"b.txt": TEXT.encode("utf-16")}))])

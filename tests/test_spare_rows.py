@@ -86,7 +86,7 @@ def test_a_mask_is_filled_with_tokens_only_at_transformers_probabilities(there):
         p = model(**ids).logits[0, found["position"]].double().softmax(-1)
     assert p[300:].sum() > 0.2 and len(found["top"]) == 300
     assert all(abs(row["p"] - p[row["id"]]) < 1e-6 and row["id"] < 300 for row in found["top"])
-    with pytest.raises(InputError, match="--top 301: expected a number from 1 to 300"):
+    with pytest.raises(InputError, match="top=301: expected a number from 1 to 300"):
         bertsmith.fill(there, "a [MASK]", top=301)
 
 

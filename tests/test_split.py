@@ -41,7 +41,7 @@ def squad(articles: int, paragraphs: int, shared: str = "") -> dict:
 
 @pytest.mark.parametrize("given", [0, 0.51, -0.1, 1, 10, float("nan"), "0", "0.6", "1e9", "10%", "nan", "-.1", "2"])
 def test_a_share_is_above_0_and_at_most_a_half(given):
-    with pytest.raises(InputError, match=r"--dev .*above 0 and at most 0\.5"):
+    with pytest.raises(InputError, match=r"dev=.*above 0 and at most 0\.5"):
         share_of(given)
 
 
@@ -102,7 +102,7 @@ def test_questions_are_drawn_by_article_or_by_text_where_articles_are_too_large(
         assert not sides["train"] & sides["dev"] and said[0].endswith(f"drawn at random, whole {how}")
         assert len(found.rows["dev"]) == round(0.2 * 3 * articles * paragraphs) == 3 * len(found.rows["dev"].contexts)
     path.write_text(json.dumps(squad(4, 2, shared="one part for all")))
-    with pytest.raises(InputError, match=r"a\.json: 24 questions with 1 different texts cannot be divided; --dev FILE"):
+    with pytest.raises(InputError, match=r"a\.json: 24 questions with 1 different text cannot be divided; dev=FILE"):
         read(path, 0.2, "qa")
 
 
@@ -113,7 +113,7 @@ def test_sentences_with_a_rare_type_are_dealt_first(tmp_path):
     found, said = read(path, 0.2, "tag")
     kinds = Counter(tag for tags in found.rows["dev"].tags for tag in tags if tag != "O")
     assert kinds == {"B-PER": 11, "B-LOC": 1} and "12 of 60 sentences" in said[0] and said[0].endswith("drawn by tag")
-    assert "B-ORG" in found.known.names and "warning: dev: 1 of 3 types of entities are not in it: ORG" in said
+    assert "B-ORG" in found.known.names and "warning: dev: 1 of 3 types of entities is not in it: ORG" in said
 
 
 def test_the_scale_of_numbers_is_that_of_the_training_rows(tmp_path):
@@ -147,7 +147,7 @@ def test_a_run_keeps_its_share_and_goes_on_with_the_same_rows(pretrained, tmp_pa
     assert (train["rows"], train["classes"]) == (32, {"x": 16, "y": 16}) and result["results"][0]["texts"]["dev"]
     again = bertsmith.finetune(pretrained, dev="0.2", epochs=2, seeds=2, resume=True, **options)
     assert len(again["results"][0]["epochs"]) == 2
-    with pytest.raises(InputError, match=r"--resume: data\.dev\.sha256"):
+    with pytest.raises(InputError, match=r"resume=True: data\.dev\.sha256"):
         bertsmith.finetune(pretrained, dev=0.3, epochs=2, seeds=2, resume=True, **options)
     assert "accuracy" in bertsmith.evaluate(tmp_path / "run", path)
     bertsmith.report([tmp_path / "run"], tmp_path / "report.html")
@@ -169,8 +169,8 @@ def test_runs_on_one_share_are_compared_on_its_rows(pretrained, tmp_path):
     assert any("20 dev texts" in line or "20 texts" in line for line in said), said
     assert any(line.startswith("a ") and "the baseline (TF-IDF" in line for line in said), said
     bertsmith.finetune(pretrained, out=tmp_path / "c", **{**options, "dev": 0.4})
-    with pytest.raises(InputError, match=r"not the same dev rows; --input FILE"):
+    with pytest.raises(InputError, match=r"not the same dev rows; input=FILE"):
         bertsmith.compare(tmp_path / "a", tmp_path / "c")
     path.write_text(path.read_text() + "another\tx\n")
-    with pytest.raises(InputError, match=r"is not there any more, or is another one; --input FILE"):
+    with pytest.raises(InputError, match=r"is not there any more, or is another one; input=FILE"):
         bertsmith.compare(tmp_path / "a", tmp_path / "b")

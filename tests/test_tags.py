@@ -50,7 +50,7 @@ def test_universal_dependencies_and_json_lines(tmp_path):
 @pytest.mark.parametrize(
     "name, text, says",
     [
-        ("a.jsonl", '{"text": ["a", "b"], "label": ["O"]}', "a.jsonl:1: label: 2 words but 1 tags"),
+        ("a.jsonl", '{"text": ["a", "b"], "label": ["O"]}', "a.jsonl:1: label: 2 words but 1 tag"),
         ("a.jsonl", '{"text": "a b", "label": ["O"]}', "a.jsonl:1: text: a string where a list"),
         ("a.jsonl", '{"text": ["a", " "], "label": ["O", "O"]}', "a.jsonl:1: text.1: is empty"),
         ("a.jsonl", '{"text": ["a", 1], "label": ["O", "O"]}', "a.jsonl:1: text.1: a number where a string"),
@@ -123,9 +123,9 @@ def test_a_word_that_cannot_be_seen_is_a_word_in_every_format(tmp_path):
         (
             "a.tsv",
             "text\tlabel\ngood nice\t1\n",
-            "a.tsv:1: the header of a table (text, label); --task tag reads a word",
+            "a.tsv:1: the header of a table (text, label); task='tag' reads a word",
         ),
-        ("a.csv", "label;sentence\n1;good\n", "a.csv:1: the header of a table (label, sentence); --task tag reads"),
+        ("a.csv", "label;sentence\n1;good\n", "a.csv:1: the header of a table (label, sentence); task='tag' reads"),
         (
             "a.tsv",
             "good nice film\t1\nbad it is\t0\nso so\t1\n",

@@ -220,7 +220,7 @@ GOOD = [*SPECIALS, "a", "##a"]
         ("\n".join([*SPECIALS, "a", "b", "a"]), "vocab.txt:8: 'a' stands on line 6"),
         ("\n".join(["[PAD]", "[CLS]", "[SEP]", "a"]), "none of them \\[UNK\\] or \\[MASK\\]"),
         ("\n".join([*SPECIALS, "", "a"]), "vocab.txt:6: blank line"),
-        ("a", "1 lines, none of them"),
+        ("a", "1 line, none of them"),
         ("\n".join(SPECIALS), "all of them special"),
         (b"[PAD]\n\xff\n", "vocab.txt:2: not UTF-8"),
     ],
@@ -273,7 +273,7 @@ def damaged(change):
         (lambda: damaged(lambda t: t["added_tokens"][4].update(id=7)), "added_tokens\\[4\\].id: 7"),
         (lambda: damaged(lambda t: t.update(normalizer={"type": "Nope"})), "tokenizer.json: "),
         (lambda: json.dumps({"model": {"type": "Unigram", "unk_id": 7, "vocab": [["a", 0.0], ["b", 0.0]]}}), "unk_id"),
-        (lambda: json.dumps({"model": {"type": "WordPiece", "vocab": {"a": 0}}}), "1 tokens"),
+        (lambda: json.dumps({"model": {"type": "WordPiece", "vocab": {"a": 0}}}), "1 token;"),
     ],
 )
 def test_bad_tokenizer_json_is_refused_in_one_line(tmp_path, text, says):

@@ -187,7 +187,7 @@ def test_over_long_texts_are_windowed_unless_told_otherwise_and_what_is_cut_is_s
     said: list[str] = []
     windowed = predict(tuned["tag"][0], tmp_path / "long.jsonl", say=said.append)
     assert len(windowed[0]["label"]) == 61 and None not in windowed[0]["label"] and windowed[0]["label"][-1] == "B-VERB"
-    assert any("1 of 2 texts (50.0%) are longer than 32 tokens; read in" in line for line in said)
+    assert any("1 of 2 texts (50.0%) is longer than 32 tokens; read in" in line for line in said)
     cut = predict(tuned["tag"][0], tmp_path / "long.jsonl", on_long="truncate", say=said.append)
     assert cut[0]["label"][-1] is None is cut[0]["scores"][-1] and len(cut[0]["label"]) == 61
     assert any("31 of 62 words stand beyond the end of what is read" in line for line in said)
@@ -207,10 +207,10 @@ def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_on
     paths = {"train": tmp_path / "train.json", "dev": files / "dev.json", "out": tmp_path / "run"}
     options = {"task": "qa", "threads": 1, "steps": 2, "set": ["batch=8"], **paths}
     said: list[str] = []
-    with pytest.raises(InputError, match=r"does not stand there.*; --on-bad-answer mend\|skip goes on"):
+    with pytest.raises(InputError, match=r"does not stand there.*; on_bad_answer='mend' or 'skip' goes on"):
         finetune(model, **options)
     finetune(model, **options, on_bad_answer="mend", say=said.append)
-    told = "mend: 15 answers moved to where their text stands, 1 answers left out, 1 questions left out"
+    told = "15 answers moved to where their text stands, 1 answer left out, 1 question left out"
     assert sum(told in line for line in said) == 1
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["task"]["on_bad_answer"] == "mend" and config["data"]["train"]["rows"] == len(paragraphs) - 1
@@ -218,9 +218,9 @@ def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_on
         with pytest.raises(InputError):
             finetune(model, **options, on_bad_answer=other, resume=True)
     finetune(model, **{**options, "steps": 3}, on_bad_answer="mend", resume=True)
-    with pytest.raises(InputError, match="--on-bad-answer menf: unknown; did you mean 'mend'"):
+    with pytest.raises(InputError, match="on_bad_answer='menf': unknown; did you mean 'mend'"):
         finetune(model, **{**options, "out": tmp_path / "b"}, on_bad_answer="menf")
-    with pytest.raises(InputError, match="--on-bad-answer skip: --task tag has no answers in texts"):
+    with pytest.raises(InputError, match="on_bad_answer='skip': task='tag' has no answers in texts"):
         tune(model, files, tmp_path / "c", "tag", on_bad_answer="skip")
     assert (
         command(
@@ -267,11 +267,11 @@ def test_bad_files_are_named_and_nothing_is_written(task, train, dev, says, mode
     "task, options, says",
     [
         ("tag", {"set": ["pool=mean"]}, "pool: mean: this task reads each token by itself"),
-        ("tag", {"columns": "text=word"}, "--columns text=word: the columns of a CoNLL file are numbers"),
+        ("tag", {"columns": "text=word"}, "columns='text=word': the columns of a CoNLL file are numbers"),
         ("tag", {"columns": "label=9"}, "label: 3 columns, and column 9 is asked for"),
         ("tag", {"labels": ["O", "B-VERB"]}, "is not one of: O, B-VERB"),
         ("tag", {"set": ["stride=0"]}, "stride: 0 must be above 0"),
-        ("qa", {"columns": "text=1"}, "--task qa takes no others"),
+        ("qa", {"columns": "text=1"}, "task='qa' takes no others"),
         ("qa", {"labels": ["a", "b"]}, "answers in a text, not classes"),
         ("qa", {"set": ["length=4"]}, "leave no room"),
     ],

@@ -168,7 +168,7 @@ def test_what_to_expect_is_said_first(store, tmp_path):
     pretrain(small(), store, tmp_path / "run", steps=1, say=said.append)
     text = "\n".join(said)
     assert said[2].startswith(f"unigram entropy of this corpus: {store.unigram_entropy():.4f} nats")
-    for word in ("parameters", "threads", "tokens an update", "1 steps", "to go"):
+    for word in ("parameters", "thread", "tokens an update", "1 step,", "to go"):
         assert word in text
     assert all(line in (tmp_path / "run" / "log.txt").read_text() for line in said)
 
@@ -234,7 +234,7 @@ def test_out_of_memory_names_what_to_set(store, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(step, "_backward", refuse)
-    with pytest.raises(ResourceError, match=r"step 1: out of memory at \d+ tokens.*training.accumulate=2"):
+    with pytest.raises(ResourceError, match=r"step 1: out of memory at \d+ tokens.*'training.accumulate': 2"):
         pretrain(small(), store, tmp_path / "run", steps=2)
     assert out_of_memory(MemoryError()) and not out_of_memory(RuntimeError("shape mismatch"))
 

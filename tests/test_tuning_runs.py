@@ -64,7 +64,7 @@ def test_seeds_that_were_broken_off_go_on_where_they_were(tune, tmp_path):
     straight = tune(tmp_path / "straight", seeds=3)
     broken_off(lambda **k: tune(tmp_path / "run", seeds=3, **k), "stop", 31)
     assert [Run(tmp_path / "run" / f"seed-{n}").steps()[-1:] for n in (3, 4, 5)] == [[27], [4], []]
-    with pytest.raises(InputError, match=r"seed-3: --out holds a run already, saved at step 27; --resume goes on"):
+    with pytest.raises(InputError, match=r"seed-3: out holds a run already, saved at step 27; resume=True goes on"):
         tune(tmp_path / "run", seeds=3)
     said: list[str] = []
     assert tune(tmp_path / "run", seeds=3, resume=True, say=said.append) == straight
@@ -80,10 +80,10 @@ def test_seeds_that_were_broken_off_go_on_where_they_were(tune, tmp_path):
 def test_what_a_resumed_fine_tuning_may_not_find_changed_is_named(tune, tasks, pretrained, tmp_path):
     broken_off(lambda **k: tune(tmp_path / "run", **k), "stop", 4)
     for options, says in (
-        ({"sets": ("lr=0.1",)}, r"--resume: lr: the run was begun with 0.003, now it is 0.1"),
-        ({"seed": 4}, "--resume: seed"),
-        ({"scratch": True}, r"--resume: task.scratch"),
-        ({"name": "pairs"}, "--resume: data.train.sha256"),
+        ({"sets": ("lr=0.1",)}, r"resume=True: lr: the run was begun with 0.003, now it is 0.1"),
+        ({"seed": 4}, "resume=True: seed"),
+        ({"scratch": True}, r"resume=True: task.scratch"),
+        ({"name": "pairs"}, "resume=True: data.train.sha256"),
     ):
         with pytest.raises(InputError, match=says):
             tune(tmp_path / "run", resume=True, **options)
@@ -123,9 +123,9 @@ def test_how_long_may_be_said_in_steps_tokens_or_minutes(tune, tmp_path):
     said: list[str] = []
     result = tune(tmp_path / "minutes", epochs=None, minutes=0.03, say=said.append)
     assert result["best"] and any("0.03 minutes are" in line for line in said)
-    with pytest.raises(InputError, match="give only one of --epochs, --steps, --tokens, --minutes"):
+    with pytest.raises(InputError, match="give only one of epochs, steps, tokens, minutes"):
         tune(tmp_path / "both", steps=4)
-    with pytest.raises(InputError, match="--epochs: 0 is not a number above 0"):
+    with pytest.raises(InputError, match="epochs: 0 is not a number above 0"):
         tune(tmp_path / "none", epochs=0)
 
 
@@ -166,7 +166,7 @@ def test_a_signal_while_the_dev_file_is_read_ends_the_command(tune, tmp_path, mo
     straight = tune(tmp_path / "straight", seeds=2)
     with monkeypatch.context() as patch:
         struck(patch, at)
-        with pytest.raises(Interrupted, match="the same command with --resume goes on"):
+        with pytest.raises(Interrupted, match="the same call with resume=True goes on"):
             tune(tmp_path / "run", seeds=2)
     assert not (tmp_path / "run" / "seed-4").exists()
     assert tune(tmp_path / "run", seeds=2, resume=True) == straight
@@ -187,9 +187,9 @@ def test_seeds_that_are_done_stay_as_they_are_and_others_are_refused(tune, tmp_p
     before = snapshot(tmp_path / "run")
     tune(tmp_path / "run", seeds=2, epochs=1, resume=True)
     assert snapshot(tmp_path / "run") == before
-    with pytest.raises(InputError, match=r"seed-4: --seeds 1 from --seed 3|holds fine-tunings of several seeds"):
+    with pytest.raises(InputError, match=r"seed-4: seeds=1 from seed=3|holds fine-tunings of several seeds"):
         tune(tmp_path / "run", epochs=1, resume=True)
-    with pytest.raises(InputError, match="seed-3: --seeds 2 from --seed 5 has no such one"):
+    with pytest.raises(InputError, match="seed-3: seeds=2 from seed=5 has no such one"):
         tune(tmp_path / "run", seeds=2, seed=5, epochs=1, resume=True)
     broken_off(lambda **k: tune(tmp_path / "run", seeds=2, epochs=2, resume=True, **k), "stop", 3)
     assert not (tmp_path / "run" / "result.json").exists(), "it would speak of what is no more"
@@ -202,7 +202,7 @@ def test_out_of_memory_says_what_to_set(tune, tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(step, "_backward", refuse)
-    with pytest.raises(bertsmith.errors.ResourceError, match=r"--set accumulate=2 \(now 1\) halves"):
+    with pytest.raises(bertsmith.errors.ResourceError, match=r"set={'accumulate': 2} \(now 1\) halves"):
         tune(tmp_path / "run")
 
 
@@ -324,7 +324,7 @@ def test_results_are_the_same_on_all_processes_and_slices_learn_alike(two):
     assert outcome(two, "classify-2", 1)["said"] == []
     for a, b in zip(lines(two / "classify-1"), lines(two / "sliced"), strict=True):
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
-    assert "cannot be sliced; --shard ddp can" in outcome(two, "sliced-thawing")["error"]
+    assert "cannot be sliced; shard='ddp' can" in outcome(two, "sliced-thawing")["error"]
     assert "nothing.tsv: no such file" in outcome(two, "missing", 1)["error"]
 
 

@@ -1,5 +1,6 @@
 """ERNIE's select: units of a level, stages by passes over the corpus, and what of it is told."""
 
+import ast
 import dataclasses
 import re
 import subprocess
@@ -106,9 +107,9 @@ def test_the_published_shape_is_berts_with_relu():
 
 
 def test_a_store_without_annotations_is_refused_unless_no_level_needs_them(short, tmp_path):
-    with pytest.raises(InputError, match=r"'entity'; prepare it with --entities"):
+    with pytest.raises(InputError, match=r"'entity'; prepare it with entities"):
         bertsmith.pretrain(find("ernie1:tiny"), short, tmp_path / "run", steps=1, threads=1)
-    with pytest.raises(InputError, match=r"'phrase'; prepare it with --phrases"):
+    with pytest.raises(InputError, match=r"'phrase'; prepare it with phrases"):
         show(override(find("ernie1:tiny"), ['corruption.select.levels=["phrase"]']), short).__next__()
     assert list(show("ernie1:tiny", short, n=2, set=['corruption.select.levels=["token"]']))
 
@@ -149,28 +150,28 @@ def test_a_run_that_ends_before_a_stage_says_so_before_it_starts(store, tmp_path
     (line,) = [line for line in said if "never reached" in line]
     assert (
         line.startswith("warning: 2 steps are ")
-        and "phrase and entity are never reached (after 1 and 2); --steps " in line
+        and "phrase and entity are never reached (after 1 and 2); steps=" in line
     )
-    needed = int(re.search(r"--steps (\d+) reaches phrase", line)[1])
+    needed = int(re.search(r"steps=(\d+) reaches phrase", line)[1])
     reads = lambda steps: steps * extent.per_step / extent.tokens
     assert reads(needed - 1) <= 1 < reads(needed)
     (line,) = unreached(feed, needed, extent)
     assert "entity is never reached (after 2)" in line
     assert not unreached(feed, 3 * extent.steps, extent)
-    setting = re.search(r"--set (\S+) makes", line)[1]
-    shorter = Text.of(override(recipe, [setting]).with_vocab(store.vocab.size), store, seed=0)
+    setting = ast.literal_eval(re.search(r"set=(.*) makes", line)[1])
+    shorter = Text.of(override(recipe, setting).with_vocab(store.vocab.size), store, seed=0)
     assert not unreached(shorter, needed, extent)
     static = Text.of(override(recipe, ["corruption.copies=2"]).with_vocab(store.vocab.size), store, seed=0)
     (line,) = unreached(static, 9 * extent.steps, extent)
     assert (
         "corruption.copies=2 begins anew" in line
-        and "entity is never reached (after 2); --set corruption.copies=0" in line
+        and "entity is never reached (after 2); set={'corruption.copies': 0}" in line
     )
     bert = Text.of(find("bert:tiny").with_vocab(store.vocab.size), store, seed=0)
     assert not unreached(bert, 1, extent)
     mixture = Mixture({"a": bert, "b": bert, "c": bert}, Stages(steps=(3, 2)), seed=0)
     assert unreached(mixture, 3, extent) == [
-        "warning: 3 steps: b and c are never reached (after 3 and 5); --steps 4 reaches b"
+        "warning: 3 steps: b and c are never reached (after 3 and 5); steps=4 reaches b"
     ]
     assert not unreached(mixture, 6, extent)
 

@@ -59,7 +59,7 @@ def test_files_of_a_task_are_counted_warned_of_and_refused(run, tmp_path):
     some, many = rows(tmp_path / "some.jsonl", 6), rows(tmp_path / "many.jsonl", 60, 0, "has")
     clean = rows(tmp_path / "clean.jsonl", 0, 8, "is")
     for train, dev in ((many, clean), (clean, many)):
-        with pytest.raises(InputError, match=r"many.jsonl: .*\(60\) are \[UNK\]; .*Ж 60; .*--allow-unknown"):
+        with pytest.raises(InputError, match=r"many.jsonl: .*\(60\) are \[UNK\]; .*Ж 60; .*allow_unknown=True"):
             bertsmith.finetune(run, train=train, dev=dev, out=tmp_path / "no", **task)
     assert not (tmp_path / "no").exists()
     said = []

@@ -246,5 +246,5 @@ def test_half_of_the_spans_are_annotated_ones_and_the_budget_is_met(level):
 
 def test_a_store_without_annotations_is_refused_by_name(short, tmp_path):
     recipe = override(find("spanbert:tiny"), ["corruption.select.units=entity"])
-    with pytest.raises(InputError, match=r"prepare it with --entities"):
+    with pytest.raises(InputError, match=r"prepare it with entities"):
         bertsmith.pretrain(recipe, short, tmp_path / "run", steps=1, threads=1)

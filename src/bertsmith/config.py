@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bertsmith.errors import InputError, nearest
+from bertsmith.spelling import option, setting
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -74,7 +75,7 @@ def _class(name: Any, members: tuple[str, ...], where: str) -> type:
     module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not (module == PACKAGE or module.startswith(PACKAGE + ".") or module in members):
         raise InputError(
-            f"{where}.type: {name!r} is not a class of {PACKAGE}; a member of your own loads with --member package.module"
+            f"{where}.type: {name!r} is not a class of {PACKAGE}; a member of your own loads with {option('members', 'package.module')}"
         )
     try:
         cls = getattr(sys.modules.get(module) or importlib.import_module(module), attribute, None)
@@ -111,7 +112,7 @@ def override(config: Any, settings: Settings) -> Any:
     for assignment in assignments_of(settings):
         path, equals, text = assignment.partition("=")
         if not equals or not path:
-            raise InputError(f"--set {assignment}: expected field=value, such as model.layers=6")
+            raise InputError(f"{option('set', assignment)}: expected field=value, such as model.layers=6")
         try:
             value = json.loads(text)
         except (json.JSONDecodeError, RecursionError, ValueError):
@@ -124,29 +125,29 @@ def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
     head, *rest = path
     if isinstance(config, tuple):
         if not head.isdigit() or int(head) >= len(config):
-            raise InputError(f"--set {whole}: {head!r} is not one of 0..{len(config) - 1}")
+            raise InputError(f"{setting(whole)}: {head!r} is not one of 0..{len(config) - 1}")
         items = list(config)
         items[int(head)] = _replace(items[int(head)], rest, value, whole) if rest else value
         return tuple(items)
     if not dataclasses.is_dataclass(config):
-        raise InputError(f"--set {whole}: nothing below {head!r} can be set")
+        raise InputError(f"{setting(whole)}: nothing below {head!r} can be set")
     fields = {f.name: f for f in dataclasses.fields(config)}
     moved = getattr(config, "MOVED", {}).get(head)
     if moved is not None and not (rest and head in fields):
         before = whole.removesuffix(".".join([head, *rest]))
-        raise InputError(f"--set {whole}: stands elsewhere now: {before}{'.'.join([moved, *rest])}")
+        raise InputError(f"{setting(whole)}: stands elsewhere now: {before}{'.'.join([moved, *rest])}")
     if head not in fields:
         inside = [] if rest else _elsewhere(config, head)
-        way = f"--set {whole.removesuffix(head)}{inside[0]} is meant" if len(inside) == 1 else nearest(head, fields)
-        raise InputError(f"--set {whole}: {type(config).__name__} has no field {head!r}; {way}")
+        way = f"{setting(whole.removesuffix(head) + inside[0])} is meant" if len(inside) == 1 else nearest(head, fields)
+        raise InputError(f"{setting(whole)}: {type(config).__name__} has no field {head!r}; {way}")
     old = getattr(config, head)
     if rest:
         value = _replace(old, rest, value, whole)
     elif dataclasses.is_dataclass(old):
         inside = ", ".join(f"{whole}.{f.name}" for f in dataclasses.fields(old))
-        raise InputError(f"--set {whole}: is a group of fields; set one of {inside}")
+        raise InputError(f"{setting(whole)}: is a group of fields; set one of {inside}")
     else:
-        value = checked(type(config), head, tuple(value) if isinstance(value, list) else value, f"--set {whole}")
+        value = checked(type(config), head, tuple(value) if isinstance(value, list) else value, setting(whole))
     return dataclasses.replace(config, **{head: value})
 
 
@@ -168,10 +169,10 @@ def checked(cls: type, name: str, value: Any, where: str) -> Any:
     """`value` as the annotation of field `name` of `cls` wants it; an int serves where a float is asked, a bool never as a number."""
     wanted = typing.get_type_hints(cls)[name]
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-    for option in options:
-        kind = typing.get_origin(option) or option
+    for one in options:
+        kind = typing.get_origin(one) or one
         if kind is typing.Literal:
-            if value in typing.get_args(option):
+            if value in typing.get_args(one):
                 return value
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
@@ -188,11 +189,11 @@ def checked(cls: type, name: str, value: Any, where: str) -> Any:
 
 def _spell(options: tuple) -> str:
     names = []
-    for option in options:
-        if typing.get_origin(option) is typing.Literal:
-            names += map(repr, typing.get_args(option))
+    for one in options:
+        if typing.get_origin(one) is typing.Literal:
+            names += map(repr, typing.get_args(one))
         else:
-            names.append("null" if option is type(None) else getattr(option, "__name__", str(option)))
+            names.append("null" if one is type(None) else getattr(one, "__name__", str(one)))
     return " or ".join(names)
 
 

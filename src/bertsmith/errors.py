@@ -1,5 +1,6 @@
 """What can go wrong for a user, and the exit code that says so.  Anything else that escapes is our bug (exit 1)."""
 
+from collections.abc import Iterable
 from signal import SIGINT
 
 
@@ -71,10 +72,14 @@ def printable(text: object, limit: int = 200) -> str:
     return line if len(raw) <= limit else line[: limit - 1] + "…"
 
 
-def nearest(name: str, known) -> str:
-    """`; did you mean 'x'?`, or the list of what is known where nothing is near."""
+def near(name: str, known: Iterable) -> list[str]:
+    """The names of `known` that `name` may have been meant for, at most three; often none."""
     import difflib
 
-    known = sorted(map(str, known))
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+    return difflib.get_close_matches(name, sorted(map(str, known)), n=3, cutoff=0.6)
+
+
+def nearest(name: str, known: Iterable) -> str:
+    """`did you mean 'x'?`, or the list of what is known where nothing is near."""
+    found = near(name, known := [*known])
+    return f"did you mean {' or '.join(map(repr, found))}?" if found else f"known: {', '.join(sorted(map(str, known)))}"

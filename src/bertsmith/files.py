@@ -4,6 +4,7 @@ A write is temp + fsync + rename + fsync of the folder.  A manifest is JSON whos
 field; it lists every other file of its folder with bytes and SHA-256.  No file format below detects a flipped bit by itself.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -15,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.spelling import amount, an, flag, option
 
 MANIFEST = "manifest.json"
 LONGEST_MANIFEST = 64 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _SEAL = ',\n "sha256": "'
 
 
@@ -31,9 +34,8 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResourceError(
-            f"{printable(path)}: cannot be written: {error.strerror or error}; free some space or choose another place"
-        ) from None
+        way = "free some space or choose another place" if error.errno in FULL else "choose another place"
+        raise ResourceError(f"{printable(path)}: cannot be written: {error.strerror or error}; {way}") from None
 
 
 def write(path: str | Path, data: bytes) -> None:
@@ -168,21 +170,23 @@ def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], wh
         names = sorted(os.listdir(final)) if stat.S_ISDIR(mode) else None
     except FileNotFoundError:
         if final.is_symlink():
-            raise InputError(f"{where}: --out is a dangling link; choose another place") from None
+            raise InputError(f"{where}: {option('out')} is a dangling link; choose another place") from None
         return
     except (OSError, ValueError) as error:
-        raise InputError(f"{where}: --out cannot be used: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(
+            f"{where}: {option('out')} cannot be used: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if names is None:
-        raise InputError(f"{where}: --out is a file; choose a folder that does not exist yet")
+        raise InputError(f"{where}: {option('out')} is a file; choose a folder that does not exist yet")
     if final.is_symlink() and names:
-        raise InputError(f"{where}: --out is a link to a folder; name the folder itself")
+        raise InputError(f"{where}: {option('out')} is a link to a folder; name the folder itself")
     for name in names:
         if not ours(name):
             raise InputError(
-                f"{where}: --out is a folder that is not a {what} (it holds {printable(name)}); choose another place"
+                f"{where}: {option('out')} is a folder that is not {an(what)} (it holds {printable(name)}); choose another place"
             )
     if MANIFEST in names and not force:
-        raise InputError(f"{where}: holds a {what} already; --force replaces it")
+        raise InputError(f"{where}: holds {an(what)} already; {flag('force')} replaces it")
 
 
 def sha256(path: str | Path) -> str:
@@ -232,7 +236,9 @@ def plain(path: str | Path) -> bytes | None:
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{printable(path)}: not a plain file")
         if found.st_size > LONGEST_MANIFEST:
-            raise InputError(f"{printable(path)}: {found.st_size} bytes; at most {LONGEST_MANIFEST} are expected here")
+            raise InputError(
+                f"{printable(path)}: {amount(found.st_size, 'byte')}; at most {LONGEST_MANIFEST} are expected here"
+            )
         return Path(path).read_bytes()
     except FileNotFoundError:
         return None
@@ -248,7 +254,7 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
     path = Path(folder) / MANIFEST
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
-            raise InputError(f"{printable(folder)}: is a file; a {what} is a folder")
+            raise InputError(f"{printable(folder)}: is a file; {an(what)} is a folder")
     except FileNotFoundError:
         raise InputError(f"{printable(folder)}: no such folder") from None
     except (OSError, ValueError) as error:
@@ -267,7 +273,7 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
             f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {newest}); upgrade bertsmith"
         )
     if manifest.get("kind", what) != what:
-        raise InputError(f"{printable(path)}: kind: this is a {printable(manifest['kind'])}, not a {what}")
+        raise InputError(f"{printable(path)}: kind: this is {an(printable(manifest['kind']))}, not {an(what)}")
     return manifest
 
 
@@ -294,7 +300,9 @@ def check(folder: str | Path, files: dict[str, dict], hashes: bool = True) -> No
             if not stat.S_ISREG(found.st_mode):
                 raise InputError(f"{where}: not a plain file, as {MANIFEST} says")
             if found.st_size != expected["bytes"]:
-                raise InputError(f"{where}: damaged: {found.st_size} bytes, {MANIFEST} says {expected['bytes']}")
+                raise InputError(
+                    f"{where}: damaged: {amount(found.st_size, 'byte')}, {MANIFEST} says {expected['bytes']}"
+                )
             if hashes and sha256(path) != expected["sha256"]:
                 raise InputError(f"{where}: damaged: its SHA-256 is not the one in {MANIFEST}")
         except FileNotFoundError:

@@ -13,6 +13,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError, nearest
+from bertsmith.spelling import an
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,5 +237,7 @@ def _own(module: str, function: str) -> Recipe:
     except (ImportError, AttributeError) as error:
         raise InputError(f"recipe {module}:{function}: {error}") from None
     recipe = build()
-    require(isinstance(recipe, Recipe), f"recipe {module}:{function}: returned a {type(recipe).__name__}, not a Recipe")
+    require(
+        isinstance(recipe, Recipe), f"recipe {module}:{function}: returned {an(type(recipe).__name__)}, not a Recipe"
+    )
     return recipe

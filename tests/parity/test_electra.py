@@ -121,9 +121,9 @@ def test_a_run_is_exported_by_halves_and_both_come_back(documents, tmp_path):
     assert (tmp_path / "unsaid" / "model.safetensors").read_bytes() == (
         tmp_path / "discriminator" / "model.safetensors"
     ).read_bytes()
-    with pytest.raises(InputError, match=r"--half generator.*has one model only"):
+    with pytest.raises(InputError, match=r"half='generator'.*has one model only"):
         half_of(loaded("bert", "token", tokenizer, tmp_path), "generator")
-    with pytest.raises(InputError, match="--half judge: unknown"):
+    with pytest.raises(InputError, match="half='judge': unknown"):
         half_of(run, "judge")
 
 

@@ -100,5 +100,5 @@ def test_new_heads_are_made_for_an_ernie(tokenizer, tmp_path):
     bertsmith.export(loaded("ernie", "summary", tokenizer, tmp_path / "run"), tmp_path / "hf")
     bertsmith.import_(tmp_path / "hf", tmp_path / "model", new_heads=["token", "pair"])
     assert list(bertsmith.load(tmp_path / "model").member.weights()) == ["token", "pair"]
-    with pytest.raises(InputError, match="--new-head label: cannot be made for a ernie; known: pair, token"):
+    with pytest.raises(InputError, match="new_heads='label': cannot be made for an ernie; known: pair, token"):
         bertsmith.import_(tmp_path / "hf", tmp_path / "other", new_heads=["label"])

@@ -161,7 +161,7 @@ LAYOUTS = {
     "a token table of another width": (SEQUENCES, {}, config(hidden_size=32), "refused: config.json means"),
     "an albert of two groups": (("albert", "classify"), {"num_hidden_groups": 2}, None, OPENS),
     "positions by sines": (("distilbert", "token"), {"sinusoidal_pos_embds": True}, None, OPENS),
-    "fewer layers said": (BERT, {}, config(num_hidden_layers=1), "refused: num_hidden_layers of config.json means 1 layers of tensors, and 2"),
+    "fewer layers said": (BERT, {}, config(num_hidden_layers=1), "refused: num_hidden_layers of config.json means 1 layer of tensors, and 2"),
     "more layers said": (BERT, {}, config(num_hidden_layers=3), "refused: num_hidden_layers of config.json means 3 layers of tensors, and 2"),
     # what is not done here, by its field and by no other
     "relative positions": (
@@ -404,7 +404,9 @@ def test_a_head_of_its_own_activation_is_gone_on_with_as_it_is(made, corpus, tmp
     for there in (folder, tmp_path / "model"):
         recipe = override(recipe_for("roberta", there), ["schedule.lr=1e-30", "training.batch=256"])
         go = {"steps": 1, "threads": 1, "from_": there}
-        with pytest.raises(InputError, match=r"its token head has gelu .* --set objective.heads.0.activation=gelu"):
+        with pytest.raises(
+            InputError, match=r"its token head has gelu .* set={'objective.heads.0.activation': 'gelu'}"
+        ):
             bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **go)
     recipe = override(recipe, ["objective.heads.0.activation=gelu"])
     bertsmith.pretrain(recipe, tmp_path / "store", tmp_path / "run", **go)

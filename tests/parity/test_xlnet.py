@@ -224,7 +224,7 @@ def test_new_heads_are_made_for_an_xlnet(tokenizer, tmp_path):
     made = bertsmith.load(tmp_path / "model")
     assert list(made.member.weights()) == ["token"] and made.member.objective.token.dense is None
     assert len(bertsmith.fill(made, "a [MASK]")["masks"]) == 1
-    with pytest.raises(InputError, match="--new-head pair: cannot be made for a xlnet; known: token"):
+    with pytest.raises(InputError, match="new_heads='pair': cannot be made for an xlnet; known: token"):
         bertsmith.import_(tmp_path / "hf", tmp_path / "other", new_heads=["pair"])
 
 

@@ -19,6 +19,7 @@ from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill,
 from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.console import Console
 from bertsmith.errors import BertsmithError, Lost, printable
+from bertsmith.spelling import typed
 from bertsmith.training import launch
 
 
@@ -36,7 +37,8 @@ def run(arguments: list[str]) -> int:
     error, lost = None, False
     try:
         parsed = parser().parse_args(arguments, argparse.Namespace(typed=arguments))
-        parsed.command(parsed, console)
+        with typed():
+            parsed.command(parsed, console)
     except BertsmithError as problem:
         error, lost = (problem.exit_code, str(problem)), isinstance(problem, Lost)
     except KeyboardInterrupt:

@@ -1,23 +1,61 @@
 """What several commands share: the parser, kinds of values, options that come together."""
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from bertsmith.console import Console
-from bertsmith.errors import InputError
+from bertsmith.errors import InputError, near, printable
 from bertsmith.training import launch
+
+OPTION = re.compile(r"--?[a-zA-Z][^\s=]*(=.*)?", re.DOTALL)  # what argparse takes for one
 
 
 class Parser(argparse.ArgumentParser):
     """One line where argparse prints a page; exact option names only."""
 
     def __init__(self, **options: Any):
+        self.names: list[str] = []
+        self.commands: Any = None
         options.setdefault("allow_abbrev", False)
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
+    def add_argument(self, *names: Any, **options: Any) -> Any:
+        self.names += [name for name in names if name.startswith("-")]
+        return super().add_argument(*names, **options)
+
+    def add_subparsers(self, **options: Any) -> Any:
+        self.commands = super().add_subparsers(**options)
+        return self.commands
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._check(args or ())
+        return super().parse_known_args(args, namespace)
+
+    def _check(self, words: Iterable[str]) -> None:
+        """InputError for a name that there is none of, before argparse asks for what else is missing; with what may have been meant."""
+        for word in words:
+            if word == "--":
+                return
+            if OPTION.fullmatch(word):
+                name = word.partition("=")[0]
+                if name not in self.names and (word.startswith("--") or word[:2] not in self.names):
+                    more = "; a field of the configuration is set by --set FIELD=VALUE" if "--set" in self.names else ""
+                    self.error(f"{printable(name)}: no such option{_meant(name, self.names) or more}")
+            elif self.commands is not None:  # the rest is the command's own
+                if word not in self.commands.choices:
+                    self.error(f"{printable(word)}: no such command" + _meant(word, self.commands.choices))
+                return
+
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
+        raise InputError(f"{message.removesuffix('?')}{'?' if message.endswith('?') else ';'} see {self.prog} --help")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    bare = {one.lstrip("-"): one for one in known}
+    found = near(name.lstrip("-").replace("_", "-"), bare)
+    return f"; did you mean {bare[found[0]]}?" if found else ""
 
 
 def command(commands: Any, name: str, run: Callable, about: str, example: str) -> Parser:

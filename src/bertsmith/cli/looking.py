@@ -8,6 +8,7 @@ from typing import Any
 import bertsmith
 from bertsmith.cli.common import command
 from bertsmith.console import Console
+from bertsmith.spelling import amount
 
 
 def add_verify(commands: Any) -> None:
@@ -20,7 +21,7 @@ def verify(arguments: argparse.Namespace, console: Console) -> None:
     console.out(
         json.dumps(result)
         if arguments.json
-        else f"{arguments.path}: {result['kind']}, {result['files']} files as their manifests say"
+        else f"{arguments.path}: {result['kind']}, {amount(result['files'], 'file')} as their manifests say"
     )
 
 

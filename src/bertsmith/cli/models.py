@@ -9,6 +9,7 @@ import bertsmith
 from bertsmith.cli.common import WORK, add_columns, add_member, add_work, command, launched, loading, positive, table
 from bertsmith.console import Console
 from bertsmith.errors import InputError
+from bertsmith.spelling import amount
 from bertsmith.training import launch
 
 
@@ -119,10 +120,6 @@ def predict(arguments: argparse.Namespace, console: Console) -> None:
     )
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
-        return
-    console.out(
-        f"{arguments.out}: {len(rows):,} predictions, a JSON line each: {', '.join(rows[0]) if rows else 'none'}"
-    )
 
 
 def add_evaluate(commands: Any) -> None:
@@ -176,10 +173,16 @@ def compare(arguments: argparse.Namespace, console: Console) -> None:
         return
     from bertsmith.downstream.compare import table as lines
 
-    seeds = f"{result['seeds']['a']} and {result['seeds']['b']} seeds" if max(result["seeds"].values()) > 1 else ""
+    seeds = (
+        f"{result['seeds']['a']} and {amount(result['seeds']['b'], 'seed')}"
+        if max(result["seeds"].values()) > 1
+        else ""
+    )
     over = "texts and seeds" if seeds else "texts"
     console.out(
-        ", ".join(filter(None, (f"{result['input']}: {result['texts']:,} rows", seeds, f"95 % intervals over {over}")))
+        ", ".join(
+            filter(None, (f"{result['input']}: {amount(result['texts'], 'row')}", seeds, f"95 % intervals over {over}"))
+        )
     )
     for line in lines(a, b, result):
         console.out(line)
@@ -230,5 +233,5 @@ def embed(arguments: argparse.Namespace, console: Console) -> None:
         console.out(json.dumps({"rows": shape[0], "width": shape[1], "out": str(Path(arguments.out))}))
         return
     console.out(
-        f"{arguments.out}: {shape[0]:,} vectors of {shape[1]:,} numbers in vectors.npy; what they are in embed.json"
+        f"{arguments.out}: {amount(shape[0], 'vector')} of {amount(shape[1], 'number')} in vectors.npy; what they are in embed.json"
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError
+from bertsmith.spelling import option
 
 LEVELS = {"phrase": (0, 1), "entity": (2, 3)}  # bits: a span begins here, this is inside of one
 
@@ -21,7 +22,6 @@ def annotated(annotations: np.ndarray, level: str) -> tuple[np.ndarray, np.ndarr
 def check_levels(split: Any, levels: Iterable[str]) -> None:
     """InputError where the store was not prepared with these annotations."""
     for level in sorted(set(levels) - set(getattr(split, "levels", ()))):
-        option = {"phrase": "--phrases", "entity": "--entities"}[level]
         raise InputError(
-            f"corruption.select: the store has no annotations of the level {level!r}; prepare it with {option}"
+            f"corruption.select: the store has no annotations of the level {level!r}; prepare it with {option({'phrase': 'phrases', 'entity': 'entities'}[level])}"
         )

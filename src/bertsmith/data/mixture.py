@@ -13,6 +13,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import Array
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.data.feed import Feed
+from bertsmith.spelling import amount
 
 
 class Shares(Protocol):
@@ -69,7 +70,7 @@ class Weighted:
         )
 
     def check(self, feeds: int) -> None:
-        require(len(self.weights) == feeds, f"mixture.weights: {len(self.weights)} of them for {feeds} feeds")
+        require(len(self.weights) == feeds, f"mixture.weights: {len(self.weights)} of them for {amount(feeds, 'feed')}")
 
     def at(self, step: int, sizes: Array) -> Array:
         return _normal(np.array(self.weights, np.float64))
@@ -102,7 +103,7 @@ class Stages:
     def check(self, feeds: int) -> None:
         require(
             len(self.steps) in (feeds, feeds - 1),
-            f"mixture.steps: {len(self.steps)} of them for {feeds} feeds; the last one's may be left out",
+            f"mixture.steps: {len(self.steps)} of them for {amount(feeds, 'feed')}; the last one's may be left out",
         )
         self.among.check(feeds)
 

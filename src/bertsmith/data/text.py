@@ -14,6 +14,7 @@ from bertsmith.data.draw import Draw
 from bertsmith.data.feed import Epoch, Pieces
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
+from bertsmith.spelling import amount
 
 HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
 
@@ -42,11 +43,11 @@ class Text:
             )
         if (plan.step or 0) > self.batch:
             raise InputError(
-                f"training.batch: {self.batch} tokens cannot hold the {plan.step} of one sequence of every column; raise it, or lower layout.length"
+                f"training.batch: {amount(self.batch, 'token')} cannot hold the {plan.step} of one sequence of every column; raise it, or lower layout.length"
             )
         if longest > self.batch:
             raise InputError(
-                f"training.batch: {self.batch} tokens cannot hold a sequence of {longest}; raise it to {longest} or lower layout.length"
+                f"training.batch: {amount(self.batch, 'token')} cannot hold a sequence of {longest}; raise it to {longest} or lower layout.length"
             )
         room = min(self.batch, plan.step or self.batch)
         return Epoch(order=plan.shuffled(number), lengths=plan.lengths, room=room, plan=plan)

@@ -52,9 +52,9 @@ class Units:
         """Each stage, and after how many passes over the corpus it begins."""
         return [(level, stage * self.passes) for stage, level in enumerate(self.levels)]
 
-    def within(self, passes: float) -> str:
-        """The setting with which so many passes hold all stages, equally long."""
-        return f"corruption.select.passes={passes / len(self.levels):.2g}"
+    def within(self, passes: float) -> float:
+        """Passes a stage with which so many passes hold all stages, equally long."""
+        return float(f"{passes / len(self.levels):.2g}")
 
     def opening(self) -> "Units":
         return replace(self, levels=self.levels[:1])

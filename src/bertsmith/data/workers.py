@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from bertsmith.errors import ResourceError
+from bertsmith.spelling import flag
 
 PATIENCE = 300.0  # seconds that one step may take to prepare
 POLL = 0.2  # seconds between looks at whether to stop
@@ -74,6 +75,6 @@ def ready(future: Future, others: Iterable[Future], stop: Callable[[], bool], pa
         if time.monotonic() >= until:
             raise ResourceError(
                 f"loader: nothing came within {patience:g} seconds: a worker hangs, most often because the disk that holds the "
-                "store does not answer; --resume goes on from the last saved step"
+                f"store does not answer; {flag('resume')} goes on from the last saved step"
             )
         wait([future], min(POLL, patience))

@@ -14,6 +14,7 @@ from bertsmith.deploy.texts import store_of
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.tuned import RESULT
 from bertsmith.errors import printable
+from bertsmith.spelling import amount, an
 from bertsmith.training.run import METRICS
 
 PIPELINES = {
@@ -54,14 +55,14 @@ def card(loaded: Loaded, compared: dict[str, Any]) -> str:
 
 def _size(loaded: Loaded) -> str:
     model = loaded.recipe.model
-    return f"{model.layers} layers, width {model.width}"
+    return f"{amount(model.layers, 'layer')}, width {model.width}"
 
 
 def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
     made = {"pretrain": "pre-trained", "finetune": "fine-tuned", "import": "imported"}[loaded.kind]
     count = sum(p.numel() for p in loaded.member.parameters())
     heads = ", ".join(terms) or "none"
-    yield f"A {loaded.recipe.name} of {count:,} parameters, {made} by bertsmith {__version__}; heads: {heads}."
+    yield f"{an(loaded.recipe.name).capitalize()} of {amount(count, 'parameter')}, {made} by bertsmith {__version__}; heads: {heads}."
     kind = (loaded.task or {}).get("kind")
     if kind == "tag":
         yield f"It tags words as one of: {_listed(loaded.labels.names)}."
@@ -117,18 +118,18 @@ def _data(loaded: Loaded) -> Iterator[str]:
             share = data[part].get("share")
             of = f"a share of {share:g} of the training file, " if share else ""
             read = _read(counts.get(part) or {}, loaded)
-            yield f"- {part}:{_named(data[part])} {of}{data[part]['rows']:,} rows{read}, SHA-256 {'of their numbers ' if share else ''}`{data[part]['sha256']}`"
+            yield f"- {part}:{_named(data[part])} {of}{amount(data[part]['rows'], 'row')}{read}, SHA-256 {'of their numbers ' if share else ''}`{data[part]['sha256']}`"
     elif loaded.kind == "pretrain":
         yield f"- token store{_named(data)} with the digest `{data.get('digest')}`"
         store = store_of(loaded.config)
         if store is not None:
             for name, split in (("training", store.train), ("held out", store.held_out)):
                 sentences, documents = len(split.sentences) - 1, len(split.documents) - 1
-                yield f"- {name}: {split.count:,} tokens, {sentences:,} sentences, {documents:,} documents"
+                yield f"- {name}: {amount(split.count, 'token')}, {amount(sentences, 'sentence')}, {amount(documents, 'document')}"
     else:
         yield "- not known: the folder that it was imported from does not say"
     kind = type(loaded.tokenizer.backend.model).__name__
-    yield f"- tokenizer: {kind}, {loaded.vocab.size:,} tokens; texts of up to {loaded.length()} tokens"
+    yield f"- tokenizer: {kind}, {amount(loaded.vocab.size, 'token')}; texts of up to {amount(loaded.length(), 'token')}"
 
 
 def _named(data: dict[str, Any]) -> str:
@@ -139,10 +140,14 @@ def _named(data: dict[str, Any]) -> str:
 
 def _read(counts: dict[str, int], loaded: Loaded) -> str:
     """What became of them on the way to the model."""
-    said = f", {counts['tokens']:,} tokens" if "tokens" in counts else ""
+    said = f", {amount(counts['tokens'], 'token')}" if "tokens" in counts else ""
     if counts.get("long"):
-        how = f"{counts['cut']:,} tokens cut" if counts.get("cut") else f"{counts.get('windows', 0):,} windows in all"
-        said += f", {counts['long']:,} rows longer than {loaded.length()} tokens ({how})"
+        how = (
+            f"{amount(counts['cut'], 'token')} cut"
+            if counts.get("cut")
+            else f"{counts.get('windows', 0):,} windows in all"
+        )
+        said += f", {amount(counts['long'], 'row')} longer than {amount(loaded.length(), 'token')} ({how})"
     return said
 
 
@@ -210,4 +215,4 @@ def _checked(compared: dict[str, Any]) -> Iterator[str]:
     classes = ", ".join(dict.fromkeys(compared["classes"]))
     apart = max(compared["largest_difference"].values())
     yield f"transformers {compared['transformers']} opened it as {classes} with no tensor missing; largest difference of any answer in float32"
-    yield f"{apart:.1e} of the largest; the same token ids for {compared['texts']:,} texts ({compared['texts_from']})."
+    yield f"{apart:.1e} of the largest; the same token ids for {amount(compared['texts'], 'text')} ({compared['texts_from']})."

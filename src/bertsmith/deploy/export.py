@@ -29,6 +29,7 @@ from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of
 
 TO = ("hf",)
@@ -58,7 +59,7 @@ def export(
     where it is not installed; ResourceError where the disk or the hub refuses.  Either way nothing is left at `out`.
     """
     if to not in TO:
-        raise InputError(f"--to {printable(to)}: unknown; {nearest(str(to), TO)}")
+        raise InputError(f"{option('to', to)}: unknown; {nearest(str(to), TO)}")
     if push is not None:
         from bertsmith.deploy import hub
 
@@ -71,7 +72,7 @@ def export(
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
     where, home = Path(out).resolve(), loaded.run.resolve()
     if where == home or home in where.parents:
-        raise InputError(f"{printable(out)}: --out lies in the model's own folder; choose another place")
+        raise InputError(f"{printable(out)}: {option('out')} lies in the model's own folder; choose another place")
     content = _content(loaded)
     with files.partial(out) as folder, files.writing(out):
         for name, data in content.items():
@@ -108,7 +109,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
-            f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with --set pool=cls"
+            f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
         )
     if loaded.task is None and getattr(recipe.corruption.rewrite, "visibility", "full") != "full":
         raise InputError(
@@ -151,7 +152,9 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
             wrong = check.differing_ids(tokenizer, loaded.tokenizer, chosen, loaded.reading())
             if wrong:
                 shown = printable(repr(chosen[wrong[0]]), 60)
-                raise InputError(f"AutoTokenizer gives other ids for {len(wrong)} of {len(chosen)} texts: {shown}")
+                raise InputError(
+                    f"AutoTokenizer gives other ids for {len(wrong)} of {amount(len(chosen), 'text')}: {shown}"
+                )
             named.check_backend(folder, loaded.tokenizer, chosen, loaded.reading())
             model_type = family_of(loaded.recipe).model_type
             by_name = named.by_name(transformers, folder, model_type, loaded.tokenizer, chosen, loaded.reading())
@@ -177,7 +180,7 @@ def _say(out: str | Path, compared: dict[str, Any], say: Callable[[str], None]) 
     apart = ", ".join(f"{answer} {value:.1e}" for answer, value in compared["largest_difference"].items())
     classes = ", ".join(dict.fromkeys(compared["classes"]))
     say(f"transformers {compared['transformers']} opens it as {classes}, no tensor missing or left over")
-    say(f"the same ids for {compared['texts']:,} texts ({compared['texts_from']})")
+    say(f"the same ids for {amount(compared['texts'], 'text')} ({compared['texts_from']})")
     if compared["masks_read_otherwise"]:
         shown = printable(repr(compared["masks_read_otherwise"][0]), 60)
         say(f"transformers reads what stands beside a mask otherwise than `bertsmith fill` does, as in {shown}")

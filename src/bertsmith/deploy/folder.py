@@ -40,6 +40,7 @@ from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
+from bertsmith.spelling import amount, an, option
 from bertsmith.tasks.sequences import Reading
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
@@ -122,7 +123,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     model = _named(path, model_config, theirs)
     if model.longest is not None and model.longest < SHORTEST:
         raise InputError(
-            f"{printable(path)}: config.json: max_position_embeddings: room for {model.longest} tokens, which no text has"
+            f"{printable(path)}: config.json: max_position_embeddings: room for {amount(model.longest, 'token')}, which no text has"
         )
     family = theirs["model_type"]
     found, hashes = tensors(path)
@@ -133,7 +134,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     tokenizer = Tokenizer.load(path)
     if tokenizer.size > model.vocab:
         raise InputError(
-            f"{printable(path)}: {tokenizer.size} tokens in its tokenizer, but {CONFIG} says vocab_size {model.vocab}, and each token needs a row; they do not belong together"
+            f"{printable(path)}: {amount(tokenizer.size, 'token')} in its tokenizer, but {CONFIG} says vocab_size {model.vocab}, and each token needs a row; they do not belong together"
         )
     named = theirs.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and named else ""
@@ -173,7 +174,13 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
             *rules_apart(path, tokenizer),
             *_crossing(folder, theirs, task),
             *_spare(path, model.vocab, tokenizer),
-            *([f"warning: {printable(path)}: {doubles} tensors in float64 are rounded to float32"] if doubles else []),
+            *(
+                [
+                    f"warning: {printable(path)}: {amount(doubles, 'tensor in float64 is', 'tensors in float64 are')} rounded to float32"
+                ]
+                if doubles
+                else []
+            ),
         ),
     )
 
@@ -189,7 +196,13 @@ def _crossing(path: Path, theirs: dict[str, Any], task: dict[str, Any] | None) -
 
 def _spare(path: Path, rows: int, tokenizer: Tokenizer) -> list[str]:
     used = tokenizer.size - gaps(tokenizer.backend)
-    return [f"{printable(path)}: {rows - used} of the table's {rows} rows are no token's"] if used < rows else []
+    return (
+        [
+            f"{printable(path)}: {rows - used} of the table's {amount(rows, 'row')} {'is' if rows - used == 1 else 'are'} no token's"
+        ]
+        if used < rows
+        else []
+    )
 
 
 # Of a task, what a folder does not tell: pairs are read where a file has them, columns go by name, numbers are in their own scale.
@@ -215,7 +228,7 @@ def _config(path: Path) -> tuple[dict[str, Any], list[str]]:
     if family is None or family == said:
         return theirs, []
     what = f"says model_type {said}" if said else "does not say its model_type"
-    note = f"{printable(path)}: {name} {what}; its tensors are those of a {family}, and it is read as one"
+    note = f"{printable(path)}: {name} {what}; its tensors are those of {an(family)}, and it is read as one"
     return {**theirs, "model_type": family}, [note]
 
 
@@ -226,7 +239,7 @@ def _dropped(path: Path, state: dict[str, Tensor], drop: tuple[str, ...]) -> tup
     for module in drop:
         left = {name: tensor for name, tensor in state.items() if not f"{name}.".startswith(f"{module}.")}
         if len(left) == len(state):
-            raise InputError(f"--drop {printable(module)}: {printable(path)} has no tensor of that name")
+            raise InputError(f"{option('drop', module)}: {printable(path)} has no tensor of that name")
         state = left
     return state, drop
 

@@ -9,6 +9,7 @@ from bertsmith.deploy import hf
 from bertsmith.deploy.folder_files import CONFIG
 from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, an
 from bertsmith.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
         (word,) = words
         if any(name.partition(".")[2].startswith(starts) for name in found):
             raise InputError(
-                f"{printable(path)}: the names of all tensors begin with {printable(word)!r}, which is no part of a {family}'s (DataParallel and "
+                f"{printable(path)}: the names of all tensors begin with {printable(word)!r}, which is no part of {an(family)}'s (DataParallel and "
                 "other wrappers leave it): save the model that is inside"
             )
 
@@ -55,7 +56,7 @@ def check_pad(path: Path, tokenizer: Tokenizer, theirs: dict[str, Any], family: 
     what = f"{printable(path)}: config.json: pad_token_id: {pad} is {printable(tokenizer.token(pad))!r} of the tokenizer, whose pad is {vocab.pad}"
     if pad in (vocab.cls, vocab.sep, vocab.mask):
         raise InputError(
-            f"{what}; a {family} does not count the positions of its pads, and that token stands in every text"
+            f"{what}; {an(family)} does not count the positions of its pads, and that token stands in every text"
         )
     return [f"warning: {what}; transformers does not count its position, which is counted here"]
 
@@ -108,7 +109,7 @@ def check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tens
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise InputError(
-            f"{printable(path)}: its tensors are not those of a {family} that bertsmith knows: {'; '.join(problems[:SHOWN])}{more}; "
+            f"{printable(path)}: its tensors are not those of {an(family)} that bertsmith knows: {'; '.join(problems[:SHOWN])}{more}; "
             f"`bertsmith import --drop NAME` leaves a head out{_layers(state, expected, family)}"
         )
 
@@ -123,4 +124,6 @@ def _layers(state: dict[str, Tensor], expected: dict[str, Tensor], family: str) 
     ]
     if counts[0] == counts[1]:
         return ""
-    return f"; {table.keys['layers']} of {CONFIG} means {counts[1]} layers of tensors, and {counts[0]} are there"
+    return (
+        f"; {table.keys['layers']} of {CONFIG} means {amount(counts[1], 'layer')} of tensors, and {counts[0]} are there"
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import an
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +85,7 @@ def json_of(path: Path, kind: type = dict) -> Any:
     except (ValueError, RecursionError):
         raise InputError(f"{printable(path)}: not JSON") from None
     if not isinstance(tree, kind):
-        raise InputError(f"{printable(path)}: holds a {type(tree).__name__}, not a {kind.__name__}")
+        raise InputError(f"{printable(path)}: holds {an(type(tree).__name__)}, not {an(kind.__name__)}")
     return tree
 
 

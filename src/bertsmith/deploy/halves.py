@@ -9,6 +9,7 @@ import torch
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import build
+from bertsmith.spelling import option
 from bertsmith.training.saving import load_weights
 
 FIRST = "discriminator"  # what is kept when nothing is said: fine-tuning takes it, too
@@ -19,12 +20,12 @@ def half_of(loaded: Loaded, name: str | None) -> Loaded:
     if not hasattr(loaded.recipe.objective, "halves"):
         if name is not None:
             raise InputError(
-                f"--half {printable(name)}: {printable(loaded.run)} has one model only; leave the option out"
+                f"{option('half', name)}: {printable(loaded.run)} has one model only; leave the option out"
             )
         return loaded
     halves = loaded.recipe.objective.halves(loaded.recipe.model)
     if (name or FIRST) not in halves:
-        raise InputError(f"--half {printable(str(name))}: unknown; {nearest(str(name), halves)}")
+        raise InputError(f"{option('half', str(name))}: unknown; {nearest(str(name), halves)}")
     model, objective, names = halves[name or FIRST]
     recipe = replace(loaded.recipe, model=model, objective=objective)
     with torch.random.fork_rng(devices=[]):

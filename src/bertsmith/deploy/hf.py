@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.spelling import an
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ def family_of(recipe: Any) -> Family:
     """
     model, pooler = recipe.model, getattr(recipe.objective, "pooler", "tanh")
     if not isinstance(model, TransformerConfig):
-        raise InputError(f"model: a {type(model).__name__} is neither of {', '.join(FAMILIES)}")
+        raise InputError(f"model: {an(type(model).__name__)} is neither of {', '.join(FAMILIES)}")
     if isinstance(model.embeddings, Adaptive):
         raise InputError(f"model.embeddings: {GONE['transfo-xl']}: such a model stays here")
     fitting = [family for family in FAMILIES.values() if _fits(family, model, pooler)]
@@ -189,7 +190,7 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
     unknown = [name for name in left if name not in read]
     if unknown:
         raise InputError(
-            f"{printable(unknown[0])}: not a tensor of a {family} that bertsmith knows ({len(unknown)} such)"
+            f"{printable(unknown[0])}: not a tensor of {an(family)} that bertsmith knows ({len(unknown)} such)"
         )
     return ours
 

@@ -19,6 +19,7 @@ from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
+from bertsmith.spelling import an
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 # Their names of what is computed alike.
@@ -167,11 +168,11 @@ def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
     segments = 0 if not family.segments else _value(config, "type_vocab_size", "segments")
     if family.segments and segments < 2:
         raise InputError(
-            f"config.json: type_vocab_size: {segments}; a {family.model_type} needs at least 2 segments here"
+            f"config.json: type_vocab_size: {segments}; {an(family.model_type)} needs at least 2 segments here"
         )
     if family.folded and config.get("type_vocab_size", 1) not in (None, 1):
         said = printable(repr(config["type_vocab_size"]), 60)
-        raise InputError(f"config.json: type_vocab_size: {said}; a {family.model_type} has 1 segment here")
+        raise InputError(f"config.json: type_vocab_size: {said}; {an(family.model_type)} has 1 segment here")
     places = _value(config, "max_position_embeddings", "layers")
     if family.folded:
         pad = config.get("pad_token_id")

@@ -29,6 +29,7 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.predict import Predict
+from bertsmith.spelling import amount, an, flag, option
 from bertsmith.training.checkpoint import State
 from bertsmith.training.run import CONFIG, FORMAT, METRICS, STEPS, TOKENIZER, Imported
 from bertsmith.training.saving import save_step
@@ -80,9 +81,13 @@ def import_(
         files.publish(temporary, out)
     count = sum(p.numel() for p in member.parameters())
     heads = ", ".join(member.weights()) or "none"
-    say(f"{recipe.name}: {count:,} parameters; heads: {heads}; texts of up to {recipe.layout.length} tokens")
+    say(
+        f"{recipe.name}: {amount(count, 'parameter')}; heads: {heads}; texts of up to {amount(recipe.layout.length, 'token')}"
+    )
     if "token" not in member.weights() and found.task is None:
-        say("it has no token head: embed and finetune need none, fill does, and pretrain --from takes --new-head token")
+        say(
+            f"it has no token head: embed and finetune need none, fill does, and pretrain with {option('from_')} takes {option('new_heads', 'token')}"
+        )
     apart = ", ".join(f"{answer} {value:.1e}" for answer, value in compared["largest_difference"].items())
     say(
         f"largest differences from transformers {compared['transformers']} in float32: {apart} (of the largest answer, or of 1)"
@@ -95,7 +100,9 @@ def _check_free(run: Imported, force: bool) -> None:
     if not run.path.exists() or (force and run.config() is not None):
         return
     if run.steps() or run.config() is not None:
-        raise InputError(f"{printable(run.path)}: --out holds a model already; --force replaces one that was imported")
+        raise InputError(
+            f"{printable(run.path)}: {option('out')} holds a model already; {flag('force')} replaces one that was imported"
+        )
 
 
 def _member(
@@ -107,10 +114,12 @@ def _member(
     for head in new_heads:
         if head not in known:
             raise InputError(
-                f"--new-head {printable(head)}: cannot be made for a {family.model_type}; {nearest(head, known)}; finetune makes a task's own"
+                f"{option('new_heads', head)}: cannot be made for {an(family.model_type)}; {nearest(head, known)}; finetune makes a task's own"
             )
     if new_heads and found.task is not None:
-        raise InputError(f"--new-head: {printable(found.path)} is a fine-tuned model; --drop its classifier first")
+        raise InputError(
+            f"{option('new_heads')}: {printable(found.path)} is a fine-tuned model; {option('drop')} its classifier first"
+        )
     if new_heads:
         there = [head for head in recipe.objective.heads if not (head.name == "summary" and "pair" in new_heads)]
         heads = {
@@ -151,7 +160,7 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
     wrong = _differing_ids(transformers, found, loaded, chosen, say)
     if wrong:
         say(
-            f"warning: AutoTokenizer of transformers {transformers.__version__} gives other ids for {len(wrong)} of {len(chosen)} texts, such as "
+            f"warning: AutoTokenizer of transformers {transformers.__version__} gives other ids for {len(wrong)} of {amount(len(chosen), 'text')}, such as "
             f"{printable(repr(chosen[wrong[0]]), 60)}: it follows tokenizer_config.json, this import tokenizer.json"
         )
     return {

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Backend
 
 from bertsmith.deploy.check import differing_ids, quiet
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount
 from bertsmith.tasks.sequences import Reading
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -62,7 +63,7 @@ def check_backend(folder: Path, ours: Tokenizer, texts: Sequence[str], reading: 
     if wrong:
         shown = printable(repr(texts[wrong[0]]), 60)
         raise InputError(
-            f"tokenizers.Tokenizer.from_file gives other ids for {len(wrong)} of {len(texts)} texts: {shown}"
+            f"tokenizers.Tokenizer.from_file gives other ids for {len(wrong)} of {amount(len(texts), 'text')}: {shown}"
         )
 
 
@@ -73,7 +74,9 @@ def otherwise(found: dict[str, int | str], count: int) -> str | None:
         return None
     first = found[wrong[0]]
     what = (
-        f"does not open it ({first})" if isinstance(first, str) else f"gives other ids for {first} of {count:,} texts"
+        f"does not open it ({first})"
+        if isinstance(first, str)
+        else f"gives other ids for {first} of {amount(count, 'text')}"
     )
     also = "" if len(wrong) == 1 else f" (and {', '.join(wrong[1:])})"
     return f"open it with AutoTokenizer: {wrong[0]}{also} {what}"

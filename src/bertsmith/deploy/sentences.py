@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertsmith.deploy.folder_files import CONFIG, json_of
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -120,7 +121,9 @@ def layers(path: Path, dense: list[dict[str, Any]], width: int) -> list[nn.Modul
         expected = {"weight", "bias"} if said["bias"] else {"weight"}
         fits = state.keys() == expected and weight.ndim == 2 and weight.shape[1] == width
         if not fits or (said["bias"] and state["bias"].shape != weight.shape[:1]):
-            raise InputError(f"{printable(file)}: its tensors are not those of a dense layer from {width} numbers")
+            raise InputError(
+                f"{printable(file)}: its tensors are not those of a dense layer from {amount(width, 'number')}"
+            )
         linear = nn.Linear(width, len(weight), bias=said["bias"])
         linear.load_state_dict(state)
         made += [linear, getattr(nn, said["activation"])()]

@@ -1,4 +1,5 @@
-"""Texts that two tokenizers are compared on: of the store that a run learned from, where it still stands, and made-up ones.
+"""Texts that two tokenizers are compared on: of the store that a run learned from, or the dev rows of a fine-tuning, where they still
+stand, and made-up ones.
 
 Made-up texts mix the vocabulary's own pieces, in any capitals, with scripts, white space and signs that normalisers treat differently:
 a tokenizer that was opened as another kind shows there, also where the store's own text would not tell (all lower case).
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
+from bertsmith.downstream.dev_rows import dev_rows
+from bertsmith.downstream.tuned import Tuned
 from bertsmith.errors import BertsmithError
+from bertsmith.text import unknown
 from bertsmith.text.store import Store
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.run import Run
 
-FROM_STORE = 0.5  # share of the texts, where there is a store
+FROM_RUN = 0.5  # share of the texts, where the run's own stand
 LONGEST = 12  # words of a made-up text
 ODD = (
     "Straße",
@@ -60,18 +65,38 @@ SPACES = (" ", " ", " ", "  ", "\t", "\n", "\u00a0", "\u3000", "")
 
 
 def texts(tokenizer: Tokenizer, config: dict[str, Any], count: int, seed: int = 0) -> tuple[list[str], str]:
-    """`count` texts, and in words where they are from; the same ones for the same tokenizer and store.
+    """`count` texts, and in words where they are from; the same ones for the same tokenizer and run, of which `config` is config.json.
 
     None has a special token written in it, which is text here and the token there: a store's [UNK] is left out of its sentences.
     """
-    store = store_of(config)
-    found = [] if store is None else _of_store(store, tokenizer, int(count * FROM_STORE), seed)
+    found, own = _of_run(config, tokenizer, int(count * FROM_RUN), seed)
     made = _made(tokenizer, count - len(found), seed)
-    from_store = f"{len(found)} of the store, " if found else "none of the store, which is not there; "
     names = sorted(map(tokenizer.token, tokenizer.vocab.special), key=len, reverse=True)
     written = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
     both = [written.sub(" ", text) for text in (*found, *made)]
-    return both, f"{from_store}{len(made)} made up of the vocabulary and of many scripts"
+    return both, f"{own}{len(made)} made up of the vocabulary and of many scripts"
+
+
+def _of_run(config: dict[str, Any], tokenizer: Tokenizer, count: int, seed: int) -> tuple[list[str], str]:
+    """Texts that the run learned from or was judged by, and in words how many; nothing of what was imported, which names none."""
+    if config.get("kind") == Tuned.kind:
+        found = _of_dev(config, count, seed)
+        return found, f"{len(found)} of its dev rows, " if found else "none of its dev rows, which are not there; "
+    store = store_of(config)
+    if store is not None:
+        found = _of_store(store, tokenizer, count, seed)
+        return found, f"{len(found)} of the store, "
+    return [], "none of the store, which is not there; " if config.get("kind") == Run.kind else ""
+
+
+def _of_dev(config: dict[str, Any], count: int, seed: int) -> list[str]:
+    try:
+        rows = dev_rows(config["task"], config.get("data") or {})
+    except BertsmithError:
+        return []
+    texts = [] if rows is None else [" ".join(unknown.strings(row)) for row in rows.inputs()]
+    chosen = np.random.default_rng(seed).choice(len(texts), min(count, len(texts)), replace=False) if texts else []
+    return [texts[i] for i in sorted(chosen)]
 
 
 def store_of(config: dict[str, Any]) -> Store | None:

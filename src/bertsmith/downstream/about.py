@@ -12,6 +12,7 @@ from bertsmith import files
 from bertsmith.downstream.tuned import RESULT
 from bertsmith.errors import BertsmithError, printable
 from bertsmith.recipe import Recipe, members
+from bertsmith.spelling import amount
 from bertsmith.training.checkpoint import STATE
 from bertsmith.training.run import CONFIG, METRICS
 
@@ -40,7 +41,10 @@ def _about(loaded: Loaded) -> Iterator[tuple[str, str]]:
     trunk = _learned_from(config)
     language = (_options(trunk) or {}).get("language")
     spoken = f", language {language}" if language else ""
-    yield "vocabulary", f"{loaded.tokenizer.size:,} tokens{spoken}; texts of up to {loaded.length():,} tokens"
+    yield (
+        "vocabulary",
+        f"{amount(loaded.tokenizer.size, 'token')}{spoken}; texts of up to {amount(loaded.length(), 'token')}",
+    )
     task = loaded.task or {}
     if task:
         names = task.get("labels") or []
@@ -86,13 +90,13 @@ def _files(config: dict) -> Iterator[str]:
         given = (config.get("data") or {}).get(part)
         if isinstance(given, dict) and "rows" in given:
             where = f"of {given['path']}" if given.get("path") else f"given as {part}"
-            yield f"{given['rows']:,} rows {where}"
+            yield f"{amount(given['rows'], 'row')} {where}"
 
 
 def _store(data: dict) -> Iterator[str]:
     if "digest" in data:
         account = (_json(Path(data["path"]) / files.MANIFEST) or {}).get("account") or {}
-        many = f" ({account['tokens']:,} tokens)" if "tokens" in account else ""
+        many = f" ({amount(account['tokens'], 'token')})" if "tokens" in account else ""
         yield f"the text of {data['path']}{many}"
 
 
@@ -102,7 +106,7 @@ def _length(loaded: Loaded) -> str:
         return ""
     steps = loaded.config.get("steps")
     of = f" of {steps:,}" if steps and steps != state["step"] else ""
-    return f"step {state['step']:,}{of}, {state['tokens']:,} tokens"
+    return f"step {state['step']:,}{of}, {amount(state['tokens'], 'token')}"
 
 
 def _scores(loaded: Loaded) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from bertsmith.downstream.compare import Heard, Model, Say, Side, check_same, compared, table
 from bertsmith.downstream.predict import judged_rows
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.tasks import kinds, metrics, paired
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.metrics import Score
@@ -49,7 +50,7 @@ class Beside:
         side = self.against
         if side is not None and side.dev and side.dev.get("sha256") != sha256:
             raise InputError(
-                f"--against {side.name}: its dev file was another one ({printable(side.dev.get('path'))}); `bertsmith compare` takes --input FILE"
+                f"{option('against', side.name)}: its dev file was another one ({printable(side.dev.get('path'))}); compare takes {option('input', like='FILE')}"
             )
 
     def measured(self, said: Sequence[tuple[Any, Labels]], members: tuple[str, ...], say: Say) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.predict import Columns, judged, judged_rows
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import flag, option
 from bertsmith.tasks import kinds, metrics, paired
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.lines import check_there
@@ -127,7 +128,7 @@ class Side:
         facts = files.unsealed(data, config)
         if result is None and run.path == path and facts.get("kind") == Tuned.kind:
             raise InputError(
-                f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; --resume goes on with it"
+                f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it"
             )
         return cls(name, tuple(seeds) or (path,), *_facts(name, facts))
 
@@ -190,7 +191,7 @@ def compared(a: list[Heard], b: list[Heard], seed: int = 0) -> dict[str, dict[st
 def check_same(a: Known, b: Known) -> None:
     if a[1] != b[1]:
         raise InputError(
-            f"{a[0]} is of --task {printable(a[1])} and {b[0]} of --task {printable(b[1])}: they cannot be compared"
+            f"{a[0]} is of {option('task', a[1])} and {b[0]} of {option('task', b[1])}: they cannot be compared"
         )
     if a[2] != b[2]:
         shown = (printable(", ".join(labels), 60) for labels in (a[2], b[2]))
@@ -216,7 +217,7 @@ def _shared_dev(a: Side, b: Side) -> Any:
     one, other = (side.dev.get("sha256") for side in (a, b))
     if one is None or one != other:
         raise InputError(
-            f"{a.name} and {b.name}: not the same dev rows; --input FILE says which texts to compare them on"
+            f"{a.name} and {b.name}: not the same dev rows; {option('input', like='FILE')} says which texts to compare them on"
         )
     for side in (a, b):
         rows = dev_rows(side.task or {}, side.data or {})
@@ -224,5 +225,5 @@ def _shared_dev(a: Side, b: Side) -> Any:
             return rows
     what = a.dev.get("path") or "their rows"
     raise InputError(
-        f"{printable(what)}: the dev file of both is not there any more, or is another one; --input FILE says which texts to compare them on"
+        f"{printable(what)}: the dev file of both is not there any more, or is another one; {option('input', like='FILE')} says which texts to compare them on"
     )

@@ -21,6 +21,7 @@ from bertsmith.downstream.documentation import Docstring, docstrings
 from bertsmith.downstream.documentation_task import LABELS, Task, task
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.errors import BertsmithError, InputError
+from bertsmith.spelling import amount
 
 RECIPE, TOKENIZER = "roberta:tiny", "wordpiece:4000"
 TOKENS = 4_500_000  # to read in pre-training: the same figures every time, in two to three minutes on two cores
@@ -46,7 +47,7 @@ def demo(
     """Everything below `out`; returns the figures that it said.  InputError where `out` exists and is not to be replaced."""
     out, begun = _fresh(Path(out), force), time.monotonic()
     say("1  corpus: the documentation that this Python installation carries")
-    made = example(out)
+    made = example(out, workers=min(2, os.cpu_count() or 1))
     sizes = Counter(dict.fromkeys(LABELS, 0)) + Counter(docstring.package for docstring in made.corpus)
     parts = ", ".join(f"{name} {count:,}" for name, count in sizes.most_common())
     say(f"   {len(made.corpus):,} docstrings, {(out / 'corpus.txt').stat().st_size / 1e6:.1f} MB of prose: {parts}")
@@ -56,7 +57,7 @@ def demo(
         [str(out / "corpus.txt")], out / "store", tokenizer=TOKENIZER, lowercase=True, holdout=0.02, say=_indented(say)
     )
 
-    say(f"3  pre-training {RECIPE} on {tokens:,} tokens")
+    say(f"3  pre-training {RECIPE} on {amount(tokens, 'token')}")
     options = {"progress": progress} if progress else {}
     bertsmith.pretrain(RECIPE, out / "store", out / "run", tokens=tokens, say=_indented(say), **options)
     loss = bertsmith.evaluate(out / "run", data=out / "store")["token.loss"]
@@ -106,11 +107,14 @@ def demo(
     }
 
 
-def example(out: str | Path) -> Task:
-    """Text and a labelled task below `out`, from this machine's documentation: corpus.txt, train.tsv, dev.tsv, test.tsv."""
+def example(out: str | Path, workers: int = 1) -> Task:
+    """Text and a labelled task below `out`, from this machine's documentation: corpus.txt, train.tsv, dev.tsv, test.tsv.
+
+    `workers`: processes; a script that asks for more than one needs the usual `if __name__ == "__main__":`.
+    """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    made = task(docstrings(workers=min(2, os.cpu_count() or 1)))
+    made = task(docstrings(workers=workers))
     write_corpus(made.corpus, out / "corpus.txt")
     for part in ("train", "dev", "test"):
         write_task(getattr(made, part), out / f"{part}.tsv")
@@ -133,7 +137,7 @@ def tuned(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     found = bertsmith.compare(out / "classifier", out / "scratch", out / "test.tsv")
     figures = {name: found[side]["accuracy"] for name, side in SIDES.items()}
     say(
-        f"   accuracy, mean of {SEEDS} seeds, with 95 % intervals over texts and seeds; guessing gives {1 / len(LABELS):.2f}"
+        f"   accuracy, mean of {amount(SEEDS, 'seed')}, with 95 % intervals over texts and seeds; guessing gives {1 / len(LABELS):.2f}"
     )
     for name, score in figures.items():
         say(f"   {name:12} {_interval(score)}")

@@ -14,6 +14,7 @@ from bertsmith import files
 from bertsmith.deploy.sentences import POOLS
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import option
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.readers import parse_columns, read, say_notes
 from bertsmith.tasks.sequences import OnLong, encode, say_long
@@ -62,7 +63,7 @@ def embed(
     pool = says.get("pool", "mean") if pool is None else pool
     normalise = says.get("normalise", False) if normalise is None else normalise
     if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):
-        raise InputError(f"--layer {printable(layer)}: this model has layers 0 (the embedding) to {layers}")
+        raise InputError(f"{option('layer', layer)}: this model has layers 0 (the embedding) to {layers}")
     from bertsmith.downstream.vectors import dense_of, pooled
     from bertsmith.training.precision import Precision
 
@@ -102,11 +103,11 @@ def embed(
 def _check_asked(pool: str | None, precision: str, out: str | Path | None) -> None:
     wrong = next((part for part in str(pool).split("+") if pool is not None and part not in POOLS), None)
     if wrong is not None:
-        raise InputError(f"--pool {printable(pool)}: unknown; {nearest(wrong, tuple(POOLS))}")
+        raise InputError(f"{option('pool', pool)}: unknown; {nearest(wrong, tuple(POOLS))}")
     if precision not in PRECISIONS:
-        raise InputError(f"--precision {printable(precision)}: unknown; {nearest(str(precision), PRECISIONS)}")
+        raise InputError(f"{option('precision', precision)}: unknown; {nearest(str(precision), PRECISIONS)}")
     if out is not None and Path(out).exists():
-        raise InputError(f"{printable(out)}: --out exists already; choose another place")
+        raise InputError(f"{printable(out)}: {option('out')} exists already; choose another place")
 
 
 def _prompt(says: Mapping[str, Any], prompt: str | None) -> str:
@@ -114,7 +115,7 @@ def _prompt(says: Mapping[str, Any], prompt: str | None) -> str:
     if prompt is None:
         return prompts.get(says.get("prompt"), "")
     if not isinstance(prompt, str):
-        raise InputError(f"--prompt {printable(prompt)}: expected a text, or one of {', '.join(prompts) or 'no names'}")
+        raise InputError(f"{option('prompt', prompt)}: expected a text, or one of {', '.join(prompts) or 'no names'}")
     return prompts.get(prompt, prompt)
 
 

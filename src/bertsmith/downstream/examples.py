@@ -13,8 +13,9 @@ from bertsmith.config import require
 from bertsmith.data.batch import NEVER, Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.downstream.rates import Tally
-from bertsmith.errors import InputError, printable
+from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import option
 from bertsmith.text.store import Split
 
 CHUNK = 256  # examples made at a time; a row is its sequences one by one, so the number changes nothing
@@ -42,7 +43,7 @@ def lines(
 ) -> Iterator[dict[str, Any]]:
     """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
     if writer is not None and writer.tokenizer.reading != tokenizer.reading:
-        raise InputError(f"--model {printable(writer.run)}: its tokenizer is not that of the text")
+        raise InputError(f"{option('model', writer.run)}: its tokenizer is not that of the text")
     require(n > 0, f"show: -n {n}: at least 1 example")
     recipe.layout.check(split)
     recipe.corruption.check(split)

@@ -7,6 +7,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.recipe import Member, Recipe, members
+from bertsmith.spelling import amount
 
 AXES = (
     "tokenizer",
@@ -50,9 +51,7 @@ def axes(recipe: Recipe) -> list[str]:
         topology += f", {spelled(memory)}"
     heads = getattr(recipe.objective, "heads", None)
     objective = " + ".join(map(spelled, heads)) if heads else spelled(recipe.objective)
-    schedule = (
-        f"lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {recipe.training.batch:,} tokens an update"
-    )
+    schedule = f"lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {amount(recipe.training.batch, 'token')} an update"
     copies = recipe.corruption.copies
     rewrite = spelled(recipe.corruption.rewrite) + (f", {copies} static views" if copies else "")
     embeddings = " + ".join(

@@ -13,6 +13,7 @@ import numpy as np
 from bertsmith.data.batch import NEVER, Stream
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import source
 from bertsmith.tasks.readers import parse_columns, read
 from bertsmith.tasks.sequences import Builder, Reading
@@ -40,7 +41,7 @@ def fill(
     loaded = opened(model, members=members, say=say)
     if "token" not in loaded.member.weights():
         raise InputError(
-            f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain --from … --new-head token)"
+            f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain with {option('from_', like='MODEL')} and {option('new_heads', 'token')})"
         )
     reading = loaded.reading()
     if reading.causal:
@@ -49,7 +50,7 @@ def fill(
         )
     size = loaded.vocab.size
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
-        raise InputError(f"--top {printable(top)}: expected a number from 1 to {size}")
+        raise InputError(f"{option('top', top)}: expected a number from 1 to {size}")
     if isinstance(text, str):
         return _filled(loaded, text, reading, top, "the text", say)
     found = []
@@ -78,7 +79,7 @@ def _filled(
     unknown.tell(unknown.of_texts(loaded.tokenizer, stream.tokens, lambda: [said]), name, say)
     longest = loaded.recipe.model.longest
     if longest is not None and len(stream.tokens) > longest:
-        raise InputError(f"the text has {len(stream.tokens)} tokens, and the model takes {longest}")
+        raise InputError(f"the text has {amount(len(stream.tokens), 'token')}, and the model takes {longest}")
     import torch
 
     size = loaded.vocab.size  # the table may have more rows, which no token uses

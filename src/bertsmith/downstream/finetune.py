@@ -25,6 +25,7 @@ from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
 from bertsmith.downstream.tuning import LENGTHS, METHODS, FineTuning, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
+from bertsmith.spelling import again, amount, flag, option, setting
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.sequences import OnLong
 from bertsmith.training.budget import Budget
@@ -138,9 +139,7 @@ def finetune(
             for number in range(seed, seed + seeds):
                 if number > seed and world.asked():  # it came when the seed before was done
                     name = world.caught.name
-                    raise Interrupted(
-                        f"{name}: seed {number} is not begun; the same command with --resume goes on", world.caught
-                    )
+                    raise Interrupted(f"{name}: seed {number} is not begun; {again()} goes on", world.caught)
                 run = Tuned(Path(out) / f"seed-{number}")
                 run.results = (RESULT, f"../{RESULT}")
                 results.append(tuning.run(run, number, asked, workers, **how))
@@ -168,7 +167,7 @@ def _over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:
         "results": results,
     }
     for name, found in scores.items():
-        say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {len(results)} seeds")
+        say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {amount(len(results), 'seed')}")
     return result
 
 
@@ -200,7 +199,7 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
         epochs = max(10, math.ceil(3 * best["epochs"][-1]["epoch"]))
         named = f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))} of {len(results)}: "
         whose = named if len(results) > 1 else ""
-        advice = f"more updates (--epochs {epochs}) or another rate (--set lr=…, it was {options.lr:g}) may help"
+        advice = f"more updates ({option('epochs', epochs)}) or another rate ({setting('lr')}, it was {options.lr:g}) may help"
         say(f"warning: {whose}{line}; {advice}")
 
 
@@ -210,31 +209,33 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
 def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str) -> None:
     kinds.kind(task)
     if method not in METHODS:
-        raise InputError(f"--method {printable(method)}: unknown; {nearest(method, METHODS)}")
+        raise InputError(f"{option('method', method)}: unknown; {nearest(method, METHODS)}")
     if scratch and method == "frozen":
         raise InputError(
-            "--scratch with --method frozen: a trunk of fresh weights that never learns; use --method full"
+            f"{flag('scratch')} with {option('method', 'frozen')}: a trunk of fresh weights that never learns; use {option('method', 'full')}"
         )
     if method == "frozen" and shard == "fsdp":
-        raise InputError("--shard fsdp with --method frozen: only a head learns; --shard ddp")
+        raise InputError(
+            f"{option('shard', 'fsdp')} with {option('method', 'frozen')}: only a head learns; {option('shard', 'ddp')}"
+        )
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise InputError(f"--seeds {printable(seeds)}: expected a number from 1")
+        raise InputError(f"{option('seeds', seeds)}: expected a number from 1")
 
 
 def _check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:
     """InputError unless `out` is free, or holds what was never saved, or (resume) what is gone on with."""
     inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
     if inside and seeds == 1:
-        raise InputError(f"{printable(out)}: --out holds fine-tunings of several seeds; choose another place")
+        raise InputError(f"{printable(out)}: {option('out')} holds fine-tunings of several seeds; choose another place")
     if not resume and os.path.lexists(out / RESULT):
-        raise InputError(f"{printable(out)}: --out holds a fine-tuned model already; choose another place")
+        raise InputError(f"{printable(out)}: {option('out')} holds a fine-tuned model already; choose another place")
     if seeds == 1:
         return Tuned(out).check_free(resume)
     files.refuse_unless_replaceable(out, _of_seeds, "fine-tuning of several seeds", force=False)
     for name in inside:
         if int(name.removeprefix("seed-")) not in range(seed, seed + seeds):
             raise InputError(
-                f"{printable(out / name)}: --seeds {seeds} from --seed {seed} has no such one; choose another place, or more seeds"
+                f"{printable(out / name)}: {option('seeds', seeds)} from {option('seed', seed)} has no such one; choose another place, or more seeds"
             )
         Tuned(out / name).check_free(resume)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bertsmith.spelling import amount
 from bertsmith.text.shown import Piece, Shown, joined
 
 LEGEND = (
@@ -27,7 +28,7 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
         if "summary" in line:
             yield from _table(line["summary"])
             if replaced:
-                yield f"the generator wrote another token in {replaced:,} of {asked:,} places that it was asked about"
+                yield f"the generator wrote another token in {replaced:,} of {amount(asked, 'place')} that it was asked about"
             continue
         if line["index"] == 0:
             yield " · ".join(
@@ -41,7 +42,7 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
 
 def _head(line: dict[str, Any], pairs: tuple[str, ...]) -> str:
     ids, targets = line["source"]["ids"], line["targets"]
-    parts = [f"example {line['index']}", f"epoch {line['epoch']}", f"{len(ids)} tokens"]
+    parts = [f"example {line['index']}", f"epoch {line['epoch']}", amount(len(ids), "token")]
     parts.append(f"{len(targets.get('token', []))} asked")
     if "replaced" in targets:
         parts.append(f"{len(targets['replaced'])} replaced")
@@ -108,4 +109,4 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     for key, wanted in summary["requested"].items():
         yield f"{key:{wide}}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
     tokens = summary["tokens"]
-    yield f"{summary['examples']} examples, {tokens['used']:,} tokens used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped, {tokens['unknown']:,} [UNK]"
+    yield f"{amount(summary['examples'], 'example')}, {amount(tokens['used'], 'token')} used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped, {tokens['unknown']:,} [UNK]"

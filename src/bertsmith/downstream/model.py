@@ -18,6 +18,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount, flag
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
@@ -127,7 +128,7 @@ def load(
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size > recipe.model.vocab:
         raise InputError(
-            f"{printable(run / TOKENIZER)}: {tokenizer.size} tokens, but the model's table has {recipe.model.vocab} rows; it is not this model's tokenizer"
+            f"{printable(run / TOKENIZER)}: {amount(tokenizer.size, 'token')}, but the model's table has {amount(recipe.model.vocab, 'row')}; it is not this model's tokenizer"
         )
     return Loaded(
         member=_member(recipe, weights, step, device),
@@ -217,7 +218,7 @@ def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
             raise InputError(f"{printable(path)}: no such step; there are {', '.join(map(str, run.steps())) or 'none'}")
         saved, owner = load_step(run, int(number)), run
     else:
-        saved, owner = _best(run)
+        saved, owner = _best(run, say)
     config = owner.config()
     assert config is not None  # load_step read it
     result = owner.result() or {}
@@ -237,15 +238,21 @@ def _tuned(run: Tuned) -> bool:
         return False
 
 
-def _best(run: Tuned) -> tuple[Saved, Tuned]:
+def _best(run: Tuned, say: Callable[[str], None]) -> tuple[Saved, Tuned]:
     result = run.result()
     if result is None:
         raise InputError(
-            f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; --resume goes on with it; or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
+            f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it; or name one of its steps: {', '.join(map(str, run.steps())) or 'none'}"
         )
     if "seeds" in result:  # one run for each seed: the best of them on the dev file
-        run = Tuned(run / f"seed-{int(result['best_seed'])}")
+        seed, seeds, name = int(result["best_seed"]), len(result["seeds"]), printable(run.path)
+        run = Tuned(run / f"seed-{seed}")
         result = run.result()
         if result is None:
             raise InputError(f"{printable(run.path / RESULT)}: missing; {printable(run.path.parent / RESULT)} names it")
+        if seeds > 1:
+            by = result.get("chosen_by") or next(iter(result["dev"]))
+            say(
+                f"{name}: seed {seed} of {amount(seeds, 'seed')} is taken: {by} {result['dev'][by]['value']:.4f} on the dev rows is the best"
+            )
     return load_step(run, int(result["best"])), run

@@ -17,6 +17,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.mixed import Mixed, Part
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import an, option
 from bertsmith.tasks import kinds
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
@@ -136,7 +137,7 @@ def _check_asked(feeds: Any, shares: Any, seed: Any, workers: Any) -> None:
     for name, given in feeds.items():
         if isinstance(given, (dict, list, tuple, int, float)) or given is None:
             raise InputError(
-                f"multitask: {printable(name)}: a {type(given).__name__}, where a store or task.Files is expected"
+                f"multitask: {printable(name)}: {an(type(given).__name__)}, where a store or task.Files is expected"
             )
     if shares is not None and (isinstance(shares, type) or not hasattr(shares, "at")):
         raise InputError(
@@ -155,7 +156,7 @@ def _one_tokenizer(stores: dict[str, Any]) -> Any:
     for store in rest:
         if store.tokenizer.digest != first.tokenizer.digest:
             raise InputError(
-                f"{printable(store.path)}: another tokenizer than {printable(first.path)} has; prepare it with --tokenizer {printable(first.path)}"
+                f"{printable(store.path)}: another tokenizer than {printable(first.path)} has; prepare it with {option('tokenizer', first.path)}"
             )
     return first
 
@@ -193,7 +194,7 @@ def _start(from_: Any, member: MemberModel, recipe: Recipe, store: Any, say: Say
     """The trunk, the heads that stores share where the model has them, and poolers; the others are fresh."""
     weights, source = weights_from(from_, recipe, store, say)
     trunk = {name.removeprefix("model."): x for name, x in weights.items() if name.startswith("model.")}
-    load_weights(member.model, trunk, f"--from {printable(from_)}")
+    load_weights(member.model, trunk, option("from_", from_))
     used = member.objective.inherit(weights)
     heads = ", ".join(dict.fromkeys(name.split(".")[1] for name in used)) or "no head"
     say(f"starting from the weights of {printable(from_)}: the trunk and {heads}")

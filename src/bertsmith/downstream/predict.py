@@ -14,7 +14,9 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.outputs import check_file
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there
@@ -54,7 +56,8 @@ def predict(
         and Path(out).exists()
         and os.path.samefile(out, input)
     ):
-        raise InputError(f"{printable(out)}: --out is the input file; choose another place")
+        raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
+    there = out is not None and check_file(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say)
     kind = kinds.kind(loaded.task["kind"])
     read = _rows(loaded, kind, input, columns, header, say, labelled=False)
@@ -66,6 +69,8 @@ def predict(
     rows = [{"index": i, **answer} for i, answer in enumerate(answers)]
     if out is not None:
         files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        fields, replaced = ", ".join(rows[0]) if rows else "none", "; what stood there is replaced" if there else ""
+        say(f"{printable(out)}: {amount(len(rows), 'prediction')}, a JSON line each: {fields}{replaced}")
     return rows if not isinstance(read.path, Given) or read.path.index is None else _frame(answers, read.path.index)
 
 
@@ -100,11 +105,13 @@ def evaluate(
     if loaded.task is None:
         if data is None:
             raise InputError(
-                f"{printable(loaded.run)}: is a pre-training run: evaluate it with --data STORE, or fine-tune it first"
+                f"{printable(loaded.run)}: is a pre-training run: evaluate it with {option('data', like='STORE')}, or fine-tune it first"
             )
         return _held_out(loaded, store, seed)
     if data is not None or input is None:
-        raise InputError(f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with --input FILE")
+        raise InputError(
+            f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with {option('input', like='FILE')}"
+        )
     targets, said, kind = judged(loaded, input, columns=columns, header=header, on_long=on_long, say=say)
     details, only = kind.breakdown(targets, said, loaded.labels), kind.only(said, loaded.labels, targets)
     if only is not None and len(said) >= breakdown.FEW:

@@ -14,9 +14,11 @@ from typing import Any
 from bertsmith import files
 from bertsmith.downstream import report_answer, report_figures
 from bertsmith.downstream.charts import COLOURS
+from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, facts, number, seen, store_of
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.text.languages import UNSAID, language
 
 TITLE = "<title>bertsmith: "  # by which a page of ours is known
@@ -30,38 +32,31 @@ def report(
     compared: Sequence[Difference] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write the page `out` about one run or several; returns its path.  InputError for what is not a run, and where `out` is a folder.
+    """Write the page `out` about one run or several; returns its path.  InputError for what is not a run, and where `out` may not be written.
 
-    `out`: report.html here unless given, which replaces no file that is not such a page.
+    `out`: report.html here unless given.  It replaces such a page, and no other file.
 
     `compared`: differences on further texts; the page begins with what they say.  Without them, fine-tunings with one dev file are
     compared on that, as far as it is where it was.
     """
     asked = [runs] if isinstance(runs, (str, os.PathLike)) else [*runs]
-    out = _unasked() if out is None else Path(out)
+    out = Path("report.html" if out is None else out)
     if not asked:
         raise InputError("report: no RUN was given")
-    if out.is_dir():
-        raise InputError(f"{printable(out)}: --out is a folder; name a file, such as {printable(out / 'report.html')}")
-    if not out.resolve().parent.is_dir():
-        raise InputError(f"{printable(out)}: there is no folder {printable(out.parent)}; make it first")
+    there = check_file(out, "report.html")
+    if there and TITLE not in out.read_text("utf-8", "replace")[:1000]:
+        raise InputError(
+            f"{printable(out)}: stands here and is no report of ours; {option('out')} says where the page goes"
+        )
     found = seen(list(dict.fromkeys(Path(run) for run in asked)))
-    if any(out.resolve().is_relative_to(run.folder.resolve()) for run in found):
-        raise InputError(f"{printable(out)}: --out lies inside a run; choose another place")
     answers, page = render(found, compared)
     files.write(out, page.encode("utf-8", "replace"))
     for note in (f"{run.name}: {note}" for run in found for note in run.notes):
         say(note)
     for answer in answers:
         say(answer)
-    say(f"report of {len(found)} run{'s' * (len(found) > 1)}: {printable(out)}, {len(page) / 1000:.0f} kB")
-    return out
-
-
-def _unasked() -> Path:
-    out = Path("report.html")
-    if out.is_file() and TITLE not in out.read_text("utf-8", "replace")[:1000]:
-        raise InputError(f"{out}: stands here and is no report of ours; out says where the page goes")
+    replaced = "; the one that stood there is replaced" if there else ""
+    say(f"report of {amount(len(found), 'run')}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
     return out
 
 

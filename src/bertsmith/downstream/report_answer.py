@@ -7,6 +7,7 @@ from typing import Any
 
 from bertsmith.downstream.report_compared import Difference, commonest, compared
 from bertsmith.downstream.report_runs import Score, Seen, evaluations, number
+from bertsmith.spelling import amount
 from bertsmith.training.brief import ABOVE, LEFT, kept, learned
 
 
@@ -99,7 +100,7 @@ def alone(run: Seen) -> Iterator[str]:
 
 def _figures(run: Seen) -> str:
     """Its score, with what it is over."""
-    seeds = f"{len(run.results)} seeds and " if len(run.results) > 1 else ""
+    seeds = f"{amount(len(run.results), 'seed')} and " if len(run.results) > 1 else ""
     rows = f"{run.dev['rows']:,} {run.rows}" if number(run.dev.get("rows")) else f"the dev file's {run.rows}"
     return f"{run.chosen_by} {_interval(_score(run))} over {seeds}{rows}"
 
@@ -185,7 +186,7 @@ def _frequencies(run: Seen, entropy: float | None, name: str) -> str:
     if entropy is None:
         return f"{name}: held-out token loss {loss:.3f} nats."
     rewrite = (run.recipe.get("corruption") or {}).get("rewrite") or {}
-    (below, plateau), read = learned(loss, entropy, kept(rewrite)), f"after {run.metrics[-1]['step']:,} updates"
+    (below, plateau), read = learned(loss, entropy, kept(rewrite)), f"after {amount(run.metrics[-1]['step'], 'update')}"
     if below >= LEFT:
         return f"{name} learned more than word frequencies: its held-out token loss is {loss:.3f} nats {read}, {below:.2f} below {plateau}."
     where = (

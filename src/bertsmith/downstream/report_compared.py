@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bertsmith.errors import BertsmithError
+from bertsmith.spelling import amount
 from bertsmith.tasks.labels import Labels
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Difference:
 
     @property
     def over(self) -> str:
-        return f"over {f'{self.seeds} seeds and ' if self.seeds > 1 else ''}{self.rows}"
+        return f"over {amount(self.seeds, 'seed') + ' and ' if self.seeds > 1 else ''}{self.rows}"
 
 
 def compared(first: Seen, second: Seen) -> Difference | str:

@@ -18,6 +18,7 @@ from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount
 from bertsmith.tasks import metrics
 from bertsmith.tasks.breakdown import beside
 from bertsmith.tasks.labels import Labels
@@ -104,9 +105,9 @@ class Tuning:
 
         def expect(extent: Extent, steps: int) -> None:
             what = "features of the frozen trunk" if self.trunks else "fresh weights" if self.scratch else "all weights"
-            lasts = f"{steps:,} updates in {steps / extent.steps:.3g} epochs"
+            lasts = f"{amount(steps, 'update')} in {amount(steps / extent.steps, 'epoch', form='.3g')}"
             journal.say(
-                f"seed {seed}: {what}, {self.options.batch} sequences an update, lr {self.options.lr:g}, {lasts}"
+                f"seed {seed}: {what}, {amount(self.options.batch, 'sequence')} an update, lr {self.options.lr:g}, {lasts}"
             )
 
         place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
@@ -150,7 +151,7 @@ class Tuning:
                 with run.locked():
                     journal.open(run)
                     files.write(run / RESULT, files.sealed(result))
-                    journal.say(f"seed {seed}: best after {exam.epoch(best):g} epochs: {shown}")
+                    journal.say(f"seed {seed}: best after {amount(exam.epoch(best), 'epoch', form='g')}: {shown}")
                     journal.close()
         return json.loads(json.dumps(result))
 

@@ -15,8 +15,9 @@ from typing import Any
 from bertsmith.config import Settings, override
 from bertsmith.downstream.examples import lines, split_of
 from bertsmith.downstream.marks import text
-from bertsmith.errors import InputError, printable
+from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
+from bertsmith.spelling import an, option
 from bertsmith.text import unknown
 from bertsmith.text.store import Store
 
@@ -65,7 +66,9 @@ class _Asked:
     def of(cls, recipe: Any, data: Any, source: Any, tokenizer: Any, set: Settings, model: Any) -> _Asked:
         recipe = override(find(recipe) if isinstance(recipe, str) else recipe, set)
         if (data is None) == (source is None) or (source is None) != (tokenizer is None):
-            raise InputError("show: needs either --data STORE, or --text FILE and --tokenizer DIR")
+            raise InputError(
+                f"show: needs either {option('data', like='STORE')}, or {option('text', like='FILE')} and {option('tokenizer', like='DIR')}"
+            )
         writer = None if model is None else _writer(model, recipe)
         return cls(recipe=recipe, data=data, source=source, tokenizer=tokenizer, writer=writer)
 
@@ -96,14 +99,14 @@ class _Asked:
 
 def _writer(model: str | Path, recipe: Recipe) -> Any:
     """The model of --model; InputError where it, or the recipe, has no use for one."""
-    relatives = "only ELECTRA and its relatives have one; leave --model out"
+    relatives = f"only ELECTRA and its relatives have one; leave {option('model')} out"
     if getattr(recipe.corruption.rewrite, "term", None) is None:
-        raise InputError(f"--model {printable(model)}: {recipe.name} has no generator that writes; {relatives}")
+        raise InputError(f"{option('model', model)}: {recipe.name} has no generator that writes; {relatives}")
     from bertsmith.downstream.model import load
 
     loaded = load(model)
     if not hasattr(loaded.member.objective, "written"):
-        raise InputError(f"--model {printable(model)}: a {loaded.recipe.name} has no generator; {relatives}")
+        raise InputError(f"{option('model', model)}: {an(loaded.recipe.name)} has no generator; {relatives}")
     return loaded
 
 

@@ -14,6 +14,7 @@ from bertsmith.downstream.dev_rows import drawn
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labelled import Labelled
@@ -72,7 +73,7 @@ class Files:
             return
         if os.path.samefile(*paths) or files.sha256(self.train) == files.sha256(self.dev):
             raise InputError(
-                f"{printable(self.dev)}: --dev holds the same bytes as --train; a score on texts that were trained on says nothing"
+                f"{printable(self.dev)}: {option('dev')} holds the same bytes as {option('train')}; a score on texts that were trained on says nothing"
             )
 
 
@@ -103,7 +104,7 @@ class Rows:
             known = kind.learn(rows["train"], known.names)  # a class that is rare may be in one part only
         if rows["train"].pairs != rows["dev"].pairs:
             raise InputError(
-                f"{printable(given.dev)}: text2: pairs in one of train and dev only; --columns says which columns are read"
+                f"{printable(given.dev)}: text2: pairs in one of train and dev only; {option('columns')} says which columns are read"
             )
         targets = {part: kind.targets(read, known) for part, read in rows.items()}
         outlines = {part: {"rows": len(read), **kind.outline(read, known)} for part, read in rows.items()}
@@ -208,11 +209,13 @@ def _sha256(path: Any) -> str:
 
 def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:
     if how not in ON_BAD_ANSWER:
-        raise InputError(f"--on-bad-answer {printable(how)}: unknown; {nearest(how, ON_BAD_ANSWER)}")
+        raise InputError(f"{option('on_bad_answer', how)}: unknown; {nearest(how, ON_BAD_ANSWER)}")
     if how == "error":
         return rows
     if not hasattr(kind, "mended"):
-        raise InputError(f"--on-bad-answer {how}: --task {kind.name} has no answers in texts; --task qa has")
+        raise InputError(
+            f"{option('on_bad_answer', how)}: {option('task', kind.name)} has no answers in texts; {option('task', 'qa')} has"
+        )
     return kind.mended(rows, how)
 
 
@@ -222,10 +225,10 @@ def _divided(kind: kinds.Kind, rows: Any, share: float, say: Say) -> tuple[dict[
     name = printable(rows.path)
     if not len(dev):
         raise InputError(
-            f"--dev {share:g}: {name}: {len(rows):,} {kind.unit} with {len(set(kind.groupings(rows)[-1][1])):,} different texts cannot be divided; --dev FILE names others"
+            f"{option('dev', share)}: {name}: {amount(len(rows), kind.unit.removesuffix('s'))} with {amount(len(set(kind.groupings(rows)[-1][1])), 'different text')} cannot be divided; {option('dev', like='FILE')} names others"
         )
     train = np.delete(np.arange(len(rows)), dev)
-    say(f"dev: {len(dev):,} of {len(rows):,} {kind.unit} of {name}, drawn {by}")
+    say(f"dev: {len(dev):,} of {amount(len(rows), kind.unit.removesuffix('s'))} of {name}, drawn {by}")
     said = {"path": _path(rows.path), "share": share, "sha256": digest}
     return {"train": rows.picked(train.tolist()), "dev": rows.picked(dev.tolist())}, said
 
@@ -244,8 +247,8 @@ def _encoded(
 def _check_lengths(rows: Any, data: Encoded, reading: Reading) -> None:
     if reading.on_long == "truncate" and data.counts["long"] == data.rows > 1:
         raise InputError(
-            f"{printable(rows.path)}: every one of its {data.rows} texts is longer than {reading.length} tokens and would be cut; "
-            "--on-long window reads all of them, --set length=N takes longer ones"
+            f"{printable(rows.path)}: every one of its {amount(data.rows, 'text')} is longer than {amount(reading.length, 'token')} and would be cut; "
+            f"{option('on_long', 'window')} reads all of them, {setting('length')} takes longer ones"
         )
 
 
@@ -253,4 +256,6 @@ def _say_overlap(rows: dict[str, Any], say: Say) -> None:
     seen = frozenset(rows["train"].inputs())
     both = sum(row in seen for row in rows["dev"].inputs())
     if both:
-        say(f"warning: {both} of the {len(rows['dev'])} dev texts stand in the training file too")
+        say(
+            f"warning: {both} of the {amount(len(rows['dev']), 'dev text')} {'stands' if both == 1 else 'stand'} in the training file too"
+        )

@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from bertsmith.config import Settings, assignments_of, override, require
-from bertsmith.errors import BertsmithError, InputError, nearest, printable
+from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.recipe import Group, Recipe, Schedule, Training
+from bertsmith.spelling import setting
 
 METHODS = ("full", "frozen")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
@@ -148,12 +149,10 @@ def settings(given: Settings) -> FineTuning:
         path, equals, value = assignment.partition("=")
         if path == "training.batch":
             raise InputError(
-                "--set training.batch: counts tokens, in pre-training; fine-tuning counts texts per update: --set batch=32"
+                f"{setting('training.batch')}: counts tokens, in pre-training; fine-tuning counts texts per update: {setting('batch', value=32)}"
             )
         if "." in path and path not in ALIASES:
-            raise InputError(
-                f"--set {printable(path)}: cannot be set in fine-tuning; {nearest(path, [*known, *ALIASES])}"
-            )
+            raise InputError(f"{setting(path)}: cannot be set in fine-tuning; {nearest(path, [*known, *ALIASES])}")
         renamed.append(ALIASES.get(path, path) + equals + value)
     return override(FineTuning(), renamed)
 

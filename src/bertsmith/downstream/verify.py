@@ -8,6 +8,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import again, amount
 from bertsmith.text import store
 from bertsmith.training.checkpoint import verify_run, verify_state, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
@@ -17,7 +18,10 @@ def verify(path: str | Path, say: Callable[[str], None] = lambda line: None) -> 
     """{"kind": "store" | "run" | "step" | "export", "files": how many, …}; InputError naming the first file that is not as written."""
     path = Path(path)
     found = _verified(path)
-    say(f"{printable(path)}: {found['files']} files of this {found['kind']} are as they were written")
+    what = found["kind"]
+    say(
+        f"{printable(path)}: {amount(found['files'], f'file of this {what} is as it was', f'files of this {what} are as they were')} written"
+    )
     return found
 
 
@@ -88,9 +92,7 @@ def _tuned(run: Tuned) -> dict[str, Any]:
         newest, config = run.steps()[-1], run.config()
         patience = ((config.get("task") or {}).get("settings") or {}).get("patience")
         if newest == config["steps"] or verify_state(run, newest).ends(patience):
-            raise InputError(
-                f"{printable(run / RESULT)}: missing; the last step is saved; the same command with --resume makes it"
-            )
+            raise InputError(f"{printable(run / RESULT)}: missing; the last step is saved; {again()} makes it")
         return found
     if result.get("best") not in run.steps():
         raise InputError(f"{printable(run.step(result['best']))}: missing; {RESULT} names it as the best")

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from bertsmith.errors import InputError, nearest
 from bertsmith.face import notebook
 from bertsmith.face.arguments import checked
 from bertsmith.face.results import Result
@@ -14,9 +15,13 @@ from bertsmith.face.results import Result
 PLAIN = {"fill", "members", "verify"}  # results that are what they are
 
 
+MANY = "torchrun starts them: `torchrun --nproc-per-node N SCRIPT`; only the commands pretrain and finetune do it themselves"
+
+
 @functools.cache
 def verb(function: Callable) -> Callable:
-    """`function`, with its signature and its docstring.  InputError, before it is called, for an argument of a kind that it does not take.
+    """`function`, with its signature and its docstring.  InputError, before it is called, for an argument that it has not, for one that is
+    missing, and for one of a kind that it does not take.
 
     `say=None` and `progress=None` are silence; where neither is given, a notebook shows both and anything else neither.
     """
@@ -24,7 +29,7 @@ def verb(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        bound = signature.bind(*args, **options)
+        bound = _bound(function.__name__, signature, args, options)
         for name, value in bound.arguments.items():
             bound.arguments[name] = checked(function.__name__, signature.parameters[name], value)
         if notebook.here():
@@ -36,3 +41,21 @@ def verb(function: Callable) -> Callable:
 
     call.__module__ = "bertsmith"
     return call
+
+
+def _bound(name: str, signature: inspect.Signature, args: tuple, options: dict[str, Any]) -> inspect.BoundArguments:
+    for given in options:
+        if given not in signature.parameters:
+            shared = given == "processes" and "shard" in signature.parameters
+            way = MANY if shared else nearest(given, signature.parameters)
+            raise InputError(f"{name}: there is no argument {given!r}; {way}")
+    try:
+        return signature.bind(*args, **options)
+    except TypeError as error:  # one is missing, is given twice, or there are too many
+        raise InputError(f"{name}: {error}; {name}{_short(signature)} is what it needs") from None
+
+
+def _short(signature: inspect.Signature) -> str:
+    """What must be given."""
+    needed = [p for p in signature.parameters.values() if p.default is p.empty]
+    return f"({', '.join(p.name + '=…' * (p.kind is p.KEYWORD_ONLY) for p in needed)})"

@@ -15,6 +15,7 @@ from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
+from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
     from bertsmith.nn.modules.transformer import Transformer
@@ -106,7 +107,7 @@ class TransformerConfig:
         size = self.parameters()
         require(
             size * BYTES <= MOST,
-            f"model: {size:,} parameters take {size * BYTES / MOST:,.1f} TiB in training, above the limit of 1; lower layers, width, hidden or vocab",
+            f"model: {amount(size, 'parameter')} take {size * BYTES / MOST:,.1f} TiB in training, above the limit of 1; lower layers, width, hidden or vocab",
         )
 
     @property

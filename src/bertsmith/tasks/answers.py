@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import bad_answers, blanks, metrics, outlines, squad
 from bertsmith.tasks.answer_scores import Scoring, scoring
 from bertsmith.tasks.given import Given
@@ -103,7 +104,9 @@ class Answers:
         pairs: bool | None = None,
     ) -> Questions:
         if columns:
-            raise InputError("--columns: the fields of a SQuAD file have their names; --task qa takes no others")
+            raise InputError(
+                f"{option('columns')}: the fields of a SQuAD file have their names; {option('task', 'qa')} takes no others"
+            )
         with fitting(path, self.name):
             return squad.read(path, labelled=labelled)
 
@@ -115,7 +118,7 @@ class Answers:
                     at = rows.contexts[rows.about[i]].find(answer.text)
                     stands = "nowhere in its context" if at < 0 else f"first at {at}"
                     raise InputError(
-                        f"{rows.where(i)}: answer_start: {printable(repr(answer.text), 60)} does not stand there, but {stands}; it counts characters, from 0; --on-bad-answer mend|skip goes on"
+                        f"{rows.where(i)}: answer_start: {printable(repr(answer.text), 60)} does not stand there, but {stands}; it counts characters, from 0; {option('on_bad_answer', 'mend', 'skip')} goes on"
                     )
 
     def mended(self, rows: Questions, how: str) -> Questions:
@@ -124,7 +127,7 @@ class Answers:
     def learn(self, rows: Questions, names: tuple[str, ...] = ()) -> Labels:
         """Whether a question may have no answer."""
         if names:
-            raise InputError("labels: --task qa has answers in a text, not classes")
+            raise InputError(f"labels: {option('task', 'qa')} has answers in a text, not classes")
         if not any(rows.answers):
             raise InputError(f"{printable(rows.path)}: answers: no question has one; there is nothing to learn")
         return Labels(nulls=not all(rows.answers))
@@ -170,7 +173,13 @@ class Answers:
             builder.counts["cut"] += len(ids) - parts[-1][1] + len(question) - len(kept)
             short += len(question) > most
         builder.counts["questions_cut"] = short
-        notes = (f"{short:,} of {len(rows):,} questions are cut to {most} tokens",) if short else ()
+        notes = (
+            (
+                f"{short:,} of {amount(len(rows), 'question')} {'is' if short == 1 else 'are'} cut to {amount(most, 'token')}",
+            )
+            if short
+            else ()
+        )
         builder.places = [np.arange(len(tokens)) for tokens in builder.tokens]
         key = Views(characters=[characters for _, characters in contexts], rows=np.array(views))
         return builder.encoded(len(rows), notes, key)
@@ -252,7 +261,7 @@ class Answers:
     def baseline(
         self, rows: Mapping[str, Questions], targets: Mapping[str, Truth], labels: Labels
     ) -> tuple[str, list[Said]]:
-        raise InputError("--baseline: --task qa has none; classify, regress and tag have")
+        raise InputError(f"{flag('baseline')}: {option('task', 'qa')} has none; classify, regress and tag have")
 
     def correct(self, targets: Truth, said: list[Said], labels: Labels | None = None) -> Array:
         """(q,) the F1 of each answer."""

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.squad import Answer, Questions
 
 
@@ -30,20 +31,22 @@ def mended(rows: Questions, how: str) -> Questions:
             answers.append(found)
     if not kept:
         raise InputError(
-            f"{printable(rows.path)}: answers: none stands in its context; --on-bad-answer leaves no question"
+            f"{printable(rows.path)}: answers: none stands in its context; {option('on_bad_answer')} leaves no question"
         )
     told = (
-        ("moved", "answers moved to where their text stands"),
-        ("out", "answers left out"),
-        ("lost", "questions left out"),
+        ("moved", "answer moved to where its text stands", "answers moved to where their text stands"),
+        ("out", "answer left out", "answers left out"),
+        ("lost", "question left out", "questions left out"),
     )
-    said = ", ".join(f"{counts[what]} {name}" for what, name in told if counts[what] or what != "moved")
+    said = ", ".join(amount(counts[what], *names) for what, *names in told if counts[what] or what != "moved")
     notes = [note for note in rows.notes if "answer_start says" not in note]
-    notes += [f"{printable(rows.path)}: --on-bad-answer {how}: {said}"] if counts["moved"] + counts["out"] else []
+    notes += (
+        [f"{printable(rows.path)}: {option('on_bad_answer', how)}: {said}"] if counts["moved"] + counts["out"] else []
+    )
     return replace(
         rows.picked(kept),
         answers=answers,
-        counts={**rows.counts, **{f"answers_{what}": counts[what] for what, _ in told}},
+        counts={**rows.counts, **{f"answers_{what}": counts[what] for what, *_ in told}},
         notes=notes,
     )
 

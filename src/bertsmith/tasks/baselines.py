@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError
+from bertsmith.spelling import flag
 from bertsmith.tasks.answer_scores import unspaced
 
 Texts = tuple[Sequence[str], Sequence[str] | None]  # texts, and the second ones of pairs
@@ -31,7 +32,7 @@ NEVER = -1e9  # the logit of a class that is out of the question
 def check_there() -> None:
     """InputError where scikit-learn is not installed."""
     if importlib.util.find_spec("sklearn") is None:
-        raise InputError("--baseline: needs scikit-learn: pip install 'bertsmith[eval]'")
+        raise InputError(f"{flag('baseline')}: needs scikit-learn: pip install 'bertsmith[eval]'")
 
 
 def classes(train: Texts, truth: np.ndarray, dev: Texts, count: int) -> tuple[str, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import printable
+from bertsmith.spelling import amount
 
 SHOWN = 12  # classes in a terminal
 WIDE = 120
@@ -123,7 +124,7 @@ def alike(says_only: dict[str, Any], found: dict[str, Any], what: str = "") -> s
 
 def predicted_alike(label: Any, count: int, units: str) -> str:
     """The same of predictions, whose truth is not known."""
-    whose = f"all {count:,} predictions" if units == "texts" else f"the predictions of all {count:,} {units}"
+    whose = f"all {amount(count, 'prediction')}" if units == "texts" else f"the predictions of all {count:,} {units}"
     return f"{whose} are {_quoted(label)}"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines, standing
 from bertsmith.tasks.readers import check_text, json_object, kind_of, suffix_of
@@ -70,7 +71,7 @@ def read(path: str | Path | Given, *, columns: Mapping[str, str] | None = None, 
     """InputError for a file without sentences, rows without a tag where `labelled`, words without text."""
     path, columns = path if isinstance(path, Given) else Path(path), dict(columns or {})
     if "text2" in columns:
-        raise InputError("--columns text2: words and their tags have no second text")
+        raise InputError(f"{option('columns', 'text2')}: words and their tags have no second text")
     suffix, counts = suffix_of(path), {"blank": 0, "documents": 0, "remarks": 0, "parts": 0}
     lines = Lines(path)
     if suffix in (".jsonl", ".json"):
@@ -159,7 +160,7 @@ def _check_no_table(line: str, where: str) -> None:
         if all(known & set(names) for known in TABLE):
             shown = printable(", ".join(names), 60)
             raise InputError(
-                f"{where}: the header of a table ({shown}); --task tag reads a word and its tag a line, --task classify tables"
+                f"{where}: the header of a table ({shown}); {option('task', 'tag')} reads a word and its tag a line, {option('task', 'classify')} tables"
             )
 
 
@@ -183,7 +184,7 @@ def _columns(rows: list[Fields], name: str, text: int, label: int, labelled: boo
     ):  # a few are names, "New York"; most are not
         at, shown = next((at, fields[text]) for at, fields in rows if fields and " " in fields[text])
         raise InputError(
-            f"{name}:{at}: text: blanks in {blanks} of {words} words, such as {printable(repr(shown), 40)}; columns are parted by tabs or by blanks, not by both, and --task tag reads a word a line"
+            f"{name}:{at}: text: blanks in {blanks} of {amount(words, 'word')}, such as {printable(repr(shown), 40)}; columns are parted by tabs or by blanks, not by both, and {option('task', 'tag')} reads a word a line"
         )
     if sentence:
         yield sentence
@@ -212,12 +213,12 @@ def _number(columns: dict[str, str], role: str, default: int) -> int:
     if column is None:
         return default
     if not (column.isascii() and column.isdigit() and 0 < int(column) < 10_000):
-        raise InputError(f"--columns {role}={printable(column)}: the columns of a CoNLL file are numbers, from 1")
+        raise InputError(f"{option('columns', f'{role}={column}')}: the columns of a CoNLL file are numbers, from 1")
     return int(column) - 1
 
 
 def _many(count: int) -> str:
-    return f"{count} column{'s' * (count != 1)}"
+    return amount(count, "column")
 
 
 def _json(lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[str, int]) -> Iterator[list[Word]]:
@@ -231,12 +232,14 @@ def _json(lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[st
         for role, key in keys.items():
             if key not in row:
                 raise InputError(
-                    f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; --columns {role}=NAME says which"
+                    f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; {option('columns', f'{role}=NAME')} says which"
                 )
             found[role] = _list(row[key], f"{where}: {printable(key)}")
         tags = found.get("label", [None] * len(found["text"]))
         if len(tags) != len(found["text"]):
-            raise InputError(f"{where}: {printable(keys['label'])}: {len(found['text'])} words but {len(tags)} tags")
+            raise InputError(
+                f"{where}: {printable(keys['label'])}: {amount(len(found['text']), 'word')} but {amount(len(tags), 'tag')}"
+            )
         if found["text"] == [DOCUMENT]:
             counts["documents"] += 1
             continue

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.fields import EXCEL, SEPARATORS, csv_rows, parting, quoted, tsv_rows
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
@@ -28,7 +29,7 @@ def delimited(
     records = tsv_rows(numbered, counts) if plain else csv_rows(lines.name, numbered, counts, by)
     if not header and not chosen:
         raise InputError(
-            f"{printable(path)}: without a header --columns must say where the texts stand, such as --columns text=1,label=2"
+            f"{printable(path)}: without a header {option('columns')} must say where the texts stand, such as {option('columns', 'text=1,label=2')}"
         )
     head = _head(path, lines.name, records) if header else None
     first = next(records, None)
@@ -80,14 +81,16 @@ def _other_width(
     number, fields = first
     if not chosen or not all(column.isdigit() and column not in head.names for column in chosen.values()):
         told = _other_columns(f"{name}:{number}", fields, len(head.names), by, "in the header (line 1)")
-        raise InputError(f"{told}; --columns text=1,label=2 counts them in the rows")
-    notes.append(f"{head.where}: {len(head.names)} columns, {len(fields)} in the rows below: numbers count in the rows")
+        raise InputError(f"{told}; {option('columns', 'text=1,label=2')} counts them in the rows")
+    notes.append(
+        f"{head.where}: {amount(len(head.names), 'column')}, {len(fields)} in the rows below: numbers count in the rows"
+    )
     return Head(head.names, head.where, len(fields))
 
 
 def _other_columns(where: str, fields: list[str], width: int, by: str, than: str) -> str:
     hint = f"; a text with {SEPARATORS[by]} needs quotes around it" if by != "\t" and len(fields) > width else ""
-    return f"{where}: {len(fields)} columns but {width} {than}{hint}"
+    return f"{where}: {amount(len(fields), 'column')} but {width} {than}{hint}"
 
 
 def _warnings(table: Table, chosen: dict[str, str], places: dict[str, int], head: Head | None) -> list[str]:
@@ -95,10 +98,10 @@ def _warnings(table: Table, chosen: dict[str, str], places: dict[str, int], head
     if head is None:
         label = table.columns.get("label", [""])[0]
         once = label.lower() in HEADERS and table.columns["label"].count(label) == 1
-        like = f"is read as data, but its label, {label!r}, is like a header's; --header yes passes it over"
+        like = f"is read as data, but its label, {label!r}, is like a header's; {option('header', True)} passes it over"
         return [f"warning: {table.where(0)}: {like}"] if once else []
     found = [
-        f"warning: --columns {role}={column} takes the column of that name, number {places[role] + 1}; --header no says that line 1 is data"
+        f"warning: {option('columns', f'{role}={column}')} takes the column of that name, number {places[role] + 1}; {option('header', False)} says that line 1 is data"
         for role, column in chosen.items()
         if column.isdigit() and places[role] != int(column) - 1
     ]
@@ -106,8 +109,8 @@ def _warnings(table: Table, chosen: dict[str, str], places: dict[str, int], head
     if column.isdigit() and column not in head.names and int(column) <= len(head.names):
         name = head.names[places["label"]]
         many = table.columns["label"].count(name) if name else 0
-        like = f"is taken for a header, but {printable(repr(name), 40)} is the label of {many} rows too"
-        found += [f"warning: {head.where}: {like}; --header no reads it as data"] if many else []
+        like = f"is taken for a header, but {printable(repr(name), 40)} is the label of {amount(many, 'row')} too"
+        found += [f"warning: {head.where}: {like}; {option('header', False)} reads it as data"] if many else []
     return found
 
 
@@ -120,7 +123,7 @@ def _place(role: str, chosen: dict[str, str], head: Head | None) -> int | None:
             at = [i + 1 for i, name in enumerate(names) if name == wanted]
             shown = printable(repr(wanted), 40)
             raise InputError(
-                f"{head.where}: {shown} names two columns ({at[0]} and {at[1]}); --columns {role}={at[0]} says which"
+                f"{head.where}: {shown} names two columns ({at[0]} and {at[1]}); {option('columns', f'{role}={at[0]}')} says which"
             )
         return names.index(wanted)
     if column is None:
@@ -129,25 +132,26 @@ def _place(role: str, chosen: dict[str, str], head: Head | None) -> int | None:
         width = (head.width or len(names)) if head else 0
         if int(column) < 1 or (head and int(column) > width):
             raise InputError(
-                f"--columns {role}={column}: columns are numbered from 1" + (f" to {width}" if head else "")
+                f"{option('columns', f'{role}={column}')}: columns are numbered from 1"
+                + (f" to {width}" if head else "")
             )
         if int(column) > 10_000:
-            raise InputError(f"--columns {role}={printable(column, 40)}: no row has that many columns")
+            raise InputError(f"{option('columns', f'{role}={column}')}: no row has that many columns")
         return int(column) - 1
     if head is None:
-        raise InputError(f"--columns {role}={printable(column)}: without a header a column is a number, from 1")
+        raise InputError(f"{option('columns', f'{role}={column}')}: without a header a column is a number, from 1")
     raise InputError(
-        f"{head.where}: no column {printable(column)!r}; {nearest(column, [printable(n, 40) for n in names][:20])}; --header no says that line 1 is data"
+        f"{head.where}: no column {printable(column)!r}; {nearest(column, [printable(n, 40) for n in names][:20])}; {option('header', False)} says that line 1 is data"
     )
 
 
 def _missing(role: str, places: dict[str, int | None], head: Head | None) -> str:
     if head is None:
-        return f"--columns: {role!r} is needed; without a header give its number, such as {role}=1"
+        return f"{option('columns')}: {role!r} is needed; without a header give its number, such as {role}=1"
     shown = ", ".join(printable(n, 40) for n in head.names[:20])
     guessed = {role: _guess(role, head.names) for role, place in places.items() if place is None}
     way = ",".join(f"{role}={name}" for role, name in guessed.items() if name) if guessed[role] else f"{role}=NAME"
-    return f"{head.where}: no column {role!r}; the header has: {shown}; --columns {way} says which, --header no that line 1 is data"
+    return f"{head.where}: no column {role!r}; the header has: {shown}; {option('columns', way)} says which, {option('header', False)} that line 1 is data"
 
 
 def _guess(role: str, names: list[str]) -> str:
@@ -175,12 +179,12 @@ def _pick(
             raise InputError(_other_columns(where, fields, width, by, than))
         if len(fields) < least:
             role = max(places, key=lambda r: places[r])
-            raise InputError(f"{where}: {role}: {len(fields)} columns, and column {least} is asked for")
+            raise InputError(f"{where}: {role}: {amount(len(fields), 'column')}, and column {least} is asked for")
         width = width or len(fields)
         if len(fields) > width:
             counts["wide"] += 1
         yield number, [fields[place].strip() if role == "label" else fields[place] for role, place in places.items()]
     if counts["wide"]:
         notes.append(
-            f"{name}: {counts['wide']} rows have more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read"
+            f"{name}: {amount(counts['wide'], 'row has', 'rows have')} more columns than the first; only columns {', '.join(str(p + 1) for p in places.values())} are read"
         )

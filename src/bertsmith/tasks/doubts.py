@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from bertsmith.errors import printable
+from bertsmith.spelling import amount
 
 MISSING = {"", "nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "-", "--", "?"}
 JOINING = "|;,"
@@ -21,14 +22,14 @@ def doubts(names: Counter[str]) -> Iterator[str]:
     if missing:
         rows = sum(missing.values())
         yield (
-            f"a class that looks like a missing value: {counted(missing)} of {sum(names.values()):,} rows"
+            f"a class that looks like a missing value: {counted(missing)} of {amount(sum(names.values()), 'row')}"
             if rows
             else ""
         )
     joined = several(names)
     if joined:
         rows = sum(names[name] for name in joined)
-        yield f"{MULTI}: each combination is a class, such as {shown(joined[0])} ({rows:,} rows have one)"
+        yield f"{MULTI}: each combination is a class, such as {shown(joined[0])} ({amount(rows, 'row has', 'rows have')} one)"
 
 
 def missing_value(name: str) -> bool:

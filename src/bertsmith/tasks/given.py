@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import an
 
 WANTED = "a file, or rows: a list of texts, of pairs or of dicts, a NumPy array, a pandas Series or DataFrame"
 TEXTS, PAIR = ("text", "text2", "label"), ("text", "text2")
@@ -112,8 +113,7 @@ def plain(value: Any, where: str) -> Any:
 
 def kind_of(value: Any) -> str:
     """`a list`, `an object`, `None`: what a user gave."""
-    name = type(value).__name__
-    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return "None" if value is None else an(type(value).__name__)
 
 
 def _rows(value: Any, name: str) -> tuple[bool, list[Any], Any]:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, nearest
+from bertsmith.spelling import option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.answers import Answers
 from bertsmith.tasks.given import Given
@@ -125,5 +126,5 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classes(), Numbers(), Tag
 
 def kind(name: str) -> Kind:
     if name not in KINDS:
-        raise InputError(f"--task {printable(name)}: unknown; {nearest(name, KINDS)}")
+        raise InputError(f"{option('task', name)}: unknown; {nearest(name, KINDS)}")
     return KINDS[name]

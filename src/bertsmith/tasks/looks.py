@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.tasks.fields import SEPARATORS, parting
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
@@ -70,10 +71,8 @@ def misfit(path: Path, task: str) -> str:
     if not found or task in found[1]:
         return ""
     looks, tasks = found
-    reads = (
-        f"--task {' or '.join(tasks)} reads such" if tasks else WAY.get(looks, f"write an object a line ({RECORDS})")
-    )
-    return f"looks like {looks}, but --task {task} reads {WANTS[task]}; {reads}"
+    reads = f"{option('task', *tasks)} reads such" if tasks else WAY.get(looks, f"write an object a line ({RECORDS})")
+    return f"looks like {looks}, but {option('task', task)} reads {WANTS[task]}; {reads}"
 
 
 Found = tuple[str, tuple[str, ...]]  # what it looks like, the tasks that read such

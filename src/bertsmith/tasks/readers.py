@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.fields import SEPARATORS, parting
 from bertsmith.tasks.given import Given
@@ -46,11 +47,11 @@ def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
     for role, column in pairs:
         role, column = role.strip(), column.strip()
         if not column:
-            raise InputError(f"--columns {printable(role)}: expected role=column, such as text=sentence,label=3")
+            raise InputError(f"{option('columns', role)}: expected role=column, such as text=sentence,label=3")
         if role not in ROLES:
-            raise InputError(f"--columns {printable(role)}: is not a column of this task; {nearest(role, ROLES)}")
+            raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, ROLES)}")
         if role in chosen:
-            raise InputError(f"--columns {role}: is given twice")
+            raise InputError(f"{option('columns', role)}: is given twice")
         chosen[role] = column
     return chosen
 
@@ -131,7 +132,7 @@ def _json(
             if there != (key in row):
                 if there:
                     raise InputError(
-                        f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; --columns {role}=NAME says which"
+                        f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; {option('columns', f'{role}=NAME')} says which"
                     )
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
@@ -215,4 +216,4 @@ def say_notes(table: Any, say: Callable[[str], None]) -> None:
     for note in table.notes:
         say(note)
     if table.counts.get("blank"):
-        say(f"{printable(table.path)}: {table.counts['blank']} blank lines skipped")
+        say(f"{printable(table.path)}: {amount(table.counts['blank'], 'blank line')} skipped")

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from bertsmith.data.batch import Batch, Stream, Target
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, nearest
+from bertsmith.spelling import amount, option
 
 Array = np.ndarray
 OnLong = Literal["truncate", "window", "error"]
@@ -45,7 +46,7 @@ class Reading:
 
     def __post_init__(self):
         if self.on_long not in ON_LONG:
-            raise InputError(f"--on-long {printable(self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
+            raise InputError(f"{option('on_long', self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
 
     @classmethod
     def of(cls, recipe: Any, length: int, **options: Any) -> Reading:
@@ -106,7 +107,7 @@ class Reading:
             return [(0, size)]
         if self.on_long == "error":
             raise InputError(
-                f"{where()}: {size + self.length - room} tokens, and the model takes {self.length}; --on-long truncate cuts and counts, --on-long window reads all of it"
+                f"{where()}: {amount(size + self.length - room, 'token')}, and the model takes {self.length}; {option('on_long', 'truncate')} cuts and counts, {option('on_long', 'window')} reads all of it"
             )
         return windows(size, room, self.stride or stride) if self.on_long == "window" else [(0, room)]
 
@@ -263,7 +264,9 @@ class Builder:
         """Tokens of text in a sequence.  InputError where there are none."""
         room = self.reading.length - 2 - self.pairs * self.reading.between
         if room < 1 + self.pairs:
-            raise InputError(f"length: {self.reading.length} tokens leave no room for the text beside the special ones")
+            raise InputError(
+                f"length: {amount(self.reading.length, 'token leaves', 'tokens leave')} no room for the text beside the special ones"
+            )
         return room
 
     def add(self, owner: int, first: Array, second: Array | None = None, places: Array | None = None) -> int:
@@ -350,8 +353,8 @@ def say_long(encoded: Encoded, name: str, reading: Reading, say: Callable[[str],
     """What over-long texts came to, and the task's own notes; silent where there is nothing to say."""
     counts = encoded.counts
     if counts["long"]:
-        share = f"{counts['long']:,} of {counts['texts']:,} texts ({counts['long'] / counts['texts']:.1%}) are longer than {reading.length} tokens"
-        rest = f"; read in {counts['windows']:,} windows" if reading.on_long == "window" else ""
-        say(f"{name}: {share}{rest}; {counts['cut']:,} tokens cut")
+        share = f"{counts['long']:,} of {amount(counts['texts'], 'text')} ({counts['long'] / counts['texts']:.1%}) {'is' if counts['long'] == 1 else 'are'} longer than {amount(reading.length, 'token')}"
+        rest = f"; read in {amount(counts['windows'], 'window')}" if reading.on_long == "window" else ""
+        say(f"{name}: {share}{rest}; {amount(counts['cut'], 'token')} cut")
     for note in encoded.notes:
         say(f"{name}: {note}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 
 Array = np.ndarray
 MOST = 0.5
@@ -31,7 +32,7 @@ def share_of(dev: object) -> float | None:
     share = -1.0 if str(dev).endswith("%") else float(dev)
     if not 0 < share <= MOST:
         raise InputError(
-            f"--dev {printable(dev, 40)}: a share of the training file is above 0 and at most {MOST:g}, such as 0.1; a file of that name is ./{printable(dev, 40)}"
+            f"{option('dev', printable(dev, 40))}: a share of the training file is above 0 and at most {MOST:g}, such as 0.1; a file of that name is ./{printable(dev, 40)}"
         )
     return share
 

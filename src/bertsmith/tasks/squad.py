@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount
 from bertsmith.tasks.answer_scores import CHARACTERS, scoring
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
@@ -143,7 +144,7 @@ def read(path: str | Path | Given, *, labelled: bool = True) -> Questions:
         raise InputError(f"{found.where(found.ids.index(twice, first + 1))}: id: stands in the file before")
     lost = sum(bool(answers) and all(a.start is None for a in answers) for answers in found.answers)
     if lost:
-        note = f"the answers to {lost} questions do not stand where answer_start says; such can be scored, not learned from"
+        note = f"the answers to {amount(lost, 'question')} do not stand where answer_start says; such can be scored, not learned from"
         found.notes.append(f"{printable(path)}: {note}")
     if scoring([answer.text for answer in answers] for answers in found.answers) is CHARACTERS:
         found.notes.append(f"{printable(path)}: answers are scored by characters, as CMRC 2018 does")
@@ -212,7 +213,7 @@ def _row(row: Any, place: Place) -> tuple[str, list[tuple[dict, Place]]]:
     if isinstance(answers, dict):
         texts, starts = (_field(answers, name, list, place.down("answers")) for name in ("text", "answer_start"))
         if len(texts) != len(starts):
-            raise InputError(f"{place}: answers: {len(texts)} texts but {len(starts)} places")
+            raise InputError(f"{place}: answers: {amount(len(texts), 'text')} but {amount(len(starts), 'place')}")
         answers = [{"text": text, "answer_start": at} for text, at in zip(texts, starts, strict=True)]
         row = {**row, "answers": answers}
     return context, [(row, place)]
@@ -237,7 +238,7 @@ def _answers(question: dict, context: str, place: Place) -> list[Answer]:
         stands = start >= 0 and context.startswith(text, start)
         found.append(Answer(text=text, start=start if stands else None, said=start))
     if "is_impossible" in question and _field(question, "is_impossible", bool, place) == bool(found):
-        raise InputError(f"{place}: is_impossible: {json.dumps(bool(found))}, with {len(found)} answers")
+        raise InputError(f"{place}: is_impossible: {json.dumps(bool(found))}, with {amount(len(found), 'answer')}")
     return found
 
 

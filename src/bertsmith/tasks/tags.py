@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks import baselines, breakdown, conll, metrics, outlines
 from bertsmith.tasks.conll import Sentences
 from bertsmith.tasks.doubts import counted, variants
@@ -77,7 +78,7 @@ class Tags:
         found = {tag for tags in rows.tags or () for tag in tags}
         if len(found) < 2:
             raise InputError(
-                f"{printable(rows.path)}: label: every word says {printable(next(iter(found)))!r}; --columns label=N says where the tags stand"
+                f"{printable(rows.path)}: label: every word says {printable(next(iter(found)))!r}; {option('columns', 'label=N')} says where the tags stand"
             )
         if mark_spans(found):
             return Labels(names=tuple(closed(found)))
@@ -145,7 +146,7 @@ class Tags:
             counts += Counter(unread=int((window < 0).sum()), unknown=unknown)
             word += len(words)
         builder.counts |= {"words": word, "unread": counts["unread"], "unknown": counts["unknown"]}
-        notes = [f"{counts[what]:,} of {word:,} words {said}" for what, said in NOTES.items() if counts[what]]
+        notes = [f"{counts[what]:,} of {amount(word, 'word')} {said}" for what, said in NOTES.items() if counts[what]]
         return builder.encoded(len(rows), tuple(notes), np.concatenate(key))
 
     def asked(self, encoded: Encoded, targets: Truth) -> Asked:

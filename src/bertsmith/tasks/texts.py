@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.tasks import baselines, breakdown, metrics, outlines
 from bertsmith.tasks.doubts import MULTI, doubts, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
@@ -54,7 +55,7 @@ class Texts:
             empty = [i for i, text in enumerate(table.rows(role) or ()) if not text.strip()]
             if empty:
                 raise InputError(
-                    f"{table.where(empty[0])}: {role}: is empty, in {len(empty):,} of {len(table):,} rows; leave them out"
+                    f"{table.where(empty[0])}: {role}: is empty, in {len(empty):,} of {amount(len(table), 'row')}; leave them out"
                 )
 
     def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
@@ -106,12 +107,16 @@ class Classes(Texts):
             )
         elif len(found) > max(10, 2 * len(set(table.columns["text"]))):
             raise InputError(
-                f"{printable(table.path)}: label: {len(found)} different labels of {len(set(table.columns['text']))} different texts; --columns text=NAME,label=NAME says which is which"
+                f"{printable(table.path)}: label: {amount(len(found), 'different label')} of {amount(len(set(table.columns['text'])), 'different text')}; {option('columns', 'text=NAME,label=NAME')} says which is which"
             )
         elif len(found) > max(100, len(table) // 2) or (len(found) > 10 and _decimals(found)):
-            way = MULTI if several(found) else "are these numbers? --task regress, or another --columns label="
+            way = (
+                MULTI
+                if several(found)
+                else f"are these numbers? {option('task', 'regress')}, or another label by {option('columns')}"
+            )
             raise InputError(
-                f"{printable(table.path)}: label: {len(found)} different labels in {len(table)} rows; {way}"
+                f"{printable(table.path)}: label: {amount(len(found), 'different label')} in {amount(len(table), 'row')}; {way}"
             )
         whole = all(name.lstrip("-").isascii() and name.lstrip("-").isdigit() for name in found)
         return Labels(names=tuple(names) or tuple(sorted(found, key=(lambda n: (int(n), n)) if whole else None)))
@@ -200,7 +205,7 @@ class Numbers(Texts):
 
     def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
         if names:
-            raise InputError("labels: --task regress has numbers, not classes")
+            raise InputError(f"labels: {option('task', 'regress')} has numbers, not classes")
         numbers = _numbers(table)
         scale = float(numbers.std())
         if not np.isfinite(scale):
@@ -280,13 +285,13 @@ def _names(table: Table) -> list[str]:
     empty = [i for i, value in enumerate(values) if value is None or (isinstance(value, str) and not value.strip())]
     if empty:
         raise InputError(
-            f"{table.where(empty[0])}: label: is empty, in {len(empty):,} of {len(values):,} rows; give them one, or leave them out"
+            f"{table.where(empty[0])}: label: is empty, in {len(empty):,} of {amount(len(values), 'row')}; give them one, or leave them out"
         )
     first = type(values[0])
     for i, value in enumerate(values):
         if isinstance(value, (bool, float)):
             raise InputError(
-                f"{table.where(i)}: label: {value!r} is not a class; write it as a string, or use --task regress for numbers"
+                f"{table.where(i)}: label: {value!r} is not a class; write it as a string, or use {option('task', 'regress')} for numbers"
             )
         if type(value) is not first:
             raise InputError(
@@ -312,10 +317,10 @@ def _numbers(table: Table) -> np.ndarray:
         infinite = bool(np.isinf(found[bad[0]]))
         said = "null" if value is None else printable(value if infinite else repr(value), 60)
         what = f"{said} is not a {'finite ' * infinite}number"
-        way = "--task classify learns names" if 2 * len(bad) > len(values) else "leave them out"
+        way = f"{option('task', 'classify')} learns names" if 2 * len(bad) > len(values) else "leave them out"
         if isinstance(value, str) and np.isfinite(_number(value.replace(",", ".", 1), text)):
             way = f"decimals have a point: {value.replace(',', '.', 1)}"
-        more = f", as in {len(bad):,} of {len(values):,} rows; {way}"
+        more = f", as in {len(bad):,} of {amount(len(values), 'row')}; {way}"
         raise InputError(f"{table.where(bad[0])}: label: {what}{more}")
     return found
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 
 DROPPED = ("bad_encoding", "bad_record", "control", "zero_width")
 
@@ -27,18 +28,19 @@ class Options:
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                option = "--" + name.replace("_", "-")
-                raise InputError(f"{option}: {printable(repr(getattr(self, name)))} is not one of {', '.join(values)}")
+                raise InputError(
+                    f"{option(name)}: {printable(repr(getattr(self, name)))} is not one of {', '.join(values)}"
+                )
         try:
             if not codecs.lookup(self.encoding)._is_text_encoding:
                 raise LookupError
             codecs.getincrementaldecoder(self.encoding)
         except (LookupError, TypeError, ValueError):
             raise InputError(
-                f"--encoding: {printable(repr(self.encoding))} is not one that Python knows; for example utf-8, latin-1, gb18030"
+                f"{option('encoding')}: {printable(repr(self.encoding))} is not one that Python knows; for example utf-8, latin-1, gb18030"
             ) from None
         if not isinstance(self.field, str) or not self.field:
-            raise InputError("--field: expected the name of the field that holds the text")
+            raise InputError(f"{option('field')}: expected the name of the field that holds the text")
 
 
 @dataclass(slots=True)

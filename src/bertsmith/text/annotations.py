@@ -19,6 +19,7 @@ import numpy as np
 from bertsmith.data.levels import LEVELS
 from bertsmith.data.ranges import numbers
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.text.categories import category
 from bertsmith.text.lexicon import Lexicon, disjoint
 from bertsmith.text.runs import Runs
@@ -45,7 +46,7 @@ class Marked:
         self.spans: dict[bytes, list[tuple[int, int]]] = {}
         if lines == "wrapped":
             raise InputError(
-                f"{printable(path)}: --lines wrapped joins lines, so that places in this text mean nothing"
+                f"{printable(path)}: {option('lines', 'wrapped')} joins lines, so that places in this text mean nothing"
             )
         for where, text, spans in _records(path, FIELDS[level]):
             self._add(where, text, spans, tokenizer, language, lines)
@@ -106,7 +107,7 @@ class Statistics:
         try:
             from gensim.models.phrases import Phrases
         except ImportError:
-            raise InputError("--phrases npmi: needs gensim; pip install 'bertsmith[phrases]'") from None
+            raise InputError(f"{option('phrases', 'npmi')}: needs gensim; pip install 'bertsmith[phrases]'") from None
         self.wordy, self.said = wordy(tokenizer), {"threshold": threshold}
         options = {"scoring": "npmi", "threshold": threshold, "min_count": FEWEST, "delimiter": "_"}
         self.rounds = [Phrases(_Sentences(split, self.wordy), **options)]
@@ -182,7 +183,7 @@ def check(options: dict[str, str | None]) -> None:
             _threshold(level, source or "npmi")
         elif not os.path.isfile(source):
             raise InputError(
-                f"--{FIELDS[level]}: {printable(source)}: no such file; or npmi for the corpus's own statistics"
+                f"{option(FIELDS[level])}: {printable(source)}: no such file; or npmi for the corpus's own statistics"
             )
 
 
@@ -202,7 +203,7 @@ def _threshold(level: str, source: str) -> float:
         value = float("nan")
     if not -1 < value < 1:
         raise InputError(
-            f"--{FIELDS[level]}: {printable(source)}: npmi lies between -1 and 1; such as npmi:{THRESHOLD}"
+            f"{option(FIELDS[level])}: {printable(source)}: npmi lies between -1 and 1; such as npmi:{THRESHOLD}"
         )
     return value
 
@@ -284,5 +285,7 @@ def _records(path: str, field: str) -> Iterator[tuple[str, str, list[tuple[int, 
                 raise InputError(f'{where}: expected {{"text": ..., "{field}": [[start, end], ...]}}') from None
             for a, b in spans:
                 if not 0 <= a < b <= len(text):
-                    raise InputError(f"{where}: {field}: [{a}, {b}] is no part of a text of {len(text)} characters")
+                    raise InputError(
+                        f"{where}: {field}: [{a}, {b}] is no part of a text of {amount(len(text), 'character')}"
+                    )
             yield where, text, spans

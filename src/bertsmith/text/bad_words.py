@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.text.segment import UNSPACED
 from bertsmith.text.user_words import digest
 from bertsmith.text.word_list import contents, decoded
@@ -63,12 +64,12 @@ def _bounded(word: str) -> str:
 
 def bad_words(path: str | os.PathLike, encoding: str = "utf-8") -> BadWords:
     """A list, one a line."""
-    where = f"--bad-words: {printable(path)}"
+    where = f"{option('bad_words')}: {printable(path)}"
     try:
         text, _ = decoded(where, contents(os.fspath(path)), encoding, "convert the list to UTF-8")
     except InputError as error:
         said = str(error)
-        raise InputError(said if said.startswith("--bad-words") else f"--bad-words: {said}") from None
+        raise InputError(said if said.startswith(option("bad_words")) else f"{option('bad_words')}: {said}") from None
     words = [" ".join(line.lower().split()) for line in re.split("[\r\n]+", text)]
     if not any(words):
         raise InputError(f"{where}: no word; one a line")

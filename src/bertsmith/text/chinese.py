@@ -15,6 +15,7 @@ from pathlib import Path
 from tokenizers import normalizers
 
 from bertsmith.errors import InputError, nearest
+from bertsmith.spelling import option
 from bertsmith.text.segment import HAN
 
 SCRIPTS = {"simplified": "t2s", "traditional": "s2t"}  # by OpenCC's names
@@ -23,11 +24,11 @@ SCRIPTS = {"simplified": "t2s", "traditional": "s2t"}  # by OpenCC's names
 def check(script: str) -> None:
     """InputError for a script that there is not, or without OpenCC."""
     if script not in SCRIPTS:
-        raise InputError(f"--chinese: no script {script!r}; {nearest(str(script), SCRIPTS)}")
+        raise InputError(f"{option('chinese')}: no script {script!r}; {nearest(str(script), SCRIPTS)}")
     try:
         import opencc  # noqa: F401
     except ImportError:
-        raise InputError("--chinese: needs OpenCC; pip install 'bertsmith[zh-convert]'") from None
+        raise InputError(f"{option('chinese')}: needs OpenCC; pip install 'bertsmith[zh-convert]'") from None
 
 
 @cache

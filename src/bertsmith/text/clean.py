@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import option
 from bertsmith.text.bad_words import BadWords
 from bertsmith.text.segment import UNSPACED
 from bertsmith.text.sentences import split
@@ -79,7 +80,7 @@ RULES = {
     "near-duplicates": Rule("page"),
     "repeated": Rule("part"),
 }
-ASKED_APART = {"bad-words": "--bad-words FILE", "language": "--clean-language CODE"}
+ASKED_APART = {"bad-words": ("bad_words", "FILE"), "language": ("clean_language", "CODE")}
 C4 = tuple(name for name in RULES if name not in (*ASKED_APART, "duplicates", "near-duplicates"))
 
 
@@ -104,10 +105,11 @@ def named(asked: str | Iterable[str]) -> tuple[str, ...]:
     ]
     for name in names:
         if name in ASKED_APART:
-            raise InputError(f"--clean: {name} is asked for by {ASKED_APART[name]}")
+            argument, like = ASKED_APART[name]
+            raise InputError(f"{option('clean')}: {name} is asked for by {option(argument, like=like)}")
         if name != "c4" and name not in RULES:
             known = ("c4", *(rule for rule in RULES if rule not in ASKED_APART))
-            raise InputError(f"--clean: {printable(repr(name), 60)} is not a rule; {nearest(name, known)}")
+            raise InputError(f"{option('clean')}: {printable(repr(name), 60)} is not a rule; {nearest(name, known)}")
     return tuple(name for name in RULES if name in names or ("c4" in names and name in C4))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.text.account import Account
 from bertsmith.text.bad_words import bad_words
 from bertsmith.text.clean import C4, RULES, Drop, Rules, cleaned, named, size_of, whole
@@ -47,7 +48,7 @@ class Asked:
         """InputError where the sample would replace a file that is read."""
         for source in found:
             if self.sample and source.kind != "hf" and os.path.realpath(source.name) == os.path.realpath(self.sample):
-                raise InputError(f"--clean-sample: {printable(source.name)} is read; name another file")
+                raise InputError(f"{option('clean_sample')}: {printable(source.name)} is read; name another file")
 
     @property
     def unasked(self) -> str:
@@ -55,8 +56,8 @@ class Asked:
         if not set(C4) <= set(self.rules.names):
             return ""
         options = (
-            ("a language (--clean-language en)", self.rules.spoken),
-            ("bad words (--bad-words FILE)", self.rules.bad),
+            (f"a language ({option('clean_language', 'en')})", self.rules.spoken),
+            (f"bad words ({option('bad_words', like='FILE')})", self.rules.bad),
         )
         missing = [name for name, there in options if not there]
         return f"C4 asks for {' and '.join(missing)}, too" if missing else ""
@@ -89,13 +90,13 @@ def asked(
     names |= {"language"} if known else set()
     names |= {"bad-words"} if words else set()
     if not names and sample is not None:
-        raise InputError("--clean-sample: nothing is cleaned; --clean c4 says what is")
+        raise InputError(f"{option('clean_sample')}: nothing is cleaned; {option('clean', 'c4')} says what is")
     if sample is not None:
         path = Path(os.path.abspath(sample))
         if path.is_dir():
-            raise InputError(f"--clean-sample: {printable(sample)} is a folder; name a file")
+            raise InputError(f"{option('clean_sample')}: {printable(sample)} is a folder; name a file")
         if not path.parent.is_dir():
-            raise InputError(f"--clean-sample: there is no folder {printable(path.parent)}; make it first")
+            raise InputError(f"{option('clean_sample')}: there is no folder {printable(path.parent)}; make it first")
     if not names:
         return None
     inside = tuple(name for name in RULES if name in names)
@@ -165,7 +166,9 @@ def _close(made: Cleaned, left: int, what: Asked) -> None:
     if not left and tally.read[0]:
         most = sorted(tally.dropped.items(), key=lambda item: -item[1][3])[:3]
         said = ", ".join(f"{name} {counts[3]:,} bytes" for name, counts in most)
-        raise InputError(f"--clean: nothing is left of {tally.read[0]:,} pages ({said}); --clean names fewer rules")
+        raise InputError(
+            f"{option('clean')}: nothing is left of {amount(tally.read[0], 'page')} ({said}); {option('clean')} names fewer rules"
+        )
 
 
 def _placed(chunk: list[Document]) -> list[tuple[Place, bool, list[str]]]:

@@ -18,6 +18,7 @@ from bertsmith.data.batch import IGNORE, Array, Row, Vocab
 from bertsmith.data.draw import hashed, integers, share_before, uniform
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
+from bertsmith.spelling import amount
 from bertsmith.text.layout import check_text
 from bertsmith.text.long_text import LongText
 from bertsmith.text.pairs import truncation
@@ -220,7 +221,7 @@ class ReusedSegments:
         places = LongText.of(split).places
         if places < self.length:
             raise InputError(
-                f"layout: a text of {places} tokens is shorter than a sequence of {self.length}; prepare more text, hold out more, or lower layout.length"
+                f"layout: a text of {amount(places, 'token')} is shorter than a sequence of {self.length}; prepare more text, hold out more, or lower layout.length"
             )
 
     def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> ColumnPlan:

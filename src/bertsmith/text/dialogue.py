@@ -16,6 +16,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Array, Vocab
 from bertsmith.data.draw import hashed, integers, uniform
 from bertsmith.errors import InputError
+from bertsmith.spelling import amount, option
 from bertsmith.text.layout import check_text
 from bertsmith.text.pairs import excess, fronts, strangers
 from bertsmith.text.plan import Outline, Plan, outline
@@ -46,11 +47,11 @@ class Dialogues:
         check_text(split)
         found = outline(split)
         dialogues, turns = len(found.documents) - 1, len(found.sentences) - 1
-        counts = f"{dialogues:,} documents, {turns:,} sentences"
+        counts = f"{amount(dialogues, 'document')}, {amount(turns, 'sentence')}"
         if turns == dialogues:
             raise InputError(
                 f"layout: every document is a single sentence ({counts}), and a dialogue has two turns at least; "
-                "prepare one document for each dialogue, with a line for each turn (--lines sentence)"
+                f"prepare one document for each dialogue, with a line for each turn ({option('lines', 'sentence')})"
             )
         if self.fake and dialogues < 2:
             raise InputError(

@@ -20,6 +20,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.text.categories import category
 from bertsmith.text.starts import BYTES, flat, keeps_space
 from bertsmith.text.words import UNSPACED, character_starts, classes, code_points
@@ -260,7 +261,7 @@ def _kept(tokenizer: Tokenizer, backend: Backend, words: Mapping[str, str]) -> B
         if restored(ids.tolist(), back) != before.tolist():
             raise InputError(
                 f"beside a new word this tokenizer would cut texts otherwise than now ({printable(text, 60)!r}), as those with ▁ do, which "
-                "read what stands behind a new word as the beginning of a text; --tokenizer of another kind, or fine-tune with its own pieces"
+                f"read what stands behind a new word as the beginning of a text; {option('tokenizer')} of another kind, or fine-tune with its own pieces"
             )
     return backend
 

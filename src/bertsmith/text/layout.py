@@ -16,6 +16,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import IGNORE, Array, Vocab
 from bertsmith.data.ranges import spread
 from bertsmith.errors import InputError
+from bertsmith.spelling import amount, option
 from bertsmith.text.pairs import SegmentPairs, SentencePairs
 from bertsmith.text.plan import Plan, outline
 
@@ -58,9 +59,11 @@ class DocSentences(_Sentences):
 
 def check_text(split: Any) -> None:
     if not split.count:
-        counts = f"{len(split.documents) - 1:,} documents, {len(split.sentences) - 1:,} sentences, 0 tokens"
+        counts = (
+            f"{amount(len(split.documents) - 1, 'document')}, {amount(len(split.sentences) - 1, 'sentence')}, 0 tokens"
+        )
         raise InputError(
-            f"layout: there is no text, found {counts}; prepare more text, or hold out more of it (--holdout)"
+            f"layout: there is no text, found {counts}; prepare more text, or hold out more of it ({option('holdout')})"
         )
 
 

@@ -17,6 +17,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.spelling import amount, an
 from bertsmith.text import owners, published
 from bertsmith.text.categories import category, lower
 from bertsmith.text.forms import inward
@@ -198,7 +199,7 @@ def _model_ids(model: dict[str, Any], where: str) -> dict[str, int]:
                 raise InputError(f"{where}: model.vocab[{i}]: {printable(piece)!r} stands at {ids[piece]} already")
         unk = model.get("unk_id")
         if unk is not None and not (isinstance(unk, int) and 0 <= unk < len(vocab)):
-            raise InputError(f"{where}: model.unk_id: {printable(unk)} is outside the {len(vocab)} pieces")
+            raise InputError(f"{where}: model.unk_id: {printable(unk)} is outside the {amount(len(vocab), 'piece')}")
         return ids
     if not isinstance(vocab, dict):
         raise InputError(f"{where}: model.vocab: is not an object of token: id")
@@ -235,7 +236,9 @@ def gaps(backend: Backend) -> int:
 def _contiguous(ids: dict[str, int], where: str) -> list[int]:
     """The ids that are no token's.  InputError where there are more of them than tokens, or two tokens of one id."""
     if len(ids) < 2:
-        raise InputError(f"{where}: {len(ids)} tokens; a vocabulary needs the five special tokens and some text")
+        raise InputError(
+            f"{where}: {amount(len(ids), 'token')}; a vocabulary needs the five special tokens and some text"
+        )
     by_id: dict[int, str] = {}
     for token, i in ids.items():
         if by_id.setdefault(i, token) != token:
@@ -247,7 +250,7 @@ def _contiguous(ids: dict[str, int], where: str) -> list[int]:
         gap = next(i for i in range(len(by_id)) if i not in by_id)
         worst = max(by_id)
         raise InputError(
-            f"{where}: id {gap} is missing, {printable(by_id[worst])!r} has id {worst} of {len(by_id)} tokens; ids must run from 0, with fewer gaps than tokens"
+            f"{where}: id {gap} is missing, {printable(by_id[worst])!r} has id {worst} of {amount(len(by_id), 'token')}; ids must run from 0, with fewer gaps than tokens"
         )
     return [i for i in range(max(by_id)) if i not in by_id]
 
@@ -273,10 +276,12 @@ def _vocab(path: Path) -> dict[str, int]:
     missing = [name for name in SPECIALS if name not in vocab]
     if missing:
         raise InputError(
-            f"{where}: {len(vocab)} lines, none of them {' or '.join(missing)}; BERT's vocabulary holds {' '.join(SPECIALS)}"
+            f"{where}: {amount(len(vocab), 'line')}, none of them {' or '.join(missing)}; BERT's vocabulary holds {' '.join(SPECIALS)}"
         )
     if len(vocab) == len(SPECIALS):
-        raise InputError(f"{where}: {len(vocab)} lines, all of them special tokens; nothing is left to write text with")
+        raise InputError(
+            f"{where}: {amount(len(vocab), 'line')}, all of them special tokens; nothing is left to write text with"
+        )
     return vocab
 
 
@@ -297,7 +302,7 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, 
         if isinstance(named, str):
             if backend.token_to_id(named) is None:
                 raise InputError(
-                    f"{where}: {role}_token: {printable(named)!r} is not in the vocabulary of {backend.get_vocab_size()} tokens"
+                    f"{where}: {role}_token: {printable(named)!r} is not in the vocabulary of {amount(backend.get_vocab_size(), 'token')}"
                 )
             roles[role] = named
             continue
@@ -322,7 +327,7 @@ def _json(text: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {printable(error)}") from None
     if not isinstance(tree, dict):
-        raise InputError(f"{where}: holds a {type(tree).__name__}, not an object")
+        raise InputError(f"{where}: holds {an(type(tree).__name__)}, not an object")
     return tree
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.text.word_list import word_list
 
 if TYPE_CHECKING:
@@ -23,18 +24,18 @@ def checked(asked: str | int | os.PathLike | None, trains: bool) -> str | int | 
         return None
     if trains:
         raise InputError(
-            "--new-words: only for a loaded tokenizer (--tokenizer DIR); one that is trained here learns its words: ask it for more entries"
+            f"{option('new_words')}: only for a loaded tokenizer ({option('tokenizer', like='DIR')}); one that is trained here learns its words: ask it for more entries"
         )
     name = os.fspath(asked) if not isinstance(asked, int) else str(asked)
     if name.isascii() and name.isdecimal() and not os.path.lexists(name):
         if not 1 <= int(name) <= MOST:
-            raise InputError(f"--new-words: {printable(name)} is not a number of words from 1 to {MOST:,}")
+            raise InputError(f"{option('new_words')}: {printable(name)} is not a number of words from 1 to {MOST:,}")
         return int(name)
     if isinstance(asked, (bool, int)):
-        raise InputError(f"--new-words: {printable(asked)} is not a number of words from 1 to {MOST:,}")
+        raise InputError(f"{option('new_words')}: {printable(asked)} is not a number of words from 1 to {MOST:,}")
     if not os.path.lexists(name):
         raise InputError(
-            f"--new-words: {printable(name)}: no such file; a word list (one a line), or a number of words"
+            f"{option('new_words')}: {printable(name)}: no such file; a word list (one a line), or a number of words"
         )
     return name
 
@@ -52,7 +53,7 @@ def add(
         said |= {"asked": asked, **counts, "sample": drawn}
         if len(words) < asked:
             say(
-                f"--new-words: {len(words):,} words, not {asked:,}: no more stand twice in the sample and are cut into pieces"
+                f"{option('new_words')}: {amount(len(words), 'word')}, not {asked:,}: no more stand twice in the sample and are cut into pieces"
             )
     else:
         words, _ = word_list(asked)
@@ -60,20 +61,22 @@ def add(
     try:
         more = tokenizer.extend(words)
     except InputError as error:
-        raise InputError(f"--new-words{'' if isinstance(asked, int) else ' ' + printable(asked)}: {error}") from None
+        raise InputError(f"{option('new_words', *([] if isinstance(asked, int) else [asked]))}: {error}") from None
     added = new_tokens(tokenizer, more)
     assert added is not None  # it was made of it
     names = more.tokens(added)
     if not names:
-        raise InputError(f"--new-words: none of {said['asked']:,} words is new: the tokenizer has each as one token")
+        raise InputError(
+            f"{option('new_words')}: none of {amount(said['asked'], 'word')} is new: the tokenizer has each as one token"
+        )
     said |= {"words": len(words), "tokens": len(names)}
     shown = ", ".join(printable(name, 30) for name in names[:SHOWN])
     say(
-        f"tokenizer: {len(names):,} new tokens, {tokenizer.size:,} before: {shown}{', …' if len(names) > SHOWN else ''}"
+        f"tokenizer: {amount(len(names), 'new token')}, {tokenizer.size:,} before: {shown}{', …' if len(names) > SHOWN else ''}"
     )
     if "saved_tokens" in said:
         share = said["saved_tokens"] / max(1, said["sample_tokens"])
         say(
-            f"tokenizer: the words of the sample take {said['sample_tokens']:,} tokens, {share:.1%} fewer with the new ones"
+            f"tokenizer: the words of the sample take {amount(said['sample_tokens'], 'token')}, {share:.1%} fewer with the new ones"
         )
     return more, {"extends": {"digest": tokenizer.digest, "size": tokenizer.size, "tokens": names}}, said

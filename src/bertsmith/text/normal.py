@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, flag, option
 from bertsmith.text import chinese
 from bertsmith.text.categories import category, normalize
 from bertsmith.text.categories import name as name_of
@@ -51,7 +52,9 @@ class Rules:
 
     def __post_init__(self):
         if self.normalise is not None and self.normalise not in FORMS:
-            raise InputError(f"--normalise: {printable(repr(self.normalise))} is not one of {', '.join(FORMS)}")
+            raise InputError(
+                f"{option('normalise')}: {printable(repr(self.normalise))} is not one of {', '.join(FORMS)}"
+            )
         if self.chinese is not None:
             chinese.check(self.chinese)
 
@@ -156,8 +159,8 @@ def check_accents(texts: Iterable[str]) -> None:
     if marked > MOST_MARKED * letters:
         shown = ", ".join(normalize("NFC", letter) for letter, _ in found.most_common(5))
         raise InputError(
-            f"--strip-accents: {marked:,} of {letters:,} letters ({marked / letters:.0%}) would lose marks that are part of "
-            f"their script ({shown}); without --strip-accents lower case keeps them"
+            f"{flag('strip_accents')}: {marked:,} of {amount(letters, 'letter')} ({marked / letters:.0%}) would lose marks that are part of "
+            f"their script ({shown}); without {flag('strip_accents')} lower case keeps them"
         )
 
 

@@ -17,6 +17,7 @@ from bertsmith.data.batch import IGNORE, Array, Vocab
 from bertsmith.data.draw import halves, hashed, integers, uniform
 from bertsmith.data.ranges import spread, sums
 from bertsmith.errors import InputError
+from bertsmith.spelling import amount, option
 from bertsmith.text.plan import Outline, Plan, outline, two_segments
 
 BLOCK = 1 << 15  # sentences that are looked at together
@@ -105,16 +106,16 @@ def check_pairs(split: Any, negatives: Negatives) -> None:
     """InputError, with the counts, where no pair or no true pair can be made."""
     found = outline(split)
     documents, sentences = len(found.documents) - 1, len(found.sentences) - 1
-    counts = f"{documents:,} documents, {sentences:,} sentences, {found.tokens:,} tokens"
+    counts = f"{amount(documents, 'document')}, {amount(sentences, 'sentence')}, {amount(found.tokens, 'token')}"
     if documents < 2 and negatives != "swap":
         raise InputError(
             f"layout: pairs need a second document to draw random segments from, found {counts}; "
-            "separate documents by blank lines (prepare --documents), hold out more, or take a recipe without pairs (roberta)"
+            f"separate documents by blank lines ({option('documents')} of prepare), hold out more, or take a recipe without pairs (roberta)"
         )
     if sentences == documents:  # none included
         raise InputError(
             f"layout: every document is a single sentence ({counts}), so that no segment has a true successor; "
-            "prepare with document boundaries (--documents, --lines), or take a recipe without pairs (roberta)"
+            f"prepare with document boundaries ({option('documents')}, {option('lines')}), or take a recipe without pairs (roberta)"
         )
 
 

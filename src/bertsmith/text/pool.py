@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Any
 
 from bertsmith.errors import ResourceError
+from bertsmith.spelling import option
 
 SINGLE = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
 
@@ -42,7 +43,9 @@ def ordered(
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise ResourceError("a worker process died (out of memory?); fewer --workers need less") from None
+            raise ResourceError(
+                f"a worker process died (out of memory?); fewer {option('workers')} need less"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

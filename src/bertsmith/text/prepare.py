@@ -18,6 +18,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, flag, option
 from bertsmith.text import annotations, more_words, store, unknown
 from bertsmith.text.account import Account, Options
 from bertsmith.text.categories import unidata_version
@@ -98,16 +99,20 @@ def prepare(
     reading = Reading(language=language, lines=lines, words=mine, segmented=segmented)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
-        raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")
+        raise InputError(
+            f"{option('holdout')}: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01"
+        )
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 1024:
-        raise InputError(f"--workers: {printable(repr(workers))} is not a number of processes; 1 to 1024")
+        raise InputError(f"{option('workers')}: {printable(repr(workers))} is not a number of processes; 1 to 1024")
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "normalise": normalise, "chinese": chinese}
     learns = trains(tokenizer, rules)
     more = more_words.checked(new_words, learns)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
     if segmented and any(of.endswith(".jsonl") for of in sources.values()):
-        raise InputError("--segmented: takes blanks out of the text, so that places in an annotated text mean nothing")
+        raise InputError(
+            f"{flag('segmented')}: takes blanks out of the text, so that places in an annotated text mean nothing"
+        )
     what = asked(clean, clean_language, bad_words, clean_sample, sentences=language, lines=lines, encoding=encoding)
     listing = listed(named, only, encoding)
     found = tuple(listing.sources)
@@ -145,7 +150,7 @@ def prepare(
             account["sources"] = {"kinds": listing.kinds(), "passed_over": listing.passed_over}
             account |= {"new_words": added} if added else {}
             way = "train one on this text or with more entries"
-            unknown.refuse(account["unknown"], "--tokenizer", way, allow_unknown)
+            unknown.refuse(account["unknown"], option("tokenizer"), way, allow_unknown)
             kind = tokenizer if learns else "loaded"
             described = {
                 "documents": documents,
@@ -188,12 +193,12 @@ def _own_words(path: str | None, segmented: bool, lines: str, encoding: str) -> 
     """The words of a user's list, and the encoding that it was read in; InputError for options that exclude each other."""
     if segmented and lines == "wrapped":
         raise InputError(
-            "--segmented: --lines wrapped joins lines without a blank, so that words at line ends are lost"
+            f"{flag('segmented')}: {option('lines', 'wrapped')} joins lines without a blank, so that words at line ends are lost"
         )
     if path is None:
         return (), ""
     if segmented:
-        raise InputError("--words: --segmented takes the words of the text as given; one of the two")
+        raise InputError(f"{option('words')}: {flag('segmented')} takes the words of the text as given; one of the two")
     return user_words(os.fspath(path), encoding)
 
 
@@ -241,7 +246,7 @@ class _Work:
                 spoken = now
                 done = sum(writer.tokens for writer in self.splits)
                 self.say(
-                    f"prepare: {self.used / 1e6:,.0f} MB of text, {done:,} tokens, {self.used / 1e6 / (now - begun):.1f} MB/s"
+                    f"prepare: {self.used / 1e6:,.0f} MB of text, {amount(done, 'token')}, {self.used / 1e6 / (now - begun):.1f} MB/s"
                 )
         for writer in self.splits:
             writer.close()
@@ -253,7 +258,9 @@ class _Work:
         elif not train.documents and held.documents > 1:
             self.splits = list(reversed(move_document(self.folder, held, _lowest(held.documents), train)))
         elif not train.documents:
-            raise InputError("--holdout: the only document would be held out; --holdout 0 keeps it for training")
+            raise InputError(
+                f"{option('holdout')}: the only document would be held out; {option('holdout', 0)} keeps it for training"
+            )
 
     def _append(self, part: Encoded, numbers: np.ndarray, last: np.ndarray) -> None:
         self.used += part.used
@@ -282,8 +289,8 @@ class _Work:
         warnings = []
         if read.hard_wrapped and self.options.lines == "paragraph":
             warnings.append(
-                f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {read.files} files: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
-                f"{read.closed} end like a sentence; --lines wrapped joins them (and --documents file, if blank lines part paragraphs)"
+                f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {amount(read.files, 'file')}: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
+                f"{read.closed} end like a sentence; `lines` wrapped joins them (and `documents` file, if blank lines part paragraphs)"
             )
         tokens = train.tokens + held.tokens
         lost = unknown.counted(self.unknown, tokens, lambda: self.characters.unknown(self.backend))
@@ -298,7 +305,7 @@ class _Work:
         warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
         if read.bad_lines:
             warnings.append(
-                f"{read.bad_lines} bad lines were skipped ({dropped['bad_encoding'] + dropped['bad_record']} bytes)"
+                f"{amount(read.bad_lines, 'bad line was', 'bad lines were')} skipped ({amount(dropped['bad_encoding'] + dropped['bad_record'], 'byte')})"
             )
         return {
             "files": read.files,
@@ -353,5 +360,5 @@ def _bytes(size: str | int) -> int:
     """ "100MB" -> 100000000."""
     match = re.fullmatch(r"(\d{1,12})\s*(|[kKMGT]?B)", str(size))
     if not match or int(match[1]) == 0:
-        raise InputError(f"--tokenizer-sample: {printable(repr(size))} is not a size; such as 100MB or 2GB")
+        raise InputError(f"{option('tokenizer_sample')}: {printable(repr(size))} is not a size; such as 100MB or 2GB")
     return int(match[1]) * {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[match[2].upper()]

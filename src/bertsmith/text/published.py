@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount
 from bertsmith.text.train import settled
 
 WAY = (
@@ -154,7 +155,7 @@ def _owner(settings: Mapping[str, Any], found: Pieces, where: str) -> Owner:
             return OWNERS[name]
     if not {"[MASK]", "<mask>"} & {piece for piece, _, _ in found.pieces}:
         raise InputError(
-            f"{where}: a SentencePiece model of {len(found.pieces)} pieces without a mask, so that its ids are not the model's; name the "
+            f"{where}: a SentencePiece model of {amount(len(found.pieces), 'piece')} without a mask, so that its ids are not the model's; name the "
             'tokenizer_class in tokenizer_config.json beside it ("XLMRobertaTokenizer", "CamembertTokenizer"), or: '
             + WAY
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.text.account import Account, Options
 from bertsmith.text.recognise import COMPRESSIONS, STREAMS
 from bertsmith.text.sources import Source, read
@@ -55,7 +56,7 @@ def _valid(data: bytes, number: int, source: Source, options: Options, account: 
         except UnicodeDecodeError as error:
             if options.on_bad_line == "error":
                 where = f"{printable(source.name)}:{here}: byte {error.start + 1}"
-                allowed = "--encoding names another, --on-bad-line skip counts and skips"
+                allowed = f"{option('encoding')} names another, {option('on_bad_line', 'skip')} counts and skips"
                 raise InputError(f"{where}: not UTF-8 (0x{line[error.start]:02x}); {allowed}") from None
         ends = line.endswith(b"\n")
         account.bad_lines += 1
@@ -104,7 +105,7 @@ def _bytes(
         while len(data) > longest:
             if whole:
                 raise InputError(
-                    f"{printable(source.name)}:{number}: a record of more than {longest} bytes; split it into smaller ones"
+                    f"{printable(source.name)}:{number}: a record of more than {amount(longest, 'byte')}; split it into smaller ones"
                 )
             cut = _cut(data, longest)
             if not inside:
@@ -161,7 +162,9 @@ def _recoded(source: Source, options: Options, account: Account) -> Iterator[byt
             except (UnicodeError, ValueError) as error:
                 reason = printable(getattr(error, "reason", error), 60)
                 where = f"{printable(source.name)}: after line {line}, in bytes {before + 1} to {before + len(data)}"
-                raise InputError(f"{where}: not {options.encoding} ({reason}); --encoding names another") from None
+                raise InputError(
+                    f"{where}: not {options.encoding} ({reason}); {option('encoding')} names another"
+                ) from None
             before += len(data)
             line += converted.count(b"\n")
             account.recoded += len(converted) - len(data)
@@ -182,11 +185,13 @@ def _sniff(data: bytes, source: Source, options: Options) -> None:
     head = data[:4096]
     if _is_utf8(options):
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError(f"{where}:1: byte 1: not UTF-8 (UTF-16 byte-order mark); --encoding utf-16 reads it")
+            raise InputError(
+                f"{where}:1: byte 1: not UTF-8 (UTF-16 byte-order mark); {option('encoding', 'utf-16')} reads it"
+            )
         if len(head) >= 4 and head.count(0) * 4 >= len(head):
             guess = "utf-16-be" if head[0::2].count(0) > head[1::2].count(0) else "utf-16-le"
             raise InputError(
-                f"{where}:1: {head.count(0)} of the first {len(head)} bytes are NUL: not text in UTF-8; --encoding {guess} may read it"
+                f"{where}:1: {head.count(0)} of the first {amount(len(head), 'byte')} are NUL: not text in UTF-8; {option('encoding', guess)} may read it"
             )
 
 

@@ -114,7 +114,7 @@ def _check(head: bytes, encoding: str) -> None:
         if head.startswith(magic):
             raise Unread(what)
     if head.startswith(_ENCODED) and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        raise Unread("UTF-16 by its byte-order mark; --encoding utf-16 reads it")
+        raise Unread("UTF-16 by its byte-order mark; `encoding` utf-16 reads it")
     if head[_TAR[0] :].startswith(_TAR[1]):
         raise Unread("a tar archive; unpack it")
     wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")) or head.startswith(_ENCODED)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, option
 from bertsmith.text import raw
 from bertsmith.text.account import Account, Options
 from bertsmith.text.paragraphs import joined
@@ -65,7 +66,7 @@ def _head(line: str, account: Account) -> tuple[str, str]:
 
 def bad_record(message: str, source: str, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
     if options.on_bad_line == "error":
-        raise InputError(f"{message}; --on-bad-line skip counts and skips")
+        raise InputError(f"{message}; {option('on_bad_line', 'skip')} counts and skips")
     account.bad_lines += 1
     account.dropped["bad_record"] += len(source.removesuffix("\n").encode("utf-8", "surrogatepass"))
     return iter(())
@@ -105,7 +106,7 @@ def _jsonl(source: Source, options: Options, account: Account) -> Iterator[tuple
         elif options.field not in record:
             known = printable(", ".join(map(str, record)) or "none", 80)
             yield from bad_record(
-                f"{where}: no field {options.field!r}; --field names one of: {known}", line, options, account
+                f"{where}: no field {options.field!r}; {option('field')} names one of: {known}", line, options, account
             )
         else:
             yield from paragraphs_of(record[options.field], line, where, options, account)
@@ -132,7 +133,7 @@ def _table(source: Source, options: Options, account: Account) -> Iterator[tuple
         if header.count(options.field) != 1:
             found = "stands twice" if options.field in header else "is missing"
             columns = printable(", ".join(header), 80)
-            raise InputError(f"{name}:1: column {options.field!r} {found}; --field names one of: {columns}")
+            raise InputError(f"{name}:1: column {options.field!r} {found}; {option('field')} names one of: {columns}")
         column = header.index(options.field)
         while True:
             place["start"], place["raw"] = place["line"] + 1, []
@@ -145,7 +146,7 @@ def _table(source: Source, options: Options, account: Account) -> Iterator[tuple
                 account.blank_lines += 1
             elif len(row) != len(header):
                 yield from bad_record(
-                    f"{where}: {len(row)} columns; the header has {len(header)}",
+                    f"{where}: {amount(len(row), 'column')}; the header has {len(header)}",
                     "".join(place["raw"]),
                     options,
                     account,
@@ -175,7 +176,9 @@ def _parquet(source: Source, options: Options, account: Account) -> Iterator[tup
             table = pyarrow.parquet.ParquetFile(file)
             if options.field not in table.schema_arrow.names:
                 columns = printable(", ".join(table.schema_arrow.names), 80)
-                raise InputError(f"{name}: column {options.field!r} is missing; --field names one of: {columns}")
+                raise InputError(
+                    f"{name}: column {options.field!r} is missing; {option('field')} names one of: {columns}"
+                )
             for batch in table.iter_batches(batch_size=256, columns=[options.field]):
                 for text in batch.column(0).to_pylist():
                     number += 1
@@ -202,7 +205,7 @@ def _hub(source: Source, options: Options, account: Account) -> Iterator[tuple[l
         where = f"{printable(source.name)}: row {number}"
         if not isinstance(row, dict) or options.field not in row:
             known = printable(", ".join(map(str, row)), 80)
-            raise InputError(f"{where}: no field {options.field!r}; --field names one of: {known}")
+            raise InputError(f"{where}: no field {options.field!r}; {option('field')} names one of: {known}")
         yield from _value(row[options.field], where, options, account)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bertsmith.errors import printable
+from bertsmith.spelling import amount
 from bertsmith.text.recognise import SAID
 from bertsmith.text.sources import Listing
 
@@ -29,7 +30,7 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
         )
     words = account["words"]
     for name, script in words["scripts"].items():
-        yield f"words of {name}: {script['characters']:,} characters, cut by {script['by']}" + (
+        yield f"words of {name}: {amount(script['characters'], 'character')}, cut by {script['by']}" + (
             f"; sentences by {script['sentences']}" if "sentences" in script else ""
         )
     if "user" in words:
@@ -64,16 +65,16 @@ def listing_said(listing: Listing) -> Iterator[str]:
     for reason, of in listing.passed_over.items():
         names = [printable(name) for name, why, _ in listing.passed if why == reason]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        yield f"warning: passed over, {reason}: {of['files']:,} files of {of['bytes']:,} bytes: {', '.join(names[:NAMED])}{more}"
+        yield f"warning: passed over, {reason}: {amount(of['files'], 'file')} of {amount(of['bytes'], 'byte')}: {', '.join(names[:NAMED])}{more}"
 
 
 def layouts_said(several: int, documents: int) -> dict[str, str]:
     """What each layout can make of the training split: "usable", or what is in the way, with counts."""
     pairs = "usable"
     if documents < 2:
-        pairs = f"not usable: {documents} document; random segments come from another document (--documents blank makes more)"
+        pairs = f"not usable: {documents} document; random segments come from another document (`documents` blank makes more)"
     elif not several:
-        pairs = f"not usable: none of {documents} documents has two sentences"
+        pairs = f"not usable: none of {amount(documents, 'document')} has two sentences"
     elif several < 0.5 * documents:
-        pairs = f"few pairs: only {several} of {documents} documents have two sentences"
+        pairs = f"few pairs: only {several} of {amount(documents, 'document')} have two sentences"
     return {"FullSentences": "usable", "DocSentences": "usable", "SegmentPairs": pairs, "SentencePairs": pairs}

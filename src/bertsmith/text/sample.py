@@ -9,6 +9,7 @@ import numpy as np
 
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount, flag, option
 from bertsmith.text.account import Account
 from bertsmith.text.corpus import Document, Texts
 from bertsmith.text.paragraph_words import unsegmented
@@ -28,10 +29,10 @@ def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
     if os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
         if not os.path.exists(name):
             raise InputError(
-                f"--tokenizer: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
+                f"{option('tokenizer')}: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
             )
-        for option in (option for option, value in rules.items() if value):
-            shown = "--" + option.replace("_", "-")
+        for name, value in ((name, value) for name, value in rules.items() if value):
+            shown = flag(name) if value is True else option(name, value)
             raise InputError(f"{shown}: only for a tokenizer that is trained here; a loaded one keeps its own rule")
         return False
     Rules(**rules)
@@ -63,16 +64,20 @@ def trained(
         if counts["bytes"] == counts["bytes_of"]
         else f"a sample, {counts['bytes'] / counts['bytes_of']:.1%} of the text"
     )
-    say(f"tokenizer: training {kind} on {counts['bytes']:,} bytes of {counts['documents']:,} documents ({share})")
+    say(
+        f"tokenizer: training {kind} on {amount(counts['bytes'], 'byte')} of {amount(counts['documents'], 'document')} ({share})"
+    )
     told: dict[str, int] = {}
     made = Tokenizer.train(kind, texts, told=told, **rules)
     asked = parse(kind)[1]
     if told["cut_words"]:
         say(
-            f"tokenizer: {told['cut_words']:,} words of more than {LONGEST_UNIT:,} characters were cut for its training"
+            f"tokenizer: {amount(told['cut_words'], 'word was', 'words were')} cut to {LONGEST_UNIT:,} characters for its training"
         )
     if made.size < asked:
-        say(f"tokenizer: {made.size:,} entries, not {asked:,}: the text has no more pieces that occur often enough")
+        say(
+            f"tokenizer: {amount(made.size, 'entry', 'entries')}, not {asked:,}: the text has no more pieces that occur often enough"
+        )
     return made, {**counts, **told, "entries": made.size}
 
 
@@ -113,7 +118,7 @@ def _keys() -> Iterator[int]:
 
 
 def no_text(account: Account) -> InputError:
-    lines = f"{account.lines} lines, {account.blank_lines} blank, {account.bad_lines} bad"
+    lines = f"{amount(account.lines, 'line')}, {account.blank_lines} blank, {account.bad_lines} bad"
     return InputError(
-        f"SOURCE: no text in {account.files} files ({account.read} bytes; {lines}); nothing to make a store of"
+        f"SOURCE: no text in {amount(account.files, 'file')} ({amount(account.read, 'byte')}; {lines}); nothing to make a store of"
     )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount
 
 Array = np.ndarray
 
@@ -267,7 +268,7 @@ def described(counts: Array, japanese: int) -> tuple[dict[str, Any], list[str]]:
         by[name] = {"characters": characters, "by": said}
         if not there:
             warnings.append(
-                f"words: {characters:,} characters of {name} were cut by rule ({script.without}), not by a segmenter; "
+                f"words: {amount(characters, f'character of {name} was', f'characters of {name} were')} cut by rule ({script.without}), not by a segmenter; "
                 f"pip install 'bertsmith[{script.extra}]'"
             )
     return by, warnings

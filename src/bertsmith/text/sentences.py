@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.text.closing import khmer, settled
 from bertsmith.text.thai_sentences import looks_thai, thai
 
@@ -16,7 +17,9 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 def checked_language(language: str) -> str:
     """The language code, or InputError; a code that the splitter has no rules for gets its general ones."""
     if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
-        raise InputError(f"--language: {printable(repr(language))} is not a language code; for example en, de, zh, ja")
+        raise InputError(
+            f"{option('language')}: {printable(repr(language))} is not a language code; for example en, de, zh, ja"
+        )
     return language
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.spelling import option
 from bertsmith.text.recognise import Content, Unread, recognised
 
 
@@ -153,11 +154,11 @@ def apart(sources: tuple[Source, ...], named: list[str], out: str | Path) -> Non
     for name in named:
         if not name.startswith("hf:") and os.path.isdir(name) and target.is_relative_to(os.path.realpath(name)):
             raise InputError(
-                f"{printable(out)}: --out lies inside the source {printable(name)}; choose a folder outside of it"
+                f"{printable(out)}: {option('out')} lies inside the source {printable(name)}; choose a folder outside of it"
             )
     for source in sources:
         if source.kind != "hf" and Path(os.path.realpath(source.name)).is_relative_to(target):
-            raise InputError(f"{printable(source.name)}: lies inside --out {printable(out)}; choose another folder")
+            raise InputError(f"{printable(source.name)}: lies inside {option('out', out)}; choose another folder")
 
 
 def _folder(folder: str, only: list[str] | tuple[str, ...], encoding: str) -> Listing:
@@ -167,7 +168,7 @@ def _folder(folder: str, only: list[str] | tuple[str, ...], encoding: str) -> Li
         size = os.lstat(name).st_size
         path = os.path.relpath(name, folder)
         if not reason and only and not any(fnmatch(path, p) or fnmatch(os.path.basename(name), p) for p in only):
-            reason = "not asked for by --only"
+            reason = "not asked for by `only`"
         if reason:
             found.passed.append((name, reason, size))
             continue

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import option
 
 LEAST = 0.5  # probability: C4's 0.99 is langdetect's, these are calibrated (docs/decisions/2026-11-27-cleaning.md)
 ENDS = 1000  # characters of the beginning and of the end of a page that are looked at: of long ones that is sure enough
@@ -40,7 +41,9 @@ def spoken(code: str) -> Spoken:
     try:
         known = _identifier().labels
     except (ImportError, AttributeError):  # before 0.4 its model is a pickle
-        raise InputError("--clean-language: needs py3langid; pip install 'bertsmith[clean]'") from None
+        raise InputError(f"{option('clean_language')}: needs py3langid; pip install 'bertsmith[clean]'") from None
     if code not in known:
-        raise InputError(f"--clean-language: {printable(repr(code), 60)} is not a language; {nearest(code, known)}")
+        raise InputError(
+            f"{option('clean_language')}: {printable(repr(code), 60)} is not a language; {nearest(code, known)}"
+        )
     return Spoken(code)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 
+from bertsmith.spelling import amount
+
 THAI = re.compile("[ก-ฮ]")
 _ABBREVIATED = re.compile(r"(?:^|[\s(])(?:[ก-ฮ]{1,3}\.)+\s*$")  # พ.ศ. 2540
 
@@ -39,7 +41,7 @@ def described(characters: int) -> tuple[str, list[str]]:
     """What split the sentences of so many characters of Thai, and a warning where that is no splitter made for it."""
     if splitter() is not None:
         return f"crfcut of pythainlp {version('pythainlp')}", []
-    said = f"sentences: {characters:,} characters of Thai were split at . ! ? alone, not by a splitter; pip install 'bertsmith[th]'"
+    said = f"sentences: {amount(characters, 'character of Thai was', 'characters of Thai were')} split at . ! ? alone, not by a splitter; pip install 'bertsmith[th]'"
     return "the general rules", [said]
 
 

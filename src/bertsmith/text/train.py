@@ -15,6 +15,7 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import amount, option
 from bertsmith.text.categories import normalize
 from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
 from bertsmith.text.words import INVISIBLE, classes, code_points
@@ -36,7 +37,9 @@ def parse(kind: str) -> tuple[str, int]:
             f"tokenizer {printable(kind)!r}: expected {name}:N with N the vocabulary size, such as {name}:8000"
         )
     if int(number) <= len(SPECIALS):
-        raise InputError(f"tokenizer {kind!r}: {len(SPECIALS)} entries are special tokens; N must be larger")
+        raise InputError(
+            f"tokenizer {kind!r}: {amount(len(SPECIALS), 'entry', 'entries')} are special tokens; N must be larger"
+        )
     return name, int(number)
 
 
@@ -188,7 +191,9 @@ def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
             minloglevel=3,
         )
     except (RuntimeError, OSError) as error:
-        raise InputError(f"tokenizer 'unigram:{size}': {printable(error)}; --tokenizer bpe:N reads any text") from None
+        raise InputError(
+            f"tokenizer 'unigram:{size}': {printable(error)}; {option('tokenizer', 'bpe:N')} reads any text"
+        ) from None
     pieces = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
     scored = [(pieces.id_to_piece(i), settled(pieces.get_score(i))) for i in range(pieces.get_piece_size())]
     backend.model = models.Unigram(scored, unk_id=1, byte_fallback=False)
@@ -238,7 +243,7 @@ def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, for
     if keep == 0 or share[keep - 1] < min(LEAST_COVERAGE, share[-1]):
         least = int(entries[min(int(np.searchsorted(share, LEAST_COVERAGE)), len(ranked) - 1)])
         raise InputError(
-            f"tokenizer: a vocabulary of {size} cannot spell this text: it has {len(ranked)} characters, "
+            f"tokenizer: a vocabulary of {size} cannot spell this text: it has {amount(len(ranked), 'character')}, "
             f"and special tokens and the commonest characters (99 % of the text) need {least}; ask for more than that"
         )
     kept = sorted(ranked[:keep])

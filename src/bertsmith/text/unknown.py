@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import flag
 from bertsmith.text.characters import Characters
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def tell(unknown: dict[str, Any], name: str, say: Callable[[str], None]) -> None
 def refuse(unknown: dict[str, Any], name: str, way: str, allowed: bool) -> None:
     """InputError above MOST, unless that is `allowed`; `way`: what mends it."""
     if unknown["share"] > MOST and not allowed:
-        raise InputError(f"{name}: {warning(unknown)}; {way}, or --allow-unknown")
+        raise InputError(f"{name}: {warning(unknown)}; {way}, or {flag('allow_unknown')}")
 
 
 def strings(row: Any) -> Iterable[str]:

@@ -7,6 +7,7 @@ import os
 import re
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.text import recognise, sources
 
 BLOCK = 1 << 20
@@ -31,12 +32,12 @@ def user_words(path: str, encoding: str = "utf-8") -> tuple[tuple[str, ...], str
     A word ends at a tab or a comma; where its line has neither, counts and tags at its end are left out, and blanks before them are the
     word's own (New York).  UTF-8 or what a byte-order mark says, else `encoding`, else GBK or Big5 where its bytes read as that.
     """
-    way = "--encoding names another, for text and words"
-    text, read_as = decoded(f"--words: {printable(path)}", contents(path), encoding, way)
+    way = f"{option('encoding')} names another, for text and words"
+    text, read_as = decoded(f"{option('words')}: {printable(path)}", contents(path), encoding, way)
     words = (_word(line) for line in re.split("[\r\n]+", text))
     found = tuple(dict.fromkeys(word for word in words if word))
     if not found:
-        raise InputError(f"--words: {printable(path)}: no word; one a line")
+        raise InputError(f"{option('words')}: {printable(path)}: no word; one a line")
     return found, read_as
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bertsmith.config import override
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount, option, setting
 from bertsmith.training.budget import Budget
 from bertsmith.training.run import at
 
@@ -39,20 +40,22 @@ def settled(
     if old is not None:
         return _with(plain, {name: at(old["recipe"], name) for name in brief.fields(recipe, 1)}, names)
     if asked.tokens is not None:
-        return _said(plain, brief.fields(recipe, asked.tokens), names, f"{asked.tokens:,} tokens", say)
+        return _said(plain, brief.fields(recipe, asked.tokens), names, amount(asked.tokens, "token"), say)
     if asked.minutes is None:
         return plain
     first = _with(plain, brief.fields(recipe, 1), names)
     tokens = 60 * asked.minutes * first.training.batch / seconds(first, MEASURED * 60 * asked.minutes)
-    about = f"{asked.minutes:g} minutes, about {tokens / 1e6:.1f} million tokens"
+    about = f"{amount(asked.minutes, 'minute', form='g')}, about {tokens / 1e6:.1f} million tokens"
     return _said(plain, brief.fields(recipe, tokens), names, about, say)
 
 
 def _said(recipe: Recipe, fields: dict[str, Any], names: set[str], what: str, say: Callable[[str], None]) -> Recipe:
     made = _with(recipe, fields, names)
     if made != recipe:
-        chosen = f"rows of {made.layout.length}, {made.training.batch:,} tokens an update, rate {made.schedule.lr:g}"
-        say(f"{what}: {chosen}; --set layout.length, training.batch, schedule.lr choose others")
+        chosen = (
+            f"rows of {made.layout.length}, {amount(made.training.batch, 'token')} an update, rate {made.schedule.lr:g}"
+        )
+        say(f"{what}: {chosen}; {setting('layout.length', 'training.batch', 'schedule.lr')} choose others")
     return made
 
 
@@ -73,11 +76,11 @@ def too_short(enough: int, steps: float, asked: Budget) -> list[str]:
     if steps >= enough:
         return []
     (name, value), *_ = asked.given.items()
-    few = f"warning: {steps:,.3g} updates are few: models leave the plateau after {enough:,} or more on most texts; this one may end on it"
+    few = f"warning: {amount(steps, 'update is', 'updates are', ',.3g')} few: models leave the plateau after {enough:,} or more on most texts; this one may end on it"
     if steps < FEWEST:  # too rough to be multiplied
         return [f"{few}; a smaller size or batch makes more of them in the same time"]
     more = math.ceil(value * enough / steps)
-    return [f"{few}; --{name} {more} has as many, a smaller size or batch makes more of them in the same time"]
+    return [f"{few}; {option(name, more)} has as many, a smaller size or batch makes more of them in the same time"]
 
 
 def kept(rewrite: Any) -> float:
@@ -111,6 +114,6 @@ def outcome(line: dict[str, Any], entropy: float, copied: float) -> list[str]:
         else "ended on the plateau of word frequencies"
     )
     return [
-        f"warning: held-out token loss {loss:.3f} against {plateau}: the run {where}; more updates (--minutes, --steps) leave it, or smaller "
-        "ones (--set training.batch) and a smaller size"
+        f"warning: held-out token loss {loss:.3f} against {plateau}: the run {where}; more updates ({option('minutes')}, {option('steps')}) leave it, or smaller "
+        f"ones ({setting('training.batch')}) and a smaller size"
     ]

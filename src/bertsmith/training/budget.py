@@ -15,6 +15,7 @@ from bertsmith.data.feed import Epoch, Feed
 from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount, option
 from bertsmith.training.checkpoint import size_estimate
 
 SAMPLED = 2000  # steps that the mean is taken over
@@ -119,21 +120,21 @@ class Budget:
         self.check_given(names)
         if not self.given:
             raise InputError(
-                f"give one of --steps N, --tokens N, --minutes M; one epoch of this corpus takes --steps {extent.steps} or --tokens {extent.tokens}"
+                f"give one of {option('steps', like='N')}, {option('tokens', like='N')}, {option('minutes', like='M')}; one epoch of this corpus takes {option('steps', extent.steps)} or {option('tokens', extent.tokens)}"
             )
 
     def check_given(self, names: tuple[str, ...] = LENGTHS) -> None:
         """InputError where several are given, or one that is not above 0."""
         given = self.given
         if len(given) > 1:
-            options = ", ".join(f"--{name}" for name in names)
-            raise InputError(f"{' and '.join(f'--{name}' for name in given)}: give only one of {options}")
+            options = ", ".join(option(name) for name in names)
+            raise InputError(f"{' and '.join(map(option, given))}: give only one of {options}")
         for name, value in given.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not (number and math.isfinite(value) and value > 0):
-                raise InputError(f"--{name}: {printable(repr(value))} is not a number above 0")
+                raise InputError(f"{option(name)}: {printable(repr(value))} is not a number above 0")
             if name in ("steps", "tokens") and value != int(value):
-                raise InputError(f"--{name}: {value} is not a whole number")
+                raise InputError(f"{option(name)}: {value} is not a whole number")
 
 
 def check_memory(recipe: Recipe, parameters: int) -> None:
@@ -141,7 +142,7 @@ def check_memory(recipe: Recipe, parameters: int) -> None:
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 16 * parameters > have:
         raise InputError(
-            f"model: {parameters:,} parameters take {16 * parameters / 2**30:,.1f} GiB with gradients and moments, this machine has "
+            f"model: {amount(parameters, 'parameter')} take {16 * parameters / 2**30:,.1f} GiB with gradients and moments, this machine has "
             f"{have / 2**30:,.1f}; lower model.width, model.layers or the vocabulary"
         )
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith import files
 from bertsmith.data.loader import Cursor
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount
 from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, run_at
 
 if TYPE_CHECKING:
@@ -163,7 +164,9 @@ def _check_metrics(path: Path, sealed: dict) -> None:
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
     if left or digest.hexdigest() != sealed.get("sha256"):
-        raise InputError(f"{printable(path)}: damaged: its first {length} bytes are not those that a step sealed")
+        raise InputError(
+            f"{printable(path)}: damaged: its first {amount(length, 'byte')} are not those that a step sealed"
+        )
 
 
 def verify_run(run: Run) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.attention import operations
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount, setting
 from bertsmith.training.checkpoint import size_estimate
 from bertsmith.training.gpus import GPUS, check_gpu
 from bertsmith.training.optim import build_optimizer
@@ -238,9 +239,8 @@ def _program() -> int:
 
 def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[str]:
     """What `bertsmith plan` says; `tokens` 0: no run was named."""
-    layers = f"{cost.parameters:,} parameters"
     said = [
-        f"{recipe.name}: {layers}; {cost.tokens:,} tokens an update, {recipe.training.accumulate} passes",
+        f"{recipe.name}: {amount(cost.parameters, 'parameter')}; {amount(cost.tokens, 'token')} an update, {amount(recipe.training.accumulate, 'pass', 'passes')}",
         f"operations: {cost.flops / 1e12:,.3f} TFLOP an update, {cost.flops / cost.tokens / 1e6:,.1f} MFLOP a token",
         f"memory: {cost.memory / 2**30:,.2f} GiB at the peak of an update (weights, gradients and moments {STATE * cost.parameters / 2**30:,.2f})",
         f"disk: {cost.disk / 2**30:,.2f} GiB for {recipe.training.keep + 1} saved steps",
@@ -250,10 +250,12 @@ def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[st
     if tokens:
         run = cost.run(tokens)
         hours = run["seconds"] / 3600
-        said.append(f"{tokens:,.0f} tokens: {run['updates']:,.0f} updates, {run['flops']:.3g} FLOP, {hours:,.2f} hours")
+        said.append(
+            f"{amount(tokens, 'token', form=',.0f')}: {amount(run['updates'], 'update', form=',.0f')}, {run['flops']:.3g} FLOP, {hours:,.2f} hours"
+        )
     if gpu and cost.memory > GPUS[gpu][1] * 1e9:
         need = -(-cost.memory // int(GPUS[gpu][1] * 1e9))
         said.append(
-            f"warning: {gpu} has {GPUS[gpu][1]} GB; --set training.accumulate={need * recipe.training.accumulate} needs less"
+            f"warning: {gpu} has {GPUS[gpu][1]} GB; {setting('training.accumulate', value=need * recipe.training.accumulate)} needs less"
         )
     return said

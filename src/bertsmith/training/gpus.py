@@ -1,6 +1,7 @@
 """GPUs by name, for what a run would cost on one that is not here."""
 
 from bertsmith.errors import InputError, nearest
+from bertsmith.spelling import option
 
 # Published bfloat16 peak without sparsity in TFLOP/s, and memory in GB.
 GPUS = {
@@ -16,4 +17,4 @@ GPUS = {
 def check_gpu(name: str | None) -> None:
     """InputError for a GPU that is not known."""
     if name is not None and name not in GPUS:
-        raise InputError(f"--on {name}: unknown; {nearest(name, GPUS)}")
+        raise InputError(f"{option('on', name)}: unknown; {nearest(name, GPUS)}")

@@ -11,6 +11,7 @@ from bertsmith.data.loader import BEGINNING, Cursor, Loader
 from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import option
 from bertsmith.training.distributed import World
 from bertsmith.training.exam import Exam
 from bertsmith.training.log import check_tensorboard
@@ -43,7 +44,7 @@ def silent(*_: Any) -> None:
 def check_options(shard: str, tensorboard: bool) -> None:
     """InputError for what no run can be made with."""
     if shard not in SHARDS:
-        raise InputError(f"--shard: {printable(repr(shard))} is not one of {', '.join(SHARDS)}")
+        raise InputError(f"{option('shard')}: {printable(repr(shard))} is not one of {', '.join(SHARDS)}")
     if tensorboard:
         check_tensorboard()
 

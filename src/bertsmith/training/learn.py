@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount, flag, option
 from bertsmith.training import budget
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
@@ -90,12 +91,16 @@ def learn(
         if recipe.training.compile:
             compile_layers(member)
         precision = Precision.choose(config["precision"], place)
+        if resume and not old:
+            journal.say(f"{flag('resume')}: nothing is saved in {printable(run.path)} yet; the run begins")
         _say_size(journal, recipe, extent, size, precision, config)
         if config["steps"] is None:
             trial = Trial(job, member, precision, world, shard)
             config["steps"] = trial.steps(60 * asked.minutes, begun)
             warmup_steps(recipe.schedule, config["steps"])
-            journal.say(f"{trial.step_seconds:.3g} s an update: {asked.minutes:g} minutes are {config['steps']} steps")
+            journal.say(
+                f"{trial.step_seconds:.3g} s an update: {amount(asked.minutes, 'minute is', 'minutes are', 'g')} {amount(config['steps'], 'step')}"
+            )
         warmup_steps(recipe.schedule, config["steps"])
         expect(extent, config["steps"])
         journal.say(_length(config["steps"], extent, recipe))
@@ -106,7 +111,7 @@ def learn(
                 stack.enter_context(run.locked())
                 if _found(job, resume) != old:  # looked at again, now that nobody else writes there
                     raise InputError(
-                        f"{printable(run.path)}: --resume: another process wrote here meanwhile; try again"
+                        f"{printable(run.path)}: {flag('resume')}: another process wrote here meanwhile; try again"
                     )
         return Updates(job, member, precision, config, journal, world, progress).go(old, tensorboard)
 
@@ -125,7 +130,9 @@ def _member(job: Job, place: torch.device, old: dict | None, config: dict, journ
 def _check_sliced(recipe: Recipe, shard: str | None) -> None:
     schedule = recipe.schedule
     if shard == "fsdp" and (schedule.unfreeze or any(group.begin or group.end for group in schedule.groups)):
-        raise InputError("schedule: parts that learn for some of the run only cannot be sliced; --shard ddp can")
+        raise InputError(
+            f"schedule: parts that learn for some of the run only cannot be sliced; {option('shard', 'ddp')} can"
+        )
 
 
 def _found(job: Job, resume: bool) -> dict | None:
@@ -172,7 +179,7 @@ def _go_on(job: Job, old: dict, config: dict, journal: Journal) -> None:
     if config["steps"] in (None, old["steps"]):
         if config["steps"] is None:
             journal.say(
-                f"the run was fixed to {old['steps']} steps when it began; --minutes does not change that, --steps N does"
+                f"the run was fixed to {amount(old['steps'], 'step')} when it began; {option('minutes')} does not change that, {option('steps', like='N')} does"
             )
         config["steps"], config["budget"] = old["steps"], old["budget"]
     else:
@@ -200,15 +207,21 @@ def _go_on(job: Job, old: dict, config: dict, journal: Journal) -> None:
 
 
 def _say_size(journal: Journal, recipe: Recipe, extent: Extent, size: int, precision: Precision, config: dict) -> None:
-    many = f"{config['processes']} processes ({config['shard']}), each with " if config["processes"] > 1 else ""
-    journal.say(
-        f"{recipe.name}: {size:,} parameters; {config['device']}, {many}{config['threads']} threads; {precision}"
+    many = (
+        f"{amount(config['processes'], 'process', 'processes')} ({config['shard']}), each with "
+        if config["processes"] > 1
+        else ""
     )
-    tokens = f"{extent.tokens:,} tokens in {extent.sequences:,} sequences of up to {extent.longest}"
-    journal.say(f"{tokens} an epoch; {extent.per_step:,.0f} tokens an update, {extent.steps} updates an epoch")
+    journal.say(
+        f"{recipe.name}: {amount(size, 'parameter')}; {config['device']}, {many}{amount(config['threads'], 'thread')}; {precision}"
+    )
+    tokens = f"{amount(extent.tokens, 'token')} in {amount(extent.sequences, 'sequence')} of up to {extent.longest}"
+    journal.say(
+        f"{tokens} an epoch; {amount(extent.per_step, 'token', form=',.0f')} an update, {amount(extent.steps, 'update')} an epoch"
+    )
 
 
 def _length(steps: int, extent: Extent, recipe: Recipe) -> str:
     total = steps * extent.per_step
     warm = warmup_steps(recipe.schedule, steps)
-    return f"{steps} steps, {total:,.0f} tokens, {total / extent.tokens:.2f} epochs; warm-up over {warm}"
+    return f"{amount(steps, 'step')}, {amount(total, 'token', form=',.0f')}, {amount(total / extent.tokens, 'epoch', form='.2f')}; warm-up over {warm}"

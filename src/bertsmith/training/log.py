@@ -12,6 +12,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.spelling import flag
 from bertsmith.training.run import EVENTS, LOG, SPEED, Run
 
 
@@ -114,7 +115,9 @@ def check_tensorboard() -> None:
     import importlib.util
 
     if importlib.util.find_spec("tensorboard") is None:
-        raise InputError("--tensorboard: the package tensorboard is not installed; pip install 'bertsmith[track]'")
+        raise InputError(
+            f"{flag('tensorboard')}: the package tensorboard is not installed; pip install 'bertsmith[track]'"
+        )
 
 
 class Events:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bertsmith.errors import InputError, nearest
 from bertsmith.nn.modules.member import depths
 from bertsmith.recipe import Group, Schedule
+from bertsmith.spelling import amount
 from bertsmith.training.distributed import ALONE, World
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -25,7 +26,7 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
     warm = round(schedule.warmup * steps) if schedule.warmup < 1 else int(schedule.warmup)
     if warm > steps:
         raise InputError(
-            f"schedule.warmup: {warm} steps of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1"
+            f"schedule.warmup: {amount(warm, 'step')} of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1"
         )
     return max(1, warm)
 

@@ -11,6 +11,7 @@ from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
+from bertsmith.spelling import amount, option
 from bertsmith.text import unknown
 from bertsmith.training.brief import leaves, settled, too_short
 from bertsmith.training.budget import Budget, Extent
@@ -62,7 +63,7 @@ def planned(
 ) -> tuple[Recipe, Cost, float]:
     """The recipe, the cost of an update, and the tokens of the whole run (0: none was named)."""
     if sum(of is not None for of in (steps, tokens, minutes)) > 1:
-        raise InputError("plan: give only one of --steps, --tokens, --minutes")
+        raise InputError(f"plan: give only one of {option('steps')}, {option('tokens')}, {option('minutes')}")
     check_gpu(on)
     recipe = override(find(recipe), set) if isinstance(recipe, str) else replace(override(recipe, set), brief=None)
     store = open_store(data, say) if data is not None else None
@@ -84,9 +85,7 @@ def planned(
     wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
     if wanted:
         updates = wanted / found.tokens
-        suffices = (
-            f"{updates:,.0f} updates: models leave the plateau of word frequencies after {enough:,} on most texts"
-        )
+        suffices = f"{amount(updates, 'update', form=',.0f')}: models leave the plateau of word frequencies after {enough:,} on most texts"
         for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
     if store is not None:
@@ -105,6 +104,6 @@ def left_out(feed: Text) -> list[str]:
     if lost <= SOME * corpus:
         return []
     return [
-        f"warning: the layout {type(feed.layout).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {corpus:,} tokens); "
+        f"warning: the layout {type(feed.layout).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {amount(corpus, 'token')}); "
         "FullSentences and DocSentences (roberta, spanbert) read all of it"
     ]

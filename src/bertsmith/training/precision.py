@@ -12,6 +12,7 @@ import torch
 import torch.utils.deterministic
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +94,13 @@ def choose_device(name: str | None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, colon, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (colon and not index.isdecimal()):
-        raise InputError(f"--device: {printable(name)!r} is not one of cpu, cuda, cuda:N")
+        raise InputError(f"{option('device')}: {printable(name)!r} is not one of cpu, cuda, cuda:N")
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(index or 0) >= count:
             have = f"{count} CUDA devices" if count else "no CUDA device"
             raise InputError(
-                f"--device: {name} is not there; torch {torch.__version__} sees {have}; --device cpu works everywhere"
+                f"{option('device')}: {name} is not there; torch {torch.__version__} sees {have}; {option('device', 'cpu')} works everywhere"
             )
         return torch.device("cuda", int(index or 0))
     return torch.device("cpu")

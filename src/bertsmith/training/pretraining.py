@@ -14,6 +14,7 @@ from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import option
 from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
@@ -152,7 +153,7 @@ def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> Hel
         return None
     if not held:
         journal.say(
-            "warning: no held-out evaluation: the store has no held-out documents; prepare --holdout sets some aside"
+            f"warning: no held-out evaluation: the store has no held-out documents; {option('holdout')} of prepare sets some aside"
         )
         return None
     return HeldOut(held, recipe.training.evaluate)
@@ -161,4 +162,4 @@ def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> Hel
 def _check_apart(run: Run, store: Any) -> None:
     ours, theirs = run.path.resolve(), Path(store.path).resolve()
     if ours == theirs or theirs in ours.parents:
-        raise InputError(f"{printable(run.path)}: --out lies in the store; choose another place")
+        raise InputError(f"{printable(run.path)}: {option('out')} lies in the store; choose another place")

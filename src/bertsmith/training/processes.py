@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bertsmith.errors import BertsmithError, InputError, Lost, ResourceError, printable, remade
+from bertsmith.spelling import again, option
 from bertsmith.training import launch
 from bertsmith.training.distributed import World
 from bertsmith.training.precision import choose_device
@@ -168,7 +169,7 @@ class Processes(World):
 
     def _lost(self, missing: list[int]) -> Lost:
         who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {self.size}"
-        return Lost(f"{who} died or did not answer; the same command with --resume goes on")
+        return Lost(f"{who} died or did not answer; {again()} goes on")
 
     def _missing(self) -> list[int]:
         """The processes whose pulse has stopped."""
@@ -205,7 +206,7 @@ def own_device(device: str | None) -> torch.device:
     if chosen.type == "cpu" or int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return chosen
     if device is not None and ":" in device:
-        raise InputError(f"--device: {device}: many processes take one GPU each; give cuda or cpu")
+        raise InputError(f"{option('device')}: {device}: many processes take one GPU each; give cuda or cpu")
     chosen = choose_device(f"cuda:{local}")
     torch.cuda.set_device(chosen)
     return chosen

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import flag, option
 from bertsmith.training import checkpoint
 from bertsmith.training.log import Events, Journal, Metrics
 from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remove
@@ -36,7 +37,7 @@ class Record:
         state = self.found.state
         if state.step > steps:
             raise InputError(
-                f"{printable(self.run.path)}: --resume: the run stands at step {state.step}, beyond --steps {steps}"
+                f"{printable(self.run.path)}: {flag('resume')}: the run stands at step {state.step}, beyond {option('steps', steps)}"
             )
         finished = self._last() if state.step == steps or state.ends(self.patience) else None
         if finished:  # killed after its last step was saved it may have left something; one that ended well has not

@@ -14,6 +14,7 @@ from torch import Tensor
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount
 
 
 def with_rows(
@@ -44,7 +45,7 @@ def with_rows(
             grown[name] = _grown(weights[name], rows, pieces)
     free = sum(i < len(weights[name]) for name in list(grown)[:1] for i in pieces)
     say(
-        f"{len(pieces):,} new tokens: rows of {', '.join(grown)} start as the means of their pieces'"
+        f"{amount(len(pieces), 'new token')}: rows of {', '.join(grown)} start as the means of their pieces'"
         + (f"; {free:,} of the rows were there to spare" if free else "")
     )
     return weights | grown

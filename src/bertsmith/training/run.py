@@ -20,6 +20,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import flag, option
 from bertsmith.training.formats import FORMAT, current
 
 CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS = (
@@ -98,19 +99,21 @@ class Run:
         """InputError unless a run may be written here: nothing yet, something half-written of ours, or (resume) a run."""
         where = printable(self.path)
         if self.path.is_symlink() and not self.path.exists():
-            raise InputError(f"{where}: --out is a dangling link; choose another place")
+            raise InputError(f"{where}: {option('out')} is a dangling link; choose another place")
         if not self.path.exists():
             return
         if not self.path.is_dir():
-            raise InputError(f"{where}: --out is a file; choose a folder that does not exist yet")
+            raise InputError(f"{where}: {option('out')} is a file; choose a folder that does not exist yet")
         for name in sorted(os.listdir(self.path)):
             if name not in {*OURS, *self.results} and not _TEMPORARY.fullmatch(name):
                 raise InputError(
-                    f"{where}: --out is a folder that is not a run (it holds {printable(name)}); choose another place"
+                    f"{where}: {option('out')} is a folder that is not a run (it holds {printable(name)}); choose another place"
                 )
         steps = self.named()
         if steps and not resume:
-            raise InputError(f"{where}: --out holds a run already, saved at step {steps[-1]}; --resume goes on with it")
+            raise InputError(
+                f"{where}: {option('out')} holds a run already, saved at step {steps[-1]}; {flag('resume')} goes on with it"
+            )
 
     def clean(self, everything: bool = False) -> None:
         """Remove what a killed process left half-written; with `everything` all that is ours but log.txt."""
@@ -146,7 +149,7 @@ class Run:
                 busy = True
             if busy:
                 raise InputError(
-                    f"{printable(self.path)}: --out is being written by {self._writer()}; wait for it, stop it, or choose another place"
+                    f"{printable(self.path)}: {option('out')} is being written by {self._writer()}; wait for it, stop it, or choose another place"
                 )
             _locked.add(key)
             try:
@@ -223,8 +226,8 @@ def check_same(run: Run, old: dict, new: dict, same: tuple[str, ...]) -> list[st
             if field not in CHANGEABLE:
                 spelled = field.removeprefix("recipe.").removeprefix("task.settings.")
                 raise InputError(
-                    f"{printable(run.path)}: --resume: {spelled}: the run was begun with {printable(repr(was), 80)}, now it is "
-                    f"{printable(repr(now), 80)}; use the same, or another --out"
+                    f"{printable(run.path)}: {flag('resume')}: {spelled}: the run was begun with {printable(repr(was), 80)}, now it is "
+                    f"{printable(repr(now), 80)}; use the same, or another {option('out')}"
                 )
             changed.append(f"{field.removeprefix('recipe.')} {was} -> {now}")
     return changed

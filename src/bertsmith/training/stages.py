@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from bertsmith.data.mixture import Mixture, Stages
+from bertsmith.spelling import amount, option, setting
 from bertsmith.training.budget import Extent
 
 
@@ -14,7 +15,11 @@ def unreached(feed: Any, steps: int, extent: Extent) -> list[str]:
     if isinstance(feed, Mixture):
         begins = feed.shares.begins() if isinstance(feed.shares, Stages) else []
         late = [(name, begin) for name, begin in zip(feed.feeds, begins, strict=False) if begin >= steps]
-        return [_said(f"{steps:,} steps", late, f"--steps {late[0][1] + 1} reaches {late[0][0]}")] if late else []
+        return (
+            [_said(amount(steps, "step"), late, f"{option('steps', late[0][1] + 1)} reaches {late[0][0]}")]
+            if late
+            else []
+        )
     corruption = getattr(feed, "corruption", None)
     if not hasattr(getattr(corruption, "select", None), "begins"):
         return []
@@ -29,12 +34,18 @@ def unreached(feed: Any, steps: int, extent: Extent) -> list[str]:
             _said(
                 f"corruption.copies={copies} begins anew after so many passes",
                 late,
-                "--set corruption.copies=0 does not",
+                f"{setting('corruption.copies', value=0)} does not",
             )
         ]
     needed = math.floor(begin * extent.tokens / extent.per_step) + 1
-    way = f"--steps {needed} reaches {level}, --set {select.within(read)} makes room for all stages"
-    return [_said(f"{steps:,} steps are {read:.2g} passes over the corpus", late, way)]
+    way = f"{option('steps', needed)} reaches {level}, {setting('corruption.select.passes', value=select.within(read))} makes room for all stages"
+    return [
+        _said(
+            f"{amount(steps, 'step is', 'steps are')} {amount(read, 'pass', 'passes', '.2g')} over the corpus",
+            late,
+            way,
+        )
+    ]
 
 
 def _said(what: str, late: list[tuple[str, Any]], way: str) -> str:

@@ -19,6 +19,7 @@ from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe, find, members
+from bertsmith.spelling import an, option, setting
 from bertsmith.text.extend import new_tokens
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import MODEL, load_model
@@ -60,7 +61,7 @@ def start_from(
 ) -> dict[str, Any]:
     """Put the weights of `from_` into `member`; what config.json keeps of it.  InputError as `weights_from` and `adopt` say."""
     weights, source = weights_from(from_, recipe, store, say)
-    adopt(member, weights, tuple(new_heads), f"--from {printable(from_)}", say)
+    adopt(member, weights, tuple(new_heads), option("from_", from_), say)
     say(f"starting from the weights of {printable(from_)}")
     return source
 
@@ -94,8 +95,8 @@ def weights_from(
     added = {} if same or theirs is None else new_tokens(theirs, store.tokenizer)
     if added is None:
         raise InputError(
-            f"--from {printable(from_)}: its tokenizer is not the store's; prepare the text again with --tokenizer {printable(tokenizer)} "
-            "(--new-words FILE|N for more words than it has)"
+            f"{option('from_', from_)}: its tokenizer is not the store's; prepare the text again with {option('tokenizer', tokenizer)} "
+            f"({option('new_words', like='FILE|N')} for more words than it has)"
         )
     new = _new_segments(model, recipe)
     _check_shapes(_grown(model, new), recipe, from_)
@@ -105,7 +106,7 @@ def weights_from(
     if added:
         from bertsmith.training.rows import with_rows
 
-        weights = with_rows(weights, recipe, added, f"--from {printable(from_)}", say)
+        weights = with_rows(weights, recipe, added, option("from_", from_), say)
         source["new_tokens"] = {"of": theirs.digest, "first": min(added), "count": len(added)} if theirs else {}
     return weights, source
 
@@ -117,8 +118,8 @@ def _check_heads(objective: Any, recipe: Recipe, from_: str | os.PathLike) -> No
         was = theirs.get(head.name)
         if was is not None and was != (getattr(head, "activation", None) or recipe.model.activation):
             raise InputError(
-                f"--from {printable(from_)}: its {head.name} head has {was} and its layers have not; the recipe's goes by the layers: "
-                f"--set objective.heads.{number}.activation={was}"
+                f"{option('from_', from_)}: its {head.name} head has {was} and its layers have not; the recipe's goes by the layers: "
+                f"{setting(f'objective.heads.{number}.activation', value=was)}"
             )
 
 
@@ -133,13 +134,13 @@ def adopt(
     for head in new_heads:
         if head not in wanted:
             raise InputError(
-                f"--new-head {printable(head)}: the recipe has no such head; it has {', '.join(wanted) or 'none'}"
+                f"{option('new_heads', head)}: the recipe has no such head; it has {', '.join(wanted) or 'none'}"
             )
         if head in have:
-            raise InputError(f"--new-head {head}: {where} has a {head} head; leave the option out")
+            raise InputError(f"{option('new_heads', head)}: {where} has {an(head)} head; leave the option out")
     absent = [head for head in wanted if head not in have and head not in new_heads]
     if absent:
-        options = " ".join(f"--new-head {head}" for head in absent)
+        options = " and ".join(option("new_heads", head) for head in absent)
         raise InputError(
             f"{where}: has no {' and no '.join(absent)} head, which the recipe trains; {options} starts with fresh ones"
         )
@@ -197,17 +198,17 @@ def _architecture(from_: str | os.PathLike) -> Any:
         return folder.architecture(path)
     if not path.is_dir():
         raise InputError(
-            f"--from {printable(from_)}: no such folder; a run, a step in one, or a Hugging Face folder is wanted"
+            f"{option('from_', from_)}: no such folder; a run, a step in one, or a Hugging Face folder is wanted"
         )
     run = run_at(path.parent.parent if path.name.startswith("step-") else path)
     config = run.config()
     if config is None:
-        raise InputError(f"--from {printable(from_)}: neither a run, nor a step in one, nor a Hugging Face folder")
+        raise InputError(f"{option('from_', from_)}: neither a run, nor a step in one, nor a Hugging Face folder")
     return _model(config, from_)
 
 
 def _model(config: dict[str, Any], from_: str | os.PathLike) -> Any:
-    where = f"--from {printable(from_)}: recipe.model"
+    where = f"{option('from_', from_)}: recipe.model"
     recipe = config.get("recipe")
     return from_dict(recipe.get("model") if isinstance(recipe, dict) else None, where=where)
 
@@ -216,12 +217,12 @@ def _check_shapes(model: Any, recipe: Recipe, from_: str | os.PathLike) -> None:
     """InputError naming the first number of the two models that differs and stands in a shape; rates may be others."""
     if type(model) is not type(recipe.model):
         raise InputError(
-            f"--from {printable(from_)}: is a {type(model).__name__}, the recipe a {type(recipe.model).__name__}"
+            f"{option('from_', from_)}: is {an(type(model).__name__)}, the recipe {an(type(recipe.model).__name__)}"
         )
     for field, theirs, ours in differences(to_dict(model), to_dict(recipe.model), "model"):
         if field not in ("model.dropout", "model.vocab"):
-            way = "" if field.endswith(".type") else f", or --set {field}=…"
+            way = "" if field.endswith(".type") else f", or {setting(field)}"
             raise InputError(
-                f"--from {printable(from_)}: {field}: it has {printable(theirs)}, the recipe {printable(ours)}; "
+                f"{option('from_', from_)}: {field}: it has {printable(theirs)}, the recipe {printable(ours)}; "
                 f"give the recipe without a size ({recipe.name}) to take all of its shapes{way}"
             )

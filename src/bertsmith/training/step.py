@@ -15,6 +15,7 @@ from bertsmith.data.draw import hashed
 from bertsmith.errors import NumericsError, ResourceError
 from bertsmith.nn.modules.blocks import Layer
 from bertsmith.recipe import Recipe
+from bertsmith.spelling import amount, setting
 from bertsmith.training.precision import Precision
 from bertsmith.training.processes import own
 from bertsmith.training.shard import Shared
@@ -157,13 +158,13 @@ def memory_said(recipe: Recipe) -> Iterator[None]:
             raise
         now = recipe.training.accumulate
         raise ResourceError(
-            f"out of memory; --set training.accumulate={2 * now} (now {now}) halves what a pass holds and learns the same; else a smaller model"
+            f"out of memory; {setting('training.accumulate', value=2 * now)} (now {now}) halves what a pass holds and learns the same; else a smaller model"
         ) from None
 
 
 def _no_memory(step: int, batches: Sequence[Batch]) -> str:
     largest = max((batch.tokens for batch in batches), default=0)
     return (
-        f"step {step}: out of memory at {largest} tokens in one pass; --set training.accumulate={2 * len(batches)} "
+        f"step {step}: out of memory at {amount(largest, 'token')} in one pass; {setting('training.accumulate', value=2 * len(batches))} "
         f"(now {len(batches)}) halves what a pass holds and learns the same"
     )

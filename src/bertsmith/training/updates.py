@@ -10,6 +10,7 @@ from typing import Any
 
 from bertsmith.errors import Interrupted, printable
 from bertsmith.nn.modules.memory import memory_state, restore_memory
+from bertsmith.spelling import again
 from bertsmith.training import checkpoint
 from bertsmith.training.distributed import World
 from bertsmith.training.job import Job, Loss, Progress, silent
@@ -218,7 +219,7 @@ class Updates:
         self._save()
         if self._going or self.state.pending:
             where = self.run.step(self.state.step)
-            raise Interrupted(f"{name}: saved {printable(where)}; the same command with --resume goes on", number)
+            raise Interrupted(f"{name}: saved {printable(where)}; {again()} goes on", number)
 
     def _result(self, begun: float) -> dict[str, Any]:
         seconds = time.monotonic() - begun

@@ -10,6 +10,7 @@ from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attending import Source
 from bertsmith.nn.modules.blocks import fill
 from bertsmith.nn.modules.transformer import Transformer
+from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
     from bertsmith.nn.transformer import TransformerConfig
@@ -42,7 +43,7 @@ class TwoStacks(nn.Module):
         if output is None:
             return self.encoder(stream, read)
         if len(output.lengths) != len(stream.lengths):
-            raise ValueError(f"{len(output.lengths)} sequences to decode, {len(stream.lengths)} to read")
+            raise ValueError(f"{amount(len(output.lengths), 'sequence')} to decode, {len(stream.lengths)} to read")
         return self.decoder(output, read, Source(hidden=fill(self.encoder(stream)), stream=stream))
 
     def states(self, stream: Stream) -> list[Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
 from bertsmith.nn.modules.attention import Bias
+from bertsmith.spelling import amount
 
 
 class Position(nn.Module):
@@ -35,6 +36,6 @@ class LearnedTable(Position):
         longest = max(stream.lengths, default=0)
         if longest > self.table.num_embeddings:
             raise InputError(
-                f"a sequence of {longest} tokens is longer than the model's {self.table.num_embeddings} positions; cut or split it"
+                f"a sequence of {amount(longest, 'token')} is longer than the model's {self.table.num_embeddings} positions; cut or split it"
             )
         return x + self.table(stream.positions)

@@ -1,0 +1,44 @@
+"""A file that a verb writes where its user says: what may not stand there, and whether something is replaced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bertsmith import files
+from bertsmith.downstream.tuned import RESULT
+from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
+from bertsmith.training.run import CONFIG
+
+
+def check_file(out: Path, example: str) -> bool:
+    """Whether a file stands at `out`, which will be replaced.  `example`: a name for one.
+
+    InputError for a folder or a device, where the folder is missing, and for a place inside a store, a run or an export.
+    """
+    where, place = printable(out), out.resolve()
+    owner = next((folder for folder in (place, *place.parents) if _ours(folder)), None)
+    if owner is not None:
+        lies = "is" if owner == place else f"lies in {printable(owner)},"
+        raise InputError(f"{where}: {option('out')} {lies} a store, run or export; choose another place")
+    if out.is_dir():
+        raise InputError(f"{where}: {option('out')} is a folder; name a file, such as {printable(out / example)}")
+    if not place.parent.is_dir():
+        raise InputError(f"{where}: there is no folder {printable(out.parent)}; make it first")
+    if os.path.lexists(place) and not place.is_file():
+        raise InputError(f"{where}: {option('out')} is not a plain file; choose another place")
+    return place.is_file()
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a manifest, or what stands in its place in a run, says so."""
+    return any(_sealed(folder / name) for name in (files.MANIFEST, CONFIG, RESULT))
+
+
+def _sealed(path: Path) -> bool:
+    try:
+        data = files.plain(path)
+        return data is not None and bool(files.unsealed(data, path))
+    except InputError:
+        return False
