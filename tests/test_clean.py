@@ -220,12 +220,12 @@ def test_names_come_in_order_once_and_unknown_ones_are_told_the_nearest():
     assert named("near-duplicates, javascript") == ("javascript", "near-duplicates")
     assert set(RULES) - set(C4) == {"bad-words", "language", "duplicates", "near-duplicates"}
     for asked, said in (
-        ("javascrip", "--clean: 'javascrip' is not a rule; did you mean 'javascript'?"),
-        ("c5", "--clean: 'c5' is not a rule; known: braces, c4, "),
-        ("", "--clean: '' is not a rule"),
-        ("c4,", "--clean: '' is not a rule"),
-        ("language", "--clean: language is asked for by --clean-language CODE"),
-        ("c4,bad-words", "--clean: bad-words is asked for by --bad-words FILE"),
+        ("javascrip", "clean: 'javascrip' is not a rule; did you mean 'javascript'?"),
+        ("c5", "clean: 'c5' is not a rule; known: braces, c4, "),
+        ("", "clean: '' is not a rule"),
+        ("c4,", "clean: '' is not a rule"),
+        ("language", "clean: language is asked for by clean_language=CODE"),
+        ("c4,bad-words", "clean: bad-words is asked for by bad_words=FILE"),
     ):
         with pytest.raises(InputError) as caught:
             named(asked)

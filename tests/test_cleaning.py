@@ -319,7 +319,7 @@ def test_the_sample_names_rule_source_document_and_text(tmp_path, web):
         assert all(text in WEB[row["document"] - 1] for row in mine)
     assert sum(line.startswith("clean: ") for line in said) > 5
     assert any(
-        "C4 asks for a language (--clean-language en) and bad words (--bad-words FILE), too" in line for line in said
+        "C4 asks for a language (clean_language='en') and bad words (bad_words=FILE), too" in line for line in said
     )
 
 
@@ -365,7 +365,7 @@ def test_pages_in_another_language_go(tmp_path):
     found, made = run(tmp_path, pages, None, language="en")
     assert found == [ENGLISH] and made.tally.dropped["language"][0] == 2
     assert run(tmp_path, pages, None, language="de")[0] == [GERMAN]
-    with pytest.raises(InputError, match="--clean-language: 'eng' is not a language; did you mean 'en'"):
+    with pytest.raises(InputError, match="clean_language: 'eng' is not a language; did you mean 'en'"):
         run(tmp_path, pages, None, language="eng")
 
 
@@ -374,24 +374,24 @@ def test_without_the_library_of_languages_its_extra_is_named(tmp_path, monkeypat
 
     monkeypatch.setitem(__import__("sys").modules, "py3langid.langid", None)
     spoken._identifier.cache_clear()
-    with pytest.raises(InputError, match=r"--clean-language: needs py3langid; pip install 'bertsmith\[clean\]'"):
+    with pytest.raises(InputError, match=r"clean_language: needs py3langid; pip install 'bertsmith\[clean\]'"):
         spoken.spoken("en")
     spoken._identifier.cache_clear()
 
 
 MISTAKES = {
-    "rule": ({"clean": "c4,javascrip"}, "--clean: 'javascrip' is not a rule; did you mean 'javascript'?"),
-    "list": ({"bad_words": "nothing.txt"}, "--bad-words: nothing.txt: cannot be read: No such file or directory"),
-    "folder": ({"bad_words": "."}, "--bad-words: .: cannot be read: Is a directory"),
+    "rule": ({"clean": "c4,javascrip"}, "clean: 'javascrip' is not a rule; did you mean 'javascript'?"),
+    "list": ({"bad_words": "nothing.txt"}, "bad_words: nothing.txt: cannot be read: No such file or directory"),
+    "folder": ({"bad_words": "."}, "bad_words: .: cannot be read: Is a directory"),
     "nothing": (
         {"clean": None, "clean_sample": "x.jsonl"},
-        "--clean-sample: nothing is cleaned; --clean c4 says what is",
+        "clean_sample: nothing is cleaned; clean='c4' says what is",
     ),
-    "sample": ({"clean_sample": "nowhere/x.jsonl"}, "--clean-sample: there is no folder"),
+    "sample": ({"clean_sample": "nowhere/x.jsonl"}, "clean_sample: there is no folder"),
     "source": ({"clean_sample": "SOURCE"}, "is read; name another file"),
     "all": (
         {"clean": "short-pages"},
-        "--clean: nothing is left of 1 pages (short-pages 9 bytes); --clean names fewer rules",
+        "clean: nothing is left of 1 page (short-pages 9 bytes); clean names fewer rules",
     ),
 }
 
