@@ -69,7 +69,7 @@ def add_prepare(commands: Any) -> None:
         "--tokenizer",
         default="wordpiece:8000",
         metavar="KIND:SIZE|DIR",
-        help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder",
+        help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json, folder or hf:NAME",
     )
     made.add_argument(
         "--new-words",

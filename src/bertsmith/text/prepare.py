@@ -74,7 +74,7 @@ def prepare(
 ) -> dict[str, Any]:
     """Write the token store `out`; returns the account, which the manifest holds too.
 
-    `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
+    `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file, folder or hf:NAME to load.
     `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
     `only`: patterns such as "*.txt": of folders, nothing else is read.
     `words`: a list of words of one's own (user_words.py); `segmented`: the text's blanks part its words (paragraph_words.py).

@@ -11,6 +11,7 @@ from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
 from bertsmith.text.account import Account, Options
 from bertsmith.text.corpus import Document, documents
+from bertsmith.text.hub import HUB, tokenizer_at
 from bertsmith.text.paragraph_words import unsegmented
 from bertsmith.text.sources import Source
 
@@ -23,8 +24,9 @@ def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
     from bertsmith.text.train import KINDS, parse
 
     name = os.fspath(tokenizer)
-    if os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
-        if not os.path.exists(name):
+    of_hub = name.startswith(HUB)
+    if of_hub or os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
+        if not of_hub and not os.path.exists(name):
             raise InputError(
                 f"--tokenizer: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
             )
@@ -40,7 +42,7 @@ def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
 def loaded(path: str) -> "Tokenizer":
     from bertsmith.text.tokenizer import Tokenizer
 
-    return Tokenizer.load(path)
+    return Tokenizer.load(tokenizer_at(path))
 
 
 def trained(

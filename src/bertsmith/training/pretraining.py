@@ -54,7 +54,7 @@ def pretrain(
     """Pre-train `recipe` on the store `data` into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
 
     `set`: fields of the recipe that are to be others: {"model.layers": 6}, or ["model.layers=6"].
-    `from_`: a run, an import, a Hugging Face folder or hf:user/name to start from; a head that it lacks is fresh if `new_heads` names it.
+    `from_`: a run, an import, a Hugging Face folder or hf:NAME to start from; a head that it lacks is fresh if `new_heads` names it.
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
     Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
