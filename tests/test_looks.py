@@ -65,7 +65,7 @@ def test_a_file_of_another_kind_is_told_in_one_short_line(looks, task, name, con
     if looks == "plain text" and task in ("classify", "regress"):
         assert said == ": a .txt holds texts only, and 'label' is needed; use .tsv, .csv or .jsonl"
         return
-    assert said.startswith(f": looks like {looks}") and f", but --task {task} reads " in said and len(said) < 190
+    assert said.startswith(f": looks like {looks}") and f", but --task {task} reads " in said and len(said) < 200
     assert all(f"--task {other}" in said for other in READ.get(looks, ()))
 
 
@@ -79,7 +79,14 @@ def test_each_kind_of_file_is_read_by_its_task(looks, tasks, tmp_path):
 @pytest.mark.parametrize(
     "name, content, says",
     [
-        ("a.xlsx", b"PK\x03\x04", ".xlsx is not read; save the sheet as CSV UTF-8"),
+        ("a.xlsx", b"PK\x03\x04", ": is an Excel workbook; save the sheet as CSV UTF-8"),
+        ("a.csv", b"PK\x03\x04 xl/workbook.xml", ": is an Excel workbook; save the sheet as CSV UTF-8"),
+        (
+            "a.docx",
+            b"PK\x03\x04 word/document.xml",
+            ": is a Word document, but --task classify reads texts and classes",
+        ),
+        ("a.pdf", b"%PDF-1.7", "is PDF, but --task classify reads texts and classes in columns; write them as .tsv"),
         ("a.csv", b"PK\x03\x04\x14\xff", "not UTF-8 (0xff) but a zip archive or an Excel sheet; save it as CSV UTF-8"),
         ("a.csv", "text;label\ncaf\xe9;x\n".encode("latin-1"), "; convert the file to UTF-8 (Excel: CSV UTF-8)"),
         ("a.tsv", b"\x1f\x8b\x08\x00", "not UTF-8 (0x8b) but gzip; name it .gz"),
@@ -92,6 +99,20 @@ def test_what_is_no_text_or_has_another_name_is_told_with_the_way_out(name, cont
     with pytest.raises(InputError) as raised:
         kinds.kind("classify").read(written(tmp_path, name, content))
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("task, reads", [("tag", "a word and its tag a line (CoNLL)"), ("qa", "SQuAD's json")])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_columns_of_a_table_are_told_what_words_and_questions_are_read_from(name, task, reads, tmp_path):
+    header, row = ["tokens", "tags"], ["['EU', 'calls']", "['B-ORG', 'O']"]
+    by = {"a.csv": ",", "a.tsv": "\t"}[name]
+    lines = [by.join(f'"{cell}"' for cell in cells) for cells in [header, *[row] * 5]]
+    with pytest.raises(InputError) as raised:
+        kinds.kind(task).read(
+            written(tmp_path, name, "\n".join(lines) + "\n"), columns={"text": "tokens", "label": "tags"}
+        )
+    assert f"looks like a table ({'commas' if by == ',' else 'tabs'} part" in str(raised.value)
+    assert f"but --task {task} reads {reads}" in str(raised.value)
 
 
 def test_an_error_of_a_file_that_is_of_the_right_kind_stays_as_it_is(tmp_path):

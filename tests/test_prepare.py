@@ -139,6 +139,7 @@ def test_hard_wrapped_text_and_layouts_without_pairs_are_said(tmp_path, tokenize
     account = prepare([str(tmp_path / "a.txt")], tmp_path / "store", tokenizer=tokenizer)
     assert account["hard_wrapped"] and "--lines wrapped" in account["warnings"][0]
     assert "not usable: 1 document" in account["layouts"]["SegmentPairs"]
+    assert len(account["warnings"]) == 1  # what a layout can make of it is said where a recipe has that layout
     wrapped = prepare([str(tmp_path / "a.txt")], tmp_path / "w", tokenizer=tokenizer, lines="wrapped")
     assert wrapped["sentences"] == 1 and wrapped["bytes"]["newlines"] == 0 and balanced(wrapped)
 

@@ -127,7 +127,7 @@ def finetune(
         if seeds == 1:
             run = Tuned(out)
             result = tuning.run(run, seed, asked, workers, **how)
-            said = [tuning.said(run, result)] if beside.given else []
+            said = {seed: tuning.said(run, result)} if beside.given else {}
             with world.agreed():
                 result = _kept(result | beside.measured(said, members, say), Path(out), world)
             _tell([result], result, options, say)
@@ -145,7 +145,8 @@ def finetune(
                 run.results = (RESULT, f"../{RESULT}")
                 results.append(tuning.run(run, number, asked, workers, **how))
                 runs.append(run)
-        said = [tuning.said(*each) for each in zip(runs, results, strict=True)] if beside.given else []
+        pairs = zip(runs, results, strict=True) if beside.given else ()
+        said = {result["seed"]: tuning.said(run, result) for run, result in pairs}
         with world.agreed():
             found = _over_seeds(results, read, say)
             found = _kept(found | beside.measured(said, members, say), Path(out), world)

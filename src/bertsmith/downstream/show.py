@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe, find
 from bertsmith.text import unknown
 from bertsmith.text.store import Store
+from bertsmith.training.planning import few_pairs
 
 __all__ = ["lines", "meanings", "printed", "show", "split_of", "text"]
 
@@ -110,6 +111,8 @@ def _writer(model: str | Path, recipe: Recipe) -> Any:
 def _of_store(
     recipe: Recipe, store: Store, n: int, seed: int, epoch: int, writer: Any, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
+    for line in few_pairs(recipe.layout, store.train):
+        say(line)
     lost = 0, 0
     for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer):
         if "summary" in line:

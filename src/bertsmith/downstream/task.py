@@ -18,6 +18,7 @@ from bertsmith.tasks import kinds
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.outlines import small
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
 from bertsmith.tasks.split import share_of
@@ -107,7 +108,7 @@ class Rows:
             )
         targets = {part: kind.targets(read, known) for part, read in rows.items()}
         outlines = {part: {"rows": len(read), **kind.outline(read, known)} for part, read in rows.items()}
-        for line in kind.told(outlines):
+        for line in (*kind.told(outlines), *small(outlines, kind.unit)):
             say(line)
         _say_overlap(rows, say)
         sources = {part: {"path": _path(path), "sha256": _sha256(path)} for part, path in paths.items()}

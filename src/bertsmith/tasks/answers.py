@@ -102,9 +102,9 @@ class Answers:
         labelled: bool = True,
         pairs: bool | None = None,
     ) -> Questions:
-        if columns:
-            raise InputError("--columns: the fields of a SQuAD file have their names; --task qa takes no others")
         with fitting(path, self.name):
+            if columns:
+                raise InputError("--columns: the fields of a SQuAD file have their names; --task qa takes no others")
             return squad.read(path, labelled=labelled)
 
     def check(self, rows: Questions, part: str) -> None:

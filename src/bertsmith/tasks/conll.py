@@ -212,7 +212,9 @@ def _number(columns: dict[str, str], role: str, default: int) -> int:
     if column is None:
         return default
     if not (column.isascii() and column.isdigit() and 0 < int(column) < 10_000):
-        raise InputError(f"--columns {role}={printable(column)}: the columns of a CoNLL file are numbers, from 1")
+        raise InputError(
+            f"--columns {role}={printable(column)}: --task tag reads a word and its tag a line, without a header: columns are numbers, from 1"
+        )
     return int(column) - 1
 
 

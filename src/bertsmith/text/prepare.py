@@ -36,6 +36,9 @@ from bertsmith.text.writer import SplitWriter, close_store, move_document, token
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
+ENGLISH = (
+    "en"  # whose rules for sentences and case hold where no language is given; a store does not say that it is English
+)
 CHUNK = 1 << 20  # characters that are encoded at once
 EVERY = 5.0  # seconds between progress lines
 
@@ -53,7 +56,7 @@ def prepare(
     strip_accents: bool = False,
     normalise: str | None = None,
     chinese: str | None = None,
-    language: str = "en",
+    language: str | None = None,
     words: str | None = None,
     segmented: bool = False,
     documents: str = "blank",
@@ -76,6 +79,7 @@ def prepare(
 
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file, folder or hf:NAME to load.
     `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `language`: None: sentences are split by English rules, which hold for most scripts, and the store says no language.
     `only`: patterns such as "*.txt": of folders, nothing else is read.
     `words`: a list of words of one's own (user_words.py); `segmented`: the text's blanks part its words (paragraph_words.py).
     `new_words`: what a loaded tokenizer is to have as tokens, too: a word list, or the number of words of the sample that save most.
@@ -85,9 +89,9 @@ def prepare(
     """
     named = [os.fspath(name) for name in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
-    checked_language(language)
+    spoken = checked_language(language or ENGLISH)
     mine, read_as = _own_words(words, segmented, lines, encoding)
-    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented)
+    reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(f"--holdout: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01")
@@ -109,9 +113,7 @@ def prepare(
         say(line)
     sample = None
     if learns:
-        backend, sample = trained(
-            tokenizer, {**rules, "language": language}, found, options, sample_size, segmented, say
-        )
+        backend, sample = trained(tokenizer, {**rules, "language": spoken}, found, options, sample_size, segmented, say)
     else:
         backend = loaded(tokenizer)
     extends = added = None
@@ -150,7 +152,7 @@ def prepare(
         rest = {"options": described, "account": account}
         if sources:
             rest["annotations"] = account["annotations"] = annotations.write(
-                folder, work.splits, sources, backend, language, lines, say
+                folder, work.splits, sources, backend, spoken, lines, say
             )
         close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
         files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
@@ -270,7 +272,6 @@ class _Work:
             warnings += unsplit
         several = int((np.diff(train.split().documents) > 1).sum())
         layouts = layouts_said(several, train.documents)
-        warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
         if read.bad_lines:
             warnings.append(
                 f"{read.bad_lines} bad lines were skipped ({dropped['bad_encoding'] + dropped['bad_record']} bytes)"

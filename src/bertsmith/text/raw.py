@@ -7,7 +7,7 @@ from itertools import chain
 
 from bertsmith.errors import InputError, printable
 from bertsmith.text.account import Account, Options
-from bertsmith.text.recognise import COMPRESSIONS, STREAMS
+from bertsmith.text.recognise import COMPRESSIONS, STREAMS, ZIP, document
 from bertsmith.text.sources import Source, read
 
 BLOCK = 1 << 20  # bytes read at once; a longer line is cut
@@ -176,9 +176,11 @@ def _recoded(source: Source, options: Options, account: Account) -> Iterator[byt
 
 def _sniff(data: bytes, source: Source, options: Options) -> None:
     where = printable(source.name)
+    if what := document(data, source.name):
+        raise InputError(f"{where}: its content is {what}")
     for magic, what in _MAGIC.items():
         if data.startswith(magic):
-            raise InputError(f"{where}: its content is {what}; {_MEND.get(what, 'extract the text first')}")
+            raise InputError(f"{where}: its content is {what}; {_MEND.get(what, 'unpack it first')}")
     head = data[:4096]
     if _is_utf8(options):
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -190,5 +192,5 @@ def _sniff(data: bytes, source: Source, options: Options) -> None:
             )
 
 
-_MAGIC = {**STREAMS, b"PK\x03\x04": "a zip archive", b"%PDF-": "PDF", b"PAR1": "parquet"}
+_MAGIC = {**STREAMS, ZIP: "a zip archive", b"PAR1": "parquet"}
 _MEND = {what: f"name it {ending}" for ending, what in {**COMPRESSIONS, ".parquet": "parquet"}.items()}

@@ -91,12 +91,19 @@ def planned(
             say(line)
     if store is not None:
         feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
-        for line in left_out(feed):
+        for line in (*few_pairs(recipe.layout, store.train), *left_out(feed)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):
                 say(line)
     return recipe, found, wanted
+
+
+def few_pairs(layout: Any, split: Any) -> list[str]:
+    """A warning where a layout of pairs finds few of them in a split: most documents are one sentence."""
+    said = layout.few(split) if hasattr(layout, "few") else ""
+    way = "blank lines between documents (prepare --documents) make longer ones, recipes without pairs (roberta) need none"
+    return [f"warning: the layout {type(layout).__name__}: {said}; {way}"] if said else []
 
 
 def left_out(feed: Text) -> list[str]:

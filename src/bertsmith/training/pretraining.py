@@ -19,7 +19,7 @@ from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, silent
 from bertsmith.training.log import Journal
-from bertsmith.training.planning import left_out
+from bertsmith.training.planning import few_pairs, left_out
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 
@@ -122,7 +122,7 @@ def pretrain(
             if from_ is None and not old:
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
-            for line in left_out(job.feed):
+            for line in (*few_pairs(recipe.layout, store.train), *left_out(job.feed)):
                 journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
