@@ -15,7 +15,7 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
-from bertsmith.training.budget import Budget, Extent
+from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, silent
 from bertsmith.training.log import Journal
@@ -79,6 +79,7 @@ def pretrain(
             recipe = recipe.with_vocab(
                 store.vocab.size, world.tell(rows_of(from_, run, resume) if world.first else None)
             )
+            check_batch(recipe, store.train.count, world.size)
             from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
             from bertsmith.training.trial import seconds_of
@@ -109,6 +110,8 @@ def pretrain(
 
         enough = leaves(recipe)
         recipe = settled(recipe, assignments_of(set), asked, old, an_update, journal.say)
+        for line in check_batch(recipe, store.train.count, world.size):
+            journal.say(line)
         with world.agreed():
             entropy = store.unigram_entropy()
             concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
