@@ -124,7 +124,7 @@ def test_an_update_of_more_than_the_store_or_the_machine_is_told_before_anything
         assert cli.run([*command, *length, "--set", "training.batch=1000000000"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert f"training.batch: 1,000,000,000 tokens in an update read the {tokens:,} of the store" in line
-    recipe = override(bertsmith.find("bert:large"), [f"training.batch={4 * tokens}"])
+    recipe = override(bertsmith.find("bert:tiny"), [f"training.batch={4 * tokens}"])
     (line,) = check_batch(recipe, tokens)
     assert line.startswith(f"warning: training.batch: {4 * tokens:,} tokens in an update are more than the {tokens:,}")
     assert check_batch(override(recipe, [f"training.batch={tokens}"]), tokens) == []
