@@ -39,6 +39,7 @@ def compare(
     *,
     columns: Columns = None,
     header: bool | None = None,
+    encoding: str | None = None,
     seed: int = 0,
     members: tuple[str, ...] = (),
     say: Say = silent,
@@ -62,7 +63,7 @@ def compare(
     def ask(loaded: Loaded, say: Say) -> tuple[Any, Any, kinds.Kind]:
         if shared is not None:
             return judged_rows(loaded, shared, say=say)
-        return judged(loaded, input, columns=chosen, header=header, say=say)
+        return judged(loaded, input, columns=chosen, header=header, encoding=encoding, say=say)
 
     mine, theirs = (side.heard(ask, members, say) for side in sides)
     found = compared(mine, theirs, seed)
@@ -187,8 +188,8 @@ def _once(say: Say) -> Say:
 
 def compared(a: list[Heard], b: list[Heard], seed: int = 0) -> dict[str, dict[str, Score]]:
     check_same(*((side[0].name, side[0].task, side[0].labels) for side in (a, b)))
-    sides = ({each.seed: each.figures for each in side} for side in (a, b))
-    return paired.compared(*sides, a[0].count, seed)
+    first, second = ({each.seed: each.figures for each in side} for side in (a, b))
+    return paired.compared(first, second, a[0].count, seed)
 
 
 def check_same(a: Known, b: Known) -> None:

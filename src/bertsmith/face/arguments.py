@@ -14,6 +14,7 @@ from inspect import Parameter
 from typing import Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.face.corpora import corpora
 from bertsmith.tasks.given import kind_of
 from bertsmith.training.job import silent
 
@@ -180,7 +181,8 @@ WANTED = {
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
-    **dict.fromkeys(("sources", "runs"), PATHS),
+    **dict.fromkeys(("runs",), PATHS),
+    "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(("tokenizer", "words", "phrases", "entities"), FILE),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
     **dict.fromkeys(("text", "feeds", "shares"), ASIDE),

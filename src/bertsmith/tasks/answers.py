@@ -101,11 +101,12 @@ class Answers:
         header: bool = True,
         labelled: bool = True,
         pairs: bool | None = None,
+        encoding: str = "utf-8",
     ) -> Questions:
-        with fitting(path, self.name):
+        with fitting(path, self.name, encoding):
             if columns:
                 raise InputError("--columns: the fields of a SQuAD file have their names; --task qa takes no others")
-            return squad.read(path, labelled=labelled)
+            return squad.read(path, labelled=labelled, encoding=encoding)
 
     def check(self, rows: Questions, part: str) -> None:
         """A training file's answers stand where it says."""

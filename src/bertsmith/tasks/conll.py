@@ -66,13 +66,19 @@ class Sentences:
         )
 
 
-def read(path: str | Path | Given, *, columns: Mapping[str, str] | None = None, labelled: bool = True) -> Sentences:
+def read(
+    path: str | Path | Given,
+    *,
+    columns: Mapping[str, str] | None = None,
+    labelled: bool = True,
+    encoding: str = "utf-8",
+) -> Sentences:
     """InputError for a file without sentences, rows without a tag where `labelled`, words without text."""
     path, columns = path if isinstance(path, Given) else Path(path), dict(columns or {})
     if "text2" in columns:
         raise InputError("--columns text2: words and their tags have no second text")
     suffix, counts = suffix_of(path), {"blank": 0, "documents": 0, "remarks": 0, "parts": 0}
-    lines = Lines(path)
+    lines = Lines(path, encoding)
     if suffix in (".jsonl", ".json"):
         sentences = _json(lines, columns, labelled, counts)
     else:

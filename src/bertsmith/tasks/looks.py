@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks.fields import SEPARATORS, parting
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.readers import suffix_of
 from bertsmith.tasks.spans import OUTSIDE, parts
+from bertsmith.text.fields import SEPARATORS, parting
 from bertsmith.text.recognise import HEAD, document
 
 WANTS = {
@@ -43,17 +43,17 @@ TEXTS = {"text", "sentence", "sentence1", "text_a", "text1", "review", "comment"
 
 
 @contextmanager
-def fitting(path: str | Path | Given, task: str) -> Iterator[None]:
+def fitting(path: str | Path | Given, task: str, encoding: str = "utf-8") -> Iterator[None]:
     """An error about a file that looks like another task's says so instead, in one line."""
     try:
         yield
     except InputError as error:
-        if not isinstance(path, Given) and (said := misfit(Path(path), task)):
+        if not isinstance(path, Given) and (said := misfit(Path(path), task, encoding)):
             raise InputError(f"{printable(path)}: {said}") from error
         raise
 
 
-def misfit(path: Path, task: str) -> str:
+def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
     """What is wrong with a file that is not of the kind that `task` reads; "" where nothing tells that it is another."""
     suffix = suffix_of(path)
     if not path.is_file():
@@ -64,7 +64,7 @@ def misfit(path: Path, task: str) -> str:
     if suffix in BINARY:
         return f"{suffix} is not read; {BINARY[suffix]}"
     try:
-        lines = [line for _, line in islice(Lines(path), LINES)]
+        lines = [line for _, line in islice(Lines(path, encoding), LINES)]
     except InputError:
         return ""
     found = _json(lines, task)

@@ -48,7 +48,7 @@ def silent(line: str) -> None:
 
 
 def prepare(
-    sources: list[str],
+    sources: list[str | Source],
     out: str | Path,
     *,
     tokenizer: str = "wordpiece:8000",
@@ -77,6 +77,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Write the token store `out`; returns the account, which the manifest holds too.
 
+    `sources`: files, folders, globs, hf:NAME, and rows: `bertsmith.prepare` takes a list of texts or of dicts (`field` says which of
+    theirs), a DataFrame, whatever yields texts; each is a document.
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file, folder or hf:NAME to load.
     `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
     `language`: None: sentences are split by English rules, which hold for most scripts, and the store says no language.
@@ -87,7 +89,8 @@ def prepare(
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
     """
-    named = [os.fspath(name) for name in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
+    listing_of = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    named = [name if isinstance(name, Source) else os.fspath(name) for name in listing_of]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
     spoken = checked_language(language or ENGLISH)
     mine, read_as = _own_words(words, segmented, lines, encoding)
@@ -210,6 +213,7 @@ class _Work:
         self.segmented = reading.segmented
         encoder = Encoder(self.backend, reading)
         begun = spoken = time.monotonic()
+        whole = _read_in_all(found)
         for part in encoded(chunks(), encoder, self.folder, workers):
             numbers, last = waiting.pop(0)
             self._append(part, np.array(numbers), np.array(last))
@@ -217,9 +221,9 @@ class _Work:
             if now - spoken >= EVERY:
                 spoken = now
                 done = sum(writer.tokens for writer in self.splits)
-                self.say(
-                    f"prepare: {self.used / 1e6:,.0f} MB of text, {done:,} tokens, {self.used / 1e6 / (now - begun):.1f} MB/s"
-                )
+                read = self.read.read / 1e6
+                of = f" of {whole / 1e6:,.1f}" if whole else ""
+                self.say(f"prepare: {read:,.1f}{of} MB read, {done:,} tokens, {read / (now - begun):.1f} MB/s")
         for writer in self.splits:
             writer.close()
         train, held = self.splits
@@ -300,6 +304,7 @@ class _Work:
             "unknown": lost,
             "words": {"unicode": unidata_version, "segmented": self.segmented, "scripts": scripts},
             "records": read.records,
+            **({"separators": read.separators} if read.separators else {}),
             "documents": kept,
             "documents_without_tokens": read.documents - kept,
             "sentences": sentences,
@@ -319,6 +324,12 @@ class _Work:
             "layouts": layouts,
             "warnings": warnings,
         }
+
+
+def _read_in_all(found: tuple[Source, ...]) -> int:
+    """Bytes that the account will say were read; 0 where only reading tells: packed files, parquet, data sets of the hub."""
+    plain = all(source.is_file and not source.compression and source.kind != "parquet" for source in found)
+    return sum(source.size for source in found) if plain else 0
 
 
 def _chunks(pieces: Iterator[Document]) -> Iterator[list[Document]]:

@@ -59,12 +59,9 @@ def trained(
     from bertsmith.text.train import parse
 
     texts, counts = sampled(found, options, size, segmented)
-    share = (
-        "all of the text"
-        if counts["bytes"] == counts["bytes_of"]
-        else f"a sample, {counts['bytes'] / counts['bytes_of']:.1%} of the text"
-    )
-    say(f"tokenizer: training {kind} on {counts['bytes']:,} bytes of {counts['documents']:,} documents ({share})")
+    share = counts["bytes"] / counts["bytes_of"]  # bytes are told of what was read, and by the account alone
+    what = "all of the text" if share == 1 else f"a sample, {share:.1%} of the text"
+    say(f"tokenizer: training {kind} on {what}: {counts['documents']:,} documents")
     told: dict[str, int] = {}
     made = Tokenizer.train(kind, texts, told=told, **rules)
     asked = parse(kind)[1]
