@@ -328,7 +328,9 @@ def test_classes_and_who_is_taken_for_whom_are_shown_where_the_result_tells(tmp_
         ("0.600", "6"),
     ]
     assert '<table class="matrix">' in page
-    many = [f"class-{i}" for i in range(10)]  # ten of them have the page's width, and their names upright over the columns
+    many = [
+        f"class-{i}" for i in range(10)
+    ]  # ten of them have the page's width, and their names upright over the columns
     confusion, rows = {"labels": many, "counts": [[1] * 10] * 10}, dict.fromkeys(many, rows["yes"])
     wide = report([tuned(tmp_path / "d", 0.8, classes=rows, confusion=confusion)], tmp_path / "wide.html").read_text()
     assert '<section class="card wide whole">\n<table class="matrix many">' in wide
