@@ -178,6 +178,12 @@ def test_a_run_against_another_is_what_compare_says_and_is_kept(tuned, pretraine
     found = bertsmith.compare(tmp_path / "run", other)
     assert result["against"]["difference"] == found["difference"] and result["against"]["dev"] == found["b"]
     assert result["against"]["says"] == found["says"].replace(str(tmp_path / "run"), "this model") in said
+    back = bertsmith.compare(other, tmp_path / "run")["difference"]
+    for name, score in found["difference"].items():
+        mirrored = {"value": -score["value"], "low": -score["high"], "high": -score["low"]}
+        assert back[name] == pytest.approx(mirrored, abs=1e-12)
+    itself = bertsmith.compare(other, other)["difference"]
+    assert {value for score in itself.values() for value in score.values()} == {0.0}
     before = snapshot(tmp_path / "run")
     again = tune(pretrained, tasks, "pairs", tmp_path / "run", **more, resume=True)
     assert again == result, "what it was measured against stays"

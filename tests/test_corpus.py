@@ -314,7 +314,7 @@ def test_names_that_cannot_be_files_are_refused_and_shown_on_one_line(tmp_path):
     for twice in ([tmp_path / "a.txt"] * 2, [tmp_path] * 2, [tmp_path / "a.txt", f"{tmp_path}/b*"]):
         with pytest.raises(InputError, match="name it once"):
             read(*twice)
-    with pytest.raises(InputError, match="a zip archive"):
+    with pytest.raises(InputError, match="a Word document; save it as plain text"):
         (tmp_path / "a.docx").write_bytes(b"PK\x03\x04a")
         read(tmp_path / "a.docx")
     undecodable = os.fsdecode(bytes(tmp_path / "bad") + b"\xff.txt")

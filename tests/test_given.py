@@ -134,6 +134,85 @@ def test_rows_and_the_file_that_holds_them_teach_the_same(pretrained, tmp_path):
     assert rows == file
 
 
+CORPUS = ["A first text stands here. It has two sentences.", "第二段文字没有空格", "The third one.\nOf two lines."]
+
+
+def corpora(tmp_path):
+    """{name: (what prepare is given, options, the texts)}"""
+    pandas = pytest.importorskip("pandas")
+    (tmp_path / "a.txt").write_text("In a file.\n")
+    frame = pandas.DataFrame({"n": range(3), "body": CORPUS})
+    return {
+        "texts": (CORPUS, {}, CORPUS),
+        "an iterable": ((text for text in CORPUS), {}, CORPUS),
+        "an array": (np.array(CORPUS), {}, CORPUS),
+        "dicts": ([{"text": text, "n": None} for text in CORPUS], {}, CORPUS),
+        "columns": ({"body": CORPUS, "n": [1, 2, 3]}, {"field": "body"}, CORPUS),
+        "a DataFrame": (frame, {"field": "body"}, CORPUS),
+        "a Series": (frame["body"], {}, CORPUS),
+        "beside files": (
+            [str(tmp_path / "a.txt"), frame, CORPUS[:1]],
+            {"field": "body"},
+            ["In a file.", *CORPUS, CORPUS[0]],
+        ),
+        "a path": (tmp_path / "a.txt", {}, ["In a file."]),
+        "paths": ([str(tmp_path / "a.txt")], {}, ["In a file."]),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "texts",
+        "an iterable",
+        "an array",
+        "dicts",
+        "columns",
+        "a DataFrame",
+        "a Series",
+        "beside files",
+        "a path",
+        "paths",
+    ],
+)
+def test_prepare_takes_rows_and_counts_them_like_a_file(name, tmp_path):
+    given, options, texts = corpora(tmp_path)[name]
+    options |= {"tokenizer": "wordpiece:120", "holdout": 0}
+    account = bertsmith.prepare(given, tmp_path / "store", **options)
+    size = account["bytes"]
+    read = sum(len(text.encode()) for text in texts) + ("file" in name or "path" in name)
+    assert size["read"] == read == size["used"] + size["newlines"] + size["markup"] + sum(size["dropped"].values())
+    assert account["documents"] == len(texts) and account["files"] == {"beside files": 3}.get(name, 1)
+    rows = {"beside files": {"txt": 1, "rows": 2}, "a path": {"txt": 1}, "paths": {"txt": 1}}.get(name, {"rows": 1})
+    assert account["sources"]["kinds"] == rows
+    if name in ("texts", "a DataFrame"):  # the same tokenizer and ids as of a file with these records
+        file = tmp_path / "a.jsonl"
+        file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        bertsmith.prepare(file, tmp_path / "file", **{**options, "field": "text"})
+        for part in ("tokenizer.json", *(p.name for p in (tmp_path / "file").glob("*.npy"))):
+            assert (tmp_path / "store" / part).read_bytes() == (tmp_path / "file" / part).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([{"txt": "a"}], r"rows\[0\]: no field 'text'; --field names one of: txt"),
+        (["a text", None], "rows|sources"),
+        ([{"text": "a"}, {"text": float("nan")}], r"rows\[1\]: text: expected a string, got null"),
+        ({"text": ["a", "b"], "n": [1]}, "rows: its columns have 1, 2 values"),
+        (["corpus/none.txt", "more.txt"], r"corpus/none\.txt: no such file"),
+        (["a text here", "none.txt"], "a text here: no such file"),
+        (3, "sources: 3 given; paths, or rows .* is wanted"),
+        (b"a", "sources: "),
+        ([], "SOURCE: nothing to read"),
+    ],
+)
+def test_what_is_neither_path_nor_row_of_a_corpus_is_told(given, says, tmp_path):
+    with pytest.raises(InputError, match=says):
+        bertsmith.prepare(given, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

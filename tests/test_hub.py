@@ -95,8 +95,15 @@ def test_a_name_on_the_hub_is_a_model(documents, tmp_path, monkeypatch, capsys):
     assert len(json.loads(capsys.readouterr().out)["masks"]) == 1
     assert cli.run(["import", "hf:someone/model", "--out", str(tmp_path / "model")]) == 0
     assert asked[0] == ("someone/model", "v2") and set(asked[1:]) == {("someone/model", None)}
-    with pytest.raises(InputError, match="expected user/name"):
-        bertsmith.load("hf:model")
+    with pytest.raises(InputError, match="expected user/name, or a name alone"):
+        bertsmith.load("hf:a/b/model")
+    bertsmith.load("hf:bert-base-chinese@v1")  # the oldest names of the hub have no owner
+    assert asked[-1] == ("bert-base-chinese", "v1")
+    (tmp_path / "corpus.txt").write_text("one text\n\nanother text\n")
+    prepared = bertsmith.prepare(
+        tmp_path / "corpus.txt", tmp_path / "store", tokenizer="hf:bert-base-chinese", allow_unknown=True
+    )
+    assert asked[-1] == ("bert-base-chinese", None) and prepared["tokens"] > 0
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: 1 / 0)
     with pytest.raises(ResourceError, match="hf:someone/model: the hub refuses: division by zero"):
         bertsmith.load("hf:someone/model")
@@ -105,7 +112,7 @@ def test_a_name_on_the_hub_is_a_model(documents, tmp_path, monkeypatch, capsys):
 def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"pip install 'bertsmith\[hub\]'"):
-        hub.fetch("someone/model")
+        hub.model_at("someone/model")
 
 
 @pytest.fixture(scope="module")

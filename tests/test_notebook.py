@@ -131,7 +131,7 @@ def test_a_loaded_model_says_what_it_is(short, pretrained, tmp_path):
     said = repr(bertsmith.load(pretrained))
     found = dict(line.split(maxsplit=1) for line in said.replace("learned from", "from-text").splitlines())
     assert found["member"] == "bert (layers 1, width 16, heads 2)" and found["parameters"] == "19,590"
-    assert found["vocabulary"] == "500 tokens, language en; texts of up to 32 tokens"
+    assert found["vocabulary"] == "500 tokens; texts of up to 32 tokens"
     assert found["training"].startswith("step 4, ") and str(short.path) in found["from-text"]
     bertsmith.finetune(pretrained, out=tmp_path / "tuned", **TUNE)
     model = bertsmith.load(tmp_path / "tuned")

@@ -39,7 +39,7 @@ def test_a_difference_is_that_of_the_means_over_seeds_and_accuracy_is_that_of_pa
     generator = np.random.default_rng(2)
     truth = generator.integers(0, 3, 400)
     a, b = ([classified(generator, truth, p) for _ in range(n)] for p, n in ((0.8, 1), (0.6, 1)))
-    figures = lambda system: [metrics.class_figures(truth, said, 3) for said in system]
+    figures = lambda system: {i: metrics.class_figures(truth, said, 3) for i, said in enumerate(system)}
     found = paired.compared(figures(a), figures(b), 400)
     right = [np.mean([said == truth for said in system], 0) for system in (a, b)]
     alone = metrics.paired(*right)
@@ -52,10 +52,11 @@ def test_a_difference_is_that_of_the_means_over_seeds_and_accuracy_is_that_of_pa
 def test_seeds_that_are_spread_widen_the_interval():
     generator = np.random.default_rng(3)
     truth = generator.integers(0, 2, 300)
-    b = [metrics.class_figures(truth, classified(generator, truth, 0.6, 2), 2)]
+    b = {0: metrics.class_figures(truth, classified(generator, truth, 0.6, 2), 2)}
     widths = []
     for chances in ((0.7, 0.7, 0.7), (0.5, 0.7, 0.9)):
-        a = [metrics.class_figures(truth, classified(generator, truth, p, 2), 2) for p in chances]
+        said = [classified(generator, truth, p, 2) for p in chances]
+        a = {i: metrics.class_figures(truth, answers, 2) for i, answers in enumerate(said)}
         score = paired.compared(a, b, 300)["difference"]["accuracy"]
         widths.append(score["high"] - score["low"])
     assert widths[1] > 1.5 * widths[0]
@@ -65,10 +66,29 @@ def test_a_system_beside_itself_differs_by_nothing_and_large_samples_are_cut_int
     generator = np.random.default_rng(4)
     truth = generator.normal(size=60)
     a, b = (metrics.number_figures(truth, truth + generator.normal(size=60)) for _ in range(2))
-    assert set(paired.compared([a], [a], 60)["difference"]["spearman"].values()) == {0.0}
-    whole = paired.compared([a, b], [b], 60)
+    assert set(paired.compared({0: a}, {0: a}, 60)["difference"]["spearman"].values()) == {0.0}
+    whole = paired.compared({0: a, 1: b}, {0: b}, 60)
     monkeypatch.setattr(metrics, "CELLS", 6000)
-    assert paired.compared([a, b], [b], 60) == whole
+    assert paired.compared({0: a, 1: b}, {0: b}, 60) == whole
+
+
+def test_several_seeds_differ_from_themselves_by_nothing_and_from_others_alike_both_ways():
+    generator = np.random.default_rng(5)
+    truth = generator.integers(0, 3, 90)
+    a, b = (
+        {
+            i: metrics.class_figures(truth, classified(generator, truth, p), 3)
+            for i, p in zip(seeds, chances, strict=True)
+        }
+        for seeds, chances in (((0, 1, 2), (0.5, 0.6, 0.7)), ((0, 1, 2), (0.6, 0.65, 0.8)))
+    )
+    for system in (a, b, {3: a[0], 4: a[1]}):
+        assert all(set(score.values()) == {0.0} for score in paired.compared(system, system, 90)["difference"].values())
+    for other in (b, {7: b[0], 8: b[1], 9: b[2]}):
+        there, back = (paired.compared(*pair, 90)["difference"] for pair in ((a, other), (other, a)))
+        for name, score in there.items():
+            mirrored = {"value": -score["value"], "low": -score["high"], "high": -score["low"]}
+            assert back[name] == pytest.approx(mirrored, abs=1e-12)
 
 
 @pytest.mark.parametrize("resample", range(3))
@@ -77,7 +97,7 @@ def test_intervals_of_a_difference_cover_it_about_as_often_as_they_say(resample)
     for _ in range(60):
         truth = generator.integers(0, 2, 150)
         a, b = (metrics.class_figures(truth, classified(generator, truth, p, 2), 2) for p in (0.8, 0.7))
-        score = paired.compared([a], [b], 150, resamples=300)["difference"]["accuracy"]
+        score = paired.compared({0: a}, {0: b}, 150, resamples=300)["difference"]["accuracy"]
         inside += score["low"] <= 0.1 <= score["high"]
     assert 0.83 <= inside / 60 <= 1.0
 

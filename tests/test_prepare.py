@@ -133,12 +133,29 @@ def test_every_byte_is_accounted_for_by_its_rule(tmp_path, tokenizer):
     assert any(line.startswith("bytes: ") for line in said) and any("2 bad lines were skipped" in line for line in said)
 
 
+def test_progress_counts_the_bytes_that_the_account_says_were_read(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_bytes(("A first one runs.  A second jumps.\r\n\r\n" * 40_000).encode())
+    for packed in (False, True):
+        if packed:
+            (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes(), 1))
+        monkeypatch.setattr(module, "EVERY", -1.0)
+        said, source = [], tmp_path / ("a.txt.gz" if packed else "a.txt")
+        account = prepare([str(source)], tmp_path / "out", tokenizer="wordpiece:60", say=said.append, force=True)
+        read = account["bytes"]["read"]
+        assert read == (tmp_path / "a.txt").stat().st_size
+        last = [line for line in said if line.startswith("prepare: ")][-1]
+        of = "" if packed else f" of {read / 1e6:,.1f}"
+        assert last.startswith(f"prepare: {read / 1e6:,.1f}{of} MB read, ")
+        assert said[0] == "tokenizer: training wordpiece:60 on all of the text: 40,000 documents"
+
+
 def test_hard_wrapped_text_and_layouts_without_pairs_are_said(tmp_path, tokenizer):
     line = "the fox jumps over the lazy dog and it goes on and on"
     (tmp_path / "a.txt").write_text("\n".join([line] * 100))
     account = prepare([str(tmp_path / "a.txt")], tmp_path / "store", tokenizer=tokenizer)
     assert account["hard_wrapped"] and "`lines` wrapped" in account["warnings"][0]
     assert "not usable: 1 document" in account["layouts"]["SegmentPairs"]
+    assert len(account["warnings"]) == 1  # what a layout can make of it is said where a recipe has that layout
     wrapped = prepare([str(tmp_path / "a.txt")], tmp_path / "w", tokenizer=tokenizer, lines="wrapped")
     assert wrapped["sentences"] == 1 and wrapped["bytes"]["newlines"] == 0 and balanced(wrapped)
 

@@ -12,6 +12,7 @@ from bertsmith.config import assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, NumericsError
 from bertsmith.recipe import find
+from bertsmith.text.store import Store
 from bertsmith.training.planning import left_out
 
 
@@ -64,6 +65,26 @@ def test_plan_is_a_verb_and_takes_minutes(short, capsys):
         bertsmith.plan(small(), short, steps=1, minutes=1)
     assert command(["plan", "bert:tiny", "--minutes", "1", "--set", "model.layers=1", "--threads", "1"]) == 0
     assert "updates" in capsys.readouterr().out
+
+
+def test_few_pairs_are_said_where_a_recipe_has_pairs(documents, tmp_path):
+    texts = [documents[0], documents[1], *("A single sentence stands here" for _ in range(9))]
+    (tmp_path / "a.txt").write_text("\n\n".join(" ".join(text.split()) for text in texts))
+    said = []
+    bertsmith.prepare(tmp_path / "a.txt", tmp_path / "store", tokenizer="wordpiece:200", holdout=0, say=said.append)
+    assert not [line for line in said if "two sentences" in line or "SegmentPairs" in line]
+    assert "language" not in " ".join(said) and Store.open(tmp_path / "store").manifest["options"]["language"] is None
+    for member, many in (("bert", 1), ("roberta", 0)):
+        told = {"plan": [], "show": [], "pretrain": []}
+        recipe = small(member=member)
+        bertsmith.plan(recipe, tmp_path / "store", threads=1, say=told["plan"].append)
+        list(bertsmith.show(recipe, tmp_path / "store", say=told["show"].append))
+        bertsmith.pretrain(
+            recipe, tmp_path / "store", tmp_path / member, steps=1, threads=1, say=told["pretrain"].append
+        )
+        for lines in told.values():
+            few = [line for line in lines if "only 2 of 11 documents have two sentences" in line]
+            assert len(few) == many and all("SegmentPairs" in line and "(roberta)" in line for line in few)
 
 
 def test_what_a_layout_leaves_out_is_said_with_its_count(short, tmp_path):

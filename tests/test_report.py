@@ -77,6 +77,8 @@ def test_the_page_stands_alone(tmp_path):
 
 def test_settings_that_differ_stand_apart(tmp_path):
     page = report([pretrained(tmp_path / "a"), pretrained(tmp_path / "b", lr=2e-3)], tmp_path / "page.html").read_text()
+    assert "<td>recipe.<wbr>model.<wbr>width</td>" in page, "long names break at their dots alone"
+    page = page.replace("<wbr>", "")
     differing = re.findall(r'<tr class="differs"><td>(.*?)</td>', page)
     assert "recipe.schedule.lr" in differing and "recipe.model.width" not in differing
     assert "recipe.model.width" in page
@@ -325,6 +327,13 @@ def test_classes_and_who_is_taken_for_whom_are_shown_where_the_result_tells(tmp_
         ("0.400", "4"),
         ("0.600", "6"),
     ]
+    assert '<table class="matrix">' in page
+    many = [
+        f"class-{i}" for i in range(10)
+    ]  # ten of them have the page's width, and their names upright over the columns
+    confusion, rows = {"labels": many, "counts": [[1] * 10] * 10}, dict.fromkeys(many, rows["yes"])
+    wide = report([tuned(tmp_path / "d", 0.8, classes=rows, confusion=confusion)], tmp_path / "wide.html").read_text()
+    assert '<section class="card wide whole">\n<table class="matrix many">' in wide
     assert "Classes of" not in report([tuned(tmp_path / "c", 0.8)], tmp_path / "page.html").read_text()
 
 

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tarfile
+import zipfile
 
 import pytest
 
@@ -36,6 +37,14 @@ def tar(data: bytes) -> bytes:
     return whole.getvalue()
 
 
+def zipped(name: str, data: bytes = b"x") -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>") if name[-4:] == ".xml" else None
+        archive.writestr(name, data)
+    return whole.getvalue()
+
+
 # {file: content}, how many documents, {reason: files}
 TREES = {
     "WikiExtractor": ({"AA/wiki_00": WIKI, "AA/wiki_01": WIKI, "AB/wiki_00": WIKI}, 6, {}),
@@ -49,13 +58,34 @@ TREES = {
     "json lines in .txt and .json": ({"a.txt": LINES, "b.json": LINES, "c": LINES}, 9, {}),
     "mixed": ({"a.txt": TEXT, "b.jsonl": LINES, "c.csv": "text,n\nRow one.,1\n", "d.log": TEXT, "e": TEXT}, 10, {}),
     "pictures and archives": (
-        {"a.txt": TEXT, "b.png": PNG, "c.zip": b"PK\x03\x04" + bytes(99), "d.tar": tar(b"x"), "e.pdf": b"%PDF-1.4\n"},
+        {"a.txt": TEXT, "b.png": PNG, "c.zip": b"PK\x03\x04" + bytes(99), "d.tar": tar(b"x")},
         2,
         {
             "a picture": 1,
             "a zip archive; unpack it": 1,
             "a tar archive; unpack it": 1,
-            "PDF; extract the text first": 1,
+        },
+    ),
+    "documents of offices": (
+        {
+            "a.txt": TEXT,
+            "b.docx": zipped("word/document.xml"),
+            "c.xlsx": zipped("xl/workbook.xml"),
+            "d.pdf": b"%PDF-1.4\n",
+        }
+        | {
+            "e.bin": zipped("mimetype", b"application/epub+zip"),
+            "f.odt": zipped("content.xml"),
+            "g.zip": zipped("a.txt"),
+        },
+        2,
+        {
+            "a Word document; save it as plain text (UTF-8)": 1,
+            "an Excel workbook; save the sheet as CSV UTF-8": 1,
+            "PDF; extract its text to a .txt first": 1,
+            "an e-book (EPUB); convert it to plain text (UTF-8)": 1,
+            "an OpenDocument text; save it as plain text (UTF-8)": 1,
+            "a zip archive; unpack it": 1,
         },
     ),
     "hidden": ({"a.txt": TEXT, ".DS_Store": b"\0\0", ".git/config": "x", "b/.c.txt": TEXT}, 2, {"hidden": 3}),

@@ -93,6 +93,17 @@ def test_a_rare_class_stays_in_training_and_three_rows_give_one(tmp_path):
     assert "warning: dev: 2 of 5 classes are not in it: v, w" in said
 
 
+@pytest.mark.parametrize("many, what", [(1, "1 row"), (9, "9 rows"), (10, "")])
+def test_a_dev_set_that_tells_little_is_warned_of(many, what, tmp_path):
+    written(tmp_path / "train.tsv", [(text(i), "xy"[i % 2]) for i in range(20)])
+    written(tmp_path / "dev.tsv", [(text(i), "xy"[i % 2]) for i in range(20, 20 + many)])
+    said = []
+    Rows.read(Files(task="classify", train=tmp_path / "train.tsv", dev=tmp_path / "dev.tsv"), said.append)
+    few = [line for line in said if "its scores say little" in line]
+    assert len(few) == bool(what) and all(line.startswith(f"warning: dev: {what}: ") for line in few)
+    assert ("warning: dev: 1 of 2 classes are not in it: y" in said) == (many == 1)
+
+
 def test_questions_are_drawn_by_article_or_by_text_where_articles_are_too_large(tmp_path):
     path = tmp_path / "a.json"
     for articles, paragraphs, how in ((20, 2, "articles"), (1, 30, "texts")):

@@ -267,7 +267,7 @@ def test_bad_files_are_named_and_nothing_is_written(task, train, dev, says, mode
     "task, options, says",
     [
         ("tag", {"set": ["pool=mean"]}, "pool: mean: this task reads each token by itself"),
-        ("tag", {"columns": "text=word"}, "columns='text=word': the columns of a CoNLL file are numbers"),
+        ("tag", {"columns": "text=word"}, "columns='text=word': task='tag' reads a word and its tag a line"),
         ("tag", {"columns": "label=9"}, "label: 3 columns, and column 9 is asked for"),
         ("tag", {"labels": ["O", "B-VERB"]}, "is not one of: O, B-VERB"),
         ("tag", {"set": ["stride=0"]}, "stride: 0 must be above 0"),

@@ -141,6 +141,11 @@ def add_columns(made: Parser) -> None:
         "--columns", metavar="text=NAME,label=3", help="which column is which, by name or by number from 1"
     )
     made.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="of the file, where it is not UTF-8: gb18030, big5, shift_jis, latin-1, utf-16",
+    )
+    made.add_argument(
         "--header", choices=("yes", "no"), help="whether a tsv or csv file starts with the names of its columns"
     )
 
@@ -154,5 +159,6 @@ def table(arguments: argparse.Namespace) -> dict[str, Any]:
                 f"--columns {arguments.columns}: {part!r} is not role=column, such as text=sentence or label=3"
             )
         columns[role.strip()] = name.strip()
-    given = {"columns": columns} if columns else {}
+    given: dict[str, Any] = {"columns": columns} if columns else {}
+    given |= {"encoding": arguments.encoding} if arguments.encoding else {}
     return given | ({"header": arguments.header == "yes"} if arguments.header else {})

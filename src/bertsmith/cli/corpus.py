@@ -69,7 +69,7 @@ def add_prepare(commands: Any) -> None:
         "--tokenizer",
         default="wordpiece:8000",
         metavar="KIND:SIZE|DIR",
-        help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json or folder",
+        help="wordpiece:N, bpe:N (byte-level), bpe-char:N, unigram:N, or a vocab.txt, tokenizer.json, folder or hf:NAME",
     )
     made.add_argument(
         "--new-words",
@@ -94,8 +94,7 @@ def add_prepare(commands: Any) -> None:
     )
     made.add_argument(
         "--language",
-        default="en",
-        help="for sentence boundaries; ja or zh: what Han is, if kana does not tell; tr and az: the lower case of I",
+        help="for sentence boundaries (English rules unless given); ja or zh: what Han is, if kana does not tell; tr and az: the lower case of I",
     )
     made.add_argument("--words", metavar="FILE", help="words of one's own, one a line; counts and tags are left out")
     made.add_argument(

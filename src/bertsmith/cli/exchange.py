@@ -54,7 +54,7 @@ def add_import(commands: Any) -> None:
         commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example
     )
     made.add_argument(
-        "folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name"
+        "folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name (hf:gpt2)"
     )
     made.add_argument("--out", required=True, metavar="MODEL")
     add_new_head(made)

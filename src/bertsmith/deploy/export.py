@@ -64,7 +64,7 @@ def export(
         from bertsmith.deploy import hub
 
         hub.library()
-        hub.check_name(push)
+        hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
     loaded = half_of(opened(model, members=members, say=say), half)

@@ -87,11 +87,11 @@ class Folder:
 
 
 def located(model: str | os.PathLike) -> Path:
-    """The folder that a MODEL names: itself, or what the hub holds under `hf:user/name[@revision]`."""
+    """The folder that a MODEL names: itself, or what the hub holds under `hf:[user/]name[@revision]`."""
     if isinstance(model, str) and model.startswith("hf:"):
-        from bertsmith.deploy.hub import fetch
+        from bertsmith.deploy.hub import model_at
 
-        return fetch(model.removeprefix("hf:"))
+        return model_at(model.removeprefix("hf:"))
     return Path(model)
 
 

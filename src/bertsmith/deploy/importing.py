@@ -49,7 +49,7 @@ def import_(
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Write the Hugging Face folder (or hf:user/name) as the model `out`; returns what was compared.  `force` replaces an import.
+    """Write the Hugging Face folder (or hf:NAME) as the model `out`; returns what was compared.  `force` replaces an import.
 
     `new_heads`: "token", "pair": heads that the folder lacks, fresh by `seed`.  `drop`: modules of theirs to leave out ("qa_outputs").
     InputError for a folder that does not fit, listing its tensors; for answers other than those of transformers, and where that is not

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,9 +53,9 @@ class Beside:
                 f"{option('against', side.name)}: its dev file was another one ({printable(side.dev.get('path'))}); compare takes {option('input', like='FILE')}"
             )
 
-    def measured(self, said: Sequence[tuple[Any, Labels]], members: tuple[str, ...], say: Say) -> dict[str, Any]:
+    def measured(self, said: Mapping[int, tuple[Any, Labels]], members: tuple[str, ...], say: Say) -> dict[str, Any]:
         """{baseline, against} for result.json; `said`: of each seed what it says of the dev rows, and its labels."""
-        mine = [Heard.of("this model", self.kind, self.targets, *each) for each in said]
+        mine = [Heard.of("this model", self.kind, self.targets, *each, seed) for seed, each in said.items()]
         found: dict[str, Any] = {}
         if self.simple is not None:
             method, scores, heard = self.simple

@@ -40,6 +40,7 @@ def compare(
     *,
     columns: Columns = None,
     header: bool | None = None,
+    encoding: str | None = None,
     seed: int = 0,
     members: tuple[str, ...] = (),
     say: Say = silent,
@@ -63,7 +64,7 @@ def compare(
     def ask(loaded: Loaded, say: Say) -> tuple[Any, Any, kinds.Kind]:
         if shared is not None:
             return judged_rows(loaded, shared, say=say)
-        return judged(loaded, input, columns=chosen, header=header, say=say)
+        return judged(loaded, input, columns=chosen, header=header, encoding=encoding, say=say)
 
     mine, theirs = (side.heard(ask, members, say) for side in sides)
     found = compared(mine, theirs, seed)
@@ -89,11 +90,12 @@ class Heard:
     best: str
     count: int
     figures: Figures
+    seed: int = 0  # its number among several
 
     @classmethod
-    def of(cls, name: str, kind: kinds.Kind, targets: Any, said: Any, labels: Labels) -> Heard:
+    def of(cls, name: str, kind: kinds.Kind, targets: Any, said: Any, labels: Labels, seed: int = 0) -> Heard:
         figures = kind.figures(targets, said, labels)
-        return cls(name, kind.name, labels.names, kind.best(labels), len(targets), figures)
+        return cls(name, kind.name, labels.names, kind.best(labels), len(targets), figures, seed)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Side:
     models: tuple[Model, ...]
     task: dict | None
     data: dict | None  # what config.json says of its files
+    seeds: tuple[int, ...] = (0,)  # numbers of the models
 
     @classmethod
     def of(cls, model: Model) -> Side:
@@ -120,7 +123,8 @@ class Side:
         result = run.result()
         if result is None:
             run.check_seeds()
-        seeds = [run / f"seed-{int(seed)}" for seed in (result or {}).get("seeds") or ()]
+        numbers = tuple(map(int, (result or {}).get("seeds") or ()))
+        seeds = [run / f"seed-{number}" for number in numbers]
         config = (seeds[0] if seeds else run.path) / CONFIG
         data = files.plain(config)
         if data is None:
@@ -130,7 +134,7 @@ class Side:
             raise InputError(
                 f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it"
             )
-        return cls(name, tuple(seeds) or (path,), *_facts(name, facts))
+        return cls(name, tuple(seeds) or (path,), *_facts(name, facts), numbers or (0,))
 
     @property
     def dev(self) -> dict:
@@ -149,14 +153,14 @@ class Side:
     def heard(self, ask: Asked, members: tuple[str, ...] = (), say: Say = silent) -> list[Heard]:
         """What each seed says; `say` is told what there is to tell of the first."""
         found = []
-        for model in self.models:
+        for model, seed in zip(self.models, self.seeds, strict=True):
             loaded = opened(model, members=members, say=say)
             if loaded.task is None:
                 raise InputError(
                     f"{self.name}: has no head for a task; `bertsmith finetune` makes a model that can be compared"
                 )
             targets, said, kind = ask(loaded, say)
-            found.append(Heard.of(self.name, kind, targets, said, loaded.labels))
+            found.append(Heard.of(self.name, kind, targets, said, loaded.labels, seed))
             say = silent
         return found
 
@@ -185,7 +189,8 @@ def _once(say: Say) -> Say:
 
 def compared(a: list[Heard], b: list[Heard], seed: int = 0) -> dict[str, dict[str, Score]]:
     check_same(*((side[0].name, side[0].task, side[0].labels) for side in (a, b)))
-    return paired.compared([each.figures for each in a], [each.figures for each in b], a[0].count, seed)
+    first, second = ({each.seed: each.figures for each in side} for side in (a, b))
+    return paired.compared(first, second, a[0].count, seed)
 
 
 def check_same(a: Known, b: Known) -> None:

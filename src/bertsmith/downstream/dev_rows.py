@@ -31,7 +31,12 @@ def dev_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
     if not path or not os.path.isfile(path) or files.sha256(path) != source.get("sha256"):
         return None
     kind = kinds.kind(task["kind"])
-    rows = kind.read(path, columns=task.get("columns") or None, header=task.get("header", True))
+    rows = kind.read(
+        path,
+        columns=task.get("columns") or None,
+        header=task.get("header", True),
+        encoding=task.get("encoding", "utf-8"),
+    )
     if not share:
         return rows
     if "on_bad_answer" in task and hasattr(kind, "mended"):

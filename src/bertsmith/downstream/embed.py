@@ -36,6 +36,7 @@ def embed(
     prompt: str | None = None,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
+    encoding: str = "utf-8",
     on_long: OnLong = "truncate",
     budget: int = BUDGET,
     precision: str = "exact",
@@ -55,7 +56,9 @@ def embed(
     texts = source(texts, "texts", parse_columns(columns))
     if isinstance(texts, Given) and not texts.lines:
         raise InputError("no texts to embed")
-    table = read(texts, columns=texts.columns if isinstance(texts, Given) else columns, header=header)
+    table = read(
+        texts, columns=texts.columns if isinstance(texts, Given) else columns, header=header, encoding=encoding
+    )
     say_notes(table, say)
     first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
     loaded = opened(model, members=members, say=say)

@@ -43,6 +43,7 @@ def finetune(
     out: str | Path,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
+    encoding: str = "utf-8",
     labels: Iterable[str] = (),
     method: str = "full",
     scratch: bool = False,
@@ -74,7 +75,7 @@ def finetune(
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
     class, with equal texts on one side, the same rows for every `seed`.
-    `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
+    `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
@@ -90,6 +91,7 @@ def finetune(
         dev=dev,
         columns=columns,
         header=header,
+        encoding=encoding,
         labels=(*labels,),
         on_long=on_long,
         on_bad_answer=on_bad_answer,
@@ -128,7 +130,7 @@ def finetune(
         if seeds == 1:
             run = Tuned(out)
             result = tuning.run(run, seed, asked, workers, **how)
-            said = [tuning.said(run, result)] if beside.given else []
+            said = {seed: tuning.said(run, result)} if beside.given else {}
             with world.agreed():
                 result = _kept(result | beside.measured(said, members, say), Path(out), world)
             _tell([result], result, options, say)
@@ -144,7 +146,8 @@ def finetune(
                 run.results = (RESULT, f"../{RESULT}")
                 results.append(tuning.run(run, number, asked, workers, **how))
                 runs.append(run)
-        said = [tuning.said(*each) for each in zip(runs, results, strict=True)] if beside.given else []
+        pairs = zip(runs, results, strict=True) if beside.given else ()
+        said = {result["seed"]: tuning.said(run, result) for run, result in pairs}
         with world.agreed():
             found = _over_seeds(results, read, say)
             found = _kept(found | beside.measured(said, members, say), Path(out), world)

@@ -1,5 +1,5 @@
 """A model on disk, ready to work: a pre-training run (its newest step), a fine-tuning run (its best), an import, one step inside any of
-them, a folder of Hugging Face format, or hf:user/name on the hub."""
+them, a folder of Hugging Face format, or hf:NAME on the hub."""
 
 from __future__ import annotations
 

@@ -19,10 +19,11 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.given import Given, source
-from bertsmith.tasks.lines import check_there
+from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, say_long
 from bertsmith.text import unknown
+from bertsmith.text.encodings import UTF8, checked
 from bertsmith.training.run import open_store
 
 Columns = str | Mapping[str, str | int] | None
@@ -37,6 +38,7 @@ def predict(
     *,
     columns: Columns = None,
     header: bool | None = None,
+    encoding: str | None = None,
     on_long: OnLong | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
@@ -47,9 +49,9 @@ def predict(
     of pandas it is a DataFrame, on the same index instead of `index`.  A row of "tag" is a list of words, of "qa" (question, context).
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
     for each word, with `words` and `spans`; qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
-    `columns`, `header` and `on_long` are those of training unless given.
+    `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
     """
-    columns = _given(input, columns)
+    columns = _given(input, columns, encoding)
     if (
         out is not None
         and isinstance(input, (str, os.PathLike))
@@ -60,7 +62,7 @@ def predict(
     there = out is not None and check_file(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say)
     kind = kinds.kind(loaded.task["kind"])
-    read = _rows(loaded, kind, input, columns, header, say, labelled=False)
+    read = _rows(loaded, kind, input, columns, header, encoding, say, labelled=False)
     said = _said(loaded, kind, read, on_long, say)
     only = kind.only(said, loaded.labels)
     if only is not None and len(said) >= breakdown.FEW:
@@ -85,6 +87,7 @@ def evaluate(
     data: Any = None,
     columns: Columns = None,
     header: bool | None = None,
+    encoding: str | None = None,
     on_long: OnLong | None = None,
     per_class: bool = False,
     seed: int = 0,
@@ -99,7 +102,7 @@ def evaluate(
     (rows of truth), of tags by type, `majority` {label, share}, and `says_only` where one thing is said to all.
     """
     if input is not None:
-        columns = _given(input, columns)
+        columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)
     loaded = opened(model, members=members, say=say)
     if loaded.task is None:
@@ -112,7 +115,9 @@ def evaluate(
         raise InputError(
             f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with {option('input', like='FILE')}"
         )
-    targets, said, kind = judged(loaded, input, columns=columns, header=header, on_long=on_long, say=say)
+    targets, said, kind = judged(
+        loaded, input, columns=columns, header=header, encoding=encoding, on_long=on_long, say=say
+    )
     details, only = kind.breakdown(targets, said, loaded.labels), kind.only(said, loaded.labels, targets)
     if only is not None and len(said) >= breakdown.FEW:
         details["says_only"] = {"label": only, "count": len(said), "of": kind.units}
@@ -126,6 +131,7 @@ def judged(
     *,
     columns: Columns = None,
     header: bool | None = None,
+    encoding: str | None = None,
     on_long: OnLong | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
@@ -133,7 +139,7 @@ def judged(
     """Targets, what the model says of each row (of texts: (n,) and logits (n, c)), and the kind: `kind.correct(targets, said)` of two
     models is what `metrics.paired` compares."""
     loaded = _tuned(model, members, say)
-    rows = _rows(loaded, kinds.kind(loaded.task["kind"]), input, columns, header, say, labelled=True)
+    rows = _rows(loaded, kinds.kind(loaded.task["kind"]), input, columns, header, encoding, say, labelled=True)
     return judged_rows(loaded, rows, on_long, say)
 
 
@@ -145,8 +151,9 @@ def judged_rows(
     return kind.targets(rows, loaded.labels), _said(loaded, kind, rows, on_long, say), kind
 
 
-def _given(input: Any, columns: Columns) -> dict[str, str] | None:
+def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str] | None:
     """What is cheap to refuse is refused before a model is loaded: a file that is not there, columns that say nothing."""
+    checked(encoding or UTF8)
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
     return None if columns is None else parse_columns(columns)
@@ -162,7 +169,14 @@ def _tuned(model: str | Path | Loaded, members: tuple[str, ...], say: Say) -> Lo
 
 
 def _rows(
-    loaded: Loaded, kind: kinds.Kind, input: Any, columns: Columns, header: bool | None, say: Say, labelled: bool
+    loaded: Loaded,
+    kind: kinds.Kind,
+    input: Any,
+    columns: Columns,
+    header: bool | None,
+    encoding: str | None,
+    say: Say,
+    labelled: bool,
 ) -> Any:
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
@@ -174,6 +188,7 @@ def _rows(
         header=task.get("header", True) if header is None else header,
         labelled=labelled,
         pairs=task["pairs"],
+        encoding=encoding or trained_encoding(path, task.get("encoding", UTF8)),
     )
     say_notes(rows, say)
     return rows

@@ -19,7 +19,7 @@ from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, facts, number, seen, store_of
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
-from bertsmith.text.languages import UNSAID, language
+from bertsmith.text.languages import language
 
 TITLE = "<title>bertsmith: "  # by which a page of ours is known
 KINDS = {"pretrain": "pre-training", "finetune": "fine-tuning"}
@@ -103,7 +103,7 @@ def _samples(run: Seen, store: Any) -> Iterator[dict[str, Any]]:
     except InputError as error:
         run.notes.append(f"no samples: {error}")
         return
-    told = (store.manifest.get("options") or {}).get("language") or UNSAID
+    told = (store.manifest.get("options") or {}).get("language")
     for pieces in found:
         lang, side = language("".join(piece.get("text") or piece["truth"] for piece in pieces), told)
         yield {"pieces": pieces, "lang": lang, "dir": side}

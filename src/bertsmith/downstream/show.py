@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import Settings, override
+from bertsmith.config import Settings, assignments_of, override
 from bertsmith.downstream.examples import lines, split_of
 from bertsmith.downstream.marks import text
 from bertsmith.errors import InputError
@@ -20,6 +20,8 @@ from bertsmith.recipe import Recipe, find
 from bertsmith.spelling import an, option
 from bertsmith.text import unknown
 from bertsmith.text.store import Store
+from bertsmith.training.brief import as_it_stands
+from bertsmith.training.planning import few_pairs
 
 __all__ = ["lines", "meanings", "printed", "show", "split_of", "text"]
 
@@ -61,27 +63,38 @@ class _Asked:
     source: Any
     tokenizer: Any
     writer: Any  # the model whose generator writes, or None
+    notes: tuple[str, ...]  # what is said first
 
     @classmethod
     def of(cls, recipe: Any, data: Any, source: Any, tokenizer: Any, set: Settings, model: Any) -> _Asked:
-        recipe = override(find(recipe) if isinstance(recipe, str) else recipe, set)
+        named = isinstance(recipe, str)  # else somebody made it as it is to be
+        recipe = override(find(recipe) if named else recipe, set)
+        fields = {assignment.partition("=")[0] for assignment in assignments_of(set)}
+        notes = tuple(as_it_stands(recipe, fields)) if named else ()
         if (data is None) == (source is None) or (source is None) != (tokenizer is None):
             raise InputError(
                 f"show: needs either {option('data', like='STORE')}, or {option('text', like='FILE')} and {option('tokenizer', like='DIR')}"
             )
         writer = None if model is None else _writer(model, recipe)
-        return cls(recipe=recipe, data=data, source=source, tokenizer=tokenizer, writer=writer)
+        return cls(recipe=recipe, data=data, source=source, tokenizer=tokenizer, writer=writer, notes=notes)
 
     def found(self, n: int, seed: int, epoch: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         with self._store() as store:
-            yield from _of_store(self.recipe, store, n, seed, epoch, self.writer, say)
+            yield from self._examples(store, n, seed, epoch, say)
 
     def printed(
         self, n: int = 3, seed: int = 0, epoch: int = 0, say: Callable[[str], None] = lambda line: None
     ) -> Iterator[str]:
         with self._store() as store:
-            found = _of_store(self.recipe, store, n, seed, epoch, self.writer, say)
+            found = self._examples(store, n, seed, epoch, say)
             yield from text(found, meanings(self.recipe), store.tokenizer.people)
+
+    def _examples(
+        self, store: Store, n: int, seed: int, epoch: int, say: Callable[[str], None]
+    ) -> Iterator[dict[str, Any]]:
+        for line in self.notes:
+            say(line)
+        yield from _of_store(self.recipe, store, n, seed, epoch, self.writer, say)
 
     @contextmanager
     def _store(self) -> Iterator[Store]:
@@ -113,6 +126,8 @@ def _writer(model: str | Path, recipe: Recipe) -> Any:
 def _of_store(
     recipe: Recipe, store: Store, n: int, seed: int, epoch: int, writer: Any, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
+    for line in few_pairs(recipe.layout, store.train):
+        say(line)
     lost = 0, 0
     for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer):
         if "summary" in line:

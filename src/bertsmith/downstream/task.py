@@ -19,10 +19,12 @@ from bertsmith.tasks import kinds
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.outlines import small
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
 from bertsmith.tasks.split import share_of
 from bertsmith.text import unknown
+from bertsmith.text.encodings import checked, is_utf8
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +46,7 @@ class Files:
     dev: Any  # rows of their own, or a share of those to train on: 0.1
     columns: str | Mapping[str, str | int] | None = None
     header: bool = True
+    encoding: str = "utf-8"  # of files
     labels: tuple[str, ...] = ()
     on_long: OnLong | None = None  # None: truncate for texts as a whole, window where each token is read
     allow_unknown: bool = False  # accept that more than 5 % of the tokens of a file are [UNK]
@@ -51,6 +54,7 @@ class Files:
 
     def __post_init__(self) -> None:
         kind, columns = kinds.kind(self.task), parse_columns(self.columns)
+        checked(self.encoding)
         for part in PARTS[: 1 if self.share is not None else 2]:
             rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
             object.__setattr__(self, part, rows)
@@ -93,7 +97,10 @@ class Rows:
         """InputError naming file and line of what cannot be learned from."""
         kind, chosen = kinds.kind(given.task), parse_columns(given.columns)
         paths = {"train": given.train, **({} if given.share else {"dev": given.dev})}
-        rows = {part: kind.read(path, columns=chosen or None, header=given.header) for part, path in paths.items()}
+        rows = {
+            part: kind.read(path, columns=chosen or None, header=given.header, encoding=given.encoding)
+            for part, path in paths.items()
+        }
         rows["train"] = _mended(kind, rows["train"], given.on_bad_answer)
         for part, read in rows.items():
             say_notes(read, say)
@@ -108,7 +115,7 @@ class Rows:
             )
         targets = {part: kind.targets(read, known) for part, read in rows.items()}
         outlines = {part: {"rows": len(read), **kind.outline(read, known)} for part, read in rows.items()}
-        for line in kind.told(outlines):
+        for line in (*kind.told(outlines), *small(outlines, kind.unit)):
             say(line)
         _say_overlap(rows, say)
         sources = {part: {"path": _path(path), "sha256": _sha256(path)} for part, path in paths.items()}
@@ -150,6 +157,7 @@ class Task:
             "labels": list(known.names),
             "columns": found.columns,
             "header": given.header,
+            **({} if is_utf8(given.encoding) else {"encoding": given.encoding}),
             "pairs": rows["train"].pairs,
             "length": options.length,
             "on_long": reading.on_long,

@@ -14,6 +14,7 @@ from inspect import Parameter
 from typing import Any
 
 from bertsmith.errors import InputError, printable
+from bertsmith.face.corpora import corpora
 from bertsmith.tasks.given import kind_of
 from bertsmith.training.job import silent
 
@@ -176,13 +177,12 @@ FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "r
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class")
 WANTED = {
     # what is worked on
-    **dict.fromkeys(
-        ("model", "a", "b", "against"), Kind("a path (str or Path), hf:user/name or what load() gave", _model)
-    ),
+    **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
-    **dict.fromkeys(("sources", "runs"), PATHS),
+    **dict.fromkeys(("runs",), PATHS),
+    "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample"), FILE),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
     **dict.fromkeys(("text", "feeds", "shares"), ASIDE),

@@ -102,13 +102,14 @@ class Answers:
         header: bool = True,
         labelled: bool = True,
         pairs: bool | None = None,
+        encoding: str = "utf-8",
     ) -> Questions:
-        if columns:
-            raise InputError(
-                f"{option('columns')}: the fields of a SQuAD file have their names; {option('task', 'qa')} takes no others"
-            )
-        with fitting(path, self.name):
-            return squad.read(path, labelled=labelled)
+        with fitting(path, self.name, encoding):
+            if columns:
+                raise InputError(
+                    f"{option('columns')}: the fields of a SQuAD file have their names; {option('task', 'qa')} takes no others"
+                )
+            return squad.read(path, labelled=labelled, encoding=encoding)
 
     def check(self, rows: Questions, part: str) -> None:
         """A training file's answers stand where it says."""

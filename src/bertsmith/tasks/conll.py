@@ -67,13 +67,19 @@ class Sentences:
         )
 
 
-def read(path: str | Path | Given, *, columns: Mapping[str, str] | None = None, labelled: bool = True) -> Sentences:
+def read(
+    path: str | Path | Given,
+    *,
+    columns: Mapping[str, str] | None = None,
+    labelled: bool = True,
+    encoding: str = "utf-8",
+) -> Sentences:
     """InputError for a file without sentences, rows without a tag where `labelled`, words without text."""
     path, columns = path if isinstance(path, Given) else Path(path), dict(columns or {})
     if "text2" in columns:
         raise InputError(f"{option('columns', 'text2')}: words and their tags have no second text")
     suffix, counts = suffix_of(path), {"blank": 0, "documents": 0, "remarks": 0, "parts": 0}
-    lines = Lines(path)
+    lines = Lines(path, encoding)
     if suffix in (".jsonl", ".json"):
         sentences = _json(lines, columns, labelled, counts)
     else:
@@ -213,7 +219,9 @@ def _number(columns: dict[str, str], role: str, default: int) -> int:
     if column is None:
         return default
     if not (column.isascii() and column.isdigit() and 0 < int(column) < 10_000):
-        raise InputError(f"{option('columns', f'{role}={column}')}: the columns of a CoNLL file are numbers, from 1")
+        raise InputError(
+            f"{option('columns', f'{role}={column}')}: {option('task', 'tag')} reads a word and its tag a line, without a header: columns are numbers, from 1"
+        )
     return int(column) - 1
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
-from bertsmith.tasks.fields import EXCEL, SEPARATORS, csv_rows, parting, quoted, tsv_rows
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
+from bertsmith.text.fields import SEPARATORS, csv_rows, parting, quoted, told, tsv_rows
 
 TEXTS = {"text", "sentence", "review", "comment", "content", "tweet", "headline", "text_a", "sentence1", "question1"}
 HEADERS = {"label", "labels", "class", "category", "target", "sentiment", "gold"}
@@ -67,11 +67,11 @@ def _parted(
 ) -> tuple[Iterator[tuple[int, str]], str]:
     """The lines of a table, and what parts their columns."""
     first = next(iter(lines), (1, ""))[1]
-    told = next((one for one in SEPARATORS if first.lower() == EXCEL + one), None)
-    by = told or parting((line for _, line in lines), usual, names, least)
+    said = told(first)
+    by = said or parting((line for _, line in lines), usual, names, least)
     if by != usual:
         notes.append(f"{lines.name}: {SEPARATORS[by]} part its columns: read so")
-    return islice(iter(lines), 1 if told else 0, None), by
+    return islice(iter(lines), 1 if said else 0, None), by
 
 
 def _other_width(

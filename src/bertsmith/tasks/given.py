@@ -62,7 +62,7 @@ def source(
     """
     if isinstance(value, (str, os.PathLike, Given)):
         return value
-    named, rows, index = _rows(value, name)
+    named, rows, index = rows_of(value, name)
     keys = {role: (columns or {}).get(role, role) for role in fields}
     if not named:
         rows, keys = (
@@ -116,7 +116,7 @@ def kind_of(value: Any) -> str:
     return "None" if value is None else an(type(value).__name__)
 
 
-def _rows(value: Any, name: str) -> tuple[bool, list[Any], Any]:
+def rows_of(value: Any, name: str) -> tuple[bool, list[Any], Any]:
     """Whether the rows have names for what they hold, the rows, and their index where they are a table of pandas."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, pandas.Series):

@@ -55,6 +55,7 @@ class Kind(Protocol):
         header: bool = True,
         labelled: bool = True,
         pairs: bool | None = None,
+        encoding: str = "utf-8",
     ) -> Any:
         """Rows of a file.  InputError naming file and line."""
 

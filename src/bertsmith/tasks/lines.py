@@ -8,12 +8,16 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.tasks.given import Given
+from bertsmith.text.encodings import UTF8, Recoder, checked, is_utf8
+
+BLOCK = 1 << 20  # bytes of another encoding that are read at once
 
 
 def standing(path: str | Given, number: int) -> str:
@@ -22,13 +26,13 @@ def standing(path: str | Given, number: int) -> str:
 
 
 class Lines:
-    """(number, text) of each line of a UTF-8 file, a byte order mark at its start left out; the line break is not part of it.
+    """(number, text) of each line of a file in `encoding`, a byte order mark at its start left out; the line break is not part of it.
 
     Lines end in \\n or \\r\\n, or all of them in \\r alone, as on old Macs: where the file has no \\n before its very end.
     """
 
-    def __init__(self, path: Path | Given):
-        self.path, self.name = path, printable(path)
+    def __init__(self, path: Path | Given, encoding: str = UTF8):
+        self.path, self.name, self.encoding = path, printable(path), checked(encoding)
 
     def at(self, number: int) -> str:
         return self.path.where(number) if isinstance(self.path, Given) else f"{self.name}:{number}"
@@ -40,7 +44,7 @@ class Lines:
         with opened(self.path) as file:
             number, start = 0, 0
             try:
-                for raw in _ended(file):
+                for raw in _ended(file if is_utf8(self.encoding) else _recoded(file, self.name, self.encoding)):
                     number += 1
                     start += len(raw)
                     try:
@@ -68,7 +72,17 @@ class Lines:
                 ) from None
 
 
-def _ended(file: Any) -> Iterator[bytes]:
+def _recoded(file: Any, name: str, encoding: str) -> Iterator[bytes]:
+    """The lines of a binary stream in `encoding`, in UTF-8, with their ends."""
+    recoder, rest = Recoder(name, encoding), b""
+    for data in chain(iter(lambda: file.read(BLOCK), b""), (b"",)):
+        *lines, rest = (rest + recoder(data)).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def _ended(file: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of a binary stream with their ends."""
     lines = iter(file)
     first, second = next(lines, b""), next(lines, None)
@@ -85,7 +99,7 @@ def _ended(file: Any) -> Iterator[bytes]:
         yield from lines
 
 
-TO_UTF8 = "; convert the file to UTF-8"
+TO_UTF8 = "; --encoding names another, or convert the file to UTF-8"
 PACKED = {b"PK\x03\x04": "a zip archive or an Excel sheet; save it as CSV UTF-8", b"\x1f\x8b": "gzip; name it .gz"}
 
 
@@ -96,13 +110,35 @@ def _other(raw: bytes) -> str:
             return f" but {name}"
     for name, marks in (("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)), ("UTF-16", (b"\xff\xfe", b"\xfe\xff"))):
         if raw.startswith(marks):
-            return f" but {name}, as its byte order mark says{TO_UTF8}"
+            return f" but {name}, as its byte order mark says; --encoding {name.lower()} reads it"
     zeros = raw[:64].count(0)
-    return f" but UTF-16, as every other byte is 0{TO_UTF8}" if zeros > 1 and 2 * zeros >= len(raw[:64]) - 2 else ""
+    return (
+        " but UTF-16, as every other byte is 0; --encoding utf-16-le or utf-16-be reads it"
+        if zeros > 1 and 2 * zeros >= len(raw[:64]) - 2
+        else ""
+    )
 
 
 def _damaged(error: Exception) -> bool:
     return isinstance(error, (EOFError, zlib.error, lzma.LZMAError, OSError)) or type(error).__name__ == "ZstdError"
+
+
+def trained_encoding(path: str | Path | Given, encoding: str) -> str:
+    """`encoding`, of a model's training file, unless the file here is UTF-8, which no other encoding's bytes are by chance."""
+    if isinstance(path, Given) or is_utf8(encoding):
+        return UTF8
+    decoder = codecs.getincrementaldecoder(UTF8)("strict")
+    with opened(Path(path)) as file:
+        try:
+            for data in iter(lambda: file.read(BLOCK), b""):
+                decoder.decode(data)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return encoding
+        except Exception as error:
+            if not _damaged(error):
+                raise
+    return UTF8
 
 
 def check_there(path: str | Path | Given) -> None:

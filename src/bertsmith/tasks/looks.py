@@ -11,18 +11,21 @@ from typing import Any
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
-from bertsmith.tasks.fields import SEPARATORS, parting
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.readers import suffix_of
 from bertsmith.tasks.spans import OUTSIDE, parts
+from bertsmith.text.fields import SEPARATORS, parting
+from bertsmith.text.recognise import HEAD, document
 
 WANTS = {
     "classify": "texts and classes in columns",
     "regress": "texts and numbers in columns",
-    "tag": "a word and its tag a line",
-    "qa": "SQuAD's json",
+    "tag": "a word and its tag a line (CoNLL), or JSON lines",
+    "qa": "SQuAD's json, or JSON lines",
 }
+COLUMNS = "write them as .tsv, .csv or .jsonl"
+WRITE = {"classify": COLUMNS, "regress": COLUMNS, "tag": "write them as .conll or .jsonl", "qa": "write them as .jsonl"}
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
     "plain text": "label it first",
@@ -30,9 +33,6 @@ WAY = {
     "a JSON array without questions": "its rows have id, question, context and answers",
 }
 BINARY = {
-    ".xlsx": "save the sheet as CSV UTF-8",
-    ".xls": "save the sheet as CSV UTF-8",
-    ".ods": "save the sheet as CSV UTF-8",
     ".parquet": f"write JSON lines ({RECORDS})",
     ".arrow": "write JSON lines (to_json(…) of datasets)",
     ".pkl": f"write JSON lines ({RECORDS})",
@@ -44,25 +44,28 @@ TEXTS = {"text", "sentence", "sentence1", "text_a", "text1", "review", "comment"
 
 
 @contextmanager
-def fitting(path: str | Path | Given, task: str) -> Iterator[None]:
+def fitting(path: str | Path | Given, task: str, encoding: str = "utf-8") -> Iterator[None]:
     """An error about a file that looks like another task's says so instead, in one line."""
     try:
         yield
     except InputError as error:
-        if not isinstance(path, Given) and (said := misfit(Path(path), task)):
+        if not isinstance(path, Given) and (said := misfit(Path(path), task, encoding)):
             raise InputError(f"{printable(path)}: {said}") from error
         raise
 
 
-def misfit(path: Path, task: str) -> str:
+def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
     """What is wrong with a file that is not of the kind that `task` reads; "" where nothing tells that it is another."""
     suffix = suffix_of(path)
     if not path.is_file():
         return ""
+    if what := _document(path):
+        kind = what.partition(";")[0]
+        return f"is {what}" if "CSV" in what else f"is {kind}, but --task {task} reads {WANTS[task]}; {WRITE[task]}"
     if suffix in BINARY:
         return f"{suffix} is not read; {BINARY[suffix]}"
     try:
-        lines = [line for _, line in islice(Lines(path), LINES)]
+        lines = [line for _, line in islice(Lines(path, encoding), LINES)]
     except InputError:
         return ""
     found = _json(lines, task)
@@ -73,6 +76,14 @@ def misfit(path: Path, task: str) -> str:
     looks, tasks = found
     reads = f"{option('task', *tasks)} reads such" if tasks else WAY.get(looks, f"write an object a line ({RECORDS})")
     return f"looks like {looks}, but {option('task', task)} reads {WANTS[task]}; {reads}"
+
+
+def _document(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return document(file.read(HEAD), path.name)
+    except OSError:
+        return ""
 
 
 Found = tuple[str, tuple[str, ...]]  # what it looks like, the tasks that read such
@@ -148,13 +159,16 @@ def _table(lines: list[str], suffix: str) -> Found | None:
     """Texts of several words in columns."""
     usual = "\t" if suffix == ".tsv" else ","
     by = parting(lines, usual, TEXTS, 2)
+    found = f"a table ({SEPARATORS[by]} part its columns)", ("classify", "regress")
+    if suffix == ".csv" and lines and by in lines[0]:
+        return found
     rows = [line.split(by) for line in lines if line.strip()]
     if not rows or len(rows[0]) < 2 or (suffix not in (".tsv", ".csv") and len({len(row) for row in rows}) > 1):
         return None
     texts = max(sum(" " in cell.strip() for cell in column) for column in zip(*rows, strict=False))
     if texts < 0.5 * len(rows) and not TEXTS & {cell.strip().strip('"').lower() for cell in rows[0]}:
         return None
-    return f"a table ({SEPARATORS[by]} part its columns)", ("classify", "regress")
+    return found
 
 
 def _plain(lines: list[str], suffix: str, task: str) -> Found | None:

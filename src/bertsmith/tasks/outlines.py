@@ -9,6 +9,7 @@ from bertsmith.spelling import amount
 from bertsmith.tasks.doubts import SHOWN, counted, shown
 
 RARE = 2  # rows of a class that are too few to learn it
+LEAST = 10  # rows of a dev set, below which it is warned of
 Outlines = Mapping[str, Mapping[str, Any]]  # of train and dev: what config.json says of them
 
 
@@ -32,6 +33,14 @@ def rare(train: Mapping[str, int], dev: Mapping[str, int], what: str, unit: str)
         more = f" and {len(absent) - SHOWN:,} more" if len(absent) > SHOWN else ""
         names = ", ".join(map(shown, absent[:SHOWN]))
         yield f"warning: dev: {len(absent)} of {len(train)} {what} {'is' if len(absent) == 1 else 'are'} not in it: {names}{more}"
+
+
+def small(found: Outlines, unit: str) -> Iterator[str]:
+    """A warning of a dev set that tells little."""
+    rows = found["dev"]["rows"]
+    if rows < LEAST:
+        what = f"{rows} {unit if rows > 1 else unit.removesuffix('s')}"
+        yield f"warning: dev: {what}: its scores say little, and the step to keep is chosen by them; {LEAST} or more of every class say something"
 
 
 def numbers(found: Outlines, unit: str) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """Two systems on the same examples: the difference of every score, with its interval.  n examples, b resamples, s seeds.
 
 Both are scored on the same resample of the examples.  Where a system was trained with several seeds its score is their mean, and the seeds
-are resampled, too: an interval over the examples alone says nothing about a method whose seeds are spread.
+are resampled, too: an interval over the examples alone says nothing about a method whose seeds are spread.  Seeds of the same numbers are
+one draw: they shared the order of the rows and the head's first weights.  So a system differs from itself by nothing, and b - a is -(a - b).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,21 +16,25 @@ from bertsmith.tasks.metrics import Figures, Score
 
 
 def compared(
-    a: Sequence[Figures], b: Sequence[Figures], n: int, seed: int = 0, resamples: int = metrics.RESAMPLES
+    a: Mapping[int, Figures],
+    b: Mapping[int, Figures],
+    n: int,
+    seed: int = 0,
+    resamples: int = metrics.RESAMPLES,
 ) -> dict[str, dict[str, Score]]:
-    """{"a", "b", "difference": {score: {value, low, high}}} of two systems, each the figures of its seeds on the same n examples.
-
-    The seeds of the two are drawn apart; of a single one nothing is drawn.
+    """{"a", "b", "difference": {score: {value, low, high}}} of two systems, each the figures of its seeds, by their numbers, on the same n
+    examples.  Of a single seed nothing is drawn.
     """
-    generator = np.random.default_rng(seed)
-    drawn = [_seeds(generator, len(system), resamples) for system in (a, b)]
+    drawn = [_seeds(seed, tuple(system), resamples) for system in (a, b)]
     at = 0
 
     def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
         nonlocal at
         rows = slice(at, at + len(weights))
         at += len(weights)
-        sides = [_mean(system, weights, taken[rows]) for system, taken in zip((a, b), drawn, strict=True)]
+        sides = [
+            _mean(list(system.values()), weights, taken[rows]) for system, taken in zip((a, b), drawn, strict=True)
+        ]
         both = [name for name in sides[0] if name in sides[1]]
         found = {f"a {name}": sides[0][name] for name in both} | {f"b {name}": sides[1][name] for name in both}
         return found | {f"difference {name}": sides[0][name] - sides[1][name] for name in both}
@@ -56,8 +61,9 @@ def _shown(value: float, low: float, high: float) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _seeds(generator: np.random.Generator, seeds: int, resamples: int) -> np.ndarray:
-    """(1 + b, s) shares that sum to 1; row 0 takes every seed alike, as the sample itself does every example."""
+def _seeds(seed: int, numbers: tuple[int, ...], resamples: int) -> np.ndarray:
+    """(1 + b, s) shares that sum to 1, by the numbers of the seeds; row 0 takes every seed alike, as the sample itself does every example."""
+    seeds, generator = len(numbers), np.random.default_rng([seed, *numbers])
     taken = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
     return np.concatenate([np.full((1, seeds), 1 / seeds), taken])
 

@@ -26,10 +26,10 @@ from typing import Any
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
-from bertsmith.tasks.fields import SEPARATORS, parting
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.table import ROLES, Table, collect
+from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
 PACKED = (".gz", ".xz", ".zst")
@@ -62,6 +62,7 @@ def read(
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
     required: tuple[str, ...] = ("text",),
+    encoding: str = "utf-8",
 ) -> Table:
     """The columns `text`, `text2`, `label` that the file has; those of `required`, and those that `columns` names, it must have.
 
@@ -70,7 +71,7 @@ def read(
     path = path if isinstance(path, Given) else Path(path)
     chosen = parse_columns(columns)
     suffix = suffix_of(path)
-    lines = Lines(path)
+    lines = Lines(path, encoding)
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
         if set(required) - {"text"}:

@@ -120,13 +120,13 @@ class Questions:
         return replace(self, about=about, contexts=[self.contexts[i] for i in kept], **lists)
 
 
-def read(path: str | Path | Given, *, labelled: bool = True) -> Questions:
+def read(path: str | Path | Given, *, labelled: bool = True, encoding: str = "utf-8") -> Questions:
     """InputError naming file, line and field for what is no SQuAD file, for empty questions and texts, and ids that stand there twice."""
     path = path if isinstance(path, Given) else Path(path)
     name = path if isinstance(path, Given) else str(path)
     found = Questions(path=name, ids=[], questions=[], about=[], contexts=[], answers=[], places=[])
     known: dict[str, int] = {}  # rows say the context of every question
-    for context, asked in _contexts(path):
+    for context, asked in _contexts(path, encoding):
         about = known.setdefault(context, len(found.contexts)) if len(asked) == 1 else len(found.contexts)
         found.contexts.extend([context] if about == len(found.contexts) else [])
         for question, place in asked:
@@ -151,13 +151,13 @@ def read(path: str | Path | Given, *, labelled: bool = True) -> Questions:
     return found
 
 
-def _contexts(path: Path | Given) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
+def _contexts(path: Path | Given, encoding: str) -> Iterator[tuple[str, list[tuple[dict, Place]]]]:
     """(context, [(question, its place)]) of either form.  Rows that are given need no id: their number is one."""
     if isinstance(path, Given):
         for i, line in enumerate(path.lines):
             yield _row({"id": str(i), **json.loads(line)}, Place(Source(path.where(i), line, first=None)))
         return
-    lines = list(Lines(path))
+    lines = list(Lines(path, encoding))
     source = Source(printable(path), "\n".join(line for _, line in lines))
     if not source.text.strip():
         raise InputError(f"{source.name}: is empty; {LAYOUT}")

@@ -63,9 +63,10 @@ class Tags:
         header: bool = True,
         labelled: bool = True,
         pairs: bool | None = None,
+        encoding: str = "utf-8",
     ) -> Sentences:
-        with fitting(path, self.name):
-            return conll.read(path, columns=columns, labelled=labelled)
+        with fitting(path, self.name, encoding):
+            return conll.read(path, columns=columns, labelled=labelled, encoding=encoding)
 
     def check(self, rows: Sentences, part: str) -> None:
         """Whatever the reader lets pass can be learned from."""

@@ -45,10 +45,11 @@ class Texts:
         header: bool = True,
         labelled: bool = True,
         pairs: bool | None = None,
+        encoding: str = "utf-8",
     ) -> Table:
         required = ("text", *(("text2",) if pairs else ()), *(("label",) if labelled else ()))
-        with fitting(path, self.name):
-            return read(path, columns=columns, header=header, required=required)
+        with fitting(path, self.name, encoding):
+            return read(path, columns=columns, header=header, required=required, encoding=encoding)
 
     def check(self, table: Table, part: str) -> None:
         for role in ("text", "text2"):

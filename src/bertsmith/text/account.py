@@ -1,11 +1,11 @@
 """How sources are read, and where every byte of them went."""
 
-import codecs
 from dataclasses import dataclass, field
 from typing import Literal
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
+from bertsmith.text.encodings import checked
 
 DROPPED = ("bad_encoding", "bad_record", "control", "zero_width")
 
@@ -31,14 +31,7 @@ class Options:
                 raise InputError(
                     f"{option(name)}: {printable(repr(getattr(self, name)))} is not one of {', '.join(values)}"
                 )
-        try:
-            if not codecs.lookup(self.encoding)._is_text_encoding:
-                raise LookupError
-            codecs.getincrementaldecoder(self.encoding)
-        except (LookupError, TypeError, ValueError):
-            raise InputError(
-                f"{option('encoding')}: {printable(repr(self.encoding))} is not one that Python knows; for example utf-8, latin-1, gb18030"
-            ) from None
+        checked(self.encoding)
         if not isinstance(self.field, str) or not self.field:
             raise InputError(f"{option('field')}: expected the name of the field that holds the text")
 
@@ -62,6 +55,9 @@ class Account:
     lone_cr: int = 0  # CR that ends no line
     byte_order_marks: int = 0
     records: int = 0
+    separators: dict[str, int] = field(
+        default_factory=dict
+    )  # of tables, by what parts their columns where that is not the usual
     documents: int = 0
     sampled: int = 0  # lines looked at for hard wrapping
     long: int = 0  # of these, between 40 and 100 characters

@@ -46,7 +46,7 @@ class Texts:
 
 
 def documents(
-    sources: list[str] | tuple[Source, ...], options: Options | None = None, account: Account | None = None
+    sources: list[str | Source] | tuple[Source, ...], options: Options | None = None, account: Account | None = None
 ) -> Iterator[Document]:
     """The documents of the sources in order, those above 1 MB in parts.  InputError names file and line."""
     options = options or Options()

@@ -36,6 +36,9 @@ SAID = ("B follows A", "B precedes A", "B is random", "A alone")
 BELOW = {"coin": (0.0, 0.5), "half": (0.0, 0.5), "swap": (0.5, 0.5), "thirds": (1 / 3, 2 / 3)}
 
 
+MOST = 0.5  # of the documents: where fewer have two sentences, it is said
+
+
 @dataclass(frozen=True, kw_only=True)
 class SegmentPairs:
     """BERT's pairs: sentences up to the target length, cut in two at a random sentence.
@@ -63,6 +66,9 @@ class SegmentPairs:
     def check(self, split: Any) -> None:
         check_pairs(split, self.negatives)
 
+    def few(self, split: Any) -> str:
+        return few_pairs(split)
+
     def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> Plan:
         return pair_plan(self, split, vocab, seed, epoch)
 
@@ -88,6 +94,9 @@ class SentencePairs:
 
     def check(self, split: Any) -> None:
         check_pairs(split, self.negatives)
+
+    def few(self, split: Any) -> str:
+        return few_pairs(split)
 
     def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> Plan:
         return pair_plan(self, split, vocab, seed, epoch)
@@ -117,6 +126,15 @@ def check_pairs(split: Any, negatives: Negatives) -> None:
             f"layout: every document is a single sentence ({counts}), so that no segment has a true successor; "
             f"prepare with document boundaries ({option('documents')}, {option('lines')}), or take a recipe without pairs (roberta)"
         )
+
+
+def few_pairs(split: Any) -> str:
+    """What there is to say of documents most of which hold no true pair; "" of others."""
+    documents = np.diff(outline(split).documents)
+    several = int((documents > 1).sum())
+    if several >= MOST * len(documents):
+        return ""
+    return f"only {several:,} of {len(documents):,} documents have two sentences, and pairs are made of these"
 
 
 def pair_plan(layout: SegmentPairs | SentencePairs, split: Any, vocab: Vocab, seed: int, epoch: int) -> Plan:

@@ -30,7 +30,7 @@ from bertsmith.text.said import cleaned_said, layouts_said, listing_said, summar
 from bertsmith.text.sample import loaded, no_text, sampled, trained, trains
 from bertsmith.text.segment import described as scripts_described
 from bertsmith.text.sentences import checked_language
-from bertsmith.text.sources import apart, listed
+from bertsmith.text.sources import Source, apart, listed
 from bertsmith.text.thai_sentences import described as sentences_described
 from bertsmith.text.user_words import digest
 from bertsmith.text.word_list import user_words
@@ -39,6 +39,9 @@ from bertsmith.text.writer import SplitWriter, close_store, move_document, token
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
+ENGLISH = (
+    "en"  # whose rules for sentences and case hold where no language is given; a store does not say that it is English
+)
 CHUNK = 1 << 20  # characters that are encoded at once
 EVERY = 5.0  # seconds between progress lines
 
@@ -48,7 +51,7 @@ def silent(line: str) -> None:
 
 
 def prepare(
-    sources: list[str],
+    sources: list[str | Source],
     out: str | Path,
     *,
     tokenizer: str = "wordpiece:8000",
@@ -56,7 +59,7 @@ def prepare(
     strip_accents: bool = False,
     normalise: str | None = None,
     chinese: str | None = None,
-    language: str = "en",
+    language: str | None = None,
     words: str | None = None,
     segmented: bool = False,
     documents: str = "blank",
@@ -81,8 +84,11 @@ def prepare(
 ) -> dict[str, Any]:
     """Write the token store `out`; returns the account, which the manifest holds too.
 
-    `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file or folder to load.
+    `sources`: files, folders, globs, hf:NAME, and rows: `bertsmith.prepare` takes a list of texts or of dicts (`field` says which of
+    theirs), a DataFrame, whatever yields texts; each is a document.
+    `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file, folder or hf:NAME to load.
     `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
+    `language`: None: sentences are split by English rules, which hold for most scripts, and the store says no language.
     `only`: patterns such as "*.txt": of folders, nothing else is read.
     `words`: a list of words of one's own (user_words.py); `segmented`: the text's blanks part its words (paragraph_words.py).
     `new_words`: what a loaded tokenizer is to have as tokens, too: a word list, or the number of words of the sample that save most.
@@ -92,11 +98,12 @@ def prepare(
     `bad_words`: a list of words that none may hold; `clean_sample`: a file for some of what each rule took.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
     """
-    named = [os.fspath(name) for name in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
+    listing_of = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    named = [name if isinstance(name, Source) else os.fspath(name) for name in listing_of]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
-    checked_language(language)
+    spoken = checked_language(language or ENGLISH)
     mine, read_as = _own_words(words, segmented, lines, encoding)
-    reading = Reading(language=language, lines=lines, words=mine, segmented=segmented)
+    reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(
@@ -130,7 +137,7 @@ def prepare(
                 say(line)
         sample = None
         if learns:
-            backend, sample = trained(tokenizer, {**rules, "language": language}, corpus, sample_size, segmented, say)
+            backend, sample = trained(tokenizer, {**rules, "language": spoken}, corpus, sample_size, segmented, say)
         else:
             backend = loaded(tokenizer)
         extends = added = None
@@ -141,7 +148,7 @@ def prepare(
             backend.save(folder)
             work = _Work(folder, backend, options, float(holdout), say)
             try:
-                work.run(corpus, reading, workers)
+                work.run(corpus, reading, workers, 0 if what else _read_in_all(found))
             except BaseException:
                 for writer in work.splits:
                     writer.abandon()
@@ -177,7 +184,7 @@ def prepare(
             rest = {"options": described, "account": account}
             if sources:
                 rest["annotations"] = account["annotations"] = annotations.write(
-                    folder, work.splits, sources, backend, language, lines, say
+                    folder, work.splits, sources, backend, spoken, lines, say
                 )
             close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
             files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
@@ -222,8 +229,8 @@ class _Work:
     japanese: int = 0
     segmented: bool = False
 
-    def run(self, corpus: Texts | Cleaned, reading: Reading, workers: int) -> None:
-        """Fill both splits."""
+    def run(self, corpus: Texts | Cleaned, reading: Reading, workers: int, whole: int) -> None:
+        """Fill both splits; `whole`: bytes that will be read, 0 where only reading tells."""
         self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
         waiting: list[tuple[list[int], list[bool]]] = []
         pieces, self.read = corpus.read()
@@ -245,9 +252,9 @@ class _Work:
             if now - spoken >= EVERY:
                 spoken = now
                 done = sum(writer.tokens for writer in self.splits)
-                self.say(
-                    f"prepare: {self.used / 1e6:,.0f} MB of text, {amount(done, 'token')}, {self.used / 1e6 / (now - begun):.1f} MB/s"
-                )
+                read = self.read.read / 1e6
+                of = f" of {whole / 1e6:,.1f}" if whole else ""
+                self.say(f"prepare: {read:,.1f}{of} MB read, {amount(done, 'token')}, {read / (now - begun):.1f} MB/s")
         for writer in self.splits:
             writer.close()
         train, held = self.splits
@@ -302,7 +309,6 @@ class _Work:
             warnings += unsplit
         several = int((np.diff(train.split().documents) > 1).sum())
         layouts = layouts_said(several, train.documents)
-        warnings += [f"{name}: {said}" for name, said in layouts.items() if said != "usable"]
         if read.bad_lines:
             warnings.append(
                 f"{amount(read.bad_lines, 'bad line was', 'bad lines were')} skipped ({amount(dropped['bad_encoding'] + dropped['bad_record'], 'byte')})"
@@ -331,6 +337,7 @@ class _Work:
             "unknown": lost,
             "words": {"unicode": unidata_version, "segmented": self.segmented, "scripts": scripts},
             "records": read.records,
+            **({"separators": read.separators} if read.separators else {}),
             "documents": kept,
             "documents_without_tokens": read.documents - kept,
             "sentences": sentences,
@@ -350,6 +357,12 @@ class _Work:
             "layouts": layouts,
             "warnings": warnings,
         }
+
+
+def _read_in_all(found: tuple[Source, ...]) -> int:
+    """Bytes that the account will say were read; 0 where only reading tells: packed files, parquet, data sets of the hub."""
+    plain = all(source.is_file and not source.compression and source.kind != "parquet" for source in found)
+    return sum(source.size for source in found) if plain else 0
 
 
 def _lowest(count: int) -> int:

@@ -1,6 +1,5 @@
 """Bytes of a source to clean lines: decoding, line ends, byte-order marks, control characters, lines that are too long."""
 
-import codecs
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -8,7 +7,8 @@ from itertools import chain
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.text.account import Account, Options
-from bertsmith.text.recognise import COMPRESSIONS, STREAMS
+from bertsmith.text.encodings import Recoder, is_utf8
+from bertsmith.text.recognise import COMPRESSIONS, STREAMS, ZIP, document
 from bertsmith.text.sources import Source, read
 
 BLOCK = 1 << 20  # bytes read at once; a longer line is cut
@@ -75,10 +75,6 @@ def _split_lines(data: bytes) -> Iterator[bytes]:
         end = data.find(b"\n", start) + 1 or len(data)
         yield data[start:end]
         start = end
-
-
-def _is_utf8(options: Options) -> bool:
-    return options.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def _bytes(
@@ -150,23 +146,14 @@ def _cut(data: bytes, longest: int) -> int:
 
 def _recoded(source: Source, options: Options, account: Account) -> Iterator[bytes]:
     """Blocks of UTF-8 as far as it is valid, none empty: as read, or converted from `options.encoding`; without the mark at the start."""
-    decoder = None if _is_utf8(options) else codecs.getincrementaldecoder(options.encoding)("strict")
-    first, line, before = True, 1, 0
+    recoder = None if is_utf8(options.encoding) else Recoder(printable(source.name), options.encoding)
+    first = True
     for data in chain(read(source, BLOCK), (b"",)):
         account.read += len(data)
         if first:
             _sniff(data, source, options)
-        if decoder:
-            try:
-                converted = decoder.decode(data, final=not data).encode()
-            except (UnicodeError, ValueError) as error:
-                reason = printable(getattr(error, "reason", error), 60)
-                where = f"{printable(source.name)}: after line {line}, in bytes {before + 1} to {before + len(data)}"
-                raise InputError(
-                    f"{where}: not {options.encoding} ({reason}); {option('encoding')} names another"
-                ) from None
-            before += len(data)
-            line += converted.count(b"\n")
+        if recoder:
+            converted = recoder(data)
             account.recoded += len(converted) - len(data)
             data = converted
         if first and data.startswith(b"\xef\xbb\xbf"):
@@ -179,11 +166,13 @@ def _recoded(source: Source, options: Options, account: Account) -> Iterator[byt
 
 def _sniff(data: bytes, source: Source, options: Options) -> None:
     where = printable(source.name)
+    if what := document(data, source.name):
+        raise InputError(f"{where}: its content is {what}")
     for magic, what in _MAGIC.items():
         if data.startswith(magic):
-            raise InputError(f"{where}: its content is {what}; {_MEND.get(what, 'extract the text first')}")
+            raise InputError(f"{where}: its content is {what}; {_MEND.get(what, 'unpack it first')}")
     head = data[:4096]
-    if _is_utf8(options):
+    if is_utf8(options.encoding):
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise InputError(
                 f"{where}:1: byte 1: not UTF-8 (UTF-16 byte-order mark); {option('encoding', 'utf-16')} reads it"
@@ -195,5 +184,5 @@ def _sniff(data: bytes, source: Source, options: Options) -> None:
             )
 
 
-_MAGIC = {**STREAMS, b"PK\x03\x04": "a zip archive", b"%PDF-": "PDF", b"PAR1": "parquet"}
+_MAGIC = {**STREAMS, ZIP: "a zip archive", b"PAR1": "parquet"}
 _MEND = {what: f"name it {ending}" for ending, what in {**COMPRESSIONS, ".parquet": "parquet"}.items()}

@@ -27,26 +27,60 @@ SAID = {
     "tsv": "TSV",
     "parquet": "parquet",
     "hf": "a data set of the hub",
+    "rows": "rows",
 }
 HEAD = 1 << 16  # bytes that are looked at
 STREAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
+ZIP = b"PK\x03\x04"
 _MAGIC = {
-    b"PK\x03\x04": "a zip archive; unpack it",
+    ZIP: "a zip archive; unpack it",
     b"Rar!": "a rar archive; unpack it",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it",
-    b"%PDF-": "PDF; extract the text first",
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture",
     b"\x7fELF": "a program",
     b"MZ": "a program",
     b"SQLite format 3": "a data base",
-    b"\xd0\xcf\x11\xe0": "an office document; save it as text",
     b"\x93NUMPY": "a NumPy array",
+}
+_TEXT, _SHEET = "save it as plain text (UTF-8)", "save the sheet as CSV UTF-8"
+# Documents: (the ending, what the first bytes hold, what it is, what to save it as).
+_DOCUMENTS = (
+    (".docx", b"word/", f"a Word document; {_TEXT}"),
+    (".xlsx", b"xl/", f"an Excel workbook; {_SHEET}"),
+    (".pptx", b"ppt/", f"PowerPoint slides; {_TEXT}"),
+    (".odt", b"opendocument.text", f"an OpenDocument text; {_TEXT}"),
+    (".ods", b"opendocument.spreadsheet", f"an OpenDocument sheet; {_SHEET}"),
+    (".epub", b"epub+zip", "an e-book (EPUB); convert it to plain text (UTF-8)"),
+)
+_OLE = b"\xd0\xcf\x11\xe0"  # Office before 2007
+_OLD = {
+    ".doc": f"a Word document; {_TEXT}",
+    ".xls": f"an Excel workbook; {_SHEET}",
+    ".ppt": f"PowerPoint slides; {_TEXT}",
 }
 _TAR = 257, b"ustar"
 _ENCODED = (b"\xff\xfe", b"\xfe\xff")  # UTF-16 and its byte-order marks: bytes that are 0 are no sign of anything
 _DOC = re.compile(r"<doc\b[^<>\n]*>", re.IGNORECASE)
+
+
+def document(head: bytes, name: str) -> str:
+    """What an office document, an e-book or a page is by its first bytes, and what to save it as; "" for what is none.
+
+    Most are zip archives: what is inside tells which, or else the ending.
+    """
+    ending = os.path.splitext(name.lower())[1]
+    if head.startswith(b"%PDF-"):
+        return "PDF; extract its text to a .txt first"
+    if head.startswith(b"{\\rtf"):
+        return f"a rich text (RTF); {_TEXT}"
+    if head.startswith(_OLE):
+        return _OLD.get(ending, f"an office document; {_TEXT}")
+    if not head.startswith(ZIP):
+        return ""
+    by_content = (what for _, inside, what in _DOCUMENTS if inside in head)
+    return next(by_content, next((what for suffix, _, what in _DOCUMENTS if suffix == ending), ""))
 
 
 class Unread(ValueError):
@@ -82,7 +116,7 @@ def recognised(name: str, encoding: str = "utf-8") -> Content:
     compression = compression or next((how for magic, how in STREAMS.items() if head.startswith(magic)), "")
     inside = _start(head, compression) if compression else head
     if named is None or head.startswith(_ENCODED):
-        _check(inside, encoding)
+        _check(inside, encoding, name)
     kind = _kind(inside, encoding, os.path.splitext(name)[1].lower() == ".json")
     found = Content(kind, compression)
     return found if found == named else Content(kind, compression, by_content=True)
@@ -108,8 +142,10 @@ def _start(head: bytes, compression: str) -> bytes:
         return b""
 
 
-def _check(head: bytes, encoding: str) -> None:
+def _check(head: bytes, encoding: str, name: str) -> None:
     """Unread for what is no text in any encoding; what is none in `encoding` alone is left to the reader, which names the byte."""
+    if what := document(head, name):
+        raise Unread(what)
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             raise Unread(what)

@@ -2,13 +2,15 @@
 
 import csv
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.text import raw
 from bertsmith.text.account import Account, Options
+from bertsmith.text.fields import SAMPLE, SEPARATORS, parting, quoted, told, tsv_fields
 from bertsmith.text.paragraphs import joined
 from bertsmith.text.sources import Source
 
@@ -113,55 +115,88 @@ def _jsonl(source: Source, options: Options, account: Account) -> Iterator[tuple
 
 
 def _table(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
-    """.csv: quoted as RFC 4180 says; .tsv: a quote is a character like any other."""
+    """What parts the columns is known as for a labelled file (fields.py).  With tabs a quote is a character like any other, unless the
+    header's names are all quoted; else as RFC 4180 says."""
     name = printable(source.name)
-    place: dict[str, Any] = {"line": 1, "start": 1, "raw": []}
-
-    def physical() -> Iterator[str]:
-        for line, number in numbered_lines(source, options, account):
-            place["line"] = number
-            place["raw"].append(line)
-            yield line
-
-    style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if source.kind == "tsv" else {"delimiter": ","}
+    usual = "\t" if source.kind == "tsv" else ","
+    lines, by, plain = _parted(numbered_lines(source, options, account), usual, options.field)
+    if by != usual:
+        account.separators[SEPARATORS[by]] = account.separators.get(SEPARATORS[by], 0) + 1
+    place = _Place()
     before = csv.field_size_limit(LONGEST_RECORD)
     try:
-        rows = csv.reader(physical(), strict=True, **style)
+        rows = _plain_rows(lines, place) if plain else csv.reader(place.read(lines), strict=True, delimiter=by)
         header = next(rows, None)
         if header is None:
             return
+        header = [column.strip() for column in header]
         if header.count(options.field) != 1:
             found = "stands twice" if options.field in header else "is missing"
             columns = printable(", ".join(header), 80)
-            raise InputError(f"{name}:1: column {options.field!r} {found}; {option('field')} names one of: {columns}")
+            raise InputError(
+                f"{name}:{place.line}: column {options.field!r} {found}; {option('field')} names one of: {columns}"
+            )
         column = header.index(options.field)
         while True:
-            place["start"], place["raw"] = place["line"] + 1, []
+            place.start, place.raw = place.line + 1, []
             csv.field_size_limit(LONGEST_RECORD)  # it is one number for the whole process
             row = next(rows, None)
             if row is None:
                 return
-            where = f"{name}:{place['start']}"
+            where = f"{name}:{place.start}"
             if not row:
                 account.blank_lines += 1
             elif len(row) != len(header):
-                yield from bad_record(
-                    f"{where}: {amount(len(row), 'column')}; the header has {len(header)}",
-                    "".join(place["raw"]),
-                    options,
-                    account,
-                )
+                problem = f"{where}: {amount(len(row), 'column')}; the header has {len(header)}"
+                yield from bad_record(problem, "".join(place.raw), options, account)
             else:
-                yield from paragraphs_of(row[column], "".join(place["raw"]), where, options, account)
+                yield from paragraphs_of(row[column], "".join(place.raw), where, options, account)
     except csv.Error as error:
         what = (
             "a quote that opens here is never closed"
             if "unexpected end" in str(error) or "limit" in str(error)
             else str(error)
         )
-        raise InputError(f"{name}:{place['start']}: not {source.kind.upper()}: {what}") from None
+        raise InputError(f"{name}:{place.start}: not {source.kind.upper()}: {what}") from None
     finally:
         csv.field_size_limit(before)
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a reader of rows stands: its line, the first line of the row, and the row's lines as they were read."""
+
+    line: int = 1
+    start: int = 1
+    raw: list[str] = field(default_factory=list)
+
+    def read(self, lines: Iterator[tuple[str, int]]) -> Iterator[str]:
+        for line, number in lines:
+            self.line = number
+            self.raw.append(line)
+            yield line
+
+
+def _parted(lines: Iterator[tuple[str, int]], usual: str, name: str) -> tuple[Iterator[tuple[str, int]], str, bool]:
+    """The lines of a table with its header first, what parts its columns, and whether a quote is a character like any other."""
+    first: list[tuple[str, int]] = []
+    filled = 0
+    for line in lines:
+        first.append(line)
+        filled += bool(line[0].strip())
+        if filled == SAMPLE:
+            break
+    says = told(first[0][0]) if first else None
+    by = says or parting((line.rstrip("\r\n") for line, _ in first), usual, (name,))
+    rest = first[1:] if says else first
+    plain = by == "\t" and not (rest and quoted(rest[0][0]))
+    return chain(rest, lines), by, plain
+
+
+def _plain_rows(lines: Iterator[tuple[str, int]], place: _Place) -> Iterator[list[str]]:
+    for line in place.read(lines):
+        text = line.removesuffix("\n")
+        yield tsv_fields(text) if text else []
 
 
 def _parquet(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
@@ -209,6 +244,19 @@ def _hub(source: Source, options: Options, account: Account) -> Iterator[tuple[l
         yield from _value(row[options.field], where, options, account)
 
 
+def _rows(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
+    """Given in Python: texts, or mappings that have one under `field`; NaN and NA are missing ones."""
+    for number, row in enumerate(source.rows):
+        where = f"{source.name}[{number}]"
+        if isinstance(row, Mapping):
+            if options.field not in row:
+                known = printable(", ".join(map(str, row)) or "none", 80)
+                raise InputError(f"{where}: no field {options.field!r}; --field names one of: {known}")
+            row = row[options.field]
+        missing = type(row).__name__ in ("NAType", "NaTType") or (isinstance(row, float) and row != row)
+        yield from _value(None if missing else row, where, options, account)
+
+
 def _value(text: object, where: str, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
     """A record of a source that is not bytes: what was read is the text itself."""
     size = len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else 0
@@ -216,4 +264,4 @@ def _value(text: object, where: str, options: Options, account: Account) -> Iter
     return paragraphs_of(text, text if isinstance(text, str) else "", where, options, account)
 
 
-READERS = {"jsonl": _jsonl, "csv": _table, "tsv": _table, "parquet": _parquet, "hf": _hub}
+READERS = {"jsonl": _jsonl, "csv": _table, "tsv": _table, "parquet": _parquet, "hf": _hub, "rows": _rows}

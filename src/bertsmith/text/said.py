@@ -22,6 +22,8 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
         )
     )
     yield "lines: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in lines.items())
+    for by, count in account.get("separators", {}).items():
+        yield f"columns: {by} part those of {count:,} files: read so"
     seen = account["characters"]
     if seen["dropped"] or seen["replaced"]:
         named = ", ".join(f"{c} {count:,}" for c, count in seen["commonest"].items())

@@ -12,6 +12,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option
 from bertsmith.text.account import Account
 from bertsmith.text.corpus import Document, Texts
+from bertsmith.text.hub import HUB, tokenizer_at
 from bertsmith.text.paragraph_words import unsegmented
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
     from bertsmith.text.train import KINDS, parse
 
     name = os.fspath(tokenizer)
-    if os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
-        if not os.path.exists(name):
+    of_hub = name.startswith(HUB)
+    if of_hub or os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
+        if not of_hub and not os.path.exists(name):
             raise InputError(
                 f"{option('tokenizer')}: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
             )
@@ -43,7 +45,7 @@ def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
 def loaded(path: str) -> "Tokenizer":
     from bertsmith.text.tokenizer import Tokenizer
 
-    return Tokenizer.load(path)
+    return Tokenizer.load(tokenizer_at(path))
 
 
 def trained(
@@ -59,14 +61,9 @@ def trained(
     from bertsmith.text.train import parse
 
     texts, counts = sampled(corpus, size, segmented)
-    share = (
-        "all of the text"
-        if counts["bytes"] == counts["bytes_of"]
-        else f"a sample, {counts['bytes'] / counts['bytes_of']:.1%} of the text"
-    )
-    say(
-        f"tokenizer: training {kind} on {amount(counts['bytes'], 'byte')} of {amount(counts['documents'], 'document')} ({share})"
-    )
+    share = counts["bytes"] / counts["bytes_of"]  # bytes are told of what was read, and by the account alone
+    what = "all of the text" if share == 1 else f"a sample, {share:.1%} of the text"
+    say(f"tokenizer: training {kind} on {what}: {amount(counts['documents'], 'document')}")
     told: dict[str, int] = {}
     made = Tokenizer.train(kind, texts, told=told, **rules)
     asked = parse(kind)[1]

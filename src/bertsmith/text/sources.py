@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.spelling import option
@@ -24,12 +24,17 @@ class Source:
     """One file (or one hf: data set), as it was when the list was made."""
 
     name: str
-    kind: str  # txt, jsonl, doc, csv, tsv, parquet, hf
+    kind: str  # txt, jsonl, doc, csv, tsv, parquet, hf, rows
     compression: str = ""  # "", gzip, xz, zstd, bzip2
     by_content: bool = False  # its name alone would not have said so
     size: int = 0
     changed: int = 0  # nanoseconds
     inode: tuple[int, int] = (0, 0)
+    rows: tuple[Any, ...] = ()  # of kind "rows": texts, or mappings that have them under a name
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind not in ("hf", "rows")
 
     def open(self) -> BinaryIO:
         """The file as it lies; InputError if it cannot be opened or is not the file that was listed."""
@@ -93,7 +98,7 @@ class Listing:
         return found
 
 
-def listed(sources: list[str], only: list[str] | tuple[str, ...] = (), encoding: str = "utf-8") -> Listing:
+def listed(sources: list[str | Source], only: list[str] | tuple[str, ...] = (), encoding: str = "utf-8") -> Listing:
     """Every file that `sources` name, folders in sorted order; of a folder those alone that match one of the patterns `only`.
 
     InputError for what is missing, cannot be opened, or named twice, and for a named file that is no text.  What a folder holds beside is
@@ -102,7 +107,11 @@ def listed(sources: list[str], only: list[str] | tuple[str, ...] = (), encoding:
     if not sources:
         raise InputError("SOURCE: nothing to read; name files, folders, globs or hf:NAME")
     found, held = Listing(), set()  # held: names that folders brought
-    for name in map(os.fspath, sources):
+    for source in sources:
+        if isinstance(source, Source):
+            found.sources.append(source)
+            continue
+        name = os.fspath(source)
         if name.startswith("hf:"):
             if name.count(":") > 3 or not name.split(":")[1]:
                 raise InputError(f"{printable(name)}: expected hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
@@ -137,7 +146,7 @@ def _once(found: Listing, held: set[str]) -> Listing:
         if source.name in held and not os.path.islink(source.name):
             seen.setdefault(source.inode, source)
     for source in found.sources:
-        other = seen.setdefault(source.inode if source.kind != "hf" else (source.name,), source)
+        other = seen.setdefault(source.inode if source.is_file else (source.name,), source)
         if other is source:
             kept.append(source)
         elif source.name not in held or source.name == other.name:
@@ -148,16 +157,21 @@ def _once(found: Listing, held: set[str]) -> Listing:
     return Listing(kept, found.passed)
 
 
-def apart(sources: tuple[Source, ...], named: list[str], out: str | Path) -> None:
+def apart(sources: tuple[Source, ...], named: list[str | Source], out: str | Path) -> None:
     """InputError if `out` lies inside a folder that is read, or a file that is read lies inside `out`."""
     target = Path(os.path.realpath(out))
     for name in named:
-        if not name.startswith("hf:") and os.path.isdir(name) and target.is_relative_to(os.path.realpath(name)):
+        if (
+            isinstance(name, str)
+            and not name.startswith("hf:")
+            and os.path.isdir(name)
+            and target.is_relative_to(os.path.realpath(name))
+        ):
             raise InputError(
                 f"{printable(out)}: {option('out')} lies inside the source {printable(name)}; choose a folder outside of it"
             )
     for source in sources:
-        if source.kind != "hf" and Path(os.path.realpath(source.name)).is_relative_to(target):
+        if source.is_file and Path(os.path.realpath(source.name)).is_relative_to(target):
             raise InputError(f"{printable(source.name)}: lies inside {option('out', out)}; choose another folder")
 
 

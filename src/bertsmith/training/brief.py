@@ -17,7 +17,7 @@ from bertsmith.training.run import at
 LEAVES = 5000  # updates that a published size wants at least; its papers warm up over 10,000 and more
 FEWEST = 20  # updates below which their number says little of how long more of them take
 LEFT, ABOVE = 0.1, 0.25  # nats below and above the plateau of word frequencies within which a model is on it
-MEASURED = 0.05  # of the minutes: what finding out about an update's time may take
+MEASURED = 0.03  # of the minutes: what finding out about an update's time may take
 
 
 def settled(
@@ -42,11 +42,28 @@ def settled(
     if asked.tokens is not None:
         return _said(plain, brief.fields(recipe, asked.tokens), names, amount(asked.tokens, "token"), say)
     if asked.minutes is None:
+        for line in as_it_stands(recipe, names, asked.steps):
+            say(line)
         return plain
     first = _with(plain, brief.fields(recipe, 1), names)
     tokens = 60 * asked.minutes * first.training.batch / seconds(first, MEASURED * 60 * asked.minutes)
     about = f"{amount(asked.minutes, 'minute', form='g')}, about {tokens / 1e6:.1f} million tokens"
     return _said(plain, brief.fields(recipe, tokens), names, about, say)
+
+
+def as_it_stands(recipe: Recipe, names: set[str], steps: int | None = None) -> list[str]:
+    """What is said where `--steps`, or no length at all, keeps a recipe that `--tokens` and `--minutes` would make a brief one.
+    `names`: fields that the user set."""
+    if recipe.brief is None:
+        return []
+    read = (steps or 0) * recipe.training.batch
+    made = _with(recipe, recipe.brief.fields(recipe, max(1, read)), names)
+    if made == recipe:
+        return []
+    shape = lambda of: f"rows of {of.layout.length}, {of.training.batch:,} tokens an update"
+    asked = f"--steps {steps}" if steps else "no length given"
+    other = f"--tokens {read}" if steps else "--tokens or --minutes"
+    return [f"{asked}: {shape(recipe)}, as the recipe stands; {other} would take {shape(made)} in a short run"]
 
 
 def _said(recipe: Recipe, fields: dict[str, Any], names: set[str], what: str, say: Callable[[str], None]) -> Recipe:

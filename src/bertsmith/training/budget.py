@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option
+from bertsmith.training import machine
 from bertsmith.training.checkpoint import size_estimate
 
 SAMPLED = 2000  # steps that the mean is taken over
@@ -137,9 +137,37 @@ class Budget:
                 raise InputError(f"{option(name)}: {value} is not a whole number")
 
 
+LEAST = 20  # bytes that a pass holds of each token, layer and unit of width in any case: what the products read, in bfloat16
+EPOCHS = 100  # that an update reads at most
+
+
+def check_batch(recipe: Recipe, tokens: int, processes: int = 1, here: bool = True) -> list[str]:
+    """A warning where an update reads all of the store's `tokens`.  InputError, before anything is allocated, where it reads them over and
+    over, or (`here`) where one pass of it exceeds this machine."""
+    training, model = recipe.training, recipe.model
+    shown = f"training.batch: {training.batch:,} tokens"
+    if training.batch > EPOCHS * tokens:
+        raise InputError(
+            f"{shown} in an update read the {tokens:,} of the store {training.batch // tokens:,} times; at most as many as the store has"
+        )
+    passes = training.accumulate * processes
+    read = min(training.batch / passes, training.most or training.batch)
+    need, have = read * LEAST * getattr(model, "layers", 1) * getattr(model, "width", 1), machine.memory()
+    if here and need > have:
+        fits = math.ceil(training.accumulate * need / have)
+        raise InputError(
+            f"{shown} take more than {need / 2**30:,.0f} GiB in a pass, this machine has {have / 2**30:,.1f}; lower it, or --set training.accumulate={fits} or more"
+        )
+    if training.batch > tokens:
+        return [
+            f"warning: {shown} in an update are more than the {tokens:,} of the store: a smaller one makes more of them"
+        ]
+    return []
+
+
 def check_memory(recipe: Recipe, parameters: int) -> None:
     """InputError for a model whose weights, gradients and moments alone exceed the machine, before anything is allocated."""
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    have = machine.memory()
     if 16 * parameters > have:
         raise InputError(
             f"model: {amount(parameters, 'parameter')} take {16 * parameters / 2**30:,.1f} GiB with gradients and moments, this machine has "

@@ -1,12 +1,15 @@
 """What a run will cost, before it is launched: parameters, operations, memory, time, disk.
 
-Time and memory are measured, not guessed: the member is built with one and with two of its layers, a few thousand of its own tokens go
-through each, and the rest follows in a straight line, in layers and in tokens.
+Time and memory are measured, not guessed: the member is built with one and with two of its layers, some rows of its own tokens go
+through each, and the rest follows in a straight line, in layers and in tokens.  What a pass holds is seen without its products, which
+take most of its time and hold what their shapes say; what is timed is fewer rows.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import resource
 import time
 import weakref
 from collections.abc import Callable
@@ -16,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,19 +28,23 @@ from bertsmith.data.batch import IGNORE, Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.data.text import Text
+from bertsmith.errors import ResourceError
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.attention import operations
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import amount, setting
+from bertsmith.spelling import amount
+from bertsmith.training import machine
 from bertsmith.training.checkpoint import size_estimate
 from bertsmith.training.gpus import GPUS, check_gpu
 from bertsmith.training.optim import build_optimizer
 from bertsmith.training.precision import Precision, choose_device, threads_set
-from bertsmith.training.step import train_step
+from bertsmith.training.shard import Shared
 
 PROBE = 8192  # tokens that a probe reads at most
-REPEAT = 3
+TIMED = 2048  # of these the ones that are timed: a token costs what it does in long passes, within 15 %
+REPEAT, SECONDS = 3, 4.0  # passes that are timed, fewer where these seconds are over
+HELD = 100  # bytes of activations by token, layer and unit of width that a probe is thought to hold at most; measured: 34 to 70
 STATE = 16  # bytes that training holds of each parameter: weight, gradient and two moments in float32
 SHARE = 0.4  # of its peak that a GPU reaches on models of width 768 and more
 
@@ -68,7 +76,7 @@ class _Probe:
 
     tokens: int
     flops: float
-    passing: float  # seconds, forward and backward
+    passing: float  # seconds of a token, forward and backward
     updating: float  # seconds, clipping and optimizer
     held: int  # bytes at the peak of the pass
     slope: float  # of these, by token
@@ -79,7 +87,7 @@ def estimate(
 ) -> Cost:
     """Probes this machine (`gpu` None), or reckons with the published peak of a named GPU.  Without a store: full rows of random tokens.
 
-    InputError for an unknown GPU, and for a store that the recipe cannot use.
+    InputError for an unknown GPU, and for a store that the recipe cannot use; ResourceError where the probe itself needs more memory than is free.
     """
     check_gpu(gpu)
     if store is not None:
@@ -87,9 +95,11 @@ def estimate(
     place, program = choose_device(device), _program()
     precision = Precision.choose(recipe.training.precision, place)
     layers = getattr(recipe.model, "layers", 1)
+    _check_free(_with_layers(recipe, min(2, layers)), place)
+    timed = 0 if gpu else min(TIMED, _probed(recipe))
     with threads_set(threads or torch.get_num_threads()), precision.policy(), torch.random.fork_rng(devices=[]):
-        one = _probe(_with_layers(recipe, 1), store, precision)
-        two = _probe(_with_layers(recipe, 2), store, precision) if layers > 1 else one
+        one = _probe(_with_layers(recipe, 1), store, precision, timed)
+        two = _probe(_with_layers(recipe, 2), store, precision, timed) if layers > 1 else one
     size, rows = parameters(recipe), recipe.training.accumulate
     per_pass = recipe.training.batch / rows / one.tokens
 
@@ -99,7 +109,7 @@ def estimate(
         )  # a busy machine may find two layers faster
 
     flops = of(lambda p: p.flops) * per_pass * rows
-    seconds = of(lambda p: p.passing) * per_pass * rows + of(lambda p: p.updating)
+    seconds = of(lambda p: p.passing) * recipe.training.batch + of(lambda p: p.updating)
     held = of(lambda p: p.held - p.slope * p.tokens) + of(lambda p: p.slope) * recipe.training.batch / rows
     if gpu is not None:
         seconds = flops / (SHARE * GPUS[gpu][0] * 1e12)
@@ -118,33 +128,69 @@ def _with_layers(recipe: Recipe, layers: int) -> Recipe:
     return replace(recipe, model=replace(recipe.model, layers=layers)) if hasattr(recipe.model, "layers") else recipe
 
 
-def _probe(recipe: Recipe, store: Any, precision: Precision) -> _Probe:
+def _probed(recipe: Recipe) -> int:
+    return min(PROBE, recipe.training.batch // recipe.training.accumulate)
+
+
+def _check_free(recipe: Recipe, place: torch.device) -> None:
+    """ResourceError for a probe that would push something out of memory."""
+    size, width = parameters(recipe), getattr(recipe.model, "width", 0)
+    activations = HELD * getattr(recipe.model, "layers", 1) * width + 3 * recipe.model.vocab
+    need, free = STATE * size + max(_probed(recipe), _longest(recipe)) * activations, _free(place)
+    if need > free:
+        raise ResourceError(
+            f"plan: probing {recipe.name} takes up to {need / 2**30:,.1f} GiB, {free / 2**30:,.1f} are free; a smaller size, or free some memory"
+        )
+
+
+def _free(place: torch.device) -> int:
+    return torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else machine.free()
+
+
+def memory_of(device: str | None) -> int:
+    """Bytes that the device has, free or not."""
+    place = choose_device(device)
+    return torch.cuda.mem_get_info(place)[1] if place.type == "cuda" else machine.memory()
+
+
+def _probe(recipe: Recipe, store: Any, precision: Precision, timed: int) -> _Probe:
+    """`timed`: tokens of the passes that are timed; 0: none."""
     torch.manual_seed(0)
-    member = build(recipe).to(precision.device)
-    optimizer = build_optimizer(member, replace(recipe.schedule, lr=1e-9))
-    wanted = min(PROBE, recipe.training.batch // recipe.training.accumulate)
+    member, wanted = build(recipe).to(precision.device), _probed(recipe)
     whole, half = (_batch(recipe, store, tokens) for tokens in (wanted, max(wanted // 2, _longest(recipe))))
-    step, passing = [], []
-    for number in range(REPEAT + 1):
-        start = _clock(precision.device)
-        train_step(member, [whole], whole.counts(), optimizer, precision=precision, clip=1.0, seed=0, step=number + 1)
-        step.append(_clock(precision.device) - start)
-        optimizer.zero_grad(set_to_none=True)
-        start = _clock(precision.device)
-        _pass(member, whole, precision)
-        passing.append(_clock(precision.device) - start)
-    with FlopCounterMode(display=False, custom_mapping=operations()) as counter:
-        _pass(member, whole, precision)
-    held = [_held(member, batch, precision) for batch in (whole, half)]
+    (held, flops), (less, _) = (_held(member, batch, precision) for batch in (whole, half))
+    passing, updating = 0.0, 0.0
+    if timed:
+        read = whole if timed == wanted else _batch(recipe, store, timed)
+        passing, updating = _timed(member, recipe, read, precision)
+        passing /= read.tokens
     apart = whole.tokens - half.tokens
     return _Probe(
         tokens=whole.tokens,
-        flops=counter.get_total_flops(),
-        passing=median(passing[1:]),
-        updating=max(0.0, median(step[1:]) - median(passing[1:])),
-        held=held[0],
-        slope=(held[0] - held[1]) / apart if apart else held[0] / whole.tokens,
+        flops=flops,
+        passing=passing,
+        updating=updating,
+        held=held,
+        slope=(held - less) / apart if apart else held / whole.tokens,
     )
+
+
+def _timed(member: MemberModel, recipe: Recipe, batch: Batch, precision: Precision) -> tuple[float, float]:
+    """Seconds of a pass, and of clipping and the optimizer after it: medians of REPEAT, or of as many as fit into SECONDS."""
+    optimizer, shared = build_optimizer(member, replace(recipe.schedule, lr=1e-9)), Shared(member)
+    passing: list[float] = []
+    updating: list[float] = []
+    while len(updating) <= REPEAT and (len(updating) < 2 or sum(passing) < SECONDS):
+        optimizer.zero_grad(set_to_none=True)
+        start = _clock(precision.device)
+        _pass(member, batch, precision)
+        passed = _clock(precision.device)
+        gradients = [p.grad for p in member.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, 1.0 / max(1.0, shared.norm(gradients)))
+        optimizer.step()
+        passing.append(passed - start)
+        updating.append(_clock(precision.device) - passed)
+    return median(passing), median(updating[1:])  # the first makes the moments
 
 
 def _clock(device: torch.device) -> float:
@@ -160,15 +206,27 @@ def _pass(member: MemberModel, batch: Batch, precision: Precision) -> None:
     torch.stack([value.float() for value in sums.values()]).sum().backward()
 
 
+PRODUCTS = {torch.ops.aten.mm.default: 0, torch.ops.aten.bmm.default: 0, torch.ops.aten.addmm.default: 1}
+
+
+def _blank(func: Any, args: tuple[Tensor, ...]) -> Tensor:
+    """What the product would be, with zeros in it."""
+    a, b = args[PRODUCTS[func] :][:2]  # addmm has the summand first
+    return a.new_zeros(*a.shape[:-1], b.shape[-1])
+
+
 class _Live(TorchDispatchMode):
-    """Counts the bytes of all storages that operations make, for as long as these live; `own` storages are not counted."""
+    """Counts the bytes of all storages that operations make, for as long as these live; `own` storages are not counted.
+
+    Products are not computed: zeros of their shape stand for them.
+    """
 
     def __init__(self, own: set[int]):
         super().__init__()
         self.known, self.now, self.most = own, 0, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
+        made = _blank(func, args) if func in PRODUCTS else func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
                 self._count(tensor.untyped_storage())
@@ -186,13 +244,15 @@ class _Live(TorchDispatchMode):
         self.now -= size
 
 
-def _held(member: MemberModel, batch: Batch, precision: Precision) -> int:
-    """Bytes at the peak of a pass: what the backward pass needs, and what it holds for a moment; parameters and gradients aside."""
-    member.zero_grad(set_to_none=False)
+def _held(member: MemberModel, batch: Batch, precision: Precision) -> tuple[int, int]:
+    """(bytes at the peak of a pass, operations): what the backward pass needs, and what it holds for a moment; parameters and gradients aside."""
+    for p in member.parameters():
+        p.grad = torch.zeros_like(p)
     own = [tensor for p in member.parameters() for tensor in (p, p.grad) if tensor is not None]
-    with _Live({tensor.untyped_storage()._cdata for tensor in own}) as live:
+    counter = FlopCounterMode(display=False, custom_mapping=operations())
+    with _Live({tensor.untyped_storage()._cdata for tensor in own}) as live, counter:
         _pass(member, batch, precision)
-    return live.most
+    return live.most, counter.get_total_flops()
 
 
 def _longest(recipe: Recipe) -> int:
@@ -232,9 +292,27 @@ def full_row(recipe: Recipe, vocab: Vocab, tokens: int) -> Row:
 
 
 def _program() -> int:
-    """Bytes that this process holds now: Python, torch, whatever the caller has loaded."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes that this process holds now: Python, torch, whatever the caller has loaded; at most so far, where the system says no more."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # macOS, in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def too_much(recipe: Recipe, cost: Cost, have: float, what: str) -> list[str]:
+    """A warning where an update needs more than the `have` bytes of `what`, with what would fit."""
+    if cost.memory <= have:
+        return []
+    gib = lambda size: f"{size / 2**30:,.1f} GiB"
+    said = f"warning: an update needs {gib(cost.memory)}, {what} has {gib(have)}"
+    always, now = cost.memory - cost.activations, recipe.training.accumulate
+    if always >= have:
+        return [f"{said}: weights, gradients and moments alone take {gib(always)}; a smaller size or vocabulary fits"]
+    passes = now * math.ceil(cost.activations / (0.95 * (have - always)))
+    if recipe.training.batch // passes < _longest(recipe):
+        return [f"{said}: one row of {_longest(recipe):,} tokens is too much; a smaller size or layout.length fits"]
+    return [f"{said}; --set training.accumulate={passes} fits and learns the same, or a smaller size or training.batch"]
 
 
 def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[str]:
@@ -252,10 +330,5 @@ def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[st
         hours = run["seconds"] / 3600
         said.append(
             f"{amount(tokens, 'token', form=',.0f')}: {amount(run['updates'], 'update', form=',.0f')}, {run['flops']:.3g} FLOP, {hours:,.2f} hours"
-        )
-    if gpu and cost.memory > GPUS[gpu][1] * 1e9:
-        need = -(-cost.memory // int(GPUS[gpu][1] * 1e9))
-        said.append(
-            f"warning: {gpu} has {GPUS[gpu][1]} GB; {setting('training.accumulate', value=need * recipe.training.accumulate)} needs less"
         )
     return said

@@ -14,8 +14,8 @@ from bertsmith.recipe import Recipe, find
 from bertsmith.spelling import amount, option
 from bertsmith.text import unknown
 from bertsmith.training.brief import leaves, settled, too_short
-from bertsmith.training.budget import Budget, Extent
-from bertsmith.training.gpus import check_gpu
+from bertsmith.training.budget import Budget, Extent, check_batch
+from bertsmith.training.gpus import GPUS, check_gpu
 from bertsmith.training.run import open_store
 from bertsmith.training.stages import unreached
 
@@ -66,8 +66,11 @@ def planned(
         raise InputError(f"plan: give only one of {option('steps')}, {option('tokens')}, {option('minutes')}")
     check_gpu(on)
     recipe = override(find(recipe), set) if isinstance(recipe, str) else replace(override(recipe, set), brief=None)
+    if on is None:
+        say(f"measuring an update of {recipe.name} on this machine: seconds, up to a minute for a large size")
     store = open_store(data, say) if data is not None else None
     if store is not None:
+        check_batch(recipe, store.train.count, here=on is None)
         unknown.tell(store.manifest.get("account", {}).get("unknown", {"share": 0}), str(store.path), say)
     from bertsmith.training import cost  # loads torch
 
@@ -81,6 +84,9 @@ def planned(
     enough, asked = leaves(recipe), Budget(steps=steps, tokens=tokens, minutes=minutes)
     recipe = settled(recipe, assignments_of(set), asked, None, an_update, say)
     found = estimated(recipe)
+    what, have = (on, GPUS[on][1] * 1e9) if on else ("this machine", cost.memory_of(device))
+    for line in cost.too_much(recipe, found, have, what):
+        say(line)
     per_second = found.tokens / found.seconds
     wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
     if wanted:
@@ -90,12 +96,20 @@ def planned(
             say(line)
     if store is not None:
         feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
-        for line in left_out(feed):
+        batch = check_batch(recipe, store.train.count, here=on is None)
+        for line in (*batch, *few_pairs(recipe.layout, store.train), *left_out(feed)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):
                 say(line)
     return recipe, found, wanted
+
+
+def few_pairs(layout: Any, split: Any) -> list[str]:
+    """A warning where a layout of pairs finds few of them in a split: most documents are one sentence."""
+    said = layout.few(split) if hasattr(layout, "few") else ""
+    way = "blank lines between documents (prepare --documents) make longer ones, recipes without pairs (roberta) need none"
+    return [f"warning: the layout {type(layout).__name__}: {said}; {way}"] if said else []
 
 
 def left_out(feed: Text) -> list[str]:

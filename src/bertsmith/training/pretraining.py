@@ -16,11 +16,11 @@ from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
 from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
-from bertsmith.training.budget import Budget, Extent
+from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, silent
 from bertsmith.training.log import Journal
-from bertsmith.training.planning import left_out
+from bertsmith.training.planning import few_pairs, left_out
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 
@@ -55,7 +55,7 @@ def pretrain(
     """Pre-train `recipe` on the store `data` into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
 
     `set`: fields of the recipe that are to be others: {"model.layers": 6}, or ["model.layers=6"].
-    `from_`: a run, an import, a Hugging Face folder or hf:user/name to start from; a head that it lacks is fresh if `new_heads` names it.
+    `from_`: a run, an import, a Hugging Face folder or hf:NAME to start from; a head that it lacks is fresh if `new_heads` names it.
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
     Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
@@ -80,6 +80,7 @@ def pretrain(
             recipe = recipe.with_vocab(
                 store.vocab.size, world.tell(rows_of(from_, run, resume) if world.first else None)
             )
+            check_batch(recipe, store.train.count, world.size)
             from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
             from bertsmith.training.trial import seconds_of
@@ -110,6 +111,8 @@ def pretrain(
 
         enough = leaves(recipe)
         recipe = settled(recipe, assignments_of(set), asked, old, an_update, journal.say)
+        for line in check_batch(recipe, store.train.count, world.size):
+            journal.say(line)
         with world.agreed():
             entropy = store.unigram_entropy()
             concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
@@ -123,7 +126,7 @@ def pretrain(
             if from_ is None and not old:
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
-            for line in left_out(job.feed):
+            for line in (*few_pairs(recipe.layout, store.train), *left_out(job.feed)):
                 journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}

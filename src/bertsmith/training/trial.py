@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import time
 from contextlib import ExitStack
+from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 
 from bertsmith.errors import Interrupted
@@ -21,7 +21,9 @@ from bertsmith.training.shard import Shared
 from bertsmith.training.step import memory_said, train_step
 from bertsmith.training.updates import closing
 
-TRIAL_STEPS, TRIAL_SECONDS = 8, 10.0  # what --minutes is measured on: so many steps, or so long
+SHARE, LONGEST = 0.07, 30.0  # what --minutes are measured on: a share of them, and so many seconds at most
+WINDOW, FEWEST = 8, 40  # updates that are looked at together; that are made before these say anything
+SETTLED = 0.95  # of the time of the window before: an update that takes less is still getting faster
 
 
 def seconds_of(job: Job, world: World, place: torch.device, threads: int | None, shard: str, limit: float) -> float:
@@ -33,7 +35,7 @@ def seconds_of(job: Job, world: World, place: torch.device, threads: int | None,
         stack.enter_context(precision.policy())
         stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
         trial = Trial(job, build(job.recipe).to(place), precision, world, shard)
-        trial.measure(min(TRIAL_SECONDS, limit))
+        trial.measure(min(LONGEST, limit))
     return world.tell(trial.step_seconds)
 
 
@@ -48,14 +50,14 @@ class Trial:
 
     def steps(self, seconds: float, begun: float) -> int:
         """How many updates and exams fill what is left of `seconds` since `begun`, by process 0's clock; at least one."""
-        self.measure(min(TRIAL_SECONDS, 0.1 * seconds))
+        self.measure(min(LONGEST, SHARE * seconds))
         every = self.job.exam.every if self.job.exam else 0
         left = seconds - (time.monotonic() - begun) - self.exam_seconds
         each = self.step_seconds + (self.exam_seconds / every if every else 0.0)
         return self.world.tell(max(1, int(left / each)))
 
     def measure(self, limit: float) -> None:
-        """`step_seconds` and `exam_seconds`, in about `limit` seconds: the mean of some updates, and one exam."""
+        """`step_seconds` and `exam_seconds`, in about `limit` seconds: an update's once it has settled, and one exam's."""
         learner, schedule = self.job.learner(self._member), self.job.recipe.schedule
         shared = Shared(learner, self.world, self.shard)
         optimizer = build_optimizer(learner, schedule)
@@ -81,11 +83,21 @@ class Trial:
                     passes=made.passes,
                 )
                 times.append(time.monotonic() - start)
-        self.step_seconds = float(np.mean(times[1:]))
+        self.step_seconds = pace(times)
         if self.job.exam:
             self.exam_seconds = self.job.exam.seconds(self._member, self.precision, self.world)
         del self._member
 
     def _more(self, times: list[float], limit: float) -> bool:
-        """The first update warms up, and does not count."""
-        return self.world.tell(len(times) < 2 or (len(times) <= TRIAL_STEPS and sum(times) < limit))
+        return self.world.tell(len(times) < 2 or (not settled(times) and sum(times) < limit))
+
+
+def settled(times: list[float]) -> bool:
+    """Whether the first updates, which a loader and caches begin with, are over: the newest WINDOW take as long as the one before."""
+    newest, before = times[-WINDOW:], times[-2 * WINDOW : -WINDOW]
+    return len(times) > FEWEST and median(newest) >= SETTLED * median(before)
+
+
+def pace(times: list[float]) -> float:
+    """Seconds of an update in training: the median of the newest WINDOW, of the later half where there are few; never the first one's."""
+    return float(median(times[max(1, len(times) // 2, len(times) - WINDOW) :]))

@@ -1,4 +1,4 @@
-"""Rows of .tsv and .csv files: what a field is."""
+"""Rows of .tsv and .csv files: what parts their columns, and what a field is."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ def tsv_rows(lines: Iterable[tuple[int, str]], counts: dict[str, int]) -> Iterat
         if not line:
             counts["blank"] += 1
             continue
-        yield number, [_unquoted(f) if f[:1] == '"' else f for f in line.split("\t")]
+        yield number, tsv_fields(line)
+
+
+def tsv_fields(line: str) -> list[str]:
+    return [_unquoted(f) if f[:1] == '"' else f for f in line.split("\t")]
 
 
 def _unquoted(value: str) -> str:
-    """What a CSV writer quoted, or `value` itself: see the head of readers.py."""
+    """What a CSV writer quoted, or `value` itself: see the head of tasks/readers.py."""
     inside = value[1:-1]
     if len(value) > 3 and value[-1] == '"' and '""' in inside and '"' not in inside.replace('""', ""):
         return inside.replace('""', '"')
@@ -55,6 +59,11 @@ def parting(lines: Iterable[str], usual: str, names: Iterable[str] = (), least: 
     if not more and "\t" in sample[0] and usual not in sample[0]:  # some rows have more columns than others
         return "\t"
     return more[0] if more else usual
+
+
+def told(line: str) -> str | None:
+    """What Excel's first line says: `sep=;`."""
+    return next((one for one in SEPARATORS if line.strip("\ufeff\r\n").lower() == EXCEL + one), None)
 
 
 def quoted(header: str) -> bool:
