@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import InputError, ResourceError, printable
+from bertsmith.spelling import option
 from bertsmith.tasks.given import Given
 from bertsmith.text.encodings import UTF8, Recoder, checked, is_utf8
 
@@ -53,10 +54,8 @@ class Lines:
                         at, byte = start - len(raw) + error.start, raw[error.start]
                         what = _other(raw) if number == 1 else ""
                         where = f"{self.name}:{number}: byte {at}: not UTF-8 (0x{byte:02x})"
-                        sheet = (
-                            " (Excel: CSV UTF-8)" if ".csv" in self.path.name and TO_UTF8 in (what or TO_UTF8) else ""
-                        )
-                        raise InputError(f"{where}{what or TO_UTF8}{sheet}") from None
+                        sheet = " (Excel: CSV UTF-8)" if ".csv" in self.path.name and not what else ""
+                        raise InputError(f"{where}{what or _to_utf8()}{sheet}") from None
                     if number == 1:
                         text = text.removeprefix("\ufeff")
                         if what := _other(raw):
@@ -99,7 +98,10 @@ def _ended(file: Iterable[bytes]) -> Iterator[bytes]:
         yield from lines
 
 
-TO_UTF8 = "; --encoding names another, or convert the file to UTF-8"
+def _to_utf8() -> str:
+    return f"; {option('encoding')} names another, or convert the file to UTF-8"
+
+
 PACKED = {b"PK\x03\x04": "a zip archive or an Excel sheet; save it as CSV UTF-8", b"\x1f\x8b": "gzip; name it .gz"}
 
 
@@ -110,10 +112,10 @@ def _other(raw: bytes) -> str:
             return f" but {name}"
     for name, marks in (("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)), ("UTF-16", (b"\xff\xfe", b"\xfe\xff"))):
         if raw.startswith(marks):
-            return f" but {name}, as its byte order mark says; --encoding {name.lower()} reads it"
+            return f" but {name}, as its byte order mark says; {option('encoding', name.lower())} reads it"
     zeros = raw[:64].count(0)
     return (
-        " but UTF-16, as every other byte is 0; --encoding utf-16-le or utf-16-be reads it"
+        f" but UTF-16, as every other byte is 0; {option('encoding', 'utf-16-le', 'utf-16-be')} reads it"
         if zeros > 1 and 2 * zeros >= len(raw[:64]) - 2
         else ""
     )

@@ -61,7 +61,11 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
         return ""
     if what := _document(path):
         kind = what.partition(";")[0]
-        return f"is {what}" if "CSV" in what else f"is {kind}, but --task {task} reads {WANTS[task]}; {WRITE[task]}"
+        return (
+            f"is {what}"
+            if "CSV" in what
+            else f"is {kind}, but {option('task', task)} reads {WANTS[task]}; {WRITE[task]}"
+        )
     if suffix in BINARY:
         return f"{suffix} is not read; {BINARY[suffix]}"
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 
 UTF8 = "utf-8"
 
@@ -17,7 +18,7 @@ def checked(encoding: str) -> str:
         codecs.getincrementaldecoder(encoding)
     except (LookupError, TypeError, ValueError):
         raise InputError(
-            f"--encoding: {printable(repr(encoding))} is not one that Python knows; for example utf-8, latin-1, gb18030"
+            f"{option('encoding')}: {printable(repr(encoding))} is not one that Python knows; for example utf-8, latin-1, gb18030"
         ) from None
     return encoding
 
@@ -42,7 +43,7 @@ class Recoder:
             reason = printable(getattr(error, "reason", error), 60)
             inside = f"in bytes {self._before + 1} to {self._before + len(data)}"
             raise InputError(
-                f"{self.name}: after line {self._line}, {inside}: not {self.encoding} ({reason}); --encoding names another"
+                f"{self.name}: after line {self._line}, {inside}: not {self.encoding} ({reason}); {option('encoding')} names another"
             ) from None
         self._before += len(data)
         self._line += converted.count(b"\n")

@@ -251,7 +251,7 @@ def _rows(source: Source, options: Options, account: Account) -> Iterator[tuple[
         if isinstance(row, Mapping):
             if options.field not in row:
                 known = printable(", ".join(map(str, row)) or "none", 80)
-                raise InputError(f"{where}: no field {options.field!r}; --field names one of: {known}")
+                raise InputError(f"{where}: no field {options.field!r}; {option('field')} names one of: {known}")
             row = row[options.field]
         missing = type(row).__name__ in ("NAType", "NaTType") or (isinstance(row, float) and row != row)
         yield from _value(None if missing else row, where, options, account)

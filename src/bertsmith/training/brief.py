@@ -61,8 +61,8 @@ def as_it_stands(recipe: Recipe, names: set[str], steps: int | None = None) -> l
     if made == recipe:
         return []
     shape = lambda of: f"rows of {of.layout.length}, {of.training.batch:,} tokens an update"
-    asked = f"--steps {steps}" if steps else "no length given"
-    other = f"--tokens {read}" if steps else "--tokens or --minutes"
+    asked = option("steps", steps) if steps else "no length given"
+    other = option("tokens", read) if steps else f"{option('tokens')} or {option('minutes')}"
     return [f"{asked}: {shape(recipe)}, as the recipe stands; {other} would take {shape(made)} in a short run"]
 
 

@@ -14,7 +14,7 @@ from bertsmith.data.feed import Epoch, Feed
 from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import amount, option
+from bertsmith.spelling import amount, option, setting
 from bertsmith.training import machine
 from bertsmith.training.checkpoint import size_estimate
 
@@ -156,7 +156,7 @@ def check_batch(recipe: Recipe, tokens: int, processes: int = 1, here: bool = Tr
     if here and need > have:
         fits = math.ceil(training.accumulate * need / have)
         raise InputError(
-            f"{shown} take more than {need / 2**30:,.0f} GiB in a pass, this machine has {have / 2**30:,.1f}; lower it, or --set training.accumulate={fits} or more"
+            f"{shown} take more than {need / 2**30:,.0f} GiB in a pass, this machine has {have / 2**30:,.1f}; lower it, or {setting('training.accumulate', value=fits)} or more"
         )
     if training.batch > tokens:
         return [

@@ -33,7 +33,7 @@ from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.attention import operations
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import amount
+from bertsmith.spelling import amount, setting
 from bertsmith.training import machine
 from bertsmith.training.checkpoint import size_estimate
 from bertsmith.training.gpus import GPUS, check_gpu
@@ -312,7 +312,9 @@ def too_much(recipe: Recipe, cost: Cost, have: float, what: str) -> list[str]:
     passes = now * math.ceil(cost.activations / (0.95 * (have - always)))
     if recipe.training.batch // passes < _longest(recipe):
         return [f"{said}: one row of {_longest(recipe):,} tokens is too much; a smaller size or layout.length fits"]
-    return [f"{said}; --set training.accumulate={passes} fits and learns the same, or a smaller size or training.batch"]
+    return [
+        f"{said}; {setting('training.accumulate', value=passes)} fits and learns the same, or a smaller size or training.batch"
+    ]
 
 
 def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[str]:

@@ -108,7 +108,7 @@ def planned(
 def few_pairs(layout: Any, split: Any) -> list[str]:
     """A warning where a layout of pairs finds few of them in a split: most documents are one sentence."""
     said = layout.few(split) if hasattr(layout, "few") else ""
-    way = "blank lines between documents (prepare --documents) make longer ones, recipes without pairs (roberta) need none"
+    way = "blank lines between documents (`prepare --documents`) make longer ones, recipes without pairs (roberta) need none"
     return [f"warning: the layout {type(layout).__name__}: {said}; {way}"] if said else []
 
 
