@@ -155,7 +155,7 @@ class TransformerConfig:
         """Fresh weights from the global torch generator."""
         from bertsmith.nn.modules.blocks import initialise
 
-        return initialise(self.topology.build(self))
+        return self.block.begin(initialise(self.topology.build(self)))
 
 
 def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> int:

@@ -13,6 +13,8 @@ from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.nn.feedforward import ACTIVATIONS
 
+Summarised = Literal["tanh", "gelu", "relu", "none"]  # what stands between a sequence's state and its classes; none: nothing
+
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.predict import ClusteredTerm, PairTerm, Prediction, SummaryTerm, TokenTerm
 
@@ -25,6 +27,7 @@ class Tokens:
     transform: bool = True  # dense, activation and norm before the table
     weight: float = 1.0
     activation: str | None = None  # of the transform; None: the model's
+    bias: bool = True  # one for each token of the vocabulary
 
     def __post_init__(self):
         known = ", ".join(ACTIVATIONS)
@@ -43,11 +46,11 @@ class Tokens:
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
         )
-        return initialise(TokenTerm(model, self.transform, self.activation))
+        return initialise(TokenTerm(model, self.transform, self.activation, self.bias))
 
     def parameters(self, model: BodyConfig) -> int:
         dense = (model.width + 1) * model.inner + model.norm.parameters(model.inner) if self.transform else 0
-        return dense + model.vocab
+        return dense + self.bias * model.vocab
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,7 @@ class Trunk:
     """No head at all: an encoder that was published without one."""
 
     heads: ClassVar[tuple[Any, ...]] = ()
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"
+    pooler: Summarised = "tanh"
 
     def build(self, model: Body) -> "Prediction":
         from bertsmith.objectives.modules.predict import Prediction
@@ -143,11 +146,11 @@ class Trunk:
 class Predict:
     """Each head is a term, asked where the batch has a target of its name.
 
-    `pooler`: the activation of a summary that fine-tuning adds; BERT's is tanh, ELECTRA's gelu.
+    `pooler`: the activation of a summary that fine-tuning adds; BERT's is tanh, ELECTRA's gelu, GPT has none.
     """
 
     heads: tuple[Any, ...]
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"
+    pooler: Summarised = "tanh"
 
     def __post_init__(self):
         names = [head.name for head in self.heads]

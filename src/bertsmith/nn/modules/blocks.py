@@ -5,6 +5,7 @@ Where only some outputs of a layer are wanted (`read`), keys and values are made
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,21 @@ def initialise(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
     return module
+
+
+ADDING = ("attention.out.weight", "source.out.weight", "feedforward.down.weight")  # to the sum of a layer
+
+
+@torch.no_grad()
+def begin_by_depth(body: nn.Module) -> nn.Module:
+    """In each stack of layers the matrices that add to the sum, divided by the square root of how many there are: twice the layers where
+    no source is read."""
+    found = [name for name, _ in body.named_parameters(remove_duplicate=False) if name.endswith(ADDING)]
+    stacks = Counter(name.rpartition("layers.")[0] for name in found)
+    for name, weight in body.named_parameters():
+        if name.endswith(ADDING):
+            weight.mul_(stacks[name.rpartition("layers.")[0]] ** -0.5)
+    return body
 
 
 class Around(nn.Module):

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class TokenTerm(TokenHead):
-    def __init__(self, model: Body, transform: bool, activation: str | None = None):
+    def __init__(self, model: Body, transform: bool, activation: str | None = None, bias: bool = True):
         config = model.config
         activation = activation or config.activation
-        super().__init__(config.width, config.inner, config.vocab, transform, activation, config.norm)
+        super().__init__(config.width, config.inner, config.vocab, transform, activation, config.norm, bias)
 
     def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, V)."""

@@ -41,7 +41,7 @@ class Classification(nn.Module):
             for name in state
             if name.startswith("objective.") and ".pooler." in name
         }
-        if not found or self.pool != "cls":
+        if not found or self.pool != "cls" or self.head.pooler is None:
             return ()
         self.head.pooler.load_state_dict({ours: state[theirs] for ours, theirs in found.items()})
         return tuple(found.values())
