@@ -25,6 +25,11 @@ class Text:
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.draw = seed, batch, Draw(seed)
         self._plans: dict[int, Any] = {}
+        if vocab.mask == vocab.sep and not getattr(corruption.rewrite, "causal", False):
+            raise InputError(
+                "tokenizer: its only special token ends a text, and none can stand for a hidden word; take a member that reads from the left, "
+                "or a tokenizer with a mask token"
+            )
         layout.check(split)
         corruption.check(split)
 

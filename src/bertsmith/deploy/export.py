@@ -102,10 +102,10 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     """{name: bytes} of what a folder holds besides its card and manifest."""
     recipe, vocab, labels = loaded.recipe, loaded.vocab, loaded.labels
     family_of(recipe)
-    if loaded.reading().causal:
-        raise InputError(
-            f"{printable(loaded.run)}: sees only what comes before a token, for which transformers has no class of these shapes"
-        )
+    causal = loaded.reading().causal
+    if causal != family_of(recipe).causal:
+        sees = "only what comes before a token" if causal else "both sides of a token"
+        raise InputError(f"{printable(loaded.run)}: sees {sees}, for which transformers has no class of these shapes")
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with --set pool=cls"
@@ -136,7 +136,12 @@ def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
     if loaded.task is not None and not labels.names and (labels.mean, labels.scale) != (0.0, 1.0):
         weight, bias = (f"objective.label.out.{name}" for name in ("weight", "bias"))
         state[weight] = (state[weight].double() * labels.scale).float()
-        state[bias] = (state[bias].double() * labels.scale + labels.mean).float()
+        if bias in state:
+            state[bias] = (state[bias].double() * labels.scale + labels.mean).float()
+        elif labels.mean:
+            raise InputError(
+                f"{printable(loaded.run)}: its numbers are {labels.mean:g} on average, and transformers' head of this family has no bias to say so"
+            )
     return state
 
 

@@ -2,7 +2,7 @@
 
 One text is `[CLS] A [SEP]`, a pair `[CLS] A [SEP] B [SEP]` with segments 0 and 1 (Devlin et al. 2019, figure 2); a model without
 segments gets two separators between A and B, as RoBERTa does.  With [CLS] at the end, `A [SEP] B [SEP] [CLS]`, it has a segment of its
-own, 2 (XLNet's released code).  w sequences of n tokens in all; p places; m questions.
+own, 2 (XLNet's released code).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.  w sequences of n tokens in all; p places; m questions.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Template:
 
     separators: int
     segments: bool
+    bare: bool = False  # nothing stands round a text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Reading:
     causal: bool = False  # a token sees only what comes before it
     separators: int = 2  # between the texts of a pair, where segments do not tell them apart
     template: Template | None = None  # in place of both, where a loaded tokenizer has another
+    bare: bool = False  # nothing stands round a text, and its last token is read in place of [CLS]
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
 
@@ -54,13 +56,15 @@ class Reading:
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         last = causal or getattr(recipe.layout, "cls", "first") == "last"
+        template = getattr(recipe, "template", None)
+        options = {"bare": getattr(template, "bare", False), **options}
         return cls(
             length=length,
             segments=model.reads_segments,
             cls="last" if last else "first",
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
-            template=getattr(recipe, "template", None),
+            template=template,
             **options,
         )
 
@@ -68,6 +72,16 @@ class Reading:
     def lead(self) -> int:
         """Special tokens before the text."""
         return int(self.cls == "first")
+
+    @property
+    def specials(self) -> int:
+        """Special tokens round a text."""
+        return 0 if self.bare else 2
+
+    @property
+    def padding(self) -> Literal["left", "right"]:
+        """Where others must pad: XLNet's classifier reads the last place, and what sees only what came before never sees what follows."""
+        return "right" if self.lead or self.causal else "left"
 
     @property
     def between(self) -> int:
@@ -84,8 +98,11 @@ class Reading:
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""
         cls, sep = np.array([vocab.cls], np.int32), np.array([vocab.sep], np.int32)
-        body = [first, sep] if second is None else [first, *[sep] * self.between, second, sep]
-        tokens = np.concatenate([cls, *body] if self.lead else [*body, cls])
+        body = [first] if second is None else [first, *[sep] * self.between, second]
+        if self.bare:  # an empty text is the end of one, or nothing could be read
+            tokens = np.concatenate(body if any(map(len, body)) else [sep])
+            return tokens, np.zeros(len(tokens), np.uint8)
+        tokens = np.concatenate([cls, *body, sep] if self.lead else [*body, sep, cls])
         segments = np.zeros(len(tokens), np.uint8)
         if self.told and second is not None:
             segments[-len(second) - 1 - (not self.lead) :] = 1
@@ -261,7 +278,7 @@ class Builder:
     @property
     def room(self) -> int:
         """Tokens of text in a sequence.  InputError where there are none."""
-        room = self.reading.length - 2 - self.pairs * self.reading.between
+        room = self.reading.length - self.reading.specials - self.pairs * self.reading.between
         if room < 1 + self.pairs:
             raise InputError(f"length: {self.reading.length} tokens leave no room for the text beside the special ones")
         return room

@@ -30,6 +30,7 @@ _NAMES = {  # where no file says: the names that published models use
     "sep": ("[SEP]", "</s>", "<sep>"),
     "mask": ("[MASK]", "<mask>"),
 }
+END = "<|endoftext|>"  # GPT-2's, in folders whose tokenizer_config.json names none
 LONGEST_WORD_THERE = 100  # characters; BERT's own code has 200
 TOKENIZER, VOCAB, BPE_VOCAB, MERGES = "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"
 # What a folder may hold, the fullest first; the last are SentencePiece's.
@@ -291,9 +292,9 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, str]:
     roles = {}
+    end = _only_end(backend, settings)
     for role in ROLES:
-        named = settings.get(f"{role}_token")
-        named = named.get("content") if isinstance(named, dict) else named
+        named = _named(settings, role)
         if isinstance(named, str):
             if backend.token_to_id(named) is None:
                 raise InputError(
@@ -302,6 +303,8 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, 
             roles[role] = named
             continue
         known = [name for name in _NAMES[role] if backend.token_to_id(name) is not None]
+        if not known and end is not None:
+            known = [end]
         if not known:
             raise InputError(
                 f"{where}: no {role} token: neither {' nor '.join(_NAMES[role])} is in the vocabulary; "
@@ -309,6 +312,22 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, 
             )
         roles[role] = known[0]
     return roles
+
+
+def _named(settings: Mapping[str, Any], role: str) -> Any:
+    named = settings.get(f"{role}_token")
+    return named.get("content") if isinstance(named, dict) else named
+
+
+def _only_end(backend: Backend, settings: Mapping[str, Any]) -> str | None:
+    """The token that ends a text, of a language model's tokenizer that has no other (GPT-2's): it takes every role.  Members that hide words
+    or read at [CLS] are refused such a tokenizer (data/text.py)."""
+    for role in ("cls", "sep", "mask"):
+        if _named(settings, role) is not None or any(backend.token_to_id(name) is not None for name in _NAMES[role]):
+            return None
+    named = _named(settings, "eos")
+    found = named if isinstance(named, str) else END
+    return found if backend.token_to_id(found) is not None else None
 
 
 def well_known(backend: Backend, roles: Mapping[str, str]) -> bool:
