@@ -79,7 +79,7 @@ def multitask(
                 run.check_free(resume)
             stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
             rows = world.tell(rows_of(from_, run, resume) if world.first else None)
-            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab.size, rows)
+            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab, rows)
             tasks = {
                 name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
                 for name, given in feeds.items()

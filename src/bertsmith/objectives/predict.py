@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Which token stood here?  Over the whole vocabulary, tied to the model's token table."""
+    """Which token stood here?  Over the whole vocabulary, by the model's token table or, not `tied`, one of its own.
+
+    `scaled`: states are divided by the root of their width, as a table whose rows are that long wants it (T5).
+    """
 
     name: str = "token"
     transform: bool = True  # dense, activation and norm before the table
     weight: float = 1.0
     activation: str | None = None  # of the transform; None: the model's
     bias: bool = True  # one for each token of the vocabulary
+    tied: bool = True
+    scaled: bool = False
 
     def __post_init__(self):
         known = ", ".join(ACTIVATIONS)
@@ -48,11 +53,11 @@ class Tokens:
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
         )
-        return initialise(TokenTerm(model, self.transform, self.activation, self.bias))
+        return initialise(TokenTerm(model, self))
 
     def parameters(self, model: BodyConfig) -> int:
         dense = (model.width + 1) * model.inner + model.norm.parameters(model.inner) if self.transform else 0
-        return dense + self.bias * model.vocab
+        return dense + self.bias * model.vocab + (0 if self.tied else model.vocab * model.inner)
 
 
 @dataclass(frozen=True, kw_only=True)

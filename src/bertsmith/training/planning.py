@@ -90,7 +90,7 @@ def planned(
         for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
     if store is not None:
-        feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
+        feed = Text.of(recipe.with_vocab(store.vocab), store, seed=0)
         for line in left_out(feed):
             say(line)
         if wanted:

@@ -76,9 +76,7 @@ def pretrain(
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
-            recipe = recipe.with_vocab(
-                store.vocab.size, world.tell(rows_of(from_, run, resume) if world.first else None)
-            )
+            recipe = recipe.with_vocab(store.vocab, world.tell(rows_of(from_, run, resume) if world.first else None))
             from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
             from bertsmith.training.trial import seconds_of

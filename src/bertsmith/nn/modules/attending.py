@@ -27,13 +27,17 @@ class Attention(nn.Module):
         bias: bool = True,
         positions: Position | None = None,
         window: int | None = None,
+        inner: int | None = None,
+        scaled: bool = True,
     ):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.window = window
-        self.qkv = nn.Linear(width, 3 * width, bias=bias)
-        self.out = nn.Linear(width, width, bias=bias)
+        self.inner = inner or width
+        self.factor = factor(self.inner // heads, scaled)
+        self.qkv = nn.Linear(width, 3 * self.inner, bias=bias)
+        self.out = nn.Linear(self.inner, width, bias=bias)
         self.positions = positions
 
     def forward(self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None) -> Tensor:
@@ -43,14 +47,20 @@ class Attention(nn.Module):
         if read is None:
             q, k, v = self.qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
         else:
-            width = x.shape[-1]
-            of_q, of_kv = self.qkv.weight.split((width, 2 * width))
-            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split((width, 2 * width))
+            parts = self.inner, 2 * self.inner
+            of_q, of_kv = self.qkv.weight.split(parts)
+            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split(parts)
             q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
             k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
+        q = q if self.factor is None else q * self.factor
         q, k = positions.rotate(q, k, stream, read)
         dropout, seen = self.dropout if self.training else 0.0, narrowed(stream, self.window)
         return self.out(fill(attend(q, k, v, seen, dropout, positions.bias(stream), read).flatten(1)))
+
+
+def factor(head: int, scaled: bool) -> float | None:
+    """By which queries are multiplied where scores are not to be divided by the root of the head's width, as `attend` does."""
+    return None if scaled else head**0.5
 
 
 def narrowed(stream: Stream, window: int | None) -> Stream:
@@ -71,18 +81,29 @@ class Source:
 class SourceAttention(nn.Module):
     """Sequence i of a stream reads all of sequence i of a source."""
 
-    def __init__(self, width: int, heads: int, dropout: float, bias: bool = True):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float,
+        bias: bool = True,
+        inner: int | None = None,
+        scaled: bool = True,
+    ):
         super().__init__()
+        inner = inner or width
         self.heads = heads
         self.dropout = dropout
-        self.q = nn.Linear(width, width, bias=bias)
-        self.kv = nn.Linear(width, 2 * width, bias=bias)
-        self.out = nn.Linear(width, width, bias=bias)
+        self.factor = factor(inner // heads, scaled)
+        self.q = nn.Linear(width, inner, bias=bias)
+        self.kv = nn.Linear(width, 2 * inner, bias=bias)
+        self.out = nn.Linear(inner, width, bias=bias)
 
     def forward(self, asking: Tensor, stream: Stream, source: Source, read: Tensor | None) -> Tensor:
         """asking (m, d): the rows `read` of the stream, or all -> (m, d).  Both may end in filler."""
         m = len(stream.tokens) if read is None else len(read)
         q = self.q(asking)[:m].unflatten(-1, (self.heads, -1))
+        q = q if self.factor is None else q * self.factor
         k, v = self.kv(source.hidden)[: len(source.stream.tokens)].unflatten(-1, (2, self.heads, -1)).unbind(1)
         dropout = self.dropout if self.training else 0.0
         return self.out(fill(attend_source(q, k, v, stream, source.stream, dropout, read).flatten(1)))
