@@ -40,6 +40,8 @@ class Likelihood:
             step = min(stride or max(1, reading.length * 3 // 4), reading.length - 1)
             reading = replace(reading, bare=True, stride=step)
         self.reading = reading
+        self.start = [loaded.vocab.sep] if loaded.tokenizer.marks_ends else []
+        self.given = int(method == "causal" and not self.start)  # a first token that nothing stands before
         self.builder = lambda: Builder(vocab=loaded.vocab, reading=self.reading, pairs=False)
 
     def ids(self, texts: Sequence[str]) -> Array:
@@ -63,13 +65,15 @@ class Likelihood:
     def _texts(self, first: Sequence[str], second: Sequence[str] | None) -> list[Text]:
         encode = self.loaded.tokenizer.encode
         if second is None:
-            return [Text(ids, starts, 0, text) for (ids, starts), text in zip(encode(first), first, strict=True)]
+            alone = zip(encode(first), first, strict=True)
+            return [Text(ids, starts, min(self.given, len(ids)), text) for (ids, starts), text in alone]
         whole = [self._joined(a, b) for a, b in zip(first, second, strict=True)]
         made = []
         for (ids, starts), (prompt, _), text in zip(encode(whole), encode(first), second, strict=True):
             # What goes on begins with the first token that the prompt alone does not have: one that holds parts of both is scored.
             same = ids[: len(prompt)] == prompt[: len(ids)]
-            made.append(Text(ids, starts, int(same.argmin()) if not same.all() else min(len(ids), len(prompt)), text))
+            asked = len(same) if same.all() else int(same.argmin())
+            made.append(Text(ids, starts, max(asked, min(self.given, len(ids))), text))
         return made
 
     def _joined(self, prompt: str, text: str) -> str:
@@ -92,13 +96,14 @@ class Likelihood:
 
     def _causal(self, text: Text, where: Callable[[], str]) -> Iterator[tuple[Array, Array, Array]]:
         """(tokens, places, numbers of the tokens asked there) of each window; a token is asked for at the place before it."""
-        whole = np.concatenate([[self.loaded.vocab.sep], text.tokens]).astype(np.int32)
-        done = text.asked + 1  # of `whole`
-        for start, end in self.reading.views(len(whole), self.reading.length, where):
-            asked = np.arange(max(done, start + 1), end)
+        start = self.start
+        whole = np.concatenate([start, text.tokens]).astype(np.int32)
+        done = text.asked + len(start)  # of `whole`
+        for begin, end in self.reading.views(len(whole), self.reading.length, where):
+            asked = np.arange(max(done, begin + 1), end)
             done = max(done, end)
             if len(asked):
-                yield whole[start:end], asked - start - 1, asked - 1
+                yield whole[begin:end], asked - begin - 1, asked - len(start)
 
     def _hidden(self, text: Text, where: Callable[[], str]) -> Iterator[tuple[Array, Array, Array]]:
         """The same of one sequence for each token: hidden there, in the window that shows most round it."""
