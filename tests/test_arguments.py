@@ -45,6 +45,7 @@ def calls(short, pretrained, tuned, tmp_path_factory):
         "evaluate": {"model": tuned, "input": OTHERS},
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "embed": {"model": pretrained, "texts": ["a text"]},
+        "score": {"model": pretrained, "input": ["a text"]},
         "report": {"runs": tuned},
         "verify": {"path": pretrained},
         "find": {"name": "bert:tiny"},

@@ -29,6 +29,7 @@ _VERBS = {
     "evaluate": "bertsmith.downstream.predict",
     "compare": "bertsmith.downstream.compare",
     "embed": "bertsmith.downstream.embed",
+    "score": "bertsmith.downstream.score",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",

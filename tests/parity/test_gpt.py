@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.folders import randomised, recipe_of
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import bertsmith
 from bertsmith.data.batch import Batch, Stream, Target
@@ -226,3 +226,84 @@ def test_a_released_folder_is_fine_tuned_and_goes_back_as_their_classifier(of_by
     result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
     assert result["classes"] == ["GPT2ForSequenceClassification"] and max(result["largest_difference"].values()) < 1e-5
     assert bertsmith.load(tmp_path / "out").reading() == bertsmith.load(tmp_path / "tuned").reading()
+
+
+def of_gpt(at, kind="LMHeadModel", **fields):
+    """A folder as GPT's on the hub: small letters, BPE over characters, one special token for what it does not know."""
+    backend = Backend(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.BPEDecoder(suffix="</w>")
+    trainer = trainers.BpeTrainer(
+        vocab_size=200, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False
+    )
+    backend.train_from_iterator([*TEXTS, *(f"a name {i} in 0" for i in range(120))], trainer)
+    config = transformers.OpenAIGPTConfig(
+        vocab_size=backend.get_vocab_size(), n_embd=16, n_layer=2, n_head=2, n_positions=48, **fields
+    )
+    hf = randomised(getattr(transformers, f"OpenAIGPT{kind}")(config)).eval()
+    hf.save_pretrained(at)
+    backend.save(str(at / "tokenizer.json"))
+    (at / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "OpenAIGPTTokenizer"}))
+    return hf, backend
+
+
+def test_a_folder_whose_tokenizer_knows_nothing_but_the_unknown_is_read_bare_and_goes_out_as_it_came(tmp_path):
+    hf, backend = of_gpt(tmp_path / "hf")
+    bertsmith.import_(tmp_path / "hf", tmp_path / "model")
+    bertsmith.export(tmp_path / "model", tmp_path / "out")
+    for path in ("hf", "model", "out"):
+        model = bertsmith.load(tmp_path / path)
+        ids = model.reading().joined(model.vocab, model.tokenizer.encode(TEXTS[:1])[0][0])[0]
+        assert model.recipe.name == "gpt" and ids.tolist() == backend.encode(TEXTS[0]).ids
+        row = bertsmith.score(tmp_path / path, TEXTS[:1])["texts"][0]
+        said = their_logits(hf, backend, TEXTS[0]).log_softmax(-1)
+        expected = sum(float(said[i, token]) for i, token in enumerate(ids.tolist()[1:]))
+        assert row["tokens"] == len(ids) - 1 and row["logprob"] == pytest.approx(expected, abs=1e-4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer(TEXTS[0])["input_ids"] == ids.tolist() and tokenizer.eos_token is None
+
+
+def rows_of(folder, label, count=20):
+    """{part: a file of labelled texts}; `label` of a text's number."""
+    found = {}
+    for name, first in (("train", 0), ("dev", 100)):
+        rows = [{"text": f"a name {i} in a list of {i * i}", "label": label(i)} for i in range(first, first + count)]
+        found[name] = folder / f"{name}.jsonl"
+        found[name].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_regression_goes_out_in_the_scale_of_its_labels(family, of_bytes, tmp_path):
+    folder(tmp_path / "hf", of_bytes) if family == "gpt2" else of_gpt(tmp_path / "hf")
+    files = rows_of(tmp_path, lambda i: 40 + 3.0 * (i % 7))
+    bertsmith.finetune(tmp_path / "hf", task="regress", out=tmp_path / "tuned", **files, steps=6, threads=1)
+    result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
+    assert max(result["largest_difference"].values()) < 1e-5
+    texts = ["a name 7 in a list", "an object"]
+    here, there = ([row["label"] for row in bertsmith.predict(tmp_path / name, texts)] for name in ("tuned", "out"))
+    assert here == pytest.approx(there, rel=1e-5) and 30 < here[0] < 70
+
+
+def test_questions_are_answered_from_a_released_folder(of_bytes, tmp_path):
+    folder(tmp_path / "hf", of_bytes)
+    context = "the value of a name in a class body is an object of a list"
+    answer = {"text": ["an object"], "answer_start": [context.index("an object")]}
+    rows = [{"id": str(i), "question": f"what is value {i}", "context": context, "answers": answer} for i in range(12)]
+    paragraphs = [
+        {"context": row["context"], "qas": [{"id": row["id"], "question": row["question"], "answers": [{"text": "an object", "answer_start": answer["answer_start"][0]}]}]}
+        for row in rows
+    ]  # fmt: skip
+    for name, part in (("train", paragraphs[:9]), ("dev", paragraphs[9:])):
+        data = {"version": "1.1", "data": [{"title": "t", "paragraphs": part}]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(data))
+    files = {name: tmp_path / f"{name}.json" for name in ("train", "dev")}
+    bertsmith.finetune(
+        tmp_path / "hf", task="qa", out=tmp_path / "tuned", **files, steps=60, threads=1, set=["batch=9", "lr=0.01"]
+    )
+    model = bertsmith.load(tmp_path / "tuned")
+    assert model.reading().bare, "nothing stands round question and text, as in transformers"
+    said = bertsmith.predict(tmp_path / "tuned", [("what is value 3", context)])
+    assert context[said[0]["start"] : said[0]["end"]] == said[0]["label"] == "an object"
+    result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
+    assert result["classes"] == ["GPT2ForQuestionAnswering"] and max(result["largest_difference"].values()) < 1e-5

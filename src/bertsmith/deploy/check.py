@@ -137,7 +137,8 @@ class Group:
 
 
 def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
-    """Single texts, pairs that need not be cut (there the two cut differently), and one text that fills the model's whole length."""
+    """Single texts, pairs that need not be cut (there the two cut differently), and one text that fills the model's whole length; but for
+    those that end in a token that pads."""
     length, texts = loaded.length(), [text for text in texts if text.strip()][: 100 * SEQUENCES]
     ids = loaded.tokenizer.encode(texts)
     read = [(text, row) for text, (row, _) in zip(texts, ids, strict=True) if len(row)]
@@ -146,13 +147,18 @@ def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
     made = [
         _group(loaded, texts[:SEQUENCES], None, min(SHORT, length)),
         _group(loaded, [" ".join(texts)[: 20 * length]], None, length),
+        *([_group(loaded, fit[::2], fit[1::2], length)] if len(fit) == 2 * SEQUENCES else []),
     ]
-    return [*made, *([_group(loaded, fit[::2], fit[1::2], length)] if len(fit) == 2 * SEQUENCES else [])]
+    return [group for group in made if group.first]
 
 
 def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:
     reading, pad = loaded.reading(length), loaded.vocab.pad
     encoded = encode(loaded.tokenizer, first, second, reading)
+    if reading.bare:  # their class takes a last token that pads for padding, which GPT's is where it is not known
+        known = np.flatnonzero(encoded.tokens[encoded.lengths.cumsum() - 1] != pad).tolist()
+        first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
+        encoded = encode(loaded.tokenizer, first, second, reading)
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
     rows = lambda x, fill: pad_sequence(x.split(stream.lengths), True, fill, padding_side=reading.padding)
     inputs = {"input_ids": rows(stream.tokens, pad), "attention_mask": rows(torch.ones_like(stream.tokens), 0)}

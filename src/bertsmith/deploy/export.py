@@ -138,11 +138,21 @@ def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
         state[weight] = (state[weight].double() * labels.scale).float()
         if bias in state:
             state[bias] = (state[bias].double() * labels.scale + labels.mean).float()
-        elif labels.mean:
-            raise InputError(
-                f"{printable(loaded.run)}: its numbers are {labels.mean:g} on average, and transformers' head of this family has no bias to say so"
-            )
+        else:
+            _into_last_norm(state, loaded, state[weight][0])
     return state
+
+
+def _into_last_norm(state: dict[str, Tensor], loaded: Loaded, row: Tensor) -> None:
+    """The mean of a regression whose head is a matrix without bias: the norm that makes the states moves them along it, which nothing else reads."""
+    last = ("model.norm.bias", f"model.layers.{loaded.recipe.model.layers - 1}.feedforward_norm.bias")
+    name = next((name for name in last if name in state), None)
+    length = float(row.double().square().sum())
+    if name is None or not length:
+        raise InputError(
+            f"{printable(loaded.run)}: its numbers are {loaded.labels.mean:g} on average, and transformers' head of this family has no bias to say so"
+        )
+    state[name] = (state[name].double() + row.double() * (loaded.labels.mean / length)).float()
 
 
 def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def template_of(
 ) -> tuple[Template | None, list[str]]:
     """How the folder's tokenizer joins the texts of a pair, where that is not `usual`; and what transformers does otherwise.
 
-    tokenizer.json's post-processor tells, else the class that reads the vocabulary.  `task`: whether the model was put to one.  InputError for one that puts other special tokens
-    round a text.
+    tokenizer.json's post-processor tells, else the class that reads the vocabulary.  `task`: whether the model was put to one.
+    InputError for one that puts other special tokens round a text.
     """
     settings = load.settings_of(path)
     named, short = owners.class_of(path, settings)

@@ -150,8 +150,8 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
             f"config.json: {family.keys['activation']}: {printable(repr(asked), 60)}: layers with {', '.join(known)} can be read"
         )
     given = {**defaults, **config, family.keys["activation"]: known[asked]}
-    if family.causal and given.get("n_inner") is None:  # what is not said is four widths
-        given["n_inner"] = 4 * _value(given, family.keys["width"], "width")
+    if family.widths and given.get(family.keys["hidden"]) is None:
+        given[family.keys["hidden"]] = family.widths * _value(given, family.keys["width"], "width")
     values: dict[str, Any] = {ours: _value(given, theirs, ours) for ours, theirs in family.keys.items()}
     values |= {"embedding": None, "share": "none"}
     if family.project:

@@ -67,11 +67,10 @@ class Family:
     tokens: str = TOKENS
     places: str = POSITIONS  # the table of learned positions
     length: str = "max_position_embeddings"  # how many of these, in config.json
-    drops: tuple[str, ...] = (
-        "attention_probs_dropout_prob",
-    )  # dropouts that are the model's own, besides that of `keys`
+    drops: tuple[str, ...] = ("attention_probs_dropout_prob",)  # the model's own dropout, besides that of `keys`
     activations: dict[str, str] = field(default_factory=lambda: ACTIVATIONS)  # of its layers: ours, and their names
     only: dict[str, Any] = field(default_factory=dict)  # what config.json can say of it and only so is read
+    widths: int | None = None  # of these is the hidden width where config.json names none
     causal: bool = False  # a token sees what came before it
     size: str = "base"  # of the member's, the one whose recipe a folder is given
     modules: tuple[tuple[str, ...], ...] = (("embeddings.norm", "embeddings.LayerNorm"),)
@@ -294,6 +293,7 @@ FAMILIES = {
         places="wpe.weight",
         parts=("wte.", "wpe.", "h.", "ln_f."),
         absent={**ABSENT, "activation": "gelu_new", "eps": 1e-5},
+        widths=4,
         only={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
         heads={**GPT_HEADS, **OVER_TOKENS},
         tied={"lm_head.weight": "transformer.wte.weight"},

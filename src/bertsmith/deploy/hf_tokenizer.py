@@ -44,9 +44,8 @@ def hf_tokenizer(tokenizer: Tokenizer, reading: Reading, fills: bool = True) -> 
         **_rules(backend, tree),
         **roles,
     }
-    if (
-        tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None
-    ):  # else classes add both, beyond the model's table
+    # Without them some classes add both, beyond the model's table.
+    if tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None and tokenizer.marks_ends:
         config |= {"bos_token": tokenizer.roles["sep" if reading.bare else "cls"], "eos_token": tokenizer.roles["sep"]}
     mask = next(token for token in tree["added_tokens"] if token["content"] == tokenizer.mask_token)
     if mask["lstrip"] and not alone:  # a name alone would lose that in classes that build their own tokenizer

@@ -16,7 +16,6 @@ from bertsmith.deploy import folder
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
-from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
@@ -123,9 +122,9 @@ def load(
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
-    if isinstance(recipe.objective, Mixed):
-        weights = of_main(weights, recipe.objective)
-        recipe = replace(recipe, objective=recipe.objective.main.objective)
+    if hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
+        weights = recipe.objective.alone(weights)
+        recipe = replace(recipe, objective=recipe.objective.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size > recipe.model.vocab:
         raise InputError(

@@ -125,6 +125,7 @@ class Task:
     data: dict[str, Encoded]
     about: dict[str, Any]  # what config.json says of it
     sources: dict[str, dict[str, Any]]  # and of its files
+    beside: Any = None  # what the model's pre-training can ask of the same texts
 
     @classmethod
     def read(cls, given: Files, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
@@ -163,6 +164,7 @@ class Task:
             data=data,
             about=about,
             sources=found.sources,
+            beside=getattr(recipe.corruption.rewrite, "beside", None),
         )
 
     @property
@@ -177,7 +179,8 @@ class Task:
 
     def feed(self, seed: int) -> Labelled:
         asked = self.kind.asked(self.data["train"], self.targets["train"])
-        return Labelled(encoded=self.data["train"], asked=asked, seed=seed, batch=self.options.batch)
+        beside = self.beside if self.options.auxiliary else None
+        return Labelled(encoded=self.data["train"], asked=asked, seed=seed, batch=self.options.batch, beside=beside)
 
     def exam(self, place: torch.device, steps: int, epochs: float = 0, **options: Any) -> Dev:
         """`steps`: updates of an epoch; `options` go to `Dev`."""

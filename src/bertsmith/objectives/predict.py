@@ -13,9 +13,8 @@ from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.nn.feedforward import ACTIVATIONS
 
-Summarised = Literal[
-    "tanh", "gelu", "relu", "none"
-]  # what stands between a sequence's state and its classes; none: nothing
+# The activation of the summary between a sequence's state and its classes; none: no summary at all.
+Summarised = Literal["tanh", "gelu", "relu", "none"]
 
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.predict import ClusteredTerm, PairTerm, Prediction, SummaryTerm, TokenTerm

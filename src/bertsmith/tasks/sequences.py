@@ -2,7 +2,8 @@
 
 One text is `[CLS] A [SEP]`, a pair `[CLS] A [SEP] B [SEP]` with segments 0 and 1 (Devlin et al. 2019, figure 2); a model without
 segments gets two separators between A and B, as RoBERTa does.  With [CLS] at the end, `A [SEP] B [SEP] [CLS]`, it has a segment of its
-own, 2 (XLNet's released code).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.  w sequences of n tokens in all; p places; m questions.
+own, 2 (XLNet's released code).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.
+w sequences of n tokens in all; p places; m questions.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ _NAMES = {  # where no file says: the names that published models use
     "sep": ("[SEP]", "</s>", "<sep>"),
     "mask": ("[MASK]", "<mask>"),
 }
+UNKNOWN = _NAMES["unk"]
 END = "<|endoftext|>"  # GPT-2's, in folders whose tokenizer_config.json names none
 LONGEST_WORD_THERE = 100  # characters; BERT's own code has 200
 TOKENIZER, VOCAB, BPE_VOCAB, MERGES = "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"
@@ -70,7 +71,8 @@ def load(
         backend.add_special_tokens(list(SPECIALS))
     if path.name != TOKENIZER:
         _add(backend, path.parent, settings)
-    found = _roles(backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path))
+    settings |= {f"{k}_token": v for k, v in (roles or {}).items()}
+    found = _roles(backend, settings, printable(path), _alone(backend, settings, path.parent))
     own = getattr(backend.model, "unk_token", None)
     if own and own != found["unk"] and backend.token_to_id(own) is not None:
         raise InputError(
@@ -290,9 +292,8 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, str]:
+def _roles(backend: Backend, settings: dict[str, Any], where: str, alone: str | None) -> dict[str, str]:
     roles = {}
-    end = _only_end(backend, settings)
     for role in ROLES:
         named = _named(settings, role)
         if isinstance(named, str):
@@ -303,8 +304,8 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, 
             roles[role] = named
             continue
         known = [name for name in _NAMES[role] if backend.token_to_id(name) is not None]
-        if not known and end is not None:
-            known = [end]
+        if not known and alone is not None:
+            known = [alone]
         if not known:
             raise InputError(
                 f"{where}: no {role} token: neither {' nor '.join(_NAMES[role])} is in the vocabulary; "
@@ -319,15 +320,16 @@ def _named(settings: Mapping[str, Any], role: str) -> Any:
     return named.get("content") if isinstance(named, dict) else named
 
 
-def _only_end(backend: Backend, settings: Mapping[str, Any]) -> str | None:
-    """The token that ends a text, of a language model's tokenizer that has no other (GPT-2's): it takes every role.  Members that hide words
-    or read at [CLS] are refused such a tokenizer (data/text.py)."""
+def _alone(backend: Backend, settings: Mapping[str, Any], folder: Path) -> str | None:
+    """The one special token of a language model's tokenizer that has no other, which takes every role: GPT-2's ends a text, GPT's is for what
+    it does not know.  Members that hide words or read at [CLS] are refused such a tokenizer (data/text.py)."""
     for role in ("cls", "sep", "mask"):
         if _named(settings, role) is not None or any(backend.token_to_id(name) is not None for name in _NAMES[role]):
             return None
     named = _named(settings, "eos")
-    found = named if isinstance(named, str) else END
-    return found if backend.token_to_id(found) is not None else None
+    end = named if isinstance(named, str) else END
+    known = (end, *(UNKNOWN if owners.marks_nothing(folder, settings) else ()))
+    return next((name for name in known if backend.token_to_id(name) is not None), None)
 
 
 def well_known(backend: Backend, roles: Mapping[str, str]) -> bool:

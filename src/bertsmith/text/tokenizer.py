@@ -123,6 +123,11 @@ class Tokenizer:
     def mask_token(self) -> str:
         return self.roles["mask"]
 
+    @property
+    def marks_ends(self) -> bool:
+        """Whether a token of its stands where a text ends: GPT's own has but one for what it does not know."""
+        return self.roles["sep"] not in load.UNKNOWN
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical tokenizer.json."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bertsmith.objectives.predict import Predict, Tokens, Trunk
 
 
+CELLS = 1 << 22  # logits held at once where only a few of them are wanted
+
+
 class TokenTerm(TokenHead):
     def __init__(self, model: Body, head: Tokens):
         config = model.config
@@ -105,6 +108,16 @@ class Prediction(nn.Module):
     ) -> Tensor:
         """What `term` says at the flat indices `at` (m,), in any order, of `output` where there is one -> (m, V)."""
         return self._logits(model, stream, {term: at}, output)[term]
+
+    @torch.no_grad()
+    def logprobs(self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token") -> Tensor:
+        """(m,) what `term` says of each of `tokens` (m,) at the flat indices `at` (m,): log-probabilities, some rows of logits at a time."""
+        hidden, read = self._hidden(model, stream, {term: at})[term], stream.tokens[at]
+        found = []
+        for rows in torch.arange(len(at), device=at.device).split(max(1, CELLS // model.config.vocab)):
+            logits = self.answer(term, hidden[rows], model, read[rows])
+            found.append(logits.float().log_softmax(-1).gather(1, tokens[rows, None])[:, 0])
+        return torch.cat(found)
 
     def _asked(self, batch: Batch) -> dict[str, Target]:
         return {name: batch.targets[name] for name in self.weights() if name in batch.targets}

@@ -91,6 +91,9 @@ class Replacement(Prediction):
         """Of the generator for "token", so that masks can be filled; else what the model says."""
         return super().logits(self.generator if term == "token" else model, stream, at, term, output)
 
+    def logprobs(self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token") -> Tensor:
+        return super().logprobs(self.generator if term == "token" else model, stream, at, tokens, term)
+
     def guesses(self, batch: Batch, token: Target) -> Tensor:
         """The generator's logits (m, V) for the questions `token`."""
         return self._logits(self.generator, batch.input, {"token": token.at[:, 0]})["token"]
