@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attention import attend, attend_source
-from bertsmith.nn.modules.blocks import fill
+from bertsmith.nn.modules.cache import LayerCache
 from bertsmith.nn.modules.positions import Position
 
 
@@ -40,8 +40,19 @@ class Attention(nn.Module):
         self.out = nn.Linear(self.inner, width, bias=bias)
         self.positions = positions
 
-    def forward(self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None) -> Tensor:
-        """x (n, d), asking (m, d): the rows `read` of x, or x itself where `read` is None -> (m, d).  Both may end in filler."""
+    def forward(
+        self,
+        x: Tensor,
+        asking: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """x (n, d), asking (m, d): the rows `read` of x, or x itself where `read` is None -> (m, d).  Both may end in filler.
+
+        With a cache (and all rows read) x goes on from what it keeps.
+        """
         n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
         positions = self.positions or positions
         if read is None:
@@ -55,7 +66,17 @@ class Attention(nn.Module):
         q = q if self.factor is None else q * self.factor
         q, k = positions.rotate(q, k, stream, read)
         dropout, seen = self.dropout if self.training else 0.0, narrowed(stream, self.window)
-        return self.out(fill(attend(q, k, v, seen, dropout, positions.bias(stream), read).flatten(1)))
+        if cache is None:
+            mixed = attend(q, k, v, seen, dropout, positions.bias(stream), read)
+        else:
+            mixed = cache.attend(q, k, v, seen, positions)
+        return self.out(as_many(mixed.flatten(1), asking))
+
+
+def as_many(x: Tensor, asking: Tensor) -> Tensor:
+    """x (m, d) with filler behind it, as `asking` has it."""
+    extra = len(asking) - len(x)
+    return F.pad(x, (0, 0, 0, extra)) if extra else x
 
 
 def factor(head: int, scaled: bool) -> float | None:
@@ -99,11 +120,21 @@ class SourceAttention(nn.Module):
         self.kv = nn.Linear(width, 2 * inner, bias=bias)
         self.out = nn.Linear(inner, width, bias=bias)
 
-    def forward(self, asking: Tensor, stream: Stream, source: Source, read: Tensor | None) -> Tensor:
+    def forward(
+        self, asking: Tensor, stream: Stream, source: Source, read: Tensor | None, cache: LayerCache | None = None
+    ) -> Tensor:
         """asking (m, d): the rows `read` of the stream, or all -> (m, d).  Both may end in filler."""
         m = len(stream.tokens) if read is None else len(read)
         q = self.q(asking)[:m].unflatten(-1, (self.heads, -1))
         q = q if self.factor is None else q * self.factor
+        if cache is None:
+            dropout = self.dropout if self.training else 0.0
+            mixed = attend_source(q, *self._read(source), stream, source.stream, dropout, read)
+        else:
+            mixed = cache.attend_source(q, lambda: self._read(source), stream, source.stream)
+        return self.out(as_many(mixed.flatten(1), asking))
+
+    def _read(self, source: Source) -> tuple[Tensor, Tensor]:
+        """Keys and values (N, h, e) each."""
         k, v = self.kv(source.hidden)[: len(source.stream.tokens)].unflatten(-1, (2, self.heads, -1)).unbind(1)
-        dropout = self.dropout if self.training else 0.0
-        return self.out(fill(attend_source(q, k, v, stream, source.stream, dropout, read).flatten(1)))
+        return k, v

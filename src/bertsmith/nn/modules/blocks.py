@@ -87,16 +87,22 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(model.dropout)
 
     def forward(
-        self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None = None, source: Any = None
+        self,
+        x: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None = None,
+        source: Any = None,
+        cache: Any = None,
     ) -> Tensor:
-        """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler."""
+        """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler.  `cache`: a LayerCache."""
         entered = self.block.enter(self.attention_norm, x)
         asking = x if read is None else fill(pick(x, read))
         asked = entered if read is None else self.block.enter(self.attention_norm, asking)
-        mixed = self.attention(entered, asked, stream, positions, read)
+        mixed = self.attention(entered, asked, stream, positions, read, cache)
         if self.source is not None:
             asking = self.block.leave(self.attention_norm, asking, self.dropout(mixed))
-            mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read)
+            mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read, cache)
         return self.finish(asking, mixed)
 
     def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:

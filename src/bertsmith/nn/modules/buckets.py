@@ -36,6 +36,10 @@ class BucketPosition(Position):
 
         return added
 
+    def ahead(self, at: Tensor, keys: int) -> Tensor:
+        place = torch.arange(keys, device=at.device)
+        return self.table(self.bucket(place - at[:, None])).permute(0, 2, 1)[:, :, None]
+
     def bucket(self, ahead: Tensor) -> Tensor:
         """Of keys that stand so many tokens after who asks; any shape."""
         count, first = self.config.buckets, torch.zeros_like(ahead)
