@@ -46,6 +46,7 @@ def calls(short, pretrained, tuned, tmp_path_factory):
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "embed": {"model": pretrained, "texts": ["a text"]},
         "score": {"model": pretrained, "input": ["a text"]},
+        "generate": {"model": pretrained, "text": "a text"},
         "report": {"runs": tuned},
         "verify": {"path": pretrained},
         "find": {"name": "bert:tiny"},

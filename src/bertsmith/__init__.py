@@ -30,6 +30,7 @@ _VERBS = {
     "compare": "bertsmith.downstream.compare",
     "embed": "bertsmith.downstream.embed",
     "score": "bertsmith.downstream.score",
+    "generate": "bertsmith.downstream.generate",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",
