@@ -38,7 +38,7 @@ class Likelihood:
             method == "causal"
         ):  # a text begins where another ended, and goes on; a window's first token is asked for in the one before
             step = min(stride or max(1, reading.length * 3 // 4), reading.length - 1)
-            reading = replace(reading, bare=True, stride=step)
+            reading = replace(reading, marks="none", stride=step)
         self.reading = reading
         self.start = [loaded.vocab.sep] if loaded.tokenizer.marks_ends else []
         self.given = int(method == "causal" and not self.start)  # a first token that nothing stands before

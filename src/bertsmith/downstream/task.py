@@ -137,6 +137,10 @@ class Task:
         """The same, of rows that were read before."""
         kind, known, rows = found.kind, found.known, found.rows
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
+        if reading.marks == "extract" and len({tokenizer.vocab.sep, tokenizer.vocab.mask, tokenizer.vocab.cls}) < 3:
+            raise InputError(
+                "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
+            )
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {

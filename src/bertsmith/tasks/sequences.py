@@ -20,6 +20,8 @@ from bertsmith.errors import InputError, nearest, printable
 
 Array = np.ndarray
 OnLong = Literal["truncate", "window", "error"]
+# What stands round a text: [CLS] and [SEP]; nothing; or GPT's start, delimiter and extract tokens.
+Marks = Literal["usual", "none", "extract"]
 ON_LONG = ("truncate", "window", "error")
 
 
@@ -29,7 +31,7 @@ class Template:
 
     separators: int
     segments: bool
-    bare: bool = False  # nothing stands round a text
+    marks: Marks = "usual"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Reading:
     causal: bool = False  # a token sees only what comes before it
     separators: int = 2  # between the texts of a pair, where segments do not tell them apart
     template: Template | None = None  # in place of both, where a loaded tokenizer has another
-    bare: bool = False  # nothing stands round a text, and its last token is read in place of [CLS]
+    marks: Marks = "usual"
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
 
@@ -58,7 +60,7 @@ class Reading:
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         last = causal or getattr(recipe.layout, "cls", "first") == "last"
         template = getattr(recipe, "template", None)
-        options = {"bare": getattr(template, "bare", False), **options}
+        options = {"marks": getattr(template, "marks", "usual"), **options}
         return cls(
             length=length,
             segments=model.reads_segments,
@@ -70,19 +72,37 @@ class Reading:
         )
 
     @property
+    def roles(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """The special tokens before the text, between the two of a pair, and behind.
+
+        GPT's (Radford et al. 2018, figure 1) are [SEP], which stands before every document of its pre-training, and two that are new to it.
+        """
+        apart = ("sep",) * self.between
+        if self.marks == "extract":
+            return ("sep",), ("mask",), ("cls",)
+        if self.marks == "none":
+            return (), apart, ()
+        return (("cls",), apart, ("sep",)) if self.cls == "first" else ((), apart, ("sep", "cls"))
+
+    @property
+    def bare(self) -> bool:
+        """Nothing stands round a text, and its last token is read in place of [CLS]."""
+        return self.marks == "none"
+
+    @property
     def lead(self) -> int:
         """Special tokens before the text."""
-        return int(self.cls == "first")
+        return len(self.roles[0])
 
     @property
     def specials(self) -> int:
         """Special tokens round a text."""
-        return 0 if self.bare else 2
+        return len(self.roles[0]) + len(self.roles[2])
 
     @property
     def padding(self) -> Literal["left", "right"]:
         """Where others must pad: XLNet's classifier reads the last place, and what sees only what came before never sees what follows."""
-        return "right" if self.lead or self.causal else "left"
+        return "right" if self.cls == "first" or self.causal else "left"
 
     @property
     def between(self) -> int:
@@ -98,22 +118,21 @@ class Reading:
 
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""
-        cls, sep = np.array([vocab.cls], np.int32), np.array([vocab.sep], np.int32)
-        body = [first] if second is None else [first, *[sep] * self.between, second]
-        if self.bare:  # an empty text is the end of one, or nothing could be read
-            tokens = np.concatenate(body if any(map(len, body)) else [sep])
-            return tokens, np.zeros(len(tokens), np.uint8)
-        tokens = np.concatenate([cls, *body, sep] if self.lead else [*body, sep, cls])
+        before, apart, after = ([getattr(vocab, role) for role in roles] for roles in self.roles)
+        texts = [first] if second is None else [first, np.array(apart, np.int32), second]
+        if self.bare and not any(map(len, texts)):  # an empty text is the end of one, or nothing could be read
+            texts = [np.array([vocab.sep], np.int32)]
+        tokens = np.concatenate([np.array(before, np.int32), *texts, np.array(after, np.int32)])
         segments = np.zeros(len(tokens), np.uint8)
         if self.told and second is not None:
-            segments[-len(second) - 1 - (not self.lead) :] = 1
-        if self.segments and not self.lead:
+            segments[len(tokens) - len(second) - len(after) :] = 1
+        if self.segments and after[-1:] == [vocab.cls]:
             segments[-1] = 2
         return tokens, segments
 
     def cls_at(self, lengths: Array) -> Array:
         """Where [CLS] stands in sequences of these lengths."""
-        return np.zeros_like(lengths) if self.lead else lengths - 1
+        return np.zeros_like(lengths) if self.cls == "first" else lengths - 1
 
     def views(self, size: int, room: int, where: Callable[[], str], stride: int | None = None) -> list[tuple[int, int]]:
         """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence.
