@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.recipe import Group, Recipe, Schedule, Training
-from bertsmith.tasks.sequences import Template
+from bertsmith.tasks.sequences import Reading, Template
 
 METHODS = ("full", "frozen")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
@@ -20,7 +20,11 @@ LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-5, 150))
 MOST_EPOCHS = 50  # however few the texts are
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
-LATER = {"auxiliary": 0.0, "form": "own"}  # options that older runs' config.json does not have, and what these did
+LATER = {
+    "auxiliary": 0.0,
+    "form": "own",
+    "orders": "one",
+}  # options that older runs' config.json does not have, and what these did
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -75,6 +79,9 @@ class FineTuning:
     form: Literal["own", "extract"] = (
         "own"  # extract: GPT's start, delimiter and extract tokens round texts that are read from the left
     )
+    orders: Literal["one", "both"] = (
+        "one"  # both: a pair is read in either order, and what is said of it added up (GPT's way with similarity)
+    )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):
@@ -104,6 +111,10 @@ class FineTuning:
             f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; gpt, gpt2 and transformer-xl do, as they were pre-trained",
         )
         require(
+            self.orders == "one" or (pools and method != "frozen"),
+            f"orders: {self.orders}: is for pairs of texts that are classified or given a number, by a trunk that learns",
+        )
+        require(
             self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
             f"form: {self.form}: {recipe.name} sees both sides of a token; gpt, gpt2 and transformer-xl read from the left",
         )
@@ -129,8 +140,13 @@ class FineTuning:
 
     def formed(self, recipe: Recipe) -> Recipe:
         """`recipe` with texts in the form that is asked for."""
-        extract = Template(separators=1, segments=False, marks="extract")
-        return replace(recipe, template=extract) if self.form == "extract" else recipe
+        if (self.form, self.orders) == ("own", "one"):
+            return recipe
+        usual = Reading.of(recipe, recipe.layout.length)
+        template = Template(separators=usual.between, segments=usual.told, marks=usual.marks, orders=self.orders)
+        if self.form == "extract":
+            template = replace(template, separators=1, segments=False, marks="extract")
+        return replace(recipe, template=template)
 
     def said(self) -> dict[str, Any]:
         """What config.json says of it; what came later and is off, as runs from before it had it."""
