@@ -151,6 +151,6 @@ def theirs(
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
     made.save_pretrained(at)
     bare = getattr(recipe.layout, "bare", False) and head not in TASKS
-    for name, data in hf_tokenizer(tokenizer, Reading.of(recipe, LENGTH, bare=bare)).items():
+    for name, data in hf_tokenizer(tokenizer, Reading.of(recipe, LENGTH, marks="none" if bare else "usual")).items():
         (at / name).write_bytes(data)
     return made

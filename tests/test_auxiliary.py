@@ -135,3 +135,11 @@ def test_following_asks_every_token_but_the_first_of_each_text():
     target = Following().asked(stream)
     assert target.at[:, 0].tolist() == [0, 1, 4] and target.labels.tolist() == [6, 7, 4]
     assert Following().count(np.array([3, 1, 2])) == 3
+
+
+def test_gpts_form_is_refused_where_both_sides_are_seen(models, tmp_path):
+    with pytest.raises(InputError, match="form: extract: bert sees both sides of a token"):
+        tuned(models["bert"], tmp_path / "run", "form=extract")
+    tuned(models["transformer-xl"], tmp_path / "run", "form=extract", "auxiliary=0.5")
+    assert bertsmith.load(tmp_path / "run").reading().marks == "extract"
+    assert "form" not in json.loads((models["gpt2"] / "config.json").read_text())

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.corpora import VOCAB, random_shape, split_of, whole
@@ -29,6 +30,13 @@ PUBLISHED = {
 @pytest.mark.parametrize(("name", "count"), PUBLISHED.items())
 def test_published_sizes_have_the_published_number_of_parameters(name, count):
     assert parameters(find(name)) == count
+
+
+@pytest.mark.parametrize("name", ["gpt2:xl", "gpt2:megatron", "gpt2:turing"])
+def test_sizes_that_no_machine_holds_are_built_without_memory_and_counted(name):
+    with torch.device("meta"):
+        found = [*build(find(name)).parameters()]
+    assert all(p.is_meta for p in found) and sum(p.numel() for p in found) == PUBLISHED[name]
 
 
 def test_gpt2_begins_smaller_the_deeper_it_is_and_gpt_does_not():

@@ -175,3 +175,45 @@ def test_the_command_prints_what_the_verb_returns(models, tmp_path, capsys):
     (tmp_path / "p.jsonl").write_text('{"good": "a list", "bad": "list a"}\n')
     assert cli.run(["score", run, "--pairs", str(tmp_path / "p.jsonl")]) == 0
     assert "1 pairs" in capsys.readouterr().out
+
+
+def test_a_task_written_as_text_is_answered_by_the_label_that_is_most_probable(models, tmp_path):
+    model = models["gpt2"]
+    rows = [
+        {"text": text, "text2": "a module", "label": label}
+        for text, label in zip(TEXTS * 2, (0, 1, 1, 0, 0, 1), strict=True)
+    ]
+    written, names = "{text} and {text2}: it is a {label} of it", {"0": "list", "1": "class"}
+    found = bertsmith.score(model, rows, written=written, labels=names)
+    for row, given in zip(found["rows"], rows, strict=True):
+        before = f"{given['text']} and a module: it is a "
+        each = {
+            name: bertsmith.score(model, [(before, f"{text} of it")])["texts"][0]["logprob"]
+            for name, text in names.items()
+        }
+        assert row["scores"] == pytest.approx(each, abs=1e-4) and row["label"] == max(each, key=each.get)
+    right = [row["label"] == str(given["label"]) for row, given in zip(found["rows"], rows, strict=True)]
+    assert found["accuracy"]["value"] == pytest.approx(np.mean(right)) and found["classes"] == {"0": 3, "1": 3}
+    assert "accuracy" not in bertsmith.score(model, TEXTS, written="{text}: {label}", labels=["list", "class"])
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--input", str(tmp_path / "t.jsonl"), "--written", written, "--labels", "0=list,1=class"]
+    assert cli.run(["score", str(model.run), *options]) == 0
+    masked = bertsmith.score(models["bert"], rows, written=written, labels=names, per="token")
+    assert masked["method"] == "pll-word" and len(masked["rows"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"written": "{text}"}, "must stand in it once"),
+        ({"written": "{label} {label} {text}"}, "must stand in it once"),
+        ({"written": "it is {label}"}, r"\{text\} must stand in it"),
+        ({"written": "{text} {other} {label}"}, "are what a row has"),
+        ({"written": "{text} { {label}"}, "braces that are text are doubled"),
+        ({"written": "{text} {text2} {label}"}, "has no column text2"),
+        ({"written": "{text} {label}"}, "--labels a,b says which there are"),
+    ],
+)
+def test_mistakes_in_a_task_written_as_text_are_told(options, words, models):
+    with pytest.raises(InputError, match=words):
+        bertsmith.score(models["gpt2"], TEXTS, **options)

@@ -307,3 +307,39 @@ def test_questions_are_answered_from_a_released_folder(of_bytes, tmp_path):
     assert context[said[0]["start"] : said[0]["end"]] == said[0]["label"] == "an object"
     result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
     assert result["classes"] == ["GPT2ForQuestionAnswering"] and max(result["largest_difference"].values()) < 1e-5
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_a_model_tuned_in_gpts_form_is_read_there_and_back_as_here(task, store, tmp_path):
+    from tests.runs import small
+
+    from bertsmith.training.pretraining import pretrain
+
+    pretrain(small(member="gpt2"), store, tmp_path / "run", steps=2, threads=1)
+    words = ["list", "class", "name", "value"]
+    label = (lambda i: words[i % 2]) if task == "classify" else (lambda i: float(i % 4))
+    rows = {name: [{"text": f"the {words[i % 2]} of a {words[i % 4]}", "text2": f"a {words[i % 3]} of {name}s", "label": label(i)} for i in range(12)] for name in ("train", "dev")}  # fmt: skip
+    bertsmith.finetune(
+        tmp_path / "run", task=task, **rows, out=tmp_path / "tuned", steps=4, threads=1, set=["form=extract"]
+    )
+    model = bertsmith.load(tmp_path / "tuned")
+    vocab, ids = model.vocab, model.tokenizer.encode(["the list", "a name"])
+    one, two = (model.reading().joined(vocab, *texts)[0].tolist() for texts in ([ids[0][0]], [ids[0][0], ids[1][0]]))
+    assert one == [vocab.sep, *ids[0][0], vocab.cls]
+    assert two == [vocab.sep, *ids[0][0], vocab.mask, *ids[1][0], vocab.cls]
+    result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
+    assert max(result["largest_difference"].values()) < 1e-5
+    assert bertsmith.load(tmp_path / "out").reading() == model.reading()
+    pairs = [("the list of a name", "a class"), ("a value", "a value of names")]
+    here, there = (bertsmith.predict(tmp_path / name, pairs) for name in ("tuned", "out"))
+    for a, b in zip(here, there, strict=True):
+        assert list(a["scores"].values()) == pytest.approx(list(b["scores"].values()), abs=1e-5)
+
+
+def test_gpts_form_wants_a_model_that_reads_from_the_left_and_three_tokens(of_bytes, tmp_path):
+    folder(tmp_path / "hf", of_bytes)
+    files = rows_of(tmp_path, lambda i: "odd" if i % 2 else "even")
+    with pytest.raises(InputError, match="form: extract: the tokenizer has one special token"):
+        bertsmith.finetune(
+            tmp_path / "hf", task="classify", out=tmp_path / "tuned", **files, steps=1, set=["form=extract"]
+        )

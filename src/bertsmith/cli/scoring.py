@@ -26,6 +26,14 @@ def add_score(commands: Any) -> None:
     made.add_argument(
         "--per", choices=("text", "token", "byte", "character"), default="text", help="what pairs are compared by"
     )
+    made.add_argument(
+        "--written", metavar="TEXT", help='a task as text, asked for every label: "{text} It was {label}."'
+    )
+    made.add_argument(
+        "--labels",
+        metavar="LABEL,...",
+        help="which there are, and how they are written: 0=bad,1=good; those of the file",
+    )
     made.add_argument("--each", action="store_true", help="with --json or --out: every token, too")
     made.add_argument("--join", default=" ", metavar="TEXT", help="between text and text2; a space unless given")
     made.add_argument("--on-long", choices=("window", "error"), default="window")
@@ -35,14 +43,28 @@ def add_score(commands: Any) -> None:
 
 
 def score(arguments: argparse.Namespace, console: Console) -> None:
-    names = ("input", "pairs", "out", "method", "per", "each", "join", "on_long", "stride")
+    names = ("input", "pairs", "out", "method", "per", "each", "join", "on_long", "stride", "written")
     options = {name: getattr(arguments, name) for name in names} | table(arguments)
+    parted = [part.partition("=") for part in arguments.labels.split(",")] if arguments.labels else []
+    options |= {"labels": {name: text if equals else name for name, equals, text in parted}} if parted else {}
     result = bertsmith.score(arguments.model, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(result, ensure_ascii=False))
         return
-    for line in _texts(result) if "total" in result else _pairs(result):
+    shown = _texts if "total" in result else _labels if "classes" in result else _pairs
+    for line in shown(result):
         console.out(line)
+
+
+def _labels(result: dict[str, Any]) -> list[str]:
+    said = [f"{row['label']:20}  row {row['index']}" for row in result["rows"][:SHOWN]]
+    if "accuracy" not in result:
+        return said
+    counts = ", ".join(f"{name} {count:,}" for name, count in result["classes"].items())
+    figure = result["accuracy"]
+    return [
+        f"{figure['value']:.4f}  [{figure['low']:.4f}, {figure['high']:.4f}]  of {len(result['rows']):,} rows; {counts}"
+    ]
 
 
 def _texts(result: dict[str, Any]) -> list[str]:

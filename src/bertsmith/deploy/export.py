@@ -110,6 +110,10 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with --set pool=cls"
         )
+    if getattr(recipe.objective, "orders", "one") != "one":
+        raise InputError(
+            f"{printable(loaded.run)}: reads a pair in both orders, for which transformers has no class; fine-tune with --set orders=one"
+        )
     if loaded.task is None and getattr(recipe.corruption.rewrite, "visibility", "full") != "full":
         raise InputError(
             f"{printable(loaded.run)}: learned to see one side or a source too ({type(recipe.corruption.rewrite).__name__}), for which "

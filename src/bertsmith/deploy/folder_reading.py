@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertsmith.deploy import sentences
 from bertsmith.deploy.folder_files import json_of
 from bertsmith.errors import InputError, printable
@@ -69,7 +71,10 @@ def template_of(
         # The classifiers of language models read the last token of a text; a model of our own is put to a task with special tokens.
         alone = tokenizer.vocab.mask == tokenizer.vocab.sep
         apart = len(backend.encode("a", "a").ids) - 2 * len(backend.encode("a").ids)
-        return (Template(separators=apart, segments=False, bare=True) if task or alone else None), []
+        return (Template(separators=apart, segments=False, marks="none") if task or alone else None), []
+    extract = Template(separators=1, segments=False, marks="extract")
+    if usual.causal and _reads(backend, replace(usual, template=extract, marks="extract"), tokenizer.vocab):
+        return extract, []
     if backend.encode("a").ids != backend.encode("a", add_special_tokens=False).ids:
         separators, told = _joins(path, tokenizer, usual)
     elif short in owners.TWO_SEPARATORS:
@@ -98,6 +103,13 @@ def template_of(
     found = Template(separators=separators, segments=told and fed)
     same = separators == usual.between and (found.segments or not usual.segments)
     return (None if same else found), notes
+
+
+def _reads(backend: Any, reading: Reading, vocab: Any) -> bool:
+    """Whether a text and a pair become the sequences of `reading`."""
+    text = np.array(backend.encode("a", add_special_tokens=False).ids, np.int32)
+    found = backend.encode("a").ids, backend.encode("a", "a").ids
+    return all(ids == reading.joined(vocab, *texts)[0].tolist() for ids, texts in zip(found, ([text], [text, text])))
 
 
 def rules_apart(path: Path, tokenizer: Tokenizer) -> list[str]:

@@ -139,17 +139,17 @@ def _as_ours(backend: Backend, tokenizer: Tokenizer, reading: Reading) -> bool:
 
 
 def _template(tokenizer: Tokenizer, reading: Reading) -> dict[str, Any]:
-    """[CLS] A [SEP] B [SEP], with two [SEP] between them where `reading` has two; or A [SEP] B [SEP] [CLS]; or A [SEP] B."""
-    cls, sep = tokenizer.roles["cls"], tokenizer.roles["sep"]
+    """[CLS] A [SEP] B [SEP], with two [SEP] between them where `reading` has two; or A [SEP] B [SEP] [CLS]; or as `reading.roles` says."""
     other, last = (1, 2) if reading.told else (0, 0)
-    special = lambda name, type_id=0: {"SpecialToken": {"id": name, "type_id": type_id}}
+    special = lambda role, type_id=0: {"SpecialToken": {"id": tokenizer.roles[role], "type_id": type_id}}
     text = lambda name, type_id=0: {"Sequence": {"id": name, "type_id": type_id}}
-    end, close = ([], []) if reading.bare else ([special(sep)], [special(sep, other)])
-    before, after = ([special(cls)], []) if reading.lead else ([], [] if reading.bare else [special(cls, last)])
-    ids = {cls: tokenizer.vocab.cls, sep: tokenizer.vocab.sep}
+    before, apart, after = reading.roles
+    types = {"cls": last, "sep": other}
+    first = [*map(special, before), text("A")]
+    used = dict.fromkeys((tokenizer.roles[role], getattr(tokenizer.vocab, role)) for role in ("cls", "sep", *apart))
     return {
         "type": "TemplateProcessing",
-        "single": [*before, text("A"), *end, *after],
-        "pair": [*before, text("A"), *[special(sep)] * reading.between, text("B", other), *close, *after],
-        "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in ids.items()},
+        "single": [*first, *(special(role, last if role == "cls" else 0) for role in after)],
+        "pair": [*first, *map(special, apart), text("B", other), *(special(role, types[role]) for role in after)],
+        "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in used},
     }

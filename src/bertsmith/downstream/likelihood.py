@@ -38,7 +38,7 @@ class Likelihood:
             method == "causal"
         ):  # a text begins where another ended, and goes on; a window's first token is asked for in the one before
             step = min(stride or max(1, reading.length * 3 // 4), reading.length - 1)
-            reading = replace(reading, bare=True, stride=step)
+            reading = replace(reading, marks="none", stride=step)
         self.reading = reading
         self.start = [loaded.vocab.sep] if loaded.tokenizer.marks_ends else []
         self.given = int(method == "causal" and not self.start)  # a first token that nothing stands before
@@ -53,8 +53,9 @@ class Likelihood:
         second: Sequence[str] | None,
         where: Callable[[int], str],
         each: bool,
+        join: str | None = None,
     ) -> list[dict[str, Any]]:
-        texts = self._texts(first, second)
+        texts = self._texts(first, second, self.join if join is None else join)
         found = [np.zeros(len(text.tokens)) for text in texts]
         for encoded, labels, owners in self._sequences(texts, where):
             values = self._logprobs(encoded, labels)
@@ -62,12 +63,12 @@ class Likelihood:
                 found[row][number] = value
         return [self._row(text, values[text.asked :], each) for text, values in zip(texts, found, strict=True)]
 
-    def _texts(self, first: Sequence[str], second: Sequence[str] | None) -> list[Text]:
+    def _texts(self, first: Sequence[str], second: Sequence[str] | None, join: str) -> list[Text]:
         encode = self.loaded.tokenizer.encode
         if second is None:
             alone = zip(encode(first), first, strict=True)
             return [Text(ids, starts, min(self.given, len(ids)), text) for (ids, starts), text in alone]
-        whole = [self._joined(a, b) for a, b in zip(first, second, strict=True)]
+        whole = [_joined(a, b, join) for a, b in zip(first, second, strict=True)]
         made = []
         for (ids, starts), (prompt, _), text in zip(encode(whole), encode(first), second, strict=True):
             # What goes on begins with the first token that the prompt alone does not have: one that holds parts of both is scored.
@@ -75,10 +76,6 @@ class Likelihood:
             asked = len(same) if same.all() else int(same.argmin())
             made.append(Text(ids, starts, max(asked, min(self.given, len(ids))), text))
         return made
-
-    def _joined(self, prompt: str, text: str) -> str:
-        apart = not prompt or not text or prompt[-1].isspace() or text[0].isspace()
-        return prompt + text if apart else prompt + self.join + text
 
     def _sequences(self, texts: list[Text], where: Callable[[int], str]) -> Iterator[tuple[Encoded, Array, Array]]:
         """(sequences, (p,) the token asked for at each place, (p, 2) its row and its number there), some rows at a time."""
@@ -145,3 +142,8 @@ class Likelihood:
             names = self.loaded.tokenizer.tokens(text.tokens[text.asked :])
             row["each"] = [list(pair) for pair in zip(names, values.tolist(), strict=True)]
         return row
+
+
+def _joined(prompt: str, text: str, join: str) -> str:
+    apart = not prompt or not text or prompt[-1].isspace() or text[0].isspace()
+    return prompt + text if apart else prompt + join + text

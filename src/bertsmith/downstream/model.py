@@ -98,7 +98,7 @@ class Loaded:
     def reading(self, length: int | None = None, **options: Any) -> Reading:
         """How it reads texts of up to `length` tokens (None: as many as it was trained on)."""
         if self.task is None and getattr(self.recipe.layout, "bare", False):
-            options = {"bare": True, **options}
+            options = {"marks": "none", **options}
         return Reading.of(self.recipe, length or self.length(), **options)
 
 

@@ -21,7 +21,7 @@ from bertsmith.tasks import kinds
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
-from bertsmith.training.job import Job, Progress, check_options, silent
+from bertsmith.training.job import Job, Progress, check_options, fresh, silent
 from bertsmith.training.learn import learn
 from bertsmith.training.log import Journal
 from bertsmith.training.pretraining import exam_of, said_of
@@ -117,7 +117,7 @@ def multitask(
                 same=(*SAME, *(f"data.feeds.{name}.{field}" for name in feeds for field in CONTENT)),
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
                 exam=Exams(known, recipe.training.evaluate) if known else None,
-                start=start,
+                start=start if world.tell(from_ is not None) else fresh,
                 workers=workers,
             )
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.written import Written
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.tasks import metrics
 from bertsmith.tasks.given import source
@@ -42,6 +43,8 @@ def score(
     method: str | None = None,
     per: str = "text",
     each: bool = False,
+    written: str | None = None,
+    labels: Any = (),
     out: str | Path | None = None,
     columns: Columns = None,
     header: bool = True,
@@ -60,21 +63,37 @@ def score(
     (pll-word, Kauf & Ivanova 2023), which is the default there.
     `pairs`: a file, several, or rows, of a good sentence and a bad one (`text` and `text2`, or BLiMP's names): `{method, accuracy, pairs}`, the share
     of pairs whose good one is more probable, `per` text, token, byte or character; of several files `files` and the mean over them.
+    `written`: a task as text, such as "{text} It was {label}." (Radford et al. 2019, section 3): each row of `input`, with `text`, `text2` and
+    `label` as its columns say, is asked for every label, and the most probable is what the model says: `{method, per, rows: [{index, label,
+    scores}]}` and, of a file with labels, `accuracy` and `classes`.  `labels`: which there are, or {label: how it is written}.
     `on_long`: window (each begins `stride` tokens after the one before, and every token is asked for once) or error.  `out`: a JSON line for each row.
     """
     _check_asked(input, pairs, method, per, on_long, out)
+    task = None if written is None else Written.of(written, labels)
+    if task is not None and pairs is not None:
+        raise InputError("--written: is a task about the rows of --input; --pairs has none")
     tables = [*_tables(input, columns, header)] if pairs is None else [*_paired(pairs, columns, header)]
+    task = task and task.about(tables[0])
     loaded = opened(model, members=members, say=say)
     method = _method(loaded, method)
     from bertsmith.downstream.likelihood import Likelihood
 
     asks = Likelihood(loaded, method=method, on_long=on_long, stride=stride, join=join)
+    if task is not None:
+        say_notes(tables[0], say)
+        found = task.asked(asks, tables[0], lambda row: _per(row, per))
+        _write(out, [found["rows"]])
+        return {"method": method, "per": per, **found}
     rows = [_scored(asks, table, pairs is not None, each, say) for table in tables]
     found = _texts(rows[0]) if pairs is None else _compared(tables, rows, per)
+    _write(out, rows)
+    return {"method": method, **found}
+
+
+def _write(out: str | Path | None, rows: list[list[dict[str, Any]]]) -> None:
     if out is not None:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for part in rows for row in part)
         files.write(Path(out), "".join(lines).encode())
-    return {"method": method, **found}
 
 
 def _check_asked(input: Any, pairs: Any, method: str | None, per: str, on_long: str, out: Any) -> None:
@@ -90,7 +109,7 @@ def _check_asked(input: Any, pairs: Any, method: str | None, per: str, on_long: 
 def _tables(input: Any, columns: Columns, header: bool) -> Iterator[Table]:
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
-    given = source(input, "input", parse_columns(columns), fields=("text", "text2"))
+    given = source(input, "input", parse_columns(columns))
     yield read(given, columns=getattr(given, "columns", None) or columns, header=header)
 
 

@@ -137,6 +137,14 @@ class Task:
         """The same, of rows that were read before."""
         kind, known, rows = found.kind, found.known, found.rows
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
+        if reading.orders == "both" and not rows["train"].pairs:
+            raise InputError(
+                "orders: both: the training file has no pairs; --columns text2=NAME says where the second texts stand"
+            )
+        if reading.marks == "extract" and len({tokenizer.vocab.sep, tokenizer.vocab.mask, tokenizer.vocab.cls}) < 3:
+            raise InputError(
+                "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
+            )
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {
@@ -175,6 +183,8 @@ class Task:
     def objective(self, pooler: str) -> Any:
         """The head, and its loss.  `pooler`: the activation of a summary, as the model's family has it."""
         made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
+        if self.options.orders != "one":
+            made = replace(made, orders=self.options.orders)
         return replace(made, pooler=pooler) if hasattr(made, "pooler") else made
 
     def feed(self, seed: int) -> Labelled:

@@ -32,6 +32,9 @@ class Classify:
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
     pooler: Summarised = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    orders: Literal["one", "both"] = (
+        "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
+    )
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -41,7 +44,9 @@ class Classify:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Classification
 
-        return Classification(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool)
+        return Classification(
+            PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, self.classes, self.pooler)
@@ -57,6 +62,9 @@ class Regress:
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
     pooler: Summarised = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    orders: Literal["one", "both"] = (
+        "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
+    )
 
     def __post_init__(self):
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
@@ -65,7 +73,7 @@ class Regress:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Regression
 
-        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
+        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, 1, self.pooler)

@@ -50,5 +50,5 @@ class Labelled:
     def _count(self, which: np.ndarray) -> dict[str, int]:
         found = {self.asked.term: int(self.asked.each[which].sum())}
         if self.beside is not None:
-            found[self.beside.term] = self.beside.count(self.encoded.lengths[which])
+            found[self.beside.term] = self.beside.count(self.encoded.stretches(which))
         return found

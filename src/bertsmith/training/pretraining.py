@@ -17,7 +17,7 @@ from bertsmith.recipe import Recipe
 from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
-from bertsmith.training.job import Job, Progress, check_options, silent
+from bertsmith.training.job import Job, Progress, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import left_out
 from bertsmith.training.run import TOKENIZER, Run, open_store
@@ -83,6 +83,7 @@ def pretrain(
 
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
+            starts = world.tell(from_ is not None)
 
         def start(member: Any, say: Callable[[str], None]) -> Any:
             if not world.first or from_ is None:
@@ -110,7 +111,9 @@ def pretrain(
         with world.agreed():
             entropy = store.unigram_entropy()
             concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
-            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start, outcome=concluded)
+            job = job_of(
+                recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=concluded
+            )
 
         def expect(extent: Extent, steps: int) -> None:
             journal.say(

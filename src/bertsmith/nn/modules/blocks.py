@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
+from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
 
 # The paper's released code has the tanh approximation, its original commit and transformers erf: erf unless asked otherwise.
@@ -42,7 +43,7 @@ def initialise(module: nn.Module) -> nn.Module:
     """BERT's: matrices and tables from a normal of 0.02 cut at two sigma, biases 0, norms 1; from the global torch generator."""
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Embedding)):
-            nn.init.trunc_normal_(part.weight, std=0.02, a=-0.04, b=0.04)
+            cut_normal(part.weight)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
     return module
