@@ -65,6 +65,17 @@ OBJECTIVES |= {
     ("distilbert", "regress"): Regress(pooler="relu"),
 }
 OBJECTIVES |= {("distilbert", "tag"): Tag(classes=3, pooler="relu"), ("distilbert", "qa"): Span(pooler="relu")}
+NO_BIAS = Predict(heads=(Tokens(transform=False, bias=False),), pooler="none")
+OBJECTIVES |= {
+    (family, head): made
+    for family in ("gpt2", "openai-gpt")
+    for head, made in (
+        ("token", NO_BIAS),
+        ("none", Trunk(pooler="none")),
+        ("classify", Classify(classes=3, pooler="none")),
+    )
+}
+OBJECTIVES |= {("gpt2", "tag"): Tag(classes=3, pooler="none"), ("gpt2", "qa"): Span(pooler="none")}
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
     "regress": {"kind": "regress", "labels": [], "mean": 37.5, "scale": 12.25},
@@ -89,7 +100,7 @@ def recipe_of(family: str, head: str, vocab: int):
         layers=2,
         width=16,
         heads=2,
-        hidden=24,
+        hidden=64 if family == "openai-gpt" else 24,  # its own is four widths
         positions=Learned(length=LENGTH) if base.model.longest else base.model.positions,
         embeddings=replace(base.model.embeddings, **embeddings),
         dropout=0.1,
@@ -139,6 +150,7 @@ def theirs(
     torch.manual_seed(seed)
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
     made.save_pretrained(at)
-    for name, data in hf_tokenizer(tokenizer, Reading.of(recipe, LENGTH)).items():
+    bare = getattr(recipe.layout, "bare", False) and head not in TASKS
+    for name, data in hf_tokenizer(tokenizer, Reading.of(recipe, LENGTH, marks="none" if bare else "usual")).items():
         (at / name).write_bytes(data)
     return made

@@ -7,7 +7,7 @@ from bertsmith.data.draw import Draw
 from bertsmith.downstream.samples import MOST, samples, stands
 from bertsmith.training.pretraining import pretrain
 
-NAMES = ["roberta", "spanbert", "unilm", "xlnet", "transformer-xl"]
+NAMES = ["roberta", "spanbert", "unilm", "xlnet", "transformer-xl", "gpt2"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -222,6 +222,18 @@ def test_a_language_model_shows_what_it_reads():
     ]
 
 
+def test_gpt_shows_its_input_as_it_stands_and_asks_nothing_at_the_last_row():
+    *examples, last = shown("gpt2", 12, "training.batch=256")
+    for line in examples:
+        ids = line["source"]["ids"]
+        assert line["input"]["ids"] == ids and line["input"]["query_rank"] == line["input"]["key_rank"] == list(
+            range(64)
+        )
+        assert [[p, answer] for p, _, answer in line["targets"]["token"]] == [[p, ids[p + 1]] for p in range(63)]
+        assert set(line["targets"]) == {"token"} and line["output"] is None and "[CLS]" not in line["source"]["tokens"]
+    assert last["summary"]["requested"] == {} == last["summary"]["achieved"]
+
+
 def test_people_read_orders_and_plain_text():
     page_lines = list(text(shown("xlnet", 1, "training.batch=256")))
     marked = next(line for line in page_lines if line.startswith("t") or "[1:" in line)

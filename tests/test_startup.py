@@ -84,9 +84,7 @@ def test_a_command_that_loads_torch_is_noticed(run):
 
 
 def test_help_and_recipes_load_no_torch():
-    commands = (
-        "recipes prepare show plan pretrain fill finetune predict evaluate compare embed export import verify report"
-    )
+    commands = "recipes prepare show plan pretrain fill finetune predict evaluate compare embed score export import verify report"
     assert started(["--help"], ["--version"], *([name, "--help"] for name in commands.split())) == ""
     assert started(["recipes"]) == ""
     assert started(["recipes", "electra"], ["recipes", "xlnet:tiny", "--json"]) == ""

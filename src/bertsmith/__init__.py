@@ -29,6 +29,8 @@ _VERBS = {
     "evaluate": "bertsmith.downstream.predict",
     "compare": "bertsmith.downstream.compare",
     "embed": "bertsmith.downstream.embed",
+    "score": "bertsmith.downstream.score",
+    "generate": "bertsmith.downstream.generate",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",

@@ -21,11 +21,13 @@ class Corruption:
     """Which spans are hidden (`select`), and how they are asked for (`rewrite`).
 
     `copies`: 0 draws anew in every epoch (dynamic), 1 always gives the same view (static), k gives k views in turn (static x k).
+    `order`: sentences or tokens are put into another order before; what is asked for is the text as it was.
     """
 
     select: Any
     rewrite: Any
     copies: int = 0
+    order: Any = None
 
     def __post_init__(self):
         require(
@@ -46,7 +48,12 @@ class Corruption:
         if hasattr(self.select, "check"):
             self.select.check(split)
 
+    def moved(self, row: Row, draw: Draw) -> Row:
+        """The row in the order that it is read in."""
+        return row if self.order is None else self.order(row, draw)
+
     def __call__(self, row: Row, vocab: Vocab, draw: Draw) -> Batch:
+        row = self.moved(row, draw)
         return self.rewrite(row, self.select(row, draw), vocab, draw)
 
 
@@ -74,7 +81,8 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """AdamW and its rate: linear warm-up over `warmup` of the steps, then decay to 0 on a line or half a cosine.
+    """An optimiser and its rate: linear warm-up over `warmup` of the steps, the peak until `hold` of them, then decay: to 0 on a line or half
+    a cosine, or by the inverse of the root of the steps.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -86,7 +94,9 @@ class Schedule:
     weight_decay: float = 0.01  # not on biases and norms
     clip: float = 1.0  # of the global gradient norm; 0 = never
     bias_correction: bool = True  # BERT's own Adam has none
-    decay: Literal["linear", "cosine"] = "linear"
+    decay: Literal["linear", "cosine", "inverse"] = "linear"
+    hold: float = 0.0  # until this step the rate stays at its peak: a share of them below 1
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
     groups: tuple[Any, ...] = ()  # of Group; shares of several that name a parameter are multiplied
@@ -96,6 +106,7 @@ class Schedule:
         require(self.unfreeze >= 0, f"schedule.unfreeze: {self.unfreeze} is negative; 0 = all learn from the start")
         require(self.lr > 0, f"schedule.lr: {self.lr} must be above 0")
         require(self.warmup >= 0, f"schedule.warmup: {self.warmup} is negative")
+        require(self.hold >= 0, f"schedule.hold: {self.hold} is negative")
         require(
             len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
             f"schedule.betas: {self.betas} must be two numbers in [0, 1)",
@@ -185,9 +196,12 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
-    def with_vocab(self, size: int, rows: int | None = None) -> Recipe:
-        """For a tokenizer of `size` tokens, with a table of `rows`: never fewer, and more where it was made so (None: as many as tokens)."""
-        rows = max(size, rows or size)
+    def with_vocab(self, vocab: int | Vocab, rows: int | None = None) -> Recipe:
+        """For a tokenizer of so many tokens, with a table of `rows`: never fewer than it takes, and more where it was made so (None: just
+        as many).  Sentinels that the tokenizer does not have are rows behind its own."""
+        size = vocab if isinstance(vocab, int) else vocab.size
+        named = not isinstance(vocab, int) and vocab.sentinels
+        rows = max(size + (0 if named else getattr(self.corruption.rewrite, "sentinels", 0)), rows or 0)
         objective = self.objective
         if hasattr(objective, "for_vocab"):  # it draws tokens
             objective = objective.for_vocab(size if rows > size else None)

@@ -28,7 +28,9 @@ CLASSES = {
     "tag": ("AutoModelForTokenClassification", {"logits": "tag"}),
     "qa": ("AutoModelForQuestionAnswering", {"start_logits": "start", "end_logits": "end"}),
 }
-TOKENS = {"xlnet": "AutoModelForCausalLM"}  # opens a family's token head where AutoModelForMaskedLM does not
+TOKENS = dict.fromkeys(
+    ("xlnet", "gpt2", "openai-gpt"), "AutoModelForCausalLM"
+)  # opens a family's token head where AutoModelForMaskedLM does not
 
 
 @pytest.fixture(scope="module")

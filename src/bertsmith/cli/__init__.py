@@ -17,6 +17,8 @@ from bertsmith.cli.exchange import add_export, add_import
 from bertsmith.cli.looking import add_report, add_verify
 from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill, add_finetune, add_predict
 from bertsmith.cli.pretraining import add_plan, add_pretrain
+from bertsmith.cli.scoring import add_score
+from bertsmith.cli.writing import add_generate
 from bertsmith.console import Console
 from bertsmith.errors import BertsmithError, Lost, printable
 from bertsmith.spelling import typed
@@ -83,6 +85,16 @@ def parser() -> Parser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (add_recipes, add_prepare, add_show, add_plan, add_pretrain, add_fill, add_finetune, add_predict):
         add(commands)
-    for add in (add_evaluate, add_compare, add_embed, add_export, add_import, add_verify, add_report):
+    for add in (
+        add_evaluate,
+        add_compare,
+        add_embed,
+        add_score,
+        add_generate,
+        add_export,
+        add_import,
+        add_verify,
+        add_report,
+    ):
         add(commands)
     return top

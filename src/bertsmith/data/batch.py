@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # layouts, selects and rewrites are NumPy only: nothing here 
 
 IGNORE = -100
 NEVER = 1 << 20
+SENTINEL = "<extra_id_{}>"  # the name of a token that stands for a hidden span, by its number
 Array = np.ndarray
 
 
@@ -42,6 +43,9 @@ class Vocab:
     sep: int
     mask: int
     special: tuple[int, ...]  # every id that is not text; random replacement by RoBERTa's rule avoids them
+    sentinels: tuple[
+        int, ...
+    ] = ()  # ids that stand for hidden spans, the first one's first (T5), where the tokenizer has them
     unigrams: ClassVar[Array | None] = None  # (size,) how often each stands in the corpus: no part of what it is
 
     def counted(self, unigrams: Array) -> "Vocab":
@@ -100,6 +104,16 @@ class Row:
     example: Array  # (s,) int64: number of the sequence within its epoch's layout, before shuffling
     into: Lazy = Lazy(optional=True, of="lengths")  # (s,) float64: the share of its epoch that is read before it
     thread: Thread | None = None  # where sequences go on from one another
+    order: Array | None = None  # (n,) where each token stood in the row before it was moved; None: nothing was
+
+    @cached_property
+    def original(self) -> Array:
+        """(n,) the tokens before any was moved."""
+        if self.order is None:
+            return self.tokens
+        found = np.empty_like(self.tokens)
+        found[self.order] = self.tokens
+        return found
 
     @cached_property
     def offsets(self) -> Array:
@@ -132,6 +146,7 @@ class Row:
             example=self.example[first:last],
             into=lambda: self.into[first:last],
             thread=self.thread and self.thread[first:last],
+            order=None if self.order is None else self.order[a:b] - a,
         )
 
     @cached_property
@@ -153,6 +168,7 @@ class Stream:
     visibility: str = "full"  # what the ranks amount to: "full", "causal" or "ranks"; attention dispatches on it
     window: int | None = None  # with a window w a token also sees only |position difference| <= w
     thread: Thread | None = None  # what a model with memory goes by
+    hidden: Array | Tensor | None = None  # (n,) bool: what a decoder must not read of it; None: nothing
 
     @classmethod
     def plain(cls, row: Row, tokens: Array) -> "Stream":
@@ -169,13 +185,26 @@ class Stream:
         )
 
     def to(self, device: str | torch.device) -> "Stream":
-        return replace(self, **{name: _tensor(getattr(self, name), device) for name in _ARRAYS})
+        hidden = None if self.hidden is None else _tensor(self.hidden, device)
+        return replace(self, **{name: _tensor(getattr(self, name), device) for name in ARRAYS}, hidden=hidden)
 
     @cached_property
     def reach(self) -> tuple[int, int]:
         """The least and the greatest `apart` that two tokens of a sequence can be."""
         most = int(self.positions.max() - self.positions.min()) if len(self.tokens) else 0
         return -most, most
+
+    @cached_property
+    def consecutive(self) -> bool:
+        """Whether the tokens of each sequence stand one behind the other; torch."""
+        if self._direction is not None:
+            return False
+        import torch
+
+        first = torch.tensor(np.cumsum(self.lengths)[:-1], device=self.positions.device)
+        steps = self.positions.diff() == 1
+        steps[first - 1] = True
+        return bool(steps.all())
 
     def apart(self, asks: Tensor, keys: Tensor) -> Tensor:
         """How far each key stands before who asks, in the order of the text; flat indices that broadcast; torch."""
@@ -198,17 +227,18 @@ class Stream:
         at = np.cumsum([0, *self.lengths])[ends].tolist()
         return [
             Stream(
-                **{name: getattr(self, name)[a:b] for name in _ARRAYS},
+                **{name: getattr(self, name)[a:b] for name in ARRAYS},
                 lengths=self.lengths[first:last],
                 visibility=self.visibility,
                 window=self.window,
                 thread=self.thread and self.thread[first:last],
+                hidden=None if self.hidden is None else self.hidden[a:b],
             )
             for first, last, a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), at[:-1], at[1:], strict=True)
         ]
 
 
-_ARRAYS = ("tokens", "positions", "segments", "query_rank", "key_rank")
+ARRAYS = ("tokens", "positions", "segments", "query_rank", "key_rank")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +294,11 @@ class Batch:
     def counts(self) -> dict[str, int]:
         """Predictions of each term; known before the forward pass, so that they can be summed over micro-batches and processes first."""
         return {name: len(target) for name, target in self.targets.items()}
+
+    @property
+    def asking(self) -> Stream:
+        """The side that predicts."""
+        return self.input if self.output is None else self.output
 
     @property
     def tokens(self) -> int:

@@ -28,10 +28,26 @@ class Everything:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Following:
+    """What a language model asks of texts that are read for something else: every token but a sequence's first, by the one before it."""
+
+    term: ClassVar[str] = "token"
+
+    def asked(self, stream: Stream) -> Target:
+        at = np.delete(np.arange(len(stream.tokens)), np.cumsum(stream.lengths) - 1)
+        return Target(at=at[:, None], labels=np.asarray(stream.tokens)[at + 1].astype(np.int64))
+
+    def count(self, lengths: Array) -> int:
+        """Of sequences of these lengths."""
+        return int((lengths - 1).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Causal:
     """The model reads the text as it is; the token at p is asked for at p - 1, the last place is asked for nothing."""
 
     causal: ClassVar[bool] = True  # a token sees only what comes before it, in fine-tuning too
+    beside: ClassVar[Following] = Following()  # what it is asked beside a task
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         at = numbers(spans[:, 0], spans[:, 1])

@@ -43,9 +43,9 @@ class InPlace:
         clean = row.tokens[at]
         tokens = row.tokens.copy()
         tokens[at] = vocab.mask
-        rest = np.flatnonzero(choice >= _share(self.mask))
+        rest = np.flatnonzero(choice >= share_of(self.mask))
         noise = self._noise(place[rest], vocab)
-        tokens[at[rest]] = np.where(choice[rest] < _share(self.mask + self.random), noise, clean[rest])
+        tokens[at[rest]] = np.where(choice[rest] < share_of(self.mask + self.random), noise, clean[rest])
         targets = {"token": Target(at=at[:, None], labels=clean.astype(np.int64))}
         asked = self.paired(row, draw)
         if len(asked):
@@ -74,7 +74,7 @@ def bits_at(draw: Draw, purpose: str, row: Row, at: Array) -> Array:
     return mix(np.repeat(draw.keys(purpose, row) - row.offsets[:-1].astype(np.uint64), owned) + at.astype(np.uint64))
 
 
-def _share(share: float) -> np.uint64:
+def share_of(share: float) -> np.uint64:
     """Below this lies that share of all halves."""
     return np.uint64(round(min(share, 1.0) * 2**32))
 

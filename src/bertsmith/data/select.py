@@ -120,7 +120,7 @@ def in_random_order(row: Row, draw: Draw, units: Array, count: Array, take: Take
     `take(place, have, of)` is given `have` (k,) places for each of the sequences `of` (k,), in the order found, and returns which it takes
     (as indices) and which sequences are done; the others come again with twice as many draws, the same ones first.
     """
-    taken = np.zeros(len(row.tokens), bool)
+    taken = np.zeros(len(units), bool)
     keys, of, tries = draw.keys("select", row), np.arange(len(count)), enough(row.lengths, count)
     while len(of):
         place, have = found(keys[of], row.offsets[of], row.lengths[of], tries, units)

@@ -26,6 +26,12 @@ class Text:
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.draw = seed, batch, Draw(seed)
         self._plans: dict[int, Any] = {}
+        masks = getattr(corruption.rewrite, "masks", not getattr(corruption.rewrite, "causal", False))
+        if vocab.mask == vocab.sep and masks:
+            raise InputError(
+                "tokenizer: its only special token ends a text, and none can stand for a hidden word; take a member that reads from the left, "
+                "or a tokenizer with a mask token"
+            )
         layout.check(split)
         corruption.check(split)
 
@@ -71,7 +77,7 @@ class Text:
     def counts(self, rows: Sequence[Pieces]) -> list[dict[str, int]]:
         if not rows:
             return []
-        row = assembled(rows)
+        row = self.corruption.moved(assembled(rows), self.draw)
         spans, bounds = self.corruption.select(row, self.draw), np.cumsum([0, *_sizes(rows)]).tolist()
         found = []
         for first, last in pairwise(bounds):

@@ -89,14 +89,17 @@ def open_folder(
 def differing_ids(theirs: Any, ours: Any, texts: Sequence[str], reading: Reading) -> list[int]:
     """The texts for which AutoTokenizer `theirs` gives other ids than our Tokenizer, special tokens included; by number.
 
-    A text in which a special token is written is passed over: there it is the token, here it is text (`differing_masks` looks at those).
+    A text in which a special token is written is passed over: there it is the token, here it is text (`differing_masks` looks at those); and
+    one of no tokens where nothing stands round a text, which here is one token all the same.
     """
     names = [*map(ours.token, ours.vocab.special)]
     plain = [i for i, text in enumerate(texts) if not any(name in text for name in names)]
     chosen = [texts[i] for i in plain]
     found = theirs(chosen)["input_ids"] if chosen else []
     ids = [reading.joined(ours.vocab, row)[0].tolist() for row, _ in ours.encode(chosen)]
-    return [i for i, mine, other in zip(plain, ids, found, strict=True) if mine != other]
+    return [
+        i for i, mine, other in zip(plain, ids, found, strict=True) if mine != other and (other or not reading.bare)
+    ]
 
 
 # What stands before and behind a mask: words, nothing, marks, the rest of a word, a line's end; in several scripts.
@@ -134,23 +137,30 @@ class Group:
 
 
 def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
-    """Single texts, pairs that need not be cut (there the two cut differently), and one text that fills the model's whole length."""
-    length, texts = loaded.length(), [text for text in texts if text.strip()]
-    ids = loaded.tokenizer.encode(texts[: 100 * SEQUENCES])
-    fit = [text for text, (row, _) in zip(texts, ids, strict=False) if len(row) <= length // 2 - 2][: 2 * SEQUENCES]
+    """Single texts, pairs that need not be cut (there the two cut differently), and one text that fills the model's whole length; but for
+    those that end in a token that pads."""
+    length, texts = loaded.length(), [text for text in texts if text.strip()][: 100 * SEQUENCES]
+    ids = loaded.tokenizer.encode(texts)
+    read = [(text, row) for text, (row, _) in zip(texts, ids, strict=True) if len(row)]
+    texts = [text for text, _ in read]
+    fit = [text for text, row in read if len(row) <= length // 2 - 2][: 2 * SEQUENCES]
     made = [
         _group(loaded, texts[:SEQUENCES], None, min(SHORT, length)),
         _group(loaded, [" ".join(texts)[: 20 * length]], None, length),
+        *([_group(loaded, fit[::2], fit[1::2], length)] if len(fit) == 2 * SEQUENCES else []),
     ]
-    return [*made, *([_group(loaded, fit[::2], fit[1::2], length)] if len(fit) == 2 * SEQUENCES else [])]
+    return [group for group in made if group.first]
 
 
 def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:
     reading, pad = loaded.reading(length), loaded.vocab.pad
     encoded = encode(loaded.tokenizer, first, second, reading)
+    if reading.bare:  # their class takes a last token that pads for padding, which GPT's is where it is not known
+        known = np.flatnonzero(encoded.tokens[encoded.lengths.cumsum() - 1] != pad).tolist()
+        first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
+        encoded = encode(loaded.tokenizer, first, second, reading)
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
-    side = "right" if reading.lead else "left"
-    rows = lambda x, fill: pad_sequence(x.split(stream.lengths), True, fill, padding_side=side)
+    rows = lambda x, fill: pad_sequence(x.split(stream.lengths), True, fill, padding_side=reading.padding)
     inputs = {"input_ids": rows(stream.tokens, pad), "attention_mask": rows(torch.ones_like(stream.tokens), 0)}
     inputs |= {"token_type_ids": rows(stream.segments, 0)} if reading.segments else {}
     return Group(first=first, second=second, length=length, stream=stream, inputs=inputs)

@@ -103,13 +103,17 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     """{name: bytes} of what a folder holds besides its card and manifest."""
     recipe, vocab, labels = loaded.recipe, loaded.vocab, loaded.labels
     family_of(recipe)
-    if loaded.reading().causal:
-        raise InputError(
-            f"{printable(loaded.run)}: sees only what comes before a token, for which transformers has no class of these shapes"
-        )
+    causal = loaded.reading().causal
+    if causal != family_of(recipe).causal:
+        sees = "only what comes before a token" if causal else "both sides of a token"
+        raise InputError(f"{printable(loaded.run)}: sees {sees}, for which transformers has no class of these shapes")
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
+        )
+    if getattr(recipe.objective, "orders", "one") != "one":
+        raise InputError(
+            f"{printable(loaded.run)}: reads a pair in both orders, for which transformers has no class; fine-tune with {setting('orders', value='one')}"
         )
     if loaded.task is None and getattr(recipe.corruption.rewrite, "visibility", "full") != "full":
         raise InputError(
@@ -137,8 +141,23 @@ def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
     if loaded.task is not None and not labels.names and (labels.mean, labels.scale) != (0.0, 1.0):
         weight, bias = (f"objective.label.out.{name}" for name in ("weight", "bias"))
         state[weight] = (state[weight].double() * labels.scale).float()
-        state[bias] = (state[bias].double() * labels.scale + labels.mean).float()
+        if bias in state:
+            state[bias] = (state[bias].double() * labels.scale + labels.mean).float()
+        else:
+            _into_last_norm(state, loaded, state[weight][0])
     return state
+
+
+def _into_last_norm(state: dict[str, Tensor], loaded: Loaded, row: Tensor) -> None:
+    """The mean of a regression whose head is a matrix without bias: the norm that makes the states moves them along it, which nothing else reads."""
+    last = ("model.norm.bias", f"model.layers.{loaded.recipe.model.layers - 1}.feedforward_norm.bias")
+    name = next((name for name in last if name in state), None)
+    length = float(row.double().square().sum())
+    if name is None or not length:
+        raise InputError(
+            f"{printable(loaded.run)}: its numbers are {loaded.labels.mean:g} on average, and transformers' head of this family has no bias to say so"
+        )
+    state[name] = (state[name].double() + row.double() * (loaded.labels.mean / length)).float()
 
 
 def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertsmith.deploy import sentences
 from bertsmith.deploy.folder_files import json_of
 from bertsmith.errors import InputError, printable
@@ -53,16 +55,26 @@ def vectors_of(path: Path, cls: str) -> tuple[dict[str, Any] | None, tuple[str, 
         return None, (f"warning: {printable(path)}: {error}: embed gives other vectors than sentence-transformers",)
 
 
-def template_of(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[Template | None, list[str]]:
+def template_of(
+    path: Path, tokenizer: Tokenizer, usual: Reading, task: bool = False
+) -> tuple[Template | None, list[str]]:
     """How the folder's tokenizer joins the texts of a pair, where that is not `usual`; and what transformers does otherwise.
 
-    tokenizer.json's post-processor tells, else the class that reads the vocabulary.  InputError for one that puts other special tokens
-    round a text.
+    tokenizer.json's post-processor tells, else the class that reads the vocabulary.  `task`: whether the model was put to one.
+    InputError for one that puts other special tokens round a text.
     """
     settings = load.settings_of(path)
     named, short = owners.class_of(path, settings)
     backend, notes = tokenizer.backend, []
     separators, told = usual.between, True
+    if usual.causal and backend.encode("a").ids == backend.encode("a", add_special_tokens=False).ids:
+        # The classifiers of language models read the last token of a text; a model of our own is put to a task with special tokens.
+        alone = tokenizer.vocab.mask == tokenizer.vocab.sep
+        apart = len(backend.encode("a", "a").ids) - 2 * len(backend.encode("a").ids)
+        return (Template(separators=apart, segments=False, marks="none") if task or alone else None), []
+    extract = Template(separators=1, segments=False, marks="extract")
+    if usual.causal and _reads(backend, replace(usual, template=extract, marks="extract"), tokenizer.vocab):
+        return extract, []
     if backend.encode("a").ids != backend.encode("a", add_special_tokens=False).ids:
         separators, told = _joins(path, tokenizer, usual)
     elif short in owners.TWO_SEPARATORS:
@@ -82,7 +94,7 @@ def template_of(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[Templ
             f"{printable(path)}: tokenizer_config.json names no model_input_names: {'pairs' if usual.lead else 'texts'} are read with segments, "
             "which transformers gave up to version 4; 5 leaves them out"
         )
-    if not usual.lead:  # without them XLNet reads as if no token were of the same segment as another
+    if not usual.lead and usual.segments:  # without them XLNet reads as if no token were of the same segment as another
         if not fed:
             raise InputError(
                 f"{printable(path)}: tokenizer_config.json: model_input_names: without token_type_ids, which an XLNet is read with"
@@ -91,6 +103,13 @@ def template_of(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[Templ
     found = Template(separators=separators, segments=told and fed)
     same = separators == usual.between and (found.segments or not usual.segments)
     return (None if same else found), notes
+
+
+def _reads(backend: Any, reading: Reading, vocab: Any) -> bool:
+    """Whether a text and a pair become the sequences of `reading`."""
+    text = np.array(backend.encode("a", add_special_tokens=False).ids, np.int32)
+    found = backend.encode("a").ids, backend.encode("a", "a").ids
+    return all(ids == reading.joined(vocab, *texts)[0].tolist() for ids, texts in zip(found, ([text], [text, text])))
 
 
 def rules_apart(path: Path, tokenizer: Tokenizer) -> list[str]:

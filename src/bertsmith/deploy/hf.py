@@ -3,7 +3,7 @@
 Ours to theirs: equal tensors, but that (1) query, key and value are one matrix here, rows in this order, and three there; (2) RoBERTa's position
 table has `pad + 1` rows in front that no token reads, zero on export; (3) RoBERTa's one segment row, which every token gets, is added to
 every row of our position table on import and is zero on export, so that the function is the same and the tensor need not be; (4) XLNet's
-attention is tensors with an axis for the heads.
+attention is tensors with an axis for the heads; (5) GPT's matrices stand the other way round.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertsmith.deploy.hf_bodies import numbers_of
 from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
-from bertsmith.deploy.hf_layers import BUFFERS, OLD, POSITIONS, SAME, SEGMENTS, Turned
+from bertsmith.deploy.hf_layers import BUFFERS, MASKS, OLD, SAME, SEGMENTS, Turned
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.positions import Learned
@@ -50,6 +50,7 @@ def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
     # Where the table need not be factorised, one of full width has no projection.
     fits = fits and not (False in family.factorised and inner == model.width)
     fits = fits and bool(model.segments) == family.segments and pooler == family.pooler
+    fits = fits and model.activation in family.activations
     return fits and _alike(family.body(numbers_of(model)), model)
 
 
@@ -67,13 +68,14 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
     """
     family = family_of(recipe)
     left, theirs = dict(state), {}
-    for term in _terms(state):
+    terms = {*_terms(state), *(term for term in recipe.objective.weights() if family.heads.get(term) == ())}
+    for term in terms:
         if term not in family.heads:
             raise InputError(
                 f"objective.{term}: {family.model_type} has no head for it; it has {', '.join(family.heads)}"
             )
     model = recipe.model
-    for ours, names, turned in _pairs(family, groups(model), model.embeddings.width is not None, _terms(state)):
+    for ours, names, turned in _pairs(family, groups(model), model.embeddings.width is not None, terms):
         tensor = _take(left, ours)
         del left[ours]
         theirs |= {
@@ -83,7 +85,7 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
         theirs |= _places_out(family, left, pad)
     if left:
         raise InputError(f"{next(iter(left))}: {family.model_type} has no name for it")
-    if not set(_terms(state)) - {"summary"}:
+    if not terms - {"summary"}:
         theirs = {name.removeprefix(f"{family.base}."): tensor for name, tensor in theirs.items()}
     import torch
 
@@ -101,8 +103,8 @@ def _places_out(family: Family, left: dict[str, Tensor], pad: int | None) -> dic
     elif family.segments:
         segments = left.pop("model.embeddings.segments.weight")
     else:
-        return {f"{family.base}.{POSITIONS}": places}
-    return {f"{family.base}.{POSITIONS}": places, f"{family.base}.{SEGMENTS}": segments}
+        return {f"{family.base}.{family.places}": places}
+    return {f"{family.base}.{family.places}": places, f"{family.base}.{SEGMENTS}": segments}
 
 
 def groups(model: TransformerConfig) -> int:
@@ -122,7 +124,7 @@ def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
         for old, new in OLD.items():
             name = name.removesuffix(old) + new if name.endswith(old) else name
         name = f"{table.base}.{name}" if name.startswith(table.parts) else name
-        if name.removeprefix(f"{table.base}.") in BUFFERS:
+        if name.removeprefix(f"{table.base}.") in BUFFERS or name.endswith(MASKS):
             continue
         if name in found:
             raise InputError(f"{printable(name)}: stands there twice, under an old name and a new one")
@@ -143,7 +145,9 @@ def family_in(names: Iterable[str], said: str | None, segments: Any = None) -> s
         return said
     found = {name.partition(".")[0] for name in names} & {family.base for family in FAMILIES.values()}
     if len(found) == 1:
-        return next(name for name, family in FAMILIES.items() if family.base in found)
+        of_base = {name: family for name, family in FAMILIES.items() if family.base in found}
+        tells = (name for name, f in of_base.items() if any(x.startswith(f"{f.base}.{f.parts[0]}") for x in names))
+        return next(tells, next(iter(of_base)))
     bare = any(name.startswith("encoder.layer.") for name in names)
     return ("roberta" if segments == 1 else "bert") if said is None and bare else said
 
@@ -167,6 +171,8 @@ def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple
         terms.remove("label" if tokens else "tag")
     if not {"tag", "span"} & {*terms} and names & summary and not any(summary <= tensors[term] for term in terms):
         terms.append("summary")
+    if not terms and architecture != FAMILIES[family].architectures[()]:  # a head without tensors of its own
+        terms = [term for term, rows in heads.items() if not rows]
     return tuple(term for term in heads if term in terms)
 
 
@@ -186,7 +192,7 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
         read.update(names)
     if table.positions is Learned:
         ours |= _places_back(table, left, pad)
-        read |= {f"{table.base}.{name}" for name in (POSITIONS, SEGMENTS)[: 1 + (table.folded or table.segments)]}
+        read |= {f"{table.base}.{name}" for name in (table.places, SEGMENTS)[: 1 + (table.folded or table.segments)]}
     unknown = [name for name in left if name not in read]
     if unknown:
         raise InputError(
@@ -197,7 +203,7 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
 
 def _places_back(table: Family, left: dict[str, Tensor], pad: int | None) -> dict[str, Tensor]:
     """The tables of positions and segments."""
-    places = _take(left, f"{table.base}.{POSITIONS}")
+    places = _take(left, f"{table.base}.{table.places}")
     if not (table.folded or table.segments):
         return {"model.positions.table.weight": places.clone()}
     segments = _take(left, f"{table.base}.{SEGMENTS}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bertsmith.nn.attending import Full
-from bertsmith.nn.blocks import PostNorm
+from bertsmith.nn.blocks import PostNorm, PreNorm
 from bertsmith.nn.embeddings import Asking, Summed
 from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.memory import Recurrence
@@ -44,6 +45,16 @@ DISTILBERT_KEYS = {
     "activation": "activation",
     "dropout": "dropout",
 }
+GPT_KEYS = {
+    "vocab": "vocab_size",
+    "width": "n_embd",
+    "layers": "n_layer",
+    "heads": "n_head",
+    "activation": "afn",
+    "dropout": "resid_pdrop",
+    "eps": "layer_norm_epsilon",
+}
+GPT2_KEYS = {**GPT_KEYS, "activation": "activation_function", "hidden": "n_inner"}
 NUMBERS = ("vocab", "layers", "width", "heads", "hidden", "dropout")  # fields of our model that every body has
 
 
@@ -75,6 +86,22 @@ def xlnet_body(values: dict[str, Any]) -> TransformerConfig:
         feedforward=Plain(activation=values["activation"]),
         memory=Recurrence(length=values["memory"]),
     )
+
+
+def gpt2_body(values: dict[str, Any]) -> TransformerConfig:
+    return TransformerConfig(
+        **{name: values[name] for name in NUMBERS},
+        embeddings=Summed(segments=0, norm=False),
+        positions=Learned(length=values["length"]),
+        block=PreNorm(by_depth=True),
+        norm=LayerNorm(eps=values["eps"]),
+        feedforward=Plain(activation=values["activation"]),
+    )
+
+
+def gpt_body(values: dict[str, Any]) -> TransformerConfig:
+    """Its hidden width is no number of its own."""
+    return replace(gpt2_body({**values, "hidden": 4 * values["width"]}), block=PostNorm())
 
 
 def numbers_of(model: TransformerConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy.hf import family_of, groups, offset
 from bertsmith.deploy.hf_bodies import numbers_of
-from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
+from bertsmith.deploy.hf_families import ACTIVATIONS, FAMILIES, GONE, Family
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
@@ -21,7 +21,6 @@ from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 from bertsmith.spelling import an
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 # Their names of what is computed alike.
 READ = {
     **{theirs: ours for ours, theirs in ACTIVATIONS.items()},
@@ -68,7 +67,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         "model_type": family.model_type,
         "architectures": [family.architectures[terms]],
         **{theirs: numbers_of(model)[ours] for ours, theirs in family.keys.items()},
-        family.keys["activation"]: ACTIVATIONS[model.activation],
+        family.keys["activation"]: family.activations[model.activation],
         **(_learned(model, family, pad) if family.positions is Learned else _relative(recipe)),
         "initializer_range": 0.02,
         "pad_token_id": pad,
@@ -82,7 +81,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         config |= {
             "cls_token_id": vocab.cls,
             "sep_token_id": vocab.sep,
-            "bos_token_id": vocab.cls,
+            "bos_token_id": vocab.sep if family.causal and "token" in terms else vocab.cls,
             "eos_token_id": vocab.sep,
         }
     if terms == ("span",):
@@ -102,12 +101,10 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
 
 def _learned(model: TransformerConfig, family: Family, pad: int) -> dict[str, Any]:
     assert model.longest is not None
-    if not (family.segments or family.folded):
-        return {"attention_dropout": model.dropout, "max_position_embeddings": model.longest}
     return {
-        "attention_probs_dropout_prob": model.dropout,
-        "max_position_embeddings": model.longest + (offset(family, pad) if family.folded else 0),
-        "type_vocab_size": model.segments or 1,
+        **dict.fromkeys(family.drops, model.dropout),
+        family.length: model.longest + (offset(family, pad) if family.folded else 0),
+        **({"type_vocab_size": model.segments or 1} if family.segments or family.folded else {}),
     }
 
 
@@ -138,7 +135,7 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         raise InputError(f"model_type {printable(name)!r} cannot be read; {why or 'known: ' + ', '.join(FAMILIES)}")
     family = FAMILIES[name]
     defaults = {family.keys[ours]: value for ours, value in family.absent.items() if ours in family.keys}
-    for key, can in ENCODER.items():
+    for key, can in {**ENCODER, **family.only}.items():
         if config.get(key, can) not in (can, None) and config[key] != {}:
             raise InputError(
                 f"config.json: {key}: {printable(repr(config[key]), 80)}: {name} is read with {can!r} only"
@@ -148,11 +145,14 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
             f"{name} with use_task_id: task types (ERNIE 2.0 and later) have no place here; ERNIE 1.0 has none"
         )
     asked = {**defaults, **config}[family.keys["activation"]]
-    if not isinstance(asked, str) or asked not in READ:
+    known = READ if family.activations is ACTIVATIONS else {name: ours for ours, name in family.activations.items()}
+    if not isinstance(asked, str) or asked not in known:
         raise InputError(
-            f"config.json: {family.keys['activation']}: {printable(repr(asked), 60)}: layers with {', '.join(READ)} can be read"
+            f"config.json: {family.keys['activation']}: {printable(repr(asked), 60)}: layers with {', '.join(known)} can be read"
         )
-    given = {**defaults, **config, family.keys["activation"]: READ[asked]}
+    given = {**defaults, **config, family.keys["activation"]: known[asked]}
+    if family.widths and given.get(family.keys["hidden"]) is None:
+        given[family.keys["hidden"]] = family.widths * _value(given, family.keys["width"], "width")
     values: dict[str, Any] = {ours: _value(given, theirs, ours) for ours, theirs in family.keys.items()}
     values |= {"embedding": None, "share": "none"}
     if family.project:
@@ -173,7 +173,7 @@ def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
     if family.folded and config.get("type_vocab_size", 1) not in (None, 1):
         said = printable(repr(config["type_vocab_size"]), 60)
         raise InputError(f"config.json: type_vocab_size: {said}; {an(family.model_type)} has 1 segment here")
-    places = _value(config, "max_position_embeddings", "layers")
+    places = _value(config, family.length, "layers")
     if family.folded:
         pad = config.get("pad_token_id")
         places -= offset(family, None if pad is None else _value(config, "pad_token_id", "layers"))
@@ -198,8 +198,9 @@ def head(family: Family, name: str, activation: str) -> Any:
     """The head of a pre-training term, as the family has it beside layers of this activation."""
     transform = any(ours == "dense" for ours, _ in family.heads["token"])
     own = family.activation if transform and family.activation != activation else None
+    bias = any(ours == "=bias" for ours, _ in family.heads["token"])
     return {
-        "token": Tokens(transform=transform, activation=own),
+        "token": Tokens(transform=transform, activation=own, bias=bias),
         "pair": Pair(),
         "summary": Summary(),
         "replaced": Detect(),

@@ -6,12 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertsmith.deploy.hf_bodies import DISTILBERT_KEYS, KEYS, XLNET_KEYS, bert_body, distilbert_body, xlnet_body
+from bertsmith.deploy.hf_bodies import (
+    DISTILBERT_KEYS,
+    GPT2_KEYS,
+    GPT_KEYS,
+    KEYS,
+    XLNET_KEYS,
+    bert_body,
+    distilbert_body,
+    gpt2_body,
+    gpt_body,
+    xlnet_body,
+)
 from bertsmith.deploy.hf_layers import (
     ALBERT_LAYER,
     DISTILBERT_LAYER,
+    GPT_LAYER,
+    GPT_TENSORS,
     LAYER,
     PARTS,
+    POSITIONS,
     TOKENS,
     XLNET_LAYER,
     XLNET_TENSORS,
@@ -27,6 +41,7 @@ GONE = {"transfo-xl": "transformers has had no Transformer-XL since version 5, n
 # Heads over the tokens: every family has them alike.
 OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)}
 
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 ABSENT = {"activation": "gelu", "dropout": 0.1, "eps": 1e-12}
 
 
@@ -50,6 +65,14 @@ class Family:
     body: Callable[[dict[str, Any]], TransformerConfig] = bert_body  # ours, of the numbers that it is free in
     positions: type = Learned
     tokens: str = TOKENS
+    places: str = POSITIONS  # the table of learned positions
+    length: str = "max_position_embeddings"  # how many of these, in config.json
+    drops: tuple[str, ...] = ("attention_probs_dropout_prob",)  # the model's own dropout, besides that of `keys`
+    activations: dict[str, str] = field(default_factory=lambda: ACTIVATIONS)  # of its layers: ours, and their names
+    only: dict[str, Any] = field(default_factory=dict)  # what config.json can say of it and only so is read
+    widths: int | None = None  # of these is the hidden width where config.json names none
+    causal: bool = False  # a token sees what came before it
+    size: str = "base"  # of the member's, the one whose recipe a folder is given
     modules: tuple[tuple[str, ...], ...] = (("embeddings.norm", "embeddings.LayerNorm"),)
     layer: tuple[tuple[str, ...], ...] = LAYER
     tensors: Tensors = ()
@@ -78,6 +101,23 @@ class Family:
     def member(self) -> str:
         """The member whose recipe a folder of this family is given."""
         return self.like or next(iter(self.members), self.model_type)
+
+
+# The head over tokens is the table alone, and that over a text a matrix over its last token.
+GPT_HEADS: dict[str, tuple[tuple[str, str], ...]] = {"token": (), "label": (("=out.weight", "score.weight"),)}
+LIKE_GPT: dict[str, Any] = {
+    "base": "transformer",
+    "causal": True,
+    "segmented": False,
+    "layer": GPT_LAYER,
+    "tensors": GPT_TENSORS,
+    "length": "n_positions",
+    "drops": ("embd_pdrop", "attn_pdrop"),
+    "pooler": "none",
+    "bare": {},
+    "opened": {("token",): ("AutoModelForCausalLM", "AutoModel")},
+    "pad": 0,
+}
 
 
 def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Family:
@@ -159,6 +199,7 @@ FAMILIES = {
         segmented=False,
         keys=DISTILBERT_KEYS,
         body=distilbert_body,
+        drops=("attention_dropout",),
         layer=DISTILBERT_LAYER,
         pooler="relu",
         dropout="seq_classif_dropout",
@@ -242,6 +283,49 @@ FAMILIES = {
     ),
     # Without task types, which the first ERNIE has not, it is a BERT.
     "ernie": _like_bert("ernie", "Ernie", members=("ernie1", "ernie1-dialogue")),
+    "gpt2": Family(
+        model_type="gpt2",
+        keys=GPT2_KEYS,
+        body=gpt2_body,
+        size="small",
+        modules=(("norm", "ln_f"),),
+        tokens="wte.weight",
+        places="wpe.weight",
+        parts=("wte.", "wpe.", "h.", "ln_f."),
+        absent={**ABSENT, "activation": "gelu_new", "eps": 1e-5},
+        widths=4,
+        only={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
+        heads={**GPT_HEADS, **OVER_TOKENS},
+        tied={"lm_head.weight": "transformer.wte.weight"},
+        architectures={
+            ("token",): "GPT2LMHeadModel",
+            ("label",): "GPT2ForSequenceClassification",
+            ("tag",): "GPT2ForTokenClassification",
+            ("span",): "GPT2ForQuestionAnswering",
+            (): "GPT2Model",
+        },
+        **LIKE_GPT,
+    ),
+    "openai-gpt": Family(
+        model_type="openai-gpt",
+        members=("gpt",),
+        keys=GPT_KEYS,
+        body=gpt_body,
+        modules=(),
+        tokens="tokens_embed.weight",
+        places="positions_embed.weight",
+        parts=("tokens_embed.", "positions_embed.", "h."),
+        absent={**ABSENT, "eps": 1e-5},
+        activations={"gelu_tanh": "gelu", "relu": "relu"},  # its gelu is the tanh form
+        heads=GPT_HEADS,
+        tied={"lm_head.weight": "transformer.tokens_embed.weight"},
+        architectures={
+            ("token",): "OpenAIGPTLMHeadModel",
+            ("label",): "OpenAIGPTForSequenceClassification",
+            (): "OpenAIGPTModel",
+        },
+        **LIKE_GPT,
+    ),
     "xlnet": Family(
         model_type="xlnet",
         base="transformer",
@@ -273,7 +357,9 @@ FAMILIES = {
     ),
 }
 LABEL_OUTPUTS = tuple(
-    f"{module}.{end}" for module in ("classifier", "classifier.out_proj", "logits_proj") for end in ("weight", "bias")
+    f"{module}.{end}"
+    for module in ("classifier", "classifier.out_proj", "logits_proj", "score")
+    for end in ("weight", "bias")
 )
 # The classes that open a folder with these terms, and what each of them answers.
 OPENED_BY = {

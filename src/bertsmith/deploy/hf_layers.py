@@ -48,7 +48,8 @@ POSITIONS = "embeddings.position_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
 # What files of older versions hold: other names for the same tensors, and buffers that are no weights.
 OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
-BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids", "position_ids")
+MASKS = (".attn.bias", ".attn.masked_bias")  # who sees whom, which files of GPT-2 hold for each layer
 PARTS = ("embeddings.", "embeddings_project.", "encoder.", "pooler.")
 
 
@@ -64,6 +65,7 @@ SAME = Turned(lambda x, heads: x, lambda x: x)
 INTO_HEADS = Turned(lambda x, heads: x.T.unflatten(1, (heads, -1)), lambda x: x.flatten(1).T)  # (h e, d) and (d, h, e)
 OUT_OF_HEADS = Turned(lambda x, heads: x.unflatten(1, (heads, -1)), lambda x: x.flatten(1))  # (d, h e) and (d, h, e)
 ONE_ROW = Turned(lambda x, heads: x[None, None], lambda x: x.flatten())  # (d,) and (1, 1, d)
+TRANSPOSED = Turned(lambda x, heads: x.T, lambda x: x.T)  # a convolution of one place is a matrix the other way round
 Tensors = tuple[tuple[str, tuple[str, ...], Turned], ...]  # our tensor, theirs that make it up, how these stand
 
 XLNET_TENSORS: Tensors = (
@@ -75,4 +77,16 @@ XLNET_TENSORS: Tensors = (
     ("layers.#.attention.positions.place", ("layer.#.rel_attn.r_r_bias",), SAME),
     ("layers.#.attention.positions.segment", ("layer.#.rel_attn.r_s_bias",), SAME),
     ("layers.#.attention.positions.sides", ("layer.#.rel_attn.seg_embed",), SAME),
+)
+# GPT's and GPT-2's: norms are modules, matrices are convolutions.
+GPT_LAYER = (("layers.#.attention_norm", "h.#.ln_1"), ("layers.#.feedforward_norm", "h.#.ln_2"))
+GPT_TENSORS: Tensors = tuple(
+    (f"layers.#.{ours}.{end}", (f"h.#.{theirs}.{end}",), turned)
+    for ours, theirs in (
+        ("attention.qkv", "attn.c_attn"),
+        ("attention.out", "attn.c_proj"),
+        ("feedforward.up", "mlp.c_fc"),
+        ("feedforward.down", "mlp.c_proj"),
+    )
+    for end, turned in (("weight", TRANSPOSED), ("bias", SAME))
 )

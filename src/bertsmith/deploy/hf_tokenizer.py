@@ -26,28 +26,29 @@ FLAGS = ("content", "lstrip", "normalized", "rstrip", "single_word")  # of a tok
 
 
 def hf_tokenizer(tokenizer: Tokenizer, reading: Reading, fills: bool = True) -> dict[str, bytes]:
-    """{file name: content} for a model that reads texts so.  Where [CLS] is last its padding is on the left, as XLNet's classifier needs it.
+    """{file name: content} for a model that reads texts so.  `reading.padding` says on which side it is padded.
 
     `fills`: whether the model is asked for masks (text.forms).
     """
     backend = _backend(tokenizer, reading, fills)
     tree = json.loads(backend.to_str())
-    roles = {f"{role}_token": name for role, name in tokenizer.roles.items()}
+    alone = tokenizer.vocab.mask == tokenizer.vocab.sep  # one special token, which ends a text
+    asked = ("pad", "unk") if alone else tokenizer.roles
+    roles = {f"{role}_token": tokenizer.roles[role] for role in asked}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": reading.length,
         "model_input_names": ["input_ids", *(["token_type_ids"] if reading.segments else []), "attention_mask"],
-        "padding_side": "right" if reading.lead else "left",
+        "padding_side": reading.padding,
         "clean_up_tokenization_spaces": False,
         **_rules(backend, tree),
         **roles,
     }
-    if (
-        tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None
-    ):  # else classes add both, beyond the model's table
-        config |= {"bos_token": tokenizer.roles["cls"], "eos_token": tokenizer.roles["sep"]}
+    # Without them some classes add both, beyond the model's table.
+    if tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None and tokenizer.marks_ends:
+        config |= {"bos_token": tokenizer.roles["sep" if reading.bare else "cls"], "eos_token": tokenizer.roles["sep"]}
     mask = next(token for token in tree["added_tokens"] if token["content"] == tokenizer.mask_token)
-    if mask["lstrip"]:  # a name alone would lose that in classes that build their own tokenizer
+    if mask["lstrip"] and not alone:  # a name alone would lose that in classes that build their own tokenizer
         roles["mask_token"] = {key: mask[key] for key in FLAGS}
         config["mask_token"] = {"__type": "AddedToken", **roles["mask_token"], "special": True}
     return {
@@ -104,7 +105,9 @@ def _backend(tokenizer: Tokenizer, reading: Reading, fills: bool) -> Backend:
     roles = [name for name in tokenizer.roles.values() if name not in known]
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in roles])
     tree = outward(json.loads(backend.to_str()), fills)
-    if _space_counts(tokenizer):  # a mask takes the space before it, as in `fill`
+    if (
+        _space_counts(tokenizer) and tokenizer.vocab.mask != tokenizer.vocab.sep
+    ):  # a mask takes the space before it, as in `fill`
         for token in tree["added_tokens"]:
             token["lstrip"] |= token["content"] == tokenizer.mask_token
     if not _as_ours(backend, tokenizer, reading):
@@ -136,17 +139,17 @@ def _as_ours(backend: Backend, tokenizer: Tokenizer, reading: Reading) -> bool:
 
 
 def _template(tokenizer: Tokenizer, reading: Reading) -> dict[str, Any]:
-    """[CLS] A [SEP] B [SEP], with two [SEP] between them where `reading` has two; or A [SEP] B [SEP] [CLS]."""
-    cls, sep = tokenizer.roles["cls"], tokenizer.roles["sep"]
+    """[CLS] A [SEP] B [SEP], with two [SEP] between them where `reading` has two; or A [SEP] B [SEP] [CLS]; or as `reading.roles` says."""
     other, last = (1, 2) if reading.told else (0, 0)
-    special = lambda name, type_id=0: {"SpecialToken": {"id": name, "type_id": type_id}}
+    special = lambda role, type_id=0: {"SpecialToken": {"id": tokenizer.roles[role], "type_id": type_id}}
     text = lambda name, type_id=0: {"Sequence": {"id": name, "type_id": type_id}}
-    second = [text("B", other), special(sep, other)]
-    before, after = ([special(cls)], []) if reading.lead else ([], [special(cls, last)])
-    ids = {cls: tokenizer.vocab.cls, sep: tokenizer.vocab.sep}
+    before, apart, after = reading.roles
+    types = {"cls": last, "sep": other}
+    first = [*map(special, before), text("A")]
+    used = dict.fromkeys((tokenizer.roles[role], getattr(tokenizer.vocab, role)) for role in ("cls", "sep", *apart))
     return {
         "type": "TemplateProcessing",
-        "single": [*before, text("A"), special(sep), *after],
-        "pair": [*before, text("A"), *[special(sep)] * reading.between, *second, *after],
-        "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in ids.items()},
+        "single": [*first, *(special(role, last if role == "cls" else 0) for role in after)],
+        "pair": [*first, *map(special, apart), text("B", other), *(special(role, types[role]) for role in after)],
+        "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in used},
     }

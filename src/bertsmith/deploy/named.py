@@ -28,6 +28,8 @@ CLASSES = {
     "xlm-roberta": ("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),
     "camembert": ("CamembertTokenizer", "CamembertTokenizerFast"),
     "albert": ("AlbertTokenizer", "AlbertTokenizerFast"),
+    "gpt2": ("GPT2Tokenizer", "GPT2TokenizerFast"),
+    "openai-gpt": ("OpenAIGPTTokenizer", "OpenAIGPTTokenizerFast"),
     "xlnet": ("XLNetTokenizer", "XLNetTokenizerFast"),
 }
 

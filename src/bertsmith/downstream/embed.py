@@ -71,7 +71,7 @@ def embed(
     from bertsmith.training.precision import Precision
 
     policy = loaded.exact if precision == "exact" else Precision.choose(precision, loaded.device)
-    reading = loaded.reading(on_long=on_long)
+    reading = loaded.reading(on_long=on_long, orders="one")
     before = _prompt(says, prompt)
     first, second = _as_read(first, says, before), None if second is None else _as_read(second, says)
     encoded = encode(loaded.tokenizer, first, second, reading, where)

@@ -54,13 +54,14 @@ def lines(
         order = plan.shuffled(epoch)[: n - index]
         for at in range(0, len(order), CHUNK):
             some = order[at : at + CHUNK]
-            row = plan.row(some)
+            row = recipe.corruption.moved(plan.row(some), draw)
             spans = recipe.corruption.select(row, draw)
             batch = recipe.corruption.rewrite(row, spans, vocab, draw)
             tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
             tally.add_levels(row, spans, recipe.corruption.select)
             tally.add_views(row, recipe.corruption.rewrite, draw)
-            for line in _examples(row, spans, _decided(batch, recipe, writer), tokenizer):
+            names = Named(tokenizer, recipe.corruption.rewrite, vocab)
+            for line in _examples(row, spans, _decided(batch, recipe, writer), names):
                 yield {"index": index, "epoch": epoch, **line}
                 index += 1
         epoch += 1
@@ -84,55 +85,79 @@ def _decided(batch: Batch, recipe: Recipe, writer: Any) -> Batch:
     return replace(batch, targets=targets)
 
 
-def _examples(row: Row, spans: np.ndarray, batch: Batch, tokenizer: Any) -> Iterator[dict[str, Any]]:
+class Named:
+    """Tokens by name, sentinels that are not the tokenizer's own included."""
+
+    def __init__(self, tokenizer: Any, rewrite: Any, vocab: Vocab):
+        self.tokenizer = tokenizer
+        self.marks: dict[int, str] = rewrite.names(vocab) if getattr(rewrite, "sentinels", 0) else {}
+
+    def tokens(self, ids: list[int]) -> list[str]:
+        if not self.marks:
+            return self.tokenizer.tokens(ids)
+        plain = iter(self.tokenizer.tokens([i for i in ids if i not in self.marks]))
+        return [self.marks[i] if i in self.marks else next(plain) for i in ids]
+
+
+def _examples(row: Row, spans: np.ndarray, batch: Batch, names: Named) -> Iterator[dict[str, Any]]:
     """Each sequence of a corrupted row on its own, with indices of its own."""
     words, sentences = np.flatnonzero(row.starts), np.flatnonzero(row.sentences)
     read = np.concatenate([[0], np.cumsum(batch.input.lengths)])  # with tokens that only ask an input is longer
-    sides = zip(pairwise(row.offsets.tolist()), pairwise(read.tolist()), strict=True)
-    for (begin, end), (first, last) in sides:
+    asks = np.concatenate([[0], np.cumsum(batch.asking.lengths)])
+    sides = zip(*(pairwise(edges.tolist()) for edges in (row.offsets, read, asks)), strict=True)
+    for (begin, end), (first, last), (low, high) in sides:
         ids = row.tokens[begin:end].tolist()
-        targets: dict[str, Any] = {}
-        for name, target in batch.targets.items():
-            low, high = np.searchsorted(target.at[:, 0], [first, last])
-            labels = target.labels[low:high].tolist()
-            if name == "pair":
-                targets |= {name: labels[0]} if labels else {}
-            elif target.at.shape[1] > 1:
-                at = target.at[low:high]
-                rows = np.column_stack([at - first, at[:, 0] - at[:, 1]]).tolist()
-                named = zip(rows, tokenizer.tokens(labels), labels, strict=True)
-                targets[name] = [[*row, token, label] for row, token, label in named]
-            else:
-                places = (target.at[low:high, 0] - first).tolist()
-                targets[name] = [list(row) for row in zip(places, tokenizer.tokens(labels), labels, strict=True)]
-        yield {
-            "source": {
-                "tokens": tokenizer.tokens(ids),
-                "ids": ids,
-                "words": _within(words, begin, end),
-                "sentences": _within(sentences, begin, end),
-            },
-            "input": _side(batch.input, first, last, tokenizer),
-            "output": None,
-            "spans": (spans[np.searchsorted(spans[:, 0], begin) : np.searchsorted(spans[:, 0], end)] - begin).tolist(),
-            "targets": targets,
+        source = {
+            "tokens": names.tokens(ids),
+            "ids": ids,
+            "words": _within(words, begin, end),
+            "sentences": _within(sentences, begin, end),
         }
+        if row.order is not None:
+            source["order"] = (row.order[begin:end] - begin).tolist()
+        yield {
+            "source": source,
+            "input": _side(batch.input, first, last, names),
+            "output": None if batch.output is None else _side(batch.output, low, high, names),
+            "spans": (spans[np.searchsorted(spans[:, 0], begin) : np.searchsorted(spans[:, 0], end)] - begin).tolist(),
+            "targets": _targets(batch, low, high, names),
+        }
+
+
+def _targets(batch: Batch, first: int, last: int, names: Named) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, target in batch.targets.items():
+        low, high = np.searchsorted(target.at[:, 0], [first, last])
+        labels = target.labels[low:high].tolist()
+        if name == "pair":
+            found |= {name: labels[0]} if labels else {}
+        elif target.at.shape[1] > 1:
+            at = target.at[low:high]
+            rows = np.column_stack([at - first, at[:, 0] - at[:, 1]]).tolist()
+            named = zip(rows, names.tokens(labels), labels, strict=True)
+            found[name] = [[*row, token, label] for row, token, label in named]
+        else:
+            places = (target.at[low:high, 0] - first).tolist()
+            found[name] = [list(row) for row in zip(places, names.tokens(labels), labels, strict=True)]
+    return found
 
 
 def _within(places: np.ndarray, begin: int, end: int) -> list[int]:
     return (places[np.searchsorted(places, begin) : np.searchsorted(places, end)] - begin).tolist()
 
 
-def _side(stream: Any, begin: int, end: int, tokenizer: Any) -> dict[str, Any]:
+def _side(stream: Any, begin: int, end: int, names: Named) -> dict[str, Any]:
     ids = stream.tokens[begin:end].tolist()
     keys = ("segments", "positions", "query_rank", "key_rank")
     arrays = {key: getattr(stream, key)[begin:end].tolist() for key in keys}
     arrays["key_rank"] = [None if rank == NEVER else rank for rank in arrays["key_rank"]]
     side = {
-        "tokens": tokenizer.tokens(ids),
+        "tokens": names.tokens(ids),
         "ids": ids,
         "segments": arrays["segments"],
         "positions": arrays["positions"],
     }
     side |= {"sequence": [0] * len(ids), "query_rank": arrays["query_rank"], "key_rank": arrays["key_rank"]}
+    if stream.hidden is not None:
+        side["hidden"] = np.flatnonzero(stream.hidden[begin:end]).tolist()
     return side if stream.window is None else side | {"window": stream.window}

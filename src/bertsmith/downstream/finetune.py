@@ -118,6 +118,7 @@ def finetune(
             loaded = opened(model, str(own_device(device)), members, say)
             given_epochs = options.epochs
             options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
+            loaded = replace(loaded, recipe=options.formed(loaded.recipe))
             read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
             steps = read.feed(seed).epoch(0).steps
             options = options.lasting(method, loaded.recipe.model.width, steps, bool(asked.given))

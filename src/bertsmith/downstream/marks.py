@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ LEGEND = (
 )
 WRITTEN = "[x->y] hidden x, for which the generator wrote y"
 PIECES = "a·b: two pieces of one word"
+SIDES = "reads: what the encoder is given · writes: what the decoder is asked for, from left to right"
 SEEN = {(1,): "left to right", (-1,): "right to left", (0, 1): "source to target"}
 
 
@@ -30,14 +31,35 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
             if replaced:
                 yield f"the generator wrote another token in {replaced:,} of {amount(asked, 'place')} that it was asked about"
             continue
+        written = line["output"] is not None
         if line["index"] == 0:
-            yield " · ".join(
-                [LEGEND, *([WRITTEN] if "replaced" in line["targets"] else []), *([PIECES] if people else [])]
-            )
+            legend = [SIDES if written else LEGEND, *([WRITTEN] if "replaced" in line["targets"] else [])]
+            yield " · ".join([*legend, *([PIECES] if people else [])])
         targets = line["targets"]
         asked, replaced = asked + len(targets.get("token", [])), replaced + len(targets.get("replaced", []))
         yield f"\n{_head(line, pairs)}"
-        yield _marked(line, people)
+        yield from _sides(line, people) if written else [_marked(line, people)]
+
+
+def _sides(line: dict[str, Any], people: Shown | None) -> Iterator[str]:
+    """What an encoder reads, and what a decoder writes; places that it must not read in brackets."""
+    read, asked = line["input"], line["targets"]["token"]
+    hidden = set(read.get("hidden", ()))
+    yield f"reads:  {_plain(read['ids'], read['tokens'], people, hidden)}"
+    yield f"writes: {_plain([i for *_, i in asked], [token for _, token, _ in asked], people)}"
+
+
+def _plain(ids: list[int], tokens: list[str], people: Shown | None, apart: Collection[int] = ()) -> str:
+    """Tokens as text; sentinels, which a tokenizer need not have, and what stands `apart` by themselves."""
+    if people is None:
+        return " ".join(tokens)
+    there = [place for place, i in enumerate(ids) if i < people.tokenizer.size]
+    pieces = dict(zip(there, people.pieces([ids[place] for place in there]), strict=True))
+    pieces = [pieces.get(place, Piece(text=tokens[place], space=True, special=True)) for place in range(len(ids))]
+    return "".join(
+        before + (f"({pieces[place].text})" if place in apart else pieces[place].text)
+        for place, before in joined(pieces, set(apart))
+    )
 
 
 def _head(line: dict[str, Any], pairs: tuple[str, ...]) -> str:

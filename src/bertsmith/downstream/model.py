@@ -16,7 +16,6 @@ from bertsmith.deploy import folder
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
-from bertsmith.objectives.mixed import Mixed, of_main
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag
 from bertsmith.tasks.labels import Labels
@@ -99,6 +98,8 @@ class Loaded:
 
     def reading(self, length: int | None = None, **options: Any) -> Reading:
         """How it reads texts of up to `length` tokens (None: as many as it was trained on)."""
+        if self.task is None and getattr(self.recipe.layout, "bare", False):
+            options = {"marks": "none", **options}
         return Reading.of(self.recipe, length or self.length(), **options)
 
 
@@ -122,9 +123,9 @@ def load(
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
-    if isinstance(recipe.objective, Mixed):
-        weights = of_main(weights, recipe.objective)
-        recipe = replace(recipe, objective=recipe.objective.main.objective)
+    if hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
+        weights = recipe.objective.alone(weights)
+        recipe = replace(recipe, objective=recipe.objective.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size > recipe.model.vocab:
         raise InputError(

@@ -22,7 +22,7 @@ from bertsmith.tasks import kinds
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
-from bertsmith.training.job import Job, Progress, check_options, silent
+from bertsmith.training.job import Job, Progress, check_options, fresh, silent
 from bertsmith.training.learn import learn
 from bertsmith.training.log import Journal
 from bertsmith.training.pretraining import exam_of, said_of
@@ -80,7 +80,7 @@ def multitask(
                 run.check_free(resume)
             stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
             rows = world.tell(rows_of(from_, run, resume) if world.first else None)
-            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab.size, rows)
+            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab, rows)
             tasks = {
                 name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
                 for name, given in feeds.items()
@@ -118,7 +118,7 @@ def multitask(
                 same=(*SAME, *(f"data.feeds.{name}.{field}" for name in feeds for field in CONTENT)),
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
                 exam=Exams(known, recipe.training.evaluate) if known else None,
-                start=start,
+                start=start if world.tell(from_ is not None) else fresh,
                 workers=workers,
             )
 

@@ -26,8 +26,8 @@ class Tally:
 
     def add(self, row: Row, spans: np.ndarray, batch: Batch, cut: np.ndarray, label_1: float | None) -> None:
         target = batch.targets["token"]
-        written = batch.input.tokens[target.at[:, 0]]
-        masked, kept = written == self.vocab.mask, written == target.labels
+        written, clean = _replaced(row, spans, batch)
+        masked, kept = written == self.vocab.mask, written == clean
         if self.by_span and len(spans):  # what holds for a span holds for all of its tokens
             first = np.cumsum(spans[:, 1] - spans[:, 0]) - (spans[:, 1] - spans[:, 0])
             masked, kept = np.logical_and.reduceat(masked, first), np.logical_and.reduceat(kept, first)
@@ -37,7 +37,8 @@ class Tally:
         special = [i for i in self.vocab.special if i != self.vocab.unk]
         self._count(unknown=int((row.tokens == self.vocab.unk).sum()), text=int((~np.isin(row.tokens, special)).sum()))
         self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
-        self._count(asked=len(target), draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
+        hidden = len(target) if batch.output is None else int((spans[:, 1] - spans[:, 0]).sum())
+        self._count(asked=hidden, draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
         if "pair" in batch.targets:
             labels = batch.targets["pair"].labels
             self._count(pairs=len(labels), label_1=int((labels == 1).sum()), expected=len(labels) * (label_1 or 0.0))
@@ -65,9 +66,9 @@ class Tally:
         draws = max(c["draws"], 1)
         requested: dict[str, float] = {}
         achieved: dict[str, float] = {}
-        if select.rate < 1:  # who asks for everything has no share to meet
+        if select.rate < 1 and getattr(select, "meets", True):  # who asks for everything has no share to meet
             requested["rate"], achieved["rate"] = select.rate, c["asked"] / c["source"]
-        if hasattr(rewrite, "mask"):
+        if hasattr(rewrite, "mask") and c["draws"]:
             requested |= {"mask": rewrite.mask, "kept": 1 - rewrite.mask - rewrite.random, "random": rewrite.random}
             achieved |= {"mask": c["mask"] / draws, "kept": c["kept"] / draws}
             achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
@@ -94,3 +95,14 @@ class Tally:
                 "text": c["text"],
             },
         }
+
+
+def _replaced(row: Row, spans: np.ndarray, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """What stands where something is asked, and what stood there; nothing where a decoder writes of a text that others' places count in."""
+    if batch.output is None:
+        target = batch.targets["token"]
+        return batch.input.tokens[target.at[:, 0]], target.labels
+    if batch.input.hidden is None:
+        return np.zeros(0, np.int32), np.zeros(0, np.int32)
+    at = np.flatnonzero(batch.input.hidden)
+    return batch.input.tokens[at], row.tokens[at]

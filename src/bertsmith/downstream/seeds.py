@@ -17,6 +17,7 @@ from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
+from bertsmith.objectives.alongside import Alongside
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount
 from bertsmith.tasks import metrics
@@ -51,7 +52,7 @@ class Tuning:
     ):
         self.loaded, self.task, self.options, self.scratch = loaded, task, options, scratch
         self.world, self.say, self.threads = world, say, threads
-        self.about = {**task.about, "method": method, "scratch": scratch, "settings": asdict(options)}
+        self.about = {**task.about, "method": method, "scratch": scratch, "settings": options.said()}
         self.recipe = _recipe(loaded.recipe, task, options, method)
         self.counts = task.counts
         self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
@@ -194,9 +195,12 @@ def _lines(run: Tuned) -> list[dict]:
 
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Recipe:
+    objective = task.objective(getattr(recipe.objective, "pooler", "tanh"))
+    if options.auxiliary:
+        objective = Alongside(objective=objective, auxiliary=recipe.objective, weight=options.auxiliary)
     return replace(
         recipe,
-        objective=task.objective(getattr(recipe.objective, "pooler", "tanh")),
+        objective=objective,
         model=replace(recipe.model, dropout=options.dropout),
         schedule=options.schedule(method),
         training=options.training(),

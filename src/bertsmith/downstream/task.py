@@ -133,6 +133,7 @@ class Task:
     data: dict[str, Encoded]
     about: dict[str, Any]  # what config.json says of it
     sources: dict[str, dict[str, Any]]  # and of its files
+    beside: Any = None  # what the model's pre-training can ask of the same texts
 
     @classmethod
     def read(cls, given: Files, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
@@ -144,6 +145,14 @@ class Task:
         """The same, of rows that were read before."""
         kind, known, rows = found.kind, found.known, found.rows
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
+        if reading.orders == "both" and not rows["train"].pairs:
+            raise InputError(
+                f"orders: both: the training file has no pairs; {option('columns', like='text2=NAME')} says where the second texts stand"
+            )
+        if reading.marks == "extract" and len({tokenizer.vocab.sep, tokenizer.vocab.mask, tokenizer.vocab.cls}) < 3:
+            raise InputError(
+                "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
+            )
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {
@@ -172,6 +181,7 @@ class Task:
             data=data,
             about=about,
             sources=found.sources,
+            beside=getattr(recipe.corruption.rewrite, "beside", None),
         )
 
     @property
@@ -182,11 +192,14 @@ class Task:
     def objective(self, pooler: str) -> Any:
         """The head, and its loss.  `pooler`: the activation of a summary, as the model's family has it."""
         made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
+        if self.options.orders != "one":
+            made = replace(made, orders=self.options.orders)
         return replace(made, pooler=pooler) if hasattr(made, "pooler") else made
 
     def feed(self, seed: int) -> Labelled:
         asked = self.kind.asked(self.data["train"], self.targets["train"])
-        return Labelled(encoded=self.data["train"], asked=asked, seed=seed, batch=self.options.batch)
+        beside = self.beside if self.options.auxiliary else None
+        return Labelled(encoded=self.data["train"], asked=asked, seed=seed, batch=self.options.batch, beside=beside)
 
     def exam(self, place: torch.device, steps: int, epochs: float = 0, **options: Any) -> Dev:
         """`steps`: updates of an epoch; `options` go to `Dev`."""

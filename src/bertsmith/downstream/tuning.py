@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.recipe import Group, Recipe, Schedule, Training
-from bertsmith.spelling import setting
+from bertsmith.spelling import option, setting
+from bertsmith.tasks.sequences import Reading, Template
 
 METHODS = ("full", "frozen")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
@@ -20,6 +21,11 @@ LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-5, 150))
 MOST_EPOCHS = 50  # however few the texts are
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
+LATER = {
+    "auxiliary": 0.0,
+    "form": "own",
+    "orders": "one",
+}  # options that older runs' config.json does not have, and what these did
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -70,6 +76,13 @@ class FineTuning:
     patience: int | None = None  # ends after so many of them without a better one; null = never
     layer_decay: float = 1.0  # rate of each layer as a share of the one above it (Howard & Ruder 2018; Sun et al. 2019)
     unfreeze: float = 0.0  # updates, or a share of them, after which the next layer below begins to learn (Howard & Ruder 2018); 0 = all at once
+    auxiliary: float = 0.0  # weight of the loss that a language model was pre-trained on, on the task's own texts (Radford et al. 2018: 0.5)
+    form: Literal["own", "extract"] = (
+        "own"  # extract: GPT's start, delimiter and extract tokens round texts that are read from the left
+    )
+    orders: Literal["one", "both"] = (
+        "one"  # both: a pair is read in either order, and what is said of it added up (GPT's way with similarity)
+    )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):
@@ -81,6 +94,7 @@ class FineTuning:
             all(isinstance(part, str) for part in self.frozen),
             f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
         )
+        require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
 
     def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:
@@ -88,6 +102,23 @@ class FineTuning:
 
         InputError for a length that the model cannot take, and for a pool that the task has no use for.
         """
+        require(
+            not self.auxiliary or method != "frozen",
+            f"auxiliary: {self.auxiliary:g}: a frozen trunk learns nothing from it; take {option('method', 'full')}",
+        )
+        beside = getattr(recipe.corruption.rewrite, "beside", None)
+        require(
+            not self.auxiliary or (beside is not None and beside.term in recipe.objective.weights()),
+            f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; gpt, gpt2 and transformer-xl do, as they were pre-trained",
+        )
+        require(
+            self.orders == "one" or (pools and method != "frozen"),
+            f"orders: {self.orders}: is for pairs of texts that are classified or given a number, by a trunk that learns",
+        )
+        require(
+            self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
+            f"form: {self.form}: {recipe.name} sees both sides of a token; gpt, gpt2 and transformer-xl read from the left",
+        )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
         rate = 1e-3 if method == "frozen" else rate
@@ -107,6 +138,20 @@ class FineTuning:
         epochs = self.epochs or max(fewest, min(most, math.ceil(updates / steps)))
         often = 1.0 if self.epochs or asked else 1 / max(1, round(epochs / EXAMS))
         return replace(self, epochs=epochs, evaluations=self.evaluations or often)
+
+    def formed(self, recipe: Recipe) -> Recipe:
+        """`recipe` with texts in the form that is asked for."""
+        if (self.form, self.orders) == ("own", "one"):
+            return recipe
+        usual = Reading.of(recipe, recipe.layout.length)
+        template = Template(separators=usual.between, segments=usual.told, marks=usual.marks, orders=self.orders)
+        if self.form == "extract":
+            template = replace(template, separators=1, segments=False, marks="extract")
+        return replace(recipe, template=template)
+
+    def said(self) -> dict[str, Any]:
+        """What config.json says of it; what came later and is off, as runs from before it had it."""
+        return {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
 
     def schedule(self, method: str = "full") -> Schedule:
         """A frozen trunk is a group that never learns."""

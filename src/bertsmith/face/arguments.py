@@ -174,28 +174,46 @@ CALL = Kind("a function (such as print) or None, for silence,", _silence)
 ASIDE = Kind("whatever the verb judges", lambda value: value)
 
 FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
-FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class")
+FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample")
 WANTED = {
     # what is worked on
     **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
+    **dict.fromkeys(("generate.text",), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample"), FILE),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
-    **dict.fromkeys(("text", "feeds", "shares"), ASIDE),
+    **dict.fromkeys(("text", "feeds", "shares", "pairs", "answers", "score.labels"), ASIDE),
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
     "tokenizer_sample": Kind("a size such as '100MB' or a whole number of bytes", _words_or_count),
     # how much
-    **dict.fromkeys(("steps", "tokens", "seeds", "n", "layer", "top", "budget"), WHOLE),
+    **dict.fromkeys(
+        (
+            "steps",
+            "tokens",
+            "seeds",
+            "n",
+            "layer",
+            "top",
+            "budget",
+            "stride",
+            "limit",
+            "beam",
+            "no_repeat",
+            "top_k",
+            "batch",
+        ),
+        WHOLE,
+    ),
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
     **dict.fromkeys(("threads",), POSITIVE),
-    **dict.fromkeys(("minutes", "epochs", "holdout", "timeout"), NUMBER),
+    **dict.fromkeys(("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p"), NUMBER),
     # how
     **dict.fromkeys(FLAGS, FLAG),
     **dict.fromkeys(
@@ -203,11 +221,12 @@ WANTED = {
         TEXT,
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
+    **dict.fromkeys(("per", "join", "written", "stop"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean"), NAMES),
     "labels": Kind("a list of classes or tags", _classes),
     "on_long": _one_of("truncate", "window", "error"),
     "each": _one_of("one", "all"),
     "device": Kind("'cpu', 'cuda' or 'cuda:N'", _device),
-    **dict.fromkeys(("say", "progress"), CALL),
+    **dict.fromkeys(("say", "progress", "told"), CALL),
 }

@@ -18,9 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Full:
-    """Every token reads all that its stream lets it see.  `bias`: of the four matrices."""
+    """Every token reads all that its stream lets it see.  `bias`: of the four matrices.  `head`: the width of each head (null: the model's,
+    divided by their number).  `scaled`: scores are divided by the root of that; where they are not (T5), weights begin smaller."""
 
     bias: bool = True
+    head: int | None = None
+    scaled: bool = True
+
+    def check(self, model: Any) -> None:
+        """InputError where the heads cannot share the model's width."""
+        require(self.head is None or self.head > 0, f"model.attention.head: {self.head} must be above 0, or null")
+        below = model.width // model.heads * model.heads
+        near = min((w for w in (below, below + model.heads) if w), key=lambda w: abs(w - model.width))
+        require(
+            self.head is not None or model.width % model.heads == 0,
+            f"model: heads ({model.heads}) must divide width ({model.width}); nearest width: {near}",
+        )
+
+    def inner(self, model: Any) -> int:
+        """Width of all heads together."""
+        return model.heads * (self.head or model.width // model.heads)
 
     def window_of(self, layer: int) -> int | None:
         """How far the tokens of a layer see to either side; None: as far as the stream lets them."""
@@ -29,16 +46,18 @@ class Full:
     def build(self, model: Any, layer: int, positions: Position | None) -> "Attention":
         from bertsmith.nn.modules.attending import Attention
 
-        return Attention(model.width, model.heads, model.dropout, self.bias, positions, self.window_of(layer))
+        window, inner = self.window_of(layer), self.inner(model)
+        return Attention(model.width, model.heads, model.dropout, self.bias, positions, window, inner, self.scaled)
 
     def build_source(self, model: Any) -> "SourceAttention":
         from bertsmith.nn.modules.attending import SourceAttention
 
-        return SourceAttention(model.width, model.heads, model.dropout, self.bias)
+        return SourceAttention(model.width, model.heads, model.dropout, self.bias, self.inner(model), self.scaled)
 
     def parameters(self, model: Any) -> int:
         """Of one layer's; those that read a source have as many."""
-        return 4 * (model.width + self.bias) * model.width
+        inner = self.inner(model)
+        return 4 * model.width * inner + self.bias * (3 * inner + model.width)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """Around each part of a layer stands a residual connection; `enter` is what the part is given of x, `leave` what becomes of x and
-    what the part said.  `dropout_last`: the model's dropout on what the last layer says, too."""
+    what the part said.  `dropout_last`: the model's dropout on what the last layer says, too.  `by_depth`: fresh matrices that add to the
+    sum are smaller by the square root of how many do, so that it does not grow with the depth (Radford et al. 2019, section 2.3)."""
 
     dropout_last: bool = False
+    by_depth: bool = False
 
     def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
         """Of the part "attention", "source" or "feedforward" of a layer."""
@@ -25,6 +27,12 @@ class Block:
     def build_last(self, model: Any) -> nn.Module | None:
         """The norm behind the last layer, where there is one."""
         return None
+
+    def begin(self, body: nn.Module) -> nn.Module:
+        """`body` with fresh weights, as a stack of such blocks begins."""
+        from bertsmith.nn.modules.blocks import begin_by_depth
+
+        return begin_by_depth(body) if self.by_depth else body
 
     def enter(self, norm: Any, x: Tensor) -> Tensor:
         return x

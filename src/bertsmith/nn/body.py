@@ -88,8 +88,9 @@ class Body(Protocol):
         """The token table, which heads tie themselves to."""
         ...
 
-    def __call__(self, stream: Stream, read: Tensor | None = None) -> Tensor:
-        """(n, d), or (m, d) for the flat indices `read` (m,), ascending: exact, and no more is computed than these need."""
+    def __call__(self, stream: Stream, read: Tensor | None = None, output: Any = None) -> Tensor:
+        """(n, d), or (m, d) for the flat indices `read` (m,), ascending: exact, and no more is computed than these need.  `output`: the
+        stream that a decoder reads, whose states these are; only a body of two stacks is given one."""
         ...
 
     def states(self, stream: Stream) -> list[Tensor]:

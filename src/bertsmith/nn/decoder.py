@@ -37,7 +37,8 @@ class EncoderDecoder:
     def sides(self, model: TransformerConfig) -> tuple[TransformerConfig, TransformerConfig]:
         """Encoder and decoder as stacks."""
         encoder = replace(model, topology=OneStack())
-        return encoder, replace(encoder, layers=self.layers or model.layers)
+        places = model.positions.for_decoder() if hasattr(model.positions, "for_decoder") else model.positions
+        return encoder, replace(encoder, layers=self.layers or model.layers, positions=places)
 
     def parameters(self, model: TransformerConfig) -> int:
         encoder, decoder = self.sides(model)

@@ -13,6 +13,7 @@ from bertsmith.nn.attending import Full
 from bertsmith.nn.blocks import PostNorm
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.initial import Normal
 from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.spelling import amount
@@ -67,6 +68,7 @@ class TransformerConfig:
     share: Share = "none"  # what the layers have in common (ALBERT)
     memory: Any = None  # what sequences leave for those that go on from them (Transformer-XL); null = nothing
     topology: Any = field(default_factory=OneStack)
+    initial: Any = field(default_factory=Normal)  # what weights begin as
 
     # Where fields stand now that were the model's own before parts were slots.
     MOVED: ClassVar[dict[str, str]] = {
@@ -86,22 +88,16 @@ class TransformerConfig:
     def __post_init__(self):
         for name in ("vocab", "layers", "width", "heads", "hidden"):
             require(getattr(self, name) > 0, f"model.{name}: {getattr(self, name)} must be above 0")
-        for name in ("embeddings", "positions", "block", "norm", "attention", "feedforward", "topology"):
+        for name in ("embeddings", "positions", "block", "norm", "attention", "feedforward", "topology", "initial"):
             part = getattr(self, name)
             require(is_dataclass(part), f"model.{name}: {part!r} is not a part, which a configuration class describes")
-        below = self.width // self.heads * self.heads
-        near = min((w for w in (below, below + self.heads) if w), key=lambda w: abs(w - self.width))
-        require(
-            self.width % self.heads == 0,
-            f"model: heads ({self.heads}) must divide width ({self.width}); nearest width: {near}",
-        )
         require(self.share in SHARED, f"model.share: {self.share!r} is not one of {', '.join(SHARED)}")
         require(
             "attention" not in SHARED[self.share] or getattr(self.block, "first", True),
             f"model.share: {self.share}, but the first layer's attention has no norm that others could share; set model.block.first=true",
         )
         require(0 <= self.dropout < 1, f"model.dropout: {self.dropout} is not in [0, 1)")
-        for part in (self.positions, self.topology):
+        for part in (self.attention, self.positions, self.topology):
             if hasattr(part, "check"):
                 part.check(self)
         size = self.parameters()
@@ -154,9 +150,7 @@ class TransformerConfig:
 
     def build(self) -> Any:
         """Fresh weights from the global torch generator."""
-        from bertsmith.nn.modules.blocks import initialise
-
-        return initialise(self.topology.build(self))
+        return self.block.begin(self.initial.begin(self.topology.build(self)))
 
 
 def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> int:

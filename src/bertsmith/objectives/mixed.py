@@ -55,6 +55,15 @@ class Mixed:
         own = [part for part in self.parts if part.objective is not None]
         return next((part for part in own if hasattr(part.objective, "heads")), own[0])
 
+    @property
+    def objective(self) -> Any:
+        """What the model is asked where it is used for anything but its tasks."""
+        return self.main.objective
+
+    def alone(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a member by name, as if its main part were all of its objective."""
+        return of_main(weights, self)
+
     def build(self, model: nn.Module) -> MixedObjective:
         from bertsmith.objectives.modules.mixed import MixedObjective
 

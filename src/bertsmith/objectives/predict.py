@@ -13,18 +13,27 @@ from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.nn.feedforward import ACTIVATIONS
 
+# The activation of the summary between a sequence's state and its classes; none: no summary at all.
+Summarised = Literal["tanh", "gelu", "relu", "none"]
+
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.predict import ClusteredTerm, PairTerm, Prediction, SummaryTerm, TokenTerm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Which token stood here?  Over the whole vocabulary, tied to the model's token table."""
+    """Which token stood here?  Over the whole vocabulary, by the model's token table or, not `tied`, one of its own.
+
+    `scaled`: states are divided by the root of their width, as a table whose rows are that long wants it (T5).
+    """
 
     name: str = "token"
     transform: bool = True  # dense, activation and norm before the table
     weight: float = 1.0
     activation: str | None = None  # of the transform; None: the model's
+    bias: bool = True  # one for each token of the vocabulary
+    tied: bool = True
+    scaled: bool = False
 
     def __post_init__(self):
         known = ", ".join(ACTIVATIONS)
@@ -43,11 +52,11 @@ class Tokens:
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
         )
-        return initialise(TokenTerm(model, self.transform, self.activation))
+        return initialise(TokenTerm(model, self))
 
     def parameters(self, model: BodyConfig) -> int:
         dense = (model.width + 1) * model.inner + model.norm.parameters(model.inner) if self.transform else 0
-        return dense + model.vocab
+        return dense + self.bias * model.vocab + (0 if self.tied else model.vocab * model.inner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +134,7 @@ class Trunk:
     """No head at all: an encoder that was published without one."""
 
     heads: ClassVar[tuple[Any, ...]] = ()
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"
+    pooler: Summarised = "tanh"
 
     def build(self, model: Body) -> "Prediction":
         from bertsmith.objectives.modules.predict import Prediction
@@ -143,11 +152,11 @@ class Trunk:
 class Predict:
     """Each head is a term, asked where the batch has a target of its name.
 
-    `pooler`: the activation of a summary that fine-tuning adds; BERT's is tanh, ELECTRA's gelu.
+    `pooler`: the activation of a summary that fine-tuning adds; BERT's is tanh, ELECTRA's gelu, GPT has none.
     """
 
     heads: tuple[Any, ...]
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"
+    pooler: Summarised = "tanh"
 
     def __post_init__(self):
         names = [head.name for head in self.heads]

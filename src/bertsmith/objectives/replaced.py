@@ -62,7 +62,7 @@ class RestoreOrCopy(Restore):
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.replaced import CopyTerm
 
-        return initialise(CopyTerm(model, self.transform))
+        return initialise(CopyTerm(model, self))
 
     def parameters(self, model: BodyConfig) -> int:
         return super().parameters(model) + model.width + 1

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.supervised import Classification, Regression, Spans, Tagging
 
 
 TERM = "label"
+
+
+def sequence_parameters(width: int, classes: int, pooler: str) -> int:
+    """Of the head of a sequence's classes; without a summary it is one matrix (heads.PairHead)."""
+    return width * classes if pooler == "none" else (width + 1) * (width + classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,10 @@ class Classify:
     classes: int
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    pooler: Summarised = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    orders: Literal["one", "both"] = (
+        "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
+    )
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -35,10 +44,12 @@ class Classify:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Classification
 
-        return Classification(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool)
+        return Classification(
+            PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * (model.width + self.classes)
+        return sequence_parameters(model.width, self.classes, self.pooler)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
@@ -50,7 +61,10 @@ class Regress:
 
     dropout: float = 0.1
     pool: Literal["cls", "mean"] = "cls"
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    pooler: Summarised = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
+    orders: Literal["one", "both"] = (
+        "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
+    )
 
     def __post_init__(self):
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
@@ -59,10 +73,10 @@ class Regress:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Regression
 
-        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
+        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * (model.width + 1)
+        return sequence_parameters(model.width, 1, self.pooler)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
@@ -74,7 +88,7 @@ class Tag:
 
     classes: int
     dropout: float = 0.1
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # of the summary that the model would have: whose family it is
+    pooler: Summarised = "tanh"  # of the summary that the model would have: whose family it is
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -97,7 +111,7 @@ class Tag:
 class Span:
     """Where an answer starts and where it ends, over the tokens of a sequence (Devlin et al. 2019, section 4.2)."""
 
-    pooler: Literal["tanh", "gelu", "relu"] = "tanh"  # of the summary that the model would have: whose family it is
+    pooler: Summarised = "tanh"  # of the summary that the model would have: whose family it is
 
     def build(self, model: Body) -> "Spans":
         from bertsmith.objectives.modules.supervised import Spans

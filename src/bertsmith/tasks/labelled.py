@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Labelled:
     asked: Asked
     seed: int
     batch: int
+    beside: Any = None  # what is asked of the texts besides (data/causal.py)
 
     def epoch(self, number: int) -> Epoch:
         order = shuffled(self.seed, number, len(self.encoded))
@@ -36,9 +38,17 @@ class Labelled:
             epoch = np.concatenate([np.full(len(index), epoch.plan) for epoch, index in row])
             first = np.argsort(-self.encoded.lengths[which], kind="stable")
             batch = self.encoded.batch(which[first], self.asked)
+            if self.beside is not None:
+                batch.targets[self.beside.term] = self.beside.asked(batch.input)
             owners = self.encoded.owner[which[first]]
             found.append(replace(batch, examples=Examples(epoch[first], owners)))
         return found
 
     def counts(self, rows: Sequence[Pieces]) -> list[dict[str, int]]:
-        return [{self.asked.term: sum(int(self.asked.each[index].sum()) for _, index in row)} for row in rows]
+        return [self._count(np.concatenate([index for _, index in row])) for row in rows]
+
+    def _count(self, which: np.ndarray) -> dict[str, int]:
+        found = {self.asked.term: int(self.asked.each[which].sum())}
+        if self.beside is not None:
+            found[self.beside.term] = self.beside.count(self.encoded.stretches(which))
+        return found

@@ -2,7 +2,8 @@
 
 One text is `[CLS] A [SEP]`, a pair `[CLS] A [SEP] B [SEP]` with segments 0 and 1 (Devlin et al. 2019, figure 2); a model without
 segments gets two separators between A and B, as RoBERTa does.  With [CLS] at the end, `A [SEP] B [SEP] [CLS]`, it has a segment of its
-own, 2 (XLNet's released code).  w sequences of n tokens in all; p places; m questions.
+own, 2 (XLNet's released code).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.
+w sequences of n tokens in all; p places; m questions.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from bertsmith.spelling import amount, option
 
 Array = np.ndarray
 OnLong = Literal["truncate", "window", "error"]
+# What stands round a text: [CLS] and [SEP]; nothing; or GPT's start, delimiter and extract tokens.
+Marks = Literal["usual", "none", "extract"]
+Orders = Literal["one", "both"]  # in which the texts of a pair are read
 ON_LONG = ("truncate", "window", "error")
 
 
@@ -29,6 +33,8 @@ class Template:
 
     separators: int
     segments: bool
+    marks: Marks = "usual"
+    orders: Orders = "one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +43,12 @@ class Reading:
 
     length: int
     segments: bool = True  # whether the model tells them apart
-    cls: Literal["first", "last"] = "first"  # where [CLS] stands
+    cls: Literal["first", "last", "none"] = "first"  # where [CLS] stands
     causal: bool = False  # a token sees only what comes before it
     separators: int = 2  # between the texts of a pair, where segments do not tell them apart
     template: Template | None = None  # in place of both, where a loaded tokenizer has another
+    marks: Marks = "usual"
+    orders: Orders = "one"
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
 
@@ -54,21 +62,52 @@ class Reading:
         model, causal = recipe.model, getattr(recipe.corruption.rewrite, "causal", False)
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
-        last = causal or getattr(recipe.layout, "cls", "first") == "last"
+        stands = "last" if causal else getattr(recipe.layout, "cls", "first")
+        template = getattr(recipe, "template", None)
+        said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
+        options = {**said, **options}
         return cls(
             length=length,
             segments=model.reads_segments,
-            cls="last" if last else "first",
+            cls=stands,
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
-            template=getattr(recipe, "template", None),
+            template=template,
             **options,
         )
 
     @property
+    def roles(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """The special tokens before the text, between the two of a pair, and behind.
+
+        GPT's (Radford et al. 2018, figure 1) are [SEP], which stands before every document of its pre-training, and two that are new to it.
+        """
+        apart = ("sep",) * self.between
+        if self.marks == "extract":
+            return ("sep",), ("mask",), ("cls",)
+        if self.marks == "none":
+            return (), apart, ()
+        return ("cls",) * (self.cls == "first"), apart, ("sep",) + ("cls",) * (self.cls == "last")
+
+    @property
+    def bare(self) -> bool:
+        """Nothing stands round a text, and its last token is read in place of [CLS]."""
+        return self.marks == "none"
+
+    @property
     def lead(self) -> int:
         """Special tokens before the text."""
-        return int(self.cls == "first")
+        return len(self.roles[0])
+
+    @property
+    def specials(self) -> int:
+        """Special tokens round a text."""
+        return len(self.roles[0]) + len(self.roles[2])
+
+    @property
+    def padding(self) -> Literal["left", "right"]:
+        """Where others must pad: XLNet's classifier reads the last place, and what sees only what came before never sees what follows."""
+        return "right" if self.cls != "last" or self.causal else "left"
 
     @property
     def between(self) -> int:
@@ -84,19 +123,21 @@ class Reading:
 
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""
-        cls, sep = np.array([vocab.cls], np.int32), np.array([vocab.sep], np.int32)
-        body = [first, sep] if second is None else [first, *[sep] * self.between, second, sep]
-        tokens = np.concatenate([cls, *body] if self.lead else [*body, cls])
+        before, apart, after = ([getattr(vocab, role) for role in roles] for roles in self.roles)
+        texts = [first] if second is None else [first, np.array(apart, np.int32), second]
+        if self.bare and not any(map(len, texts)):  # an empty text is the end of one, or nothing could be read
+            texts = [np.array([vocab.sep], np.int32)]
+        tokens = np.concatenate([np.array(before, np.int32), *texts, np.array(after, np.int32)])
         segments = np.zeros(len(tokens), np.uint8)
         if self.told and second is not None:
-            segments[-len(second) - 1 - (not self.lead) :] = 1
-        if self.segments and not self.lead:
+            segments[len(tokens) - len(second) - len(after) :] = 1
+        if self.segments and after[-1:] == [vocab.cls]:
             segments[-1] = 2
         return tokens, segments
 
     def cls_at(self, lengths: Array) -> Array:
-        """Where [CLS] stands in sequences of these lengths."""
-        return np.zeros_like(lengths) if self.lead else lengths - 1
+        """Where [CLS] stands in sequences of these lengths; without one, where they begin."""
+        return lengths - 1 if self.cls == "last" else np.zeros_like(lengths)
 
     def views(self, size: int, room: int, where: Callable[[], str], stride: int | None = None) -> list[tuple[int, int]]:
         """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence.
@@ -137,13 +178,14 @@ class Asked:
 
     term: str
     labels: Array  # (m,)
-    at: Array  # (m,) number of the place among the places of its sequence
+    at: Array  # (m,) number of the place among the places of its sequence; (m, k) where it is asked at several together
     each: Array  # (w,) questions of each sequence
 
     @classmethod
-    def once(cls, term: str, labels: Array) -> Asked:
-        """One question for each place: of a sequence read at one place, of all places of all sequences alike."""
-        return cls(term=term, labels=labels, at=np.zeros(len(labels), np.int64), each=np.ones(len(labels), np.int64))
+    def once(cls, term: str, labels: Array, places: int = 1) -> Asked:
+        """One question for each place: of a sequence read at one place, of all places of all sequences alike; or at all its `places` together."""
+        at = np.zeros(len(labels), np.int64) if places == 1 else np.tile(np.arange(places), (len(labels), 1))
+        return cls(term=term, labels=labels, at=at, each=np.ones(len(labels), np.int64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +203,7 @@ class Encoded:
     counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
+    parts: Array | None = None  # (w, k) tokens of a sequence's parts, which do not see each other
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -169,6 +212,10 @@ class Encoded:
     def offsets(self) -> Array:
         """(w + 1,) where the places of each sequence start."""
         return _ends(self.reads)
+
+    def stretches(self, which: Array) -> Array:
+        """Tokens of what sees itself alone: the sequences `which`, or their parts."""
+        return self.lengths[which] if self.parts is None else self.parts[which].ravel()
 
     @property
     def cls(self) -> Array:
@@ -184,7 +231,8 @@ class Encoded:
         lengths = self.lengths[which]
         flat, number = _members(self._tokens_from, lengths, which)
         first = _ends(lengths)[:-1]
-        positions = np.arange(len(flat)) - first[number]
+        lengths = self.stretches(which)
+        positions = np.arange(len(flat)) - np.repeat(_ends(lengths)[:-1], lengths)
         rank = positions if self.reading.causal else np.zeros_like(positions)
         stream = Stream(
             tokens=self.tokens[flat].astype(np.int64),
@@ -198,8 +246,9 @@ class Encoded:
         targets = {}
         if asked is not None:
             rows, number = _members(_ends(asked.each), asked.each[which], which)
-            place = self.places[self.offsets[which[number]] + asked.at[rows]]
-            targets[asked.term] = Target(at=(first[number] + place)[:, None], labels=asked.labels[rows])
+            at = asked.at[rows].reshape(len(rows), -1)
+            place = self.places[self.offsets[which[number], None] + at]
+            targets[asked.term] = Target(at=first[number, None] + place, labels=asked.labels[rows])
         return Batch(input=stream, targets=targets, examples=tuple((0, int(i)) for i in self.owner[which]))
 
     def read(self, which: Array) -> tuple[Array, Array]:
@@ -233,6 +282,7 @@ class Encoded:
             segments=np.zeros(count, np.uint8),
             lengths=self.reads,
             places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
+            parts=None,
         )
 
 
@@ -257,12 +307,13 @@ class Builder:
     segments: list[Array] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
     places: list[Array] = field(default_factory=list)
+    parts: list[tuple[int, ...]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"tokens": 0, "long": 0, "cut": 0})
 
     @property
     def room(self) -> int:
         """Tokens of text in a sequence.  InputError where there are none."""
-        room = self.reading.length - 2 - self.pairs * self.reading.between
+        room = self.reading.length - self.reading.specials - self.pairs * self.reading.between
         if room < 1 + self.pairs:
             raise InputError(
                 f"length: {amount(self.reading.length, 'token leaves', 'tokens leave')} no room for the text beside the special ones"
@@ -277,6 +328,16 @@ class Builder:
         self.owner.append(owner)
         self.places.append(self.reading.cls_at(np.array([len(tokens)])) if places is None else places)
         return len(tokens)
+
+    def add_both(self, owner: int, first: Array, second: Array) -> None:
+        """A pair in both orders, as two parts of one sequence, each read at [CLS]."""
+        made = [self.reading.joined(self.vocab, *pair) for pair in ((first, second), (second, first))]
+        lengths = np.array([len(tokens) for tokens, _ in made])
+        self.tokens.append(np.concatenate([tokens for tokens, _ in made]))
+        self.segments.append(np.concatenate([segments for _, segments in made]))
+        self.owner.append(owner)
+        self.places.append(_ends(lengths)[:-1] + self.reading.cls_at(lengths))
+        self.parts.append(tuple(lengths.tolist()))
 
     def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
         lengths = np.array([len(tokens) for tokens in self.tokens], np.int64)
@@ -293,6 +354,7 @@ class Builder:
             counts=counts,
             notes=notes,
             key=key,
+            parts=np.array(self.parts, np.int64) if self.parts else None,
         )
 
 
@@ -316,7 +378,10 @@ def encode(
     for i, (a, b) in enumerate(zip(first, second, strict=True)):
         builder.counts["long"] += len(a) + (0 if b is None else len(b)) > room
         for a_view, b_view in _views(a, b, room, reading, builder.counts, lambda i=i: where(i)):
-            builder.add(i, a_view, b_view)
+            if b_view is not None and reading.orders == "both":
+                builder.add_both(i, a_view, b_view)
+            else:
+                builder.add(i, a_view, b_view)
     return builder.encoded(len(texts))
 
 

@@ -64,11 +64,11 @@ class Texts:
         return encode(tokenizer, table.columns["text"], second, reading, table.where)
 
     def asked(self, encoded: Encoded, targets: np.ndarray) -> Asked:
-        return Asked.once(self.term, targets[encoded.owner])
+        return Asked.once(self.term, targets[encoded.owner], 1 if encoded.parts is None else encoded.parts.shape[1])
 
     def said(self, encoded: Encoded, table: Table, values: np.ndarray) -> np.ndarray:
-        """(w, c) at the places -> (rows, c): the mean over the windows of each text."""
-        return encoded.mean_of_windows(values)
+        """(p, c) at the places -> (rows, c): the mean over the windows of each text."""
+        return encoded.mean_of_windows(_added(encoded, values))
 
     def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
         return labels
@@ -155,7 +155,7 @@ class Classes(Texts):
         return Classify(classes=len(labels.names), dropout=dropout, pool=pool)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
-        return metrics.cross_entropy(values, asked.labels)
+        return metrics.cross_entropy(_added(encoded, values), asked.labels)
 
     def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
         """(n, c) -> for each text its class and the probability of every class."""
@@ -237,7 +237,7 @@ class Numbers(Texts):
         return Regress(dropout=dropout, pool=pool)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
-        return float(np.mean((values[:, 0].astype(np.float64) - asked.labels) ** 2))
+        return float(np.mean((_added(encoded, values)[:, 0].astype(np.float64) - asked.labels) ** 2))
 
     def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
         values = (said[:, 0].astype(np.float64) * labels.scale + labels.mean).tolist()
@@ -274,6 +274,11 @@ class Numbers(Texts):
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) minus the squared error, in the scale of training."""
         return -((said[:, 0] - targets).astype(np.float64) ** 2)
+
+
+def _added(encoded: Encoded, values: np.ndarray) -> np.ndarray:
+    """(p, c) -> (w, c): what is said of a pair in both orders, added up."""
+    return values if encoded.parts is None else values.reshape(len(encoded), -1, values.shape[1]).sum(1)
 
 
 def _texts(table: Table) -> baselines.Texts:

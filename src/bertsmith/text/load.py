@@ -31,6 +31,8 @@ _NAMES = {  # where no file says: the names that published models use
     "sep": ("[SEP]", "</s>", "<sep>"),
     "mask": ("[MASK]", "<mask>"),
 }
+UNKNOWN = _NAMES["unk"]
+END = "<|endoftext|>"  # GPT-2's, in folders whose tokenizer_config.json names none
 LONGEST_WORD_THERE = 100  # characters; BERT's own code has 200
 TOKENIZER, VOCAB, BPE_VOCAB, MERGES = "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"
 # What a folder may hold, the fullest first; the last are SentencePiece's.
@@ -70,7 +72,8 @@ def load(
         backend.add_special_tokens(list(SPECIALS))
     if path.name != TOKENIZER:
         _add(backend, path.parent, settings)
-    found = _roles(backend, {**settings, **{f"{k}_token": v for k, v in (roles or {}).items()}}, printable(path))
+    settings |= {f"{k}_token": v for k, v in (roles or {}).items()}
+    found = _roles(backend, settings, printable(path), _alone(backend, settings, path.parent))
     own = getattr(backend.model, "unk_token", None)
     if own and own != found["unk"] and backend.token_to_id(own) is not None:
         raise InputError(
@@ -294,11 +297,10 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, str]:
+def _roles(backend: Backend, settings: dict[str, Any], where: str, alone: str | None) -> dict[str, str]:
     roles = {}
     for role in ROLES:
-        named = settings.get(f"{role}_token")
-        named = named.get("content") if isinstance(named, dict) else named
+        named = _named(settings, role)
         if isinstance(named, str):
             if backend.token_to_id(named) is None:
                 raise InputError(
@@ -307,6 +309,8 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, 
             roles[role] = named
             continue
         known = [name for name in _NAMES[role] if backend.token_to_id(name) is not None]
+        if not known and alone is not None:
+            known = [alone]
         if not known:
             raise InputError(
                 f"{where}: no {role} token: neither {' nor '.join(_NAMES[role])} is in the vocabulary; "
@@ -314,6 +318,23 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str) -> dict[str, 
             )
         roles[role] = known[0]
     return roles
+
+
+def _named(settings: Mapping[str, Any], role: str) -> Any:
+    named = settings.get(f"{role}_token")
+    return named.get("content") if isinstance(named, dict) else named
+
+
+def _alone(backend: Backend, settings: Mapping[str, Any], folder: Path) -> str | None:
+    """The one special token of a language model's tokenizer that has no other, which takes every role: GPT-2's ends a text, GPT's is for what
+    it does not know.  Members that hide words or read at [CLS] are refused such a tokenizer (data/text.py)."""
+    for role in ("cls", "sep", "mask"):
+        if _named(settings, role) is not None or any(backend.token_to_id(name) is not None for name in _NAMES[role]):
+            return None
+    named = _named(settings, "eos")
+    end = named if isinstance(named, str) else END
+    known = (end, *(UNKNOWN if owners.marks_nothing(folder, settings) else ()))
+    return next((name for name in known if backend.token_to_id(name) is not None), None)
 
 
 def well_known(backend: Backend, roles: Mapping[str, str]) -> bool:

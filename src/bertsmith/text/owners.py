@@ -23,6 +23,7 @@ ALSO_CODE = ("xlm", "biogpt", "ctrl", "cpm", "cpmant", "rocbert", "prophetnet", 
 JAPANESE = ("word_tokenizer_type", "subword_tokenizer_type", "mecab_kwargs", "sudachi_kwargs", "jumanpp_kwargs")
 WITHOUT_SEGMENTS = ("roberta", "xlmroberta", "camembert", "distilbert", "longformer", "bart", "mpnet", "led", "gpt2")
 TWO_SEPARATORS = ("roberta", "xlmroberta", "camembert", "longformer", "bart", "mpnet", "led")
+NO_MARKS = ("openaigpt",)  # whose texts have neither a beginning nor an end
 TOKENIZER = "tokenizer.json"
 
 
@@ -31,6 +32,12 @@ def class_of(folder: Path, settings: Mapping[str, Any]) -> tuple[str, str]:
     named = settings.get("tokenizer_class") or _config(folder).get("tokenizer_class")
     named = named if isinstance(named, str) else ""
     return named, named.lower().removesuffix("fast").removesuffix("tokenizer").replace("_", "").replace("-", "")
+
+
+def marks_nothing(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a folder's tokenizer is of a class that has no token for a text's beginning or end; where none is named, its model tells."""
+    _, short = class_of(folder, settings)
+    return (str(_config(folder).get("model_type")).replace("-", "") if short in GENERIC else short) in NO_MARKS
 
 
 def check(path: Path, settings: Mapping[str, Any]) -> None:

@@ -50,13 +50,14 @@ class Plan:
     labels: Array  # (s,) int64: the pair label, or IGNORE
     cut: Array  # (s,) int64: tokens that truncation took from each sequence
     account: dict[str, Any]  # of corpus tokens: corpus = used + truncated + dropped; repeated are read beyond that
+    cls: bool = True  # whether a sequence begins with one
     step: ClassVar[int | None] = None  # tokens that an update reads; None: as many as fit the batch
 
     @cached_property
     def lengths(self) -> Array:
         """(s,) int64, specials included."""
         width = np.concatenate([[0], np.cumsum(self.end - self.begin + 1)])
-        return width[self.first[1:]] - width[self.first[:-1]] + 1
+        return width[self.first[1:]] - width[self.first[:-1]] + self.cls
 
     @cached_property
     def unread(self) -> int:
@@ -86,15 +87,16 @@ class Plan:
         first, last = self.first[indices], self.first[indices + 1]
         pieces, opening = numbers(first, last), np.cumsum(last - first) - (last - first)
         begin, end, lengths = self.begin[pieces], self.end[pieces], self.lengths[indices]
-        # One [CLS] stands before the first piece of each sequence, one [SEP] after each piece.
+        # One [CLS] stands before the first piece of each sequence, where it has one, and one [SEP] after each piece.
         width = end - begin + 1
-        width[opening] += 1
+        width[opening] += self.cls
         head, stop = np.cumsum(lengths) - lengths, np.cumsum(width)
 
         # Text is copied by places in the split; where a special stands, a neighbour's place fills the gap.
         source = np.repeat(end + 1 - stop, width)
         source += np.arange(len(source))
-        source[head], source[stop - 1] = begin[opening], end - 1
+        head = head if self.cls else head[:0]
+        source[head], source[stop - 1] = begin[opening][: len(head)], end - 1
         tokens = self.split.gather(source)
         tokens[head], tokens[stop - 1] = self.vocab.cls, self.vocab.sep
         special = np.zeros(len(source), bool)

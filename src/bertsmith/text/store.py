@@ -299,8 +299,9 @@ def _vocab(manifest: dict, where: str) -> Vocab:
     size = _count(described, "size", where)
     ids = {role: _count(_field(roles, role, where=where), "id", where) for role in ROLES}
     special = described.get("special")
-    if not isinstance(special, list) or not all(
-        isinstance(i, int) and 0 <= i < size for i in [*special, *ids.values()]
+    sentinels = described.get("sentinels", [])
+    if not all(isinstance(found, list) for found in (special, sentinels)) or not all(
+        isinstance(i, int) and 0 <= i < size for i in [*special, *sentinels, *ids.values()]
     ):
         raise InputError(f"{where}: tokenizer.special: expected token ids below {size}")
-    return Vocab(size=size, special=tuple(special), **ids)
+    return Vocab(size=size, special=tuple(special), sentinels=tuple(sentinels), **ids)

@@ -12,14 +12,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import chain
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
 
-from bertsmith.data.batch import Vocab
+from bertsmith.data.batch import SENTINEL, Vocab
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import extend, load, train
 from bertsmith.text.chunks import Chunks, local
@@ -106,7 +106,13 @@ class Tokenizer:
     @cached_property
     def vocab(self) -> Vocab:
         ids = {role: self.backend.token_to_id(name) for role, name in self.roles.items()}
-        return Vocab(size=self.size, **ids, special=tuple(sorted(self._special)))
+        return Vocab(size=self.size, **ids, special=tuple(sorted(self._special)), sentinels=self.sentinels)
+
+    @cached_property
+    def sentinels(self) -> tuple[int, ...]:
+        """<extra_id_0>, <extra_id_1>, … as far as it has them (T5's)."""
+        found = map(self.backend.token_to_id, map(SENTINEL.format, count()))
+        return tuple(takewhile(lambda i: i is not None, found))
 
     @cached_property
     def drops_unseen(self) -> bool:
@@ -116,6 +122,11 @@ class Tokenizer:
     @property
     def mask_token(self) -> str:
         return self.roles["mask"]
+
+    @property
+    def marks_ends(self) -> bool:
+        """Whether a token of its stands where a text ends: GPT's own has but one for what it does not know."""
+        return self.roles["sep"] not in load.UNKNOWN
 
     @cached_property
     def digest(self) -> str:

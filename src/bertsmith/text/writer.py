@@ -204,4 +204,5 @@ def tokenizer_field(tokenizer: Any, kind: str) -> dict[str, Any]:
         "digest": tokenizer.digest,
         "roles": roles,
         "special": [int(i) for i in vocab.special],
+        **({"sentinels": list(vocab.sentinels)} if vocab.sentinels else {}),
     }

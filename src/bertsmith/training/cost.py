@@ -91,7 +91,7 @@ def estimate(
     """
     check_gpu(gpu)
     if store is not None:
-        recipe = recipe.with_vocab(store.vocab.size)
+        recipe = recipe.with_vocab(store.vocab)
     place, program = choose_device(device), _program()
     precision = Precision.choose(recipe.training.precision, place)
     layers = getattr(recipe.model, "layers", 1)

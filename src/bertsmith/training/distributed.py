@@ -45,6 +45,11 @@ class World:
             yield world
 
     @property
+    def share(self) -> float:
+        """Of all processes, those on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) / self.size
+
+    @property
     def first(self) -> bool:
         """Process 0: it alone speaks and writes."""
         return self.rank == 0

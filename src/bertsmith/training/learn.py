@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
+from bertsmith.nn.modules.drawn import without_memory
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag, option
 from bertsmith.training import budget
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
-from bertsmith.training.job import Job, Progress, silent
+from bertsmith.training.job import Job, Progress, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.optim import freeze, warmup_steps
 from bertsmith.training.precision import Precision, threads_set
@@ -67,7 +69,7 @@ def learn(
             extent = Extent.of(job.feed)
             asked.check(extent, options)
             size = parameters(recipe)
-            budget.check_memory(recipe, size)
+            budget.check_memory(recipe, int(size * (world.share if shard == "fsdp" else 1)))
             if world.first:
                 budget.check_disk(run.path, size, recipe.training.keep, len(run.steps()))
             threads = threads or (old or {}).get("threads") or torch.get_num_threads()
@@ -118,8 +120,15 @@ def learn(
 
 def _member(job: Job, place: torch.device, old: dict | None, config: dict, journal: Journal) -> MemberModel:
     """Fresh weights by the seed, what it starts from in their place; parts that never learn are frozen."""
-    torch.manual_seed(int(hashed(job.seed, "weights")[0]))
-    member = build(job.recipe).to(place)
+    seed = int(hashed(job.seed, "weights")[0])
+    # What is cut in slices and starts from nothing gets its memory slice by slice (shard.py).
+    sliced = config["shard"] == "fsdp" and job.start is fresh
+    found = without_memory(partial(build, job.recipe), seed, place) if sliced else None
+    torch.manual_seed(seed)
+    if found is None:
+        member = build(job.recipe).to(place)
+    else:
+        member, member.draws = found
     source = job.start(member, journal.say)
     config["from"] = source if source is not None else (old or {}).get("from")
     freeze(member, job.recipe.schedule)

@@ -1,4 +1,4 @@
-"""AdamW and its rate.  Weight decay is decoupled and spares biases and norms: every one-dimensional tensor."""
+"""AdamW or AdaFactor, and their rate.  Weight decay is decoupled and spares biases and norms: every one-dimensional tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from bertsmith.recipe import Group, Schedule
 from bertsmith.spelling import amount
 from bertsmith.training.distributed import ALONE, World
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 # Without bias correction the update count starts here: 1 - beta ** 1e8 is exactly 1 for every beta below 0.9999999, so torch's
 # fused kernel computes BERT's own update, p -= rate * (m / (sqrt(v) + eps) + decay * p), to the letter.
 UNCORRECTED = 1e8
@@ -32,7 +31,8 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
 
 
 def rate_at(schedule: Schedule, step: int, steps: int) -> float:
-    """The rate of update `step` (1 .. steps): lr * step / warm until warm, then on a straight line (or half a cosine) to 0 at steps + 1.
+    """The rate of update `step` (1 .. steps): lr * step / warm until warm, lr while it is held, then on a straight line (or half a cosine)
+    to 0 at steps + 1, or by the inverse of the root of the steps that were made.
 
     The paper's schedule, so no update has rate 0.  BERT's released code differs by one step at the start (its first update has
     rate 0) and draws its decay from step 0, so that the rate drops a little where warm-up ends.
@@ -40,7 +40,12 @@ def rate_at(schedule: Schedule, step: int, steps: int) -> float:
     warm = warmup_steps(schedule, steps)
     if step <= warm:
         return schedule.lr * (step / warm)
-    left = (steps + 1 - step) / (steps + 1 - warm)
+    high = max(warm, _steps(schedule.hold, steps))
+    if step <= high:
+        return schedule.lr
+    if schedule.decay == "inverse":
+        return schedule.lr * math.sqrt(high / step)
+    left = (steps + 1 - step) / (steps + 1 - high)
     return schedule.lr * (left if schedule.decay == "linear" else (1 - math.cos(math.pi * left)) / 2)
 
 
@@ -102,8 +107,9 @@ def freeze(module: nn.Module, schedule: Schedule) -> None:
         raise InputError("schedule.groups: nothing is left that learns; give some part a rate above 0")
 
 
-def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW over the parameters of `module`, those of one share in two groups: decayed (matrices and up) and not (biases, norms)."""
+def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """Over the parameters of `module`, those of one share in two groups: decayed (matrices and up) and not (biases, norms).  Its state is
+    there from the start."""
     shares: dict[Share, list[Tensor]] = {}
     for name, p in module.named_parameters():
         share = share_of(name, module, schedule)
@@ -117,11 +123,30 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
             for part, decay in ((matrices, schedule.weight_decay), (rest, 0.0))
             if part
         ]
+    return (_adafactor if schedule.optimizer == "adafactor" else _adamw)(groups, schedule)
+
+
+def _adamw(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:
     optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=tuple(schedule.betas), eps=schedule.eps, fused=True)
     start = 0.0 if schedule.bias_correction else UNCORRECTED
     for p in (p for group in groups for p in group["params"]):
         step = torch.tensor(start, dtype=torch.float32, device=p.device)
         optimizer.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+    return optimizer
+
+
+def _adafactor(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:
+    """torch's, which is the paper's without momentum (Shazeer & Stern 2018, algorithm 4): the rate is a share of each matrix's own root
+    mean square, at most 1 / sqrt(step); eps_1 = 1e-30, eps_2 = 1e-3, d = 1, beta_2 = 1 - step ** -0.8."""
+    optimizer = torch.optim.Adafactor(groups, lr=schedule.lr, eps=(1e-15, 1e-3))
+    for p in (p for group in groups for p in group["params"]):
+        state: dict[str, Any] = {"step": torch.tensor(0.0, dtype=torch.float32)}
+        if p.ndim > 1:
+            state |= {"row_var": torch.zeros_like(p[..., :1]), "col_var": torch.zeros_like(p[..., :1, :])}
+            state = {name: value.detach().clone() for name, value in state.items()} | {"variance": None}
+        else:
+            state |= {"row_var": None, "col_var": None, "variance": torch.zeros_like(p)}
+        optimizer.state[p] = state
     return optimizer
 
 
@@ -138,10 +163,11 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int = 1, steps
 def optimizer_state(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """Moments by parameter name: {"exp_avg.model.tokens.weight": …}."""
     return {
-        f"{key}.{name}": optimizer.state[p][key]
+        f"{key}.{name}": moment
         for name, p in module.named_parameters()
         if p in optimizer.state
-        for key in MOMENTS
+        for key, moment in optimizer.state[p].items()
+        if moment is not None
     }
 
 

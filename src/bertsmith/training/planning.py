@@ -95,7 +95,7 @@ def planned(
         for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
     if store is not None:
-        feed = Text.of(recipe.with_vocab(store.vocab.size), store, seed=0)
+        feed = Text.of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
         for line in (*batch, *few_pairs(recipe.layout, store.train), *left_out(feed)):
             say(line)

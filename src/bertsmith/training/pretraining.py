@@ -18,7 +18,7 @@ from bertsmith.spelling import option
 from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
-from bertsmith.training.job import Job, Progress, check_options, silent
+from bertsmith.training.job import Job, Progress, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
 from bertsmith.training.run import TOKENIZER, Run, open_store
@@ -77,9 +77,7 @@ def pretrain(
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
-            recipe = recipe.with_vocab(
-                store.vocab.size, world.tell(rows_of(from_, run, resume) if world.first else None)
-            )
+            recipe = recipe.with_vocab(store.vocab, world.tell(rows_of(from_, run, resume) if world.first else None))
             check_batch(recipe, store.train.count, world.size)
             from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
@@ -87,6 +85,7 @@ def pretrain(
 
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
+            starts = world.tell(from_ is not None)
 
         def start(member: Any, say: Callable[[str], None]) -> Any:
             if not world.first or from_ is None:
@@ -116,7 +115,9 @@ def pretrain(
         with world.agreed():
             entropy = store.unigram_entropy()
             concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
-            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start, outcome=concluded)
+            job = job_of(
+                recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=concluded
+            )
 
         def expect(extent: Extent, steps: int) -> None:
             journal.say(

@@ -115,7 +115,7 @@ class Processes(World):
         if self.first:
             source.copy_(whole)
         dist.broadcast(source, 0)
-        tensor.copy_(_slices(source, tensor) if sharded(tensor) else source)
+        put(tensor, source)
 
     def _own(self) -> int:
         """The signal that this process caught, or 0.  A process whose launcher was killed stops as if it had been told to."""
@@ -227,11 +227,14 @@ def own(tensor: Any) -> Tensor:
     return tensor.to_local() if sharded(tensor) else tensor
 
 
-def _slices(source: Tensor, like: Any) -> Tensor:
-    """This process's part of `source`, which all hold."""
-    from torch.distributed.tensor import distribute_tensor
+@torch.no_grad()
+def put(tensor: Any, whole: Tensor) -> None:
+    """This process's part of `whole`, which all hold, into `tensor`, be that whole or sharded."""
+    if sharded(tensor):
+        from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(source, like.device_mesh, like.placements, src_data_rank=None)
+        whole = distribute_tensor(whole.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
+    tensor.copy_(whole)
 
 
 def broken(error: Exception) -> bool:

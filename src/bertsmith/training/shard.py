@@ -20,18 +20,25 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target, term_of
 from bertsmith.training.distributed import ALONE, World
-from bertsmith.training.processes import own
+from bertsmith.training.processes import own, put
 
 
 class Shared:
     """The member as a step runs it.  In a world of one it is the member itself."""
 
     def __init__(self, member: Any, world: World = ALONE, shard: str = "ddp"):
-        """With many processes every parameter becomes process 0's first; `shard="fsdp"` then slices `member` where it stands."""
+        """With many processes every parameter becomes process 0's first; `shard="fsdp"` then slices `member` where it stands.  One without
+        memory is sliced, and each process then draws what its slices are."""
         self.member, self.world = member, world
         self.sliced = world.size > 1 and shard == "fsdp"
         self._run: nn.Module = member
-        if world.size > 1:
+        draws = getattr(member, "draws", None)
+        if draws is not None:
+            self._run = _slices(member)
+            _give_memory(member, draws.place)
+            draws.fill(dict(member.named_parameters()), put, own)
+            member.draws = None
+        elif world.size > 1:
             for tensor in [*member.parameters(), *member.buffers()]:
                 world.put(tensor.data, tensor.data)
             self._run = _slices(member) if self.sliced else _copies(member)
@@ -134,6 +141,18 @@ def _slices(member: nn.Module) -> nn.Module:
     for method in ("scores", "logits"):
         register_fsdp_forward_method(member, method)
     return member
+
+
+def _give_memory(member: nn.Module, place: torch.device) -> None:
+    """Memory for the slices, whose contents are anything.  torch's own `to_empty` would part weights that several modules share."""
+    made: dict[int, nn.Parameter] = {}
+    for module in member.modules():
+        for name, old in module._parameters.items():
+            if old is not None and id(old) not in made:
+                made[id(old)] = nn.Parameter(torch.empty_like(old, device=place), requires_grad=old.requires_grad)
+            if old is not None:
+                module._parameters[name] = made[id(old)]
+    member._apply(lambda tensor: tensor)  # FSDP looks at its parameters again
 
 
 def _asking(batch: Batch, columns: dict[str, int]) -> Batch:

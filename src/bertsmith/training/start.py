@@ -17,7 +17,8 @@ from bertsmith import files
 from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
-from bertsmith.objectives.mixed import Mixed, of_main
+from bertsmith.objectives.alongside import Alongside
+from bertsmith.objectives.mixed import Mixed
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.spelling import an, option, setting
 from bertsmith.text.extend import new_tokens
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
+SEVERAL = [f"{kind.__module__}:{kind.__name__}" for kind in (Mixed, Alongside)]  # objectives, one of which is used
 SEGMENTS = "model.embeddings.segments.weight"
 LR = 1e-4  # of a model that was trained already; the small sizes' own rate is for fresh weights
 
@@ -84,8 +86,8 @@ def weights_from(
         weights, config, step = load_model(path, say)
         model, objective = _model(config, from_), config["recipe"]["objective"]
         asked = None
-        if isinstance(objective, dict) and objective.get("type") == f"{Mixed.__module__}:{Mixed.__name__}":
-            weights = of_main(weights, from_dict(objective))
+        if isinstance(objective, dict) and objective.get("type") in SEVERAL:
+            weights = from_dict(objective).alone(weights)
         elif config["kind"] == "import":
             asked = from_dict(objective)
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}

@@ -18,7 +18,7 @@ from bertsmith.training.log import Journal
 from bertsmith.training.optim import build_optimizer, rate_at, restore_optimizer, set_rate
 from bertsmith.training.precision import Precision
 from bertsmith.training.record import Elsewhere, Record
-from bertsmith.training.saving import load_weights
+from bertsmith.training.saving import load_weights, weights_of
 from bertsmith.training.shard import Shared
 from bertsmith.training.step import memory_said, train_step
 
@@ -99,7 +99,11 @@ class Updates:
         with self.world.agreed():
             if found:
                 load_weights(self.member, found.weights, str(found.path))
+        without_memory = getattr(self.learner, "draws", None) is not None
         self.shared = Shared(self.learner, self.world, self.config["shard"])
+        if stands and without_memory:  # what was loaded had no place to stay
+            for name, tensor in weights_of(self.member).items():
+                self.world.put(tensor.data, found.weights[name] if found else None)
         self.optimizer = build_optimizer(self.learner, self.recipe.schedule)
         if stands:
             moments = found.optimizer if found else {}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
+from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class AdaptiveHead(nn.Module):
         self.entries = nn.Parameter(torch.zeros(further, width)) if further else None
         self.entry_bias = nn.Parameter(torch.zeros(further)) if further else None
         if self.entries is not None:
-            nn.init.trunc_normal_(self.entries, std=0.02, a=-0.04, b=0.04)
+            cut_normal(self.entries)
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def loss(self, hidden: Tensor, labels: Tensor, table: AdaptiveTable) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attention import attend, attend_source
-from bertsmith.nn.modules.blocks import fill
+from bertsmith.nn.modules.cache import LayerCache
 from bertsmith.nn.modules.positions import Position
 
 
@@ -27,30 +27,61 @@ class Attention(nn.Module):
         bias: bool = True,
         positions: Position | None = None,
         window: int | None = None,
+        inner: int | None = None,
+        scaled: bool = True,
     ):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.window = window
-        self.qkv = nn.Linear(width, 3 * width, bias=bias)
-        self.out = nn.Linear(width, width, bias=bias)
+        self.inner = inner or width
+        self.factor = factor(self.inner // heads, scaled)
+        self.qkv = nn.Linear(width, 3 * self.inner, bias=bias)
+        self.out = nn.Linear(self.inner, width, bias=bias)
         self.positions = positions
 
-    def forward(self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None) -> Tensor:
-        """x (n, d), asking (m, d): the rows `read` of x, or x itself where `read` is None -> (m, d).  Both may end in filler."""
+    def forward(
+        self,
+        x: Tensor,
+        asking: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """x (n, d), asking (m, d): the rows `read` of x, or x itself where `read` is None -> (m, d).  Both may end in filler.
+
+        With a cache (and all rows read) x goes on from what it keeps.
+        """
         n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
         positions = self.positions or positions
         if read is None:
             q, k, v = self.qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
         else:
-            width = x.shape[-1]
-            of_q, of_kv = self.qkv.weight.split((width, 2 * width))
-            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split((width, 2 * width))
+            parts = self.inner, 2 * self.inner
+            of_q, of_kv = self.qkv.weight.split(parts)
+            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split(parts)
             q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
             k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
+        q = q if self.factor is None else q * self.factor
         q, k = positions.rotate(q, k, stream, read)
         dropout, seen = self.dropout if self.training else 0.0, narrowed(stream, self.window)
-        return self.out(fill(attend(q, k, v, seen, dropout, positions.bias(stream), read).flatten(1)))
+        if cache is None:
+            mixed = attend(q, k, v, seen, dropout, positions.bias(stream), read)
+        else:
+            mixed = cache.attend(q, k, v, seen, positions)
+        return self.out(as_many(mixed.flatten(1), asking))
+
+
+def as_many(x: Tensor, asking: Tensor) -> Tensor:
+    """x (m, d) with filler behind it, as `asking` has it."""
+    extra = len(asking) - len(x)
+    return F.pad(x, (0, 0, 0, extra)) if extra else x
+
+
+def factor(head: int, scaled: bool) -> float | None:
+    """By which queries are multiplied where scores are not to be divided by the root of the head's width, as `attend` does."""
+    return None if scaled else head**0.5
 
 
 def narrowed(stream: Stream, window: int | None) -> Stream:
@@ -71,18 +102,39 @@ class Source:
 class SourceAttention(nn.Module):
     """Sequence i of a stream reads all of sequence i of a source."""
 
-    def __init__(self, width: int, heads: int, dropout: float, bias: bool = True):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float,
+        bias: bool = True,
+        inner: int | None = None,
+        scaled: bool = True,
+    ):
         super().__init__()
+        inner = inner or width
         self.heads = heads
         self.dropout = dropout
-        self.q = nn.Linear(width, width, bias=bias)
-        self.kv = nn.Linear(width, 2 * width, bias=bias)
-        self.out = nn.Linear(width, width, bias=bias)
+        self.factor = factor(inner // heads, scaled)
+        self.q = nn.Linear(width, inner, bias=bias)
+        self.kv = nn.Linear(width, 2 * inner, bias=bias)
+        self.out = nn.Linear(inner, width, bias=bias)
 
-    def forward(self, asking: Tensor, stream: Stream, source: Source, read: Tensor | None) -> Tensor:
+    def forward(
+        self, asking: Tensor, stream: Stream, source: Source, read: Tensor | None, cache: LayerCache | None = None
+    ) -> Tensor:
         """asking (m, d): the rows `read` of the stream, or all -> (m, d).  Both may end in filler."""
         m = len(stream.tokens) if read is None else len(read)
         q = self.q(asking)[:m].unflatten(-1, (self.heads, -1))
+        q = q if self.factor is None else q * self.factor
+        if cache is None:
+            dropout = self.dropout if self.training else 0.0
+            mixed = attend_source(q, *self._read(source), stream, source.stream, dropout, read)
+        else:
+            mixed = cache.attend_source(q, lambda: self._read(source), stream, source.stream)
+        return self.out(as_many(mixed.flatten(1), asking))
+
+    def _read(self, source: Source) -> tuple[Tensor, Tensor]:
+        """Keys and values (N, h, e) each."""
         k, v = self.kv(source.hidden)[: len(source.stream.tokens)].unflatten(-1, (2, self.heads, -1)).unbind(1)
-        dropout = self.dropout if self.training else 0.0
-        return self.out(fill(attend_source(q, k, v, stream, source.stream, dropout, read).flatten(1)))
+        return k, v

@@ -5,6 +5,7 @@ Where only some outputs of a layer are wanted (`read`), keys and values are made
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
+from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
 
 # The paper's released code has the tanh approximation, its original commit and transformers erf: erf unless asked otherwise.
@@ -41,10 +43,25 @@ def initialise(module: nn.Module) -> nn.Module:
     """BERT's: matrices and tables from a normal of 0.02 cut at two sigma, biases 0, norms 1; from the global torch generator."""
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Embedding)):
-            nn.init.trunc_normal_(part.weight, std=0.02, a=-0.04, b=0.04)
+            cut_normal(part.weight)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
     return module
+
+
+ADDING = ("attention.out.weight", "source.out.weight", "feedforward.down.weight")  # to the sum of a layer
+
+
+@torch.no_grad()
+def begin_by_depth(body: nn.Module) -> nn.Module:
+    """In each stack of layers the matrices that add to the sum, divided by the square root of how many there are: twice the layers where
+    no source is read."""
+    found = [name for name, _ in body.named_parameters(remove_duplicate=False) if name.endswith(ADDING)]
+    stacks = Counter(name.rpartition("layers.")[0] for name in found)
+    for name, weight in body.named_parameters():
+        if name.endswith(ADDING):
+            weight.mul_(stacks[name.rpartition("layers.")[0]] ** -0.5)
+    return body
 
 
 class Around(nn.Module):
@@ -71,16 +88,22 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(model.dropout)
 
     def forward(
-        self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None = None, source: Any = None
+        self,
+        x: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None = None,
+        source: Any = None,
+        cache: Any = None,
     ) -> Tensor:
-        """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler."""
+        """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler.  `cache`: a LayerCache."""
         entered = self.block.enter(self.attention_norm, x)
         asking = x if read is None else fill(pick(x, read))
         asked = entered if read is None else self.block.enter(self.attention_norm, asking)
-        mixed = self.attention(entered, asked, stream, positions, read)
+        mixed = self.attention(entered, asked, stream, positions, read, cache)
         if self.source is not None:
             asking = self.block.leave(self.attention_norm, asking, self.dropout(mixed))
-            mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read)
+            mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read, cache)
         return self.finish(asking, mixed)
 
     def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:

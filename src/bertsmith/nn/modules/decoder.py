@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Stream
+from bertsmith.data.batch import ARRAYS, Stream
 from bertsmith.nn.modules.attending import Source
 from bertsmith.nn.modules.blocks import fill
 from bertsmith.nn.modules.transformer import Transformer
@@ -44,7 +47,19 @@ class TwoStacks(nn.Module):
             return self.encoder(stream, read)
         if len(output.lengths) != len(stream.lengths):
             raise ValueError(f"{amount(len(output.lengths), 'sequence')} to decode, {len(stream.lengths)} to read")
-        return self.decoder(output, read, Source(hidden=fill(self.encoder(stream)), stream=stream))
+        return self.decoder(output, read, self.source(stream))
+
+    def source(self, stream: Stream) -> Source:
+        """What the encoder says of a stream, without what a decoder must not read of it."""
+        if stream.hidden is None:
+            return Source(hidden=fill(self.encoder(stream)), stream=stream)
+        seen = torch.nonzero(~stream.hidden)[:, 0]
+        ends = torch.tensor(np.cumsum(stream.lengths) - 1, device=seen.device)
+        before = (~stream.hidden).cumsum(0)[ends]
+        lengths = before.diff(prepend=before.new_zeros(1))
+        arrays = {name: getattr(stream, name)[seen] for name in ARRAYS}
+        left = replace(stream, **arrays, lengths=tuple(lengths.tolist()), hidden=None)
+        return Source(hidden=fill(self.encoder(stream, seen)), stream=left)
 
     def states(self, stream: Stream) -> list[Tensor]:
         """The encoder's."""

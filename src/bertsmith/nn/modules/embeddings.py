@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import NEVER, Stream
+from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class AskingEmbeddings(nn.Module):
     def __init__(self, model: Any):
         super().__init__()
         self.tokens = nn.Embedding(model.vocab, model.width)
-        self.asking = nn.Parameter(nn.init.trunc_normal_(torch.empty(model.width), std=0.02))
+        self.asking = nn.Parameter(cut_normal(torch.empty(model.width), cut=2.0))
         self.dropout = nn.Dropout(model.dropout)
 
     def forward(self, stream: Stream, positions: Position) -> Tensor:

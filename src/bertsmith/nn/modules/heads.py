@@ -12,17 +12,19 @@ from bertsmith.nn.modules.blocks import ACTIVATIONS
 
 
 class TokenHead(nn.Module):
-    """Dense, activation and norm (`transform`), then the model's own token table and a bias for each token.
+    """Dense, activation and norm (`transform`), then the model's own token table and, with `bias`, one for each token.
 
     The table is handed in, not held: it is the model's and is saved once.  `norm`: a kind, as the model's.
     """
 
-    def __init__(self, width: int, embedding: int, vocab: int, transform: bool, activation: str, norm: Any):
+    def __init__(
+        self, width: int, embedding: int, vocab: int, transform: bool, activation: str, norm: Any, bias: bool = True
+    ):
         super().__init__()
         self.dense = nn.Linear(width, embedding) if transform else None
         self.norm = norm.build(embedding) if transform else None
         self.activation = ACTIVATIONS[activation]
-        self.bias = nn.Parameter(torch.zeros(vocab))
+        self.bias = nn.Parameter(torch.zeros(vocab)) if bias else None
 
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
         """hidden (m, d), table (V, d) -> (m, V)."""
@@ -61,14 +63,17 @@ class TokenLabel(nn.Module):
 
 
 class PairHead(nn.Module):
-    """Pooler and a linear layer.  With dropout between them it is also the head of fine-tuning, which takes the pooler over."""
+    """Pooler and a linear layer.  With dropout between them it is also the head of fine-tuning, which takes the pooler over.
+
+    `pooler` "none": a matrix over the state itself, without bias, as GPT's is in transformers.
+    """
 
     def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: str = "tanh"):
         super().__init__()
-        self.pooler = Pooler(width, pooler)
+        self.pooler = None if pooler == "none" else Pooler(width, pooler)
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, classes)
+        self.out = nn.Linear(width, classes, bias=self.pooler is not None)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(m, d) -> (m, classes)."""
-        return self.out(self.dropout(self.pooler(hidden)))
+        return self.out(self.dropout(hidden if self.pooler is None else self.pooler(hidden)))

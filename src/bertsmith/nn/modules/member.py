@@ -5,9 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Stream
+from bertsmith.nn.modules.drawn import Draws
 
 
 class MemberModel(nn.Module):
+    draws: Draws | None = None  # how its weights are filled, while they have no memory
+
     def __init__(self, model: nn.Module, objective: nn.Module):
         super().__init__()
         self.model = model

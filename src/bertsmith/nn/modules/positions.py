@@ -25,6 +25,10 @@ class Position(nn.Module):
         """What is added to the attention scores."""
         return None
 
+    def ahead(self, at: Tensor, keys: int) -> Tensor | None:
+        """The same where tokens at the places `at` (b,) read those at 0 to `keys` - 1, of which theirs is one -> (b, h, 1, keys)."""
+        return None
+
 
 class LearnedTable(Position):
     def __init__(self, length: int, width: int):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attention import Bias
+from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class RelativePosition(Position):
 
 
 def _drawn(*shape: int) -> nn.Parameter:
-    return nn.Parameter(nn.init.trunc_normal_(torch.empty(*shape), std=0.02, a=-0.04, b=0.04))
+    return nn.Parameter(cut_normal(torch.empty(*shape)))
 
 
 def sinusoid(distances: Tensor, width: int) -> Tensor:

@@ -11,6 +11,7 @@ from bertsmith.data.batch import Stream
 from bertsmith.nn.body import depth_of
 from bertsmith.nn.modules.attending import Source
 from bertsmith.nn.modules.blocks import Layer, fill
+from bertsmith.nn.modules.cache import Cache
 from bertsmith.nn.transformer import SHARED
 
 if TYPE_CHECKING:
@@ -43,37 +44,49 @@ class Transformer(nn.Module):
         """The token table, which heads tie themselves to."""
         return self.embeddings.tokens
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a cache can hold what its layers read."""
+        return self.memory is None and not hasattr(self.config.positions, "build_layer")
+
     def depth_of(self, name: str) -> int:
         """0: embeddings and positions, i + 1: layer i; the norm behind the last layer stands as high as it."""
         return depth_of(self, name, self.config.layers)
 
-    def forward(self, stream: Stream, read: Tensor | None = None, source: Source | None = None) -> Tensor:
+    def forward(
+        self, stream: Stream, read: Tensor | None = None, source: Source | None = None, cache: Cache | None = None
+    ) -> Tensor:
         """(n, d), or (m, d) for the flat indices `read` (m,), ascending: the last layer computes only these.
 
-        With memory, a stream of threads finds there what the sequences before its own left, and leaves what those after them will find.
+        A cache is given texts, then a token of each at a time, which go on from these; then `read` is None.  With memory, a stream of threads finds there what the sequences before its own left, and leaves what those after them will find.
         """
         inputs = []
-        for x in self._states(stream, read, source):
+        for x in self._states(stream, read, source, cache):
             if self.memory:
                 inputs.append(x)
         if self.memory:
             self.memory.keep(stream, inputs[:-1])
+        if cache is not None:
+            cache.read(stream)
         return self.dropout(x[: len(stream.tokens if read is None else read)])
 
     def states(self, stream: Stream) -> list[Tensor]:
         """The embedding and every layer's output, each (n, d), the last one's behind the norm that follows it; memory is left as it is."""
         return [state[: len(stream.tokens)] for state in self._states(stream, None)]
 
-    def _states(self, stream: Stream, read: Tensor | None, source: Source | None = None) -> Iterator[Tensor]:
+    def _states(
+        self, stream: Stream, read: Tensor | None, source: Source | None = None, cache: Cache | None = None
+    ) -> Iterator[Tensor]:
         """Filler included; of the last layer only the rows `read`."""
         past = self.memory.recall(stream) if self.memory else None
-        x = fill(self.embeddings(stream, self.positions))
+        x = self.embeddings(stream, self.positions)
+        x = x if cache is not None and cache.begun else fill(x)  # a token of each text is few rows, and the same ones
         yield x
         for number, layer in enumerate(self.layers):
             last = number + 1 == len(self.layers)
             wanted = read if last else None
             if past is None:
-                x = layer(x, stream, self.positions, wanted, source)
+                x = layer(x, stream, self.positions, wanted, source, cache and cache.layers[number])
             else:
                 seen = fill(past.before(number, x[: len(stream.tokens)]))
                 x = layer(seen, past.stream, self.positions, past.own if wanted is None else past.own[wanted])

@@ -15,18 +15,24 @@ from bertsmith.nn.modules.blocks import filler, pick
 from bertsmith.nn.modules.heads import PairHead, Pooler, TokenHead
 
 if TYPE_CHECKING:
-    from bertsmith.objectives.predict import Predict, Trunk
+    from bertsmith.objectives.predict import Predict, Tokens, Trunk
+
+
+CELLS = 1 << 22  # logits held at once where only a few of them are wanted
 
 
 class TokenTerm(TokenHead):
-    def __init__(self, model: Body, transform: bool, activation: str | None = None):
+    def __init__(self, model: Body, head: Tokens):
         config = model.config
-        activation = activation or config.activation
-        super().__init__(config.width, config.inner, config.vocab, transform, activation, config.norm)
+        activation = head.activation or config.activation
+        super().__init__(config.width, config.inner, config.vocab, head.transform, activation, config.norm, head.bias)
+        self.own = None if head.tied else nn.Linear(config.inner, config.vocab, bias=False)
+        self.factor = config.inner**-0.5 if head.scaled else None
 
     def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, V)."""
-        return self(hidden, model.tokens.weight)
+        hidden = hidden if self.factor is None else hidden * self.factor
+        return self(hidden, (model.tokens if self.own is None else self.own).weight)
 
 
 class ClusteredTerm(AdaptiveHead):
@@ -78,8 +84,10 @@ class Prediction(nn.Module):
     def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}, float32 scalars; 0 where nothing is asked."""
         asked = {name: filled(target) for name, target in self._asked(batch).items()}
-        hidden = self._hidden(model, batch.input, {name: places(target) for name, target in asked.items()})
-        return {name: self._loss(name, hidden[name], model, batch.input, target) for name, target in asked.items()}
+        hidden = self._hidden(
+            model, batch.input, {name: places(target) for name, target in asked.items()}, batch.output
+        )
+        return {name: self._loss(name, hidden[name], model, batch.asking, target) for name, target in asked.items()}
 
     def _loss(self, name: str, hidden: Tensor, model: Body, stream: Stream, target: Target) -> Tensor:
         head = self.get_submodule(self.answers.get(name, name))
@@ -91,27 +99,44 @@ class Prediction(nn.Module):
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
         asked = self._asked(batch)
-        logits = self._logits(model, batch.input, {name: places(target) for name, target in asked.items()})
+        where = {name: places(target) for name, target in asked.items()}
+        logits = self._logits(model, batch.input, where, batch.output)
         return {name: score(logits[name], target.labels) for name, target in asked.items()}
 
-    def logits(self, model: Body, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
-        """What `term` says at the flat indices `at` (m,), in any order -> (m, V)."""
-        return self._logits(model, stream, {term: at})[term]
+    def logits(
+        self, model: Body, stream: Stream, at: Tensor, term: str = "token", output: Stream | None = None
+    ) -> Tensor:
+        """What `term` says at the flat indices `at` (m,), in any order, of `output` where there is one -> (m, V)."""
+        return self._logits(model, stream, {term: at}, output)[term]
+
+    @torch.no_grad()
+    def logprobs(self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token") -> Tensor:
+        """(m,) what `term` says of each of `tokens` (m,) at the flat indices `at` (m,): log-probabilities, some rows of logits at a time."""
+        hidden, read = self._hidden(model, stream, {term: at})[term], stream.tokens[at]
+        found = []
+        for rows in torch.arange(len(at), device=at.device).split(max(1, CELLS // model.config.vocab)):
+            logits = self.answer(term, hidden[rows], model, read[rows])
+            found.append(logits.float().log_softmax(-1).gather(1, tokens[rows, None])[:, 0])
+        return torch.cat(found)
 
     def _asked(self, batch: Batch) -> dict[str, Target]:
         return {name: batch.targets[name] for name in self.weights() if name in batch.targets}
 
-    def _logits(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
-        hidden = self._hidden(model, stream, places)
-        return {name: self._said(name, hidden[name], model, stream, at) for name, at in places.items()}
+    def _logits(
+        self, model: Body, stream: Stream, places: dict[str, Tensor], output: Stream | None = None
+    ) -> dict[str, Tensor]:
+        hidden = self._hidden(model, stream, places, output)
+        return {name: self._said(name, hidden[name], model, output or stream, at) for name, at in places.items()}
 
-    def _hidden(self, model: Body, stream: Stream, places: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _hidden(
+        self, model: Body, stream: Stream, places: dict[str, Tensor], output: Stream | None = None
+    ) -> dict[str, Tensor]:
         """What each term's head reads: encodes once, and only the places that some term asks for."""
         if not places:
             return {}
         reads = {name: at if at.ndim == 1 else at[:, 1:] for name, at in places.items()}
         read, where = torch.unique(torch.cat([at.flatten() for at in reads.values()]), return_inverse=True)
-        hidden = model(stream, read)
+        hidden = model(stream, read) if output is None else model(stream, read, output)
         parts = where.split([at.numel() for at in reads.values()])
         return {name: pick(hidden, rows.view(reads[name].shape)) for name, rows in zip(places, parts, strict=True)}
 

@@ -19,7 +19,7 @@ from bertsmith.objectives.replaced import Detect
 if TYPE_CHECKING:
     from bertsmith.nn.modules.transformer import Transformer
     from bertsmith.nn.transformer import TransformerConfig
-    from bertsmith.objectives.replaced import ReplacedTokens
+    from bertsmith.objectives.replaced import ReplacedTokens, RestoreOrCopy
 
 
 class DetectTerm(nn.Module):
@@ -35,8 +35,8 @@ class DetectTerm(nn.Module):
 
 
 class CopyTerm(TokenTerm):
-    def __init__(self, model: Body, transform: bool):
-        super().__init__(model, transform)
+    def __init__(self, model: Body, head: RestoreOrCopy):
+        super().__init__(model, head)
         self.gate = nn.Linear(model.config.width, 1)
 
     def mixed(self, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
@@ -85,9 +85,14 @@ class Replacement(Prediction):
             found[name] |= {"replaced": int(replaced.sum()), "auc": len(target) * auc(logits[:, 1].double(), replaced)}
         return found
 
-    def logits(self, model: Body, stream: Stream, at: Tensor, term: str = "token") -> Tensor:
+    def logits(
+        self, model: Body, stream: Stream, at: Tensor, term: str = "token", output: Stream | None = None
+    ) -> Tensor:
         """Of the generator for "token", so that masks can be filled; else what the model says."""
-        return super().logits(self.generator if term == "token" else model, stream, at, term)
+        return super().logits(self.generator if term == "token" else model, stream, at, term, output)
+
+    def logprobs(self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token") -> Tensor:
+        return super().logprobs(self.generator if term == "token" else model, stream, at, tokens, term)
 
     def guesses(self, batch: Batch, token: Target) -> Tensor:
         """The generator's logits (m, V) for the questions `token`."""

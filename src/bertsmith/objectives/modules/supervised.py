@@ -19,9 +19,12 @@ class Classification(nn.Module):
 
     term = TERM
 
-    def __init__(self, head: nn.Module, pool: str = "cls"):
+    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one"):
         super().__init__()
         self.pool = pool
+        self.columns = {
+            self.term: 2 if orders == "both" else 1
+        }  # of its `Target.at`: the places whose answers are added up
         self.add_module(self.term, initialise(head))
 
     @property
@@ -41,7 +44,7 @@ class Classification(nn.Module):
             for name in state
             if name.startswith("objective.") and ".pooler." in name
         }
-        if not found or self.pool != "cls":
+        if not found or self.pool != "cls" or self.head.pooler is None:
             return ()
         self.head.pooler.load_state_dict({ours: state[theirs] for ours, theirs in found.items()})
         return tuple(found.values())
@@ -58,7 +61,12 @@ class Classification(nn.Module):
     def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}."""
         target = batch.targets[self.term]
-        return {self.term: self.loss(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
+        return {self.term: self.loss(self.added(model, batch.input, target.at), target.labels)}
+
+    def added(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
+        """`at` (m, k) -> (m, classes): the sum of what is said at the places of each question."""
+        said = self.logits(model, stream, at.flatten())
+        return said if at.shape[1] == 1 else said.unflatten(0, at.shape).sum(1)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return loss_sum(logits, labels)
@@ -67,7 +75,7 @@ class Classification(nn.Module):
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}."""
         target = batch.targets[self.term]
-        return {self.term: score(self.logits(model, batch.input, target.at[:, 0]), target.labels)}
+        return {self.term: score(self.added(model, batch.input, target.at), target.labels)}
 
 
 class Regression(Classification):
@@ -79,7 +87,7 @@ class Regression(Classification):
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{"label": {loss: sum of squared errors, count: number}}."""
         target = batch.targets[TERM]
-        loss = self.loss(self.logits(model, batch.input, target.at[:, 0]), target.labels)
+        loss = self.loss(self.added(model, batch.input, target.at), target.labels)
         return {TERM: {"loss": loss.item(), "count": len(target)}}
 
 

@@ -1,0 +1,190 @@
+"""How probable a model finds texts, continuations of prompts, or the better of two sentences: `score`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertsmith import files
+from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.written import Written
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import option
+from bertsmith.tasks import metrics
+from bertsmith.tasks.given import source
+from bertsmith.tasks.lines import Lines, check_there
+from bertsmith.tasks.readers import parse_columns, read, say_notes
+from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.table import Table
+from bertsmith.text import unknown
+
+METHODS = ("causal", "pll", "pll-word")
+PER = ("text", "token", "byte", "character")
+LONG = ("window", "error")
+NAMES = (
+    {"text": "sentence_good", "text2": "sentence_bad"},
+    {"text": "good", "text2": "bad"},
+)  # BLiMP's, and plain ones
+Columns = str | Mapping[str, str | int] | None
+Say = Callable[[str], None]
+
+
+def score(
+    model: str | Path | Loaded,
+    input: Any = None,
+    *,
+    pairs: Any = None,
+    method: str | None = None,
+    per: str = "text",
+    each: bool = False,
+    written: str | None = None,
+    labels: Any = (),
+    out: str | Path | None = None,
+    columns: Columns = None,
+    header: bool = True,
+    join: str = " ",
+    on_long: OnLong = "window",
+    stride: int | None = None,
+    members: tuple[str, ...] = (),
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Log-probabilities, in nats: `{method, texts: [{index, logprob, tokens, bytes, characters}], total}`, `total` with bits_per_byte and perplexity.
+
+    `input`: a file, or rows (tasks/given.py).  With a column `text2` that is what is scored, going on from `text`, a prompt; `join` stands
+    between them unless one has white space there.  `each`: also every token with its own, as `each`.
+    `method`: causal, what a language model says, token after token, from the end of the document before (Radford et al. 2019); of a member
+    that sees both sides the pseudo-log-likelihood, each token hidden alone (pll, Salazar et al. 2020) or with the later tokens of its word
+    (pll-word, Kauf & Ivanova 2023), which is the default there.
+    `pairs`: a file, several, or rows, of a good sentence and a bad one (`text` and `text2`, or BLiMP's names): `{method, accuracy, pairs}`, the share
+    of pairs whose good one is more probable, `per` text, token, byte or character; of several files `files` and the mean over them.
+    `written`: a task as text, such as "{text} It was {label}." (Radford et al. 2019, section 3): each row of `input`, with `text`, `text2` and
+    `label` as its columns say, is asked for every label, and the most probable is what the model says: `{method, per, rows: [{index, label,
+    scores}]}` and, of a file with labels, `accuracy` and `classes`.  `labels`: which there are, or {label: how it is written}.
+    `on_long`: window (each begins `stride` tokens after the one before, and every token is asked for once) or error.  `out`: a JSON line for each row.
+    """
+    _check_asked(input, pairs, method, per, on_long, out)
+    task = None if written is None else Written.of(written, labels)
+    if task is not None and pairs is not None:
+        raise InputError(
+            f"{option('written')}: is a task about the rows of {option('input')}; {option('pairs')} has none"
+        )
+    tables = [*_tables(input, columns, header)] if pairs is None else [*_paired(pairs, columns, header)]
+    task = task and task.about(tables[0])
+    loaded = opened(model, members=members, say=say)
+    method = _method(loaded, method)
+    from bertsmith.downstream.likelihood import Likelihood
+
+    asks = Likelihood(loaded, method=method, on_long=on_long, stride=stride, join=join)
+    if task is not None:
+        say_notes(tables[0], say)
+        found = task.asked(asks, tables[0], lambda row: _per(row, per))
+        _write(out, [found["rows"]])
+        return {"method": method, "per": per, **found}
+    rows = [_scored(asks, table, pairs is not None, each, say) for table in tables]
+    found = _texts(rows[0]) if pairs is None else _compared(tables, rows, per)
+    _write(out, rows)
+    return {"method": method, **found}
+
+
+def _write(out: str | Path | None, rows: list[list[dict[str, Any]]]) -> None:
+    if out is not None:
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for part in rows for row in part)
+        files.write(Path(out), "".join(lines).encode())
+
+
+def _check_asked(input: Any, pairs: Any, method: str | None, per: str, on_long: str, out: Any) -> None:
+    if (input is None) == (pairs is None):
+        raise InputError(
+            f"score: give {option('input', like='FILE')}, texts to score, or {option('pairs', like='FILE')}, good and bad sentences"
+        )
+    for name, value, known in (("method", method, METHODS), ("per", per, PER), ("on_long", on_long, LONG)):
+        if value is not None and value not in known:
+            raise InputError(f"{option(name, value)}: unknown; {nearest(str(value), known)}")
+    if out is not None and Path(out).exists():
+        raise InputError(f"{printable(out)}: {option('out')} exists already; choose another place")
+
+
+def _tables(input: Any, columns: Columns, header: bool) -> Iterator[Table]:
+    if isinstance(input, (str, os.PathLike)):
+        check_there(input)
+    given = source(input, "input", parse_columns(columns))
+    yield read(given, columns=getattr(given, "columns", None) or columns, header=header)
+
+
+def _paired(pairs: Any, columns: Columns, header: bool) -> Iterator[Table]:
+    several = isinstance(pairs, (list, tuple)) and all(isinstance(path, (str, os.PathLike)) for path in pairs)
+    for path in pairs if several else [pairs]:
+        if isinstance(path, (str, os.PathLike)):
+            check_there(path)
+        chosen = parse_columns(columns) or _usual(path)
+        given = source(path, "pairs", chosen, fields=("text", "text2"))
+        known = getattr(given, "columns", None) or chosen
+        yield read(given, columns=known, header=header, required=("text", "text2"))
+
+
+def _usual(pairs: Any) -> dict[str, str]:
+    """What the columns of pairs are called, where they have one of the names that are known."""
+    if isinstance(pairs, (str, os.PathLike)):
+        names = next((line for _, line in islice(Lines(Path(pairs)), 1)), "")
+    else:
+        rows = pairs if isinstance(pairs, Mapping) or hasattr(pairs, "columns") else next(iter(pairs), ())
+        names = list(rows) if isinstance(rows, Mapping) or hasattr(rows, "columns") else ()
+    return next((usual for usual in NAMES if all(name in names for name in usual.values())), {})
+
+
+def _method(loaded: Loaded, method: str | None) -> str:
+    """InputError for a model that says nothing of tokens, or not so."""
+    if "token" not in loaded.member.weights():
+        raise InputError(
+            f"{printable(loaded.run)}: this model has no token head, so it cannot score texts; give the run that it was fine-tuned from"
+        )
+    causal = loaded.reading().causal
+    if method is not None and (method == "causal") != causal:
+        sees, way = ("only what comes before a token", "causal") if causal else ("both sides of a token", "pll-word")
+        raise InputError(f"{option('method', method)}: {printable(loaded.run)} sees {sees}; take {way}")
+    return method or ("causal" if causal else "pll-word")
+
+
+def _scored(asks: Any, table: Table, paired: bool, each: bool, say: Say) -> list[dict[str, Any]]:
+    say_notes(table, say)
+    first, second, name = table.columns["text"], table.rows("text2"), printable(table.path)
+    told = unknown.strings([first, second or []])
+    unknown.tell(unknown.of_texts(asks.loaded.tokenizer, asks.ids([*told]), lambda: told), name, say)
+    if not paired:
+        rows = asks(first, second, table.where, each)
+        return [{"index": i, **row} for i, row in enumerate(rows)]
+    good, bad = (asks(texts, None, table.where, each) for texts in (first, second))
+    return [{"index": i, "good": one, "bad": other} for i, (one, other) in enumerate(zip(good, bad, strict=True))]
+
+
+def _texts(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {name: sum(row[name] for row in rows) for name in ("tokens", "bytes", "characters")}
+    total["logprob"] = math.fsum(row["logprob"] for row in rows)
+    for one in PER[1:]:
+        total[f"per_{one}"] = total["logprob"] / max(1, total[f"{one}s"])
+    total["bits_per_byte"] = -total["per_byte"] / math.log(2)
+    total["perplexity"] = math.exp(min(700.0, -total["per_token"]))
+    return {"texts": rows, "total": total}
+
+
+def _compared(tables: list[Table], rows: list[list[dict[str, Any]]], per: str) -> dict[str, Any]:
+    right = [np.array([_per(row["good"], per) > _per(row["bad"], per) for row in part], float) for part in rows]
+    single = [{"accuracy": metrics.mean(part), "pairs": len(part)} for part in right]
+    if len(single) == 1:
+        return {"per": per, **single[0], "rows": rows[0]}
+    # A file is a phenomenon and counts as one: each pair of a file of n stands for 1 / n.
+    each = np.concatenate([np.full(len(part), 1 / len(part)) for part in right])
+    mean = metrics.mean(np.concatenate(right), weights=each)
+    named = {str(table.path): part for table, part in zip(tables, single, strict=True)}
+    return {"per": per, "accuracy": mean, "pairs": sum(map(len, right)), "files": named}
+
+
+def _per(row: dict[str, Any], per: str) -> float:
+    return row["logprob"] / (1 if per == "text" else max(1, row[f"{per}s"]))

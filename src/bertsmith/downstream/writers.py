@@ -1,0 +1,166 @@
+"""How each kind of model writes: which texts it is given, what it begins with, what ends it.  b texts of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertsmith.data.batch import Stream
+from bertsmith.downstream.model import Loaded
+from bertsmith.downstream.search import How, Rules, Written, write
+from bertsmith.errors import InputError, printable
+from bertsmith.nn.modules.writing import Again, Causal, Decoder
+from bertsmith.spelling import amount, option
+from bertsmith.tasks.sequences import Builder
+
+Array = np.ndarray
+
+
+class Writers:
+    """Of one model.  InputError for one that cannot write, and for answers that are none."""
+
+    def __init__(self, loaded: Loaded, how: How, *, on_long: str = "error", answers: Any = None):
+        self.loaded, self.how, self.on_long = loaded, how, on_long
+        self.decodes = hasattr(loaded.member.model, "decoder")
+        self.reading = loaded.reading(loaded.recipe.model.longest or loaded.length())
+        named = printable(loaded.run)
+        if "token" not in loaded.member.weights():
+            raise InputError(
+                f"{named}: this model has no token head, so it writes nothing; give the run that it was fine-tuned from"
+            )
+        if not self.decodes and not self.reading.causal:
+            raise InputError(
+                f"{named}: this model sees both sides of a token, so it fills masks and writes nothing; take a language model, or one with a decoder"
+            )
+        self.answers = None if answers is None else _answers(loaded, answers)
+
+    @property
+    def room(self) -> int | None:
+        """Tokens that a model can read of a text, and write; None where there is no end."""
+        return self.loaded.recipe.model.longest
+
+    def read(self, texts: Sequence[str]) -> Array:
+        """All of their tokens, one after the other."""
+        return np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in self.loaded.tokenizer.encode(list(texts)))])
+
+    def write(
+        self,
+        texts: Sequence[str],
+        where: Callable[[int], str],
+        batch: int,
+        say: Callable[[str], None],
+        told: Callable[[str], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """`{text, score, stopped}` of each; `where(i)` names one in an error."""
+        given = [self._cut(np.asarray(ids, np.int32), where, i) for i, (ids, _) in enumerate(self._encoded(texts))]
+        if cut := sum(short for _, short in given):
+            say(f"{cut:,} of {len(given):,} texts were longer than the model reads and were cut")
+        rows = [ids for ids, _ in given]
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        found: list[Written | None] = [None] * len(rows)
+        member, exact = self.loaded.member.eval(), self.loaded.exact
+        with torch.no_grad(), exact.policy(), exact.autocast():
+            for at in range(0, len(order), batch):
+                some = order[at : at + batch]
+                hears = None if told is None else _hears(self.loaded, told)
+                for i, text in zip(some, self._written(member, [rows[i] for i in some], some, hears), strict=True):
+                    found[i] = text
+        return [self._row(text) for text in found if text is not None]
+
+    def _encoded(self, texts: Sequence[str]) -> Iterable[tuple[Any, Any]]:
+        return self.loaded.tokenizer.encode(list(texts))
+
+    def _cut(self, ids: Array, where: Callable[[int], str], i: int) -> tuple[Array, bool]:
+        """A text's tokens, no more than the model reads (and whether they were): of what is gone on with the last ones."""
+        if self.room is None:
+            return ids, False
+        most = self.room - self.reading.specials - (0 if self.decodes else 1)
+        if len(ids) <= most:
+            return ids, False
+        if self.on_long == "error":
+            raise InputError(
+                f"{where(i)}: {amount(len(ids), 'token')}, and the model reads {most}; {option('on_long', 'truncate')} keeps {'their beginning' if self.decodes else 'the last ones'}"
+            )
+        if self.decodes:
+            return ids[:most], True
+        return ids[max(len(ids) - max(most - self.how.limit, most // 2), 0) :], True
+
+    def _written(self, member: Any, rows: list[Array], numbers: list[int], told: Any) -> list[Written]:
+        builder = Builder(vocab=self.loaded.vocab, reading=self.reading, pairs=False)
+        for number, ids in enumerate(rows):
+            builder.add(number, ids)
+        stream = builder.encoded(len(rows)).batch(np.arange(len(rows))).input.to(self.loaded.device)
+        room = None if self.room is None else self.room - (0 if self.decodes else max(stream.lengths))
+        how = self.how if room is None else replace(self.how, limit=max(1, min(self.how.limit, room)))
+        prompts = [] if self.decodes else [ids.tolist() for ids in rows]
+        vocab = self.loaded.vocab
+        rules = Rules(size=vocab.size, end=vocab.sep, no_repeat=how.no_repeat, prompts=prompts, answers=self.answers)
+        return write(self._writer(member, stream), how, rules, numbers, told)
+
+    def _writer(self, member: Any, stream: Stream) -> Any:
+        if self.decodes:
+            return Decoder(member, stream, getattr(self.loaded.vocab, self.loaded.recipe.corruption.rewrite.start))
+        if member.model.keeps:
+            return Causal(member, stream)
+        texts = [part.tokens.tolist() for part in stream.split([1] * len(stream.lengths))]
+        return Again(lambda now: _behind(member, now, stream), texts)
+
+    def _row(self, found: Written) -> dict[str, Any]:
+        return {"text": _text(self.loaded, found.tokens), "score": found.score, "stopped": found.stopped}
+
+
+def _text(loaded: Loaded, ids: Sequence[int]) -> str:
+    """What was written, without specials."""
+    special = set(loaded.vocab.special)
+    return loaded.tokenizer.decode([i for i in ids if i not in special])
+
+
+def _hears(loaded: Loaded, told: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Tells what each token adds to the text, as soon as that is whole characters."""
+    tokens: list[int] = []
+    said = ""
+
+    def hear(_: int, token: int) -> None:
+        nonlocal said
+        tokens.append(token)
+        text = _text(loaded, tokens)
+        if not text.endswith("\ufffd"):  # a character whose bytes are not all there
+            told(text.removeprefix(said))
+            said = text
+
+    return hear
+
+
+def _behind(member: Any, texts: list[list[int]], like: Stream) -> torch.Tensor:
+    """(b, V) logits of what comes behind each of the texts, all read anew."""
+    flat = torch.tensor([token for text in texts for token in text], device=like.tokens.device)
+    lengths = tuple(map(len, texts))
+    place = torch.cat([torch.arange(length) for length in lengths]).to(flat.device)
+    zeros = torch.zeros_like(flat)
+    stream = Stream(
+        tokens=flat,
+        positions=place,
+        segments=zeros,
+        query_rank=place,
+        key_rank=place,
+        lengths=lengths,
+        visibility="causal",
+    )
+    return member.objective.logits(member.model, stream, torch.tensor(lengths, device=flat.device).cumsum(0) - 1)
+
+
+def _answers(loaded: Loaded, given: Any) -> Callable[[Sequence[int]], list[int]]:
+    """What may come behind each beginning of the answers' tokens."""
+    texts = list(dict.fromkeys(given)) if not isinstance(given, str) else [given]
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise InputError("answers: expected texts, one at least and none of them empty")
+    after: dict[tuple[int, ...], dict[int, None]] = {}
+    for ids, _ in loaded.tokenizer.encode(texts):
+        tokens = [*map(int, ids), loaded.vocab.sep]
+        for at, token in enumerate(tokens):
+            after.setdefault(tuple(tokens[:at]), {})[token] = None
+    return lambda text: list(after[tuple(text)])

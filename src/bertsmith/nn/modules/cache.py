@@ -1,0 +1,110 @@
+"""What the layers of a stack keep of tokens that were read, so that the next ones need not read them again.
+
+b texts of different lengths, h heads, e head width, L places kept, s sources of N tokens, k = b / s texts that go on from each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bertsmith.data.batch import Stream
+from bertsmith.nn.modules.attention import attend, attend_source
+from bertsmith.nn.modules.positions import Position
+
+ROOM = 32  # places are added so many at a time
+
+
+class Cache:
+    """Of one stack: first it is given a stream of whole texts, then one further token of each at a time, in the same order."""
+
+    def __init__(self, layers: int):
+        self.layers = [LayerCache(self) for _ in range(layers)]
+        self.lengths: Tensor | None = None  # (b,) tokens of each text that were read; None: nothing was
+        self.even = False  # whether all have as many
+
+    @property
+    def begun(self) -> bool:
+        return self.lengths is not None
+
+    def read(self, stream: Stream) -> None:
+        """A stream has gone through all layers."""
+        if self.lengths is None:
+            self.lengths = torch.tensor(stream.lengths, device=stream.tokens.device)
+            self.even = len(set(stream.lengths)) == 1
+        else:
+            self.lengths = self.lengths + 1
+
+    def keep(self, rows: Tensor) -> None:
+        """The texts `rows` (b',) alone, in that order; one may go on more than once."""
+        self.lengths = self.lengths[rows]
+        for layer in self.layers:
+            layer.keep(rows)
+
+    def keep_sources(self, sources: Tensor) -> None:
+        for layer in self.layers:
+            layer.source = layer.source and tuple(x[sources] for x in layer.source)
+
+
+class LayerCache:
+    """`keys`, `values` (b, h, L, e); of a source (s, h, N, e) each, and which of its places are filler (s, 1, 1, N)."""
+
+    def __init__(self, of: Cache):
+        self.of = of
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+        self.source: tuple[Tensor, ...] | None = None
+
+    def keep(self, rows: Tensor) -> None:
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, stream: Stream, positions: Position) -> Tensor:
+        """`attention.attend` of a stream, whose tokens see those that were read before, too: q, k, v (n, h, e) -> (n, h, e)."""
+        if self.keys is None:
+            self.keys, self.values = (padded(x, stream.lengths, ROOM) for x in (k, v))
+            return attend(q, k, v, stream, bias=positions.bias(stream))
+        at = self.of.lengths
+        used = int(at.max()) + 1
+        if used > self.keys.shape[2]:
+            self.keys, self.values = (F.pad(x, (0, 0, 0, ROOM)) for x in (self.keys, self.values))
+        texts = torch.arange(len(at), device=at.device)
+        self.keys[texts, :, at], self.values[texts, :, at] = k, v
+        added = positions.ahead(at[:1] if self.of.even else at, used)
+        place = torch.arange(used, device=at.device)
+        unseen = None if self.of.even else place > at[:, None]
+        if stream.window is not None:
+            far = place < at[:, None] - stream.window
+            unseen = far if unseen is None else unseen | far
+        mask = None if unseen is None else unseen[:, None, None]
+        return _mixed(q[:, :, None], self.keys[:, :, :used], self.values[:, :, :used], mask, added)[:, :, 0]
+
+    def attend_source(self, q: Tensor, made: Callable[[], tuple[Tensor, Tensor]], stream: Stream, of: Stream) -> Tensor:
+        """`attention.attend_source`; `made()` -> (N, h, e) each, asked for once."""
+        if self.source is None:
+            k, v = made()
+            keys, values = (padded(x, of.lengths) for x in (k, v))
+            lengths = torch.tensor(of.lengths, device=q.device)
+            filler = torch.arange(keys.shape[2], device=q.device) >= lengths[:, None]
+            self.source = keys, values, filler[:, None, None]
+            return attend_source(q, k, v, stream, of)
+        keys, values, filler = self.source
+        together = q.unflatten(0, (len(keys), -1)).transpose(1, 2)  # (s, h, k, e)
+        return _mixed(together, keys, values, filler, None).transpose(1, 2).flatten(0, 1)
+
+
+def _mixed(q: Tensor, k: Tensor, v: Tensor, unseen: Tensor | None, added: Tensor | None) -> Tensor:
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if added is not None:
+        scores = scores + added.to(scores.dtype)
+    if unseen is not None:
+        scores = scores.masked_fill(unseen, -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+def padded(x: Tensor, lengths: tuple[int, ...], more: int = 0) -> Tensor:
+    """(n, h, e) of packed sequences -> (b, h, L, e), with room for `more`."""
+    rows = torch.nn.utils.rnn.pad_sequence(list(x.split(lengths)), batch_first=True)
+    return F.pad(rows.transpose(1, 2), (0, 0, 0, more)).contiguous()

@@ -1,0 +1,69 @@
+"""Weights drawn one parameter after the other are those of a whole build, and processes that hold slices never hold the whole."""
+
+import pytest
+import torch
+from tests.runs import small
+from torch import nn
+
+from bertsmith.nn.member import build
+from bertsmith.nn.modules.drawn import cut_normal, without_memory
+from bertsmith.recipe import members
+
+SETTINGS = {
+    "albert": ("model.layers=3", "model.share=attention"),
+    "electra": ("objective.generator=1", "objective.share=all"),
+    "transformer-xl": ("model.embeddings.cutoffs=[30,60]", "model.embeddings.divide=2"),
+}
+CASES = [(name, ()) for name in members()] + [*SETTINGS.items()]
+
+
+def drawn(make, seed=7):
+    found = without_memory(make, seed, torch.device("cpu"))
+    assert found is not None
+    member, draws = found
+    tensors = {name: torch.full(p.shape, float("nan")) for name, p in member.named_parameters()}
+    draws.fill(tensors, lambda tensor, whole: tensor.copy_(whole), lambda tensor: tensor)
+    return tensors
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_every_parameter_is_to_the_bit_what_a_whole_build_draws(name, settings):
+    recipe = small("model.layers=2", *settings, member=name).with_vocab(100)
+    torch.manual_seed(7)
+    whole = dict(build(recipe).named_parameters())
+    state = torch.get_rng_state()
+    tensors = drawn(lambda: build(recipe))
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
+    assert whole.keys() == tensors.keys()
+    assert all(torch.equal(whole[name], tensor) for name, tensor in tensors.items())
+
+
+def test_no_more_than_one_whole_parameter_is_held_at_a_time():
+    recipe = small("model.layers=4", "model.width=32", "model.hidden=128", member="gpt2").with_vocab(1000)
+    member, draws = without_memory(lambda: build(recipe), 0, torch.device("cpu"))
+    assert all(p.is_meta for p in member.parameters())
+    sizes = []
+    draws.fill(
+        dict(member.named_parameters()), lambda tensor, whole: sizes.append(whole.numel()), lambda tensor: tensor
+    )
+    assert max(sizes) == max(p.numel() for p in member.parameters()) and len(sizes) > 40
+
+
+class Odd(nn.Module):
+    def __init__(self, how: str):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(4, 4))
+        if how == "random":
+            self.weight = nn.Parameter(torch.randn(4, 4))
+        elif how == "row":
+            nn.init.zeros_(self.weight)
+            with torch.no_grad():
+                self.weight[0].fill_(1.0)
+        elif how == "buffer":
+            cut_normal(self.weight)
+            self.register_buffer("scale", torch.ones(4))
+
+
+@pytest.mark.parametrize("how", ["none", "random", "row", "buffer"])
+def test_what_cannot_be_drawn_parameter_by_parameter_is_built_whole(how):
+    assert without_memory(lambda: Odd(how), 0, torch.device("cpu")) is None
