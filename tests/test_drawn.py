@@ -1,5 +1,7 @@
 """Weights drawn one parameter after the other are those of a whole build, and processes that hold slices never hold the whole."""
 
+import copy
+
 import pytest
 import torch
 from tests.runs import small
@@ -36,6 +38,17 @@ def test_every_parameter_is_to_the_bit_what_a_whole_build_draws(name, settings):
     assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
     assert whole.keys() == tensors.keys()
     assert all(torch.equal(whole[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_copy_of_a_member_without_memory_is_filled_alike():
+    recipe = small(member="gpt2").with_vocab(100)
+    member, member.draws = without_memory(lambda: build(recipe), 7, torch.device("cpu"))
+    other, found = copy.deepcopy(member), []
+    for one in (member, other):
+        tensors = {name: torch.empty(p.shape) for name, p in one.named_parameters()}
+        one.draws.fill(tensors, lambda tensor, whole: tensor.copy_(whole), lambda tensor: tensor)
+        found.append(tensors)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_no_more_than_one_whole_parameter_is_held_at_a_time():

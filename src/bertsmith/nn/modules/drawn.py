@@ -89,11 +89,13 @@ class _Notes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
+        named = any(value is not None for value in (kwargs or {}).values())
         draws = torch.Tag.nondeterministic_seeded in func.tags
         if func in CONSTANT:
             self.note(aten.fill_.Scalar, made, (CONSTANT[func],), False)
         elif func._schema.is_mutable and isinstance(args[0], Tensor):
             self.note(func, args[0], args[1:], draws)
+            self.fits &= not named
         else:
             self.fits &= not draws
         return made
