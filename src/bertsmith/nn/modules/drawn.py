@@ -20,8 +20,7 @@ def cut_normal(tensor: Tensor, cut: float = 0.04, std: float = 0.02) -> Tensor:
     notes = _get_current_dispatch_mode()
     if isinstance(notes, _Notes):
         notes.note(_cut_normal, tensor, (cut, std), True)
-        return tensor
-    return _cut_normal(tensor, cut, std)
+    return tensor if tensor.is_meta else _cut_normal(tensor, cut, std)
 
 
 @torch.no_grad()
