@@ -119,6 +119,20 @@ def test_of_a_long_text_every_token_is_asked_for_once(name, stride, models):
         bertsmith.score(models[name], [text], on_long="error")
 
 
+def test_how_many_sequences_are_made_at_once_changes_nothing(models, monkeypatch):
+    from bertsmith.downstream import likelihood
+
+    for model in (models["gpt2"], models["bert"]):
+        whole = bertsmith.score(model, TEXTS, each=True)["texts"]
+        monkeypatch.setattr(likelihood, "HELD", 20)
+        parts = bertsmith.score(model, TEXTS, each=True)["texts"]
+        monkeypatch.undo()
+        for one, other in zip(whole, parts, strict=True):
+            assert one["logprob"] == pytest.approx(other["logprob"], abs=1e-5) and len(one["each"]) == len(
+                other["each"]
+            )
+
+
 def test_neither_other_texts_nor_their_number_change_a_score(models):
     for model in (models["gpt2"], models["bert"]):
         together = bertsmith.score(model, TEXTS * 3)["texts"]
@@ -153,6 +167,7 @@ def test_mistakes_are_told_in_one_line(models, tmp_path):
         ({"input": TEXTS, "pairs": [TEXTS[:2]]}, "give --input FILE"),
         ({"input": TEXTS, "method": "pll"}, "only what comes before a token; take causal"),
         ({"input": TEXTS, "method": "mll"}, "--method mll: unknown; did you mean 'pll'"),
+        ({"input": TEXTS, "stride": 0}, "--stride 0: is below 1"),
         ({"input": TEXTS, "per": "word"}, "--per word: unknown"),
         ({"input": tmp_path / "none.txt"}, "no such file"),
         ({"pairs": TEXTS}, "no such file"),

@@ -27,7 +27,7 @@ class Text:
         self._plans: dict[int, Any] = {}
         if vocab.mask == vocab.sep and not getattr(corruption.rewrite, "causal", False):
             raise InputError(
-                "tokenizer: its only special token ends a text, and none can stand for a hidden word; take a member that reads from the left, "
+                "tokenizer: has one special token, and none can stand for a hidden word; take a member that reads from the left, "
                 "or a tokenizer with a mask token"
             )
         layout.check(split)
