@@ -10,6 +10,7 @@ from torch import nn
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.drawn import cut_normal, without_memory
 from bertsmith.recipe import members
+from bertsmith.training.distributed import World
 
 SETTINGS = {
     "albert": ("model.layers=3", "model.share=attention"),
@@ -80,3 +81,13 @@ class Odd(nn.Module):
 @pytest.mark.parametrize("how", ["none", "random", "row", "buffer"])
 def test_what_cannot_be_drawn_parameter_by_parameter_is_built_whole(how):
     assert without_memory(lambda: Odd(how), 0, torch.device("cpu")) is None
+
+
+def test_what_a_machine_must_hold_of_a_sliced_model_is_its_share_of_the_processes(monkeypatch):
+    world = World()
+    world.size = 16
+    for local, share in (("8", 0.5), ("16", 1.0), ("32", 1.0)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+        assert world.share == share
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert world.share == 1.0
