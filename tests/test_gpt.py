@@ -94,7 +94,7 @@ def test_a_token_for_the_end_of_a_text_alone_is_enough_for_them_and_for_no_membe
         recipe = find(f"{name}:tiny")
         given = (store.train, recipe.layout, recipe.corruption, alone)
         if name in ("bert", "xlnet"):
-            with pytest.raises(InputError, match="only special token ends a text"):
+            with pytest.raises(InputError, match="has one special token, and none can stand"):
                 Text(*given, seed=0, batch=8192)
         else:
             assert len(Text(*given, seed=0, batch=8192).epoch(0).order)

@@ -39,9 +39,15 @@ def lines(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "bert"])
-@pytest.mark.parametrize(("task", "rows"), [("regress", NUMBERS), ("classify", CLASSES)])
-@pytest.mark.parametrize("more", [(), ("pool=mean",)], ids=["cls", "mean"])
+@pytest.mark.parametrize(
+    ("name", "task", "rows", "more"),
+    [
+        ("gpt2", "regress", NUMBERS, ()),
+        ("gpt2", "classify", CLASSES, ()),
+        ("bert", "regress", NUMBERS, ()),
+        ("bert", "classify", CLASSES, ("pool=mean",)),
+    ],
+)
 def test_which_text_comes_first_changes_nothing(name, task, rows, more, models, tmp_path):
     tuned(models[name], tmp_path / "run", *more, rows=rows, task=task)
     here, there = ([row["scores"] for row in bertsmith.predict(tmp_path / "run", pairs)] for pairs in (PAIRS, TURNED))

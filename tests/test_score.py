@@ -119,6 +119,20 @@ def test_of_a_long_text_every_token_is_asked_for_once(name, stride, models):
         bertsmith.score(models[name], [text], on_long="error")
 
 
+def test_how_many_sequences_are_made_at_once_changes_nothing(models, monkeypatch):
+    from bertsmith.downstream import likelihood
+
+    for model in (models["gpt2"], models["bert"]):
+        whole = bertsmith.score(model, TEXTS, each=True)["texts"]
+        monkeypatch.setattr(likelihood, "HELD", 20)
+        parts = bertsmith.score(model, TEXTS, each=True)["texts"]
+        monkeypatch.undo()
+        for one, other in zip(whole, parts, strict=True):
+            assert one["logprob"] == pytest.approx(other["logprob"], abs=1e-5) and len(one["each"]) == len(
+                other["each"]
+            )
+
+
 def test_neither_other_texts_nor_their_number_change_a_score(models):
     for model in (models["gpt2"], models["bert"]):
         together = bertsmith.score(model, TEXTS * 3)["texts"]
@@ -149,11 +163,12 @@ def test_of_pairs_the_more_probable_one_counts(models, tmp_path):
 
 def test_mistakes_are_told_in_one_line(models, tmp_path):
     for options, words in (
-        ({}, "give --input FILE"),
-        ({"input": TEXTS, "pairs": [TEXTS[:2]]}, "give --input FILE"),
+        ({}, "give input=FILE"),
+        ({"input": TEXTS, "pairs": [TEXTS[:2]]}, "give input=FILE"),
         ({"input": TEXTS, "method": "pll"}, "only what comes before a token; take causal"),
-        ({"input": TEXTS, "method": "mll"}, "--method mll: unknown; did you mean 'pll'"),
-        ({"input": TEXTS, "per": "word"}, "--per word: unknown"),
+        ({"input": TEXTS, "method": "mll"}, "method='mll': unknown; did you mean 'pll'"),
+        ({"input": TEXTS, "stride": 0}, "stride=0: is below 1"),
+        ({"input": TEXTS, "per": "word"}, "per='word': unknown"),
         ({"input": tmp_path / "none.txt"}, "no such file"),
         ({"pairs": TEXTS}, "no such file"),
     ):
@@ -196,7 +211,7 @@ def test_a_task_written_as_text_is_answered_by_the_label_that_is_most_probable(m
     assert found["accuracy"]["value"] == pytest.approx(np.mean(right)) and found["classes"] == {"0": 3, "1": 3}
     assert "accuracy" not in bertsmith.score(model, TEXTS, written="{text}: {label}", labels=["list", "class"])
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = ["--input", str(tmp_path / "t.jsonl"), "--written", written, "--labels", "0=list,1=class"]
+    options = ["--input", str(tmp_path / "t.jsonl"), "written", written, "--labels", "0=list,1=class"]
     assert cli.run(["score", str(model.run), *options]) == 0
     masked = bertsmith.score(models["bert"], rows, written=written, labels=names, per="token")
     assert masked["method"] == "pll-word" and len(masked["rows"]) == 6
@@ -211,7 +226,7 @@ def test_a_task_written_as_text_is_answered_by_the_label_that_is_most_probable(m
         ({"written": "{text} {other} {label}"}, "are what a row has"),
         ({"written": "{text} { {label}"}, "braces that are text are doubled"),
         ({"written": "{text} {text2} {label}"}, "has no column text2"),
-        ({"written": "{text} {label}"}, "--labels a,b says which there are"),
+        ({"written": "{text} {label}"}, "labels=a,b says which there are"),
     ],
 )
 def test_mistakes_in_a_task_written_as_text_are_told(options, words, models):

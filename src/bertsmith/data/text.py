@@ -29,7 +29,7 @@ class Text:
         masks = getattr(corruption.rewrite, "masks", not getattr(corruption.rewrite, "causal", False))
         if vocab.mask == vocab.sep and masks:
             raise InputError(
-                "tokenizer: its only special token ends a text, and none can stand for a hidden word; take a member that reads from the left, "
+                "tokenizer: has one special token, and none can stand for a hidden word; take a member that reads from the left, "
                 "or a tokenizer with a mask token"
             )
         layout.check(split)

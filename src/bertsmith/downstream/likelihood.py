@@ -34,9 +34,8 @@ class Likelihood:
     def __init__(self, loaded: Loaded, *, method: str, on_long: OnLong, stride: int | None, join: str):
         self.loaded, self.method, self.join = loaded, method, join
         reading = loaded.reading(on_long=on_long, stride=stride)
-        if (
-            method == "causal"
-        ):  # a text begins where another ended, and goes on; a window's first token is asked for in the one before
+        if method == "causal":
+            # A text begins where another ended, and goes on; a window's first token is asked for in the one before.
             step = min(stride or max(1, reading.length * 3 // 4), reading.length - 1)
             reading = replace(reading, marks="none", stride=step)
         self.reading = reading
@@ -86,10 +85,11 @@ class Likelihood:
                 held += builder.add(row, tokens, places=places)
                 labels.append(text.tokens[numbers])
                 owners.append(np.stack([np.full(len(numbers), row), numbers], 1))
-            if held > HELD or row == len(texts) - 1:
-                if labels:
+                if held > HELD:
                     yield builder.encoded(len(texts)), np.concatenate(labels), np.concatenate(owners)
-                builder, labels, owners, held = self.builder(), [], [], 0
+                    builder, labels, owners, held = self.builder(), [], [], 0
+        if labels:
+            yield builder.encoded(len(texts)), np.concatenate(labels), np.concatenate(owners)
 
     def _causal(self, text: Text, where: Callable[[], str]) -> Iterator[tuple[Array, Array, Array]]:
         """(tokens, places, numbers of the tokens asked there) of each window; a token is asked for at the place before it."""

@@ -28,10 +28,8 @@ from bertsmith.text import unknown
 METHODS = ("causal", "pll", "pll-word")
 PER = ("text", "token", "byte", "character")
 LONG = ("window", "error")
-NAMES = (
-    {"text": "sentence_good", "text2": "sentence_bad"},
-    {"text": "good", "text2": "bad"},
-)  # BLiMP's, and plain ones
+# Columns of pairs: BLiMP's, and plain ones.
+NAMES = ({"text": "sentence_good", "text2": "sentence_bad"}, {"text": "good", "text2": "bad"})
 Columns = str | Mapping[str, str | int] | None
 Say = Callable[[str], None]
 
@@ -69,7 +67,7 @@ def score(
     scores}]}` and, of a file with labels, `accuracy` and `classes`.  `labels`: which there are, or {label: how it is written}.
     `on_long`: window (each begins `stride` tokens after the one before, and every token is asked for once) or error.  `out`: a JSON line for each row.
     """
-    _check_asked(input, pairs, method, per, on_long, out)
+    _check_asked(input, pairs, method, per, on_long, stride, out)
     task = None if written is None else Written.of(written, labels)
     if task is not None and pairs is not None:
         raise InputError(
@@ -99,7 +97,9 @@ def _write(out: str | Path | None, rows: list[list[dict[str, Any]]]) -> None:
         files.write(Path(out), "".join(lines).encode())
 
 
-def _check_asked(input: Any, pairs: Any, method: str | None, per: str, on_long: str, out: Any) -> None:
+def _check_asked(
+    input: Any, pairs: Any, method: str | None, per: str, on_long: str, stride: int | None, out: Any
+) -> None:
     if (input is None) == (pairs is None):
         raise InputError(
             f"score: give {option('input', like='FILE')}, texts to score, or {option('pairs', like='FILE')}, good and bad sentences"
@@ -107,6 +107,8 @@ def _check_asked(input: Any, pairs: Any, method: str | None, per: str, on_long: 
     for name, value, known in (("method", method, METHODS), ("per", per, PER), ("on_long", on_long, LONG)):
         if value is not None and value not in known:
             raise InputError(f"{option(name, value)}: unknown; {nearest(str(value), known)}")
+    if stride is not None and stride < 1:
+        raise InputError(f"{option('stride', stride)}: is below 1, a token from the start of one window to the next")
     if out is not None and Path(out).exists():
         raise InputError(f"{printable(out)}: {option('out')} exists already; choose another place")
 

@@ -109,7 +109,7 @@ class FineTuning:
         beside = getattr(recipe.corruption.rewrite, "beside", None)
         require(
             not self.auxiliary or (beside is not None and beside.term in recipe.objective.weights()),
-            f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; gpt, gpt2 and transformer-xl do, as they were pre-trained",
+            f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; a run that was pre-trained to read from the left has",
         )
         require(
             self.orders == "one" or (pools and method != "frozen"),
@@ -117,7 +117,7 @@ class FineTuning:
         )
         require(
             self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
-            f"form: {self.form}: {recipe.name} sees both sides of a token; gpt, gpt2 and transformer-xl read from the left",
+            f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
         )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)

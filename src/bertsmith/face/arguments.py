@@ -67,6 +67,16 @@ def _classes(value: Any) -> tuple[str, ...]:
     return tuple(str(name) if isinstance(name, str) else str(_whole(None)(name)) for name in _is(value, Iterable))
 
 
+def _named(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else _classes(value)
+
+
+def _not_text(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError
+    return value
+
+
 def _whole(least: int | None) -> Callable[[Any], int]:
     def made(value: Any) -> int:
         number = operator.index(value)
@@ -186,7 +196,7 @@ WANTED = {
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample"), FILE),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
-    **dict.fromkeys(("text", "feeds", "shares", "pairs", "answers", "score.labels"), ASIDE),
+    **dict.fromkeys(("text", "feeds", "shares", "pairs"), ASIDE),
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "compared": Kind("a list of Differences", _compared),
@@ -225,6 +235,8 @@ WANTED = {
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean"), NAMES),
     "labels": Kind("a list of classes or tags", _classes),
+    "score.labels": Kind("a list of labels, or {'label': 'its words'}", _named),
+    "answers": Kind("a list of texts", lambda value: _names(_not_text(value))),
     "on_long": _one_of("truncate", "window", "error"),
     "each": _one_of("one", "all"),
     "device": Kind("'cpu', 'cuda' or 'cuda:N'", _device),

@@ -47,7 +47,7 @@ class World:
     @property
     def share(self) -> float:
         """Of all processes, those on this machine."""
-        return int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) / self.size
+        return min(self.size, int(os.environ.get("LOCAL_WORLD_SIZE", self.size))) / self.size
 
     @property
     def first(self) -> bool:

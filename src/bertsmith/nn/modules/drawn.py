@@ -20,8 +20,7 @@ def cut_normal(tensor: Tensor, cut: float = 0.04, std: float = 0.02) -> Tensor:
     notes = _get_current_dispatch_mode()
     if isinstance(notes, _Notes):
         notes.note(_cut_normal, tensor, (cut, std), True)
-        return tensor
-    return _cut_normal(tensor, cut, std)
+    return tensor if tensor.is_meta else _cut_normal(tensor, cut, std)
 
 
 @torch.no_grad()
@@ -89,11 +88,13 @@ class _Notes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
+        named = any(value is not None for value in (kwargs or {}).values())
         draws = torch.Tag.nondeterministic_seeded in func.tags
         if func in CONSTANT:
             self.note(aten.fill_.Scalar, made, (CONSTANT[func],), False)
         elif func._schema.is_mutable and isinstance(args[0], Tensor):
             self.note(func, args[0], args[1:], draws)
+            self.fits &= not named
         else:
             self.fits &= not draws
         return made
