@@ -211,7 +211,7 @@ def test_a_task_written_as_text_is_answered_by_the_label_that_is_most_probable(m
     assert found["accuracy"]["value"] == pytest.approx(np.mean(right)) and found["classes"] == {"0": 3, "1": 3}
     assert "accuracy" not in bertsmith.score(model, TEXTS, written="{text}: {label}", labels=["list", "class"])
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = ["--input", str(tmp_path / "t.jsonl"), "written", written, "--labels", "0=list,1=class"]
+    options = ["--input", str(tmp_path / "t.jsonl"), "--written", written, "--labels", "0=list,1=class"]
     assert cli.run(["score", str(model.run), *options]) == 0
     masked = bertsmith.score(models["bert"], rows, written=written, labels=names, per="token")
     assert masked["method"] == "pll-word" and len(masked["rows"]) == 6

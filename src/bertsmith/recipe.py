@@ -119,7 +119,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a run is carried out; nothing here changes what is learned but `batch`."""
+    """How a run is carried out; nothing here changes what is learned but `batch` and `corpus`."""
 
     batch: int = 8192  # real input tokens per update, over all processes and micro-batches; what it is of a labelled file `by` says
     by: Literal["tokens", "sequences"] = "tokens"  # what `batch` counts
@@ -131,6 +131,7 @@ class Training:
     keep: int = 2  # newest steps kept
     evaluate: int = 500  # steps between held-out evaluations; 0 = at the end only
     held_out: int = 65536  # tokens that an evaluation reads at most
+    corpus: float = 1.0  # the share of the training sequences that is read, again and again
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # layers by torch.compile: for GPUs; on a CPU minutes of waiting for a few per cent
 
@@ -142,6 +143,7 @@ class Training:
             f"training.keep: {self.keep} is below 2; the newest step and the one before it are always kept",
         )
         require(self.most is None or self.most > 0, f"training.most: {self.most} must be above 0, or null for no limit")
+        require(0 < self.corpus <= 1, f"training.corpus: {self.corpus} is not a share; above 0, at most 1")
         require(self.evaluate >= 0, f"training.evaluate: {self.evaluate} is negative; 0 evaluates at the end only")
 
 

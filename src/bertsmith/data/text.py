@@ -20,9 +20,13 @@ HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever th
 
 
 class Text:
-    """`batch`: tokens that a step takes at most.  InputError if the corpus cannot be used, or if a sequence is longer than that."""
+    """`batch`: tokens that a step takes at most; `share`: of the sequences, the first ones, which are read again and again.  InputError if the
+    corpus cannot be used, or if a sequence is longer than that."""
 
-    def __init__(self, split: Any, layout: Any, corruption: Any, vocab: Vocab, *, seed: int, batch: int):
+    def __init__(
+        self, split: Any, layout: Any, corruption: Any, vocab: Vocab, *, seed: int, batch: int, share: float = 1.0
+    ):
+        self.share = share
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.draw = seed, batch, Draw(seed)
         self._plans: dict[int, Any] = {}
@@ -38,7 +42,8 @@ class Text:
     @classmethod
     def of(cls, recipe: Any, store: Any, seed: int) -> "Text":
         """What a recipe reads of a store in training."""
-        return cls(store.train, recipe.layout, recipe.corruption, store.vocab, seed=seed, batch=recipe.training.batch)
+        batch, share = recipe.training.batch, recipe.training.corpus
+        return cls(store.train, recipe.layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share)
 
     def epoch(self, number: int) -> Epoch:
         plan = self._plan(self.corruption.view(number))
@@ -56,7 +61,14 @@ class Text:
                 f"training.batch: {amount(self.batch, 'token')} cannot hold a sequence of {longest}; raise it to {longest} or lower layout.length"
             )
         room = min(self.batch, plan.step or self.batch)
-        return Epoch(order=plan.shuffled(number), lengths=plan.lengths, room=room, plan=plan)
+        order = plan.shuffled(number)
+        if self.share < 1:
+            if plan.step:
+                raise InputError(
+                    f"training.corpus: {self.share:g}: sequences that go on from one another are read whole; prepare less text"
+                )
+            order = order[order < max(1, round(self.share * len(order)))]
+        return Epoch(order=order, lengths=plan.lengths, room=room, plan=plan)
 
     def left_out(self) -> tuple[int, int]:
         """(tokens that stand in no sequence of the first epoch, tokens of the corpus)."""

@@ -6,10 +6,10 @@ n tokens of the input, m of the output, d width.  The two are stacks of the same
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bertsmith.config import require
-from bertsmith.nn.transformer import OneStack, TransformerConfig, stack_parameters
+from bertsmith.nn.transformer import OneStack, TransformerConfig, layer_parameters, stack_parameters
 
 if TYPE_CHECKING:
     from bertsmith.nn.modules.decoder import TwoStacks
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoder:
-    """`layers`: of the decoder; null = as many as the encoder has.  What the decoder's tokens see of each other is the output's to say."""
+    """`layers`: of the decoder; null = as many as the encoder has.  What the decoder's tokens see of each other is the output's to say.
+
+    `share`: the layers of both have attention and feed-forward part in common ("layers": Raffel et al. 2020, section 3.2.2); how the decoder
+    reads its source, and where tokens stand, is its own.
+    """
 
     layers: int | None = None
+    share: Literal["none", "layers"] = "none"
 
     def __post_init__(self):
         require(
@@ -27,6 +32,10 @@ class EncoderDecoder:
         )
 
     def check(self, model: TransformerConfig) -> None:
+        require(
+            self.share == "none" or (self.layers or model.layers) == model.layers,
+            f"model.topology.share: {self.share}: {model.layers} layers and {self.layers} in the decoder cannot be the same; set layers to null",
+        )
         require(not model.memory, "model.memory: an encoder-decoder keeps none; set it to null")
 
     def build(self, model: TransformerConfig) -> "TwoStacks":
@@ -42,7 +51,10 @@ class EncoderDecoder:
 
     def parameters(self, model: TransformerConfig) -> int:
         encoder, decoder = self.sides(model)
-        return stack_parameters(encoder) + stack_parameters(decoder, reads_source=True) - model.vocab * model.inner
+        own = 0 if self.share == "none" else layer_parameters(encoder)
+        return (
+            stack_parameters(encoder) + stack_parameters(decoder, reads_source=True) - model.vocab * model.inner - own
+        )
 
     def depth(self, model: TransformerConfig) -> int:
         return model.layers + (self.layers or model.layers)

@@ -13,6 +13,7 @@ from bertsmith.data.batch import ARRAYS, Stream
 from bertsmith.nn.modules.attending import Source
 from bertsmith.nn.modules.blocks import fill
 from bertsmith.nn.modules.transformer import Transformer
+from bertsmith.nn.transformer import SHARED
 from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class TwoStacks(nn.Module):
         self.encoder = Transformer(encoder)
         self.decoder = Transformer(decoder, reads_source=True)
         self.decoder.embeddings.tokens = self.encoder.embeddings.tokens
+        if config.topology.share == "layers":
+            for one, other in zip(self.encoder.layers, self.decoder.layers, strict=True):
+                for part in SHARED["all"]:
+                    for name in (part, f"{part}_norm"):
+                        setattr(other, name, getattr(one, name))
 
     @property
     def tokens(self) -> Any:
