@@ -6,7 +6,7 @@ n tokens of the input, m of the output, d width.  The two are stacks of the same
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bertsmith.config import require
 from bertsmith.nn.transformer import OneStack, TransformerConfig, stack_parameters
@@ -20,6 +20,7 @@ class EncoderDecoder:
     """`layers`: of the decoder; null = as many as the encoder has.  What the decoder's tokens see of each other is the output's to say."""
 
     layers: int | None = None
+    decodes: ClassVar[bool] = True
 
     def __post_init__(self):
         require(

@@ -2,7 +2,7 @@
 
 One text is `[CLS] A [SEP]`, a pair `[CLS] A [SEP] B [SEP]` with segments 0 and 1 (Devlin et al. 2019, figure 2); a model without
 segments gets two separators between A and B, as RoBERTa does.  With [CLS] at the end, `A [SEP] B [SEP] [CLS]`, it has a segment of its
-own, 2 (XLNet's released code).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.
+own, 2 (XLNet's released code); without one, `A [SEP] B [SEP]` (T5).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.
 w sequences of n tokens in all; p places; m questions.
 """
 
@@ -38,7 +38,7 @@ class Reading:
 
     length: int
     segments: bool = True  # whether the model tells them apart
-    cls: Literal["first", "last"] = "first"  # where [CLS] stands
+    cls: Literal["first", "last", "none"] = "first"  # where [CLS] stands; with none the last [SEP] is read in its place
     causal: bool = False  # a token sees only what comes before it
     separators: int = 2  # between the texts of a pair, where segments do not tell them apart
     template: Template | None = None  # in place of both, where a loaded tokenizer has another
@@ -56,13 +56,13 @@ class Reading:
         model, causal = recipe.model, getattr(recipe.corruption.rewrite, "causal", False)
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
-        last = causal or getattr(recipe.layout, "cls", "first") == "last"
+        cls_at = "last" if causal else getattr(recipe.layout, "cls", "first")
         template = getattr(recipe, "template", None)
         options = {"bare": getattr(template, "bare", False), **options}
         return cls(
             length=length,
             segments=model.reads_segments,
-            cls="last" if last else "first",
+            cls=cls_at,
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
             template=template,
@@ -77,19 +77,19 @@ class Reading:
     @property
     def specials(self) -> int:
         """Special tokens round a text."""
-        return 0 if self.bare else 2
+        return 0 if self.bare else 1 if self.cls == "none" else 2
 
     @property
     def padding(self) -> Literal["left", "right"]:
         """Where others must pad: XLNet's classifier reads the last place, and what sees only what came before never sees what follows."""
-        return "right" if self.lead or self.causal else "left"
+        return "left" if self.cls == "last" and not self.causal else "right"
 
     @property
     def between(self) -> int:
         """Separators between the texts of a pair."""
         if self.template is not None:
             return self.template.separators
-        return 1 if self.segments or self.cls == "last" else self.separators
+        return 1 if self.segments or self.cls != "first" else self.separators
 
     @property
     def told(self) -> bool:
@@ -103,11 +103,12 @@ class Reading:
         if self.bare:  # an empty text is the end of one, or nothing could be read
             tokens = np.concatenate(body if any(map(len, body)) else [sep])
             return tokens, np.zeros(len(tokens), np.uint8)
-        tokens = np.concatenate([cls, *body, sep] if self.lead else [*body, sep, cls])
+        ends = [sep] if self.cls == "none" else [sep, cls]
+        tokens = np.concatenate([cls, *body, sep] if self.lead else [*body, *ends])
         segments = np.zeros(len(tokens), np.uint8)
         if self.told and second is not None:
-            segments[-len(second) - 1 - (not self.lead) :] = 1
-        if self.segments and not self.lead:
+            segments[-len(second) - 1 - (self.cls == "last") :] = 1
+        if self.segments and self.cls == "last":
             segments[-1] = 2
         return tokens, segments
 
