@@ -140,7 +140,11 @@ class Infilling:
         require(self.mean > 0, f"corruption.select.mean: {self.mean} must be above 0 words")
 
     def __call__(self, row: Row, draw: Draw) -> Array:
-        begin, _ = bounds(row)
+        edge = np.flatnonzero(row.starts | row.special)
+        text = np.flatnonzero(~row.special[edge])
+        begin = edge[text]
+        apart = np.ones(len(text) + 1, bool)
+        apart[1:-1] = text[1:] - text[:-1] > 1  # a special stands between two words
         first = np.searchsorted(begin, row.offsets)
         words = np.diff(first)
         length, owner = self._lengths(row, draw, np.ceil(self.rate * words).astype(np.int64))
@@ -149,7 +153,9 @@ class Infilling:
         number = np.bincount(owner[some], minlength=len(words))
         starts = singly(inner, draw, np.ones(len(begin), bool), number, words)[:, 0]
         starts = starts[_order(draw, row, number)]  # which word gets which length
-        stop = np.minimum(starts + length[some], first[owner[some] + 1])
+        apart[first] = True
+        edges = np.flatnonzero(apart)  # no span goes on from one side of these to the other
+        stop = np.minimum(starts + length[some], edges[np.searchsorted(edges, starts, "right")])
         hidden = self._joined(row, begin, starts, stop)
         return self._with_empty(row, draw, hidden, np.bincount(owner[~some], minlength=len(words)))
 

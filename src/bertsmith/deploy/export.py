@@ -127,7 +127,11 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
         WEIGHTS: tensors_to_bytes(_tensors(state, recipe, vocab.pad, config), metadata={"format": "pt"}),
         **hf_tokenizer(
-            loaded.tokenizer, loaded.reading(), fills="token" in recipe.objective.weights(), names=_sentinels(loaded)
+            loaded.tokenizer,
+            loaded.reading(),
+            fills="token" in recipe.objective.weights(),
+            writes=recipe.model.decodes,
+            names=_sentinels(loaded),
         ),
         **_generation(loaded),
         **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),

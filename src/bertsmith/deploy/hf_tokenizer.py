@@ -28,11 +28,16 @@ FLAGS = ("content", "lstrip", "normalized", "rstrip", "single_word")  # of a tok
 
 
 def hf_tokenizer(
-    tokenizer: Tokenizer, reading: Reading, fills: bool = True, names: Mapping[int, str] | None = None
+    tokenizer: Tokenizer,
+    reading: Reading,
+    fills: bool = True,
+    writes: bool = False,
+    names: Mapping[int, str] | None = None,
 ) -> dict[str, bytes]:
     """{file name: content} for a model that reads texts so.  `reading.padding` says on which side it is padded.
 
-    `fills`: whether the model is asked for masks (text.forms).  `names`: special tokens of the model's table behind the tokenizer's own, by id.
+    `fills`: whether the model is asked for masks (text.forms).  `writes`: whether it has a decoder, which begins and ends texts.
+    `names`: special tokens of the model's table behind the tokenizer's own, by id.
     """
     backend = _backend(tokenizer, reading, fills)
     _add(backend, names or {})
@@ -40,8 +45,9 @@ def hf_tokenizer(
     alone = tokenizer.vocab.mask == tokenizer.vocab.sep  # one special token, which ends a text
     asked = ("pad", "unk") if alone else tokenizer.roles
     roles = {f"{role}_token": tokenizer.roles[role] for role in asked}
-    if reading.cls == "none":
-        roles["eos_token"] = tokenizer.roles["sep"]
+    if writes:
+        begins = {} if tokenizer.vocab.cls == tokenizer.vocab.sep else {"bos_token": tokenizer.roles["cls"]}
+        roles |= {**begins, "eos_token": tokenizer.roles["sep"]}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": reading.length,
@@ -52,7 +58,7 @@ def hf_tokenizer(
         **roles,
     }
     # Without them some classes add both, beyond the model's table.
-    ends = tokenizer.marks_ends and reading.cls != "none"
+    ends = tokenizer.marks_ends and not writes
     if tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None and ends:
         config |= {"bos_token": tokenizer.roles["sep" if reading.bare else "cls"], "eos_token": tokenizer.roles["sep"]}
     mask = next(token for token in tree["added_tokens"] if token["content"] == tokenizer.mask_token)
