@@ -14,7 +14,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import Array, Row
 from bertsmith.data.draw import Draw, counted, integers, uniform
 from bertsmith.data.ranges import numbers, sums
-from bertsmith.data.select import bounds, check_rate, columns, singly
+from bertsmith.data.select import check_rate, columns, singly
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,7 +102,7 @@ def check_sides(path: Path, state: dict[str, Tensor], architecture: str, family:
     if missing is not None and any(layers.values()):
         raise InputError(
             f"{printable(path)}: {printable(architecture) or 'its tensors'}: a {family} without its {missing}, which nothing here reads; take the "
-            "whole model that it is part of"
+            "whole model"
         )
     if architecture and architecture not in table.architectures.values():
         known = " and ".join(table.architectures.values())

@@ -136,6 +136,12 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         raise InputError(f"model_type {printable(name)!r} cannot be read; {why or 'known: ' + ', '.join(FAMILIES)}")
     family = FAMILIES[name]
     defaults = {family.keys[ours]: value for ours, value in family.absent.items() if ours in family.keys}
+    if len(family.stacks) > 1 and config.get("is_encoder_decoder") is False:
+        named = config.get("architectures")
+        what = printable(named[0]) if isinstance(named, list) and named else "one stack"
+        raise InputError(
+            f"config.json: is_encoder_decoder: False: {what}: a {name} without its other stack, which nothing here reads; take the whole model"
+        )
     for key, can in {**ENCODER, **family.only}.items():
         if config.get(key, can) not in (can, None) and config[key] != {}:
             raise InputError(
