@@ -51,17 +51,18 @@ def axes(recipe: Recipe) -> list[str]:
     heads = getattr(recipe.objective, "heads", None)
     objective = " + ".join(map(spelled, heads)) if heads else spelled(recipe.objective)
     schedule = (
-        f"lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {recipe.training.batch:,} tokens an update"
-    )
+        "" if recipe.schedule.optimizer == "adamw" else f"{recipe.schedule.optimizer}, "
+    ) + f"lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {recipe.training.batch:,} tokens an update"
     copies = recipe.corruption.copies
     rewrite = spelled(recipe.corruption.rewrite) + (f", {copies} static views" if copies else "")
     embeddings = " + ".join(
         spelled(getattr(model, slot)) for slot in ("embeddings", "positions") if hasattr(model, slot)
     )
+    order = "" if recipe.corruption.order is None else f"{spelled(recipe.corruption.order)}, "
     return [
         recipe.tokenizer,
         spelled(recipe.layout),
-        spelled(recipe.corruption.select),
+        order + spelled(recipe.corruption.select),
         rewrite,
         embeddings,
         block,
