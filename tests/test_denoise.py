@@ -315,6 +315,14 @@ def test_sentences_are_all_there_in_any_order():
     assert moved.original.tolist() == row.tokens.tolist()
 
 
+def test_sentences_and_tokens_stay_in_their_sequence_where_no_special_parts_it_from_the_next():
+    row = texts(40, 60)
+    bare = replace(row, special=np.zeros(len(row.tokens), bool))
+    for order in (Sentences(), Sentences(share=0.5), Tokens()):
+        moved = order(bare, Draw(0))
+        assert (row.sequence[moved.order] == row.sequence).all() and (moved.order != np.arange(len(row.tokens))).any()
+
+
 def test_every_order_of_three_sentences_is_alike():
     split = split_of([[4, 3, 5]] * 6000)
     row = whole(DocSentences(length=14).plan(split, VOCAB, 0, 0))
