@@ -13,7 +13,7 @@ import numpy as np
 from bertsmith.config import require
 from bertsmith.data.batch import Array, Row
 from bertsmith.data.draw import Draw, arranged, counted, integers, uniform
-from bertsmith.data.ranges import numbers, sums
+from bertsmith.data.ranges import numbers
 from bertsmith.data.select import check_rate, columns, singly
 
 
@@ -140,9 +140,7 @@ class Infilling:
         require(self.mean > 0, f"corruption.select.mean: {self.mean} must be above 0 words")
 
     def __call__(self, row: Row, draw: Draw) -> Array:
-        edge = np.flatnonzero(row.starts | row.special)
-        text = np.flatnonzero(~row.special[edge])
-        begin = edge[text]
+        begin = np.flatnonzero(row.starts)
         first = np.searchsorted(begin, row.offsets)
         words = np.diff(first)
         length, owner = self._lengths(row, draw, np.ceil(self.rate * words).astype(np.int64))
@@ -152,14 +150,14 @@ class Infilling:
         starts = singly(inner, draw, np.ones(len(begin), bool), number, words)[:, 0]
         of_start = np.empty_like(starts)
         of_start[_order(draw, row, number)] = length[some]  # which word gets which length
-        # No span goes on from one sequence to the next, nor across a special.
-        apart = np.ones(len(text) + 1, bool)
-        np.greater(text[1:] - text[:-1], 1, out=apart[1:-1])
-        apart[first] = True
-        edges = np.flatnonzero(apart)
-        stop = np.minimum(starts + of_start, edges[np.searchsorted(edges, starts, "right")])
+        # No span goes on from one sequence to the next, nor across a special; nor does a word.
+        edges = np.union1d(row.offsets, np.flatnonzero(row.special))
+        walls = np.searchsorted(begin, edges)
+        stop = np.minimum(starts + of_start, walls[np.searchsorted(walls, starts, "right")])
         from_word, to_word = _joined(starts, stop)
-        hidden = columns(begin[from_word], np.append(edge, len(row.tokens))[text[to_word - 1] + 1])
+        last = begin[to_word - 1]
+        after = np.where(to_word < len(begin), begin[np.minimum(to_word, len(begin) - 1)], len(row.tokens))
+        hidden = columns(begin[from_word], np.minimum(after, edges[np.searchsorted(edges, last, "right")]))
         return self._with_empty(row, draw, hidden, np.bincount(owner[~some], minlength=len(words)))
 
     def _lengths(self, row: Row, draw: Draw, budget: Array) -> tuple[Array, Array]:

@@ -49,13 +49,12 @@ class Tokens:
 
 
 def moved(row: Row, order: Array) -> Row:
-    """The row with token `order[i]` (n,) in place i."""
+    """The row with token `order[i]` (n,) in place i; specials are moved nowhere."""
     return replace(
         row,
         tokens=row.tokens[order],
-        segments=row.segments[order],
+        segments=row.segments[order] if row.segments.any() else row.segments,
         starts=lambda: row.starts[order],
-        special=row.special[order],
         sentences=lambda: row.sentences[order],
         annotations=lambda: row.annotations[order],
         order=order,
