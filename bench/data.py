@@ -1,4 +1,4 @@
-"""The data path: masking and collation beside the collators of transformers; the loader into a model that does nothing.
+"""The data path: masking and collation beside the collators of transformers; denoising; the loader into a model that does nothing.
 
     python bench/data.py [--store STORE]
 
@@ -27,7 +27,7 @@ from bertsmith.data.select import Tokens, Words
 from bertsmith.data.text import Text
 from bertsmith.downstream.demo import write_corpus
 from bertsmith.downstream.documentation import docstrings
-from bertsmith.recipe import Corruption
+from bertsmith.recipe import Corruption, find
 from bertsmith.text.layout import DocSentences, FullSentences, SegmentPairs
 from bertsmith.text.prepare import prepare
 from bertsmith.text.store import Store
@@ -63,6 +63,25 @@ def collations(store: Store) -> list[dict]:
                 row(f"masking and collation, {shape}, {masking}", seconds, len(few.tokens), "tokens/s", **about)
             )
             say(found[-1])
+    return found
+
+
+def denoising(store: Store) -> list[dict]:
+    """What encoder-decoders read and write: order, select and rewrite of a block, both sides."""
+    found = []
+    for name in ("mass", "bart", "t5"):
+        recipe = find(f"{name}:base")
+        plan = recipe.layout.plan(store.train, store.vocab, 0, 0)
+        block = plan.row(plan.order[: np.searchsorted(np.cumsum(plan.lengths[plan.order]), BLOCK)])
+        _ = block.starts, block.sentences, block.positions  # parts of the row in hand
+        calls = iter(range(1 << 30))
+
+        def ours(recipe=recipe, calls=calls, block=block):
+            return recipe.corruption(block, store.vocab, Draw(next(calls)))
+
+        ways = {"ours": ours, "ours, tensors": lambda ours=ours: ours().to("cpu")}
+        found.append(row(f"denoising, {name}", taking_turns(ways, REPETITIONS), len(block.tokens), "tokens/s"))
+        say(found[-1])
     return found
 
 
@@ -125,7 +144,7 @@ def main() -> None:
             write_corpus(list(docstrings()), Path(folder) / "corpus.txt")
             prepare([f"{folder}/corpus.txt"], f"{folder}/store", tokenizer="wordpiece:4000", lowercase=True)
         store = Store.open(given.store or f"{folder}/store")
-        print(record("data", about, collations(store) + loaders(store)))
+        print(record("data", about, collations(store) + denoising(store) + loaders(store)))
 
 
 if __name__ == "__main__":

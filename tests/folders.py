@@ -75,6 +75,12 @@ OBJECTIVES |= {
         ("classify", Classify(classes=3, pooler="none")),
     )
 }
+OBJECTIVES |= {
+    ("bart", "token"): Predict(heads=(Tokens(transform=False, bias=False),)),
+    ("bart", "none"): Trunk(),
+    ("t5", "token"): Predict(heads=(Tokens(transform=False, bias=False, scaled=True),)),
+    ("t5", "none"): Trunk(),
+}
 OBJECTIVES |= {("gpt2", "tag"): Tag(classes=3, pooler="none"), ("gpt2", "qa"): Span(pooler="none")}
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},

@@ -177,6 +177,24 @@ def test_alberts_is_as_transformers_had_it(settings, texts, tmp_path):
     assert tokenizer.vocab.mask in tokenizer.vocab.special and tokenizer.mask_token == "[MASK]"
 
 
+@pytest.mark.parametrize("said", [None, 7])
+def test_t5s_pieces_have_sentinels_behind_them_from_the_top_down(said, texts, tmp_path):
+    at = tmp_path / "spiece.model"
+    processor = trained(texts, at, vocab_size=400, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    settings = {"tokenizer_class": "T5Tokenizer"} | ({} if said is None else {"extra_ids": said})
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer, count = Tokenizer.load(tmp_path), said or 100
+    assert tokenizer.size == 400 + count
+    assert tokenizer.vocab.sentinels == tuple(400 + count - 1 - k for k in range(count))
+    assert (tokenizer.vocab.pad, tokenizer.vocab.sep, tokenizer.vocab.unk, tokenizer.vocab.cls) == (0, 1, 2, 1)
+    for text, (ids, _) in zip([*texts[:200], *ODD], tokenizer.encode([*texts[:200], *ODD]), strict=True):
+        assert ids.tolist() == processor.encode(text), text
+    written = tokenizer.encode(["a <extra_id_0> b <extra_id_1>"], specials=True)[0][0].tolist()
+    assert [i for i in written if i >= 400] == [400 + count - 1, 400 + count - 2]
+    tokenizer.save(tmp_path / "again")
+    assert Tokenizer.load(tmp_path / "again").vocab == tokenizer.vocab
+
+
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 @pytest.mark.parametrize("prefix", [None, True])
 def test_robertas_two_files_give_transformers_ids(ending, prefix, texts, tmp_path):

@@ -31,6 +31,7 @@ CLASSES = {
 TOKENS = dict.fromkeys(
     ("xlnet", "gpt2", "openai-gpt"), "AutoModelForCausalLM"
 )  # opens a family's token head where AutoModelForMaskedLM does not
+TOKENS |= dict.fromkeys(("bart", "t5"), "AutoModelForSeq2SeqLM")
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +44,20 @@ def compare(model, opened, head, texts):
     spread, made = {}, groups(model, [line for text in texts for line in text.split("\n")])
     assert len(made) == 3
     for group in made:
-        mine = answers(model, group.stream)
+        mine = answers(model, group.stream, group.output)
         with torch.no_grad():
             output = opened(**group.inputs)
-        real = group.inputs["attention_mask"].bool()
-        for name, ours in CLASSES[head][1].items():
+        asked = CLASSES[head][1]
+        if group.output is not None:  # two stacks
+            asked = {name: "decoded" if ours == "hidden" else ours for name, ours in asked.items()}
+            asked = {**asked, "encoder_last_hidden_state": "hidden"}
+        for name, ours in asked.items():
             other = output.sop_logits if ours == "pair" and "sop_logits" in output else getattr(output, name)
-            other = other[real] if ours in EVERYWHERE else other
+            other = other[group.real(ours)] if ours in EVERYWHERE else other
             largest = max(1.0, float(other.abs().max()))
             assert (mine[ours] - other).abs().max() < 1e-5 * largest, ours
             spread.setdefault(ours, []).append(other.flatten())
-    assert spread.keys() == set(CLASSES[head][1].values())
+    assert spread.keys() == set(asked.values())
     assert all(torch.cat(parts).std() > 1e-3 for parts in spread.values())
 
 

@@ -85,6 +85,20 @@ def counted(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return _scatter(bits)
 
 
+def arranged(keys: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """(n,) the numbers of `keys` (n,) by `owner` (n,), which ascends, then by key: a random order within each owner.
+
+    One sort of what keys begin with behind their owner is several times as fast as `np.lexsort`.
+    """
+    bits = np.uint64(int(owner[-1]).bit_length() if len(owner) else 0)
+    if not bits:
+        return np.argsort(keys)
+    front = owner.astype(np.uint64)
+    front <<= np.uint64(64) - bits
+    front |= keys >> bits
+    return np.argsort(front)
+
+
 def uniform(bits: np.ndarray) -> np.ndarray:
     """uint64 -> float64 in [0, 1), 53 bits."""
     return (bits >> np.uint64(11)) * 2.0**-53

@@ -12,9 +12,9 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import Array, Row
-from bertsmith.data.draw import Draw, counted, integers, uniform
-from bertsmith.data.ranges import numbers, sums
-from bertsmith.data.select import bounds, check_rate, columns, singly
+from bertsmith.data.draw import Draw, arranged, counted, integers, uniform
+from bertsmith.data.ranges import numbers
+from bertsmith.data.select import check_rate, columns, singly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,58 +140,65 @@ class Infilling:
         require(self.mean > 0, f"corruption.select.mean: {self.mean} must be above 0 words")
 
     def __call__(self, row: Row, draw: Draw) -> Array:
-        begin, _ = bounds(row)
+        begin = np.flatnonzero(row.starts)
         first = np.searchsorted(begin, row.offsets)
         words = np.diff(first)
         length, owner = self._lengths(row, draw, np.ceil(self.rate * words).astype(np.int64))
         some = length > 0
-        inner = Stretch(lengths=words, epoch=row.epoch, example=row.example)
         number = np.bincount(owner[some], minlength=len(words))
+        inner = Stretch(lengths=words, epoch=row.epoch, example=row.example)
         starts = singly(inner, draw, np.ones(len(begin), bool), number, words)[:, 0]
-        starts = starts[_order(draw, row, number)]  # which word gets which length
-        stop = np.minimum(starts + length[some], first[owner[some] + 1])
-        hidden = self._joined(row, begin, starts, stop)
+        of_start = np.empty_like(starts)
+        of_start[_order(draw, row, number)] = length[some]  # which word gets which length
+        # No span goes on from one sequence to the next, nor across a special; nor does a word.
+        edges = np.union1d(row.offsets, np.flatnonzero(row.special))
+        walls = np.searchsorted(begin, edges)
+        stop = np.minimum(starts + of_start, walls[np.searchsorted(walls, starts, "right")])
+        from_word, to_word = _joined(starts, stop)
+        last = begin[to_word - 1]
+        after = np.where(to_word < len(begin), begin[np.minimum(to_word, len(begin) - 1)], len(row.tokens))
+        hidden = columns(begin[from_word], np.minimum(after, edges[np.searchsorted(edges, last, "right")]))
         return self._with_empty(row, draw, hidden, np.bincount(owner[~some], minlength=len(words)))
 
     def _lengths(self, row: Row, draw: Draw, budget: Array) -> tuple[Array, Array]:
         """Words of each span, and the sequence that it is of."""
-        tries = np.where(budget > 0, budget + 16, 0)  # a try is empty with probability exp(-mean)
+        # Enough, nearly always: so many add up to four deviations more than the budget.
+        tries = np.where(budget > 0, np.ceil((budget + 4 * np.sqrt(budget) + 16) / self.mean).astype(np.int64), 0)
         keys = draw.keys("length", row)
         while True:
             drawn = np.searchsorted(poisson(self.mean), uniform(counted(keys, tries)), "right")
-            owner = np.repeat(np.arange(len(budget)), tries)
-            total = np.cumsum(drawn)
-            total -= np.repeat((total - drawn)[(np.cumsum(tries) - tries)[tries > 0]], tries[tries > 0])
-            reached = np.bincount(owner[total >= budget[owner]], minlength=len(budget)) > 0
-            if (reached | (budget == 0)).all():
+            total, first = np.cumsum(drawn), np.cumsum(tries) - tries
+            there = tries > 0
+            total -= np.repeat((total - drawn)[first[there]], tries[there])
+            if (total[(first + tries)[there] - 1] >= budget[there]).all():
                 break
             tries = tries * 2
-        taken = total - drawn < budget[owner]
-        length = np.minimum(drawn, budget[owner] - (total - drawn))
-        return length[taken], owner[taken]
-
-    def _joined(self, row: Row, begin: Array, start: Array, stop: Array) -> Array:
-        """Spans (m, 2) of tokens from spans of words; those that overlap are one, those that touch are not."""
-        order = np.argsort(start, kind="stable")
-        start, stop = start[order], np.maximum.accumulate(stop[order])
-        fresh = np.append(True, start[1:] >= stop[:-1]) if len(start) else np.zeros(0, bool)
-        last = np.append(np.flatnonzero(fresh)[1:] - 1, len(start) - 1) if len(start) else np.zeros(0, np.int64)
-        edges = np.flatnonzero(row.starts | row.special)
-        after = np.append(edges, len(row.tokens))[np.searchsorted(edges, begin) + 1]  # where each word ends
-        return columns(begin[start[fresh]], after[stop[last] - 1])
+        owner = np.repeat(np.arange(len(budget)), tries)
+        left = np.repeat(budget, tries) - (total - drawn)
+        taken = np.flatnonzero(left > 0)
+        return np.minimum(drawn[taken], left[taken]), owner[taken]
 
     def _with_empty(self, row: Row, draw: Draw, hidden: Array, count: Array) -> Array:
         """Empty spans (`count` (s,) of them) in gaps of what the encoder will read, none within a hidden span."""
         gap = ~row.special
-        gap |= np.append(False, gap[:-1]) & row.special  # behind the last token, too
-        inside = hidden[:, 1] - hidden[:, 0] > 1
+        gap[1:] |= gap[:-1] & row.special[1:]  # behind the last token, too
+        inside = np.flatnonzero(hidden[:, 1] - hidden[:, 0] > 1)
         gap[numbers(hidden[inside, 0] + 1, hidden[inside, 1])] = False
-        inner = Stretch(lengths=sums(gap, row.lengths), epoch=row.epoch, example=row.example)
-        count = np.minimum(count, inner.lengths)
-        within = singly(inner, Draw(draw.seed ^ 0xE), np.ones(int(gap.sum()), bool), count, inner.lengths)[:, 0]
-        at = np.flatnonzero(gap)[within]
-        spans = np.concatenate([columns(at, at), hidden])
-        return spans[np.lexsort((spans[:, 1], spans[:, 0]))]
+        place = np.flatnonzero(gap)
+        lengths = np.diff(np.searchsorted(place, row.offsets))
+        inner = Stretch(lengths=lengths, epoch=row.epoch, example=row.example)
+        count = np.minimum(count, lengths)
+        within = singly(inner, Draw(draw.seed ^ 0xE), np.ones(len(place), bool), count, lengths)[:, 0]
+        at = place[within]
+        return np.insert(hidden, np.searchsorted(hidden[:, 0], at), at[:, None], axis=0)
+
+
+def _joined(start: Array, stop: Array) -> tuple[Array, Array]:
+    """Of spans that begin at `start`, ascending: those that overlap are one, those that touch are not."""
+    stop = np.maximum.accumulate(stop)
+    fresh = np.ones(len(start) + 1, bool)
+    np.greater_equal(start[1:], stop[:-1], out=fresh[1:-1])
+    return start[fresh[:-1]], stop[fresh[1:]]
 
 
 @lru_cache(maxsize=8)
@@ -204,7 +211,7 @@ def poisson(mean: float) -> Array:
 def _order(draw: Draw, row: Row, count: Array) -> Array:
     """A random order of the first `count` (s,) of each sequence, one after the other."""
     keys = counted(draw.keys("pairing", row), count)
-    return np.lexsort((keys, np.repeat(np.arange(len(count)), count)))
+    return arranged(keys, np.repeat(np.arange(len(count)), count))
 
 
 def _through(row: Row, begin: Array, end: Array) -> Array:

@@ -9,8 +9,9 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import Array, Row
-from bertsmith.data.draw import Draw
+from bertsmith.data.draw import Draw, arranged
 from bertsmith.data.ranges import numbers
+from bertsmith.data.rewrite import bits_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +24,18 @@ class Sentences:
         require(0 <= self.share <= 1, f"corruption.order.share: {self.share} is not a share")
 
     def __call__(self, row: Row, draw: Draw) -> Row:
-        edge = np.flatnonzero(row.sentences | row.special | _after(row.special))
+        behind = _after(row.special)
+        behind[row.offsets[:-1]] = True
+        edge = np.flatnonzero(row.sentences | row.special | behind)
         end = np.append(edge[1:], len(row.tokens))
-        keys = draw.bits("sentences", row)[edge]
-        chosen = np.repeat(draw.sequences("reordered", row) < self.share, row.lengths)[edge]
+        keys = bits_at(draw, "sentences", row, edge)
+        if self.share < 1:
+            each = np.diff(np.searchsorted(edge, row.offsets))
+            chosen = np.repeat(draw.sequences("reordered", row) < self.share, each)
+            keys = np.where(chosen, keys, np.arange(len(edge), dtype=np.uint64) << np.uint64(32))
         # A special is a block of its own, before which all that comes earlier stays.
-        block = np.cumsum(row.special[edge] | _after(row.special)[edge])
-        order = np.lexsort((np.where(chosen, keys, np.arange(len(edge), dtype=np.uint64)), block))
+        block = np.cumsum(behind[edge] | row.special[edge])
+        order = arranged(keys, block)
         return moved(row, numbers(edge[order], end[order]))
 
 
@@ -39,17 +45,16 @@ class Tokens:
 
     def __call__(self, row: Row, draw: Draw) -> Row:
         block = np.cumsum(row.special | _after(row.special) | (row.positions == 0))
-        return moved(row, np.lexsort((draw.bits("deshuffle", row), block)))
+        return moved(row, arranged(draw.bits("deshuffle", row), block))
 
 
 def moved(row: Row, order: Array) -> Row:
-    """The row with token `order[i]` (n,) in place i."""
+    """The row with token `order[i]` (n,) in place i; specials are moved nowhere."""
     return replace(
         row,
         tokens=row.tokens[order],
-        segments=row.segments[order],
+        segments=row.segments[order] if row.segments.any() else row.segments,
         starts=lambda: row.starts[order],
-        special=row.special[order],
         sentences=lambda: row.sentences[order],
         annotations=lambda: row.annotations[order],
         order=order,

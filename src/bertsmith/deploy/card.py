@@ -31,6 +31,8 @@ def card(loaded: Loaded, compared: dict[str, Any]) -> str:
     first = next((term for term in PIPELINES if term in terms), None)
     if first == "token" and loaded.recipe.model.asks:  # by perm_mask and target_mapping: no pipeline does
         first = None
+    if first == "token" and loaded.recipe.model.decodes:
+        first = None
     head = {"library_name": "transformers", "tags": ["bertsmith", loaded.recipe.name]}
     head |= {"pipeline_tag": PIPELINES[first]} if first in PIPELINES else {}
     sections = {

@@ -19,15 +19,18 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bertsmith.data.batch import Stream
+from bertsmith.data.decoded import decoded, shifted
 from bertsmith.deploy.hf_families import ANSWERS, OPENED_BY, Family
+from bertsmith.deploy.hf_stacks import start_of
 from bertsmith.downstream.fill import masked
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks.sequences import Reading, encode
+from bertsmith.tasks.sequences import Encoded, Reading, encode
 
 TOLERANCE = 1e-5  # of the largest answer, or of 1 where all are smaller
 EXACT = 1e-6  # the same in float64
-EVERYWHERE = ("hidden", "token", "replaced", "tag", "start", "end")  # answers that every token gets
+EVERYWHERE = ("hidden", "decoded", "token", "replaced", "tag", "start", "end")  # answers that every token gets
+WRITTEN = ("decoded", "token")  # of a decoder, where there is one
 SEQUENCES = 12  # that answers are compared on, besides one of full length
 SHORT = 64  # tokens of each
 
@@ -102,6 +105,17 @@ def differing_ids(theirs: Any, ours: Any, texts: Sequence[str], reading: Reading
     ]
 
 
+def check_sentinels(theirs: Any, loaded: Loaded) -> None:
+    """InputError where AutoTokenizer `theirs` gives a sentinel another id than the model learned it by."""
+    rewrite = loaded.recipe.corruption.rewrite
+    names = rewrite.names(loaded.vocab) if getattr(rewrite, "sentinels", 0) else {}
+    for i, name in names.items():
+        if i < loaded.recipe.model.vocab and theirs.convert_tokens_to_ids(name) != i:
+            raise InputError(
+                f"AutoTokenizer of transformers gives {name} another id than {i}, by which the model knows it"
+            )
+
+
 # What stands before and behind a mask: words, nothing, marks, the rest of a word, a line's end; in several scripts.
 MASKED = (
     "{0}",
@@ -134,6 +148,12 @@ class Group:
     length: int
     stream: Stream
     inputs: dict[str, Tensor]
+    output: Stream | None = None  # what a decoder reads: the next sequence's tokens, behind its start
+
+    def real(self, answer: str) -> Tensor:
+        """Where `answer` stands in a padded batch of theirs."""
+        side = "decoder_attention_mask" if self.output is not None and answer in WRITTEN else "attention_mask"
+        return self.inputs[side].bool()
 
 
 def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
@@ -160,10 +180,23 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
         first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
         encoded = encode(loaded.tokenizer, first, second, reading)
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
-    rows = lambda x, fill: pad_sequence(x.split(stream.lengths), True, fill, padding_side=reading.padding)
-    inputs = {"input_ids": rows(stream.tokens, pad), "attention_mask": rows(torch.ones_like(stream.tokens), 0)}
-    inputs |= {"token_type_ids": rows(stream.segments, 0)} if reading.segments else {}
-    return Group(first=first, second=second, length=length, stream=stream, inputs=inputs)
+    rows = lambda x, of, fill: pad_sequence(x.split(of.lengths), True, fill, padding_side=reading.padding)
+    side = lambda of, before: {
+        f"{before}input_ids": rows(of.tokens, of, pad),
+        f"{before}attention_mask": rows(torch.ones_like(of.tokens), of, 0),
+    }
+    inputs = side(stream, "")
+    inputs |= {"token_type_ids": rows(stream.segments, stream, 0)} if reading.segments else {}
+    output = _output(loaded, encoded) if loaded.recipe.model.decodes else None
+    inputs |= {} if output is None else side(output, "decoder_")
+    return Group(first=first, second=second, length=length, stream=stream, inputs=inputs, output=output)
+
+
+def _output(loaded: Loaded, encoded: Encoded) -> Stream:
+    """What a decoder reads beside these sequences: another one's tokens, so that lengths on either side differ."""
+    others = np.roll(np.arange(len(encoded)), -1)
+    tokens, lengths = encoded.batch(others).input.tokens, encoded.lengths[others]
+    return decoded(shifted(tokens, lengths, start_of(loaded.recipe, loaded.vocab)), tokens, lengths)[0].to("cpu")
 
 
 def check_inputs(theirs: Any, made: Sequence[Group]) -> None:
@@ -172,6 +205,8 @@ def check_inputs(theirs: Any, made: Sequence[Group]) -> None:
         cut = {"truncation": True, "max_length": group.length} if group.second is None else {}
         found = theirs(group.first, group.second, padding=True, return_tensors="pt", **cut)
         for name, tensor in group.inputs.items():
+            if name.startswith("decoder_"):
+                continue
             if name not in found or not torch.equal(found[name], tensor):
                 raise InputError(f"AutoTokenizer of transformers makes other {name} of the same texts")
 
@@ -180,7 +215,7 @@ def differing_answers(loaded: Loaded, models: dict[str, Any], made: Sequence[Gro
     """{answer: largest difference, as a share of the largest answer or of 1}."""
     found: dict[str, float] = {}
     for group in made:
-        mine, real = answers(loaded, group.stream), group.inputs["attention_mask"].bool()
+        mine = answers(loaded, group.stream, group.output)
         for name, model in models.items():
             with torch.no_grad(), loaded.exact.policy():
                 output = model(**group.inputs)
@@ -188,7 +223,7 @@ def differing_answers(loaded: Loaded, models: dict[str, Any], made: Sequence[Gro
                 names = (attribute,) if isinstance(attribute, str) else attribute
                 other = next((value for name in names if (value := getattr(output, name, None)) is not None), None)
                 if answer in mine and other is not None:
-                    other = other[real] if answer in EVERYWHERE else other
+                    other = other[group.real(answer)] if answer in EVERYWHERE else other
                     apart = (mine[answer] - other).abs().max() / max(1.0, float(mine[answer].abs().max()))
                     found[answer] = max(found.get(answer, 0.0), float(apart))
     return found
@@ -211,9 +246,9 @@ def compare(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> di
 
 
 @torch.no_grad()
-def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
+def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dict[str, Tensor]:
     """Everything that the member says of a row: hidden (n, d), token (n, V), replaced (n,), pair and label (s, c), summary
-    (s, d), tag (n, c), start and end (n,).
+    (s, d), tag (n, c), start and end (n,).  Of a decoder that reads `output` (m tokens): decoded (m, d), and token is (m, V).
 
     A regression's label is in the scale of its training file.
     """
@@ -222,6 +257,8 @@ def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
     cls = torch.from_numpy(np.cumsum(lengths) - lengths + loaded.reading().cls_at(lengths))
     with loaded.exact.policy():
         found = {"hidden": member.model(stream)}
+        if output is not None:
+            found["decoded"] = member.model(stream, None, output)
         for term in member.weights():
             if term == "label":
                 found[term] = member.objective.logits(member.model, stream, cls)
@@ -229,6 +266,9 @@ def answers(loaded: Loaded, stream: Stream) -> dict[str, Tensor]:
                 found[term] = member.objective.logits(member.model, stream, every)
             elif term == "span":
                 found["start"], found["end"] = member.objective.logits(member.model, stream, every).unbind(1)
+            elif output is not None:
+                at = torch.arange(len(output.tokens))
+                found[term] = member.objective.logits(member.model, stream, at, term, output)
             else:
                 at = every if term in EVERYWHERE else cls
                 found[term] = member.objective.logits(member.model, stream, at, term)

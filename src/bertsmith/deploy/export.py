@@ -24,6 +24,7 @@ from bertsmith.deploy.folder_files import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.halves import half_of
 from bertsmith.deploy.hf import family_of, to_hf
 from bertsmith.deploy.hf_config import hf_config
+from bertsmith.deploy.hf_stacks import generation_config
 from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
@@ -34,8 +35,9 @@ from bertsmith.training.saving import weights_of
 
 TO = ("hf",)
 CARD = "README.md"
+GENERATION = "generation_config.json"
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", ROLES_FILE, *VOCABULARY}
-OURS = {CONFIG, WEIGHTS, CARD, files.MANIFEST, *TOKENIZER, *NAMES}
+OURS = {CONFIG, WEIGHTS, CARD, GENERATION, files.MANIFEST, *TOKENIZER, *NAMES}
 TEXTS = 1000
 
 
@@ -128,10 +130,42 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     config = {"dtype": "float32", **hf_config(recipe, vocab, labels.names if loaded.task else ())}
     return {
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
-        WEIGHTS: tensors_to_bytes(to_hf(state, recipe, vocab.pad), metadata={"format": "pt"}),
-        **hf_tokenizer(loaded.tokenizer, loaded.reading(), fills="token" in recipe.objective.weights()),
+        WEIGHTS: tensors_to_bytes(_tensors(state, recipe, vocab.pad, config), metadata={"format": "pt"}),
+        **hf_tokenizer(
+            loaded.tokenizer,
+            loaded.reading(),
+            fills="token" in recipe.objective.weights(),
+            writes=recipe.model.decodes,
+            names=_sentinels(loaded),
+        ),
+        **_generation(loaded),
         **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
     }
+
+
+def _tensors(state: dict[str, Tensor], recipe: Any, pad: int, config: dict[str, Any]) -> dict[str, Tensor]:
+    """With a copy of the token table where their class takes a head for one of its own, though it is not."""
+    found, tied = to_hf(state, recipe, pad), family_of(recipe).tied
+    copy = next(iter(tied))
+    if not config["tie_word_embeddings"] and "token" in recipe.objective.weights() and copy not in found:
+        found[copy] = found[tied[copy]].clone()
+    return found
+
+
+def _sentinels(loaded: Loaded) -> dict[int, str]:
+    """Names of rows of the model's table that stand for hidden spans, where its tokenizer has none."""
+    rewrite = loaded.recipe.corruption.rewrite
+    if loaded.vocab.sentinels or not getattr(rewrite, "sentinels", 0):
+        return {}
+    names = rewrite.names(loaded.vocab)
+    return {i: name for i, name in names.items() if i < loaded.recipe.model.vocab}
+
+
+def _generation(loaded: Loaded) -> dict[str, bytes]:
+    if not loaded.recipe.model.decodes or "token" not in loaded.recipe.objective.weights():
+        return {}
+    said = generation_config(loaded.recipe, loaded.vocab, loaded.length())
+    return {GENERATION: json.dumps(said, indent=2).encode() + b"\n"}
 
 
 def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
@@ -177,8 +211,9 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
             named.check_backend(folder, loaded.tokenizer, chosen, loaded.reading())
             model_type = family_of(loaded.recipe).model_type
             by_name = named.by_name(transformers, folder, model_type, loaded.tokenizer, chosen, loaded.reading())
-            fills = "token" in terms and not loaded.recipe.model.asks
+            fills = "token" in terms and not loaded.recipe.model.asks and loaded.reading().cls != "none"
             masks = check.differing_masks(tokenizer, loaded) if fills else []
+            check.check_sentinels(tokenizer, loaded)
             made = check.groups(loaded, chosen)
             check.check_inputs(tokenizer, made)
             found = check.compare(loaded, models, made)

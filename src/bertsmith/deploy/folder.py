@@ -19,6 +19,7 @@ from bertsmith.deploy.folder_checks import (
     check_classes,
     check_names,
     check_pad,
+    check_sides,
     check_tensors,
     check_tied,
     headless,
@@ -37,6 +38,7 @@ from bertsmith.deploy.folder_files import (
 from bertsmith.deploy.folder_reading import SHORTEST, layout_of, length_of, rules_apart, template_of, vectors_of
 from bertsmith.deploy.hf_config import model_config, objective_of, reused
 from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
+from bertsmith.deploy.hf_stacks import begun
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
@@ -141,13 +143,15 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     terms = hf.terms_in(state, family, architecture)
     outputs = next((len(t) for name, t in state.items() if name in LABEL_OUTPUTS and t.ndim), 1)
     check_classes(path, architecture, terms)
+    check_sides(path, state, architecture, family)
     check_tied(path, theirs, family, terms, found)
-    objective, task = _named(path, objective_of, theirs, terms, outputs, model.activation)
+    objective, task = _named(path, objective_of, theirs, terms, outputs, model.activation, state)
     base = find(f"{FAMILIES[family].member}:{FAMILIES[family].size}")
     length = length_of(path, folder, model.longest, base.layout.length)
     layout = layout_of(base.layout, length, reused(theirs))
     name = family if FAMILIES[family].like else base.name
     recipe = replace(base, name=name, tokenizer="loaded", model=model, objective=objective, layout=layout)
+    recipe = _named(path, begun, recipe, theirs, tokenizer.vocab) if model.decodes else recipe
     template, about_pairs = template_of(path, tokenizer, Reading.of(recipe, length), task is not None)
     recipe = replace(recipe, template=template)
     vectors, notes = vectors_of(folder, getattr(layout, "cls", "first"))

@@ -26,7 +26,7 @@ def type_of(tensor: Tensor) -> str:
 def check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
     """InputError where all names have a word before them that no class of transformers puts there ("module.bert.…")."""
     words, table = {name.partition(".")[0] for name in found}, FAMILIES[family]
-    starts = (f"{table.base}.", *table.parts)
+    starts = (*((table.under(""),) if table.base else ()), *table.parts)
     if len(words) == 1 and not any(name.startswith(starts) for name in found):
         (word,) = words
         if any(name.partition(".")[2].startswith(starts) for name in found):
@@ -93,6 +93,30 @@ def check_classes(path: Path, architecture: str, terms: tuple[str, ...]) -> None
             )
 
 
+def check_sides(path: Path, state: dict[str, Tensor], architecture: str, family: str) -> None:
+    """InputError for an encoder-decoder of which one stack is there, and for one with a head over its states."""
+    table = FAMILIES[family]
+    if len(table.stacks) == 1:
+        return
+    layers = hf.layers_in(state, table)
+    missing = next((side for side in table.stacks if not layers[side]), None)
+    if missing is not None and any(layers.values()):
+        raise InputError(
+            f"{printable(path)}: {printable(architecture) or 'its tensors'}: a {family} without its {missing}, which nothing here reads; take the "
+            "whole model"
+        )
+    if architecture and architecture not in table.architectures.values():
+        known = " and ".join(table.architectures.values())
+        if any(name.startswith(HEADS) for name in state):
+            raise InputError(
+                f"{printable(path)}: architectures: {printable(architecture)}: a head over a decoder's states, which is not read; {known} are, and "
+                "`bertsmith import --drop NAME` leaves a head out"
+            )
+
+
+HEADS = ("classification_head.", "qa_outputs.", "classifier.", "transformer.")  # of encoder-decoders
+
+
 def check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> None:
     """InputError listing, in their names, what is missing, unexpected, of another shape, not a float or not finite."""
     expected = hf.current(expected, family)
@@ -117,13 +141,9 @@ def check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tens
 def _layers(state: dict[str, Tensor], expected: dict[str, Tensor], family: str) -> str:
     """What to say where config.json has another number of layers than there are tensors of."""
     table = FAMILIES[family]
-    before = f"{table.base}.{table.layer[0][1].partition('#')[0]}"
-    counts = [
-        len({name.removeprefix(before).partition(".")[0] for name in names if name.startswith(before)})
-        for names in (state, expected)
-    ]
-    if counts[0] == counts[1]:
+    there, meant = (hf.layers_in(names, table) for names in (state, expected))
+    side = next((side for side in table.stacks if there[side] != meant[side]), None)
+    if side is None:
         return ""
-    return (
-        f"; {table.keys['layers']} of {CONFIG} means {amount(counts[1], 'layer')} of tensors, and {counts[0]} are there"
-    )
+    name = table.keys["layers"] if side == table.stacks[0] else "its decoder's number"
+    return f"; {name} of {CONFIG} means {amount(meant[side], 'layer')} of tensors, and {there[side]} are there"

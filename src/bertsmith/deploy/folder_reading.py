@@ -83,8 +83,13 @@ def template_of(
         separators = 1
     elif (path / load.TOKENIZER).is_file():
         notes.append(
-            f"{printable(path)}: tokenizer.json has no post_processor: texts are read with {tokenizer.roles['cls']} and "
-            f"{tokenizer.roles['sep']} round them, which transformers leaves out"
+            f"{printable(path)}: tokenizer.json has no post_processor: texts are read with "
+            + (
+                tokenizer.roles["sep"] + " behind"
+                if usual.cls == "none"
+                else f"{tokenizer.roles['cls']} and {tokenizer.roles['sep']} round"
+            )
+            + " them, which transformers leaves out"
         )
     inputs = settings.get("model_input_names")
     fed = "token_type_ids" in inputs if isinstance(inputs, list) else short not in owners.WITHOUT_SEGMENTS
@@ -94,7 +99,9 @@ def template_of(
             f"{printable(path)}: tokenizer_config.json names no model_input_names: {'pairs' if usual.lead else 'texts'} are read with segments, "
             "which transformers gave up to version 4; 5 leaves them out"
         )
-    if not usual.lead and usual.segments:  # without them XLNet reads as if no token were of the same segment as another
+    if (
+        usual.cls == "last" and usual.segments
+    ):  # without them XLNet reads as if no token were of the same segment as another
         if not fed:
             raise InputError(
                 f"{printable(path)}: tokenizer_config.json: model_input_names: without token_type_ids, which an XLNet is read with"
@@ -146,7 +153,7 @@ def _joins(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[int, bool]
     vocab, backend = tokenizer.vocab, tokenizer.backend
     text = backend.encode("a", add_special_tokens=False).ids
     one, two = backend.encode("a"), backend.encode("a", "a")
-    before, after = ([vocab.cls], []) if usual.lead else ([], [vocab.cls])
+    before, after = ([vocab.cls] if usual.lead else []), ([vocab.cls] if usual.cls == "last" else [])
     for separators in (1, 2):
         wanted = [*before, *text, *[vocab.sep] * separators, *text, vocab.sep, *after]
         if one.ids == [*before, *text, vocab.sep, *after] and two.ids == wanted:
@@ -161,8 +168,8 @@ def _joins(path: Path, tokenizer: Tokenizer, usual: Reading) -> tuple[int, bool]
                 f"{printable(path)}: tokenizer.json: post_processor: segments {two.type_ids} of a pair are not read here"
             )
     said = " ".join(str(backend.id_to_token(i)) for i in two.ids)
-    order = "[CLS] a [SEP]" if usual.lead else "a [SEP] [CLS]"
+    order = {"first": "[CLS] a [SEP]", "last": "a [SEP] [CLS]", "none": "a [SEP]"}[usual.cls]
+    marks = tokenizer.roles["sep"] if usual.cls == "none" else f"{tokenizer.roles['cls']} and {tokenizer.roles['sep']}"
     raise InputError(
-        f"{printable(path)}: tokenizer.json: post_processor: makes {printable(said, 80)} of a pair; {order} with {tokenizer.roles['cls']} and "
-        f"{tokenizer.roles['sep']}, and one or two separators between two texts, is what can be read"
+        f"{printable(path)}: tokenizer.json: post_processor: makes {printable(said, 80)} of a pair; {order} with {marks}, and one or two separators between two texts, is what can be read"
     )

@@ -3,7 +3,7 @@
 Ours to theirs: equal tensors, but that (1) query, key and value are one matrix here, rows in this order, and three there; (2) RoBERTa's position
 table has `pad + 1` rows in front that no token reads, zero on export; (3) RoBERTa's one segment row, which every token gets, is added to
 every row of our position table on import and is zero on export, so that the function is the same and the tensor need not be; (4) XLNet's
-attention is tensors with an axis for the heads; (5) GPT's matrices stand the other way round.
+attention is tensors with an axis for the heads; (5) GPT's matrices stand the other way round; (6) of BART and T5 as hf_stacks.py says.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
 from bertsmith.deploy.hf_layers import BUFFERS, MASKS, OLD, SAME, SEGMENTS, Turned
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.adaptive import Adaptive
-from bertsmith.nn.positions import Learned
+from bertsmith.nn.feedforward import Gated
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.spelling import an
 
@@ -40,6 +40,8 @@ def family_of(recipe: Any) -> Family:
         named = getattr(recipe, "name", None)
         return next((family for family in fitting if named in family.members), fitting[0])
     slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "topology")
+    if model.decodes:
+        raise InputError(_apart(model))
     said = f"{', '.join(f'{type(getattr(model, slot)).__name__} {slot}' for slot in slots)}, share {model.share}, a table of {model.inner}, {model.segments} segments, {pooler} summary"
     raise InputError(f"model: {said}: transformers has no class for these together, among {', '.join(FAMILIES)}")
 
@@ -50,14 +52,30 @@ def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
     # Where the table need not be factorised, one of full width has no projection.
     fits = fits and not (False in family.factorised and inner == model.width)
     fits = fits and bool(model.segments) == family.segments and pooler == family.pooler
-    fits = fits and model.activation in family.activations
-    return fits and _alike(family.body(numbers_of(model)), model)
+    fits = fits and model.activation in family.activations and model.decodes == (len(family.stacks) > 1)
+    try:
+        return fits and _alike(family.body(numbers_of(model)), model)
+    except InputError:  # a body of this family cannot have these numbers
+        return False
 
 
 def _alike(family: TransformerConfig, model: TransformerConfig) -> bool:
-    """No memory and one of no tokens are the same."""
+    """No memory and one of no tokens are the same; what weights begin as is no part of what they say."""
     memories = [getattr(config.memory, "length", 0) for config in (family, model)]
-    return memories[0] == memories[1] and replace(family, memory=model.memory) == model
+    return memories[0] == memories[1] and replace(family, memory=model.memory, initial=model.initial) == model
+
+
+def _apart(model: TransformerConfig) -> str:
+    """Why no encoder-decoder of transformers is `model`: the fields in which the nearest one differs."""
+    numbers = {**numbers_of(model), "width": model.heads * (model.width // model.heads or 1)}
+    bodies = {f.model_type: f.body(numbers) for f in FAMILIES.values() if len(f.stacks) > 1}
+    slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "share")
+    apart = {
+        name: [slot for slot in slots if getattr(body, slot) != getattr(model, slot)] for name, body in bodies.items()
+    }
+    name = min(apart, key=lambda name: len(apart[name]))
+    said = (f"{slot} {getattr(model, slot)}, not {getattr(bodies[name], slot)}" for slot in apart[name])
+    return f"model: transformers' nearest encoder-decoder is its {name}, and this one has {'; '.join(said)}"
 
 
 def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict[str, Tensor]:
@@ -68,25 +86,31 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
     """
     family = family_of(recipe)
     left, theirs = dict(state), {}
-    terms = {*_terms(state), *(term for term in recipe.objective.weights() if family.heads.get(term) == ())}
+    terms = {
+        *_terms(state),
+        *(term for term in recipe.objective.weights() if term in family.heads and family.empty(term)),
+    }
     for term in terms:
         if term not in family.heads:
             raise InputError(
                 f"objective.{term}: {family.model_type} has no head for it; it has {', '.join(family.heads)}"
             )
     model = recipe.model
-    for ours, names, turned in _pairs(family, groups(model), model.embeddings.width is not None, terms):
+    gated = isinstance(model.feedforward, Gated)
+    for ours, names, turned in _pairs(family, _layers(model, family), model.embeddings.width is not None, gated, terms):
+        if names[0] in family.optional and ours not in left:
+            continue
         tensor = _take(left, ours)
         del left[ours]
         theirs |= {
             name: turned.out(part, model.heads) for name, part in zip(names, tensor.chunk(len(names)), strict=True)
         }
-    if family.positions is Learned:
+    if family.placed:
         theirs |= _places_out(family, left, pad)
     if left:
         raise InputError(f"{next(iter(left))}: {family.model_type} has no name for it")
     if not terms - {"summary"}:
-        theirs = {name.removeprefix(f"{family.base}."): tensor for name, tensor in theirs.items()}
+        theirs = {family.bare_of(name): tensor for name, tensor in theirs.items()}
     import torch
 
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in theirs.items()}
@@ -103,13 +127,32 @@ def _places_out(family: Family, left: dict[str, Tensor], pad: int | None) -> dic
     elif family.segments:
         segments = left.pop("model.embeddings.segments.weight")
     else:
-        return {f"{family.base}.{family.places}": places}
-    return {f"{family.base}.{family.places}": places, f"{family.base}.{SEGMENTS}": segments}
+        return {family.under(str(family.places)): places}
+    return {family.under(str(family.places)): places, family.under(SEGMENTS): segments}
 
 
 def groups(model: TransformerConfig) -> int:
     """Layers with weights of their own."""
     return 1 if model.share == "all" else model.layers
+
+
+def _layers(model: TransformerConfig, family: Family) -> dict[str, int]:
+    """The same for each stack, by what its names begin with."""
+    if len(family.stacks) == 1:
+        return {"": groups(model)}
+    return {side: part.layers for side, part in zip(family.stacks, model.topology.sides(model), strict=True)}
+
+
+def layers_in(names: Iterable[str], family: Family) -> dict[str, int]:
+    """Layers of each stack that there are tensors of; their names, as `current` gives them."""
+    found = {}
+    rows = [row[1] for row in family.layer] + [names[0] for _, names, _ in (*family.tensors, *family.plain)]
+    for side in family.stacks:
+        first = next(row for row in rows if row.startswith(side) and "#" in row)
+        before = family.under(first.partition("#")[0])
+        numbers = {name.removeprefix(before).partition(".")[0] for name in names if name.startswith(before)}
+        found[side] = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
+    return found
 
 
 def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
@@ -123,16 +166,23 @@ def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
     for name, tensor in state.items():
         for old, new in OLD.items():
             name = name.removesuffix(old) + new if name.endswith(old) else name
-        name = f"{table.base}.{name}" if name.startswith(table.parts) else name
-        if name.removeprefix(f"{table.base}.") in BUFFERS or name.endswith(MASKS):
+        name = table.under(name) if name.startswith(table.parts) else name
+        if table.bare_of(name) in BUFFERS or name.endswith(MASKS):
             continue
         if name in found:
             raise InputError(f"{printable(name)}: stands there twice, under an old name and a new one")
         found[name] = tensor
     for copy, of in table.tied.items():
         tensor = found.pop(copy, None)
-        if tensor is not None and not _equal(found.setdefault(of, tensor), tensor):
+        if tensor is None or _equal(found.setdefault(of, tensor), tensor):
+            continue
+        if copy in table.optional:  # a head's own
+            found[copy] = tensor
+        else:
             raise InputError(f"{copy}: differs from {of}; only decoders tied to the token table can be read")
+    for name in {*table.optional} - table.tied.keys():
+        if name in found and not found[name].is_meta and not found[name].any():
+            del found[name]  # adds nothing
     return found
 
 
@@ -140,13 +190,13 @@ def family_in(names: Iterable[str], said: str | None, segments: Any = None) -> s
     """The model_type of tensors of these names, which may not be the one that is `said`; None where they do not tell."""
     names = list(names)
     if said is not None and (
-        not names or any(name.startswith((f"{FAMILIES[said].base}.", FAMILIES[said].parts[0])) for name in names)
+        not names or any(name.startswith((FAMILIES[said].under(""), FAMILIES[said].parts[0])) for name in names)
     ):
         return said
     found = {name.partition(".")[0] for name in names} & {family.base for family in FAMILIES.values()}
     if len(found) == 1:
         of_base = {name: family for name, family in FAMILIES.items() if family.base in found}
-        tells = (name for name, f in of_base.items() if any(x.startswith(f"{f.base}.{f.parts[0]}") for x in names))
+        tells = (name for name, f in of_base.items() if any(x.startswith(f.under(f.parts[0])) for x in names))
         return next(tells, next(iter(of_base)))
     bare = any(name.startswith("encoder.layer.") for name in names)
     return ("roberta" if segments == 1 else "bert") if said is None and bare else said
@@ -162,7 +212,7 @@ def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple
     The classifiers of texts and of tokens may have one name: `architecture` tells, or else whether there is a pooler.
     """
     heads, names = FAMILIES[family].heads, set(names)
-    tensors = {term: {their for _, their in _spell(term, rows)} for term, rows in heads.items()}
+    tensors = {term: {their for _, their, _ in _spell(term, rows)} for term, rows in heads.items()}
     summary = tensors.get("summary", set())
     terms = [term for term in heads if term != "summary" and names & (tensors[term] - summary)]
     if {"label", "tag"} <= {*terms}:
@@ -172,7 +222,7 @@ def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple
     if not {"tag", "span"} & {*terms} and names & summary and not any(summary <= tensors[term] for term in terms):
         terms.append("summary")
     if not terms and architecture != FAMILIES[family].architectures[()]:  # a head without tensors of its own
-        terms = [term for term, rows in heads.items() if not rows]
+        terms = [term for term in heads if FAMILIES[family].empty(term)]
     return tuple(term for term in heads if term in terms)
 
 
@@ -182,17 +232,18 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
 
     left, ours = current(state, family), {}
     table = FAMILIES[family]
-    before = f"{table.base}.{table.layer[0][1].partition('#')[0]}"
-    numbers = [name.removeprefix(before).partition(".")[0] for name in left if name.startswith(before)]
-    count = max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
-    factorised = table.project is not None and f"{table.base}.{table.project}.weight" in left
+    factorised = table.project is not None and table.under(f"{table.project}.weight") in left
+    gated = any(table.under(names[0].replace("#", "0")) in left for _, names, _ in table.gated)
     read: set[str] = set()
-    for mine, names, turned in _pairs(table, count, factorised, terms_in(left, family, architecture)):
+    terms = terms_in(left, family, architecture)
+    for mine, names, turned in _pairs(table, layers_in(left, table), factorised, gated, terms):
+        if names[0] in table.optional and names[0] not in left:
+            continue
         ours[mine] = torch.cat([turned.back(_take(left, name)) for name in names])
         read.update(names)
-    if table.positions is Learned:
+    if table.placed:
         ours |= _places_back(table, left, pad)
-        read |= {f"{table.base}.{name}" for name in (table.places, SEGMENTS)[: 1 + (table.folded or table.segments)]}
+        read |= {table.under(str(name)) for name in (table.places, SEGMENTS)[: 1 + (table.folded or table.segments)]}
     unknown = [name for name in left if name not in read]
     if unknown:
         raise InputError(
@@ -203,10 +254,10 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
 
 def _places_back(table: Family, left: dict[str, Tensor], pad: int | None) -> dict[str, Tensor]:
     """The tables of positions and segments."""
-    places = _take(left, f"{table.base}.{table.places}")
+    places = _take(left, table.under(str(table.places)))
     if not (table.folded or table.segments):
         return {"model.positions.table.weight": places.clone()}
-    segments = _take(left, f"{table.base}.{SEGMENTS}")
+    segments = _take(left, table.under(SEGMENTS))
     if not table.folded:
         return {"model.positions.table.weight": places.clone(), "model.embeddings.segments.weight": segments.clone()}
     if len(segments) != 1:
@@ -217,31 +268,46 @@ def _places_back(table: Family, left: dict[str, Tensor], pad: int | None) -> dic
 
 
 def _pairs(
-    family: Family, layers: int, factorised: bool, terms: Iterable[str]
+    family: Family, layers: dict[str, int], factorised: bool, gated: bool, terms: Iterable[str]
 ) -> Iterator[tuple[str, tuple[str, ...], Turned]]:
-    """(our tensor, their tensors that make it up, how these stand), tables of segments and positions aside."""
-    base = family.base
-    yield "model.embeddings.tokens.weight", (f"{base}.{family.tokens}",), SAME
-    modules = [*family.modules, *([("embeddings.project", family.project)] if factorised and family.project else [])]
-    modules += [tuple(name.replace("#", str(layer)) for name in row) for layer in range(layers) for row in family.layer]
+    """(our tensor, their tensors that make it up, how these stand), tables of segments and positions aside.
+
+    `layers`: of each stack.  Those of a head that are `optional` may not be there.
+    """
+    yield f"model.{family.table}", (family.under(family.tokens),), SAME
+    project = [("embeddings.project", family.project)] if factorised and family.project else []
+    modules = [*family.modules, *project, *_numbered(family.layer, layers)]
     for ours, *theirs in modules:
         for end in ("weight", "bias"):
-            yield f"model.{ours}.{end}", tuple(f"{base}.{name}.{end}" for name in theirs), SAME
-    for ours, names, turned in family.tensors:
-        for layer in range(layers) if "#" in ours else (0,):
-            at = lambda name, layer=layer: name.replace("#", str(layer))
-            yield f"model.{at(ours)}", tuple(f"{base}.{at(name)}" for name in names), turned
+            yield f"model.{ours}.{end}", tuple(family.under(f"{name}.{end}") for name in theirs), SAME
+    rows = [(ours, *names) for ours, names, _ in (*family.tensors, *(family.gated if gated else family.plain))]
+    kinds = {ours: turned for ours, _, turned in (*family.tensors, *family.plain, *family.gated)}
+    for row in rows:
+        for ours, *theirs in _numbered((row,), layers):
+            yield f"model.{ours}", tuple(map(family.under, theirs)), kinds[row[0]]
     for term in terms:
-        for ours, theirs in _spell(term, family.heads[term]):
-            yield ours, (theirs,), SAME
+        for ours, name, turned in _spell(term, family.heads[term]):
+            yield ours, (name,), turned
 
 
-def _spell(term: str, names: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+def _numbered(rows: Iterable[tuple[str, ...]], layers: dict[str, int]) -> list[tuple[str, ...]]:
+    """Rows whose names hold a # once for each layer of their stack, by layer; others as they are."""
+    rows = list(rows)
+    counts = [next(n for side, n in layers.items() if row[0].startswith(side)) if "#" in row[0] else 1 for row in rows]
+    return [
+        tuple(name.replace("#", str(layer)) for name in row)
+        for layer in range(max(counts, default=0))
+        for row, count in zip(rows, counts, strict=True)
+        if layer < count
+    ]
+
+
+def _spell(term: str, names: tuple[tuple[Any, ...], ...]) -> list[tuple[str, str, Turned]]:
     """The tensors of a head: `=name` is a tensor itself, any other name a module."""
     spelled = []
-    for ours, theirs in names:
+    for ours, theirs, *turned in names:
         ends = [""] if ours.startswith("=") else [".weight", ".bias"]
-        spelled += [(f"objective.{term}.{ours.lstrip('=')}{end}", theirs + end) for end in ends]
+        spelled += [(f"objective.{term}.{ours.lstrip('=')}{end}", theirs + end, *(turned or [SAME])) for end in ends]
     return spelled
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from bertsmith.deploy.hf_stacks import NUMBERS, two_numbers
 from bertsmith.nn.attending import Full
 from bertsmith.nn.blocks import PostNorm, PreNorm
 from bertsmith.nn.embeddings import Asking, Summed
@@ -55,7 +56,6 @@ GPT_KEYS = {
     "eps": "layer_norm_epsilon",
 }
 GPT2_KEYS = {**GPT_KEYS, "activation": "activation_function", "hidden": "n_inner"}
-NUMBERS = ("vocab", "layers", "width", "heads", "hidden", "dropout")  # fields of our model that every body has
 
 
 def bert_body(values: dict[str, Any]) -> TransformerConfig:
@@ -113,4 +113,5 @@ def numbers_of(model: TransformerConfig) -> dict[str, Any]:
         "length": model.longest or 1,
         "clamp": getattr(model.positions, "clamp", None),
         "memory": getattr(model.memory, "length", 0),
+        **two_numbers(model),
     }

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from bertsmith.config import checked
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy.hf import family_of, groups, offset
 from bertsmith.deploy.hf_bodies import numbers_of
-from bertsmith.deploy.hf_families import ACTIVATIONS, FAMILIES, GONE, Family
+from bertsmith.deploy.hf_families import ACTIVATIONS, FAMILIES, GONE, OTHERS, Family
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.memory import Recurrence
 from bertsmith.nn.norms import LayerNorm
-from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
@@ -68,11 +68,13 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         "architectures": [family.architectures[terms]],
         **{theirs: numbers_of(model)[ours] for ours, theirs in family.keys.items()},
         family.keys["activation"]: family.activations[model.activation],
-        **(_learned(model, family, pad) if family.positions is Learned else _relative(recipe)),
+        **(_learned(model, family, pad) if family.placed else {} if family.says else _relative(recipe)),
         "initializer_range": 0.02,
         "pad_token_id": pad,
         "tie_word_embeddings": True,
     }
+    if family.says:
+        return config | family.says(recipe, vocab)
     if family.project:
         config["embedding_size"] = model.inner
     if "all" in family.share:
@@ -131,10 +133,16 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
     """Our model for the content of their config.json.  Raises InputError for what our encoder does not do."""
     name = config.get("model_type")
     if not isinstance(name, str) or name not in FAMILIES:
-        why = GONE.get(name) if isinstance(name, str) else None
+        why = {**GONE, **OTHERS}.get(name) if isinstance(name, str) else None
         raise InputError(f"model_type {printable(name)!r} cannot be read; {why or 'known: ' + ', '.join(FAMILIES)}")
     family = FAMILIES[name]
     defaults = {family.keys[ours]: value for ours, value in family.absent.items() if ours in family.keys}
+    if len(family.stacks) > 1 and config.get("is_encoder_decoder") is False:
+        named = config.get("architectures")
+        what = printable(named[0]) if isinstance(named, list) and named else "one stack"
+        raise InputError(
+            f"config.json: is_encoder_decoder: False: {what}: a {name} without its other stack, which nothing here reads; take the whole model"
+        )
     for key, can in {**ENCODER, **family.only}.items():
         if config.get(key, can) not in (can, None) and config[key] != {}:
             raise InputError(
@@ -160,7 +168,10 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         values["embedding"] = inner if inner != values["width"] or False not in family.factorised else None
     if "all" in family.share:
         values["share"] = _sharing(config, values["layers"])
-    values |= _absolute(config, family) if family.positions is Learned else _of_distances(config, values)
+    if family.means:
+        values |= family.means(config, values)
+    else:
+        values |= _absolute(config, family) if family.placed else _of_distances(config, values)
     return family.body(values)
 
 
@@ -194,13 +205,15 @@ def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, A
     }
 
 
-def head(family: Family, name: str, activation: str) -> Any:
-    """The head of a pre-training term, as the family has it beside layers of this activation."""
-    transform = any(ours == "dense" for ours, _ in family.heads["token"])
+def head(family: Family, name: str, activation: str, config: dict[str, Any], names: Iterable[str] = ()) -> Any:
+    """The head of a pre-training term, as the family has it beside layers of this activation; `names`: of the tensors that are there."""
+    has = {row[0] for row in family.heads["token"] if row[1] in names or row[1] not in family.optional}
+    transform = "dense" in has
     own = family.activation if transform and family.activation != activation else None
-    bias = any(ours == "=bias" for ours, _ in family.heads["token"])
+    scaled = family.scaled is not None and family.scaled(config)
+    tied = "=own.weight" not in has
     return {
-        "token": Tokens(transform=transform, activation=own, bias=bias),
+        "token": Tokens(transform=transform, activation=own, bias="=bias" in has, tied=tied, scaled=scaled),
         "pair": Pair(),
         "summary": Summary(),
         "replaced": Detect(),
@@ -208,14 +221,17 @@ def head(family: Family, name: str, activation: str) -> Any:
 
 
 def objective_of(
-    config: dict[str, Any], terms: tuple[str, ...], outputs: int, activation: str
+    config: dict[str, Any], terms: tuple[str, ...], outputs: int, activation: str, names: Iterable[str] = ()
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Our objective for `terms` beside layers of this activation, and the task of a model with a label head of `outputs` rows."""
+    """Our objective for `terms` beside layers of this activation, and the task of a model with a label head of `outputs` rows.
+
+    `names`: of its tensors, which tell what a head has that may have more or less.
+    """
     family = FAMILIES[config["model_type"]]
     if "span" in terms:
         return Span(pooler=family.pooler), {"kind": "qa", "labels": [], "nulls": True}
     if not {"label", "tag"} & {*terms}:
-        kept = tuple(head(family, term, activation) for term in terms)
+        kept = tuple(head(family, term, activation, config, names) for term in terms)
         return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
     problem, dropout = config.get("problem_type"), config.get(family.dropout)
     dropout = config.get(family.keys["dropout"], 0.1) if dropout is None else dropout

@@ -24,6 +24,7 @@ from bertsmith.deploy.hf_layers import (
     GPT_LAYER,
     GPT_TENSORS,
     LAYER,
+    LINE,
     PARTS,
     POSITIONS,
     TOKENS,
@@ -31,18 +32,52 @@ from bertsmith.deploy.hf_layers import (
     XLNET_TENSORS,
     Tensors,
 )
+from bertsmith.deploy.hf_stacks import (
+    BART_KEYS,
+    BART_LAYER,
+    BART_MODULES,
+    BART_ONLY,
+    BART_TENSORS,
+    SIDES,
+    T5_GATED,
+    T5_KEYS,
+    T5_ONLY,
+    T5_PLAIN,
+    T5_TENSORS,
+    bart_body,
+    bart_means,
+    bart_says,
+    scaled,
+    t5_body,
+    t5_means,
+    t5_says,
+)
+from bertsmith.nn.buckets import Buckets
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 
 # What transformers had once, and why nothing here can be compared with it.
 GONE = {"transfo-xl": "transformers has had no Transformer-XL since version 5, nor an adaptive softmax"}
+# Encoder-decoders that have BART's or T5's names and are something else.
+OTHERS = {
+    **dict.fromkeys(
+        ("mbart", "plbart", "pegasus", "blenderbot", "m2m_100"),
+        "norms stand before each part and behind each stack there, BART's stand behind each part",
+    ),
+    **dict.fromkeys(("marian", "blenderbot-small"), "it has other places or norms than BART's"),
+    **dict.fromkeys(("mt5", "umt5", "longt5", "switch_transformers"), "it is none of T5's and T5 v1.1's own"),
+    **dict.fromkeys(("led", "fsmt", "prophetnet", "encoder-decoder"), "of encoder-decoders BART's and T5's are read"),
+}
 
 # Heads over the tokens: every family has them alike.
 OVER_TOKENS = {"tag": (("out", "classifier"),), "span": (("out", "qa_outputs"),)}
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 ABSENT = {"activation": "gelu", "dropout": 0.1, "eps": 1e-12}
+
+
+Heads = tuple[tuple[Any, ...], ...]  # ours, theirs, and how it stands in their file where that is otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +100,8 @@ class Family:
     body: Callable[[dict[str, Any]], TransformerConfig] = bert_body  # ours, of the numbers that it is free in
     positions: type = Learned
     tokens: str = TOKENS
-    places: str = POSITIONS  # the table of learned positions
+    table: str = "embeddings.tokens.weight"  # what that is here
+    places: str | None = POSITIONS  # the table of learned positions; None: it stands among `tensors`
     length: str = "max_position_embeddings"  # how many of these, in config.json
     drops: tuple[str, ...] = ("attention_probs_dropout_prob",)  # the model's own dropout, besides that of `keys`
     activations: dict[str, str] = field(default_factory=lambda: ACTIVATIONS)  # of its layers: ours, and their names
@@ -76,6 +112,17 @@ class Family:
     modules: tuple[tuple[str, ...], ...] = (("embeddings.norm", "embeddings.LayerNorm"),)
     layer: tuple[tuple[str, ...], ...] = LAYER
     tensors: Tensors = ()
+    plain: Tensors = ()  # where its feed-forward part has no gates
+    gated: Tensors = ()  # where it has
+    stacks: tuple[str, ...] = ("",)  # what the names of each stack of layers begin with; an encoder's first
+    optional: tuple[
+        str, ...
+    ] = ()  # tensors of its heads that may not be there: a bias that is 0, a table that is the tokens'
+    says: Callable[[Any, Any], dict[str, Any]] | None = (
+        None  # config.json besides `keys`, of a recipe and a Vocab or None
+    )
+    means: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None  # the other way round
+    scaled: Callable[[dict[str, Any]], bool] | None = None  # whether states are divided before the table
     project: str | None = None  # between a factorised token table and the layers; None: there is none
     factorised: tuple[bool, ...] = (False,)  # whether the token table may be
     share: tuple[str, ...] = ("none",)  # what its layers may have in common
@@ -87,15 +134,32 @@ class Family:
     )  # numbers of ours that a config.json without them means
     bare: dict[str, Any] = field(default_factory=lambda: {"add_pooling_layer": False})  # what opens it without a pooler
     opened: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # where not by OPENED_BY
-    heads: dict[str, tuple[tuple[str, str], ...]]
+    heads: dict[str, Heads]
     tied: dict[str, str]  # copies that their state dicts may hold, and of what
     architectures: dict[tuple[str, ...], str]  # by our terms, in the order of `heads`
     pad: int  # of the published vocabularies
 
     @property
+    def placed(self) -> bool:
+        """Whether it is a stack with a table of learned positions."""
+        return self.positions is Learned and self.places is not None
+
+    @property
     def segments(self) -> bool:
         """Whether there is one for each token to be told."""
-        return self.positions is Learned and self.segmented and not self.folded
+        return self.placed and self.segmented and not self.folded
+
+    def under(self, name: str) -> str:
+        """A name of its trunk as it stands in a file of a model with heads."""
+        return f"{self.base}.{name}" if self.base else name
+
+    def bare_of(self, name: str) -> str:
+        """The other way round."""
+        return name.removeprefix(f"{self.base}.") if self.base else name
+
+    def empty(self, term: str) -> bool:
+        """Whether a head can be there without a tensor of its own."""
+        return all(row[1] in self.optional for row in self.heads[term])
 
     @property
     def member(self) -> str:
@@ -104,7 +168,7 @@ class Family:
 
 
 # The head over tokens is the table alone, and that over a text a matrix over its last token.
-GPT_HEADS: dict[str, tuple[tuple[str, str], ...]] = {"token": (), "label": (("=out.weight", "score.weight"),)}
+GPT_HEADS: dict[str, Heads] = {"token": (), "label": (("=out.weight", "score.weight"),)}
 LIKE_GPT: dict[str, Any] = {
     "base": "transformer",
     "causal": True,
@@ -118,6 +182,9 @@ LIKE_GPT: dict[str, Any] = {
     "opened": {("token",): ("AutoModelForCausalLM", "AutoModel")},
     "pad": 0,
 }
+
+
+TWO: dict[str, Any] = {"bare": {}, "opened": {("token",): ("AutoModelForSeq2SeqLM", "AutoModel")}}
 
 
 def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Family:
@@ -355,6 +422,68 @@ FAMILIES = {
         },
         pad=5,
     ),
+    # The head is the token table; files have a bias beside it that is 0 in all that were published.
+    "bart": Family(
+        model_type="bart",
+        base="model",
+        parts=("shared.", "encoder.", "decoder."),
+        keys=BART_KEYS,
+        body=bart_body,
+        places=None,
+        segmented=False,
+        tokens="shared.weight",
+        table="encoder.embeddings.tokens.weight",
+        modules=BART_MODULES,
+        layer=BART_LAYER,
+        tensors=BART_TENSORS,
+        stacks=SIDES,
+        only=BART_ONLY,
+        says=bart_says,
+        means=bart_means,
+        absent={"activation": "gelu", "dropout": 0.1},
+        heads={"token": (("=bias", "final_logits_bias", LINE),)},
+        optional=("final_logits_bias",),
+        tied={
+            "lm_head.weight": "model.shared.weight",
+            "model.encoder.embed_tokens.weight": "model.shared.weight",
+            "model.decoder.embed_tokens.weight": "model.shared.weight",
+        },
+        architectures={("token",): "BartForConditionalGeneration", (): "BartModel"},
+        pad=1,
+        **TWO,
+    ),
+    "t5": Family(
+        model_type="t5",
+        base="",
+        parts=("shared.", "encoder.", "decoder."),
+        keys=T5_KEYS,
+        body=t5_body,
+        positions=Buckets,
+        tokens="shared.weight",
+        table="encoder.embeddings.tokens.weight",
+        modules=(),
+        layer=(),
+        tensors=T5_TENSORS,
+        plain=T5_PLAIN,
+        gated=T5_GATED,
+        stacks=SIDES,
+        activations={"relu": "relu", "gelu_tanh": "gated-gelu"},
+        only=T5_ONLY,
+        says=t5_says,
+        means=t5_means,
+        scaled=scaled,
+        absent={"activation": "relu", "dropout": 0.1, "eps": 1e-6},
+        heads={"token": (("=own.weight", "lm_head.weight"),)},
+        optional=("lm_head.weight",),
+        tied={
+            "lm_head.weight": "shared.weight",
+            "encoder.embed_tokens.weight": "shared.weight",
+            "decoder.embed_tokens.weight": "shared.weight",
+        },
+        architectures={("token",): "T5ForConditionalGeneration", (): "T5Model"},
+        pad=0,
+        **TWO,
+    ),
 }
 LABEL_OUTPUTS = tuple(
     f"{module}.{end}"
@@ -379,9 +508,14 @@ ANSWERS: dict[str, dict[str, str | tuple[str, ...]]] = {  # the first of several
     "AutoModelForPreTraining": {"token": "prediction_logits", "pair": PAIR_LOGITS, "replaced": "logits"},
     "AutoModelForMaskedLM": {"token": "logits"},
     "AutoModelForCausalLM": {"token": "logits"},
+    "AutoModelForSeq2SeqLM": {"token": "logits"},
     "AutoModelForNextSentencePrediction": {"pair": "logits"},
     "AutoModelForSequenceClassification": {"label": "logits"},
     "AutoModelForTokenClassification": {"tag": "logits"},
     "AutoModelForQuestionAnswering": {"start": "start_logits", "end": "end_logits"},
-    "AutoModel": {"hidden": "last_hidden_state", "summary": "pooler_output"},
+    "AutoModel": {
+        "hidden": ("encoder_last_hidden_state", "last_hidden_state"),
+        "decoded": "last_hidden_state",
+        "summary": "pooler_output",
+    },
 }

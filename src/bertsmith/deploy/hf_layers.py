@@ -48,7 +48,14 @@ POSITIONS = "embeddings.position_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
 # What files of older versions hold: other names for the same tensors, and buffers that are no weights.
 OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
-BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids", "position_ids")
+BUFFERS = (
+    "embeddings.position_ids",
+    "embeddings.token_type_ids",
+    "position_ids",
+    "encoder.version",
+    "decoder.version",
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",  # of the first T5s; nothing reads it
+)
 MASKS = (".attn.bias", ".attn.masked_bias")  # who sees whom, which files of GPT-2 hold for each layer
 PARTS = ("embeddings.", "embeddings_project.", "encoder.", "pooler.")
 
@@ -64,6 +71,7 @@ class Turned:
 SAME = Turned(lambda x, heads: x, lambda x: x)
 INTO_HEADS = Turned(lambda x, heads: x.T.unflatten(1, (heads, -1)), lambda x: x.flatten(1).T)  # (h e, d) and (d, h, e)
 OUT_OF_HEADS = Turned(lambda x, heads: x.unflatten(1, (heads, -1)), lambda x: x.flatten(1))  # (d, h e) and (d, h, e)
+LINE = Turned(lambda x, heads: x[None], lambda x: x.flatten())  # (V,) and (1, V)
 ONE_ROW = Turned(lambda x, heads: x[None, None], lambda x: x.flatten())  # (d,) and (1, 1, d)
 TRANSPOSED = Turned(lambda x, heads: x.T, lambda x: x.T)  # a convolution of one place is a matrix the other way round
 Tensors = tuple[tuple[str, tuple[str, ...], Turned], ...]  # our tensor, theirs that make it up, how these stand

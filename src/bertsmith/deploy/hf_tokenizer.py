@@ -8,12 +8,14 @@ so tokenizer_config.json says whatever these classes ask; `named.py` tries them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from bertsmith.errors import InputError
 from bertsmith.tasks.sequences import Reading
 from bertsmith.text.forms import outward
 from bertsmith.text.starts import flat
@@ -25,16 +27,27 @@ ROLES_FILE = "special_tokens_map.json"
 FLAGS = ("content", "lstrip", "normalized", "rstrip", "single_word")  # of a token in that file
 
 
-def hf_tokenizer(tokenizer: Tokenizer, reading: Reading, fills: bool = True) -> dict[str, bytes]:
+def hf_tokenizer(
+    tokenizer: Tokenizer,
+    reading: Reading,
+    fills: bool = True,
+    writes: bool = False,
+    names: Mapping[int, str] | None = None,
+) -> dict[str, bytes]:
     """{file name: content} for a model that reads texts so.  `reading.padding` says on which side it is padded.
 
-    `fills`: whether the model is asked for masks (text.forms).
+    `fills`: whether the model is asked for masks (text.forms).  `writes`: whether it has a decoder, which begins and ends texts.
+    `names`: special tokens of the model's table behind the tokenizer's own, by id.
     """
     backend = _backend(tokenizer, reading, fills)
+    _add(backend, names or {})
     tree = json.loads(backend.to_str())
     alone = tokenizer.vocab.mask == tokenizer.vocab.sep  # one special token, which ends a text
     asked = ("pad", "unk") if alone else tokenizer.roles
     roles = {f"{role}_token": tokenizer.roles[role] for role in asked}
+    if writes:
+        begins = {} if tokenizer.vocab.cls == tokenizer.vocab.sep else {"bos_token": tokenizer.roles["cls"]}
+        roles |= {**begins, "eos_token": tokenizer.roles["sep"]}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": reading.length,
@@ -45,7 +58,8 @@ def hf_tokenizer(tokenizer: Tokenizer, reading: Reading, fills: bool = True) -> 
         **roles,
     }
     # Without them some classes add both, beyond the model's table.
-    if tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None and tokenizer.marks_ends:
+    ends = tokenizer.marks_ends and not writes
+    if tree["model"]["type"] != "WordPiece" and backend.token_to_id("<s>") is None and ends:
         config |= {"bos_token": tokenizer.roles["sep" if reading.bare else "cls"], "eos_token": tokenizer.roles["sep"]}
     mask = next(token for token in tree["added_tokens"] if token["content"] == tokenizer.mask_token)
     if mask["lstrip"] and not alone:  # a name alone would lose that in classes that build their own tokenizer
@@ -57,6 +71,16 @@ def hf_tokenizer(tokenizer: Tokenizer, reading: Reading, fills: bool = True) -> 
         ROLES_FILE: json.dumps(roles, indent=2, ensure_ascii=False).encode() + b"\n",
         **_vocabulary(tree),
     }
+
+
+def _add(backend: Backend, names: Mapping[int, str]) -> None:
+    """Special tokens at ids behind all others.  InputError where one comes to stand elsewhere."""
+    for i, name in sorted(names.items()):
+        backend.add_special_tokens([AddedToken(name, special=True, normalized=False)])
+        if backend.token_to_id(name) != i:
+            raise InputError(
+                f"tokenizer: {name} has id {backend.token_to_id(name)} there, and row {i} in the model's table"
+            )
 
 
 def _rules(backend: Backend, tree: dict[str, Any]) -> dict[str, Any]:

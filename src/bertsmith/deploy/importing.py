@@ -124,7 +124,7 @@ def _member(
         there = [head for head in recipe.objective.heads if not (head.name == "summary" and "pair" in new_heads)]
         heads = {
             head.name: head
-            for head in (*there, *(head_of(family, name, recipe.model.activation) for name in new_heads))
+            for head in (*there, *(head_of(family, name, recipe.model.activation, found.theirs) for name in new_heads))
         }
         order = sorted(heads, key=list(family.heads).index)
         kept = tuple(heads[name] for name in order)
@@ -174,7 +174,8 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
 
 def _config(transformers: Any, found: Folder) -> Any:
     """Their configuration from the fields that a model's shape depends on, and no others: a folder's file may hold any."""
-    known = {*hf_config(found.recipe, found.tokenizer.vocab), "id2label", "label2id"} - {"architectures", "model_type"}
+    known = {*hf_config(found.recipe, found.tokenizer.vocab), "id2label", "label2id", "scale_decoder_outputs"}
+    known -= {"architectures", "model_type"}
     return transformers.AutoConfig.for_model(
         found.theirs["model_type"], **{key: value for key, value in found.theirs.items() if key in known}
     )

@@ -30,6 +30,8 @@ CLASSES = {
     "albert": ("AlbertTokenizer", "AlbertTokenizerFast"),
     "gpt2": ("GPT2Tokenizer", "GPT2TokenizerFast"),
     "openai-gpt": ("OpenAIGPTTokenizer", "OpenAIGPTTokenizerFast"),
+    "bart": ("BartTokenizer", "BartTokenizerFast"),
+    "t5": ("T5Tokenizer", "T5TokenizerFast"),
     "xlnet": ("XLNetTokenizer", "XLNetTokenizerFast"),
 }
 

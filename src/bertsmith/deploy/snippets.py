@@ -5,6 +5,7 @@ FOLDER stands for the folder, MASK for the model's mask.
 
 from __future__ import annotations
 
+from bertsmith.data.batch import SENTINEL
 from bertsmith.downstream.model import Loaded
 
 OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
@@ -71,6 +72,12 @@ from transformers import AutoModel, AutoTokenizer
     states = model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state
 print(states.shape)
 """
+WRITE = f"""from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModelForSeq2SeqLM")}inputs = tokenizer("Words stand beside a MASK here.", return_tensors="pt")
+written = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_length=32)
+print(tokenizer.decode(written[0]))
+"""
 VECTORS = """from sentence_transformers import SentenceTransformer
 
 print(SentenceTransformer("FOLDER").encode(["A sentence.", "Another one."]).shape)
@@ -81,6 +88,9 @@ ONE, TWO = '"A text."', '{"text": "A text.", "text_pair": "Another one."}'
 def snippet(loaded: Loaded) -> str:
     """The lines for what the model is first asked for."""
     terms, vectors = loaded.member.weights(), loaded.config.get("vectors")
+    if loaded.recipe.model.decodes and "token" in terms:
+        sentinel = getattr(loaded.recipe.corruption.rewrite, "sentinels", 0)
+        return WRITE.replace("MASK", SENTINEL.format(0) if sentinel else loaded.tokenizer.mask_token)
     if "token" in terms:
         return ASK if loaded.recipe.model.asks else FILL.replace("MASK", loaded.tokenizer.mask_token)
     if "label" in terms:

@@ -51,16 +51,18 @@ def axes(recipe: Recipe) -> list[str]:
         topology += f", {spelled(memory)}"
     heads = getattr(recipe.objective, "heads", None)
     objective = " + ".join(map(spelled, heads)) if heads else spelled(recipe.objective)
-    schedule = f"lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {amount(recipe.training.batch, 'token')} an update"
+    optimizer = "" if recipe.schedule.optimizer == "adamw" else f"{recipe.schedule.optimizer}, "
+    schedule = f"{optimizer}lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {amount(recipe.training.batch, 'token')} an update"
     copies = recipe.corruption.copies
     rewrite = spelled(recipe.corruption.rewrite) + (f", {copies} static views" if copies else "")
     embeddings = " + ".join(
         spelled(getattr(model, slot)) for slot in ("embeddings", "positions") if hasattr(model, slot)
     )
+    order = "" if recipe.corruption.order is None else f"{spelled(recipe.corruption.order)}, "
     return [
         recipe.tokenizer,
         spelled(recipe.layout),
-        spelled(recipe.corruption.select),
+        order + spelled(recipe.corruption.select),
         rewrite,
         embeddings,
         block,

@@ -35,7 +35,7 @@ def fill(
 
     Of several texts (a list, a NumPy array, a pandas Series or DataFrame, tasks/given.py) it is a list of such.
     A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head, and
-    for one that sees only what comes before.
+    for one that sees only what comes before, or writes with a decoder.
     """
     texts = [text] if isinstance(text, str) else _texts(text, columns)
     loaded = opened(model, members=members, say=say)
@@ -44,6 +44,10 @@ def fill(
             f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain with {option('from_', like='MODEL')} and {option('new_heads', 'token')})"
         )
     reading = loaded.reading()
+    if getattr(loaded.recipe.model, "decodes", False):
+        raise InputError(
+            f"{printable(loaded.run)}: this model writes what is hidden with its decoder, so it cannot fill masks where they stand; take a member of one stack"
+        )
     if reading.causal:
         raise InputError(
             f"{printable(loaded.run)}: this model sees only what comes before a token, so it cannot fill masks; take a member that sees both sides"

@@ -147,6 +147,10 @@ def _method(loaded: Loaded, method: str | None) -> str:
         raise InputError(
             f"{printable(loaded.run)}: this model has no token head, so it cannot score texts; give the run that it was fine-tuned from"
         )
+    if getattr(loaded.recipe.model, "decodes", False):
+        raise InputError(
+            f"{printable(loaded.run)}: this model's decoder says something of a text only beside one that it reads, so it cannot score texts; take a member of one stack"
+        )
     causal = loaded.reading().causal
     if method is not None and (method == "causal") != causal:
         sees, way = ("only what comes before a token", "causal") if causal else ("both sides of a token", "pll-word")

@@ -25,7 +25,7 @@ class Writers:
 
     def __init__(self, loaded: Loaded, how: How, *, on_long: str = "error", answers: Any = None):
         self.loaded, self.how, self.on_long = loaded, how, on_long
-        self.decodes = hasattr(loaded.member.model, "decoder")
+        self.decodes = loaded.recipe.model.decodes
         self.reading = loaded.reading(loaded.recipe.model.longest or loaded.length())
         named = printable(loaded.run)
         if "token" not in loaded.member.weights():

@@ -6,7 +6,7 @@ n tokens of the input, m of the output, d width.  The two are stacks of the same
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.transformer import OneStack, TransformerConfig, layer_parameters, stack_parameters
@@ -25,6 +25,7 @@ class EncoderDecoder:
 
     layers: int | None = None
     share: Literal["none", "layers"] = "none"
+    decodes: ClassVar[bool] = True
 
     def __post_init__(self):
         require(

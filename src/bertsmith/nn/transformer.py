@@ -37,6 +37,8 @@ MOST = 1 << 40
 class OneStack:
     """Layers over one stream: encoders, and language models, whose stream says who sees whom."""
 
+    decodes: ClassVar[bool] = False
+
     def build(self, model: "TransformerConfig") -> "Transformer":
         from bertsmith.nn.modules.transformer import Transformer
 
@@ -130,6 +132,11 @@ class TransformerConfig:
     def asks(self) -> bool:
         """Whether it has a vector for tokens that only ask."""
         return self.embeddings.asks
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a second stack reads what the first one says."""
+        return self.topology.decodes
 
     @property
     def activation(self) -> str:

@@ -24,7 +24,6 @@ from bertsmith.recipe import Brief, Corruption, Member, Recipe, Schedule, Traini
 from bertsmith.recipes.bert import QUICK
 from bertsmith.text.running import RunningText
 
-# Layers of each stack, width, heads, width of a head, of the feed-forward part, of that in t5.1.1 (section 3.1.1 and 3.7, released files).
 # Layers of each stack, width, heads, width of a head, of the feed-forward part (sections 3.1.1 and 3.7; released files).
 SIZES = {
     "tiny": (2, 128, 2, 64, 512),

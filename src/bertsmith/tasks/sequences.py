@@ -2,7 +2,7 @@
 
 One text is `[CLS] A [SEP]`, a pair `[CLS] A [SEP] B [SEP]` with segments 0 and 1 (Devlin et al. 2019, figure 2); a model without
 segments gets two separators between A and B, as RoBERTa does.  With [CLS] at the end, `A [SEP] B [SEP] [CLS]`, it has a segment of its
-own, 2 (XLNet's released code).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.
+own, 2 (XLNet's released code); without one, `A [SEP] B [SEP]` (T5).  A language model that no task was put to reads `A` alone, and its last token has seen all of it.
 w sequences of n tokens in all; p places; m questions.
 """
 
@@ -43,7 +43,7 @@ class Reading:
 
     length: int
     segments: bool = True  # whether the model tells them apart
-    cls: Literal["first", "last", "none"] = "first"  # where [CLS] stands
+    cls: Literal["first", "last", "none"] = "first"  # where [CLS] stands; with none the last [SEP] is read in its place
     causal: bool = False  # a token sees only what comes before it
     separators: int = 2  # between the texts of a pair, where segments do not tell them apart
     template: Template | None = None  # in place of both, where a loaded tokenizer has another
@@ -114,7 +114,7 @@ class Reading:
         """Separators between the texts of a pair."""
         if self.template is not None:
             return self.template.separators
-        return 1 if self.segments or self.cls == "last" else self.separators
+        return 1 if self.segments or self.cls != "first" else self.separators
 
     @property
     def told(self) -> bool:
@@ -136,8 +136,8 @@ class Reading:
         return tokens, segments
 
     def cls_at(self, lengths: Array) -> Array:
-        """Where [CLS] stands in sequences of these lengths; without one, where they begin."""
-        return lengths - 1 if self.cls == "last" else np.zeros_like(lengths)
+        """Where [CLS] stands in sequences of these lengths, or the last token without one."""
+        return np.zeros_like(lengths) if self.cls == "first" else lengths - 1
 
     def views(self, size: int, room: int, where: Callable[[], str], stride: int | None = None) -> list[tuple[int, int]]:
         """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence.

@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from bertsmith.data.batch import SENTINEL
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.spelling import amount, an
 from bertsmith.text import owners, published
@@ -311,6 +312,9 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str, alone: str | 
         known = [name for name in _NAMES[role] if backend.token_to_id(name) is not None]
         if not known and alone is not None:
             known = [alone]
+        if not known and role in ("cls", "mask") and backend.token_to_id(SENTINEL.format(0)) is not None:
+            # T5's: a text has an end and no beginning, and sentinels stand where words are hidden.
+            known = [name for name in _NAMES["sep"] if backend.token_to_id(name) is not None]
         if not known:
             raise InputError(
                 f"{where}: no {role} token: neither {' nor '.join(_NAMES[role])} is in the vocabulary; "

@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
+from bertsmith.data.batch import SENTINEL
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount
 from bertsmith.text.train import settled
@@ -69,12 +70,14 @@ class Owner:
     skip: int = 0
     quotes: bool = False  # `` and '' become ", accents go unless `keep_accents`, "9," is two pieces
     lowercase: bool = False  # where `do_lower_case` is not said
+    sentinels: int = 0  # behind the pieces, the first with the highest id, where `extra_ids` does not say how many
 
 
 OWNERS = {
     "albert": Owner(quotes=True, lowercase=True),
     "xlnet": Owner(quotes=True),
     "xlmroberta": Owner(front=("<s>", "<pad>", "</s>", "<unk>"), skip=3),
+    "t5": Owner(sentinels=100),
     "camembert": Owner(front=("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"), skip=1),
 }
 UNIGRAM, BPE = 1, 2  # kinds of model
@@ -125,6 +128,10 @@ def sentencepiece(data: bytes, settings: Mapping[str, Any], where: str) -> Backe
             for name in owner.front
         ]
         pieces = [*first, *pieces[owner.skip :], ("<mask>", 0.0, CONTROL)]
+    if owner.sentinels:
+        said = settings.get("extra_ids")
+        count = said if type(said) is int and 0 <= said < 1 << 16 else owner.sentinels
+        pieces = [*pieces, *((SENTINEL.format(i), 0.0, CONTROL) for i in reversed(range(count)))]
     if len({piece for piece, _, _ in pieces}) < len(pieces):
         raise InputError(f"{where}: a piece stands there twice; {WAY}")
     backend = Backend(_model(pieces, found.kind, owner, where))

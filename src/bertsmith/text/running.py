@@ -18,7 +18,7 @@ class RunningText:
     """`length` - 1 tokens, on across documents, and [SEP]; no [CLS].  The last piece is shorter."""
 
     length: int
-    cls: ClassVar[str] = "none"
+    cls: ClassVar[str] = "none"  # where [CLS] stands, in fine-tuning too
 
     def __post_init__(self):
         require(self.length >= 3, f"layout.length: {self.length} has no room for two tokens and their end; at least 3")

@@ -135,10 +135,13 @@ class Tokenizer:
 
     @cached_property
     def reading(self) -> str:
-        """SHA-256 of what decides the ids of plain text: equal where two files differ in decoder, template or white space round a mask."""
+        """SHA-256 of what decides the ids of plain text: equal where two files differ in decoder, template or white space round a mask, or
+        where one has sentinels behind all other tokens."""
         parts = {name: self._tree.get(name) for name in ("normalizer", "pre_tokenizer", "model")}
         words = [token for token in self._tree["added_tokens"] if not token["special"]]
-        text = json.dumps([parts, words, sorted(self._special), self.roles], sort_keys=True)
+        behind = set(range(self.size - len(self.sentinels), self.size))
+        special = self._special - behind if behind == {*self.sentinels} else self._special
+        text = json.dumps([parts, words, sorted(special), self.roles], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def token(self, i: int) -> str:

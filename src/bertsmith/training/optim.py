@@ -13,6 +13,7 @@ from bertsmith.errors import InputError, nearest
 from bertsmith.nn.modules.member import depths
 from bertsmith.recipe import Group, Schedule
 from bertsmith.spelling import amount
+from bertsmith.training.adafactor import AdaFactor, joined_in
 from bertsmith.training.distributed import ALONE, World
 
 # Without bias correction the update count starts here: 1 - beta ** 1e8 is exactly 1 for every beta below 0.9999999, so torch's
@@ -123,7 +124,9 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimi
             for part, decay in ((matrices, schedule.weight_decay), (rest, 0.0))
             if part
         ]
-    return (_adafactor if schedule.optimizer == "adafactor" else _adamw)(groups, schedule)
+    if schedule.optimizer == "adafactor":
+        return AdaFactor(groups, schedule.lr, joined_in(module))
+    return _adamw(groups, schedule)
 
 
 def _adamw(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:
@@ -132,21 +135,6 @@ def _adamw(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Opti
     for p in (p for group in groups for p in group["params"]):
         step = torch.tensor(start, dtype=torch.float32, device=p.device)
         optimizer.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-    return optimizer
-
-
-def _adafactor(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:
-    """torch's, which is the paper's without momentum (Shazeer & Stern 2018, algorithm 4): the rate is a share of each matrix's own root
-    mean square, at most 1 / sqrt(step); eps_1 = 1e-30, eps_2 = 1e-3, d = 1, beta_2 = 1 - step ** -0.8."""
-    optimizer = torch.optim.Adafactor(groups, lr=schedule.lr, eps=(1e-15, 1e-3))
-    for p in (p for group in groups for p in group["params"]):
-        state: dict[str, Any] = {"step": torch.tensor(0.0, dtype=torch.float32)}
-        if p.ndim > 1:
-            state |= {"row_var": torch.zeros_like(p[..., :1]), "col_var": torch.zeros_like(p[..., :1, :])}
-            state = {name: value.detach().clone() for name, value in state.items()} | {"variance": None}
-        else:
-            state |= {"row_var": None, "col_var": None, "variance": torch.zeros_like(p)}
-        optimizer.state[p] = state
     return optimizer
 
 
