@@ -278,7 +278,7 @@ def test_an_encoder_alone_and_heads_over_a_decoder_are_refused_by_name(documents
         ({"normalize_before": True}, "config.json: normalize_before: True"),
         ({"add_final_layer_norm": True}, "config.json: add_final_layer_norm: True"),
         ({"decoder_ffn_dim": 48}, "config.json: decoder_ffn_dim: 48, but encoder_ffn_dim is 24"),
-        ({"decoder_layers": 1}, "its decoder's number of config.json means 1 layers of tensors, and 2 are there"),
+        ({"decoder_layers": 1}, "its decoder's number of config.json means 1 layer of tensors, and 2 are there"),
         ({"decoder_start_token_id": 7}, "decoder_start_token_id: 7: a decoder begins with the pad, "),
         ({"is_encoder_decoder": False}, "config.json: is_encoder_decoder: False"),
         ({"model_type": "mbart"}, "model_type 'mbart' cannot be read; norms stand before each part"),

@@ -54,14 +54,14 @@ class Written(InPlace):
     """The hidden tokens are replaced in place by BERT's rule, the decoder cannot read these places, and writes what stood there: it is
     given the token before each, at its own position, and no other."""
 
-    start: ClassVar[str] = "sep"  # what a decoder is given where nothing stands before
+    start: ClassVar[str] = "cls"  # what a decoder is given first: what stands before a fragment that begins the text
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         batch = super().__call__(row, spans, vocab, draw)
         at = numbers(spans[:, 0], spans[:, 1])
         inside = row.positions[at] > 0
         before = np.where(inside, at - 1, at)
-        read = np.where(inside, row.tokens[before], vocab.sep).astype(np.int32)
+        read = np.where(inside, row.tokens[before], getattr(vocab, self.start)).astype(np.int32)
         lengths = sums(spans[:, 1] - spans[:, 0], spans_of(row, spans))
         output, target = decoded(read, row.tokens[at], lengths, row.positions[before])
         hidden = np.zeros(len(row.tokens), bool)
