@@ -110,3 +110,12 @@ def test_the_command_prints_texts_or_json(run, children, tmp_path):
     assert [row["index"] for row in rows] == [0, 1, 2, 3] and all(
         row.keys() == {"index", "text", "score", "stopped"} for row in rows
     )
+
+
+def test_a_language_model_says_bits_per_byte_beside_perplexity(run, short):
+    found = bertsmith.evaluate(run, data=short.path)
+    tokens = sum(split["tokens"] for split in short.manifest["splits"].values())
+    each = short.manifest["account"]["bytes"]["used"] / tokens
+    for name in ("value", "low", "high"):
+        assert found["token.bits_per_byte"][name] == pytest.approx(found["token.loss"][name] / np.log(2) / each)
+    assert np.exp(found["token.loss"]["value"]) == pytest.approx(found["token.perplexity"]["value"])

@@ -98,8 +98,9 @@ def evaluate(
 
     `input`: a labelled file, or rows with labels: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py).
     There the metrics are `token.loss` (nats), `token.accuracy`, `token.perplexity` and so on, all that stand in metrics.jsonl, the same
-    numbers in float32; resampled by sequence.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion`
-    (rows of truth), of tags by type, `majority` {label, share}, and `says_only` where one thing is said to all.
+    numbers in float32; resampled by sequence; of a model that is asked for every token also `token.bits_per_byte`, by the store's mean bytes
+    of a token.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion` (rows of truth), of tags by type,
+    `majority` {label, share}, and `says_only` where one thing is said to all.
     """
     if input is not None:
         columns = _given(input, columns, encoding)
@@ -237,7 +238,20 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         scores |= {f"{term}.loss": means.pop("loss"), f"{term}.accuracy": means.pop("correct")}
         scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
         scores |= {f"{term}.{key}": _moved(score, whole[term][key]) for key, score in means.items()}
+    if (
+        getattr(recipe.corruption.rewrite, "causal", False)
+        and recipe.corruption.select.rate == 1
+        and "token.loss" in scores
+    ):
+        bits = 1 / math.log(2) / _bytes_of_a_token(store)
+        scores["token.bits_per_byte"] = {key: bits * value for key, value in scores["token.loss"].items()}
     return scores
+
+
+def _bytes_of_a_token(store: Any) -> float:
+    """The mean over a store: by it losses with different tokenizers of one text are on one scale."""
+    tokens = sum(split["tokens"] for split in store.manifest["splits"].values())
+    return store.manifest["account"]["bytes"]["used"] / tokens
 
 
 def _mean(rows: list[dict[str, float]], key: str, seed: int) -> metrics.Score:
