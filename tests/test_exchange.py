@@ -114,7 +114,7 @@ BAD_CONFIGS = {
     "hidden_size is missing": {"hidden_size": None},
     "config.json: hidden_size: expected int, got '16'": {"hidden_size": "16"},
     "above the limit of 1": {"vocab_size": 10**12},
-    "model_type 'gpt2' cannot be read; known: bert, roberta": {"model_type": "gpt2"},
+    "model_type 'llama' cannot be read; known: bert, roberta": {"model_type": "llama"},
     "hidden_act: .silu.: layers with gelu, gelu_new, relu.* can be read": {"hidden_act": "silu"},
     "300 tokens in its tokenizer, but config.json says vocab_size 299": {"vocab_size": 299},
     r"layer\.2\.attention\.self\.query\.weight is missing": {"num_hidden_layers": 3},
