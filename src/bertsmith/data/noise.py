@@ -151,7 +151,7 @@ class Infilling:
         of_start = np.empty_like(starts)
         of_start[_order(draw, row, number)] = length[some]  # which word gets which length
         # No span goes on from one sequence to the next, nor across a special; nor does a word.
-        edges = np.union1d(row.offsets, np.flatnonzero(row.special))
+        edges = np.sort(np.concatenate([row.offsets, np.flatnonzero(row.special)]))
         walls = np.searchsorted(begin, edges)
         stop = np.minimum(starts + of_start, walls[np.searchsorted(walls, starts, "right")])
         from_word, to_word = _joined(starts, stop)
