@@ -166,7 +166,7 @@ def test_prepare_reads_the_texts_that_a_task_reads(name, separator, called, head
     tokenizer.save(tmp_path / "tokenizer")
     options = {"tokenizer": str(tmp_path / "tokenizer"), "holdout": 0, "allow_unknown": True}
     counted = bertsmith.prepare([str(path)], tmp_path / "store", say=said.append, **options)
-    assert f"columns: {called} part those of 1 files: read so" in said or usual
+    assert f"columns: {called} part those of 1 file: read so" in said or usual
     size = counted["bytes"]
     assert size["read"] + size["recoded"] == size["used"] + size["newlines"] + size["markup"] + sum(
         size["dropped"].values()
@@ -192,7 +192,7 @@ def test_files_of_another_encoding_are_read_with_the_option_that_prepare_has(enc
         content = "".join(json.dumps({"text": t, "label": v}, ensure_ascii=False) + "\n" for t, v in rows)
     data = content.encode(encoding)
     path = written(tmp_path, name, gzip.compress(data) if name.endswith(".gz") else data)
-    with pytest.raises(InputError, match="; encoding(='utf-16' reads it| names another)"):
+    with pytest.raises(InputError, match=r"; encoding(='utf-16' reads it| names another)"):
         kinds.kind("classify").read(path)
     found = kinds.kind("classify").read(path, encoding=encoding)
     assert list(zip(found.columns["text"], found.columns["label"], strict=True)) == rows and found.where(3)
