@@ -99,11 +99,11 @@ def test_steps_keep_the_recipe_and_say_where_tokens_and_minutes_would_not(store,
     list(bertsmith.show("roberta:tiny", store, n=1, say=told["show"].append))
     brief, whole = "rows of 64, 1,024 tokens an update", "rows of 128, 8,192 tokens an update, as the recipe stands"
     said = {name: [line for line in lines if whole in line] for name, lines in told.items()}
-    assert said["pretrain"] == [f"--steps 2: {whole}; --tokens 16384 would take {brief} in a short run"]
+    assert said["pretrain"] == [f"steps=2: {whole}; tokens=16384 would take {brief} in a short run"]
     assert (
         said["plan"]
         == said["show"]
-        == [f"no length given: {whole}; --tokens or --minutes would take {brief} in a short run"]
+        == [f"no length given: {whole}; tokens or minutes would take {brief} in a short run"]
     )
     assert as_it_stands(bertsmith.find("roberta:tiny"), {"training.batch", "layout.length"}) == []
     assert (
@@ -129,7 +129,9 @@ def test_an_update_of_more_than_the_store_or_the_machine_is_told_before_anything
     assert line.startswith(f"warning: training.batch: {4 * tokens:,} tokens in an update are more than the {tokens:,}")
     assert check_batch(override(recipe, [f"training.batch={tokens}"]), tokens) == []
     monkeypatch.setattr(machine, "memory", lambda: 2**30)
-    with pytest.raises(InputError, match=r"take more than \d+ GiB in a pass, this machine has 1.0; lower it, or --set"):
+    with pytest.raises(
+        InputError, match=r"take more than \d+ GiB in a pass, this machine has 1.0; lower it, or set=\{"
+    ):
         check_batch(recipe, tokens)
     assert check_batch(recipe, tokens, here=False) and check_batch(override(recipe, ["training.most=512"]), tokens)
     assert not (tmp_path / "run").exists()

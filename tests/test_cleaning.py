@@ -20,6 +20,7 @@ from bertsmith.text.cleaning import asked, cleaning
 from bertsmith.text.corpus import Texts
 from bertsmith.text.prepare import prepare
 from bertsmith.text.repeated import near, smallest
+from bertsmith.text.said import cleaned_said
 from bertsmith.text.sentences import split
 from bertsmith.text.sources import listed
 
@@ -417,6 +418,17 @@ def test_a_full_disk_is_a_resource_error_and_leaves_nothing(tmp_path, web, monke
             patched.setattr(owner, name, full)
             prepare(web, tmp_path / "store", **OPTIONS)
         assert os.listdir(tmp_path) == ["web"]
+
+
+def test_what_cleaning_took_is_said_in_nouns_that_agree_with_their_number():
+    one = {"pages": 1, "lines": 1, "bytes": 1}
+    many = {"pages": 2, "lines": 3, "bytes": 4000}
+    dropped = {"terminal": {**one, "parts": 0}, "braces": {**many, "parts": 1}}
+    assert list(cleaned_said({"read": many, "kept": one, "emptied": 1, "dropped": dropped}, "")) == [
+        "clean: 2 pages, 3 lines, 4,000 bytes read; kept 1 page, 1 line, 1 byte; 1 page has no line left",
+        "clean: braces took 2 pages, 3 lines, 1 part, 4,000 bytes",
+        "clean: terminal took 1 page, 1 line, 1 byte",
+    ]
 
 
 def test_an_empty_list_of_bad_words_is_said(tmp_path):

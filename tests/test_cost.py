@@ -98,7 +98,7 @@ def test_memory_above_the_machine_is_said_with_what_would_fit(monkeypatch, capsy
     assert of(2**33, 2**32) == []
     (line,) = of(2**36, 2**35 + 2**34 + 2**33, accumulate=2)  # 8 GiB stay, 56 are to fit into 8
     assert line.startswith(
-        "warning: an update needs 64.0 GiB, this machine has 16.0 GiB; --set training.accumulate=16 "
+        "warning: an update needs 64.0 GiB, this machine has 16.0 GiB; set={'training.accumulate': 16} fits "
     )
     assert "alone take 32.0 GiB; a smaller size" in of(2**36, 2**35)[0]
     assert "one row of 128 tokens" in of(2**36, 2**36 - 1, batch=256)[0]

@@ -279,7 +279,10 @@ def test_the_command_says_who_died_saves_when_told_and_goes_on(store, tmp_path):
 def test_json_is_all_of_stdout(store, tmp_path):
     process = start(store, tmp_path / "run", "--json", steps=6)
     printed, said = process.communicate(timeout=60)
-    assert process.returncode == 0 and json.loads(printed)["steps"] == 6 and not said
+    assert process.returncode == 0 and json.loads(printed)["steps"] == 6
+    warnings = said.splitlines()
+    assert warnings[0].startswith("bertsmith: warning: 6 updates are few: ")
+    assert all(line.startswith("bertsmith: warning: ") for line in warnings) and len(warnings) == len(set(warnings))
 
 
 @pytest.mark.slow

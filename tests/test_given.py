@@ -196,7 +196,7 @@ def test_prepare_takes_rows_and_counts_them_like_a_file(name, tmp_path):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ([{"txt": "a"}], r"rows\[0\]: no field 'text'; --field names one of: txt"),
+        ([{"txt": "a"}], r"rows\[0\]: no field 'text'; field names one of: txt"),
         (["a text", None], "rows|sources"),
         ([{"text": "a"}, {"text": float("nan")}], r"rows\[1\]: text: expected a string, got null"),
         ({"text": ["a", "b"], "n": [1]}, "rows: its columns have 1, 2 values"),

@@ -91,14 +91,14 @@ def test_each_kind_of_file_is_read_by_its_task(looks, tasks, tmp_path):
         (
             "a.docx",
             b"PK\x03\x04 word/document.xml",
-            ": is a Word document, but --task classify reads texts and classes",
+            ": is a Word document, but task='classify' reads texts and classes",
         ),
-        ("a.pdf", b"%PDF-1.7", "is PDF, but --task classify reads texts and classes in columns; write them as .tsv"),
+        ("a.pdf", b"%PDF-1.7", "is PDF, but task='classify' reads texts and classes in columns; write them as .tsv"),
         ("a.csv", b"PK\x03\x04\x14\xff", "not UTF-8 (0xff) but a zip archive or an Excel sheet; save it as CSV UTF-8"),
         (
             "a.csv",
             "text;label\ncaf\xe9;x\n".encode("latin-1"),
-            "; --encoding names another, or convert the file to UTF-8 (Excel: CSV UTF-8)",
+            "; encoding names another, or convert the file to UTF-8 (Excel: CSV UTF-8)",
         ),
         ("a.tsv", b"\x1f\x8b\x08\x00", "not UTF-8 (0x8b) but gzip; name it .gz"),
         ("a.stsa", b"x", "unknown kind of file '.stsa'"),
@@ -123,7 +123,7 @@ def test_columns_of_a_table_are_told_what_words_and_questions_are_read_from(name
             written(tmp_path, name, "\n".join(lines) + "\n"), columns={"text": "tokens", "label": "tags"}
         )
     assert f"looks like a table ({'commas' if by == ',' else 'tabs'} part" in str(raised.value)
-    assert f"but --task {task} reads {reads}" in str(raised.value)
+    assert f"but task='{task}' reads {reads}" in str(raised.value)
 
 
 def test_an_error_of_a_file_that_is_of_the_right_kind_stays_as_it_is(tmp_path):
@@ -166,7 +166,7 @@ def test_prepare_reads_the_texts_that_a_task_reads(name, separator, called, head
     tokenizer.save(tmp_path / "tokenizer")
     options = {"tokenizer": str(tmp_path / "tokenizer"), "holdout": 0, "allow_unknown": True}
     counted = bertsmith.prepare([str(path)], tmp_path / "store", say=said.append, **options)
-    assert f"columns: {called} part those of 1 files: read so" in said or usual
+    assert f"columns: {called} part those of 1 file: read so" in said or usual
     size = counted["bytes"]
     assert size["read"] + size["recoded"] == size["used"] + size["newlines"] + size["markup"] + sum(
         size["dropped"].values()
@@ -192,7 +192,7 @@ def test_files_of_another_encoding_are_read_with_the_option_that_prepare_has(enc
         content = "".join(json.dumps({"text": t, "label": v}, ensure_ascii=False) + "\n" for t, v in rows)
     data = content.encode(encoding)
     path = written(tmp_path, name, gzip.compress(data) if name.endswith(".gz") else data)
-    with pytest.raises(InputError, match="--encoding"):
+    with pytest.raises(InputError, match=r"; encoding(='utf-16' reads it| names another)"):
         kinds.kind("classify").read(path)
     found = kinds.kind("classify").read(path, encoding=encoding)
     assert list(zip(found.columns["text"], found.columns["label"], strict=True)) == rows and found.where(3)
@@ -208,10 +208,10 @@ def test_files_of_another_encoding_are_read_with_the_option_that_prepare_has(enc
 def test_a_wrong_or_unknown_encoding_is_told_in_one_line(tmp_path):
     path = written(tmp_path, "a.csv", "text,label\ncaf\xe9,x\n".encode("latin-1"))
     with pytest.raises(
-        InputError, match=r"a.csv: after line 1, in bytes 1 to .*: not shift_jis .*; --encoding names another"
+        InputError, match=r"a.csv: after line 1, in bytes 1 to .*: not shift_jis .*; encoding names another"
     ):
         read(path, encoding="shift_jis")
-    with pytest.raises(InputError, match="--encoding: 'no-such' is not one that Python knows"):
+    with pytest.raises(InputError, match="encoding: 'no-such' is not one that Python knows"):
         Files(task="classify", train=path, dev=0.1, encoding="no-such")
 
 

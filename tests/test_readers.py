@@ -218,7 +218,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
             "a.tsv",
             "text\nab".encode("utf-16"),
             {},
-            " but UTF-16, as its byte order mark says; --encoding utf-16 reads it",
+            " but UTF-16, as its byte order mark says; encoding='utf-16' reads it",
         ),
         ("a.tsv", b"\xfe\xff" + "text\nab".encode("utf-16-be"), {}, " but UTF-16, as its byte order mark says"),
         ("a.tsv", "text\nab".encode("utf-32"), {}, " but UTF-32, as its byte order mark says"),

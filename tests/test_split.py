@@ -101,7 +101,7 @@ def test_a_dev_set_that_tells_little_is_warned_of(many, what, tmp_path):
     Rows.read(Files(task="classify", train=tmp_path / "train.tsv", dev=tmp_path / "dev.tsv"), said.append)
     few = [line for line in said if "its scores say little" in line]
     assert len(few) == bool(what) and all(line.startswith(f"warning: dev: {what}: ") for line in few)
-    assert ("warning: dev: 1 of 2 classes are not in it: y" in said) == (many == 1)
+    assert ("warning: dev: 1 of 2 classes is not in it: y" in said) == (many == 1)
 
 
 def test_questions_are_drawn_by_article_or_by_text_where_articles_are_too_large(tmp_path):

@@ -165,7 +165,7 @@ def _close(made: Cleaned, left: int, what: Asked) -> None:
     account.documents = left
     if not left and tally.read[0]:
         most = sorted(tally.dropped.items(), key=lambda item: -item[1][3])[:3]
-        said = ", ".join(f"{name} {counts[3]:,} bytes" for name, counts in most)
+        said = ", ".join(f"{name} {amount(counts[3], 'byte')}" for name, counts in most)
         raise InputError(
             f"{option('clean')}: nothing is left of {amount(tally.read[0], 'page')} ({said}); {option('clean')} names fewer rules"
         )

@@ -23,7 +23,7 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
     )
     yield "lines: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in lines.items())
     for by, count in account.get("separators", {}).items():
-        yield f"columns: {by} part those of {count:,} files: read so"
+        yield f"columns: {by} part those of {amount(count, 'file')}: read so"
     seen = account["characters"]
     if seen["dropped"] or seen["replaced"]:
         named = ", ".join(f"{c} {count:,}" for c, count in seen["commonest"].items())
@@ -47,13 +47,13 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
 
 def cleaned_said(clean: dict[str, Any], unasked: str) -> Iterator[str]:
     """What cleaning read, kept and dropped, rule by rule, the most first."""
-    counts = lambda of: f"{of['pages']:,} pages, {of['lines']:,} lines, {of['bytes']:,} bytes"
-    emptied = f"; {clean['emptied']:,} pages have no line left" * bool(clean["emptied"])
+    counts = lambda of: ", ".join(amount(of[unit + "s"], unit) for unit in ("page", "line", "byte"))
+    emptied = f"; {amount(clean['emptied'], 'page has', 'pages have')} no line left" * bool(clean["emptied"])
     yield f"clean: {counts(clean['read'])} read; kept {counts(clean['kept'])}{emptied}"
     for name, of in sorted(clean["dropped"].items(), key=lambda item: -item[1]["bytes"]):
-        taken = ", ".join(f"{of[unit]:,} {unit}" for unit in ("pages", "lines", "parts") if of[unit])
+        taken = ", ".join(amount(of[unit + "s"], unit) for unit in ("page", "line", "part") if of[unit + "s"])
         if taken:
-            yield f"clean: {name} took {taken}, {of['bytes']:,} bytes"
+            yield f"clean: {name} took {taken}, {amount(of['bytes'], 'byte')}"
     if unasked:
         yield f"clean: {unasked}"
 
