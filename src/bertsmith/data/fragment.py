@@ -4,6 +4,7 @@ k of a text's m tokens are hidden: k = 1 is BERT's case, k = m a language model'
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,6 +53,8 @@ class Fragment:
 class Written(InPlace):
     """The hidden tokens are replaced in place by BERT's rule, the decoder cannot read these places, and writes what stood there: it is
     given the token before each, at its own position, and no other."""
+
+    start: ClassVar[str] = "sep"  # what a decoder is given where nothing stands before
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         batch = super().__call__(row, spans, vocab, draw)

@@ -38,7 +38,7 @@ class Reading:
 
     length: int
     segments: bool = True  # whether the model tells them apart
-    cls: Literal["first", "last"] = "first"  # where [CLS] stands
+    cls: Literal["first", "last", "none"] = "first"  # where [CLS] stands
     causal: bool = False  # a token sees only what comes before it
     separators: int = 2  # between the texts of a pair, where segments do not tell them apart
     template: Template | None = None  # in place of both, where a loaded tokenizer has another
@@ -56,13 +56,13 @@ class Reading:
         model, causal = recipe.model, getattr(recipe.corruption.rewrite, "causal", False)
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
-        last = causal or getattr(recipe.layout, "cls", "first") == "last"
+        stands = "last" if causal else getattr(recipe.layout, "cls", "first")
         template = getattr(recipe, "template", None)
         options = {"bare": getattr(template, "bare", False), **options}
         return cls(
             length=length,
             segments=model.reads_segments,
-            cls="last" if last else "first",
+            cls=stands,
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
             template=template,
@@ -77,12 +77,12 @@ class Reading:
     @property
     def specials(self) -> int:
         """Special tokens round a text."""
-        return 0 if self.bare else 2
+        return 0 if self.bare else 2 - (self.cls == "none")
 
     @property
     def padding(self) -> Literal["left", "right"]:
         """Where others must pad: XLNet's classifier reads the last place, and what sees only what came before never sees what follows."""
-        return "right" if self.lead or self.causal else "left"
+        return "right" if self.cls != "last" or self.causal else "left"
 
     @property
     def between(self) -> int:
@@ -103,17 +103,17 @@ class Reading:
         if self.bare:  # an empty text is the end of one, or nothing could be read
             tokens = np.concatenate(body if any(map(len, body)) else [sep])
             return tokens, np.zeros(len(tokens), np.uint8)
-        tokens = np.concatenate([cls, *body, sep] if self.lead else [*body, sep, cls])
+        tokens = np.concatenate([*[cls] * self.lead, *body, sep, *[cls] * (self.cls == "last")])
         segments = np.zeros(len(tokens), np.uint8)
         if self.told and second is not None:
-            segments[-len(second) - 1 - (not self.lead) :] = 1
-        if self.segments and not self.lead:
+            segments[-len(second) - 1 - (self.cls == "last") :] = 1
+        if self.segments and self.cls == "last":
             segments[-1] = 2
         return tokens, segments
 
     def cls_at(self, lengths: Array) -> Array:
-        """Where [CLS] stands in sequences of these lengths."""
-        return np.zeros_like(lengths) if self.lead else lengths - 1
+        """Where [CLS] stands in sequences of these lengths; without one, where they begin."""
+        return lengths - 1 if self.cls == "last" else np.zeros_like(lengths)
 
     def views(self, size: int, room: int, where: Callable[[], str], stride: int | None = None) -> list[tuple[int, int]]:
         """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence.

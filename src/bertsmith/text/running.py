@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class RunningText:
     """`length` - 1 tokens, on across documents, and [SEP]; no [CLS].  The last piece is shorter."""
 
     length: int
+    cls: ClassVar[str] = "none"
 
     def __post_init__(self):
         require(self.length >= 3, f"layout.length: {self.length} has no room for two tokens and their end; at least 3")
