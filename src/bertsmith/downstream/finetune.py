@@ -43,6 +43,10 @@ def finetune(
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
     labels: Iterable[str] = (),
+    template: str | None = None,
+    target: str | None = None,
+    target_step: float | None = None,
+    metric: str | None = None,
     method: str = "full",
     scratch: bool = False,
     seeds: int = 1,
@@ -68,13 +72,14 @@ def finetune(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Tune `model` to `task` ("classify", "regress", "tag", "qa"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
+    """Tune `model` to `task` ("classify", "regress", "tag", "qa", "text2text"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
     class, with equal texts on one side, the same rows for every `seed`.
     `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
-    training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
+    training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
+    and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
@@ -93,6 +98,10 @@ def finetune(
         on_long=on_long,
         on_bad_answer=on_bad_answer,
         allow_unknown=allow_unknown,
+        template=template,
+        target=target,
+        target_step=target_step,
+        metric=metric,
     )
     asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
     with World.join(device, timeout) as world:
@@ -114,7 +123,7 @@ def finetune(
 
             loaded = opened(model, str(own_device(device)), members, say)
             given_epochs = options.epochs
-            options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
+            options = options.settled(method, loaded.recipe, given.kind.pools)
             read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
             steps = read.feed(seed).epoch(0).steps
             options = options.lasting(method, loaded.recipe.model.width, steps, bool(asked.given))
@@ -211,6 +220,8 @@ def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str) 
     kinds.kind(task)
     if method not in METHODS:
         raise InputError(f"--method {printable(method)}: unknown; {nearest(method, METHODS)}")
+    if kinds.kind(task).writes and method == "frozen":
+        raise InputError(f"--method frozen: --task {task} has no head beside the model's own; use --method full")
     if scratch and method == "frozen":
         raise InputError(
             "--scratch with --method frozen: a trunk of fresh weights that never learns; use --method full"

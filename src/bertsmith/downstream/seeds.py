@@ -82,6 +82,8 @@ class Tuning:
         exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
         if self.world.first:
             exam.past = lambda: _lines(run)
+        for note in exam.notes:
+            journal.say(note)
         vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
         job = Job(
             run=run,
@@ -194,7 +196,7 @@ def _lines(run: Tuned) -> list[dict]:
 
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Recipe:
-    objective = task.objective(getattr(recipe.objective, "pooler", "tanh"))
+    objective = task.objective(recipe.objective)
     if options.auxiliary:
         objective = Alongside(objective=objective, auxiliary=recipe.objective, weight=options.auxiliary)
     return replace(

@@ -19,7 +19,7 @@ LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-5, 150))
 MOST_EPOCHS = 50  # however few the texts are
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
-LATER = ("auxiliary",)  # options that older runs' config.json does not have
+LATER = ("auxiliary", "smoothing", "target_length", "beam")  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -37,6 +37,7 @@ ALIASES |= {
     "training.accumulate": "accumulate",
     "training.checkpoint": "checkpoint",
     "training.most": "tokens",
+    "objective.smoothing": "smoothing",
 }
 
 
@@ -71,11 +72,14 @@ class FineTuning:
     layer_decay: float = 1.0  # rate of each layer as a share of the one above it (Howard & Ruder 2018; Sun et al. 2019)
     unfreeze: float = 0.0  # updates, or a share of them, after which the next layer below begins to learn (Howard & Ruder 2018); 0 = all at once
     auxiliary: float = 0.0  # weight of the loss that a language model was pre-trained on, on the task's own texts (Radford et al. 2018: 0.5)
+    smoothing: float = 0.0  # text2text: share of each answer that is spread over the vocabulary
+    target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
+    beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):
         positive = ("epochs", "batch", "lr", "length", "stride", "tokens", "accumulate", "checkpoint", "evaluations")
-        for name in (*positive, "patience"):
+        for name in (*positive, "patience", "target_length", "beam"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}: {value} must be above 0")
         require(
@@ -84,6 +88,7 @@ class FineTuning:
         )
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
+        require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
 
     def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:
         """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
@@ -121,7 +126,8 @@ class FineTuning:
 
     def said(self) -> dict[str, Any]:
         """What config.json says of it; what came later and is off, as runs from before it had it."""
-        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
+        came = {name: getattr(FineTuning(), name) for name in LATER}
+        return {name: value for name, value in asdict(self).items() if name not in came or value != came[name]}
 
     def schedule(self, method: str = "full") -> Schedule:
         """A frozen trunk is a group that never learns."""

@@ -195,11 +195,12 @@ WANTED = {
     **dict.fromkeys(("steps", "tokens", "seeds", "n", "layer", "top", "budget", "stride"), WHOLE),
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
     **dict.fromkeys(("threads",), POSITIVE),
-    **dict.fromkeys(("minutes", "epochs", "holdout", "timeout"), NUMBER),
+    **dict.fromkeys(("minutes", "epochs", "holdout", "timeout", "target_step"), NUMBER),
     # how
     **dict.fromkeys(FLAGS, FLAG),
     **dict.fromkeys(("language", "documents", "lines", "field", "encoding", "on_bad_line", "chinese", "name"), TEXT),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
+    **dict.fromkeys(("template", "target", "metric"), TEXT),
     **dict.fromkeys(("per", "join"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members"), NAMES),

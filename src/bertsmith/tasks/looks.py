@@ -21,7 +21,9 @@ WANTS = {
     "regress": "texts and numbers in columns",
     "tag": "a word and its tag a line",
     "qa": "SQuAD's json",
+    "text2text": "texts and what is to be written about them in columns",
 }
+LIKE = {"text2text": "classify"}  # reads the same files
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
     "plain text": "label it first",
@@ -67,7 +69,7 @@ def misfit(path: Path, task: str) -> str:
     found = _json(lines, task)
     if found is None and not "".join(lines[:1]).lstrip().startswith(("{", "[")):
         found = _conll(lines, suffix) or _table(lines, suffix) or _plain(lines, suffix, task)
-    if not found or task in found[1]:
+    if not found or LIKE.get(task, task) in found[1]:
         return ""
     looks, tasks = found
     reads = (

@@ -45,6 +45,7 @@ class Reading:
     bare: bool = False  # nothing stands round a text, and its last token is read in place of [CLS]
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
+    start: Literal["pad", "cls", "sep"] | None = None  # what a decoder is given first; None: there is none
 
     def __post_init__(self):
         if self.on_long not in ON_LONG:
@@ -66,8 +67,13 @@ class Reading:
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
             template=template,
+            start=getattr(recipe.corruption.rewrite, "start", None),
             **options,
         )
+
+    def to_write(self) -> Reading:
+        """The same where something is written about the text: a language model goes on behind the text's [SEP]."""
+        return replace(self, cls="none", bare=False, template=None) if self.causal else self
 
     @property
     def lead(self) -> int:
