@@ -122,6 +122,8 @@ def finetune(
             from bertsmith.training.processes import own_device
 
             loaded = opened(model, str(own_device(device)), members, say)
+            if method == "full" and not given.kind.writes:
+                loaded = replace(loaded, recipe=loaded.recipe.for_task())
             given_epochs = options.epochs
             options = options.settled(method, loaded.recipe, given.kind.pools)
             read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)

@@ -88,6 +88,8 @@ def multitask(
             stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
             rows = world.tell(rows_of(from_, run, resume) if world.first else None)
             recipe = recipe.with_vocab(_one_tokenizer(stores).vocab, rows)
+            if any(isinstance(given, Files) and not given.kind.writes for given in feeds.values()):
+                recipe = recipe.for_task()
             tasks = {
                 name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
                 for name, given in feeds.items()

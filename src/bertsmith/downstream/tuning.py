@@ -12,6 +12,7 @@ from typing import Any, Literal
 from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.recipe import Group, Recipe, Schedule, Training
+from bertsmith.tasks.sequences import Reading
 
 METHODS = ("full", "frozen")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
@@ -113,8 +114,14 @@ class FineTuning:
             self,
             lr=self.lr or rate,
             length=length,
-            pool=("mean" if method == "frozen" else "cls") if self.pool == "auto" else self.pool,
+            pool=self._pool(method, Reading.of(recipe, length)) if self.pool == "auto" else self.pool,
         )
+
+    @staticmethod
+    def _pool(method: str, reading: Reading) -> Literal["cls", "mean"]:
+        """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
+        neither = reading.cls == "none" and not reading.ends
+        return "mean" if method == "frozen" or neither else "cls"
 
     def lasting(self, method: str, width: int, steps: int, asked: bool) -> FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""

@@ -6,7 +6,7 @@ n tokens of the input, m of the output, d width.  The two are stacks of the same
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.transformer import OneStack, TransformerConfig, stack_parameters
@@ -17,14 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoder:
-    """`layers`: of the decoder; null = as many as the encoder has.  What the decoder's tokens see of each other is the output's to say."""
+    """`layers`: of the decoder; null = as many as the encoder has.  What the decoder's tokens see of each other is the output's to say.
+
+    `alone`: whose states are those of a text about which nothing is written: the encoder's, or the decoder's, which reads the same text
+    behind that text's last token (Lewis et al. 2020, section 3.1).
+    """
 
     layers: int | None = None
+    alone: Literal["encoder", "decoder"] = "encoder"
 
     def __post_init__(self):
         require(
             self.layers is None or self.layers > 0, f"model.topology.layers: {self.layers} must be above 0, or null"
         )
+
+    def for_task(self, rewrite: Any) -> "EncoderDecoder":
+        """As a class, a tag or an answer is read: of a decoder that has learned to say whole texts, or else of the encoder."""
+        return replace(self, alone="decoder" if getattr(rewrite, "whole", False) else "encoder")
 
     def check(self, model: TransformerConfig) -> None:
         require(not model.memory, "model.memory: an encoder-decoder keeps none; set it to null")

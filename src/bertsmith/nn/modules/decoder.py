@@ -41,9 +41,12 @@ class TwoStacks(nn.Module):
         return found + self.config.layers if side == "decoder" and found else found
 
     def forward(self, stream: Stream, read: Tensor | None = None, output: Stream | None = None) -> Tensor:
-        """What the decoder says of `output`, (m, d) or its rows `read`; without one, what the encoder says of the input, (n, d) or `read`."""
-        if output is None:
+        """What the decoder says of `output`, (m, d) or its rows `read`; without one, what the stack that reads a text alone says of the
+        input, (n, d) or `read`."""
+        if output is None and self.config.topology.alone == "encoder":
             return self.encoder(stream, read)
+        if output is None:
+            return self.decoder(behind_its_end(stream), read, self.source(stream))
         if len(output.lengths) != len(stream.lengths):
             raise ValueError(f"{len(output.lengths)} sequences to decode, {len(stream.lengths)} to read")
         return self.decoder(output, read, self.source(stream))
@@ -63,3 +66,14 @@ class TwoStacks(nn.Module):
     def states(self, stream: Stream) -> list[Tensor]:
         """The encoder's."""
         return self.encoder.states(stream)
+
+
+def behind_its_end(stream: Stream) -> Stream:
+    """The same texts as a decoder reads them that says each anew: from left to right, the last token of each before its first."""
+    lengths = torch.tensor(stream.lengths, device=stream.tokens.device)
+    ends = lengths.cumsum(0)
+    before = torch.arange(len(stream.tokens), device=stream.tokens.device) - 1
+    before[ends - lengths] = ends - 1
+    place = stream.positions
+    read = {"tokens": stream.tokens[before], "query_rank": place, "key_rank": place}
+    return replace(stream, **read, segments=torch.zeros_like(place), visibility="causal", hidden=None)
