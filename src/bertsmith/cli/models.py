@@ -55,6 +55,11 @@ def add_finetune(commands: Any) -> None:
     made.add_argument("--target", metavar="TEXT", help="text2text: what is to be written: '{label}', '{score:.1f}'")
     made.add_argument("--target-step", type=float, metavar="X", help="text2text: round a target's numbers, such as 0.2")
     made.add_argument("--metric", metavar="NAME", help="text2text: exact, f1, accuracy, pearson, bleu, chrf, rouge, …")
+    made.add_argument(
+        "--decoder",
+        metavar="HOW|MODEL",
+        help="text2text with an encoder: fresh, copy (of it), share, or another encoder",
+    )
     made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
@@ -94,6 +99,7 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "target",
         "target_step",
         "metric",
+        "decoder",
         "method",
         "scratch",
         "seeds",

@@ -20,6 +20,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.config import Settings
 from bertsmith.downstream.beside import Beside
+from bertsmith.downstream.grown import Decoder, check_way, with_decoder
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
@@ -47,6 +48,7 @@ def finetune(
     target: str | None = None,
     target_step: float | None = None,
     metric: str | None = None,
+    decoder: str | Path | None = None,
     method: str = "full",
     scratch: bool = False,
     seeds: int = 1,
@@ -79,7 +81,8 @@ def finetune(
     class, with equal texts on one side, the same rows for every `seed`.
     `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
-    and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
+    and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
+    an encoder: "fresh", a "copy" of it, "share" (itself), or another encoder (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
@@ -107,7 +110,8 @@ def finetune(
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)
         with world.agreed():
-            _check_asked(task, method, scratch, seeds, shard)
+            decoder = None if decoder is None else str(decoder)
+            _check_asked(task, method, scratch, seeds, shard, decoder)
             check_options(shard, tensorboard)
             options = settings(set)
             if world.first:
@@ -122,6 +126,9 @@ def finetune(
             from bertsmith.training.processes import own_device
 
             loaded = opened(model, str(own_device(device)), members, say)
+            grown = None if decoder is None else Decoder.of(decoder, loaded, members)
+            if decoder is not None:
+                loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
             if method == "full" and not given.kind.writes:
                 loaded = replace(loaded, recipe=loaded.recipe.for_task())
             given_epochs = options.epochs
@@ -132,7 +139,7 @@ def finetune(
             read = replace(read, options=options)
             beside.check_dev(read.sources["dev"]["sha256"])
             threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
-            tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
+            tuning = Tuning(loaded, read, options, method, scratch, world, say, threads, grown)
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
         if seeds == 1:
@@ -218,10 +225,14 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
 # -- before anything is written -----------------------------------------------------------------------------------------------------
 
 
-def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str) -> None:
+def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str, decoder: str | None) -> None:
     kinds.kind(task)
     if method not in METHODS:
         raise InputError(f"--method {printable(method)}: unknown; {nearest(method, METHODS)}")
+    if decoder is not None:
+        if not kinds.kind(task).writes:
+            raise InputError(f"--decoder: --task {task} writes nothing; --task text2text does")
+        check_way(decoder)
     if kinds.kind(task).writes and method == "frozen":
         raise InputError(f"--method frozen: --task {task} has no head beside the model's own; use --method full")
     if scratch and method == "frozen":

@@ -11,6 +11,7 @@ import torch
 from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
+from bertsmith.downstream.grown import Decoder, trunk_of
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
@@ -48,10 +49,14 @@ class Tuning:
         world: World,
         say: Say,
         threads: int | None,
+        decoder: Decoder | None = None,
     ):
         self.loaded, self.task, self.options, self.scratch = loaded, task, options, scratch
         self.world, self.say, self.threads = world, say, threads
+        self.decoder = decoder
         self.about = {**task.about, "method": method, "scratch": scratch, "settings": options.said()}
+        if decoder is not None:
+            self.about["decoder"] = decoder.how
         self.recipe = _recipe(loaded.recipe, task, options, method)
         self.counts = task.counts
         self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
@@ -70,7 +75,9 @@ class Tuning:
         if self.scratch:
             return {"path": str(self.loaded.path), "weights": None}
         state = weights_of(self.loaded.member)
-        trunk = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+        trunk = trunk_of(state)
+        if self.decoder is not None:
+            trunk = self.decoder.weights(weights_of(whole.model), trunk)
         load_weights(whole.model, trunk, str(self.loaded.path))
         whole.objective.inherit(state)
         return {"path": str(self.loaded.path), "weights": self.loaded.weights}

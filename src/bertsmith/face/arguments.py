@@ -181,7 +181,7 @@ WANTED = {
     ),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
-    **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
+    **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder"), PATH),
     **dict.fromkeys(("sources", "runs"), PATHS),
     **dict.fromkeys(("tokenizer", "words", "phrases", "entities"), FILE),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),

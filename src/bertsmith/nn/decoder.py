@@ -20,11 +20,13 @@ class EncoderDecoder:
     """`layers`: of the decoder; null = as many as the encoder has.  What the decoder's tokens see of each other is the output's to say.
 
     `alone`: whose states are those of a text about which nothing is written: the encoder's, or the decoder's, which reads the same text
-    behind that text's last token (Lewis et al. 2020, section 3.1).
+    behind that text's last token (Lewis et al. 2020, section 3.1).  `stacks` "one": the decoder is the encoder, but for what reads the
+    source (Rothe et al. 2020's shared ones).
     """
 
     layers: int | None = None
     alone: Literal["encoder", "decoder"] = "encoder"
+    stacks: Literal["two", "one"] = "two"
 
     def __post_init__(self):
         require(
@@ -37,6 +39,10 @@ class EncoderDecoder:
 
     def check(self, model: TransformerConfig) -> None:
         require(not model.memory, "model.memory: an encoder-decoder keeps none; set it to null")
+        require(
+            self.stacks == "two" or self.layers in (None, model.layers),
+            f"model.topology.layers: {self.layers}, but the decoder's are the encoder's {model.layers}; set it to null",
+        )
 
     def build(self, model: TransformerConfig) -> "TwoStacks":
         from bertsmith.nn.modules.decoder import TwoStacks
@@ -51,6 +57,8 @@ class EncoderDecoder:
 
     def parameters(self, model: TransformerConfig) -> int:
         encoder, decoder = self.sides(model)
+        if self.stacks == "one":  # beside the encoder, what reads the source
+            return stack_parameters(encoder) + stack_parameters(decoder, reads_source=True) - stack_parameters(decoder)
         return stack_parameters(encoder) + stack_parameters(decoder, reads_source=True) - model.vocab * model.inner
 
     def depth(self, model: TransformerConfig) -> int:

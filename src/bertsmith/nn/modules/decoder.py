@@ -26,6 +26,8 @@ class TwoStacks(nn.Module):
         self.encoder = Transformer(encoder)
         self.decoder = Transformer(decoder, reads_source=True)
         self.decoder.embeddings.tokens = self.encoder.embeddings.tokens
+        if config.topology.stacks == "one":
+            _shared(self.encoder, self.decoder)
 
     @property
     def tokens(self) -> Any:
@@ -66,6 +68,15 @@ class TwoStacks(nn.Module):
     def states(self, stream: Stream) -> list[Tensor]:
         """The encoder's."""
         return self.encoder.states(stream)
+
+
+def _shared(encoder: Transformer, decoder: Transformer) -> None:
+    """The decoder's parts become the encoder's, but for what reads the source."""
+    for part in ("embeddings", "positions", "norm"):
+        setattr(decoder, part, getattr(encoder, part))
+    for mine, theirs in zip(decoder.layers, encoder.layers, strict=True):
+        for part in ("attention", "attention_norm", "feedforward", "feedforward_norm"):
+            setattr(mine, part, getattr(theirs, part))
 
 
 def behind_its_end(stream: Stream) -> Stream:
