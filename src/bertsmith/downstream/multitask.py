@@ -40,6 +40,7 @@ OPTIONS = (
     "smoothing",
     "target_length",
     "beam",
+    "visibility",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 

@@ -159,9 +159,8 @@ class Task:
         kind, known, rows = found.kind, found.known, found.rows
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
         if kind.writes:
-            longest, asked = recipe.model.longest, options.target_length
-            kind = kind.fitted(tokenizer, rows["train"], reading, longest, asked)  # type: ignore[attr-defined]
-            kind = replace(kind, beam=options.beam)  # type: ignore[type-var]
+            asked: Any = replace(kind, beam=options.beam, visibility=options.visibility)  # type: ignore[type-var]
+            kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model.longest, options.target_length)
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {
@@ -283,7 +282,8 @@ def _encoded(
 ) -> Encoded:
     found = kind.encode(tokenizer, rows, reading)
     say_long(found, name, reading, say)
-    lost = unknown.of_texts(tokenizer, found.tokens, lambda: unknown.strings(rows.inputs()))
+    texts = lambda: unknown.strings([*rows.inputs(), *(rows.rows("label") if kind.writes else ())])
+    lost = unknown.of_texts(tokenizer, found.tokens, texts)
     unknown.refuse(lost, name, "take a model that knows its characters", allow)
     unknown.tell(lost, name, say)
     return found

@@ -20,7 +20,13 @@ LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-5, 150))
 MOST_EPOCHS = 50  # however few the texts are
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
-LATER = ("auxiliary", "smoothing", "target_length", "beam")  # options that older runs' config.json does not have
+LATER = (
+    "auxiliary",
+    "smoothing",
+    "target_length",
+    "beam",
+    "visibility",
+)  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -76,6 +82,9 @@ class FineTuning:
     smoothing: float = 0.0  # text2text: share of each answer that is spread over the vocabulary
     target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
     beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
+    visibility: Literal["causal", "prefix"] = (
+        "causal"  # text2text: of a language model; prefix = the text that is read sees all of itself
+    )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):

@@ -28,7 +28,8 @@ from bertsmith.tasks.written_scores import FEW, METRICS, OF_CLASSES, OF_NUMBERS,
 class Text2Text(Texts):
     """`template`, `target`: how a row becomes the text that is read and the one to be written; None: its columns text and label.
 
-    `limit`: tokens of a target at most, its end included (None: not known yet); `beam`: how answers are searched for.
+    `limit`: tokens of a target at most, its end included (None: not known yet); `beam`: how answers are searched for; `visibility`: what a
+    language model's text sees of itself.
     """
 
     name: str = "text2text"
@@ -40,6 +41,7 @@ class Text2Text(Texts):
     metric: str | None = None  # that chooses the step
     limit: int | None = None
     beam: int = 1
+    visibility: str = "causal"
     writes: ClassVar[bool] = True
 
     def asking(
@@ -67,8 +69,9 @@ class Text2Text(Texts):
     def of_task(self, task: Mapping[str, Any]) -> Text2Text:
         """As config.json has it."""
         made = self.asking(**{name: task.get(name) for name in ("template", "target", "target_step")})
-        beam = (task.get("settings") or {}).get("beam") or 1
-        return replace(made, metric=task.get("metric"), limit=task["target_length"], beam=beam)
+        settings = task.get("settings") or {}
+        options = {name: settings[name] for name in ("beam", "visibility") if name in settings}
+        return replace(made, metric=task.get("metric"), limit=task["target_length"], **options)
 
     def about(self) -> dict[str, Any]:
         """What config.json says of it."""
@@ -196,6 +199,8 @@ class Text2Text(Texts):
             )
         if reading.on_long == "window":
             raise InputError("--on-long window: --task text2text reads each text once; truncate or error")
+        if self.visibility == "prefix" and not reading.causal:
+            raise InputError("visibility: prefix: of a language model alone; an encoder's text sees all of itself")
         most = reading.length // 2 if reading.causal else longest or reading.length
         if asked is not None and asked > (reading.length - 2 if reading.causal else longest or asked):
             raise InputError(f"target_length: {asked} is more than the model writes: {most} or fewer")
@@ -203,7 +208,10 @@ class Text2Text(Texts):
 
     def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Any:
         assert self.limit is not None  # it was fitted
-        return written.encode(tokenizer, table.columns["text"], table.rows("label"), reading, self.limit, table.where)
+        prefix = self.visibility == "prefix"
+        return written.encode(
+            tokenizer, table.columns["text"], table.rows("label"), reading, self.limit, table.where, prefix
+        )
 
     def asked(self, encoded: Any, targets: Any) -> Asked:
         return Asked(

@@ -7,7 +7,7 @@ reads one sequence, `text [SEP] target [SEP]`, and is asked for the target alone
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -93,14 +93,16 @@ def _behind(stream: Stream, targets: Array, sizes: Array) -> tuple[Stream, Targe
     own = place >= np.repeat(lengths - sizes, lengths)
     tokens = np.empty(len(place), np.int64)
     tokens[own], tokens[~own] = targets, stream.tokens
+    prefix = stream.visibility == "full"
+    rank = np.where(own, place, 0) if prefix else place
     whole = Stream(
         tokens=tokens,
         positions=place,
         segments=np.zeros_like(place),
-        query_rank=place,
-        key_rank=place,
+        query_rank=rank,
+        key_rank=rank,
         lengths=tuple(lengths.tolist()),
-        visibility="causal",
+        visibility="ranks" if prefix else "causal",
     )
     return whole, Target(at=np.flatnonzero(own)[:, None] - 1, labels=targets.astype(np.int64))
 
@@ -112,10 +114,15 @@ def encode(
     reading: Reading,
     limit: int,
     where: Callable[[int], str],
+    prefix: bool = False,
 ) -> Pairs:
-    """`limit`: tokens of a target at most, its end included; more are cut and counted, or an InputError where `reading.on_long` is that."""
+    """`limit`: tokens of a target at most, its end included; more are cut and counted, or an InputError where `reading.on_long` is that.
+
+    `prefix`: what a language model reads sees all of itself.
+    """
     reading, vocab = reading.to_write(), tokenizer.vocab
-    builder = Builder(vocab=vocab, reading=reading, pairs=False)
+    sees = replace(reading, causal=False) if prefix else reading
+    builder = Builder(vocab=vocab, reading=sees, pairs=False)
     room = builder.room - (limit if reading.causal else 0)
     if room < 1:
         raise InputError(
