@@ -160,7 +160,7 @@ class Task:
         reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
         if kind.writes:
             asked: Any = replace(kind, beam=options.beam, visibility=options.visibility)  # type: ignore[type-var]
-            kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model.longest, options.target_length)
+            kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model, options.target_length)
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {

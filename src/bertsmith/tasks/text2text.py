@@ -186,13 +186,12 @@ class Text2Text(Texts):
 
     # -- what is read and asked ------------------------------------------------------------------------------------------------------
 
-    def fitted(
-        self, tokenizer: Any, table: Table, reading: Reading, longest: int | None, asked: int | None
-    ) -> Text2Text:
+    def fitted(self, tokenizer: Any, table: Table, reading: Reading, model: Any, asked: int | None) -> Text2Text:
         """With the limit of targets: `asked`, or that of the longest of the training file, no more than the model writes.
 
-        InputError for a model that writes nothing, and for a limit above its `longest` positions.
+        InputError for a model (its configuration) that writes nothing, and for a limit above its positions.
         """
+        longest, keeps = model.longest, getattr(model, "memory", None) is None
         if reading.start is None and not reading.causal:
             raise InputError(
                 "--task text2text: this model sees both sides of a token and writes nothing; take a language model, one with a decoder, or --decoder fresh"
@@ -201,6 +200,10 @@ class Text2Text(Texts):
             raise InputError("--on-long window: --task text2text reads each text once; truncate or error")
         if self.visibility == "prefix" and not reading.causal:
             raise InputError("visibility: prefix: of a language model alone; an encoder's text sees all of itself")
+        if self.visibility == "prefix" and not keeps:
+            raise InputError(
+                "visibility: prefix: this model has a memory, and reads from the left alone; leave it at causal"
+            )
         most = reading.length // 2 if reading.causal else longest or reading.length
         if asked is not None and asked > (reading.length - 2 if reading.causal else longest or asked):
             raise InputError(f"target_length: {asked} is more than the model writes: {most} or fewer")

@@ -44,6 +44,11 @@ class Transformer(nn.Module):
         """The token table, which heads tie themselves to."""
         return self.embeddings.tokens
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a cache can hold what its layers read."""
+        return self.memory is None and not hasattr(self.config.positions, "build_layer")
+
     def depth_of(self, name: str) -> int:
         """0: embeddings and positions, i + 1: layer i; the norm behind the last layer stands as high as it."""
         return depth_of(self, name, self.config.layers)
