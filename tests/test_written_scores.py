@@ -87,7 +87,7 @@ def test_few_targets_of_several_rows_each_are_names_numbers_are_numbers_and_othe
     assert learned(["yes", "no"] * 3)[1].names == ("no", "yes")
     assert learned(["yes", "no", "maybe"] * 2)[1].names == ()
     assert not learned(["yes", "no"] * 3)[1].numbers
-    rows, known = learned([f"{i % 5}.5" for i in range(20)])
+    _, known = learned([f"{i % 5}.5" for i in range(20)])
     assert known.numbers and known.mean == 2.5 and len(known.names) == 5 and task().best(known) == "pearson"
     assert task().best(learned([i % 2 for i in range(9)])[1]) == "accuracy"
     assert task().best(learned([f"text {i}" for i in range(9)])[1]) == "f1"
