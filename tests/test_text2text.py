@@ -16,7 +16,7 @@ import bertsmith
 from bertsmith.config import override
 from bertsmith.data.decoded import decoded, shifted
 from bertsmith.downstream.model import load
-from bertsmith.downstream.written import MOST
+from bertsmith.downstream.written_answers import MOST
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
 from bertsmith.recipe import find

@@ -185,7 +185,7 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
     lost = unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings(rows.inputs()))
     unknown.tell(lost, printable(rows.path), say)
     if kind.writes:
-        from bertsmith.downstream.written import answers_of
+        from bertsmith.downstream.written_answers import answers_of
 
         writing: Any = kind
         return answers_of(loaded.member, encoded, writing, loaded.tokenizer, loaded.exact, beam=writing.beam)

@@ -225,7 +225,7 @@ class Task:
         from bertsmith.downstream.dev import Dev
 
         if self.kind.writes:
-            from bertsmith.downstream.written import WrittenDev
+            from bertsmith.downstream.written_answers import WrittenDev
 
             made, options = WrittenDev, {**options, "tokenizer": self.tokenizer}
         else:

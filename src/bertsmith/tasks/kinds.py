@@ -44,7 +44,7 @@ class Kind(Protocol):
     term: str  # of the loss
     unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
-    writes: bool  # whether answers are written, not read off places (downstream/written.py)
+    writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
     fields: tuple[str, ...]  # what a row that is given in Python may have
     pair: tuple[str, ...]  # what it is without names: one of them, or two
 
