@@ -108,6 +108,29 @@ def test_what_names_no_class_is_wrong_and_counted():
     assert [row["label"] for row in task().answer(None, said, known)] == ["yes", "yes", None, "well"]
 
 
+def test_one_text_about_all_is_said_as_such():
+    from bertsmith.tasks.breakdown import alike
+
+    said = lambda label, found: alike({"label": label, "count": 12, "of": "texts"}, found, "dev ")
+    classes = {"classes": {"yes": {"support": 3}}, "majority": {"label": "yes", "share": 0.5}}
+    assert said("", classes) == "it writes nothing about all 12 dev texts: it has learned nothing from them"
+    assert said("x", {}) == "it writes 'x' about all 12 dev texts: it has learned nothing from them"
+    assert "beyond the commonest class" in said("yes", classes)
+    assert task().only(answers("x", "x"), learned(["a", "b"] * 3)[1], ["a", "b"]) == "x"
+
+
+def test_dev_targets_of_another_kind_are_counted():
+    _, known = learned(["yes", "no"] * 3)
+    other, _ = learned(["yes", "maybe"])
+    train, _ = learned(["yes", "no"] * 3)
+    found = {
+        part: {"rows": len(rows), **task().outline(rows, known)} for part, rows in (("train", train), ("dev", other))
+    }
+    assert "warning: dev: 1 of 2 targets are not among the classes of train: no answer is right there" in [
+        *task().told(found)
+    ]
+
+
 def test_what_is_no_number_counts_as_the_mean_and_is_counted():
     _, known = learned([0.0, 1.0, 2.0, 3.5])
     scores = task().score(["0", "1", "2", "3"], answers("0.1", "1 . 1", "x", "2.9"), known, resamples=0)

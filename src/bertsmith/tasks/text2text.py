@@ -166,12 +166,15 @@ class Text2Text(Texts):
     def outline(self, table: Table, labels: Labels) -> dict[str, Any]:
         many = Counter(table.columns["label"])
         if labels.names:
-            return {"classes": {name: many[name] for name in labels.names}}
+            known = {"classes": {name: many[name] for name in labels.names}}
+            return known | _others(len(table) - sum(known["classes"].values()))
         if labels.numbers:
             found = np.array([number for text in table.columns["label"] if (number := number_of(text)) is not None])
             if len(found):
                 named = {"low": found.min(), "high": found.max(), "mean": found.mean(), "deviation": found.std()}
-                return {"numbers": {name: float(value) for name, value in named.items()}}
+                return {"numbers": {name: float(value) for name, value in named.items()}} | _others(
+                    len(table) - len(found)
+                )
         return {"targets": len(many)}
 
     def told(self, found: outlines.Outlines) -> Iterator[str]:
@@ -183,6 +186,10 @@ class Text2Text(Texts):
             for part, one in found.items():
                 many = f", {one['targets']:,} different targets" if "targets" in one else ""
                 yield f"{part}: {one['rows']:,} {self.unit}{many}"
+        for part, one in found.items():
+            if "others" in one:
+                what = "numbers, as those of train are" if "numbers" in one else "among the classes of train"
+                yield f"warning: {part}: {one['others']:,} of {one['rows']:,} targets are not {what}: no answer is right there"
 
     # -- what is read and asked ------------------------------------------------------------------------------------------------------
 
@@ -273,3 +280,8 @@ class Text2Text(Texts):
         if labels.numbers:
             return [row | {"label": written_scores.as_number(row["text"])} for row in rows]
         return rows
+
+
+def _others(count: int) -> dict[str, int]:
+    """Targets of a dev file that are not what those of the training file are."""
+    return {"others": count} if count else {}
