@@ -17,7 +17,7 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.member import build, parameters
-from bertsmith.nn.transformer import OneStack
+from bertsmith.nn.transformer import OneStack, stack_parameters
 from bertsmith.recipe import Corruption, Recipe
 
 WHOLE = {"write": "all", "start": "pad"}
@@ -35,7 +35,7 @@ OBJECTIVES = {
 }
 ARCHITECTURES = {
     "encoder-decoder": (EncoderDecoder(), None),
-    "shared": (EncoderDecoder(share="layers"), None),
+    "shared": (EncoderDecoder(stacks="one"), None),
     "half depth": (EncoderDecoder(layers=1), None),
     "language model": (OneStack(), "causal"),
     "prefix language model": (OneStack(), "prefix"),
@@ -108,10 +108,10 @@ def test_an_architecture_of_the_study_is_a_value_with_exact_counts(name, tiny, s
 def test_a_shared_decoder_adds_what_reads_the_source_alone(tiny, store):
     whole, shared = (parameters(t5(tiny, store, architecture=name)) for name in ("encoder-decoder", "shared"))
     model = t5(tiny, store).model
-    one = model.attention.parameters(model) + model.feedforward.parameters(model) + 2 * model.width
-    assert whole - shared == model.layers * one
-    with pytest.raises(InputError, match="cannot be the same"):
-        replace(model, topology=EncoderDecoder(share="layers", layers=model.layers + 1))
+    _, decoder = model.topology.sides(model)
+    assert whole - shared == stack_parameters(decoder) - model.vocab * model.width
+    with pytest.raises(InputError, match="the decoder's are the encoder's"):
+        replace(model, topology=EncoderDecoder(stacks="one", layers=model.layers + 1))
 
 
 @pytest.mark.parametrize("sees", ["prefix", "causal"])

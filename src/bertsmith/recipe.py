@@ -198,6 +198,13 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
+    def for_task(self) -> Recipe:
+        """As it reads texts for a task that has a head of its own."""
+        topology = getattr(self.model, "topology", None)
+        if not hasattr(topology, "for_task"):
+            return self
+        return replace(self, model=replace(self.model, topology=topology.for_task(self.corruption.rewrite)))
+
     def with_vocab(self, vocab: int | Vocab, rows: int | None = None) -> Recipe:
         """For a tokenizer of so many tokens, with a table of `rows`: never fewer than it takes, and more where it was made so (None: just
         as many).  Sentinels that the tokenizer does not have are rows behind its own."""

@@ -42,7 +42,7 @@ def add_finetune(commands: Any) -> None:
         "--task",
         required=True,
         metavar="KIND",
-        help="classify or regress (texts; pairs where there is a column text2), tag (CoNLL files), qa (SQuAD's json)",
+        help="classify or regress (texts; pairs where there is a column text2), tag (CoNLL files), qa (SQuAD's json), text2text",
     )
     made.add_argument("--train", required=True, metavar="FILE")
     made.add_argument(
@@ -50,6 +50,17 @@ def add_finetune(commands: Any) -> None:
     )
     made.add_argument("--out", required=True, metavar="RUN")
     add_columns(made)
+    made.add_argument(
+        "--template", metavar="TEXT", help="text2text: what is read: 'premise: {premise} hypothesis: {hypothesis}'"
+    )
+    made.add_argument("--target", metavar="TEXT", help="text2text: what is to be written: '{label}', '{score:.1f}'")
+    made.add_argument("--target-step", type=float, metavar="X", help="text2text: round a target's numbers, such as 0.2")
+    made.add_argument("--metric", metavar="NAME", help="text2text: exact, f1, accuracy, pearson, bleu, chrf, rouge, …")
+    made.add_argument(
+        "--decoder",
+        metavar="HOW|MODEL",
+        help="text2text with an encoder: fresh, copy (of it), share, or another encoder",
+    )
     made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
@@ -85,6 +96,11 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "train",
         "dev",
         "out",
+        "template",
+        "target",
+        "target_step",
+        "metric",
+        "decoder",
         "method",
         "scratch",
         "seeds",

@@ -51,6 +51,11 @@ class Denoise:
         )
 
     @property
+    def whole(self) -> bool:
+        """Whether the decoder has learned to say all of a text."""
+        return self.write == "all"
+
+    @property
     def masks(self) -> bool:
         """Whether the tokenizer must have a [MASK]."""
         return self.stand in ("masks", "mask")

@@ -254,7 +254,7 @@ def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dic
     """
     member, every = loaded.member.eval(), torch.arange(len(stream.tokens))
     lengths = np.array(stream.lengths)
-    cls = torch.from_numpy(np.cumsum(lengths) - lengths + loaded.reading().cls_at(lengths))
+    cls = torch.from_numpy(np.cumsum(lengths) - lengths + loaded.reading().whole_at(lengths))
     with loaded.exact.policy():
         found = {"hidden": member.model(stream)}
         if output is not None:

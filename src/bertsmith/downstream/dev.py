@@ -54,6 +54,11 @@ class Dev:
         self._at = {max(1, round(number * steps / times)) for number in range(1, max(1, round(times)) + 1)}
 
     @property
+    def notes(self) -> list[str]:
+        """What a user should know before it begins."""
+        return []
+
+    @property
     def every(self) -> float:
         return self._period / len(self._at)
 

@@ -30,7 +30,7 @@ def dev_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
     path = source.get("path")
     if not path or not os.path.isfile(path) or files.sha256(path) != source.get("sha256"):
         return None
-    kind = kinds.kind(task["kind"])
+    kind = kinds.of_task(task)
     rows = kind.read(
         path,
         columns=task.get("columns") or None,

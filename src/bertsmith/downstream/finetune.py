@@ -20,6 +20,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.config import Settings
 from bertsmith.downstream.beside import Beside
+from bertsmith.downstream.grown import Decoder, check_way, with_decoder
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
@@ -45,6 +46,11 @@ def finetune(
     header: bool = True,
     encoding: str = "utf-8",
     labels: Iterable[str] = (),
+    template: str | None = None,
+    target: str | None = None,
+    target_step: float | None = None,
+    metric: str | None = None,
+    decoder: str | Path | None = None,
     method: str = "full",
     scratch: bool = False,
     seeds: int = 1,
@@ -70,13 +76,15 @@ def finetune(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Tune `model` to `task` ("classify", "regress", "tag", "qa"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
+    """Tune `model` to `task` ("classify", "regress", "tag", "qa", "text2text"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
     class, with equal texts on one side, the same rows for every `seed`.
     `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
-    training file need not hold every one.  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
+    training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
+    and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
+    an encoder: "fresh", a "copy" of it, "share" (itself), or another encoder (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
@@ -96,12 +104,17 @@ def finetune(
         on_long=on_long,
         on_bad_answer=on_bad_answer,
         allow_unknown=allow_unknown,
+        template=template,
+        target=target,
+        target_step=target_step,
+        metric=metric,
     )
     asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)
         with world.agreed():
-            _check_asked(task, method, scratch, seeds, shard)
+            decoder = None if decoder is None else str(decoder)
+            _check_asked(task, method, scratch, seeds, shard, decoder)
             check_options(shard, tensorboard)
             options = settings(set)
             if world.first:
@@ -116,8 +129,13 @@ def finetune(
             from bertsmith.training.processes import own_device
 
             loaded = opened(model, str(own_device(device)), members, say)
+            grown = None if decoder is None else Decoder.of(decoder, loaded, members)
+            if decoder is not None:
+                loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
+            if method == "full" and not given.kind.writes:
+                loaded = replace(loaded, recipe=loaded.recipe.for_task())
             given_epochs = options.epochs
-            options = options.settled(method, loaded.recipe, kinds.kind(task).pools)
+            options = options.settled(method, loaded.recipe, given.kind.pools)
             loaded = replace(loaded, recipe=options.formed(loaded.recipe))
             read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
             steps = read.feed(seed).epoch(0).steps
@@ -125,7 +143,7 @@ def finetune(
             read = replace(read, options=options)
             beside.check_dev(read.sources["dev"]["sha256"])
             threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
-            tuning = Tuning(loaded, read, options, method, scratch, world, say, threads)
+            tuning = Tuning(loaded, read, options, method, scratch, world, say, threads, grown)
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
         if seeds == 1:
@@ -210,10 +228,20 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
 # -- before anything is written -----------------------------------------------------------------------------------------------------
 
 
-def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str) -> None:
+def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str, decoder: str | None) -> None:
     kinds.kind(task)
     if method not in METHODS:
         raise InputError(f"{option('method', method)}: unknown; {nearest(method, METHODS)}")
+    if decoder is not None:
+        if not kinds.kind(task).writes:
+            raise InputError(
+                f"{option('decoder')}: {option('task', task)} writes nothing; {option('task', 'text2text')} does"
+            )
+        check_way(decoder)
+    if kinds.kind(task).writes and method == "frozen":
+        raise InputError(
+            f"{option('method', 'frozen')}: {option('task', task)} has no head beside the model's own; use {option('method', 'full')}"
+        )
     if scratch and method == "frozen":
         raise InputError(
             f"{flag('scratch')} with {option('method', 'frozen')}: a trunk of fresh weights that never learns; use {option('method', 'full')}"

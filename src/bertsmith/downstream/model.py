@@ -18,6 +18,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag
+from bertsmith.tasks import kinds
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
@@ -100,7 +101,8 @@ class Loaded:
         """How it reads texts of up to `length` tokens (None: as many as it was trained on)."""
         if self.task is None and getattr(self.recipe.layout, "bare", False):
             options = {"marks": "none", **options}
-        return Reading.of(self.recipe, length or self.length(), **options)
+        found = Reading.of(self.recipe, length or self.length(), **options)
+        return found.to_write() if self.task and kinds.kind(self.task["kind"]).writes else found
 
 
 def load(

@@ -18,7 +18,6 @@ from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.mixed import Mixed, Part
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import an, option
-from bertsmith.tasks import kinds
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
@@ -33,7 +32,17 @@ from bertsmith.training.start import recipe_for, rows_of, weights_from
 
 SAME = ("data.tokenizer", "recipe", "seed", "from", "mixture")
 CONTENT = ("digest", "train.sha256", "dev.sha256", "task")  # of a feed: what its files hold, and how rows are read
-OPTIONS = ("batch", "length", "stride", "dropout", "pool")  # of fine-tuning that a task has; the rest is the recipe's
+OPTIONS = (
+    "batch",
+    "length",
+    "stride",
+    "dropout",
+    "pool",
+    "smoothing",
+    "target_length",
+    "beam",
+    "visibility",
+)  # of fine-tuning that a task has; the rest is the recipe's
 
 
 def multitask(
@@ -81,6 +90,8 @@ def multitask(
             stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
             rows = world.tell(rows_of(from_, run, resume) if world.first else None)
             recipe = recipe.with_vocab(_one_tokenizer(stores).vocab, rows)
+            if any(isinstance(given, Files) and not given.kind.writes for given in feeds.values()):
+                recipe = recipe.for_task()
             tasks = {
                 name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
                 for name, given in feeds.items()
@@ -170,7 +181,7 @@ def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: 
             raise InputError(
                 f"multitask: set: {printable(option)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
             )
-    options = settings(assignments).settled("full", recipe, kinds.kind(given.task).pools)
+    options = settings(assignments).settled("full", recipe, given.kind.pools)
 
     def of_task(line: str) -> None:
         warning = "warning: " if line.startswith("warning: ") else ""
@@ -180,11 +191,13 @@ def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: 
 
 
 def _objective(recipe: Recipe, names: list[str], stores: dict[str, Any], tasks: dict[str, Task]) -> Mixed:
-    pooler, first = getattr(recipe.objective, "pooler", "tanh"), next(iter(stores))
+    first = next(iter(stores))
     parts = []
     for name in names:
-        if name in tasks:
-            parts.append(Part(feed=name, objective=tasks[name].objective(pooler)))
+        if name in tasks and tasks[name].shares_head:
+            parts.append(Part(feed=name, of=first))
+        elif name in tasks:
+            parts.append(Part(feed=name, objective=tasks[name].objective(recipe.objective)))
         else:
             parts.append(Part(feed=name, objective=recipe.objective) if name == first else Part(feed=name, of=first))
     return Mixed(parts=tuple(parts))
@@ -202,5 +215,6 @@ def _start(from_: Any, member: MemberModel, recipe: Recipe, store: Any, say: Say
 
 
 def _said_of(task: Task) -> dict[str, Any]:
-    asked = {name: getattr(task.options, name) for name in OPTIONS}
+    kept = task.options.said()
+    asked = {name: kept[name] for name in OPTIONS if name in kept}
     return {"task": {**task.about, "settings": asked}, **task.sources}

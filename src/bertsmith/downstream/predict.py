@@ -61,7 +61,7 @@ def predict(
         raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     there = out is not None and check_file(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say)
-    kind = kinds.kind(loaded.task["kind"])
+    kind = kinds.of_task(loaded.task)
     read = _rows(loaded, kind, input, columns, header, encoding, say, labelled=False)
     said = _said(loaded, kind, read, on_long, say)
     only = kind.only(said, loaded.labels)
@@ -140,7 +140,7 @@ def judged(
     """Targets, what the model says of each row (of texts: (n,) and logits (n, c)), and the kind: `kind.correct(targets, said)` of two
     models is what `metrics.paired` compares."""
     loaded = _tuned(model, members, say)
-    rows = _rows(loaded, kinds.kind(loaded.task["kind"]), input, columns, header, encoding, say, labelled=True)
+    rows = _rows(loaded, kinds.of_task(loaded.task), input, columns, header, encoding, say, labelled=True)
     return judged_rows(loaded, rows, on_long, say)
 
 
@@ -148,7 +148,7 @@ def judged_rows(
     loaded: Loaded, rows: Any, on_long: OnLong | None = None, say: Say = lambda line: None
 ) -> tuple[Any, Any, kinds.Kind]:
     """The same of labelled rows that were read before."""
-    kind = kinds.kind((loaded.task or {})["kind"])
+    kind = kinds.of_task(loaded.task or {})
     return kind.targets(rows, loaded.labels), _said(loaded, kind, rows, on_long, say), kind
 
 
@@ -207,6 +207,11 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
     say_long(encoded, printable(rows.path), reading, say)
     lost = unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings(rows.inputs()))
     unknown.tell(lost, printable(rows.path), say)
+    if kind.writes:
+        from bertsmith.downstream.written_answers import answers_of
+
+        writing: Any = kind
+        return answers_of(loaded.member, encoded, writing, loaded.tokenizer, loaded.exact, beam=writing.beam)
     return kind.said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
 
 

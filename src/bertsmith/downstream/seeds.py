@@ -11,6 +11,7 @@ import torch
 from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
+from bertsmith.downstream.grown import Decoder, trunk_of
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
@@ -49,10 +50,14 @@ class Tuning:
         world: World,
         say: Say,
         threads: int | None,
+        decoder: Decoder | None = None,
     ):
         self.loaded, self.task, self.options, self.scratch = loaded, task, options, scratch
         self.world, self.say, self.threads = world, say, threads
+        self.decoder = decoder
         self.about = {**task.about, "method": method, "scratch": scratch, "settings": options.said()}
+        if decoder is not None:
+            self.about["decoder"] = decoder.how
         self.recipe = _recipe(loaded.recipe, task, options, method)
         self.counts = task.counts
         self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
@@ -71,7 +76,9 @@ class Tuning:
         if self.scratch:
             return {"path": str(self.loaded.path), "weights": None}
         state = weights_of(self.loaded.member)
-        trunk = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+        trunk = trunk_of(state)
+        if self.decoder is not None:
+            trunk = self.decoder.weights(weights_of(whole.model), trunk)
         load_weights(whole.model, trunk, str(self.loaded.path))
         whole.objective.inherit(state)
         return {"path": str(self.loaded.path), "weights": self.loaded.weights}
@@ -83,6 +90,8 @@ class Tuning:
         exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
         if self.world.first:
             exam.past = lambda: _lines(run)
+        for note in exam.notes:
+            journal.say(note)
         vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
         job = Job(
             run=run,
@@ -195,7 +204,7 @@ def _lines(run: Tuned) -> list[dict]:
 
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Recipe:
-    objective = task.objective(getattr(recipe.objective, "pooler", "tanh"))
+    objective = task.objective(recipe.objective)
     if options.auxiliary:
         objective = Alongside(objective=objective, auxiliary=recipe.objective, weight=options.auxiliary)
     return replace(

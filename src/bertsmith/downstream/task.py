@@ -13,6 +13,7 @@ from bertsmith import files
 from bertsmith.downstream.dev_rows import drawn
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.objectives.smoothed import Smoothed
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "dev")
 OnBadAnswer = Literal["error", "mend", "skip"]
+WRITTEN = ("template", "target", "target_step", "metric")  # options of tasks whose answers are written
 ON_BAD_ANSWER = ("error", "mend", "skip")
 Say = Callable[[str], None]
 
@@ -41,7 +43,7 @@ Say = Callable[[str], None]
 class Files:
     """Where a task's rows are (files, or rows as tasks/given.py takes them), and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
 
-    task: str  # "classify", "regress", "tag", "qa"
+    task: str  # "classify", "regress", "tag", "qa", "text2text"
     train: Any
     dev: Any  # rows of their own, or a share of those to train on: 0.1
     columns: str | Mapping[str, str | int] | None = None
@@ -51,13 +53,30 @@ class Files:
     on_long: OnLong | None = None  # None: truncate for texts as a whole, window where each token is read
     allow_unknown: bool = False  # accept that more than 5 % of the tokens of a file are [UNK]
     on_bad_answer: OnBadAnswer = "error"  # qa: of the training file's answers that do not stand where it says
+    template: str | None = (
+        None  # text2text: what is read, "premise: {premise} hypothesis: {hypothesis}"; None: the column text
+    )
+    target: str | None = None  # text2text: what is to be written, "{label}"; None: the column label
+    target_step: float | None = None  # text2text: of which the numbers of targets become multiples
+    metric: str | None = None  # text2text: the score that chooses the step
 
     def __post_init__(self) -> None:
-        kind, columns = kinds.kind(self.task), parse_columns(self.columns)
+        kind, columns = self.kind, parse_columns(self.columns)
         checked(self.encoding)
         for part in PARTS[: 1 if self.share is not None else 2]:
             rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
             object.__setattr__(self, part, rows)
+
+    @property
+    def kind(self) -> kinds.Kind:
+        """The task, as it is asked for."""
+        found: Any = kinds.kind(self.task)
+        given = {name: getattr(self, name) for name in WRITTEN if getattr(self, name) is not None}
+        if found.writes:
+            return found.asking(**given)
+        for name in given:
+            raise InputError(f"{option(name)}: {option('task', self.task)} has none; {option('task', 'text2text')} has")
+        return found
 
     @property
     def share(self) -> float | None:
@@ -95,7 +114,7 @@ class Rows:
     @classmethod
     def read(cls, given: Files, say: Say) -> Rows:
         """InputError naming file and line of what cannot be learned from."""
-        kind, chosen = kinds.kind(given.task), parse_columns(given.columns)
+        kind, chosen = given.kind, parse_columns(given.columns)
         paths = {"train": given.train, **({} if given.share else {"dev": given.dev})}
         rows = {
             part: kind.read(path, columns=chosen or None, header=given.header, encoding=given.encoding)
@@ -133,6 +152,7 @@ class Task:
     data: dict[str, Encoded]
     about: dict[str, Any]  # what config.json says of it
     sources: dict[str, dict[str, Any]]  # and of its files
+    tokenizer: Any = None
     beside: Any = None  # what the model's pre-training can ask of the same texts
 
     @classmethod
@@ -153,6 +173,9 @@ class Task:
             raise InputError(
                 "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
             )
+        if kind.writes:
+            asked: Any = replace(kind, beam=options.beam, visibility=options.visibility)  # type: ignore[type-var]
+            kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model, options.target_length)
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {
@@ -162,7 +185,11 @@ class Task:
         _check_lengths(rows["train"], data["train"], reading)
         about = {
             "kind": given.task,
-            **{name: value for name, value in asdict(known).items() if name != "names"},
+            **{
+                name: value
+                for name, value in asdict(known).items()
+                if name not in ("names", "numbers") or value is True
+            },
             "labels": list(known.names),
             "columns": found.columns,
             "header": given.header,
@@ -171,6 +198,7 @@ class Task:
             "length": options.length,
             "on_long": reading.on_long,
             **({} if given.on_bad_answer == "error" else {"on_bad_answer": given.on_bad_answer}),
+            **(kind.about() if kind.writes else {}),  # type: ignore[attr-defined]
         }
         return cls(
             kind=kind,
@@ -181,6 +209,7 @@ class Task:
             data=data,
             about=about,
             sources=found.sources,
+            tokenizer=tokenizer,
             beside=getattr(recipe.corruption.rewrite, "beside", None),
         )
 
@@ -189,12 +218,20 @@ class Task:
         """Of each part: texts, tokens, long ones, cut tokens, windows."""
         return {part: encoded.counts for part, encoded in self.data.items()}
 
-    def objective(self, pooler: str) -> Any:
-        """The head, and its loss.  `pooler`: the activation of a summary, as the model's family has it."""
+    def objective(self, asked: Any) -> Any:
+        """The head, and its loss.  `asked`: the objective of pre-training, whose summaries have an activation, and whose token head writes."""
+        if self.kind.writes:
+            return Smoothed.of(asked, self.options.smoothing)
+        pooler = getattr(asked, "pooler", "tanh")
         made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
         if self.options.orders != "one":
             made = replace(made, orders=self.options.orders)
         return replace(made, pooler=pooler) if hasattr(made, "pooler") else made
+
+    @property
+    def shares_head(self) -> bool:
+        """Whether the head that pre-training asks is all that this asks, in a mixture of both."""
+        return self.kind.writes and not self.options.smoothing
 
     def feed(self, seed: int) -> Labelled:
         asked = self.kind.asked(self.data["train"], self.targets["train"])
@@ -205,7 +242,13 @@ class Task:
         """`steps`: updates of an epoch; `options` go to `Dev`."""
         from bertsmith.downstream.dev import Dev
 
-        return Dev(
+        if self.kind.writes:
+            from bertsmith.downstream.written_answers import WrittenDev
+
+            made, options = WrittenDev, {**options, "tokenizer": self.tokenizer}
+        else:
+            made = Dev
+        return made(
             self.kind,
             self.known,
             self.rows["dev"],
@@ -259,7 +302,8 @@ def _encoded(
 ) -> Encoded:
     found = kind.encode(tokenizer, rows, reading)
     say_long(found, name, reading, say)
-    lost = unknown.of_texts(tokenizer, found.tokens, lambda: unknown.strings(rows.inputs()))
+    texts = lambda: unknown.strings([*rows.inputs(), *(rows.rows("label") if kind.writes else ())])
+    lost = unknown.of_texts(tokenizer, found.tokens, texts)
     unknown.refuse(lost, name, "take a model that knows its characters", allow)
     unknown.tell(lost, name, say)
     return found

@@ -21,11 +21,15 @@ LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-5, 150))
 MOST_EPOCHS = 50  # however few the texts are
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
-LATER = {
-    "auxiliary": 0.0,
-    "form": "own",
-    "orders": "one",
-}  # options that older runs' config.json does not have, and what these did
+LATER = (
+    "auxiliary",
+    "form",
+    "orders",
+    "smoothing",
+    "target_length",
+    "beam",
+    "visibility",
+)  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -43,6 +47,7 @@ ALIASES |= {
     "training.accumulate": "accumulate",
     "training.checkpoint": "checkpoint",
     "training.most": "tokens",
+    "objective.smoothing": "smoothing",
 }
 
 
@@ -83,11 +88,17 @@ class FineTuning:
     orders: Literal["one", "both"] = (
         "one"  # both: a pair is read in either order, and what is said of it added up (GPT's way with similarity)
     )
+    smoothing: float = 0.0  # text2text: share of each answer that is spread over the vocabulary
+    target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
+    beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
+    visibility: Literal["causal", "prefix"] = (
+        "causal"  # text2text: of a language model; prefix = the text that is read sees all of itself
+    )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):
         positive = ("epochs", "batch", "lr", "length", "stride", "tokens", "accumulate", "checkpoint", "evaluations")
-        for name in (*positive, "patience"):
+        for name in (*positive, "patience", "target_length", "beam"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}: {value} must be above 0")
         require(
@@ -96,6 +107,7 @@ class FineTuning:
         )
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
+        require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
 
     def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:
         """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
@@ -128,8 +140,14 @@ class FineTuning:
             self,
             lr=self.lr or rate,
             length=length,
-            pool=("mean" if method == "frozen" else "cls") if self.pool == "auto" else self.pool,
+            pool=self._pool(method, Reading.of(recipe, length)) if self.pool == "auto" else self.pool,
         )
+
+    @staticmethod
+    def _pool(method: str, reading: Reading) -> Literal["cls", "mean"]:
+        """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
+        neither = reading.cls == "none" and not reading.ends
+        return "mean" if method == "frozen" or neither else "cls"
 
     def lasting(self, method: str, width: int, steps: int, asked: bool) -> FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""
@@ -151,7 +169,8 @@ class FineTuning:
 
     def said(self) -> dict[str, Any]:
         """What config.json says of it; what came later and is off, as runs from before it had it."""
-        return {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
+        came = {name: getattr(FineTuning(), name) for name in LATER}
+        return {name: value for name, value in asdict(self).items() if name not in came or value != came[name]}
 
     def schedule(self, method: str = "full") -> Schedule:
         """A frozen trunk is a group that never learns."""

@@ -190,7 +190,7 @@ WANTED = {
     **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
-    **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model"), PATH),
+    **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder"), PATH),
     **dict.fromkeys(("generate.text",), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
@@ -223,7 +223,9 @@ WANTED = {
     ),
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
     **dict.fromkeys(("threads",), POSITIVE),
-    **dict.fromkeys(("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p"), NUMBER),
+    **dict.fromkeys(
+        ("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"), NUMBER
+    ),
     # how
     **dict.fromkeys(FLAGS, FLAG),
     **dict.fromkeys(
@@ -232,6 +234,7 @@ WANTED = {
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop"), TEXT),
+    **dict.fromkeys(("template", "target", "metric"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean"), NAMES),
     "labels": Kind("a list of classes or tags", _classes),

@@ -6,10 +6,10 @@ n tokens of the input, m of the output, d width.  The two are stacks of the same
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
-from bertsmith.nn.transformer import OneStack, TransformerConfig, layer_parameters, stack_parameters
+from bertsmith.nn.transformer import OneStack, TransformerConfig, stack_parameters
 
 if TYPE_CHECKING:
     from bertsmith.nn.modules.decoder import TwoStacks
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 class EncoderDecoder:
     """`layers`: of the decoder; null = as many as the encoder has.  What the decoder's tokens see of each other is the output's to say.
 
-    `share`: the layers of both have attention and feed-forward part in common ("layers": Raffel et al. 2020, section 3.2.2); how the decoder
-    reads its source, and where tokens stand, is its own.
+    `alone`: whose states are those of a text about which nothing is written: the encoder's, or the decoder's, which reads the same text
+    behind that text's last token (Lewis et al. 2020, section 3.1).  `stacks` "one": the decoder is the encoder, but for what reads the
+    source (Rothe et al. 2020's shared ones).
     """
 
     layers: int | None = None
-    share: Literal["none", "layers"] = "none"
+    alone: Literal["encoder", "decoder"] = "encoder"
+    stacks: Literal["two", "one"] = "two"
     decodes: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -32,12 +34,16 @@ class EncoderDecoder:
             self.layers is None or self.layers > 0, f"model.topology.layers: {self.layers} must be above 0, or null"
         )
 
+    def for_task(self, rewrite: Any) -> "EncoderDecoder":
+        """As a class, a tag or an answer is read: of a decoder that has learned to say whole texts, or else of the encoder."""
+        return replace(self, alone="decoder" if getattr(rewrite, "whole", False) else "encoder")
+
     def check(self, model: TransformerConfig) -> None:
-        require(
-            self.share == "none" or (self.layers or model.layers) == model.layers,
-            f"model.topology.share: {self.share}: {model.layers} layers and {self.layers} in the decoder cannot be the same; set layers to null",
-        )
         require(not model.memory, "model.memory: an encoder-decoder keeps none; set it to null")
+        require(
+            self.stacks == "two" or self.layers in (None, model.layers),
+            f"model.topology.layers: {self.layers}, but the decoder's are the encoder's {model.layers}; set it to null",
+        )
 
     def build(self, model: TransformerConfig) -> "TwoStacks":
         from bertsmith.nn.modules.decoder import TwoStacks
@@ -52,10 +58,9 @@ class EncoderDecoder:
 
     def parameters(self, model: TransformerConfig) -> int:
         encoder, decoder = self.sides(model)
-        own = 0 if self.share == "none" else layer_parameters(encoder)
-        return (
-            stack_parameters(encoder) + stack_parameters(decoder, reads_source=True) - model.vocab * model.inner - own
-        )
+        if self.stacks == "one":  # beside the encoder, what reads the source
+            return stack_parameters(encoder) + stack_parameters(decoder, reads_source=True) - stack_parameters(decoder)
+        return stack_parameters(encoder) + stack_parameters(decoder, reads_source=True) - model.vocab * model.inner
 
     def depth(self, model: TransformerConfig) -> int:
         return model.layers + (self.layers or model.layers)

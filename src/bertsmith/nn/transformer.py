@@ -162,13 +162,7 @@ class TransformerConfig:
 
 def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> int:
     """Embeddings and layers of one stack, and what follows the last."""
-    own = model.embeddings.parameters(model) + model.positions.parameters(model) + model.block.last_parameters(model)
-    return own + layer_parameters(model, reads_source)
-
-
-def layer_parameters(model: TransformerConfig, reads_source: bool = False) -> int:
-    """Of all layers of one stack."""
-    found = 0
+    found = model.embeddings.parameters(model) + model.positions.parameters(model) + model.block.last_parameters(model)
     sizes = {"attention": model.attention.parameters(model), "feedforward": model.feedforward.parameters(model)}
     if reads_source:
         sizes["source"] = sizes["attention"]

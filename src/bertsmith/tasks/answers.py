@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -90,6 +90,7 @@ class Answers:
     long: OnLong = "window"
     term: str = "span"
     pools: bool = False
+    writes: ClassVar[bool] = False
     unit: str = "questions"
     fields: tuple[str, ...] = ("question", "context", "answers", "id", "is_impossible")
     pair: tuple[str, ...] = ("question", "context")

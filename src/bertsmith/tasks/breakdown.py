@@ -113,6 +113,8 @@ def alike(says_only: dict[str, Any], found: dict[str, Any], what: str = "") -> s
     label, asked = says_only["label"], f"all {says_only['count']:,} {what}{says_only['of']}"
     if isinstance(label, float):
         return f"it says {_quoted(label)} to {asked}: it has learned nothing beyond the mean"
+    if says_only["of"] == "texts" and (not label or "classes" not in found):
+        return f"it writes {_quoted(label) if label else 'nothing'} about {asked}: it has learned nothing from them"
     if label == "":
         return f"it says no answer to {asked}: it has learned to answer none"
     kind = "tag" if says_only["of"] == "words" else "class"

@@ -18,12 +18,18 @@ HEADERS = {"label", "labels", "class", "category", "target", "sentiment", "gold"
 
 
 def delimited(
-    path: Path, lines: Lines, suffix: str, chosen: dict[str, str], header: bool, required: tuple[str, ...]
+    path: Path,
+    lines: Lines,
+    suffix: str,
+    chosen: dict[str, str],
+    header: bool,
+    required: tuple[str, ...],
+    roles: tuple[str, ...] = ROLES,
 ) -> Table:
     notes, counts = [], {"blank": 0, "wide": 0}
     numbers = [int(column) for column in chosen.values() if column.isascii() and column.isdigit() and len(column) < 6]
     least = max(len({*required, *chosen}), *numbers, 0)
-    names = (chosen.get(role, role) for role in ROLES) if header else ()
+    names = (chosen.get(role, role) for role in roles) if header else ()
     numbered, by = _parted(lines, {".tsv": "\t", ".csv": ","}[suffix], names, least, notes)
     plain = by == "\t" and not (header and quoted(next(iter(lines), (1, ""))[1]))
     records = tsv_rows(numbered, counts) if plain else csv_rows(lines.name, numbered, counts, by)
@@ -36,7 +42,7 @@ def delimited(
     rows = chain([first], records) if first else iter(())
     if head and first and len(first[1]) != len(head.names):
         head = _other_width(head, chosen, first, lines.name, by, notes)
-    places = {role: _place(role, chosen, head) for role in ROLES}
+    places = {role: _place(role, chosen, head) for role in roles}
     places = {role: place for role, place in places.items() if place is not None or role in required}
     for role, place in places.items():
         if place is None:

@@ -20,6 +20,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
 from bertsmith.tasks.tags import Tags
+from bertsmith.tasks.text2text import Text2Text
 from bertsmith.tasks.texts import Classes, Numbers
 
 
@@ -44,6 +45,7 @@ class Kind(Protocol):
     term: str  # of the loss
     unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
+    writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
     fields: tuple[str, ...]  # what a row that is given in Python may have
     pair: tuple[str, ...]  # what it is without names: one of them, or two
 
@@ -122,10 +124,16 @@ class Kind(Protocol):
         """{label, scores, …} for each row: what `predict` writes."""
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classes(), Numbers(), Tags(), Answers())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classes(), Numbers(), Tags(), Answers(), Text2Text())}
 
 
 def kind(name: str) -> Kind:
     if name not in KINDS:
         raise InputError(f"{option('task', name)}: unknown; {nearest(name, KINDS)}")
     return KINDS[name]
+
+
+def of_task(task: Mapping[str, Any]) -> Kind:
+    """Of what config.json says of a fine-tuning's task."""
+    found: Any = kind(task["kind"])
+    return found.of_task(task) if found.writes else found

@@ -11,4 +11,5 @@ class Labels:
     mean: float = 0.0
     scale: float = 1.0
     nulls: bool = False
+    numbers: bool = False  # of written targets: whether all are
     threshold: float = 0.0  # by how much the score of no answer must exceed that of the best one

@@ -23,9 +23,17 @@ WANTS = {
     "regress": "texts and numbers in columns",
     "tag": "a word and its tag a line (CoNLL), or JSON lines",
     "qa": "SQuAD's json, or JSON lines",
+    "text2text": "texts and what is to be written about them in columns",
 }
+LIKE = {"text2text": "classify"}  # reads the same files
 COLUMNS = "write them as .tsv, .csv or .jsonl"
-WRITE = {"classify": COLUMNS, "regress": COLUMNS, "tag": "write them as .conll or .jsonl", "qa": "write them as .jsonl"}
+WRITE = {
+    "classify": COLUMNS,
+    "regress": COLUMNS,
+    "tag": "write them as .conll or .jsonl",
+    "qa": "write them as .jsonl",
+    "text2text": COLUMNS,
+}
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
     "plain text": "label it first",
@@ -75,7 +83,7 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
     found = _json(lines, task)
     if found is None and not "".join(lines[:1]).lstrip().startswith(("{", "[")):
         found = _conll(lines, suffix) or _table(lines, suffix) or _plain(lines, suffix, task)
-    if not found or task in found[1]:
+    if not found or LIKE.get(task, task) in found[1]:
         return ""
     looks, tasks = found
     reads = f"{option('task', *tasks)} reads such" if tasks else WAY.get(looks, f"write an object a line ({RECORDS})")

@@ -63,18 +63,21 @@ def read(
     header: bool = True,
     required: tuple[str, ...] = ("text",),
     encoding: str = "utf-8",
+    roles: tuple[str, ...] = ROLES,
 ) -> Table:
     """The columns `text`, `text2`, `label` that the file has; those of `required`, and those that `columns` names, it must have.
 
+    `roles`: other columns in place of these, by their names; what they hold is left as the file has it.
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = path if isinstance(path, Given) else Path(path)
-    chosen = parse_columns(columns)
+    own = roles is not ROLES
+    chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns)
     suffix = suffix_of(path)
     lines = Lines(path, encoding)
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
-        if set(required) - {"text"}:
+        if own or set(required) - {"text"}:
             by = parting((line for _, line in lines), "\t", least=len(required))
             way = "use .tsv, .csv or .jsonl"
             if any(by in line for _, line in islice(lines, 1)):
@@ -83,9 +86,9 @@ def read(
         table = collect(path, rows, ("text",), counts, table_notes)
     elif suffix in (".jsonl", ".json"):
         counts = {"blank": 0}
-        table = collect(path, _json(lines, chosen, required, counts), None, counts, [])
+        table = collect(path, _json(lines, chosen, required, counts, roles), None, counts, [])
     elif suffix in (".tsv", ".csv"):
-        table = delimited(path, lines, suffix, chosen, header, required)
+        table = delimited(path, lines, suffix, chosen, header, required, roles)
     else:
         raise InputError(
             f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
@@ -113,9 +116,9 @@ def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json(
-    lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int]
+    lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int], roles: tuple[str, ...]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    keys = {role: chosen.get(role, role) for role in ROLES}
+    keys = {role: chosen.get(role, role) for role in roles}
     present: dict[
         str, bool
     ] = {}  # the first row decides whether optional columns are there; a later row that differs is an error
@@ -126,19 +129,22 @@ def _json(
             continue
         row = json_object(line, where)
         if not present:
-            present = {role: role in required or role in chosen or keys[role] in row for role in ROLES}
+            present = {role: role in required or role in chosen or keys[role] in row for role in roles}
         found = {}
         for role, there in present.items():
             key = keys[role]
             if there != (key in row):
                 if there:
+                    way = f"; {option('columns', f'{role}=NAME')} says which" if roles is ROLES else ""
                     raise InputError(
-                        f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; {option('columns', f'{role}=NAME')} says which"
+                        f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}{way}"
                     )
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
                 found[role] = row[key]
-                if role != "label":
+                if roles is not ROLES:
+                    check_field(row[key], f"{where}: {printable(key)}")
+                elif role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")
                 elif isinstance(row[key], list):
                     raise InputError(
@@ -186,6 +192,14 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise InputError(f'{where}: {kind_of(row)} where an object is expected, such as {{"text": "…", "label": "…"}}')
     return row
+
+
+def check_field(value: Any, where: str) -> None:
+    """InputError for what cannot stand in a text."""
+    if isinstance(value, (list, dict)) or value is None:
+        raise InputError(f"{where}: {kind_of(value)} where a text or a number is expected")
+    if isinstance(value, str):
+        check_text(value, where)
 
 
 def check_text(value: Any, where: str) -> None:

@@ -51,6 +51,8 @@ class Reading:
     orders: Orders = "one"
     on_long: OnLong = "truncate"
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
+    start: Literal["pad", "cls", "sep"] | None = None  # what a decoder is given first; None: there is none
+    ends: bool = False  # what a text is as a whole is read at its last token, which a decoder says last
 
     def __post_init__(self):
         if self.on_long not in ON_LONG:
@@ -73,8 +75,14 @@ class Reading:
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
             template=template,
+            start=getattr(recipe.corruption.rewrite, "start", None),
+            ends=getattr(getattr(model, "topology", None), "alone", "encoder") == "decoder",
             **options,
         )
+
+    def to_write(self) -> Reading:
+        """The same where something is written about the text: a language model goes on behind the text's [SEP]."""
+        return replace(self, cls="none", marks="usual", template=None) if self.causal else self
 
     @property
     def roles(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -138,6 +146,10 @@ class Reading:
     def cls_at(self, lengths: Array) -> Array:
         """Where [CLS] stands in sequences of these lengths, or the last token without one."""
         return np.zeros_like(lengths) if self.cls == "first" else lengths - 1
+
+    def whole_at(self, lengths: Array) -> Array:
+        """Where a text is read as a whole."""
+        return lengths - 1 if self.ends else self.cls_at(lengths)
 
     def views(self, size: int, room: int, where: Callable[[], str], stride: int | None = None) -> list[tuple[int, int]]:
         """The parts [start, end) of `size` tokens that are read where `room` of them fit into a sequence.
@@ -326,7 +338,7 @@ class Builder:
         self.tokens.append(tokens)
         self.segments.append(segments)
         self.owner.append(owner)
-        self.places.append(self.reading.cls_at(np.array([len(tokens)])) if places is None else places)
+        self.places.append(self.reading.whole_at(np.array([len(tokens)])) if places is None else places)
         return len(tokens)
 
     def add_both(self, owner: int, first: Array, second: Array) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Tags:
     long: OnLong = "window"
     term: str = "tag"
     pools: bool = False
+    writes: ClassVar[bool] = False
     unit: str = "sentences"
     fields: tuple[str, ...] = ("text", "label")
     pair: tuple[str, ...] = ("text",)

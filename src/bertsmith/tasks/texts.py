@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Texts:
     long: OnLong = "truncate"
     term: str = "label"
     pools: bool = True
+    writes: ClassVar[bool] = False
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS
     pair: tuple[str, ...] = PAIR

@@ -19,6 +19,7 @@ class RunningText:
 
     length: int
     cls: ClassVar[str] = "none"  # where [CLS] stands, in fine-tuning too
+    separators: ClassVar[int] = 1  # between the texts of a pair, in fine-tuning
 
     def __post_init__(self):
         require(self.length >= 3, f"layout.length: {self.length} has no room for two tokens and their end; at least 3")

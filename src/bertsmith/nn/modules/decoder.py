@@ -13,7 +13,6 @@ from bertsmith.data.batch import ARRAYS, Stream
 from bertsmith.nn.modules.attending import Source
 from bertsmith.nn.modules.blocks import fill
 from bertsmith.nn.modules.transformer import Transformer
-from bertsmith.nn.transformer import SHARED
 from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
@@ -28,11 +27,8 @@ class TwoStacks(nn.Module):
         self.encoder = Transformer(encoder)
         self.decoder = Transformer(decoder, reads_source=True)
         self.decoder.embeddings.tokens = self.encoder.embeddings.tokens
-        if config.topology.share == "layers":
-            for one, other in zip(self.encoder.layers, self.decoder.layers, strict=True):
-                for part in SHARED["all"]:
-                    for name in (part, f"{part}_norm"):
-                        setattr(other, name, getattr(one, name))
+        if config.topology.stacks == "one":
+            _shared(self.encoder, self.decoder)
 
     @property
     def tokens(self) -> Any:
@@ -48,9 +44,12 @@ class TwoStacks(nn.Module):
         return found + self.config.layers if side == "decoder" and found else found
 
     def forward(self, stream: Stream, read: Tensor | None = None, output: Stream | None = None) -> Tensor:
-        """What the decoder says of `output`, (m, d) or its rows `read`; without one, what the encoder says of the input, (n, d) or `read`."""
-        if output is None:
+        """What the decoder says of `output`, (m, d) or its rows `read`; without one, what the stack that reads a text alone says of the
+        input, (n, d) or `read`."""
+        if output is None and self.config.topology.alone == "encoder":
             return self.encoder(stream, read)
+        if output is None:
+            return self.decoder(behind_its_end(stream), read, self.source(stream))
         if len(output.lengths) != len(stream.lengths):
             raise ValueError(f"{amount(len(output.lengths), 'sequence')} to decode, {len(stream.lengths)} to read")
         return self.decoder(output, read, self.source(stream))
@@ -70,3 +69,23 @@ class TwoStacks(nn.Module):
     def states(self, stream: Stream) -> list[Tensor]:
         """The encoder's."""
         return self.encoder.states(stream)
+
+
+def _shared(encoder: Transformer, decoder: Transformer) -> None:
+    """The decoder's parts become the encoder's, but for what reads the source."""
+    for part in ("embeddings", "positions", "norm"):
+        setattr(decoder, part, getattr(encoder, part))
+    for mine, theirs in zip(decoder.layers, encoder.layers, strict=True):
+        for part in ("attention", "attention_norm", "feedforward", "feedforward_norm"):
+            setattr(mine, part, getattr(theirs, part))
+
+
+def behind_its_end(stream: Stream) -> Stream:
+    """The same texts as a decoder reads them that says each anew: from left to right, the last token of each before its first."""
+    lengths = torch.tensor(stream.lengths, device=stream.tokens.device)
+    ends = lengths.cumsum(0)
+    before = torch.arange(len(stream.tokens), device=stream.tokens.device) - 1
+    before[ends - lengths] = ends - 1
+    place = stream.positions
+    read = {"tokens": stream.tokens[before], "query_rank": place, "key_rank": place}
+    return replace(stream, **read, segments=torch.zeros_like(place), visibility="causal", hidden=None)

@@ -1,0 +1,194 @@
+"""What a model writes about texts, and the dev file of such a task as an exam: answers are written, then scored."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertsmith.data.batch import Stream
+from bertsmith.data.loader import never
+from bertsmith.downstream.dev import Dev
+from bertsmith.downstream.search import How, Rules, write
+from bertsmith.errors import NumericsError
+from bertsmith.nn.modules.member import MemberModel
+from bertsmith.nn.modules.writing import Again, Causal, Decoder, Writer
+from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.text2text import Text2Text
+from bertsmith.tasks.written import TERM, Answer, Pairs
+from bertsmith.training.distributed import ALONE, World
+from bertsmith.training.evaluate import held_out
+from bertsmith.training.precision import Precision
+
+TOKENS = 4096  # read at once
+TEXTS = 64  # written about at once
+MOST = 200  # dev texts of an exam on the way
+
+
+def answers_of(
+    member: MemberModel,
+    pairs: Pairs,
+    kind: Text2Text,
+    tokenizer: Any,
+    precision: Precision,
+    *,
+    which: np.ndarray | None = None,
+    beam: int = 1,
+    world: World = ALONE,
+    feed: str = "",
+    stop: Callable[[], bool] = never,
+) -> list[Answer] | None:
+    """What is written about the texts `which` (None: all), in their order; the processes of a world share the work.
+
+    None if `stop()` turned true on the way.
+    """
+    member = MemberModel(member.model, member.objective.of(feed) if feed else member.objective).eval()
+    which = np.arange(len(pairs)) if which is None else which
+    groups = _groups(pairs, which, max(1, TEXTS // beam))
+    found: dict[int, Answer] = {}
+    with precision.policy(), precision.autocast():
+        for at in range(0, len(groups), world.size):
+            mine = groups[min(at + world.rank, len(groups) - 1)]  # who has none left keeps step with the others
+            wrote = _written(member, pairs, mine, kind, tokenizer, precision.device, beam)
+            for rank, rows in enumerate(world.gather([[a.text, a.score, a.stopped] for a in wrote])):
+                found |= zip(groups[min(at + rank, len(groups) - 1)].tolist(), (Answer(*row) for row in rows))
+            if stop():
+                return None
+    return [found[i] for i in which.tolist()]
+
+
+def _groups(pairs: Pairs, which: np.ndarray, texts: int) -> list[np.ndarray]:
+    """Longest first, cut into groups of at most so many texts, and TOKENS tokens (or one text)."""
+    order = which[np.argsort(-pairs.read.lengths[which], kind="stable")]
+    found, start = [], 0
+    while start < len(order):
+        longest = int(pairs.read.lengths[order[start]])
+        end = start + max(1, min(texts, TOKENS // longest))
+        found.append(order[start:end])
+        start = end
+    return found
+
+
+def _written(
+    member: MemberModel,
+    pairs: Pairs,
+    which: np.ndarray,
+    kind: Text2Text,
+    tokenizer: Any,
+    device: torch.device,
+    beam: int,
+) -> list[Answer]:
+    stream = pairs.batch(which).input.to(device)
+    writer = _writer(member, stream, pairs.start)
+    vocab, special = tokenizer.vocab, set(tokenizer.vocab.special)
+    how = How(limit=kind.limit, beam=beam)
+    found = write(writer, how, Rules(size=vocab.size, end=vocab.sep), which.tolist())
+    texts = [tokenizer.decode([i for i in text.tokens if i not in special]) for text in found]
+    return [Answer(text, wrote.score, wrote.stopped) for text, wrote in zip(texts, found, strict=True)]
+
+
+def _writer(member: MemberModel, stream: Stream, start: int | None) -> Writer:
+    if start is not None:
+        return Decoder(member, stream, start)
+    if member.model.keeps:
+        return Causal(member, stream)
+    texts = [part.tokens.tolist() for part in stream.split([1] * len(stream.lengths))]
+    return Again(lambda now: _behind(member, now, stream), texts)
+
+
+def _behind(member: MemberModel, texts: list[list[int]], like: Stream) -> torch.Tensor:
+    """(b, V) logits of what comes behind each of the texts, all read anew."""
+    lengths = tuple(map(len, texts))
+    flat, place = (
+        torch.tensor([x for row in rows for x in row], device=like.tokens.device)
+        for rows in (texts, map(range, lengths))
+    )
+    ranks = {"query_rank": place, "key_rank": place}
+    zeros = torch.zeros_like(flat)
+    stream = Stream(tokens=flat, positions=place, segments=zeros, **ranks, lengths=lengths, visibility="causal")
+    ends = torch.tensor(lengths, device=flat.device).cumsum(0) - 1
+    return member.objective.logits(member.model, stream, ends)
+
+
+class WrittenDev(Dev):
+    """On the way at most MOST texts, the same ones each time, are written about, greedily; at the end all, as the task says (`beam`)."""
+
+    kind: Text2Text
+    data: Pairs
+
+    def __init__(self, *args: Any, tokenizer: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.tokenizer = tokenizer
+        count = len(self.rows)
+        self.some = np.arange(count) if count <= MOST else np.linspace(0, count - 1, MOST).round().astype(np.int64)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know before it begins."""
+        if len(self.some) == len(self.rows):
+            return []
+        return [
+            f"dev: {len(self.some)} of the {len(self.rows):,} texts, always the same, are written about on the way, all at the end"
+        ]
+
+    def hold(self, member: MemberModel, precision: Precision, world: World, stop: Callable[[], bool]) -> dict | None:
+        training = member.training
+        found = self._held(member, world, stop)
+        member.train(training)
+        return found
+
+    def _held(self, member: MemberModel, world: World, stop: Callable[[], bool]) -> dict | None:
+        loss = self._loss(member, world, stop)
+        if loss is None:
+            return None
+        said = self._answers(member, self.some, 1, world, stop)
+        if said is None:
+            return None
+        if not math.isfinite(loss):
+            raise NumericsError(
+                f"dev file: {self.term}: loss {loss} is not finite; a lower schedule.lr helps most often"
+            )
+        scores = self.kind.score([self.targets[i] for i in self.some], said, self.known, resamples=0)
+        found = {name: score["value"] for name, score in scores.items()}
+        return {self.term: {"loss": loss, **found, "count": len(self.some)}}
+
+    def _loss(self, member: MemberModel, world: World, stop: Callable[[], bool] = never) -> float | None:
+        """The mean over the tokens of the targets of `some`, nothing smoothed."""
+        groups = _groups(self.data, self.some, TEXTS)
+        batches = [self.data.batch(which, self.asked) for which in groups]
+        alone = MemberModel(member.model, member.objective.of(self.feed) if self.feed else member.objective).eval()
+        with self.exact.policy():
+            found = held_out(alone, batches, self.exact, stop, world)
+        return None if found is None else found[TERM]["loss"]
+
+    def _answers(
+        self, member: MemberModel, which: np.ndarray | None, beam: int, world: World, stop: Callable[[], bool] = never
+    ) -> list[Answer] | None:
+        return answers_of(
+            member,
+            self.data,
+            self.kind,
+            self.tokenizer,
+            self.exact,
+            which=which,
+            beam=beam,
+            world=world,
+            feed=self.feed,
+            stop=stop,
+        )
+
+    def seconds(self, member: MemberModel, precision: Precision, world: World) -> float:
+        """By one of its groups, of middling length."""
+        groups = _groups(self.data, self.some, TEXTS)
+        start = time.monotonic()
+        self._answers(member, groups[len(groups) // 2], 1, ALONE)
+        return (time.monotonic() - start) * math.ceil(len(groups) / world.size)
+
+    def said_of(self, member: MemberModel, world: World = ALONE) -> tuple[Sequence[Answer], Labels]:
+        said = self._answers(member, None, self.kind.beam, world)
+        assert said is not None  # nothing stops it
+        return said, self.known

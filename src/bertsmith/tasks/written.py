@@ -1,0 +1,191 @@
+"""Texts that are read, and texts that are written about them.  w pairs; n tokens read, m written, ends included.
+
+A decoder reads what is written up to each token, behind the token that it begins with, and the other stack the text.  A language model
+reads one sequence, `text [SEP] target [SEP]`, and is asked for the target alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from bertsmith.data.batch import Batch, Stream, Target
+from bertsmith.data.decoded import decoded, shifted
+from bertsmith.errors import InputError
+from bertsmith.spelling import amount, setting
+from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded, Reading
+
+TERM = "token"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was written about a text.  `score`: the sum of the tokens' log-probabilities, as the search has it."""
+
+    text: str
+    score: float
+    stopped: Literal["end", "limit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """`read`: the texts as sequences; `written` (m,) what follows each, `sizes` (w,) tokens (none of texts that are to be answered).
+    `start`: the token that a decoder is given first; None: there is one stack."""
+
+    read: Encoded
+    written: Array
+    sizes: Array
+    start: int | None
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def rows(self) -> int:
+        return self.read.rows
+
+    @property
+    def owner(self) -> Array:
+        return self.read.owner
+
+    @cached_property
+    def lengths(self) -> Array:
+        """(w,) tokens that go in, of both sides."""
+        return self.read.lengths + self.sizes
+
+    @cached_property
+    def tokens(self) -> Array:
+        """All of both sides."""
+        return np.concatenate([self.read.tokens, self.written])
+
+    @cached_property
+    def _from(self) -> Array:
+        return np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def batch(self, which: Array, asked: Asked | None = None) -> Batch:
+        """The pairs `which` in this order; unless something is asked, what is read of them alone."""
+        batch = self.read.batch(which)
+        if asked is None:
+            return batch
+        sizes = self.sizes[which]
+        targets = np.concatenate([self.written[a:b] for a, b in zip(self._from[which], self._from[which + 1])])
+        if self.start is None:
+            stream, target = _behind(batch.input, targets, sizes)
+            return Batch(input=stream, targets={TERM: target}, examples=batch.examples)
+        output, target = decoded(shifted(targets, sizes, self.start), targets, sizes)
+        return Batch(input=batch.input, output=output, targets={TERM: target}, examples=batch.examples)
+
+    def by_length(self, budget: int) -> list[Array]:
+        """All pairs, longest first, cut into groups of at most `budget` tokens (or one pair)."""
+        return self.read.by_length(budget)
+
+
+def _behind(stream: Stream, targets: Array, sizes: Array) -> tuple[Stream, Target]:
+    """Sequences that go on with their targets, each token of which is asked for by the one before it."""
+    lengths = np.array(stream.lengths) + sizes
+    end = np.cumsum(lengths)
+    place = np.arange(int(lengths.sum())) - np.repeat(end - lengths, lengths)
+    own = place >= np.repeat(lengths - sizes, lengths)
+    tokens = np.empty(len(place), np.int64)
+    tokens[own], tokens[~own] = targets, stream.tokens
+    prefix = stream.visibility == "full"
+    rank = np.where(own, place, 0) if prefix else place
+    whole = Stream(
+        tokens=tokens,
+        positions=place,
+        segments=np.zeros_like(place),
+        query_rank=rank,
+        key_rank=rank,
+        lengths=tuple(lengths.tolist()),
+        visibility="ranks" if prefix else "causal",
+    )
+    return whole, Target(at=np.flatnonzero(own)[:, None] - 1, labels=targets.astype(np.int64))
+
+
+def encode(
+    tokenizer: Any,
+    texts: Sequence[str],
+    targets: Sequence[str] | None,
+    reading: Reading,
+    limit: int,
+    where: Callable[[int], str],
+    prefix: bool = False,
+) -> Pairs:
+    """`limit`: tokens of a target at most, its end included; more are cut and counted, or an InputError where `reading.on_long` is that.
+
+    `prefix`: what a language model reads sees all of itself.
+    """
+    reading, vocab = reading.to_write(), tokenizer.vocab
+    sees = replace(reading, causal=False) if prefix else reading
+    builder = Builder(vocab=vocab, reading=sees, pairs=False)
+    room = builder.room - (limit if reading.causal else 0)
+    if room < 1:
+        raise InputError(
+            f"target_length: {limit} of {reading.length} tokens leave no room for the text; lower it, or raise length"
+        )
+    for i, (ids, _) in enumerate(tokenizer.encode(list(texts))):
+        ids = np.asarray(ids, np.int32)
+        start, end = reading.views(len(ids), room, lambda i=i: where(i))[0]
+        builder.counts["long"] += len(ids) > room
+        builder.counts["cut"] += len(ids) - end + start
+        builder.add(i, ids[start:end])
+    written, counts, notes = _targets(tokenizer, targets, reading, limit, where)
+    read = builder.encoded(len(texts))
+    return Pairs(
+        read=read,
+        written=np.concatenate([np.zeros(0, np.int32), *written]),
+        sizes=np.array([len(ids) for ids in written], np.int64) if written else np.zeros(len(read), np.int64),
+        start=None if reading.start is None else getattr(vocab, reading.start),
+        counts={**read.counts, **counts},
+        notes=notes,
+    )
+
+
+def _targets(
+    tokenizer: Any, targets: Sequence[str] | None, reading: Reading, limit: int, where: Callable[[int], str]
+) -> tuple[list[Array], dict[str, int], tuple[str, ...]]:
+    """(tokens of each, with an end; counts; what a user should know)."""
+    if targets is None:
+        return [], {}, ()
+    found, long, cut, other = [], 0, 0, []
+    for i, (ids, _) in enumerate(tokenizer.encode(list(targets))):
+        if len(ids) >= limit:
+            if reading.on_long == "error":
+                raise InputError(
+                    f"{where(i)}: target: {amount(len(ids) + 1, 'token')}, its end included, and {limit} are written at most; {setting('target_length')} takes more"
+                )
+            long, cut = long + 1, cut + len(ids) + 1 - limit
+        found.append(np.array([*ids[: limit - 1], tokenizer.vocab.sep], np.int32))
+        if len(ids) < limit and tokenizer.decode(ids) != targets[i]:
+            other.append(i)
+    counts = {"targets": int(sum(map(len, found))), "long_targets": long, "cut_targets": cut}
+    notes = []
+    if long:
+        notes.append(
+            f"{long:,} of {len(found):,} targets ({long / len(found):.1%}) are longer than {limit} tokens; {cut:,} tokens cut"
+        )
+    if other:
+        first = targets[other[0]]
+        back = tokenizer.decode(tokenizer.encode([first])[0][0])
+        notes.append(
+            f"{len(other):,} of {len(found):,} targets cannot be written as they stand with this tokenizer: {_quoted(first, back)}"
+        )
+    return found, counts, tuple(notes)
+
+
+def _quoted(text: str, back: str) -> str:
+    """Where two texts part, with what stands round it."""
+    at = next((i for i, (a, b) in enumerate(zip(text, back)) if a != b), min(len(text), len(back)))
+    at = max(0, at - 10)
+    return f"{text[at : at + 24]!r} becomes {back[at : at + 24]!r}"
+
+
+def longest(tokenizer: Any, targets: Sequence[str]) -> int:
+    """Tokens of the longest target, its end included."""
+    return 1 + max((len(ids) for ids, _ in tokenizer.encode(list(targets))), default=0)
