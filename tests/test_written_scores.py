@@ -39,7 +39,7 @@ def test_a_template_puts_columns_into_a_text():
     assert table.columns["text"][0] == "nli premise: It rains. hypothesis: Wet? {}"
     assert table.columns["label"][0] == "3.3"
     assert task(target_step=0.2, target="{score}").read(source([{"text": "a", "score": 3.26}], task(target="{score}"))).columns["label"] == ["3.2"]  # fmt: skip
-    halves = [Template("{x}", "--target", 0.2).filled({"x": x}, "") for x in (0, 0.1, 0.3, 5, 2.5)]
+    halves = [Template("{x}", "target", 0.2).filled({"x": x}, "") for x in (0, 0.1, 0.3, 5, 2.5)]
     assert halves == ["0.0", "0.0", "0.2", "5.0", "2.4"], "halves to even, as T5's own rounding has it"
 
 
@@ -59,12 +59,12 @@ def test_files_are_read_by_the_names_of_their_columns_or_by_their_numbers(tmp_pa
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        ("premise", r"--template 'premise': names no column"),
+        ("premise", r"template='premise': names no column"),
         ("{premis}", r"train\[0\]: premis: is missing; did you mean 'premise'\?"),
-        ("{premise", r"--template '\{premise': .*a brace itself is"),
+        ("{premise", r"template='\{premise': .*a brace itself is"),
         ("{}", r"braces without the name of a column"),
         ("{premise!r}", r"!r after a column"),
-        ("{premise:.1f}", r"train\[0\]: premise: 'It rains.' is not a number, and --template formats it as one"),
+        ("{premise:.1f}", r"train\[0\]: premise: 'It rains.' is not a number, and template formats it as one"),
         ("{score:.1q}", r"rounds a number"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_column_that_a_file_lacks_is_named_with_the_nearest_one(tmp_path):
     (tmp_path / "a.tsv").write_text("sentence\tlabel\nx y\t1\n")
     with pytest.raises(InputError, match=r"a.tsv:1: no column 'sentense'; did you mean 'sentence'\?"):
         task(template="{sentense}").read(tmp_path / "a.tsv")
-    with pytest.raises(InputError, match=r"text2: is there.*--template '\{text\} \{text2\}'"):
+    with pytest.raises(InputError, match=r"text2: is there.*template='\{text\} \{text2\}'"):
         task().read(source([{"text": "a", "text2": "b", "label": "c"}], kinds.kind("classify")))
 
 
@@ -91,9 +91,9 @@ def test_few_targets_of_several_rows_each_are_names_numbers_are_numbers_and_othe
     assert known.numbers and known.mean == 2.5 and len(known.names) == 5 and task().best(known) == "pearson"
     assert task().best(learned([i % 2 for i in range(9)])[1]) == "accuracy"
     assert task().best(learned([f"text {i}" for i in range(9)])[1]) == "f1"
-    with pytest.raises(InputError, match=r"--metric accuracy: the 9 different targets of train are not few names"):
+    with pytest.raises(InputError, match=r"metric='accuracy': the 9 different targets of train are not few names"):
         learned([f"text {i}" for i in range(9)], metric="accuracy")
-    with pytest.raises(InputError, match=r"--metric blue: unknown; did you mean 'bleu'\?"):
+    with pytest.raises(InputError, match=r"metric='blue': unknown; did you mean 'bleu'\?"):
         task(metric="blue")
 
 
@@ -186,7 +186,7 @@ def test_rouge_is_that_of_rouge_score():
 
 def test_a_metric_whose_package_is_missing_is_one_line(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"--metric bleu: needs sacrebleu: pip install 'bertsmith\[eval\]'"):
+    with pytest.raises(InputError, match=r"metric='bleu': needs sacrebleu: pip install 'bertsmith\[eval\]'"):
         task(metric="bleu")
-    with pytest.raises(InputError, match="--metric rouge: needs rouge-score"):
+    with pytest.raises(InputError, match="metric='rouge': needs rouge-score"):
         task(metric="rouge")
