@@ -87,6 +87,6 @@ def test_a_store_has_the_same_bytes_whoever_makes_it(tmp_path, capsys):
     bertsmith.prepare(folder, tmp_path / "a", **options)
     given = ["--tokenizer", "wordpiece:60", "--only", "*.txt", "--holdout", "0"]
     assert command(["prepare", str(folder), "--out", str(tmp_path / "b"), *given]) == 0
-    assert "`documents` blank makes more" in capsys.readouterr().err
+    assert "`encoding` utf-16 reads it" in capsys.readouterr().err
     made = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert made == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
