@@ -120,7 +120,7 @@ def prepare(
         raise InputError(
             f"{flag('segmented')}: takes blanks out of the text, so that places in an annotated text mean nothing"
         )
-    what = asked(clean, clean_language, bad_words, clean_sample, sentences=language, lines=lines, encoding=encoding)
+    what = asked(clean, clean_language, bad_words, clean_sample, sentences=spoken, lines=lines, encoding=encoding)
     listing = listed(named, only, encoding)
     found = tuple(listing.sources)
     apart(found, named, out)
