@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from bertsmith.nn.modules.member import MemberModel
 from bertsmith.nn.modules.writing import Again, Causal, Decoder, Writer
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.text2text import Text2Text
-from bertsmith.tasks.written import TERM, Answer, Pairs
+from bertsmith.tasks.written import Answer, Pairs
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.evaluate import held_out
 from bertsmith.training.precision import Precision
+from bertsmith.training.processes import sharded
 
 TOKENS = 4096  # read at once
 TEXTS = 64  # written about at once
@@ -42,23 +45,31 @@ def answers_of(
     feed: str = "",
     stop: Callable[[], bool] = never,
 ) -> list[Answer] | None:
-    """What is written about the texts `which` (None: all), in their order; the processes of a world share the work.
+    """What is written about the texts `which` (None: all), in their order; the processes of a world share the work, unless each has a
+    slice of the member: then they take the same steps.
 
     None if `stop()` turned true on the way.
     """
-    member = MemberModel(member.model, member.objective.of(feed) if feed else member.objective).eval()
+    member.eval()
+    alone = MemberModel(member.model, member.objective.of(feed) if feed else member.objective)
+    rank, size = (0, 1) if sliced(member) else (world.rank, world.size)
     which = np.arange(len(pairs)) if which is None else which
     groups = _groups(pairs, which, max(1, TEXTS // beam))
     found: dict[int, Answer] = {}
     with precision.policy(), precision.autocast():
-        for at in range(0, len(groups), world.size):
-            mine = groups[min(at + world.rank, len(groups) - 1)]  # who has none left keeps step with the others
-            wrote = _written(member, pairs, mine, kind, tokenizer, precision.device, beam)
-            for rank, rows in enumerate(world.gather([[a.text, a.score, a.stopped] for a in wrote])):
-                found |= zip(groups[min(at + rank, len(groups) - 1)].tolist(), (Answer(*row) for row in rows))
+        for at in range(0, len(groups), size):
+            mine = groups[min(at + rank, len(groups) - 1)]  # who has none left keeps step with the others
+            wrote = member.doing(partial(_written, alone, pairs, mine, kind, tokenizer, precision.device, beam))
+            for other, rows in enumerate(world.gather([[a.text, a.score, a.stopped] for a in wrote])[:size]):
+                found |= zip(groups[min(at + other, len(groups) - 1)].tolist(), (Answer(*row) for row in rows))
             if stop():
                 return None
     return [found[i] for i in which.tolist()]
+
+
+def sliced(member: torch.nn.Module) -> bool:
+    """Whether each process has but a part of the weights."""
+    return any(map(sharded, member.parameters()))
 
 
 def _groups(pairs: Pairs, which: np.ndarray, texts: int) -> list[np.ndarray]:
@@ -159,11 +170,10 @@ class WrittenDev(Dev):
     def _loss(self, member: MemberModel, world: World, stop: Callable[[], bool] = never) -> float | None:
         """The mean over the tokens of the targets of `some`, nothing smoothed."""
         groups = _groups(self.data, self.some, TEXTS)
-        batches = [self.data.batch(which, self.asked) for which in groups]
-        alone = MemberModel(member.model, member.objective.of(self.feed) if self.feed else member.objective).eval()
+        batches = [replace(self.data.batch(which, self.asked), feed=self.feed) for which in groups]
         with self.exact.policy():
-            found = held_out(alone, batches, self.exact, stop, world)
-        return None if found is None else found[TERM]["loss"]
+            found = held_out(member.eval(), batches, self.exact, stop, world)
+        return None if found is None else found[self.term]["loss"]
 
     def _answers(
         self, member: MemberModel, which: np.ndarray | None, beam: int, world: World, stop: Callable[[], bool] = never

@@ -138,7 +138,7 @@ def _slices(member: nn.Module) -> nn.Module:
         fully_shard(unit, mp_policy=policy)
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)  # gloo has no other
-    for method in ("scores", "logits"):
+    for method in ("scores", "logits", "doing"):
         register_fsdp_forward_method(member, method)
     return member
 

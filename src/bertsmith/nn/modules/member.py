@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Stream
@@ -28,6 +31,10 @@ class MemberModel(nn.Module):
         """What the objective's head says at the flat indices `at` (m,) -> (m, outputs); `feed`: whose head, in a mixture."""
         objective = self.objective.of(feed) if feed else self.objective
         return objective.logits(self.model, stream, at)
+
+    def doing(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives, which computes with parts of the member: where it is held in slices, these are together for that long."""
+        return work()
 
     def weights(self) -> dict[str, float]:
         return self.objective.weights()
