@@ -43,8 +43,8 @@ def row_of(recipe, store, sequences=40, epoch=0):
     return plan.row(plan.order[:sequences])
 
 
-# What differs from a member by its corruption alone learns in `make test-slow`.
-VARIANTS = {"bert-ngram", "electra-15", "electra-all-tokens", "electra-replace", "ernie1-dialogue"}
+# What differs from a member by its corruption alone, or by where its norms stand, learns in `make test-slow`.
+VARIANTS = {"gpt", "mass", "bert-ngram", "electra-15", "electra-all-tokens", "electra-replace", "ernie1-dialogue"}
 LONGER = {"unilm": 900}  # a third of its examples each is read from the left, from the right and whole
 RATES = {"t5": "0.02"}  # of an optimiser that moves a matrix by a share of its own size
 WIDE = {"t5": 0.5}  # logits of variance 1: a loss of half a nat above that of a uniform guess

@@ -379,3 +379,16 @@ def test_a_model_without_a_token_head_is_refused(models, tmp_path):
             out=tmp_path / "x",
             steps=1,
         )
+
+
+def test_generate_writes_by_the_tasks_own_template(models, tmp_path):
+    rows = [{"first": "b c", "second": "d", "label": "c"}, {"first": "d", "second": "b", "label": "d"}] * 4
+    options = {"train": rows, "dev": [*rows[:1]] * 2, "template": "{first} {second}", "steps": 2, "threads": 1}
+    bertsmith.finetune(models / "bart", task="text2text", out=tmp_path / "run", allow_unknown=True, **options)
+    plain = [{"first": row["first"], "second": row["second"]} for row in rows[:2]]
+    written = bertsmith.generate(tmp_path / "run", input=plain, limit=4)
+    said = bertsmith.predict(tmp_path / "run", plain)
+    for one, other in zip(written, said, strict=True):
+        assert other["text"].startswith(one["text"]) or one["text"].startswith(other["text"])
+    with pytest.raises(InputError, match="second"):
+        bertsmith.generate(tmp_path / "run", input=[{"first": "b"}])

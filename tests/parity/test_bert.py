@@ -236,7 +236,9 @@ def test_what_cannot_be_read_or_written_is_said():
         to_hf({**ours(BERT).state_dict(), "objective.token.extra": torch.zeros(1)}, BERT)
     with pytest.raises(InputError, match="transformers has no class"):
         family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, embeddings=Summed(segments=0, width=8))))
-    for change in ({"memory": Recurrence(length=4)}, {"block": PreNorm()}, {"topology": EncoderDecoder()}):
+    with pytest.raises(InputError, match="nearest encoder-decoder is its bart, and this one has"):
+        family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, topology=EncoderDecoder())))
+    for change in ({"memory": Recurrence(length=4)}, {"block": PreNorm()}):
         with pytest.raises(InputError, match="transformers has no class"):
             family_of(dataclasses.replace(BERT, model=dataclasses.replace(MODEL, **change)))
     with pytest.raises(InputError, match="hidden_act: 'silu': layers with gelu"):

@@ -131,4 +131,5 @@ def test_a_summary_tells_the_family():
     assert {name: family.pooler for name, family in FAMILIES.items() if family.pooler != "tanh"} == {
         "electra": "gelu",
         "distilbert": "relu",
+        **dict.fromkeys(("gpt2", "openai-gpt"), "none"),
     }

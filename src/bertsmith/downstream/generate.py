@@ -11,8 +11,10 @@ from typing import Any
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.predict import rows_of
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
+from bertsmith.tasks import kinds
 from bertsmith.tasks.given import source
 from bertsmith.tasks.lines import check_there
 from bertsmith.tasks.readers import parse_columns, read, say_notes
@@ -82,13 +84,13 @@ def generate(
     if batch < 1:
         raise InputError(f"{option('batch', batch)}: at least 1 text at a time")
     there = out is not None and check_file(Path(out), "written.jsonl")
-    table = None if input is None else _table(input, columns, header)
-    given = [text] if table is None else table.columns["text"]
+    if isinstance(input, (str, os.PathLike)):
+        check_there(input)
     if not isinstance(model, Loaded):
         check_model(model)
     loaded = opened(model, members=members, say=say)
-    if table is not None:
-        say_notes(table, say)
+    table = None if input is None else _table(loaded, input, columns, header, say)
+    given = [text] if table is None else table.columns["text"]
     from bertsmith.downstream.writers import Writers
 
     writers = Writers(loaded, how, on_long=on_long, answers=answers)
@@ -105,8 +107,12 @@ def generate(
     return rows
 
 
-def _table(input: Any, columns: Columns, header: bool) -> Table:
-    if isinstance(input, (str, os.PathLike)):
-        check_there(input)
+def _table(loaded: Loaded, input: Any, columns: Columns, header: bool, say: Say) -> Table:
+    """Texts to write after or about; of a fine-tuned model as its task reads them, by its template."""
+    task = loaded.task and kinds.of_task(loaded.task)
+    if task and task.writes:
+        return rows_of(loaded, task, input, columns, None if header else False, None, say, labelled=False)
     given = source(input, "input", parse_columns(columns))
-    return read(given, columns=getattr(given, "columns", None) or columns, header=header)
+    table = read(given, columns=getattr(given, "columns", None) or columns, header=header)
+    say_notes(table, say)
+    return table

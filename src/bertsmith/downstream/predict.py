@@ -62,7 +62,7 @@ def predict(
     there = out is not None and check_file(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say)
     kind = kinds.of_task(loaded.task)
-    read = _rows(loaded, kind, input, columns, header, encoding, say, labelled=False)
+    read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
     said = _said(loaded, kind, read, on_long, say)
     only = kind.only(said, loaded.labels)
     if only is not None and len(said) >= breakdown.FEW:
@@ -140,7 +140,7 @@ def judged(
     """Targets, what the model says of each row (of texts: (n,) and logits (n, c)), and the kind: `kind.correct(targets, said)` of two
     models is what `metrics.paired` compares."""
     loaded = _tuned(model, members, say)
-    rows = _rows(loaded, kinds.of_task(loaded.task), input, columns, header, encoding, say, labelled=True)
+    rows = rows_of(loaded, kinds.of_task(loaded.task), input, columns, header, encoding, say, labelled=True)
     return judged_rows(loaded, rows, on_long, say)
 
 
@@ -169,7 +169,7 @@ def _tuned(model: str | Path | Loaded, members: tuple[str, ...], say: Say) -> Lo
     return loaded
 
 
-def _rows(
+def rows_of(
     loaded: Loaded,
     kind: kinds.Kind,
     input: Any,
@@ -179,6 +179,7 @@ def _rows(
     say: Say,
     labelled: bool,
 ) -> Any:
+    """Rows of `input` as the task of a fine-tuned model reads them: by its columns and encoding unless others are given."""
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
     chosen = trained if columns is None else parse_columns(columns)
