@@ -47,6 +47,13 @@ def test_rows_come_in_their_order_whatever_the_batch(run, tmp_path):
     assert said[-1].startswith("4 rows written to ") and said[-1].endswith("in place of what stood there")
 
 
+def test_a_row_writes_as_much_beside_a_longer_one_as_alone(run):
+    room = bertsmith.load(run).recipe.model.longest
+    texts = [TEXTS[0], "name " * (room - 4)]
+    rows = bertsmith.generate(run, input=texts, limit=9)
+    assert alike(rows, [{"index": i, **bertsmith.generate(run, text, limit=9)} for i, text in enumerate(texts)])
+
+
 def test_a_draw_depends_on_the_seed_and_the_row_alone(run):
     options = {"input": TEXTS, "limit": 8, "sample": True}
     rows = bertsmith.generate(run, **options)

@@ -238,4 +238,4 @@ def _beams(writer, how, rules, texts: int) -> list[Written]:
             break
         writer.keep(torch.tensor(kept, device=found.device))
         logits = writer.step(torch.tensor(tokens, device=found.device))
-    return [search.finished[0] for search in done]  # type: ignore[union-attr]
+    return [(search.finished or [Written(search.tokens[0], search.sums[0], "limit")])[0] for search in done]  # type: ignore[union-attr]

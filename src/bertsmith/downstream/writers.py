@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -58,18 +59,32 @@ class Writers:
         """`{text, score, stopped}` of each; `where(i)` names one in an error."""
         given = [self._cut(np.asarray(ids, np.int32), where, i) for i, (ids, _) in enumerate(self._encoded(texts))]
         if cut := sum(short for _, short in given):
-            say(f"{cut:,} of {len(given):,} texts were longer than the model reads and were cut")
+            say(f"{cut:,} of {amount(len(given), 'text')} are longer than the model reads and were cut")
         rows = [ids for ids, _ in given]
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: list[Written | None] = [None] * len(rows)
         member, exact = self.loaded.member.eval(), self.loaded.exact
         with torch.no_grad(), exact.policy(), exact.autocast():
-            for at in range(0, len(order), batch):
-                some = order[at : at + batch]
+            for limit, some in self._batches(rows, batch):
                 hears = None if told is None else _hears(self.loaded, told)
-                for i, text in zip(some, self._written(member, [rows[i] for i in some], some, hears), strict=True):
+                texts_of = self._written(member, [rows[i] for i in some], some, limit, hears)
+                for i, text in zip(some, texts_of, strict=True):
                     found[i] = text
         return [self._row(text) for text in found if text is not None]
+
+    def _batches(self, rows: list[Array], batch: int) -> Iterator[tuple[int, list[int]]]:
+        """(new tokens at most, which rows), of about one length: a row of whatever batch may write as much as alone."""
+        limits = [self._limit(len(ids)) for ids in rows]
+        order = sorted(range(len(rows)), key=lambda i: (-limits[i], -len(rows[i])))
+        for limit, group in groupby(order, key=lambda i: limits[i]):
+            some = list(group)
+            yield from ((limit, some[at : at + batch]) for at in range(0, len(some), batch))
+
+    def _limit(self, size: int) -> int:
+        """New tokens that there is room for behind a text of so many."""
+        if self.room is None:
+            return self.how.limit
+        taken = 0 if self.decodes else size + self.reading.specials
+        return max(1, min(self.how.limit, self.room - taken))
 
     def _encoded(self, texts: Sequence[str]) -> Iterable[tuple[Any, Any]]:
         return self.loaded.tokenizer.encode(list(texts))
@@ -89,13 +104,12 @@ class Writers:
             return ids[:most], True
         return ids[max(len(ids) - max(most - self.how.limit, most // 2), 0) :], True
 
-    def _written(self, member: Any, rows: list[Array], numbers: list[int], told: Any) -> list[Written]:
+    def _written(self, member: Any, rows: list[Array], numbers: list[int], limit: int, told: Any) -> list[Written]:
         builder = Builder(vocab=self.loaded.vocab, reading=self.reading, pairs=False)
         for number, ids in enumerate(rows):
             builder.add(number, ids)
         stream = builder.encoded(len(rows)).batch(np.arange(len(rows))).input.to(self.loaded.device)
-        room = None if self.room is None else self.room - (0 if self.decodes else max(stream.lengths))
-        how = self.how if room is None else replace(self.how, limit=max(1, min(self.how.limit, room)))
+        how = replace(self.how, limit=limit)
         prompts = [] if self.decodes else [ids.tolist() for ids in rows]
         vocab = self.loaded.vocab
         rules = Rules(size=vocab.size, end=vocab.sep, no_repeat=how.no_repeat, prompts=prompts, answers=self.answers)
