@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+TOLD = {signal.SIGINT, signal.SIGTERM}
 HOME = Path(__file__).resolve().parents[1]
 
 
@@ -117,13 +118,22 @@ def _poll(pid: int) -> int | None:
 
 
 def _fork(order: dict) -> int:
+    """A signal waits until the command is there to be told, as a process of its own would not be reached by one before it exists."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
         return pid
     for descriptor, path in ((0, os.devnull), (1, f"{order['said']}.out"), (2, f"{order['said']}.err")):
         os.dup2(os.open(path, os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     module, _, function = order["call"].partition(":")
-    code = getattr(importlib.import_module(module), function)(order["arguments"], **order["options"])
+    call = getattr(importlib.import_module(module), function)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
+        code = call(order["arguments"], **order["options"])
+    except KeyboardInterrupt:  # before the command has begun, or behind its end
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # taking down all that the server imported would take longer than most runs

@@ -116,7 +116,7 @@ def interrupted(children, store: Store, straight: Path, out: Path, draw: random.
         time.sleep(draw.uniform(0, 0.01))
         child.send(number)
         code = child.wait(30)
-        assert code in (0, 128 + number, -number)
+        assert code in (0, 128 + number, -number), child.err
         if code == 0:
             break
         steps = Run(out).steps()
