@@ -41,7 +41,7 @@ def ours(member, rows, how, start):
     return write(writer, how, Rules(size=member.model.config.vocab, end=-1), range(len(rows)))
 
 
-def theirs(hf, rows, how, left):
+def theirs(hf, rows, how, left, start):
     longest = max(map(len, rows))
     blank = [[0] * (longest - len(row)) for row in rows]
     padded = torch.tensor([b + row if left else row + b for b, row in zip(blank, rows, strict=True)])
@@ -54,6 +54,7 @@ def theirs(hf, rows, how, left):
         do_sample=False,
         num_beams=how.beam,
         pad_token_id=0,
+        **({} if left else {"decoder_start_token_id": start}),
     )
 
 
@@ -94,7 +95,7 @@ def main() -> None:
                             begun = time.perf_counter()
                             with torch.no_grad(), cast if who == "ours" else nullcontext():
                                 ours(member, rows, how, start) if who == "ours" else theirs(
-                                    peer, rows, how, not decodes
+                                    peer, rows, how, not decodes, start
                                 )
                             best[who] = min(best[who], time.perf_counter() - begun)
                     rates = {who: round(batch * given.new / seconds, 1) for who, seconds in best.items()}
