@@ -182,3 +182,9 @@ def test_a_field_that_stands_elsewhere_is_named():
             match=rf"set={{'{typed}': …}}: Recipe has no field '{typed}'; set={{'{meant}': …}} is meant",
         ):
             override(bertsmith.find("bert:tiny"), [f"{typed}=1"])
+
+
+def test_numbers_of_updates_are_written_out():
+    asked = Budget(minutes=2)
+    assert "warning: 2,114 updates are few" in too_short(3000, 2114.4, asked)[0]
+    assert "warning: 97.7 updates are few" in too_short(3000, 97.66, asked)[0]

@@ -93,7 +93,8 @@ def too_short(enough: int, steps: float, asked: Budget) -> list[str]:
     if steps >= enough:
         return []
     (name, value), *_ = asked.given.items()
-    few = f"warning: {amount(steps, 'update is', 'updates are', ',.3g')} few: models leave the plateau after {enough:,} or more on most texts; this one may end on it"
+    form = ",.0f" if steps >= 100 else ",.3g"
+    few = f"warning: {amount(steps, 'update is', 'updates are', form)} few: models leave the plateau after {enough:,} or more on most texts; this one may end on it"
     if steps < FEWEST:  # too rough to be multiplied
         return [f"{few}; a smaller size or batch makes more of them in the same time"]
     more = math.ceil(value * enough / steps)
