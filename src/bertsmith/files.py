@@ -52,6 +52,11 @@ def write(path: str | Path, data: bytes) -> None:
         sync(path.parent)
 
 
+def write_rows(path: str | Path, rows: Iterable[dict]) -> None:
+    """`write` of a JSON line for each row."""
+    write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+
 def create(path: str | Path, data: bytes) -> dict:
     """A file of these bytes, on the disk when this returns.  OSError, with some of it written, where the system refuses.
 

@@ -11,7 +11,7 @@ import numpy as np
 from bertsmith.data.batch import Array, Batch, Row, Stream, Target, Vocab
 from bertsmith.data.denoise import Denoise
 from bertsmith.data.draw import Draw
-from bertsmith.data.ranges import numbers
+from bertsmith.data.ranges import numbers, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Concatenated:
         tokens = np.empty(int(lengths.sum()), np.int32)
         tokens[numbers(first, first + read)] = two.input.tokens
         tokens[numbers(first + read, first + lengths)] = labels[numbers(written, written + asked - 1)]
-        place = np.arange(len(tokens), dtype=np.int32) - np.repeat(first, lengths).astype(np.int32)
+        place = within(lengths)
         rank = place
         if self.sees == "prefix":
             rank = np.where(place < np.repeat(read, lengths), 0, place).astype(np.int32)

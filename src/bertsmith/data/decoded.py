@@ -3,6 +3,7 @@
 import numpy as np
 
 from bertsmith.data.batch import Array, Stream, Target
+from bertsmith.data.ranges import within
 
 
 def shifted(tokens: Array, lengths: Array, start: int) -> Array:
@@ -19,8 +20,7 @@ def decoded(read: Array, asked: Array, lengths: Array, positions: Array | None =
 
     `positions` (m,): where the tokens that it reads stand; None: from 0 on in each sequence.
     """
-    first = np.cumsum(lengths) - lengths
-    place = np.arange(len(read), dtype=np.int32) - np.repeat(first.astype(np.int32), lengths)
+    place = within(lengths)
     stream = Stream(
         tokens=read,
         positions=place if positions is None else positions,

@@ -14,7 +14,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import SENTINEL, Array, Batch, Examples, Row, Stream, Vocab
 from bertsmith.data.decoded import decoded, shifted
 from bertsmith.data.draw import Draw, halves, integers, scaled
-from bertsmith.data.ranges import numbers, sums
+from bertsmith.data.ranges import numbers, sums, within
 from bertsmith.data.rewrite import bits_at, ordinary, share_of
 from bertsmith.errors import InputError
 
@@ -162,11 +162,9 @@ class Denoise:
 def seen(tokens: Array, lengths: Array) -> Stream:
     """The side of an encoder: all of a sequence sees all of it."""
     zeros = np.zeros(len(tokens), np.uint8)
-    first = (np.cumsum(lengths) - lengths).astype(np.int32)
-    positions = np.arange(len(tokens), dtype=np.int32) - np.repeat(first, lengths)
     return Stream(
         tokens=tokens,
-        positions=positions,
+        positions=within(lengths),
         segments=zeros,
         query_rank=zeros,
         key_rank=zeros,

@@ -21,6 +21,12 @@ def numbers(begin: Array, end: Array) -> Array:
     return found
 
 
+def within(lengths: Array) -> Array:
+    """int32, 0, 1, 2, ... for each of `lengths` (s,), one after the other: places in sequences of these lengths."""
+    first = (np.cumsum(lengths) - lengths).astype(np.int32)
+    return np.arange(int(lengths.sum()), dtype=np.int32) - np.repeat(first, lengths)
+
+
 def sums(values: Array, counts: Array) -> Array:
     """(s,) sums over neighbouring values, `counts` (s,) of them at a time."""
     total = np.zeros(len(values) + 1, np.int64)

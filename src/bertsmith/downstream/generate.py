@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, check_model, opened
@@ -95,14 +96,17 @@ def generate(
 
     writers = Writers(loaded, how, on_long=on_long, answers=answers)
     name = "the text" if table is None else printable(table.path)
-    unknown.tell(unknown.of_texts(loaded.tokenizer, writers.read(given), lambda: given), name, say)
+    texts = writers.read(given)
+    unknown.tell(
+        unknown.of_texts(loaded.tokenizer, np.concatenate([np.zeros(0, np.int32), *texts]), lambda: given), name, say
+    )
     where = (lambda i: "the text") if table is None else table.where
-    rows = writers.write(given, where, batch, say, told if table is None else None)
+    rows = writers.write(texts, where, batch, say, told if table is None else None)
     if table is None:
         return rows[0]
     rows = [{"index": i, **row} for i, row in enumerate(rows)]
     if out is not None:
-        files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        files.write_rows(Path(out), rows)
         say(f"{amount(len(rows), 'row')} written to {printable(out)}" + ", in place of what stood there" * there)
     return rows
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -70,7 +69,7 @@ def predict(
     answers = kind.answer(read, said, loaded.labels)
     rows = [{"index": i, **answer} for i, answer in enumerate(answers)]
     if out is not None:
-        files.write(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        files.write_rows(Path(out), rows)
         fields, replaced = ", ".join(rows[0]) if rows else "none", "; what stood there is replaced" if there else ""
         say(f"{printable(out)}: {amount(len(rows), 'prediction')}, a JSON line each: {fields}{replaced}")
     return rows if not isinstance(read.path, Given) or read.path.index is None else _frame(answers, read.path.index)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +92,7 @@ def score(
 
 def _write(out: str | Path | None, rows: list[list[dict[str, Any]]]) -> None:
     if out is not None:
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for part in rows for row in part)
-        files.write(Path(out), "".join(lines).encode())
+        files.write_rows(Path(out), chain.from_iterable(rows))
 
 
 def _check_asked(

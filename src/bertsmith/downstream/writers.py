@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.data.batch import Stream
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.search import How, Rules, Written, write
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.modules.writing import Again, Causal, Decoder
+from bertsmith.nn.modules.writing import writer_of
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.sequences import Builder
 
@@ -44,20 +43,20 @@ class Writers:
         """Tokens that a model can read of a text, and write; None where there is no end."""
         return self.loaded.recipe.model.longest
 
-    def read(self, texts: Sequence[str]) -> Array:
-        """All of their tokens, one after the other."""
-        return np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in self.loaded.tokenizer.encode(list(texts)))])
+    def read(self, texts: Sequence[str]) -> list[Array]:
+        """The tokens of each."""
+        return [np.asarray(ids, np.int32) for ids, _ in self.loaded.tokenizer.encode(list(texts))]
 
     def write(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Array],
         where: Callable[[int], str],
         batch: int,
         say: Callable[[str], None],
         told: Callable[[str], None] | None = None,
     ) -> list[dict[str, Any]]:
-        """`{text, score, stopped}` of each; `where(i)` names one in an error."""
-        given = [self._cut(np.asarray(ids, np.int32), where, i) for i, (ids, _) in enumerate(self._encoded(texts))]
+        """`{text, score, stopped}` of each of `texts`, as `read` gives them; `where(i)` names one in an error."""
+        given = [self._cut(ids, where, i) for i, ids in enumerate(texts)]
         if cut := sum(short for _, short in given):
             say(f"{cut:,} of {amount(len(given), 'text')} are longer than the model reads and were cut")
         rows = [ids for ids, _ in given]
@@ -69,7 +68,12 @@ class Writers:
                 texts_of = self._written(member, [rows[i] for i in some], some, limit, hears)
                 for i, text in zip(some, texts_of, strict=True):
                     found[i] = text
-        return [self._row(text) for text in found if text is not None]
+        decode = self.loaded.tokenizer.decode
+        return [
+            {"text": decode(text.tokens, specials=False), "score": text.score, "stopped": text.stopped}
+            for text in found
+            if text is not None
+        ]
 
     def _batches(self, rows: list[Array], batch: int) -> Iterator[tuple[int, list[int]]]:
         """(new tokens at most, which rows), of about one length: a row of whatever batch may write as much as alone."""
@@ -85,9 +89,6 @@ class Writers:
             return self.how.limit
         taken = 0 if self.decodes else size + self.reading.specials
         return max(1, min(self.how.limit, self.room - taken))
-
-    def _encoded(self, texts: Sequence[str]) -> Iterable[tuple[Any, Any]]:
-        return self.loaded.tokenizer.encode(list(texts))
 
     def _cut(self, ids: Array, where: Callable[[int], str], i: int) -> tuple[Array, bool]:
         """A text's tokens, no more than the model reads (and whether they were): of what is gone on with the last ones."""
@@ -113,24 +114,8 @@ class Writers:
         prompts = [] if self.decodes else [ids.tolist() for ids in rows]
         vocab = self.loaded.vocab
         rules = Rules(size=vocab.size, end=vocab.sep, no_repeat=how.no_repeat, prompts=prompts, answers=self.answers)
-        return write(self._writer(member, stream), how, rules, numbers, told)
-
-    def _writer(self, member: Any, stream: Stream) -> Any:
-        if self.decodes:
-            return Decoder(member, stream, getattr(self.loaded.vocab, self.loaded.recipe.corruption.rewrite.start))
-        if member.model.keeps:
-            return Causal(member, stream)
-        texts = [part.tokens.tolist() for part in stream.split([1] * len(stream.lengths))]
-        return Again(lambda now: _behind(member, now, stream), texts)
-
-    def _row(self, found: Written) -> dict[str, Any]:
-        return {"text": _text(self.loaded, found.tokens), "score": found.score, "stopped": found.stopped}
-
-
-def _text(loaded: Loaded, ids: Sequence[int]) -> str:
-    """What was written, without specials."""
-    special = set(loaded.vocab.special)
-    return loaded.tokenizer.decode([i for i in ids if i not in special])
+        start = getattr(vocab, self.reading.start) if self.decodes else None
+        return write(writer_of(member, stream, start), how, rules, numbers, told)
 
 
 def _hears(loaded: Loaded, told: Callable[[str], None]) -> Callable[[int, int], None]:
@@ -141,30 +126,12 @@ def _hears(loaded: Loaded, told: Callable[[str], None]) -> Callable[[int, int], 
     def hear(_: int, token: int) -> None:
         nonlocal said
         tokens.append(token)
-        text = _text(loaded, tokens)
+        text = loaded.tokenizer.decode(tokens, specials=False)
         if not text.endswith("\ufffd"):  # a character whose bytes are not all there
             told(text.removeprefix(said))
             said = text
 
     return hear
-
-
-def _behind(member: Any, texts: list[list[int]], like: Stream) -> torch.Tensor:
-    """(b, V) logits of what comes behind each of the texts, all read anew."""
-    flat = torch.tensor([token for text in texts for token in text], device=like.tokens.device)
-    lengths = tuple(map(len, texts))
-    place = torch.cat([torch.arange(length) for length in lengths]).to(flat.device)
-    zeros = torch.zeros_like(flat)
-    stream = Stream(
-        tokens=flat,
-        positions=place,
-        segments=zeros,
-        query_rank=place,
-        key_rank=place,
-        lengths=lengths,
-        visibility="causal",
-    )
-    return member.objective.logits(member.model, stream, torch.tensor(lengths, device=flat.device).cumsum(0) - 1)
 
 
 def _answers(loaded: Loaded, given: Any) -> Callable[[Sequence[int]], list[int]]:

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.data.batch import Stream
 from bertsmith.data.loader import never
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.search import How, Rules, write
 from bertsmith.errors import NumericsError
 from bertsmith.nn.modules.member import MemberModel
-from bertsmith.nn.modules.writing import Again, Causal, Decoder, Writer
+from bertsmith.nn.modules.writing import writer_of
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.text2text import Text2Text
 from bertsmith.tasks.written import Answer, Pairs
@@ -94,35 +93,10 @@ def _written(
     beam: int,
 ) -> list[Answer]:
     stream = pairs.batch(which).input.to(device)
-    writer = _writer(member, stream, pairs.start)
-    vocab, special = tokenizer.vocab, set(tokenizer.vocab.special)
-    how = How(limit=kind.limit, beam=beam)
-    found = write(writer, how, Rules(size=vocab.size, end=vocab.sep), which.tolist())
-    texts = [tokenizer.decode([i for i in text.tokens if i not in special]) for text in found]
-    return [Answer(text, wrote.score, wrote.stopped) for text, wrote in zip(texts, found, strict=True)]
-
-
-def _writer(member: MemberModel, stream: Stream, start: int | None) -> Writer:
-    if start is not None:
-        return Decoder(member, stream, start)
-    if member.model.keeps:
-        return Causal(member, stream)
-    texts = [part.tokens.tolist() for part in stream.split([1] * len(stream.lengths))]
-    return Again(lambda now: _behind(member, now, stream), texts)
-
-
-def _behind(member: MemberModel, texts: list[list[int]], like: Stream) -> torch.Tensor:
-    """(b, V) logits of what comes behind each of the texts, all read anew."""
-    lengths = tuple(map(len, texts))
-    flat, place = (
-        torch.tensor([x for row in rows for x in row], device=like.tokens.device)
-        for rows in (texts, map(range, lengths))
-    )
-    ranks = {"query_rank": place, "key_rank": place}
-    zeros = torch.zeros_like(flat)
-    stream = Stream(tokens=flat, positions=place, segments=zeros, **ranks, lengths=lengths, visibility="causal")
-    ends = torch.tensor(lengths, device=flat.device).cumsum(0) - 1
-    return member.objective.logits(member.model, stream, ends)
+    vocab, how = tokenizer.vocab, How(limit=kind.limit, beam=beam)
+    rules = Rules(size=vocab.size, end=vocab.sep)
+    found = write(writer_of(member, stream, pairs.start), how, rules, which.tolist())
+    return [Answer(tokenizer.decode(text.tokens, specials=False), text.score, text.stopped) for text in found]
 
 
 class WrittenDev(Dev):

@@ -156,10 +156,12 @@ class Tokenizer:
             tokens.append(token)
         return tokens
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text for people: specials stay visible; white space and dropped characters do not come back from WordPiece."""
+    def decode(self, ids: Iterable[int], specials: bool = True) -> str:
+        """Text for people: specials stay visible, or are left out; white space and dropped characters do not come back from WordPiece."""
         parts, run = [], []
         for i in map(int, ids):
+            if not specials and i in self._special:
+                continue
             if i in self._set_apart:
                 parts += [self._decoded(run), self.token(i)]
                 run = []

@@ -91,6 +91,30 @@ class Again:
         self.texts = [list(self.texts[row]) for row in rows.tolist()]
 
 
+def writer_of(member: Any, stream: Stream, start: int | None) -> Writer:
+    """How `member` writes about the texts of `stream`, or after them; `start`: the token that its decoder is given first, None without one."""
+    if start is not None:
+        return Decoder(member, stream, start)
+    if member.model.keeps:
+        return Causal(member, stream)
+    texts = [part.tokens.tolist() for part in stream.split([1] * len(stream.lengths))]
+    return Again(lambda now: _behind(member, now, stream), texts)
+
+
+def _behind(member: Any, texts: list[list[int]], like: Stream) -> Tensor:
+    """(b, V) logits of what comes behind each of the texts, all read anew."""
+    lengths = tuple(map(len, texts))
+    flat, place = (
+        torch.tensor([x for row in rows for x in row], device=like.tokens.device)
+        for rows in (texts, map(range, lengths))
+    )
+    ranks = {"query_rank": place, "key_rank": place}
+    zeros = torch.zeros_like(flat)
+    stream = Stream(tokens=flat, positions=place, segments=zeros, **ranks, lengths=lengths, visibility="causal")
+    ends = torch.tensor(lengths, device=flat.device).cumsum(0) - 1
+    return member.objective.logits(member.model, stream, ends)
+
+
 def stepped(tokens: Tensor, positions: Tensor) -> Stream:
     """One token of each text (b,), at `positions` (b,)."""
     zeros = torch.zeros_like(tokens)
