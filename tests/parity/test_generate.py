@@ -1,13 +1,16 @@
 """Greedy and beam search beside transformers' `generate`: the same random weights give the same tokens."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from tests.parity import test_stacks
 from tests.parity.test_gpt import pair
 
 from bertsmith.data.decoded import decoded
 from bertsmith.downstream.search import How, Rules, write
-from bertsmith.nn.modules.writing import Causal
+from bertsmith.nn.modules.writing import Causal, writer_of
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,5 +62,31 @@ def test_gpt2_goes_on_with_the_same_tokens(way):
     with torch.no_grad():
         found = hf.eval().generate(padded, attention_mask=mask, **theirs(how))[:, longest:].tolist()
     # Tokens that transformers never runs into: a row of its batch that was padded on the left must not repeat its padding.
+    assert [text.tokens for text in ours] == [until_the_end(row) for row in found]
+    assert len({tuple(text.tokens) for text in ours}) > 20
+
+
+STARTS = {"bart": END, "t5 of few buckets": 0, "t5 v1.1": 0}  # the token that a decoder is given first
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", STARTS)
+def test_bart_and_t5_write_the_same_tokens_about_a_text(name, way):
+    member, hf = test_stacks.pair(name, "there")
+    if name == "bart":  # else whatever it has just read is its likeliest token
+        for model in (member, hf):
+            next(p for p in model.parameters() if p.shape == (SIZE, 32)).data.mul_(0.2)
+    rows, how = prompts(), WAYS[way]
+    flat = np.concatenate(rows).astype(np.int32)
+    stream, _ = decoded(flat, flat, np.array([len(row) for row in rows]))
+    both_sides = replace(stream, visibility="full")
+    rules = Rules(size=SIZE, end=END, no_repeat=how.no_repeat, prompts=[[STARTS[name]]] * TEXTS)
+    ours = write(writer_of(member.eval(), both_sides.to("cpu"), STARTS[name]), how, rules, range(TEXTS))
+    longest = max(map(len, rows))
+    padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    with torch.no_grad():
+        options = {"decoder_start_token_id": STARTS[name], "forced_eos_token_id": None, **theirs(how)}
+        found = hf.eval().generate(padded, attention_mask=mask, **options)[:, 1:].tolist()
     assert [text.tokens for text in ours] == [until_the_end(row) for row in found]
     assert len({tuple(text.tokens) for text in ours}) > 20

@@ -111,10 +111,10 @@ class Writers:
             builder.add(number, ids)
         stream = builder.encoded(len(rows)).batch(np.arange(len(rows))).input.to(self.loaded.device)
         how = replace(self.how, limit=limit)
-        prompts = [] if self.decodes else [ids.tolist() for ids in rows]
         vocab = self.loaded.vocab
-        rules = Rules(size=vocab.size, end=vocab.sep, no_repeat=how.no_repeat, prompts=prompts, answers=self.answers)
         start = getattr(vocab, self.reading.start) if self.decodes else None
+        prompts = [ids.tolist() for ids in rows] if start is None else [[start]] * len(rows)
+        rules = Rules(size=vocab.size, end=vocab.sep, no_repeat=how.no_repeat, prompts=prompts, answers=self.answers)
         return write(writer_of(member, stream, start), how, rules, numbers, told)
 
 
