@@ -1,6 +1,6 @@
 """Every member for five minutes on real text: does each learn what it is asked, and how fast is it beside BERT?
 
-    python experiments/members.py CORPORA --out results [--members bert xlnet …] [--minutes 5] [--size tiny] [--threads 1]
+    python experiments/members.py CORPORA --out results [--members bert xlnet …] [--minutes 5 | --tokens 3000000] [--size tiny] [--threads 1]
     python experiments/members.py CORPORA --out results --speed
 
 English members read newswire (reuters21578), Chinese ones (bert-wwm:zh, ernie1:zh) the Chinese Wikipedia, with its words, phrases by
@@ -39,7 +39,8 @@ REPEAT, UPDATES = 5, 4
 
 def learned(name: str, store: Store, run: Path, given: argparse.Namespace) -> dict:
     recipe = override(bertsmith.find(f"{CHINESE.get(name, name)}:{given.size}"), [*SETTINGS, *given.set])
-    end = bertsmith.pretrain(recipe, store, run, minutes=given.minutes, threads=given.threads, seed=given.seed)
+    long = {"tokens": given.tokens} if given.tokens else {"minutes": given.minutes}
+    end = bertsmith.pretrain(recipe, store, run, **long, threads=given.threads, seed=given.seed)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     part = max(1, len(lines) // 20)
     fell = {
@@ -121,6 +122,9 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--members", nargs="*")
     arguments.add_argument("--minutes", type=float, default=5)
+    arguments.add_argument(
+        "--tokens", type=int, help="instead: what five minutes of a core are on a machine that others share"
+    )
     arguments.add_argument("--size", default="tiny")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--threads", type=int, default=1)
