@@ -102,7 +102,15 @@ class Loaded:
         if self.task is None and getattr(self.recipe.layout, "bare", False):
             options = {"marks": "none", **options}
         found = Reading.of(self.recipe, length or self.length(), **options)
-        return found.to_write() if self.task and kinds.kind(self.task["kind"]).writes else found
+        return found.to_write() if found.causal and self.task and kinds.kind(self.task["kind"]).writes else found
+
+    @property
+    def writes(self) -> bool:
+        """Whether it learned to write about texts: by a task, its own or one of a mixture, or by a view of its pre-training."""
+        mixed = (self.config.get("data") or {}).get("feeds") or {}
+        tasks = [self.task, *(feed.get("task") for feed in mixed.values())]
+        learned = any(kinds.kind(task["kind"]).writes for task in tasks if task)
+        return learned or getattr(self.recipe.corruption.rewrite, "writes", False)
 
 
 def load(
