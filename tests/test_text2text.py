@@ -247,7 +247,15 @@ def test_words_as_labels_and_numbers_are_scored_as_such(models, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("roberta", {}, "writes nothing; take a language model, one with a decoder, or decoder='fresh'"),
+        ("bart", {"set": {"mask_rate": 0.5}}, "mask_rate: 0.5: is for an encoder that fills masks"),
+        ("roberta", {"set": {"mask_rate": 0}}, "mask_rate: 0.0 is not a share above 0 and at most 1"),
+        ("roberta", {"set": {"target_length": 30}}, "target_length: 30 is more than the model writes: 16 or fewer"),
+        ("roberta", {"set": {"visibility": "prefix"}}, "visibility: prefix: of a language model alone"),
+        ("roberta", {"encoder": "fesh"}, "encoder='fesh': unknown; did you mean 'fresh'"),
+        ("roberta", {"encoder": "fresh"}, "encoder='fresh': is for a decoder that begins .* add decoder='copy'"),
+        ("roberta", {"encoder": "fresh", "decoder": "share"}, "add decoder='copy'"),
+        ("roberta", {"encoder": "fresh", "decoder": "fresh"}, "nothing of the model would be left; scratch=True"),
+        ("roberta", {"encoder": "fresh", "decoder": "copy", "scratch": True}, "nothing of the model would be left"),
         ("bart", {"decoder": "copy"}, "decoder='copy': bart is no encoder alone"),
         ("gpt2", {"decoder": "copy"}, "decoder='copy': gpt2 is no encoder: it writes by itself"),
         ("roberta", {"decoder": "cpoy"}, "none of the ways; did you mean 'copy'"),

@@ -24,7 +24,6 @@ from bertsmith.tasks.texts import Texts
 from bertsmith.tasks.written import Answer
 from bertsmith.tasks.written_scores import FEW, METRICS, OF_CLASSES, OF_NUMBERS, OFTEN
 
-
 MASK_RATE = 0.7  # Dong et al. 2019, who take 0.5 to 0.7
 
 
@@ -231,7 +230,14 @@ class Text2Text(Texts):
         assert self.limit is not None  # it was fitted
         prefix = self.visibility == "prefix"
         return written.encode(
-            tokenizer, table.columns["text"], table.rows("label"), reading, self.limit, table.where, prefix, self.mask_rate
+            tokenizer,
+            table.columns["text"],
+            table.rows("label"),
+            reading,
+            self.limit,
+            table.where,
+            prefix,
+            self.mask_rate,
         )
 
     def asked(self, encoded: Any, targets: Any) -> Asked:
