@@ -180,6 +180,10 @@ class Task:
                 told["mask_rate"] = options.mask_rate
             asked: Any = replace(kind, **told)  # type: ignore[type-var]
             kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model, options.target_length)
+            if reading.fills:
+                say(
+                    f"the model writes behind a text by filling masks: {kind.mask_rate:.0%} of a target's tokens, its end among them, are hidden"  # type: ignore[attr-defined]
+                )
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {
