@@ -97,9 +97,7 @@ class Writers:
         """A text's tokens, no more than the model reads (and whether they were): of what is gone on with the last ones."""
         if self.room is None:
             return ids, False
-        most = (
-            self.room - self.reading.specials - (0 if self.decodes else 1)
-        )  # one token at least is written behind a text
+        most = self.room - self.reading.specials - (0 if self.decodes else 1)
         if len(ids) <= most:
             return ids, False
         if self.on_long == "error":

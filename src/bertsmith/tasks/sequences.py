@@ -69,6 +69,7 @@ class Reading:
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         stands = "last" if causal else getattr(recipe.layout, "cls", "first")
+        fills = not (causal or model.asks or getattr(model, "decodes", False))
         template = getattr(recipe, "template", None)
         said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
         options = {**said, **options}
@@ -81,8 +82,8 @@ class Reading:
             template=template,
             start=getattr(recipe.corruption.rewrite, "start", None),
             ends=getattr(getattr(model, "topology", None), "alone", "encoder") == "decoder",
-            fills=not (causal or model.asks or getattr(model, "decodes", False)),
-            sides=_sides(model.segments, getattr(recipe.corruption.rewrite, "sides", (0, 1))),
+            fills=fills,
+            sides=_sides(model.segments, getattr(recipe.corruption.rewrite, "sides", (0, 1))) if fills else (0, 0),
             **options,
         )
 
