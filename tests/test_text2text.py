@@ -26,7 +26,7 @@ from bertsmith.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LETTERS = "bcdefg"
-MEMBERS = ("bart", "mass", "t5", "gpt2", "roberta")
+MEMBERS = ("bart", "mass", "t5", "gpt2", "roberta", "bert")
 ALL = {"dropout": 0, "batch": 32, "precision": "float32"}
 
 
@@ -51,15 +51,28 @@ def has_b(text):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """{member: a run of one layer after 2 updates}, over letters; `store` beside them."""
-    folder, draw = tmp_path_factory.mktemp("models"), random.Random(0)
+    folder = corpus_of_letters(tmp_path_factory.mktemp("models"))
+    for name in MEMBERS:
+        tiny_run(name, folder)
+    return folder
+
+
+def corpus_of_letters(folder):
+    """The folder, with a store."""
+    draw = random.Random(0)
     text = "\n\n".join("\n".join(" ".join(draw.choices(LETTERS + "yno", k=9)) for _ in range(4)) for _ in range(30))
     (folder / "corpus.txt").write_text(text + " yes no 0123456789.\n")
     bertsmith.prepare([str(folder / "corpus.txt")], folder / "store", tokenizer="wordpiece:60", holdout=0.1)
+    return folder
+
+
+def tiny_run(name, folder, *further, out=None):
+    """A run of one layer after 2 updates, on the folder's store."""
     shape = ["model.layers=1", "model.width=64", "model.hidden=128", "model.heads=2", "model.dropout=0"]
     sets = [*shape, "layout.length=32", "training.batch=512", "training.held_out=256", "training.precision=float32"]
-    for name in MEMBERS:
-        bertsmith.pretrain(override(find(f"{name}:tiny"), sets), folder / "store", folder / name, steps=2, threads=1)
-    return folder
+    out = folder / name if out is None else out
+    bertsmith.pretrain(override(find(f"{name}:tiny"), [*sets, *further]), folder / "store", out, steps=2, threads=1)
+    return out
 
 
 def tune(models, name, out, train=None, dev=None, **options):
@@ -175,13 +188,13 @@ def test_two_processes_learn_what_one_does_in_copies_and_in_slices(models, tmp_p
         (tmp_path / f"{part}.jsonl").write_text(text)
     task = {"task": "text2text", **{part: str(tmp_path / f"{part}.jsonl") for part in ("train", "dev")}}
     sets = ["batch=8", "lr=0.002", "dropout=0", "precision=float32"]
-    for name in ("bart", "gpt2"):
+    for name in ("bart", "gpt2", "bert"):
         common = {"model": str(models / name), "task": task, "set": sets, "options": {"steps": 8}}
         jobs += [{"name": f"{name}-one", "alone": True, **common}, {"name": f"{name}-two", **common}]
         jobs.append({"name": f"{name}-slices", **common, "options": {"steps": 8, "shard": "fsdp"}})
     done = work(tmp_path, jobs)
     assert done.returncode == 0, done.stderr
-    for name in ("bart", "gpt2"):
+    for name in ("bart", "gpt2", "bert"):
         found = [outcome(tmp_path, f"{name}-{many}") for many in ("one", "two", "slices")]
         assert [each["code"] for each in found] == [0, 0, 0], found
         for many in ("two", "slices"):
@@ -247,7 +260,15 @@ def test_words_as_labels_and_numbers_are_scored_as_such(models, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("roberta", {}, "writes nothing; take a language model, one with a decoder, or decoder='fresh'"),
+        ("bart", {"set": {"mask_rate": 0.5}}, "mask_rate: 0.5: is for an encoder that fills masks"),
+        ("roberta", {"set": {"mask_rate": 0}}, "mask_rate: 0.0 is not a share above 0 and at most 1"),
+        ("roberta", {"set": {"target_length": 30}}, "target_length: 30 is more than the model writes: 16 or fewer"),
+        ("roberta", {"set": {"visibility": "prefix"}}, "visibility: prefix: of a language model alone"),
+        ("roberta", {"encoder": "fesh"}, "encoder='fesh': unknown; did you mean 'fresh'"),
+        ("roberta", {"encoder": "fresh"}, "encoder='fresh': is for a decoder that begins .* add decoder='copy'"),
+        ("roberta", {"encoder": "fresh", "decoder": "share"}, "add decoder='copy'"),
+        ("roberta", {"encoder": "fresh", "decoder": "fresh"}, "nothing of the model would be left; scratch=True"),
+        ("roberta", {"encoder": "fresh", "decoder": "copy", "scratch": True}, "nothing of the model would be left"),
         ("bart", {"decoder": "copy"}, "decoder='copy': bart is no encoder alone"),
         ("gpt2", {"decoder": "copy"}, "decoder='copy': gpt2 is no encoder: it writes by itself"),
         ("roberta", {"decoder": "cpoy"}, "none of the ways; did you mean 'copy'"),
@@ -323,6 +344,36 @@ def test_tags_answers_and_numbers_are_read_off_a_decoder_too(models, tmp_path, t
 
 
 # -- encoders that get a decoder -----------------------------------------------------------------------------------------------------
+
+
+# Rothe et al. 2020: which of the two begin with the model's weights; the token table is one, and the model's in all of them.
+BEGUN = {
+    "BERT2RND": ({"decoder": "fresh"}, (True, False)),
+    "RND2BERT": ({"decoder": "copy", "encoder": "fresh"}, (False, True)),
+    "BERT2BERT": ({"decoder": "copy"}, (True, True)),
+    "BERTSHARE": ({"decoder": "share"}, (True, True)),
+}
+
+
+@pytest.mark.parametrize("name", BEGUN)
+def test_what_each_of_the_four_beginnings_takes_from_the_model(models, tmp_path, name):
+    options, begun = BEGUN[name]
+    said: list[str] = []
+    tune(models, "bert", tmp_path / "run", steps=1, set={"lr": 1e-12}, say=said.append, **options)
+    before, after = load(models / "bert"), load(tmp_path / "run")
+    own = dict(before.member.model.named_parameters())
+    theirs = dict(after.member.model.named_parameters(remove_duplicate=False))
+    drawn = [part for part in own if part.endswith("weight") and own[part].ndim > 1]  # biases and norms begin alike
+    for part in drawn:
+        kept = [torch.allclose(theirs[f"{side}.{part}"], own[part], atol=1e-6) for side in ("encoder", "decoder")]
+        assert tuple(kept) == ((True, True) if part == "embeddings.tokens.weight" else begun), part
+    assert theirs["encoder.embeddings.tokens.weight"] is theirs["decoder.embeddings.tokens.weight"]
+    head = dict(before.member.objective.named_parameters())
+    for part, tensor in after.member.objective.named_parameters():
+        torch.testing.assert_close(tensor, head[part], rtol=0, atol=1e-6)
+    task = json.loads((tmp_path / "run" / "config.json").read_text())["task"]
+    assert {k: task[k] for k in ("decoder", "encoder") if k in task} == options
+    assert any("the encoder's fresh" in line for line in said) == (name == "RND2BERT")
 
 
 @pytest.mark.parametrize("how", ["fresh", "copy", "share", "model"])

@@ -54,13 +54,13 @@ def writers(member, rows):
     """(with a cache, without) over the same texts."""
     if not hasattr(member.model, "decoder"):
 
-        def said(now):
+        def said(now, sizes):
             stream = causal(now)
             return member.objective.logits(member.model, stream, last(stream.lengths))
 
         return Causal(member, causal(rows)), Again(said, rows)
 
-    def of_source(now):
+    def of_source(now, sizes):
         # The first token of each text says which source it is about.
         stream, output = read([rows[text[0] - 1000] for text in now]), causal([[0, *text[1:]] for text in now])
         return member.objective.logits(member.model, stream, last(output.lengths), output=output)

@@ -10,7 +10,7 @@ from tests.parity.test_gpt import pair
 
 from bertsmith.data.decoded import decoded
 from bertsmith.downstream.search import How, Rules, write
-from bertsmith.nn.modules.writing import Causal, writer_of
+from bertsmith.nn.modules.writing import Asks, Causal, writer_of
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,7 +81,7 @@ def test_bart_and_t5_write_the_same_tokens_about_a_text(name, way):
     stream, _ = decoded(flat, flat, np.array([len(row) for row in rows]))
     both_sides = replace(stream, visibility="full")
     rules = Rules(size=SIZE, end=END, no_repeat=how.no_repeat, prompts=[[STARTS[name]]] * TEXTS)
-    ours = write(writer_of(member.eval(), both_sides.to("cpu"), STARTS[name]), how, rules, range(TEXTS))
+    ours = write(writer_of(member.eval(), both_sides.to("cpu"), Asks(start=STARTS[name])), how, rules, range(TEXTS))
     longest = max(map(len, rows))
     padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])

@@ -61,6 +61,12 @@ def add_finetune(commands: Any) -> None:
         metavar="HOW|MODEL",
         help="text2text with an encoder: fresh, copy (of it), share, or another encoder",
     )
+    made.add_argument(
+        "--encoder",
+        default="given",
+        metavar="given|fresh",
+        help="beside --decoder copy: fresh weights for the encoder, MODEL's for the decoder",
+    )
     made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
@@ -101,6 +107,7 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "target_step",
         "metric",
         "decoder",
+        "encoder",
         "method",
         "scratch",
         "seeds",

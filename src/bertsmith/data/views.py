@@ -54,11 +54,17 @@ class Views(InPlace):
     views: Proportions = field(default_factory=Proportions)
     # Where a model of two segments goes on, each row starts as that of the text which it marks: A, or all of a text, or B (released code).
     continues: ClassVar[tuple[int, ...]] = (0, 1, 0, 0, 0, 1)
+    sides: ClassVar[tuple[int, int]] = (4, 5)  # segments of a source, and of its target
 
     @property
     def segments(self) -> int:
         """Rows that the model's segment table must have."""
         return SEGMENTS
+
+    @property
+    def writes(self) -> bool:
+        """Whether it teaches to write behind a source."""
+        return self.views.prefix > 0
 
     @property
     def visibility(self) -> str:

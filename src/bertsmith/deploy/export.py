@@ -122,6 +122,11 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
             f"{printable(loaded.run)}: learned to see one side or a source too ({type(recipe.corruption.rewrite).__name__}), for which "
             "transformers has no class; once fine-tuned it sees both sides and is exported"
         )
+    if loaded.answers_in_words and loaded.reading().fills:
+        raise InputError(
+            f"{printable(loaded.run)}: fills masks behind a text to write about it, for which transformers has no class; "
+            "bart, t5 and gpt2 write as classes there do"
+        )
     vectors = loaded.config.get("vectors")
     state = _in_their_scale(loaded)
     for name, tensor in state.items():

@@ -20,7 +20,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.config import Settings
 from bertsmith.downstream.beside import Beside
-from bertsmith.downstream.grown import Decoder, check_way, with_decoder
+from bertsmith.downstream.grown import Decoder, check_encoder, check_way, with_decoder
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
@@ -51,6 +51,7 @@ def finetune(
     target_step: float | None = None,
     metric: str | None = None,
     decoder: str | Path | None = None,
+    encoder: str = "given",
     method: str = "full",
     scratch: bool = False,
     seeds: int = 1,
@@ -84,7 +85,8 @@ def finetune(
     `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
     and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
-    an encoder: "fresh", a "copy" of it, "share" (itself), or another encoder (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
+    an encoder, which else writes by filling masks: "fresh", a "copy" of it, "share" (itself), or another encoder; `encoder="fresh"` gives the
+    encoder fresh weights beside a copy (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
@@ -114,7 +116,7 @@ def finetune(
         say, progress = (say, progress) if world.first else (silent, silent)
         with world.agreed():
             decoder = None if decoder is None else str(decoder)
-            _check_asked(task, method, scratch, seeds, shard, decoder)
+            _check_asked(task, method, scratch, seeds, shard, decoder, encoder)
             check_options(shard, tensorboard)
             options = settings(set)
             if world.first:
@@ -129,7 +131,7 @@ def finetune(
             from bertsmith.training.processes import own_device
 
             loaded = opened(model, str(own_device(device)), members, say)
-            grown = None if decoder is None else Decoder.of(decoder, loaded, members)
+            grown = None if decoder is None else Decoder.of(decoder, encoder, loaded, members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
             if method == "full" and not given.kind.writes:
@@ -228,7 +230,9 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
 # -- before anything is written -----------------------------------------------------------------------------------------------------
 
 
-def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str, decoder: str | None) -> None:
+def _check_asked(
+    task: str, method: str, scratch: bool, seeds: int, shard: str, decoder: str | None, encoder: str
+) -> None:
     kinds.kind(task)
     if method not in METHODS:
         raise InputError(f"{option('method', method)}: unknown; {nearest(method, METHODS)}")
@@ -238,6 +242,7 @@ def _check_asked(task: str, method: str, scratch: bool, seeds: int, shard: str, 
                 f"{option('decoder')}: {option('task', task)} writes nothing; {option('task', 'text2text')} does"
             )
         check_way(decoder)
+    check_encoder(encoder, decoder, scratch)
     if kinds.kind(task).writes and method == "frozen":
         raise InputError(
             f"{option('method', 'frozen')}: {option('task', task)} has no head beside the model's own; use {option('method', 'full')}"

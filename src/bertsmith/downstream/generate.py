@@ -1,4 +1,4 @@
-"""What a model writes: after a text (a language model), or about it (an encoder and a decoder): `generate`."""
+"""What a model writes: after a text (a language model), or about it (a decoder, or an encoder that learned to): `generate`."""
 
 from __future__ import annotations
 

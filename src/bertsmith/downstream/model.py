@@ -102,7 +102,23 @@ class Loaded:
         if self.task is None and getattr(self.recipe.layout, "bare", False):
             options = {"marks": "none", **options}
         found = Reading.of(self.recipe, length or self.length(), **options)
-        return found.to_write() if self.task and kinds.kind(self.task["kind"]).writes else found
+        return found.to_write() if found.causal and self.answers_in_words else found
+
+    @property
+    def answers_in_words(self) -> bool:
+        """Whether it was fine-tuned to write."""
+        return _writes(self.task)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it learned to write about texts: by a task, its own or one of a mixture, or by a view of its pre-training."""
+        feeds = (self.config.get("data") or {}).get("feeds") or {}
+        mixed = any(_writes(feed.get("task")) for feed in feeds.values())
+        return self.answers_in_words or mixed or getattr(self.recipe.corruption.rewrite, "writes", False)
+
+
+def _writes(task: dict | None) -> bool:
+    return task is not None and kinds.kind(task["kind"]).writes
 
 
 def load(

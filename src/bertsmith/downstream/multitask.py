@@ -42,6 +42,7 @@ OPTIONS = (
     "target_length",
     "beam",
     "visibility",
+    "mask_rate",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 

@@ -57,7 +57,7 @@ class Tuning:
         self.decoder = decoder
         self.about = {**task.about, "method": method, "scratch": scratch, "settings": options.said()}
         if decoder is not None:
-            self.about["decoder"] = decoder.how
+            self.about |= decoder.about
         self.recipe = _recipe(loaded.recipe, task, options, method)
         self.counts = task.counts
         self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
@@ -78,7 +78,7 @@ class Tuning:
         state = weights_of(self.loaded.member)
         trunk = trunk_of(state)
         if self.decoder is not None:
-            trunk = self.decoder.weights(weights_of(whole.model), trunk)
+            trunk = self.decoder.weights(whole.model, trunk)
         load_weights(whole.model, trunk, str(self.loaded.path))
         whole.objective.inherit(state)
         return {"path": str(self.loaded.path), "weights": self.loaded.weights}
@@ -115,6 +115,8 @@ class Tuning:
 
         def expect(extent: Extent, steps: int) -> None:
             what = "features of the frozen trunk" if self.trunks else "fresh weights" if self.scratch else "all weights"
+            if self.decoder is not None and self.decoder.encoder == "fresh":
+                what = "all weights, the encoder's fresh"
             lasts = f"{amount(steps, 'update')} in {amount(steps / extent.steps, 'epoch', form='.3g')}"
             journal.say(
                 f"seed {seed}: {what}, {amount(self.options.batch, 'sequence')} an update, lr {self.options.lr:g}, {lasts}"

@@ -174,8 +174,16 @@ class Task:
                 "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
             )
         if kind.writes:
-            asked: Any = replace(kind, beam=options.beam, visibility=options.visibility)  # type: ignore[type-var]
+            options.check_masks(reading.fills)
+            told = {"beam": options.beam, "visibility": options.visibility}
+            if options.mask_rate is not None:
+                told["mask_rate"] = options.mask_rate
+            asked: Any = replace(kind, **told)  # type: ignore[type-var]
             kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model, options.target_length)
+            if reading.fills:
+                say(
+                    f"the model writes behind a text by filling masks: {kind.mask_rate:.0%} of a target's tokens, its end among them, are hidden"  # type: ignore[attr-defined]
+                )
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
         data = {

@@ -29,6 +29,7 @@ LATER = (
     "target_length",
     "beam",
     "visibility",
+    "mask_rate",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -94,6 +95,9 @@ class FineTuning:
     visibility: Literal["causal", "prefix"] = (
         "causal"  # text2text: of a language model; prefix = the text that is read sees all of itself
     )
+    mask_rate: float | None = (
+        None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
+    )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):
@@ -108,6 +112,15 @@ class FineTuning:
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
+        rate = self.mask_rate
+        require(rate is None or 0 < rate <= 1, f"mask_rate: {rate} is not a share above 0 and at most 1")
+
+    def check_masks(self, fills: bool) -> None:
+        """InputError for a share of masks where none are filled."""
+        require(
+            fills or self.mask_rate is None,
+            f"mask_rate: {self.mask_rate}: is for an encoder that fills masks; this model is asked for every token of a target",
+        )
 
     def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:
         """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.

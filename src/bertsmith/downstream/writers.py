@@ -27,14 +27,17 @@ class Writers:
         self.loaded, self.how, self.on_long = loaded, how, on_long
         self.decodes = loaded.recipe.model.decodes
         self.reading = loaded.reading(loaded.recipe.model.longest or loaded.length())
+        self.reading = self.reading.to_write() if self.reading.fills else self.reading
+        self.about = not self.reading.causal  # it writes about a text that it read, and does not go on with it
         named = printable(loaded.run)
         if "token" not in loaded.member.weights():
             raise InputError(
                 f"{named}: this model has no token head, so it writes nothing; give the run that it was fine-tuned from"
             )
-        if not self.decodes and not self.reading.causal:
+        if not self.decodes and not self.reading.causal and not (self.reading.fills and loaded.writes):
+            teaches = option("task", "text2text") + ("" if self.reading.fills else f", {option('decoder', 'fresh')}")
             raise InputError(
-                f"{named}: this model sees both sides of a token, so it fills masks and writes nothing; take a language model, or one with a decoder"
+                f"{named}: this model sees both sides of a token, and did not learn to write; fine-tuning with {teaches} teaches it"
             )
         self.answers = None if answers is None else _answers(loaded, answers)
 
@@ -99,11 +102,12 @@ class Writers:
             return ids, False
         if self.on_long == "error":
             raise InputError(
-                f"{where(i)}: {amount(len(ids), 'token')}, and the model reads {most}; {option('on_long', 'truncate')} keeps {'their beginning' if self.decodes else 'the last ones'}"
+                f"{where(i)}: {amount(len(ids), 'token')}, and the model reads {most}; {option('on_long', 'truncate')} keeps {'their beginning' if self.about else 'the last ones'}"
             )
         if self.decodes:
             return ids[:most], True
-        return ids[max(len(ids) - max(most - self.how.limit, most // 2), 0) :], True
+        left = max(most - self.how.limit, most // 2)
+        return ids[:left] if self.about else ids[max(len(ids) - left, 0) :], True
 
     def _written(self, member: Any, rows: list[Array], numbers: list[int], limit: int, told: Any) -> list[Written]:
         builder = Builder(vocab=self.loaded.vocab, reading=self.reading, pairs=False)
@@ -112,10 +116,11 @@ class Writers:
         stream = builder.encoded(len(rows)).batch(np.arange(len(rows))).input.to(self.loaded.device)
         how = replace(self.how, limit=limit)
         vocab = self.loaded.vocab
-        start = getattr(vocab, self.reading.start) if self.decodes else None
-        prompts = [ids.tolist() for ids in rows] if start is None else [[start]] * len(rows)
+        asks = self.reading.asks(vocab)
+        before = [] if self.about else [ids.tolist() for ids in rows]  # whose runs of tokens count, too
+        prompts = before if asks.start is None else [[asks.start]] * len(rows)
         rules = Rules(size=vocab.size, end=vocab.sep, no_repeat=how.no_repeat, prompts=prompts, answers=self.answers)
-        return write(writer_of(member, stream, start), how, rules, numbers, told)
+        return write(writer_of(member, stream, asks), how, rules, numbers, told)
 
 
 def _hears(loaded: Loaded, told: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -95,7 +95,7 @@ def _written(
     stream = pairs.batch(which).input.to(device)
     vocab, how = tokenizer.vocab, How(limit=kind.limit, beam=beam)
     rules = Rules(size=vocab.size, end=vocab.sep)
-    found = write(writer_of(member, stream, pairs.start), how, rules, which.tolist())
+    found = write(writer_of(member, stream, pairs.asks), how, rules, which.tolist())
     return [Answer(tokenizer.decode(text.tokens, specials=False), text.score, text.stopped) for text in found]
 
 
@@ -142,7 +142,7 @@ class WrittenDev(Dev):
         return {self.term: {"loss": loss, **found, "count": len(self.some)}}
 
     def _loss(self, member: MemberModel, world: World, stop: Callable[[], bool] = never) -> float | None:
-        """The mean over the tokens of the targets of `some`, nothing smoothed."""
+        """The mean over the tokens of the targets of `some` (where masks ask, over the same hidden ones each time), nothing smoothed."""
         groups = _groups(self.data, self.some, TEXTS)
         batches = [replace(self.data.batch(which, self.asked), feed=self.feed) for which in groups]
         with self.exact.policy():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.data.batch import Batch, Examples
-from bertsmith.data.draw import shuffled
+from bertsmith.data.draw import hashed, shuffled
 from bertsmith.data.feed import Epoch, Pieces
 from bertsmith.tasks.sequences import Asked, Encoded
 
@@ -37,7 +37,8 @@ class Labelled:
             which = np.concatenate([index for _, index in row])
             epoch = np.concatenate([np.full(len(index), epoch.plan) for epoch, index in row])
             first = np.argsort(-self.encoded.lengths[which], kind="stable")
-            batch = self.encoded.batch(which[first], self.asked)
+            keys = hashed(self.seed, "hidden", (epoch[first] << 40) + which[first])
+            batch = self.encoded.batch(which[first], self.asked, keys)
             if self.beside is not None:
                 batch.targets[self.beside.term] = self.beside.asked(batch.input)
             owners = self.encoded.owner[which[first]]

@@ -17,6 +17,7 @@ import numpy as np
 
 from bertsmith.data.batch import Batch, Stream, Target
 from bertsmith.errors import InputError, nearest
+from bertsmith.nn.asks import Asks
 from bertsmith.spelling import amount, option
 
 Array = np.ndarray
@@ -53,6 +54,9 @@ class Reading:
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
     start: Literal["pad", "cls", "sep"] | None = None  # what a decoder is given first; None: there is none
     ends: bool = False  # what a text is as a whole is read at its last token, which a decoder says last
+    fills: bool = False  # it fills masks where they stand, and so can write behind a text
+    sides: tuple[int, int] = (0, 0)  # segments of a text that something is written behind, and of that
+    segment: int = 0  # of a text by itself
 
     def __post_init__(self):
         if self.on_long not in ON_LONG:
@@ -65,6 +69,7 @@ class Reading:
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         stands = "last" if causal else getattr(recipe.layout, "cls", "first")
+        fills = not (causal or model.asks or getattr(model, "decodes", False))
         template = getattr(recipe, "template", None)
         said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
         options = {**said, **options}
@@ -77,12 +82,27 @@ class Reading:
             template=template,
             start=getattr(recipe.corruption.rewrite, "start", None),
             ends=getattr(getattr(model, "topology", None), "alone", "encoder") == "decoder",
+            fills=fills,
+            sides=_sides(model.segments, getattr(recipe.corruption.rewrite, "sides", (0, 1))) if fills else (0, 0),
             **options,
         )
 
     def to_write(self) -> Reading:
-        """The same where something is written about the text: a language model goes on behind the text's [SEP]."""
-        return replace(self, cls="none", marks="usual", template=None) if self.causal else self
+        """The same where something is written about the text: a language model goes on behind the text's [SEP], and so does what fills masks."""
+        if self.causal:
+            return replace(self, cls="none", marks="usual", template=None)
+        return replace(self, segment=self.sides[0]) if self.fills else self
+
+    @property
+    def together(self) -> bool:
+        """Whether what is written stands in the same sequence, behind the text."""
+        return self.start is None
+
+    def asks(self, vocab: Any) -> Asks:
+        """How the next token is asked for."""
+        if self.start is not None:
+            return Asks(start=getattr(vocab, self.start))
+        return Asks(mask=vocab.mask, segments=self.sides) if self.fills else Asks()
 
     @property
     def roles(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -136,7 +156,7 @@ class Reading:
         if self.bare and not any(map(len, texts)):  # an empty text is the end of one, or nothing could be read
             texts = [np.array([vocab.sep], np.int32)]
         tokens = np.concatenate([np.array(before, np.int32), *texts, np.array(after, np.int32)])
-        segments = np.zeros(len(tokens), np.uint8)
+        segments = np.full(len(tokens), self.segment, np.uint8)
         if self.told and second is not None:
             segments[len(tokens) - len(second) - len(after) :] = 1
         if self.segments and after[-1:] == [vocab.cls]:
@@ -163,6 +183,11 @@ class Reading:
                 f"{where()}: {amount(size + self.length - room, 'token')}, and the model takes {self.length}; {option('on_long', 'truncate')} cuts and counts, {option('on_long', 'window')} reads all of it"
             )
         return windows(size, room, self.stride or stride) if self.on_long == "window" else [(0, room)]
+
+
+def _sides(segments: int, sides: tuple[int, int]) -> tuple[int, int]:
+    """Those of the rewrite where the model's table has them; else it tells no sides apart."""
+    return sides if max(sides) < segments else (0, 0)
 
 
 def windows(size: int, room: int, stride: int | None = None) -> list[tuple[int, int]]:
@@ -238,8 +263,9 @@ class Encoded:
     def _tokens_from(self) -> Array:
         return _ends(self.lengths)
 
-    def batch(self, which: Array, asked: Asked | None = None) -> Batch:
-        """The sequences `which` as one flat row, in this order; the places asked are indices into it."""
+    def batch(self, which: Array, asked: Asked | None = None, keys: Array | None = None) -> Batch:
+        """The sequences `which` as one flat row, in this order; the places asked are indices into it.  `keys` (w,): what draws for each
+        begin with; nothing is drawn here."""
         lengths = self.lengths[which]
         flat, number = _members(self._tokens_from, lengths, which)
         first = _ends(lengths)[:-1]

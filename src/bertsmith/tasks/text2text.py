@@ -24,13 +24,15 @@ from bertsmith.tasks.texts import Texts
 from bertsmith.tasks.written import Answer
 from bertsmith.tasks.written_scores import FEW, METRICS, OF_CLASSES, OF_NUMBERS, OFTEN
 
+MASK_RATE = 0.7  # Dong et al. 2019, who take 0.5 to 0.7
+
 
 @dataclass(frozen=True)
 class Text2Text(Texts):
     """`template`, `target`: how a row becomes the text that is read and the one to be written; None: its columns text and label.
 
     `limit`: tokens of a target at most, its end included (None: not known yet); `beam`: how answers are searched for; `visibility`: what a
-    language model's text sees of itself.
+    language model's text sees of itself; `mask_rate`: the share of a target's tokens that an encoder does not see while it learns.
     """
 
     name: str = "text2text"
@@ -43,6 +45,7 @@ class Text2Text(Texts):
     limit: int | None = None
     beam: int = 1
     visibility: str = "causal"
+    mask_rate: float = MASK_RATE
     writes: ClassVar[bool] = True
 
     def asking(
@@ -203,9 +206,9 @@ class Text2Text(Texts):
         InputError for a model (its configuration) that writes nothing, and for a limit above its positions.
         """
         longest, keeps = model.longest, getattr(model, "memory", None) is None
-        if reading.start is None and not reading.causal:
+        if reading.together and not (reading.causal or reading.fills):
             raise InputError(
-                f"{option('task', 'text2text')}: this model sees both sides of a token and writes nothing; take a language model, one with a decoder, or {option('decoder', 'fresh')}"
+                f"{option('task', 'text2text')}: this model has tokens that only ask, and writes nothing; take a language model, one that fills masks, or {option('decoder', 'fresh')}"
             )
         if reading.on_long == "window":
             raise InputError(
@@ -217,8 +220,9 @@ class Text2Text(Texts):
             raise InputError(
                 "visibility: prefix: this model has a memory, and reads from the left alone; leave it at causal"
             )
-        most = reading.length // 2 if reading.causal else longest or reading.length
-        if asked is not None and asked > (reading.length - 2 if reading.causal else longest or asked):
+        most = reading.length // 2 if reading.together else longest or reading.length
+        room = reading.length - reading.to_write().specials - 1
+        if asked is not None and asked > (room if reading.together else longest or asked):
             raise InputError(f"target_length: {asked} is more than the model writes: {most} or fewer")
         return replace(self, limit=asked or max(2, min(most, written.longest(tokenizer, table.columns["label"]))))
 
@@ -226,12 +230,19 @@ class Text2Text(Texts):
         assert self.limit is not None  # it was fitted
         prefix = self.visibility == "prefix"
         return written.encode(
-            tokenizer, table.columns["text"], table.rows("label"), reading, self.limit, table.where, prefix
+            tokenizer,
+            table.columns["text"],
+            table.rows("label"),
+            reading,
+            self.limit,
+            table.where,
+            prefix,
+            self.mask_rate,
         )
 
     def asked(self, encoded: Any, targets: Any) -> Asked:
         return Asked(
-            term=self.term, labels=encoded.written, at=np.zeros(len(encoded.written), np.int64), each=encoded.sizes
+            term=self.term, labels=encoded.written, at=np.zeros(len(encoded.written), np.int64), each=encoded.each
         )
 
     def said(self, encoded: Any, table: Table, values: Any) -> Any:

@@ -1,7 +1,8 @@
 """Texts that are read, and texts that are written about them.  w pairs; n tokens read, m written, ends included.
 
 A decoder reads what is written up to each token, behind the token that it begins with, and the other stack the text.  A language model
-reads one sequence, `text [SEP] target [SEP]`, and is asked for the target alone.
+reads one sequence, `text [SEP] target [SEP]`, and is asked for the target alone.  So does an encoder, `[CLS] text [SEP] target [SEP]`: the text
+sees itself, a token of the target the text and the target up to itself; it is asked for those that are hidden (Dong et al. 2019).
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import numpy as np
 
 from bertsmith.data.batch import Batch, Stream, Target
 from bertsmith.data.decoded import decoded, shifted
+from bertsmith.data.draw import hashed
+from bertsmith.data.hidden import hidden, hidden_of
 from bertsmith.errors import InputError
+from bertsmith.nn.asks import Asks
 from bertsmith.spelling import amount, setting
 from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded, Reading
 
@@ -34,12 +38,13 @@ class Answer:
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """`read`: the texts as sequences; `written` (m,) what follows each, `sizes` (w,) tokens (none of texts that are to be answered).
-    `start`: the token that a decoder is given first; None: there is one stack."""
+    `asks`: how the model is asked for them; `rate`: of a target's tokens, the share that are hidden where masks ask."""
 
     read: Encoded
     written: Array
     sizes: Array
-    start: int | None
+    asks: Asks
+    rate: float
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
 
@@ -65,20 +70,32 @@ class Pairs:
         return np.concatenate([self.read.tokens, self.written])
 
     @cached_property
+    def each(self) -> Array:
+        """(w,) tokens of each target that are asked for."""
+        return self.sizes if self.asks.mask is None else hidden_of(self.sizes, self.rate)
+
+    @cached_property
     def _from(self) -> Array:
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
-    def batch(self, which: Array, asked: Asked | None = None) -> Batch:
-        """The pairs `which` in this order; unless something is asked, what is read of them alone."""
+    def batch(self, which: Array, asked: Asked | None = None, keys: Array | None = None) -> Batch:
+        """The pairs `which` in this order; unless something is asked, what is read of them alone.
+
+        `keys` (w,): what the draws of hidden tokens begin with; None: the same ones always.
+        """
         batch = self.read.batch(which)
         if asked is None:
             return batch
         sizes = self.sizes[which]
         targets = np.concatenate([self.written[a:b] for a, b in zip(self._from[which], self._from[which + 1])])
-        if self.start is None:
-            stream, target = _behind(batch.input, targets, sizes)
+        if self.asks.start is None:
+            stream, own = _behind(batch.input, targets, sizes, self.asks.segments[1])
+            target = Target(at=own[:, None] - 1, labels=targets.astype(np.int64))
+            if self.asks.mask is not None:
+                keys = hashed(0, "hidden", which) if keys is None else keys
+                stream, target = _masked(stream, own[hidden(keys, sizes, self.rate)], self.asks.mask)
             return Batch(input=stream, targets={TERM: target}, examples=batch.examples)
-        output, target = decoded(shifted(targets, sizes, self.start), targets, sizes)
+        output, target = decoded(shifted(targets, sizes, self.asks.start), targets, sizes)
         return Batch(input=batch.input, output=output, targets={TERM: target}, examples=batch.examples)
 
     def by_length(self, budget: int) -> list[Array]:
@@ -86,26 +103,35 @@ class Pairs:
         return self.read.by_length(budget)
 
 
-def _behind(stream: Stream, targets: Array, sizes: Array) -> tuple[Stream, Target]:
-    """Sequences that go on with their targets, each token of which is asked for by the one before it."""
+def _behind(stream: Stream, targets: Array, sizes: Array, segment: int) -> tuple[Stream, Array]:
+    """Sequences that go on with their targets, which have a segment; (m,) where the targets' tokens stand."""
     lengths = np.array(stream.lengths) + sizes
     end = np.cumsum(lengths)
     place = np.arange(int(lengths.sum())) - np.repeat(end - lengths, lengths)
     own = place >= np.repeat(lengths - sizes, lengths)
-    tokens = np.empty(len(place), np.int64)
+    tokens, segments = np.empty(len(place), np.int64), np.full(len(place), segment)
     tokens[own], tokens[~own] = targets, stream.tokens
+    segments[~own] = stream.segments
     prefix = stream.visibility == "full"
     rank = np.where(own, place, 0) if prefix else place
     whole = Stream(
         tokens=tokens,
         positions=place,
-        segments=np.zeros_like(place),
+        segments=segments,
         query_rank=rank,
         key_rank=rank,
         lengths=tuple(lengths.tolist()),
         visibility="ranks" if prefix else "causal",
     )
-    return whole, Target(at=np.flatnonzero(own)[:, None] - 1, labels=targets.astype(np.int64))
+    return whole, np.flatnonzero(own)
+
+
+def _masked(stream: Stream, at: Array, mask: int) -> tuple[Stream, Target]:
+    """With `mask` at the places `at` (m,), which are asked for what stood there.  None becomes another token or stays as it is: what is
+    written later finds masks, and nothing but masks, where it is asked (the paper's text; its released code does as in pre-training)."""
+    tokens = stream.tokens.copy()
+    tokens[at] = mask
+    return replace(stream, tokens=tokens), Target(at=at[:, None], labels=stream.tokens[at])
 
 
 def encode(
@@ -116,15 +142,16 @@ def encode(
     limit: int,
     where: Callable[[int], str],
     prefix: bool = False,
+    rate: float = 1.0,
 ) -> Pairs:
     """`limit`: tokens of a target at most, its end included; more are cut and counted, or an InputError where `reading.on_long` is that.
 
-    `prefix`: what a language model reads sees all of itself.
+    `prefix`: what a language model reads sees all of itself.  `rate`: of `Pairs`.
     """
     reading, vocab = reading.to_write(), tokenizer.vocab
     sees = replace(reading, causal=False) if prefix else reading
     builder = Builder(vocab=vocab, reading=sees, pairs=False)
-    room = builder.room - (limit if reading.causal else 0)
+    room = builder.room - (limit if reading.together else 0)
     if room < 1:
         raise InputError(
             f"target_length: {limit} of {reading.length} tokens leave no room for the text; lower it, or raise length"
@@ -141,7 +168,8 @@ def encode(
         read=read,
         written=np.concatenate([np.zeros(0, np.int32), *written]),
         sizes=np.array([len(ids) for ids in written], np.int64) if written else np.zeros(len(read), np.int64),
-        start=None if reading.start is None else getattr(vocab, reading.start),
+        asks=reading.asks(vocab),
+        rate=rate,
         counts={**read.counts, **counts},
         notes=notes,
     )

@@ -19,11 +19,15 @@ ROOM = 32  # places are added so many at a time
 
 
 class Cache:
-    """Of one stack: first it is given a stream of whole texts, then one further token of each at a time, in the same order."""
+    """Of one stack: first it is given a stream of whole texts, then some further tokens of each at a time, as many of all, in the same order.
 
-    def __init__(self, layers: int):
+    `forgets`: so many of the last tokens of each text are never kept: a [MASK] asks in the place of a token that comes next.
+    """
+
+    def __init__(self, layers: int, forgets: int = 0):
         self.layers = [LayerCache(self) for _ in range(layers)]
-        self.lengths: Tensor | None = None  # (b,) tokens of each text that were read; None: nothing was
+        self.forgets = forgets
+        self.lengths: Tensor | None = None  # (b,) tokens of each text that are kept; None: none was read
         self.even = False  # whether all have as many
 
     @property
@@ -33,10 +37,10 @@ class Cache:
     def read(self, stream: Stream) -> None:
         """A stream has gone through all layers."""
         if self.lengths is None:
-            self.lengths = torch.tensor(stream.lengths, device=stream.tokens.device)
+            self.lengths = torch.tensor(stream.lengths, device=stream.tokens.device) - self.forgets
             self.even = len(set(stream.lengths)) == 1
         else:
-            self.lengths = self.lengths + 1
+            self.lengths = self.lengths + stream.lengths[0] - self.forgets
 
     def keep(self, rows: Tensor) -> None:
         """The texts `rows` (b',) alone, in that order; one may go on more than once."""
@@ -67,19 +71,25 @@ class LayerCache:
             self.keys, self.values = (padded(x, stream.lengths, ROOM) for x in (k, v))
             return attend(q, k, v, stream, bias=positions.bias(stream))
         at = self.of.lengths
-        used = int(at.max()) + 1
+        count = len(q) // len(at)  # tokens of each text, c
+        q, k, v = (x.unflatten(0, (-1, count)) for x in (q, k, v))
+        used = int(at.max()) + count
         if used > self.keys.shape[2]:
             self.keys, self.values = (F.pad(x, (0, 0, 0, ROOM)) for x in (self.keys, self.values))
-        texts = torch.arange(len(at), device=at.device)
+        texts = torch.arange(len(at), device=at.device)[:, None]
+        at = at[:, None] + torch.arange(count, device=at.device)  # (b, c)
         self.keys[texts, :, at], self.values[texts, :, at] = k, v
-        added = positions.ahead(at[:1] if self.of.even else at, used)
+        added = positions.ahead((at[:1] if self.of.even else at).flatten(), used)
+        if added is not None:
+            added = added[:, :, 0].unflatten(0, (-1, count)).transpose(1, 2)
         place = torch.arange(used, device=at.device)
-        unseen = None if self.of.even else place > at[:, None]
+        unseen = None if self.of.even and count == 1 else place > at[..., None]
         if stream.window is not None:
-            far = place < at[:, None] - stream.window
+            far = place < at[..., None] - stream.window
             unseen = far if unseen is None else unseen | far
-        mask = None if unseen is None else unseen[:, None, None]
-        return _mixed(q[:, :, None], self.keys[:, :, :used], self.values[:, :, :used], mask, added)[:, :, 0]
+        mask = None if unseen is None else unseen[:, None]
+        found = _mixed(q.transpose(1, 2), self.keys[:, :, :used], self.values[:, :, :used], mask, added)
+        return found.transpose(1, 2).flatten(0, 1)
 
     def attend_source(self, q: Tensor, made: Callable[[], tuple[Tensor, Tensor]], stream: Stream, of: Stream) -> Tensor:
         """`attention.attend_source`; `made()` -> (N, h, e) each, asked for once."""
