@@ -173,8 +173,8 @@ def of_pieces(at, documents, **fields):
     backend.add_special_tokens(NAMES[::-1])
     backend.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 1)])
     config = transformers.T5Config(
-        vocab_size=backend.get_vocab_size() + 28, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_decoder_layers=2, num_heads=3,
-        decoder_start_token_id=0, **fields,
+        vocab_size=backend.get_vocab_size() + 28, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=3, decoder_start_token_id=0,
+        **{"num_decoder_layers": 2, **fields},
     )  # fmt: skip
     hf = randomised(transformers.T5ForConditionalGeneration(config)).eval()
     hf.save_pretrained(at)

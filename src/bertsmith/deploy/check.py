@@ -187,6 +187,8 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
     }
     inputs = side(stream, "")
     inputs |= {"token_type_ids": rows(stream.segments, stream, 0)} if reading.segments else {}
+    if reading.causal and reading.padding == "left":  # what `generate` makes of the mask
+        inputs["position_ids"] = rows(stream.positions, stream, 0)
     output = _output(loaded, encoded) if loaded.recipe.model.decodes else None
     inputs |= {} if output is None else side(output, "decoder_")
     return Group(first=first, second=second, length=length, stream=stream, inputs=inputs, output=output)
@@ -205,7 +207,7 @@ def check_inputs(theirs: Any, made: Sequence[Group]) -> None:
         cut = {"truncation": True, "max_length": group.length} if group.second is None else {}
         found = theirs(group.first, group.second, padding=True, return_tensors="pt", **cut)
         for name, tensor in group.inputs.items():
-            if name.startswith("decoder_"):
+            if name.startswith("decoder_") or name == "position_ids":
                 continue
             if name not in found or not torch.equal(found[name], tensor):
                 raise InputError(f"AutoTokenizer of transformers makes other {name} of the same texts")

@@ -115,6 +115,7 @@ class Family:
     plain: Tensors = ()  # where its feed-forward part has no gates
     gated: Tensors = ()  # where it has
     stacks: tuple[str, ...] = ("",)  # what the names of each stack of layers begin with; an encoder's first
+    cached: bool = True  # `generate` keeps keys and values of a decoder that is higher than the encoder
     optional: tuple[
         str, ...
     ] = ()  # tensors of its heads that may not be there: a bias that is 0, a table that is the tokens'
@@ -467,6 +468,7 @@ FAMILIES = {
         plain=T5_PLAIN,
         gated=T5_GATED,
         stacks=SIDES,
+        cached=False,  # it counts the encoder's layers
         activations={"relu": "relu", "gelu_tanh": "gated-gelu"},
         only=T5_ONLY,
         says=t5_says,

@@ -194,7 +194,7 @@ def bart_says(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
     }
     if vocab is not None:
         config |= {"bos_token_id": vocab.cls, "forced_eos_token_id": vocab.sep}
-    return config | _ends(recipe, vocab)
+    return config | ({} if vocab is None else ends_of(recipe, vocab))
 
 
 def t5_says(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
@@ -213,23 +213,18 @@ def t5_says(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
         "relative_attention_max_distance": model.positions.distance,
         "is_encoder_decoder": True,
         "tie_word_embeddings": token is None or token.scaled,
-        **_ends(recipe, vocab),
+        **({} if vocab is None else ends_of(recipe, vocab)),
     }
 
 
-def _ends(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
-    return {} if vocab is None else {"eos_token_id": vocab.sep, "decoder_start_token_id": start_of(recipe, vocab)}
+def ends_of(recipe: Any, vocab: Vocab) -> dict[str, Any]:
+    """Where what a decoder writes begins and ends."""
+    return {"eos_token_id": vocab.sep, "decoder_start_token_id": start_of(recipe, vocab)}
 
 
 def start_of(recipe: Any, vocab: Vocab) -> int:
     """The token that the decoder reads first."""
     return getattr(vocab, getattr(recipe.corruption.rewrite, "start", "cls"))
-
-
-def generation_config(recipe: Any, vocab: Vocab, length: int) -> dict[str, Any]:
-    """generation_config.json: where `generate` of transformers begins and ends."""
-    ids = {"pad_token_id": vocab.pad, **_ends(recipe, vocab), "max_length": length}
-    return {"bos_token_id": vocab.cls, **ids} if vocab.cls != vocab.sep else ids
 
 
 def bart_means(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
