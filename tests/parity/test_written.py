@@ -3,13 +3,13 @@ folder, read back, writes it again."""
 
 import json
 import random
-import re
 
 import pytest
 import torch
 from tests.parity.test_gpt import folder, of_bytes, of_gpt
-from tests.parity.test_stacks import of_pieces
 from tests.parity.test_stacks import of_bytes as of_bart
+from tests.parity.test_stacks import of_pieces
+from tests.test_cards import ran
 
 import bertsmith
 from bertsmith.config import override
@@ -102,9 +102,13 @@ def check(run, out, batch=12, by=0.4):
 
 @pytest.mark.parametrize("beam", [1, 4])
 @pytest.mark.parametrize("name", ["bart", "mass", "t5", "gpt2", "gpt"])
-def test_generate_writes_there_what_predict_writes_here(runs, name, beam, tmp_path):
+def test_generate_writes_there_what_predict_writes_here(runs, name, beam, tmp_path, capsys):
     tuned(runs / name, tmp_path / "run", beam)
     model, asked, here = check(tmp_path / "run", tmp_path / "out", 1 if name == "gpt" else 12)
+    shown = ran(tmp_path / "out", capsys)
+    assert shown.strip() == bertsmith.predict(model, [{"first": "A text.", "rest": "A text."}])[0]["text"].strip()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "It reads a text and writes another: `{said}`." in card and "`say {first}: {rest}`" in card
     again = bertsmith.predict(tmp_path / "out", asked)
     assert [row["text"] for row in again] == [row["text"] for row in here]
     assert [row["score"] for row in again] == pytest.approx([row["score"] for row in here], abs=1e-4)
@@ -122,3 +126,30 @@ def test_a_released_folder_that_was_tuned_to_write_goes_out_with_its_own_tokeniz
         folder(at, of_bytes) if name == "gpt2" else of_gpt(at)
     tuned(at, tmp_path / "run", 3, allow_unknown=name == "gpt")
     check(tmp_path / "run", tmp_path / "out", 1 if name == "gpt" else 12, 0.2)  # their T5 is float32 even in float64
+
+
+def test_a_text_that_sees_all_of_itself_has_no_class_there(runs, tmp_path):
+    tuned(runs / "gpt2", tmp_path / "run", set={"visibility": "prefix"})
+    with pytest.raises(InputError, match="its text sees all of itself"):
+        bertsmith.export(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kept_task_that_is_none_is_refused_by_its_field(runs, tmp_path):
+    tuned(runs / "t5", tmp_path / "run")
+    bertsmith.export(tmp_path / "run", tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    said = config["task_specific_params"]["text2text"]
+    for change, why in (({"target_length": "6"}, "target_length: '6' is not a whole number"), ({"template": "none"}, "names no column"), ({"labels": "a"}, "labels: 'a' is not")):  # fmt: skip
+        wrong = {**config, "task_specific_params": {"text2text": {**said, **change}}}
+        (tmp_path / "out" / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=f"config.json: task_specific_params.text2text.*{why}"):
+            bertsmith.load(tmp_path / "out")
+
+
+def test_a_released_gpt2_whose_only_special_token_parts_texts_does_not_count_it_as_unknown(of_bytes, tmp_path):
+    folder(tmp_path / "hf", of_bytes)
+    said: list[str] = []
+    tuned(tmp_path / "hf", tmp_path / "run", say=said.append)
+    assert not any("[UNK]" in line for line in said)
