@@ -153,3 +153,23 @@ def test_a_released_gpt2_whose_only_special_token_parts_texts_does_not_count_it_
     said: list[str] = []
     tuned(tmp_path / "hf", tmp_path / "run", say=said.append)
     assert not any("[UNK]" in line for line in said)
+
+
+@pytest.mark.parametrize("how", ["fresh", "copy", "share"])
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_an_encoder_that_was_given_a_decoder_is_their_pair_of_models(runs, name, how, tmp_path, capsys):
+    tuned(runs / name, tmp_path / "run", 3 if how == "copy" else 1, decoder=how)
+    model, _, _ = check(tmp_path / "run", tmp_path / "out")
+    shown = ran(tmp_path / "out", capsys)
+    assert shown.strip() == bertsmith.predict(model, [{"first": "A text.", "rest": "A text."}])[0]["text"].strip()
+    with pytest.raises(InputError, match="model_type 'encoder-decoder' cannot be read"):
+        bertsmith.load(tmp_path / "out")
+
+
+def test_an_encoder_that_their_pairs_do_not_take_stays_here(runs, tmp_path):
+    made = override(find("albert:tiny"), [*SETS, "model.embeddings.width=16"])
+    bertsmith.pretrain(made, runs / "store", tmp_path / "albert", steps=2, threads=1)
+    tuned(tmp_path / "albert", tmp_path / "run", decoder="fresh")
+    with pytest.raises(InputError, match="transformers' nearest encoder-decoder is its") as error:
+        bertsmith.export(tmp_path / "run", tmp_path / "out")
+    assert "\n" not in str(error.value)

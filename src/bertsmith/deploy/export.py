@@ -24,6 +24,8 @@ from bertsmith.deploy.folder_files import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.halves import half_of
 from bertsmith.deploy.hf import family_of, to_hf
 from bertsmith.deploy.hf_config import hf_config
+from bertsmith.deploy.hf_families import PAIR
+from bertsmith.deploy.hf_pairs import pair_config, pair_tensors
 from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
 from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of, writing
 from bertsmith.deploy.sentences import NAMES, vector_files
@@ -131,10 +133,13 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise InputError(f"{printable(loaded.run)}: {name} is not finite; such a model is not exported")
-    config = {"dtype": "float32", **hf_config(recipe, vocab, labels.names if loaded.task else ()), **kept_of(loaded)}
+    pair = family_of(recipe) is PAIR
+    config = pair_config(recipe, vocab) if pair else hf_config(recipe, vocab, labels.names if loaded.task else ())
+    config = {"dtype": "float32", **config, **kept_of(loaded)}
+    tensors = pair_tensors(state, recipe, vocab.pad) if pair else _tensors(state, recipe, vocab.pad, config)
     return {
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
-        WEIGHTS: tensors_to_bytes(_tensors(state, recipe, vocab.pad, config), metadata={"format": "pt"}),
+        WEIGHTS: tensors_to_bytes(tensors, metadata={"format": "pt"}),
         **hf_tokenizer(
             loaded.tokenizer,
             loaded.reading(room_of(loaded)),

@@ -27,6 +27,7 @@ from bertsmith.deploy.hf_layers import (
     LINE,
     PARTS,
     POSITIONS,
+    SOURCE,
     TOKENS,
     XLNET_LAYER,
     XLNET_TENSORS,
@@ -111,6 +112,9 @@ class Family:
     size: str = "base"  # of the member's, the one whose recipe a folder is given
     modules: tuple[tuple[str, ...], ...] = (("embeddings.norm", "embeddings.LayerNorm"),)
     layer: tuple[tuple[str, ...], ...] = LAYER
+    source: tuple[
+        tuple[str, ...], ...
+    ] = ()  # of its layers where they are a decoder's (hf_pairs.py); (): they cannot be
     tensors: Tensors = ()
     plain: Tensors = ()  # where its feed-forward part has no gates
     gated: Tensors = ()  # where it has
@@ -195,6 +199,7 @@ def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Fam
         model_type=model_type,
         base=model_type,
         members=members,
+        source=SOURCE,
         heads={
             "token": (
                 ("dense", "cls.predictions.transform.dense"),
@@ -231,6 +236,7 @@ def _like_roberta(model_type: str, name: str, **other: Any) -> Family:
         model_type=model_type,
         base="roberta",
         folded=True,
+        source=SOURCE,
         activation="gelu",
         heads={
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
@@ -487,6 +493,17 @@ FAMILIES = {
         **TWO,
     ),
 }
+# Two models of one family (hf_pairs.py); such folders are written and not read.
+PAIR = Family(
+    model_type="encoder-decoder",
+    base="",
+    stacks=SIDES,
+    heads={},
+    tied={},
+    architectures={("token",): "EncoderDecoderModel"},
+    opened={("token",): ("AutoModelForSeq2SeqLM",)},
+    pad=0,
+)
 LABEL_OUTPUTS = tuple(
     f"{module}.{end}"
     for module in ("classifier", "classifier.out_proj", "logits_proj", "score")
