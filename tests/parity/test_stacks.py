@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tests.folders import randomised
 from tests.parity.test_bodies import packed, padded, real
+from tests.test_cards import ran
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 from torch import nn
@@ -255,10 +256,9 @@ def change(folder, **fields):
 
 def test_an_encoder_alone_and_heads_over_a_decoder_are_refused_by_name(documents, tmp_path):
     of_pieces(tmp_path / "t5", documents)
-    of_bytes(tmp_path / "bart", documents)
     transformers.T5EncoderModel.from_pretrained(tmp_path / "t5").save_pretrained(tmp_path / "alone")
-    transformers.BartForSequenceClassification.from_pretrained(tmp_path / "bart").save_pretrained(tmp_path / "head")
-    for name, of in (("alone", "t5"), ("head", "bart")):
+    transformers.T5ForSequenceClassification.from_pretrained(tmp_path / "t5").save_pretrained(tmp_path / "head")
+    for name, of in (("alone", "t5"), ("head", "t5")):
         for file in ("tokenizer.json", "tokenizer_config.json"):
             (tmp_path / name / file).write_bytes((tmp_path / of / file).read_bytes())
     with pytest.raises(InputError, match="T5EncoderModel: a t5 without its other stack"):
@@ -266,9 +266,100 @@ def test_an_encoder_alone_and_heads_over_a_decoder_are_refused_by_name(documents
     change(tmp_path / "alone", is_encoder_decoder=True)
     with pytest.raises(InputError, match="T5EncoderModel: a t5 without its decoder"):
         bertsmith.load(tmp_path / "alone")
-    with pytest.raises(InputError, match="BartForSequenceClassification: a head over a decoder's states"):
+    with pytest.raises(InputError, match="T5ForSequenceClassification: a head over a decoder's states"):
         bertsmith.load(tmp_path / "head")
-    bertsmith.import_(tmp_path / "head", tmp_path / "model", drop=["classification_head"])
+
+
+# -- a head over what the decoder says of a text that it reads again --------------------------------------------------------------------
+
+PAIRS = [("a list of names", "an object"), ("while the loop runs", "the value of a name in a class body")]
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_classifier_of_theirs_over_the_decoder_answers_here_as_there_and_goes_out_as_it_came(
+    outputs, documents, tmp_path
+):
+    _, backend = of_bytes(tmp_path / "bart", documents)
+    config = transformers.BartConfig.from_pretrained(tmp_path / "bart", num_labels=outputs)
+    hf = randomised(transformers.BartForSequenceClassification(config)).eval()
+    hf.save_pretrained(tmp_path / "hf")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "hf" / file).write_bytes((tmp_path / "bart" / file).read_bytes())
+    bertsmith.import_(tmp_path / "hf", tmp_path / "model")
+    result = bertsmith.export(tmp_path / "model", tmp_path / "out")
+    assert result["classes"] == ["BartForSequenceClassification"] and result["largest_difference"]["label"] < 1e-5
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("hf", "out"))
+    assert {*one} == {*two} and torch.equal(
+        one["classification_head.out_proj.weight"], two["classification_head.out_proj.weight"]
+    )
+    for rows in (TEXTS, PAIRS):
+        said = bertsmith.predict(tmp_path / "model", rows)
+        for row, text in zip(said, rows, strict=True):
+            ids = backend.encode(*text).ids if isinstance(text, tuple) else backend.encode(text).ids
+            with torch.no_grad():
+                logits = hf(input_ids=torch.tensor([ids])).logits[0]
+            if outputs == 1:
+                assert row["label"] == pytest.approx(float(logits[0]), abs=1e-5)
+            else:
+                assert list(row["scores"].values()) == pytest.approx(logits.softmax(-1).tolist(), abs=1e-5)
+    change(tmp_path / "hf", decoder_start_token_id=0)
+    with pytest.raises(
+        InputError, match="decoder_start_token_id: 0: a decoder that reads a text again begins with its end"
+    ):
+        bertsmith.load(tmp_path / "hf")
+
+
+def labelled(label):
+    return {part: [{"text": f"a name {i} in a list of {i * i}", "label": label(i)} for i in range(at, at + 20)] for part, at in (("train", 0), ("dev", 100))}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_what_was_tuned_here_goes_out_as_their_classifier_and_comes_back(task, data, tmp_path, capsys):
+    made("bart", data, tmp_path / "run")
+    rows = labelled((lambda i: "odd" if i % 2 else "even") if task == "classify" else (lambda i: 40 + 3.0 * (i % 7)))
+    bertsmith.finetune(tmp_path / "run", task=task, **rows, out=tmp_path / "tuned", steps=4, threads=1)
+    result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
+    assert result["classes"] == ["BartForSequenceClassification"] and result["largest_difference"]["label"] < 1e-5
+    here, there = (bertsmith.predict(tmp_path / name, TEXTS) for name in ("tuned", "out"))
+    for a, b in zip(here, there, strict=True):
+        if task == "regress":
+            assert a["label"] == pytest.approx(b["label"], rel=1e-5)
+        else:
+            assert a["label"] == b["label"] and [*a["scores"].values()] == pytest.approx(
+                [*b["scores"].values()], abs=1e-5
+            )
+    assert "'label'" in ran(tmp_path / "out", capsys)
+
+
+def test_answers_in_a_text_go_out_as_their_class_and_come_back(data, tmp_path):
+    made("bart", data, tmp_path / "run")
+    context = "the value of a name in a class body is an object of a list"
+    answer = {"text": ["an object"], "answer_start": [context.index("an object")]}
+    rows = [{"question": f"what is value {i}", "context": context, "answers": answer} for i in range(12)]
+    bertsmith.finetune(tmp_path / "run", task="qa", train=rows[:9], dev=rows[9:], out=tmp_path / "tuned", steps=3, threads=1)  # fmt: skip
+    result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
+    assert result["classes"] == ["BartForQuestionAnswering"] and max(result["largest_difference"].values()) < 1e-5
+    asked = [("what is value 3", context), ("what is a name", "a name is a list of objects")]
+    here, there = (bertsmith.predict(tmp_path / name, asked) for name in ("tuned", "out"))
+    assert [row["label"] for row in here] == [row["label"] for row in there]
+
+
+def test_a_head_over_the_encoder_or_over_each_token_of_the_decoder_has_no_class_there(data, tmp_path):
+    for name, more in (("t5", ()), ("mass", ("model.norm.eps=1e-5",)), ("bart", ())):
+        made(name, data, tmp_path / name, *more)
+        rows = labelled(lambda i: "odd" if i % 2 else "even")
+        options = {"task": "classify", **rows}
+        if name == "bart":
+            words = [(["a", "list"], ["O", "A"]), (["names"], ["A"])] * 8
+            options = {
+                "task": "tag",
+                **{part: [{"text": w, "label": t} for w, t in words] for part in ("train",)},
+                "dev": 0.2,
+            }
+        said = "no architecture with the terms tag" if name == "bart" else "its head reads the encoder's states"
+        bertsmith.finetune(tmp_path / name, **options, out=tmp_path / f"{name}-tuned", steps=2, threads=1)
+        with pytest.raises(InputError, match=said):
+            bertsmith.export(tmp_path / f"{name}-tuned", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

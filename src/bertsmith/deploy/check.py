@@ -189,7 +189,10 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
     inputs |= {"token_type_ids": rows(stream.segments, stream, 0)} if reading.segments else {}
     if reading.causal and reading.padding == "left":  # what `generate` makes of the mask
         inputs["position_ids"] = rows(stream.positions, stream, 0)
-    output = _output(loaded, encoded) if loaded.recipe.model.decodes else None
+    says = not {"label", "tag", "span"} & {
+        *loaded.member.weights()
+    }  # classes over a text give it to the decoder themselves
+    output = _output(loaded, encoded) if loaded.recipe.model.decodes and says else None
     inputs |= {} if output is None else side(output, "decoder_")
     return Group(first=first, second=second, length=length, stream=stream, inputs=inputs, output=output)
 

@@ -111,6 +111,15 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     if causal != family_of(recipe).causal:
         sees = "only what comes before a token" if causal else "both sides of a token"
         raise InputError(f"{printable(loaded.run)}: sees {sees}, for which transformers has no class of these shapes")
+    topology = recipe.model.topology
+    if (
+        recipe.model.decodes
+        and topology.alone == "encoder"
+        and {"label", "tag", "span"} & {*recipe.objective.weights()}
+    ):
+        raise InputError(
+            f"{printable(loaded.run)}: its head reads the encoder's states, and transformers' classes of this family read the decoder's; it stays here"
+        )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with {setting('pool', value='cls')}"

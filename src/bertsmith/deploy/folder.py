@@ -146,6 +146,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     check_classes(path, architecture, terms)
     check_sides(path, state, architecture, family)
     check_tied(path, theirs, family, terms, found)
+    if model.decodes and {"label", "span"} & {*terms}:
+        model = replace(model, topology=replace(model.topology, alone="decoder"))
     objective, task = _named(path, objective_of, theirs, terms, outputs, model.activation, state)
     base = find(f"{FAMILIES[family].member}:{FAMILIES[family].size}")
     length = length_of(path, folder, model.longest, base.layout.length)

@@ -83,7 +83,7 @@ def _apart(model: TransformerConfig) -> str:
     """Why no encoder-decoder of transformers is `model`: the fields in which the nearest one differs."""
     numbers = {**numbers_of(model), "width": model.heads * (model.width // model.heads or 1)}
     bodies = {f.model_type: f.body(numbers) for f in FAMILIES.values() if len(f.stacks) > 1}
-    slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "share")
+    slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "share", "topology")
     apart = {
         name: [slot for slot in slots if getattr(body, slot) != getattr(model, slot)] for name, body in bodies.items()
     }

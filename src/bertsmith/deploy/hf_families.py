@@ -448,14 +448,23 @@ FAMILIES = {
         says=bart_says,
         means=bart_means,
         absent={"activation": "gelu", "dropout": 0.1},
-        heads={"token": (("=bias", "final_logits_bias", LINE),)},
+        heads={
+            "token": (("=bias", "final_logits_bias", LINE),),
+            "label": (("pooler.dense", "classification_head.dense"), ("out", "classification_head.out_proj")),
+            "span": OVER_TOKENS["span"],
+        },
         optional=("final_logits_bias",),
         tied={
             "lm_head.weight": "model.shared.weight",
             "model.encoder.embed_tokens.weight": "model.shared.weight",
             "model.decoder.embed_tokens.weight": "model.shared.weight",
         },
-        architectures={("token",): "BartForConditionalGeneration", (): "BartModel"},
+        architectures={
+            ("token",): "BartForConditionalGeneration",
+            ("label",): "BartForSequenceClassification",
+            ("span",): "BartForQuestionAnswering",
+            (): "BartModel",
+        },
         pad=1,
         **TWO,
     ),
@@ -506,7 +515,7 @@ PAIR = Family(
 )
 LABEL_OUTPUTS = tuple(
     f"{module}.{end}"
-    for module in ("classifier", "classifier.out_proj", "logits_proj", "score")
+    for module in ("classifier", "classifier.out_proj", "logits_proj", "score", "classification_head.out_proj")
     for end in ("weight", "bias")
 )
 # The classes that open a folder with these terms, and what each of them answers.
