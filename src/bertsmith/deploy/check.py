@@ -169,16 +169,19 @@ def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
         _group(loaded, [" ".join(texts)[: 20 * length]], None, length),
         *([_group(loaded, fit[::2], fit[1::2], length)] if len(fit) == 2 * SEQUENCES else []),
     ]
-    return [group for group in made if group.first]
+    return [group for group in made if group is not None]
 
 
-def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:
+def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group | None:
+    """None where no text is left that can be compared."""
     reading, pad = loaded.reading(length), loaded.vocab.pad
     encoded = encode(loaded.tokenizer, first, second, reading)
     if reading.bare:  # their class takes a last token that pads for padding, which GPT's is where it is not known
         known = np.flatnonzero(encoded.tokens[encoded.lengths.cumsum() - 1] != pad).tolist()
         first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
         encoded = encode(loaded.tokenizer, first, second, reading)
+    if not first:
+        return None
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
     rows = lambda x, of, fill: pad_sequence(x.split(of.lengths), True, fill, padding_side=reading.padding)
     side = lambda of, before: {
