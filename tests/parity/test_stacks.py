@@ -243,10 +243,53 @@ def test_embed_is_the_mean_of_the_encoders_states_and_what_has_no_sense_is_refus
         with torch.no_grad():
             states = hf.model.encoder(input_ids=torch.tensor([backend.encode(text).ids])).last_hidden_state[0]
         assert (torch.from_numpy(row) - states.mean(0)).abs().max() < 1e-5
-    with pytest.raises(InputError, match="decoder, so it cannot fill masks"):
-        bertsmith.fill(tmp_path / "hf", "a <mask> of names")
     with pytest.raises(InputError, match="so it cannot score texts"):
         bertsmith.score(tmp_path / "hf", TEXTS)
+
+
+def said_there(hf, backend, text, written):
+    """(V,) what their decoder expects behind `written`, ids, about a text."""
+    with torch.no_grad():
+        ids = torch.tensor([backend.encode(text).ids])
+        return hf(input_ids=ids, decoder_input_ids=torch.tensor([written])).logits[0, -1].softmax(-1)
+
+
+def test_what_stands_at_a_mask_is_what_their_decoder_expects_behind_the_text_before_it(documents, tmp_path):
+    hf, backend = of_bytes(tmp_path / "hf", documents)
+    text = "a list<mask> of names and the<mask> loop"
+    found = bertsmith.fill(tmp_path / "hf", text, top=4)["masks"]
+    encoded, before = backend.encode(text).ids, []
+    assert [row["position"] for row in found] == [i for i, token in enumerate(encoded) if token == backend.token_to_id("<mask>")]  # fmt: skip
+    assert bertsmith.fill(tmp_path / "hf", text.replace("<mask>", "[MASK]"), top=4)["masks"] == found
+    said = [row["written"] for row in found]
+    for row, piece in zip(found, ("a list", f"a list{said[0]} of names and the"), strict=True):
+        before = [2, 0, *backend.encode(piece, add_special_tokens=False).ids]
+        shares = said_there(hf, backend, text, before)
+        best = shares[: backend.get_vocab_size()].topk(4)
+        assert [guess["id"] for guess in row["top"]] == best.indices.tolist()
+        assert [guess["p"] for guess in row["top"]] == pytest.approx(best.values.tolist(), abs=1e-6)
+
+
+def test_sentinels_are_filled_in_turn_as_their_decoder_writes_them(documents, tmp_path):
+    hf, backend = of_pieces(tmp_path / "hf", documents, num_decoder_layers=1)
+    text = "a <extra_id_0> of names, and the <extra_id_1> loop"
+    found = bertsmith.fill(tmp_path / "hf", text, top=3)["masks"]
+    assert bertsmith.fill(tmp_path / "hf", text.replace("<extra_id_0>", "[MASK]").replace("<extra_id_1>", "[MASK]"), top=3)["masks"] == found  # fmt: skip
+    marks = [backend.token_to_id(name) for name in NAMES]
+    encoded = backend.encode(text).ids
+    assert [row["position"] for row in found] == [encoded.index(mark) for mark in marks[:2]]
+    with torch.no_grad():
+        written = hf.generate(torch.tensor([encoded]), decoder_input_ids=torch.tensor([[0, marks[0]]]), max_new_tokens=16, do_sample=False, use_cache=False)[0].tolist()  # fmt: skip
+    first = written[2:]
+    stop = next((i for i, token in enumerate(first) if token in (*marks, 0, 1, 2)), len(first))
+    assert found[0]["written"] == backend.decode(first[:stop])
+    for row, before in zip(found, ([0, marks[0]], [0, marks[0], *first[:stop], marks[1]]), strict=True):
+        best = said_there(hf, backend, text, before)[: backend.get_vocab_size()].topk(3)
+        assert [guess["id"] for guess in row["top"]] == best.indices.tolist()
+        assert [guess["p"] for guess in row["top"]] == pytest.approx(best.values.tolist(), abs=1e-5)
+    for wrong, why in (("a <extra_id_1> b", "<extra_id_1> stands where <extra_id_0> is next"), ("a b", "no mask in"), ("[MASK] " * 101, "101 masks in the text, and the model learned 100 sentinels")):  # fmt: skip
+        with pytest.raises(InputError, match=why):
+            bertsmith.fill(tmp_path / "hf", wrong)
 
 
 def change(folder, **fields):
