@@ -3,6 +3,7 @@ begins with; T5's buckets and its optimiser."""
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -243,8 +244,57 @@ def test_embed_is_the_mean_of_the_encoders_states_and_what_has_no_sense_is_refus
         with torch.no_grad():
             states = hf.model.encoder(input_ids=torch.tensor([backend.encode(text).ids])).last_hidden_state[0]
         assert (torch.from_numpy(row) - states.mean(0)).abs().max() < 1e-5
-    with pytest.raises(InputError, match="so it cannot score texts"):
-        bertsmith.score(tmp_path / "hf", TEXTS)
+    for given, wanted in (
+        ({"input": TEXTS}, "what is written about them .text2."),
+        ({"pairs": PAIRS}, "a column source"),
+    ):
+        with pytest.raises(InputError, match=f"writes with a decoder about a text that it reads: give .*{wanted}"):
+            bertsmith.score(tmp_path / "hf", **given)
+    with pytest.raises(InputError, match=r"method='pll': .* writes with a decoder; take decoder"):
+        bertsmith.score(tmp_path / "hf", [("a", "b")], method="pll")
+
+
+@pytest.mark.parametrize("family", FOLDERS)
+def test_what_a_decoder_says_of_a_text_about_another_is_their_loss(family, documents, tmp_path):
+    hf, backend = FOLDERS[family](tmp_path / "hf", documents)
+    start, marks = hf.config.decoder_start_token_id, "the <extra_id_0> list" if family == "t5" else "the list"
+    rows = [*pairwise(TEXTS), (marks, TEXTS[0]), ("", "a name"), (TEXTS[0], "")]
+    found = bertsmith.score(tmp_path / "hf", rows, each=True)
+    assert found["method"] == "decoder"
+    for (source, text), row in zip(rows, found["texts"], strict=True):
+        labels = [*backend.encode(text, add_special_tokens=False).ids, hf.config.eos_token_id]
+        ids = torch.tensor([backend.encode(source).ids])
+        with torch.no_grad():
+            said = hf(input_ids=ids, decoder_input_ids=torch.tensor([[start, *labels[:-1]]])).logits[0].log_softmax(-1)
+        each = said[torch.arange(len(labels)), torch.tensor(labels)].tolist()
+        assert [value for _, value in row["each"]] == pytest.approx(each, abs=1e-4)
+        assert row["logprob"] == pytest.approx(sum(each), abs=1e-4) and row["tokens"] == len(each)
+        assert row["bytes"] == len(text.encode())
+    alone = bertsmith.score(tmp_path / "hf", rows[:1])["texts"][0]
+    assert alone["logprob"] == pytest.approx(found["texts"][0]["logprob"], abs=1e-5), "by no other row"
+    pairs = [{"source": a, "good": b, "bad": c} for (a, b), c in zip(rows[:3], TEXTS[::-1], strict=False)]
+    better = bertsmith.score(tmp_path / "hf", pairs=pairs)
+    for row, pair in zip(better["rows"], pairs, strict=True):
+        both = bertsmith.score(tmp_path / "hf", [(pair["source"], pair["good"]), (pair["source"], pair["bad"])])
+        assert [row[side]["logprob"] for side in ("good", "bad")] == pytest.approx([one["logprob"] for one in both["texts"]], abs=1e-4)  # fmt: skip
+    asked = [{"text": TEXTS[0], "label": "name"}, {"text": TEXTS[1], "label": "list"}]
+    told = bertsmith.score(tmp_path / "hf", asked, written="{text} is a {label}.")["rows"]
+    one = bertsmith.score(tmp_path / "hf", [(f"{TEXTS[0]} is a", "name.")])["texts"][0]["logprob"]
+    assert told[0]["scores"]["name"] == pytest.approx(one, abs=1e-4)
+
+
+def test_a_text_scores_as_it_is_written_where_nothing_else_may_be(documents, tmp_path):
+    of_bytes(tmp_path / "hf", documents)
+    row = bertsmith.generate(tmp_path / "hf", TEXTS[0], answers=["a name of it"])
+    found = bertsmith.score(tmp_path / "hf", [(TEXTS[0], row["text"])])["texts"][0]
+    assert row["stopped"] == "end" and found["logprob"] == pytest.approx(row["score"], abs=1e-4)
+
+
+def test_what_a_decoder_has_no_room_for_is_refused_by_its_row(documents, tmp_path):
+    of_bytes(tmp_path / "hf", documents)
+    for row, name in (((documents[0], "a"), "text: .* reads 48"), (("a", documents[0]), "text2: .* writes 48")):
+        with pytest.raises(InputError, match=rf"input\[0\]: {name}"):
+            bertsmith.score(tmp_path / "hf", [row])
 
 
 def said_there(hf, backend, text, written):

@@ -145,7 +145,7 @@ class Infill:
         scores = []
         for way, logits in zip(ways, said, strict=True):
             at = torch.arange(len(known), len(known) + len(way))
-            scores.append(float(logits.double().log_softmax(-1)[at, torch.tensor(way)].sum()))
+            scores.append(float(logits.double().log_softmax(-1)[at, torch.tensor(way, dtype=torch.long)].sum()))
         return span[: int(np.argmax(scores))]
 
     def _fragments(self, asked: Asked, top: int) -> list[dict[str, Any]]:
