@@ -5,12 +5,12 @@ FOLDER stands for the folder, MASK for the model's mask.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from bertsmith.data.batch import SENTINEL
 from bertsmith.deploy.hf_writing import room_of, writing
 from bertsmith.downstream.model import Loaded
-from bertsmith.spelling import amount
 
 OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 model = CLASS.from_pretrained("FOLDER")
@@ -88,7 +88,7 @@ GO_ON = f"""from transformers import AutoModelForCausalLM, AutoTokenizer
 written = model.generate(**inputs, max_new_tokens=32)
 print(tokenizer.decode(written[0], skip_special_tokens=True))
 """
-ANSWER_IN_WORDS = f"""from transformers import AutoTokenizer, CLASS
+ANSWER_IN_WORDS = f"""from transformers import CLASS, AutoTokenizer
 
 {OPEN}text = TEXT
 inputs = tokenizer(text, truncation=True, return_tensors="pt")
@@ -127,7 +127,7 @@ def snippet(loaded: Loaded) -> str:
 def _in_words(loaded: Loaded, kind: Any) -> str:
     """A text as the template has it is read; a language model's own follows it."""
     values = {} if kind.template is None else {name: _value(kind.template, name) for name in kind.template.columns}
-    text = ONE if kind.template is None else repr(kind.template.filled(values, "row"))
+    text = ONE if kind.template is None else json.dumps(kind.template.filled(values, "row"), ensure_ascii=False)
     behind, name = "0", "AutoModelForSeq2SeqLM"
     if loaded.reading().causal:
         behind, name = '0, inputs["input_ids"].shape[1] :', "AutoModelForCausalLM"
@@ -208,7 +208,7 @@ def _written_note(loaded: Loaded, kind: Any) -> list[str]:
         )
     return [
         *rows,
-        f"A text of more than {room_of(loaded)} tokens is cut; at most {kind.limit} are written, the end included, by {amount(kind.beam, 'beam')}.",
+        f"A text of more than {room_of(loaded)} tokens is cut; at most {kind.limit} are written, the end included, {f'by {kind.beam} beams' if kind.beam > 1 else 'the likeliest token each time'}.",
     ]
 
 
