@@ -10,7 +10,8 @@ from tests.parity.test_gpt import pair
 
 from bertsmith.data.decoded import decoded
 from bertsmith.downstream.search import How, Rules, write
-from bertsmith.nn.modules.writing import Asks, Causal, writer_of
+from bertsmith.nn.asks import Asks
+from bertsmith.nn.modules.writing import Causal, writer_of
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")

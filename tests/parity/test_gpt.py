@@ -13,9 +13,11 @@ import bertsmith
 from bertsmith.data.batch import Batch, Stream, Target
 from bertsmith.deploy.hf import from_hf, to_hf
 from bertsmith.deploy.hf_config import hf_config, model_config
+from bertsmith.deploy.texts import texts as sampled
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
 from bertsmith.recipe import find
+from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.saving import load_weights, weights_of
 
 transformers = pytest.importorskip("transformers")
@@ -261,6 +263,55 @@ def test_a_folder_whose_tokenizer_knows_nothing_but_the_unknown_is_read_bare_and
         assert row["tokens"] == len(ids) - 1 and row["logprob"] == pytest.approx(expected, abs=1e-4)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer(TEXTS[0])["input_ids"] == ids.tolist() and tokenizer.eos_token is None
+
+
+ODD = ["", " ", "Ça VA Bien? Æon ﬁne", "tab\tand\nline\u2028break\u00a0space", "null\x00 byte\ufffd and \u200bzero\u200d width\u00ad", "中文 and 日本語です", "हिन्दी कु में", "naïve e\u0301 é É İ ß ẞ", "🙂👩‍👩‍👧 (((a)))...!?", "l'esprit d’un", "<unk> a </w> b</w>", "x" * 300, "½ ² ﷺ Ⅳ", "a" * 20 + " list"]  # fmt: skip
+
+
+def test_vocab_json_and_merges_txt_of_gpt_are_read_as_their_class_reads_them(documents, tmp_path):
+    at = tmp_path / "hf"
+    _, backend = of_gpt(at)
+    texts = [*TEXTS, *documents[:30], *ODD]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False
+    )
+    backend.train_from_iterator(documents[:40], trainer)
+    (at / "tokenizer.json").unlink()
+    backend.model.save(str(at))
+    config = {**json.loads((at / "config.json").read_text()), "vocab_size": backend.get_vocab_size()}
+    randomised(transformers.OpenAIGPTLMHeadModel(transformers.OpenAIGPTConfig.from_dict(config))).save_pretrained(at)
+    there, model = transformers.AutoTokenizer.from_pretrained(at), bertsmith.load(at)
+    made = [*texts, *sampled(model.tokenizer, {}, 500)[0]]
+    assert len(set(made)) > 500 and type(there).__name__.startswith("OpenAIGPT")
+    here = [ids.tolist() for ids, _ in model.tokenizer.encode(made, specials=True)]
+    assert here == [there(text)["input_ids"] for text in made]
+    some = [ids for ids in here if ids and model.vocab.unk not in ids]  # what is not known stands apart here
+    assert [model.tokenizer.decode(ids) for ids in some] == [there.decode(ids) for ids in some]
+    result = bertsmith.import_(at, tmp_path / "model")
+    assert result["texts_with_other_ids"] == 0 and max(result["largest_difference"].values()) < 1e-5
+    bertsmith.export(tmp_path / "model", tmp_path / "out")
+    again = bertsmith.load(tmp_path / "out").tokenizer
+    assert [ids.tolist() for ids, _ in again.encode(made, specials=True)] == here
+
+
+def test_merges_that_end_words_are_gpts_only_where_a_folder_says_so(tmp_path):
+    _, backend = of_gpt(tmp_path / "hf")
+    backend.model.save(str(tmp_path))
+    for wrong, said in (
+        ({}, 'if it is GPT\'s, name "tokenizer_class": "OpenAIGPTTokenizer" in tokenizer_config.json'),
+        ({"tokenizer_class": "GPT2Tokenizer"}, "not a BPE over bytes"),
+        ({"tokenizer_class": "XLMTokenizer"}, "its Python code makes the ids"),
+        ({"tokenizer_class": "OpenAIGPTTokenizer", "unk_token": "<none>"}, "vocab.json: no <none>, which what is not"),
+    ):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError) as error:
+            Tokenizer.load(tmp_path)
+        assert said in str(error.value) and "\n" not in str(error.value)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "OpenAIGPTTokenizer"}))
+    assert Tokenizer.load(tmp_path).size == backend.get_vocab_size()
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
+    with pytest.raises(InputError, match="no piece ends with </w>"):
+        Tokenizer.load(tmp_path)
 
 
 def rows_of(folder, label, count=20):

@@ -3,12 +3,14 @@ begins with; T5's buckets and its optimiser."""
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.folders import randomised
 from tests.parity.test_bodies import packed, padded, real
+from tests.test_cards import ran
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 from torch import nn
@@ -173,8 +175,8 @@ def of_pieces(at, documents, **fields):
     backend.add_special_tokens(NAMES[::-1])
     backend.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 1)])
     config = transformers.T5Config(
-        vocab_size=backend.get_vocab_size() + 28, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_decoder_layers=2, num_heads=3,
-        decoder_start_token_id=0, **fields,
+        vocab_size=backend.get_vocab_size() + 28, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=3, decoder_start_token_id=0,
+        **{"num_decoder_layers": 2, **fields},
     )  # fmt: skip
     hf = randomised(transformers.T5ForConditionalGeneration(config)).eval()
     hf.save_pretrained(at)
@@ -242,10 +244,102 @@ def test_embed_is_the_mean_of_the_encoders_states_and_what_has_no_sense_is_refus
         with torch.no_grad():
             states = hf.model.encoder(input_ids=torch.tensor([backend.encode(text).ids])).last_hidden_state[0]
         assert (torch.from_numpy(row) - states.mean(0)).abs().max() < 1e-5
-    with pytest.raises(InputError, match="decoder, so it cannot fill masks"):
-        bertsmith.fill(tmp_path / "hf", "a <mask> of names")
-    with pytest.raises(InputError, match="so it cannot score texts"):
-        bertsmith.score(tmp_path / "hf", TEXTS)
+    for given, wanted in (
+        ({"input": TEXTS}, "what is written about them .text2."),
+        ({"pairs": PAIRS}, "a column source"),
+    ):
+        with pytest.raises(InputError, match=f"writes with a decoder about a text that it reads: give .*{wanted}"):
+            bertsmith.score(tmp_path / "hf", **given)
+    with pytest.raises(InputError, match=r"method='pll': .* writes with a decoder; take decoder"):
+        bertsmith.score(tmp_path / "hf", [("a", "b")], method="pll")
+
+
+@pytest.mark.parametrize("family", FOLDERS)
+def test_what_a_decoder_says_of_a_text_about_another_is_their_loss(family, documents, tmp_path):
+    hf, backend = FOLDERS[family](tmp_path / "hf", documents)
+    start, marks = hf.config.decoder_start_token_id, "the <extra_id_0> list" if family == "t5" else "the list"
+    rows = [*pairwise(TEXTS), (marks, TEXTS[0]), ("", "a name"), (TEXTS[0], "")]
+    found = bertsmith.score(tmp_path / "hf", rows, each=True)
+    assert found["method"] == "decoder"
+    for (source, text), row in zip(rows, found["texts"], strict=True):
+        labels = [*backend.encode(text, add_special_tokens=False).ids, hf.config.eos_token_id]
+        ids = torch.tensor([backend.encode(source).ids])
+        with torch.no_grad():
+            said = hf(input_ids=ids, decoder_input_ids=torch.tensor([[start, *labels[:-1]]])).logits[0].log_softmax(-1)
+        each = said[torch.arange(len(labels)), torch.tensor(labels)].tolist()
+        assert [value for _, value in row["each"]] == pytest.approx(each, abs=1e-4)
+        assert row["logprob"] == pytest.approx(sum(each), abs=1e-4) and row["tokens"] == len(each)
+        assert row["bytes"] == len(text.encode())
+    alone = bertsmith.score(tmp_path / "hf", rows[:1])["texts"][0]
+    assert alone["logprob"] == pytest.approx(found["texts"][0]["logprob"], abs=1e-5), "by no other row"
+    pairs = [{"source": a, "good": b, "bad": c} for (a, b), c in zip(rows[:3], TEXTS[::-1], strict=False)]
+    better = bertsmith.score(tmp_path / "hf", pairs=pairs)
+    for row, pair in zip(better["rows"], pairs, strict=True):
+        both = bertsmith.score(tmp_path / "hf", [(pair["source"], pair["good"]), (pair["source"], pair["bad"])])
+        assert [row[side]["logprob"] for side in ("good", "bad")] == pytest.approx([one["logprob"] for one in both["texts"]], abs=1e-4)  # fmt: skip
+    asked = [{"text": TEXTS[0], "label": "name"}, {"text": TEXTS[1], "label": "list"}]
+    told = bertsmith.score(tmp_path / "hf", asked, written="{text} is a {label}.")["rows"]
+    one = bertsmith.score(tmp_path / "hf", [(f"{TEXTS[0]} is a", "name.")])["texts"][0]["logprob"]
+    assert told[0]["scores"]["name"] == pytest.approx(one, abs=1e-4)
+
+
+def test_a_text_scores_as_it_is_written_where_nothing_else_may_be(documents, tmp_path):
+    of_bytes(tmp_path / "hf", documents)
+    row = bertsmith.generate(tmp_path / "hf", TEXTS[0], answers=["a name of it"])
+    found = bertsmith.score(tmp_path / "hf", [(TEXTS[0], row["text"])])["texts"][0]
+    assert row["stopped"] == "end" and found["logprob"] == pytest.approx(row["score"], abs=1e-4)
+
+
+def test_what_a_decoder_has_no_room_for_is_refused_by_its_row(documents, tmp_path):
+    of_bytes(tmp_path / "hf", documents)
+    for row, name in (((documents[0], "a"), "text: .* reads 48"), (("a", documents[0]), "text2: .* writes 48")):
+        with pytest.raises(InputError, match=rf"input\[0\]: {name}"):
+            bertsmith.score(tmp_path / "hf", [row])
+
+
+def said_there(hf, backend, text, written):
+    """(V,) what their decoder expects behind `written`, ids, about a text."""
+    with torch.no_grad():
+        ids = torch.tensor([backend.encode(text).ids])
+        return hf(input_ids=ids, decoder_input_ids=torch.tensor([written])).logits[0, -1].softmax(-1)
+
+
+def test_what_stands_at_a_mask_is_what_their_decoder_expects_behind_the_text_before_it(documents, tmp_path):
+    hf, backend = of_bytes(tmp_path / "hf", documents)
+    text = "a list<mask> of names and the<mask> loop"
+    found = bertsmith.fill(tmp_path / "hf", text, top=4)["masks"]
+    encoded, before = backend.encode(text).ids, []
+    assert [row["position"] for row in found] == [i for i, token in enumerate(encoded) if token == backend.token_to_id("<mask>")]  # fmt: skip
+    assert bertsmith.fill(tmp_path / "hf", text.replace("<mask>", "[MASK]"), top=4)["masks"] == found
+    said = [row["written"] for row in found]
+    for row, piece in zip(found, ("a list", f"a list{said[0]} of names and the"), strict=True):
+        before = [2, 0, *backend.encode(piece, add_special_tokens=False).ids]
+        shares = said_there(hf, backend, text, before)
+        best = shares[: backend.get_vocab_size()].topk(4)
+        assert [guess["id"] for guess in row["top"]] == best.indices.tolist()
+        assert [guess["p"] for guess in row["top"]] == pytest.approx(best.values.tolist(), abs=1e-6)
+
+
+def test_sentinels_are_filled_in_turn_as_their_decoder_writes_them(documents, tmp_path):
+    hf, backend = of_pieces(tmp_path / "hf", documents, num_decoder_layers=1)
+    text = "a <extra_id_0> of names, and the <extra_id_1> loop"
+    found = bertsmith.fill(tmp_path / "hf", text, top=3)["masks"]
+    assert bertsmith.fill(tmp_path / "hf", text.replace("<extra_id_0>", "[MASK]").replace("<extra_id_1>", "[MASK]"), top=3)["masks"] == found  # fmt: skip
+    marks = [backend.token_to_id(name) for name in NAMES]
+    encoded = backend.encode(text).ids
+    assert [row["position"] for row in found] == [encoded.index(mark) for mark in marks[:2]]
+    with torch.no_grad():
+        written = hf.generate(torch.tensor([encoded]), decoder_input_ids=torch.tensor([[0, marks[0]]]), max_new_tokens=16, do_sample=False, use_cache=False)[0].tolist()  # fmt: skip
+    first = written[2:]
+    stop = next((i for i, token in enumerate(first) if token in (*marks, 0, 1, 2)), len(first))
+    assert found[0]["written"] == backend.decode(first[:stop])
+    for row, before in zip(found, ([0, marks[0]], [0, marks[0], *first[:stop], marks[1]]), strict=True):
+        best = said_there(hf, backend, text, before)[: backend.get_vocab_size()].topk(3)
+        assert [guess["id"] for guess in row["top"]] == best.indices.tolist()
+        assert [guess["p"] for guess in row["top"]] == pytest.approx(best.values.tolist(), abs=1e-5)
+    for wrong, why in (("a <extra_id_1> b", "<extra_id_1> stands where <extra_id_0> is next"), ("a b", "no mask in"), ("[MASK] " * 101, "101 masks in the text, and the model learned 100 sentinels")):  # fmt: skip
+        with pytest.raises(InputError, match=why):
+            bertsmith.fill(tmp_path / "hf", wrong)
 
 
 def change(folder, **fields):
@@ -255,10 +349,9 @@ def change(folder, **fields):
 
 def test_an_encoder_alone_and_heads_over_a_decoder_are_refused_by_name(documents, tmp_path):
     of_pieces(tmp_path / "t5", documents)
-    of_bytes(tmp_path / "bart", documents)
     transformers.T5EncoderModel.from_pretrained(tmp_path / "t5").save_pretrained(tmp_path / "alone")
-    transformers.BartForSequenceClassification.from_pretrained(tmp_path / "bart").save_pretrained(tmp_path / "head")
-    for name, of in (("alone", "t5"), ("head", "bart")):
+    transformers.T5ForSequenceClassification.from_pretrained(tmp_path / "t5").save_pretrained(tmp_path / "head")
+    for name, of in (("alone", "t5"), ("head", "t5")):
         for file in ("tokenizer.json", "tokenizer_config.json"):
             (tmp_path / name / file).write_bytes((tmp_path / of / file).read_bytes())
     with pytest.raises(InputError, match="T5EncoderModel: a t5 without its other stack"):
@@ -266,9 +359,100 @@ def test_an_encoder_alone_and_heads_over_a_decoder_are_refused_by_name(documents
     change(tmp_path / "alone", is_encoder_decoder=True)
     with pytest.raises(InputError, match="T5EncoderModel: a t5 without its decoder"):
         bertsmith.load(tmp_path / "alone")
-    with pytest.raises(InputError, match="BartForSequenceClassification: a head over a decoder's states"):
+    with pytest.raises(InputError, match="T5ForSequenceClassification: a head over a decoder's states"):
         bertsmith.load(tmp_path / "head")
-    bertsmith.import_(tmp_path / "head", tmp_path / "model", drop=["classification_head"])
+
+
+# -- a head over what the decoder says of a text that it reads again --------------------------------------------------------------------
+
+PAIRS = [("a list of names", "an object"), ("while the loop runs", "the value of a name in a class body")]
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_classifier_of_theirs_over_the_decoder_answers_here_as_there_and_goes_out_as_it_came(
+    outputs, documents, tmp_path
+):
+    _, backend = of_bytes(tmp_path / "bart", documents)
+    config = transformers.BartConfig.from_pretrained(tmp_path / "bart", num_labels=outputs)
+    hf = randomised(transformers.BartForSequenceClassification(config)).eval()
+    hf.save_pretrained(tmp_path / "hf")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "hf" / file).write_bytes((tmp_path / "bart" / file).read_bytes())
+    bertsmith.import_(tmp_path / "hf", tmp_path / "model")
+    result = bertsmith.export(tmp_path / "model", tmp_path / "out")
+    assert result["classes"] == ["BartForSequenceClassification"] and result["largest_difference"]["label"] < 1e-5
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("hf", "out"))
+    assert {*one} == {*two} and torch.equal(
+        one["classification_head.out_proj.weight"], two["classification_head.out_proj.weight"]
+    )
+    for rows in (TEXTS, PAIRS):
+        said = bertsmith.predict(tmp_path / "model", rows)
+        for row, text in zip(said, rows, strict=True):
+            ids = backend.encode(*text).ids if isinstance(text, tuple) else backend.encode(text).ids
+            with torch.no_grad():
+                logits = hf(input_ids=torch.tensor([ids])).logits[0]
+            if outputs == 1:
+                assert row["label"] == pytest.approx(float(logits[0]), abs=1e-5)
+            else:
+                assert list(row["scores"].values()) == pytest.approx(logits.softmax(-1).tolist(), abs=1e-5)
+    change(tmp_path / "hf", decoder_start_token_id=0)
+    with pytest.raises(
+        InputError, match="decoder_start_token_id: 0: a decoder that reads a text again begins with its end"
+    ):
+        bertsmith.load(tmp_path / "hf")
+
+
+def labelled(label):
+    return {part: [{"text": f"a name {i} in a list of {i * i}", "label": label(i)} for i in range(at, at + 20)] for part, at in (("train", 0), ("dev", 100))}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_what_was_tuned_here_goes_out_as_their_classifier_and_comes_back(task, data, tmp_path, capsys):
+    made("bart", data, tmp_path / "run")
+    rows = labelled((lambda i: "odd" if i % 2 else "even") if task == "classify" else (lambda i: 40 + 3.0 * (i % 7)))
+    bertsmith.finetune(tmp_path / "run", task=task, **rows, out=tmp_path / "tuned", steps=4, threads=1)
+    result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
+    assert result["classes"] == ["BartForSequenceClassification"] and result["largest_difference"]["label"] < 1e-5
+    here, there = (bertsmith.predict(tmp_path / name, TEXTS) for name in ("tuned", "out"))
+    for a, b in zip(here, there, strict=True):
+        if task == "regress":
+            assert a["label"] == pytest.approx(b["label"], rel=1e-5)
+        else:
+            assert a["label"] == b["label"] and [*a["scores"].values()] == pytest.approx(
+                [*b["scores"].values()], abs=1e-5
+            )
+    assert "'label'" in ran(tmp_path / "out", capsys)
+
+
+def test_answers_in_a_text_go_out_as_their_class_and_come_back(data, tmp_path):
+    made("bart", data, tmp_path / "run")
+    context = "the value of a name in a class body is an object of a list"
+    answer = {"text": ["an object"], "answer_start": [context.index("an object")]}
+    rows = [{"question": f"what is value {i}", "context": context, "answers": answer} for i in range(12)]
+    bertsmith.finetune(tmp_path / "run", task="qa", train=rows[:9], dev=rows[9:], out=tmp_path / "tuned", steps=3, threads=1)  # fmt: skip
+    result = bertsmith.export(tmp_path / "tuned", tmp_path / "out")
+    assert result["classes"] == ["BartForQuestionAnswering"] and max(result["largest_difference"].values()) < 1e-5
+    asked = [("what is value 3", context), ("what is a name", "a name is a list of objects")]
+    here, there = (bertsmith.predict(tmp_path / name, asked) for name in ("tuned", "out"))
+    assert [row["label"] for row in here] == [row["label"] for row in there]
+
+
+def test_a_head_over_the_encoder_or_over_each_token_of_the_decoder_has_no_class_there(data, tmp_path):
+    for name, more in (("t5", ()), ("mass", ("model.norm.eps=1e-5",)), ("bart", ())):
+        made(name, data, tmp_path / name, *more)
+        rows = labelled(lambda i: "odd" if i % 2 else "even")
+        options = {"task": "classify", **rows}
+        if name == "bart":
+            words = [(["a", "list"], ["O", "A"]), (["names"], ["A"])] * 8
+            options = {
+                "task": "tag",
+                **{part: [{"text": w, "label": t} for w, t in words] for part in ("train",)},
+                "dev": 0.2,
+            }
+        said = "no architecture with the terms tag" if name == "bart" else "its head reads the encoder's states"
+        bertsmith.finetune(tmp_path / name, **options, out=tmp_path / f"{name}-tuned", steps=2, threads=1)
+        with pytest.raises(InputError, match=said):
+            bertsmith.export(tmp_path / f"{name}-tuned", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

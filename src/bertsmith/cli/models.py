@@ -32,6 +32,8 @@ def fill(arguments: argparse.Namespace, console: Console) -> None:
         for guess in mask["top"]:  # a word, and what goes on with one, may be the same text
             token = f"  ({guess['token']})" if texts.count(guess["text"]) > 1 else ""
             console.out(f"  {guess['p']:7.2%}  {guess['text']}{token}")
+        if "written" in mask:
+            console.out(f'  written  "{mask["written"]}"')
 
 
 def add_finetune(commands: Any) -> None:

@@ -15,13 +15,22 @@ def add_score(commands: Any) -> None:
     example = "bertsmith score run --input texts.txt"
     made = command(commands, "score", score, "log-probability of texts, bits per byte, minimal pairs", example)
     made.add_argument("model", metavar="MODEL")
-    made.add_argument("--input", metavar="FILE", help="texts; with a column text2 that is scored, going on from text")
-    made.add_argument("--pairs", nargs="+", metavar="FILE", help="good and bad sentences: text and text2, or BLiMP's")
+    made.add_argument(
+        "--input",
+        metavar="FILE",
+        help="texts; with a column text2 that is scored, going on from text or written about it",
+    )
+    made.add_argument(
+        "--pairs",
+        nargs="+",
+        metavar="FILE",
+        help="good and bad sentences: text and text2, or BLiMP's; source: what both are about",
+    )
     made.add_argument("--out", metavar="FILE", help="a JSON line for each row")
     made.add_argument(
         "--method",
-        choices=("causal", "pll", "pll-word"),
-        help="causal of a language model; else each token is hidden alone (pll) or with the rest of its word (pll-word, unless given)",
+        choices=("causal", "pll", "pll-word", "decoder"),
+        help="causal of a language model, decoder where there is one; else each token is hidden alone (pll) or with the rest of its word (pll-word, unless given)",
     )
     made.add_argument(
         "--per", choices=("text", "token", "byte", "character"), default="text", help="what pairs are compared by"

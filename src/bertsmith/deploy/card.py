@@ -9,7 +9,8 @@ from typing import Any
 
 from bertsmith import __version__, files
 from bertsmith.config import to_dict
-from bertsmith.deploy.snippets import reading_note, snippet, tokenizer_note
+from bertsmith.deploy.hf_writing import writing
+from bertsmith.deploy.snippets import code, reading_note, snippet, tokenizer_note
 from bertsmith.deploy.texts import store_of
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.tuned import RESULT
@@ -33,8 +34,9 @@ def card(loaded: Loaded, compared: dict[str, Any]) -> str:
         first = None
     if first == "token" and loaded.recipe.model.decodes:
         first = None
+    tag = "text-generation" if first == "token" and loaded.reading().causal else PIPELINES.get(first or "")
     head = {"library_name": "transformers", "tags": ["bertsmith", loaded.recipe.name]}
-    head |= {"pipeline_tag": PIPELINES[first]} if first in PIPELINES else {}
+    head |= {"pipeline_tag": tag} if tag else {}
     sections = {
         "": _what(loaded, terms),
         "How to open it": _use(loaded, compared),
@@ -70,6 +72,9 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
         yield f"It tags words as one of: {_listed(loaded.labels.names)}."
     elif kind == "qa":
         yield f"It answers questions with a piece of a text{', or says that there is no answer' * loaded.labels.nulls}."
+    elif kind is not None and (writes := writing(loaded)) is not None:
+        wanted = "what its training file has" if writes.target is None else code(writes.target.text)
+        yield f"It reads a text and writes another: {wanted}."
     elif loaded.task is not None and loaded.labels.names:
         yield f"It classifies {_texts(loaded)} as one of: {_listed(loaded.labels.names)}."
     elif loaded.task is not None:
@@ -109,7 +114,10 @@ def _use(loaded: Loaded, compared: dict[str, Any]) -> Iterator[str]:
     yield f"```python\n{snippet(loaded)}```"
     yield ""
     yield from tokenizer_note(loaded, compared)
-    yield "bertsmith itself takes the folder as a model: `bertsmith embed FOLDER --input texts.txt --out vectors`, and so on."
+    verb = "embed FOLDER --input texts.txt --out vectors"
+    verb = "predict FOLDER --input rows.tsv --out answers.jsonl" if writing(loaded) else verb
+    if compared["classes"] != ["EncoderDecoderModel"]:
+        yield f"bertsmith itself takes the folder as a model: `bertsmith {verb}`, and so on."
 
 
 def _data(loaded: Loaded) -> Iterator[str]:

@@ -169,16 +169,19 @@ def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
         _group(loaded, [" ".join(texts)[: 20 * length]], None, length),
         *([_group(loaded, fit[::2], fit[1::2], length)] if len(fit) == 2 * SEQUENCES else []),
     ]
-    return [group for group in made if group.first]
+    return [group for group in made if group is not None]
 
 
-def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group:
+def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: int) -> Group | None:
+    """None where no text is left that can be compared."""
     reading, pad = loaded.reading(length), loaded.vocab.pad
     encoded = encode(loaded.tokenizer, first, second, reading)
     if reading.bare:  # their class takes a last token that pads for padding, which GPT's is where it is not known
         known = np.flatnonzero(encoded.tokens[encoded.lengths.cumsum() - 1] != pad).tolist()
         first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
         encoded = encode(loaded.tokenizer, first, second, reading)
+    if not first:
+        return None
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
     rows = lambda x, of, fill: pad_sequence(x.split(of.lengths), True, fill, padding_side=reading.padding)
     side = lambda of, before: {
@@ -187,7 +190,12 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
     }
     inputs = side(stream, "")
     inputs |= {"token_type_ids": rows(stream.segments, stream, 0)} if reading.segments else {}
-    output = _output(loaded, encoded) if loaded.recipe.model.decodes else None
+    if reading.causal and reading.padding == "left":  # what `generate` makes of the mask
+        inputs["position_ids"] = rows(stream.positions, stream, 0)
+    says = not {"label", "tag", "span"} & {
+        *loaded.member.weights()
+    }  # classes over a text give it to the decoder themselves
+    output = _output(loaded, encoded) if loaded.recipe.model.decodes and says else None
     inputs |= {} if output is None else side(output, "decoder_")
     return Group(first=first, second=second, length=length, stream=stream, inputs=inputs, output=output)
 
@@ -205,7 +213,7 @@ def check_inputs(theirs: Any, made: Sequence[Group]) -> None:
         cut = {"truncation": True, "max_length": group.length} if group.second is None else {}
         found = theirs(group.first, group.second, padding=True, return_tensors="pt", **cut)
         for name, tensor in group.inputs.items():
-            if name.startswith("decoder_"):
+            if name.startswith("decoder_") or name == "position_ids":
                 continue
             if name not in found or not torch.equal(found[name], tensor):
                 raise InputError(f"AutoTokenizer of transformers makes other {name} of the same texts")

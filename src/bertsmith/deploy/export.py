@@ -24,8 +24,10 @@ from bertsmith.deploy.folder_files import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.halves import half_of
 from bertsmith.deploy.hf import family_of, to_hf
 from bertsmith.deploy.hf_config import hf_config
-from bertsmith.deploy.hf_stacks import generation_config
+from bertsmith.deploy.hf_families import PAIR
+from bertsmith.deploy.hf_pairs import pair_config, pair_tensors
 from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
+from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of, writing
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
@@ -109,6 +111,15 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     if causal != family_of(recipe).causal:
         sees = "only what comes before a token" if causal else "both sides of a token"
         raise InputError(f"{printable(loaded.run)}: sees {sees}, for which transformers has no class of these shapes")
+    topology = recipe.model.topology
+    if (
+        recipe.model.decodes
+        and topology.alone == "encoder"
+        and {"label", "tag", "span"} & {*recipe.objective.weights()}
+    ):
+        raise InputError(
+            f"{printable(loaded.run)}: its head reads the encoder's states, and transformers' classes of this family read the decoder's; it stays here"
+        )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
@@ -127,18 +138,25 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
             f"{printable(loaded.run)}: fills masks behind a text to write about it, for which transformers has no class; "
             "bart, t5 and gpt2 write as classes there do"
         )
+    if getattr(writing(loaded), "visibility", "causal") == "prefix":
+        raise InputError(
+            f"{printable(loaded.run)}: its text sees all of itself (visibility prefix), for which transformers has no class; fine-tune with {setting('visibility', value='causal')}"
+        )
     vectors = loaded.config.get("vectors")
     state = _in_their_scale(loaded)
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise InputError(f"{printable(loaded.run)}: {name} is not finite; such a model is not exported")
-    config = {"dtype": "float32", **hf_config(recipe, vocab, labels.names if loaded.task else ())}
+    pair = family_of(recipe) is PAIR
+    config = pair_config(recipe, vocab) if pair else hf_config(recipe, vocab, labels.names if loaded.task else ())
+    config = {"dtype": "float32", **config, **kept_of(loaded)}
+    tensors = pair_tensors(state, recipe, vocab.pad) if pair else _tensors(state, recipe, vocab.pad, config)
     return {
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode() + b"\n",
-        WEIGHTS: tensors_to_bytes(_tensors(state, recipe, vocab.pad, config), metadata={"format": "pt"}),
+        WEIGHTS: tensors_to_bytes(tensors, metadata={"format": "pt"}),
         **hf_tokenizer(
             loaded.tokenizer,
-            loaded.reading(),
+            loaded.reading(room_of(loaded)),
             fills="token" in recipe.objective.weights(),
             writes=recipe.model.decodes,
             names=_sentinels(loaded),
@@ -167,10 +185,8 @@ def _sentinels(loaded: Loaded) -> dict[int, str]:
 
 
 def _generation(loaded: Loaded) -> dict[str, bytes]:
-    if not loaded.recipe.model.decodes or "token" not in loaded.recipe.objective.weights():
-        return {}
-    said = generation_config(loaded.recipe, loaded.vocab, loaded.length())
-    return {GENERATION: json.dumps(said, indent=2).encode() + b"\n"}
+    said = generation_config(loaded)
+    return {} if said is None else {GENERATION: json.dumps(said, indent=2).encode() + b"\n"}
 
 
 def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ from bertsmith.deploy.folder_files import (
     tensors,
 )
 from bertsmith.deploy.folder_reading import SHORTEST, layout_of, length_of, rules_apart, template_of, vectors_of
+from bertsmith.deploy.folder_task import task_of
 from bertsmith.deploy.hf_config import model_config, objective_of, reused
 from bertsmith.deploy.hf_families import FAMILIES, LABEL_OUTPUTS
 from bertsmith.deploy.hf_stacks import begun
@@ -145,6 +146,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     check_classes(path, architecture, terms)
     check_sides(path, state, architecture, family)
     check_tied(path, theirs, family, terms, found)
+    if model.decodes and {"label", "span"} & {*terms}:
+        model = replace(model, topology=replace(model.topology, alone="decoder"))
     objective, task = _named(path, objective_of, theirs, terms, outputs, model.activation, state)
     base = find(f"{FAMILIES[family].member}:{FAMILIES[family].size}")
     length = length_of(path, folder, model.longest, base.layout.length)
@@ -152,7 +155,10 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     name = family if FAMILIES[family].like else base.name
     recipe = replace(base, name=name, tokenizer="loaded", model=model, objective=objective, layout=layout)
     recipe = _named(path, begun, recipe, theirs, tokenizer.vocab) if model.decodes else recipe
-    template, about_pairs = template_of(path, tokenizer, Reading.of(recipe, length), task is not None)
+    usual = Reading.of(recipe, length)
+    if task is None and "token" in terms and (task := _named(path, task_of, theirs)):
+        usual = usual.to_write()
+    template, about_pairs = template_of(path, tokenizer, usual, task is not None)
     recipe = replace(recipe, template=template)
     vectors, notes = vectors_of(folder, getattr(layout, "cls", "first"))
     pad = theirs.get("pad_token_id")
@@ -165,7 +171,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         weights=_named(path, hf.from_hf, state, family, pad, architecture),
         theirs=theirs,
         terms=terms,
-        task=None if task is None else {**task, **UNKNOWN, "length": length},
+        task=None if task is None else {**UNKNOWN, "length": length, **task},
         sha256=hashes,
         dropped=dropped,
         vectors=vectors,

@@ -67,6 +67,8 @@ def template_of(
     named, short = owners.class_of(path, settings)
     backend, notes = tokenizer.backend, []
     separators, told = usual.between, True
+    if usual.causal and usual.cls == "none" and _reads(backend, usual, tokenizer.vocab):
+        return None, []
     if usual.causal and backend.encode("a").ids == backend.encode("a", add_special_tokens=False).ids:
         # The classifiers of language models read the last token of a text; a model of our own is put to a task with special tokens.
         alone = tokenizer.vocab.mask == tokenizer.vocab.sep

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.deploy.hf_bodies import numbers_of
-from bertsmith.deploy.hf_families import FAMILIES, GONE, Family
+from bertsmith.deploy.hf_families import FAMILIES, GONE, PAIR, Family
 from bertsmith.deploy.hf_layers import BUFFERS, MASKS, OLD, SAME, SEGMENTS, Turned
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.adaptive import Adaptive
@@ -35,6 +35,8 @@ def family_of(recipe: Any) -> Family:
         raise InputError(f"model: {an(type(model).__name__)} is neither of {', '.join(FAMILIES)}")
     if isinstance(model.embeddings, Adaptive):
         raise InputError(f"model.embeddings: {GONE['transfo-xl']}: such a model stays here")
+    if model.decodes and _paired(recipe):
+        return PAIR
     fitting = [family for family in FAMILIES.values() if _fits(family, model, pooler)]
     if fitting:
         named = getattr(recipe, "name", None)
@@ -44,6 +46,18 @@ def family_of(recipe: Any) -> Family:
         raise InputError(_apart(model))
     said = f"{', '.join(f'{type(getattr(model, slot)).__name__} {slot}' for slot in slots)}, share {model.share}, a table of {model.inner}, {model.segments} segments, {pooler} summary"
     raise InputError(f"model: {said}: transformers has no class for these together, among {', '.join(FAMILIES)}")
+
+
+def _paired(recipe: Any) -> bool:
+    """Whether it is an encoder and a decoder of its kind, whose token head has layers of its own as an encoder's has."""
+    model, heads = recipe.model, getattr(recipe.objective, "heads", ())
+    if [head.name for head in heads] != ["token"] or not getattr(heads[0], "transform", False):
+        return False
+    encoder, _ = model.topology.sides(model)
+    return any(
+        family.source and _fits(family, encoder, getattr(recipe.objective, "pooler", "tanh"))
+        for family in FAMILIES.values()
+    )
 
 
 def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
@@ -69,7 +83,7 @@ def _apart(model: TransformerConfig) -> str:
     """Why no encoder-decoder of transformers is `model`: the fields in which the nearest one differs."""
     numbers = {**numbers_of(model), "width": model.heads * (model.width // model.heads or 1)}
     bodies = {f.model_type: f.body(numbers) for f in FAMILIES.values() if len(f.stacks) > 1}
-    slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "share")
+    slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "share", "topology")
     apart = {
         name: [slot for slot in slots if getattr(body, slot) != getattr(model, slot)] for name, body in bodies.items()
     }

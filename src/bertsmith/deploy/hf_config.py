@@ -74,7 +74,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         "tie_word_embeddings": True,
     }
     if family.says:
-        return config | family.says(recipe, vocab)
+        return config | family.says(recipe, vocab) | _outputs(recipe.objective, family, terms, labels)
     if family.project:
         config["embedding_size"] = model.inner
     if "all" in family.share:
@@ -86,18 +86,24 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
             "bos_token_id": vocab.sep if family.causal and "token" in terms else vocab.cls,
             "eos_token_id": vocab.sep,
         }
+    return config | _outputs(recipe.objective, family, terms, labels)
+
+
+def _outputs(objective: Any, family: Family, terms: tuple[str, ...], labels: tuple[str, ...]) -> dict[str, Any]:
+    """What a head over a text or its tokens says: how many numbers, what they are, and their names."""
     if terms == ("span",):
-        config["num_labels"] = 2
-    if terms in (("label",), ("tag",)):
-        outputs = getattr(recipe.objective, "classes", 1)
-        config["num_labels"] = outputs
-        if terms == ("label",):
-            config["problem_type"] = "regression" if outputs == 1 else "single_label_classification"
-            config |= IN_ITS_SCALE if outputs == 1 else {}
-        config[family.dropout] = recipe.objective.dropout
-        if labels:
-            config["id2label"] = {str(i): name for i, name in enumerate(labels)}
-            config["label2id"] = {name: i for i, name in enumerate(labels)}
+        return {"num_labels": 2}
+    if terms not in (("label",), ("tag",)):
+        return {}
+    outputs = getattr(objective, "classes", 1)
+    config: dict[str, Any] = {"num_labels": outputs}
+    if terms == ("label",):
+        config["problem_type"] = "regression" if outputs == 1 else "single_label_classification"
+        config |= IN_ITS_SCALE if outputs == 1 else {}
+    config[family.dropout] = objective.dropout
+    if labels:
+        config["id2label"] = {str(i): name for i, name in enumerate(labels)}
+        config["label2id"] = {name: i for i, name in enumerate(labels)}
     return config
 
 

@@ -27,6 +27,7 @@ from bertsmith.deploy.hf_layers import (
     LINE,
     PARTS,
     POSITIONS,
+    SOURCE,
     TOKENS,
     XLNET_LAYER,
     XLNET_TENSORS,
@@ -111,10 +112,14 @@ class Family:
     size: str = "base"  # of the member's, the one whose recipe a folder is given
     modules: tuple[tuple[str, ...], ...] = (("embeddings.norm", "embeddings.LayerNorm"),)
     layer: tuple[tuple[str, ...], ...] = LAYER
+    source: tuple[
+        tuple[str, ...], ...
+    ] = ()  # of its layers where they are a decoder's (hf_pairs.py); (): they cannot be
     tensors: Tensors = ()
     plain: Tensors = ()  # where its feed-forward part has no gates
     gated: Tensors = ()  # where it has
     stacks: tuple[str, ...] = ("",)  # what the names of each stack of layers begin with; an encoder's first
+    cached: bool = True  # `generate` keeps keys and values of a decoder that is higher than the encoder
     optional: tuple[
         str, ...
     ] = ()  # tensors of its heads that may not be there: a bias that is 0, a table that is the tokens'
@@ -194,6 +199,7 @@ def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Fam
         model_type=model_type,
         base=model_type,
         members=members,
+        source=SOURCE,
         heads={
             "token": (
                 ("dense", "cls.predictions.transform.dense"),
@@ -230,6 +236,7 @@ def _like_roberta(model_type: str, name: str, **other: Any) -> Family:
         model_type=model_type,
         base="roberta",
         folded=True,
+        source=SOURCE,
         activation="gelu",
         heads={
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
@@ -441,14 +448,23 @@ FAMILIES = {
         says=bart_says,
         means=bart_means,
         absent={"activation": "gelu", "dropout": 0.1},
-        heads={"token": (("=bias", "final_logits_bias", LINE),)},
+        heads={
+            "token": (("=bias", "final_logits_bias", LINE),),
+            "label": (("pooler.dense", "classification_head.dense"), ("out", "classification_head.out_proj")),
+            "span": OVER_TOKENS["span"],
+        },
         optional=("final_logits_bias",),
         tied={
             "lm_head.weight": "model.shared.weight",
             "model.encoder.embed_tokens.weight": "model.shared.weight",
             "model.decoder.embed_tokens.weight": "model.shared.weight",
         },
-        architectures={("token",): "BartForConditionalGeneration", (): "BartModel"},
+        architectures={
+            ("token",): "BartForConditionalGeneration",
+            ("label",): "BartForSequenceClassification",
+            ("span",): "BartForQuestionAnswering",
+            (): "BartModel",
+        },
         pad=1,
         **TWO,
     ),
@@ -467,6 +483,7 @@ FAMILIES = {
         plain=T5_PLAIN,
         gated=T5_GATED,
         stacks=SIDES,
+        cached=False,  # it counts the encoder's layers
         activations={"relu": "relu", "gelu_tanh": "gated-gelu"},
         only=T5_ONLY,
         says=t5_says,
@@ -485,9 +502,20 @@ FAMILIES = {
         **TWO,
     ),
 }
+# Two models of one family (hf_pairs.py); such folders are written and not read.
+PAIR = Family(
+    model_type="encoder-decoder",
+    base="",
+    stacks=SIDES,
+    heads={},
+    tied={},
+    architectures={("token",): "EncoderDecoderModel"},
+    opened={("token",): ("AutoModelForSeq2SeqLM",)},
+    pad=0,
+)
 LABEL_OUTPUTS = tuple(
     f"{module}.{end}"
-    for module in ("classifier", "classifier.out_proj", "logits_proj", "score")
+    for module in ("classifier", "classifier.out_proj", "logits_proj", "score", "classification_head.out_proj")
     for end in ("weight", "bias")
 )
 # The classes that open a folder with these terms, and what each of them answers.

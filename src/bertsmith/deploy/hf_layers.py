@@ -18,6 +18,13 @@ LAYER = (
     ("layers.#.feedforward.down", "encoder.layer.#.output.dense"),
     ("layers.#.feedforward_norm", "encoder.layer.#.output.LayerNorm"),
 )
+# What reads a source, in a decoder of such layers.
+SOURCE = (
+    ("layers.#.source.q", "encoder.layer.#.crossattention.self.query"),
+    ("layers.#.source.kv", *(f"encoder.layer.#.crossattention.self.{x}" for x in ("key", "value"))),
+    ("layers.#.source.out", "encoder.layer.#.crossattention.output.dense"),
+    ("layers.#.source_norm", "encoder.layer.#.crossattention.output.LayerNorm"),
+)
 # ALBERT keeps groups of layers: one that all layers are, or one for each.
 GROUP = "encoder.albert_layer_groups.#.albert_layers.0"
 ALBERT_LAYER = (

@@ -135,7 +135,7 @@ def bart_body(values: dict[str, Any]) -> TransformerConfig:
         block=PostNorm(),
         norm=LayerNorm(eps=BART_EPS),
         feedforward=Plain(activation=values["activation"]),
-        topology=EncoderDecoder(layers=values["decoder"]),
+        topology=EncoderDecoder(layers=values["decoder"], alone=values["alone"]),
     )
 
 
@@ -160,6 +160,7 @@ def two_numbers(model: TransformerConfig) -> dict[str, Any]:
     places = model.positions
     return {
         "decoder": getattr(model.topology, "layers", None),
+        "alone": getattr(model.topology, "alone", "encoder"),
         "head": getattr(model.attention, "head", None),
         "buckets": getattr(places, "buckets", 4),
         "distance": getattr(places, "distance", 4),
@@ -194,7 +195,7 @@ def bart_says(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
     }
     if vocab is not None:
         config |= {"bos_token_id": vocab.cls, "forced_eos_token_id": vocab.sep}
-    return config | _ends(recipe, vocab)
+    return config | ({} if vocab is None else ends_of(recipe, vocab))
 
 
 def t5_says(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
@@ -213,23 +214,19 @@ def t5_says(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
         "relative_attention_max_distance": model.positions.distance,
         "is_encoder_decoder": True,
         "tie_word_embeddings": token is None or token.scaled,
-        **_ends(recipe, vocab),
+        **({} if vocab is None else ends_of(recipe, vocab)),
     }
 
 
-def _ends(recipe: Any, vocab: Vocab | None) -> dict[str, Any]:
-    return {} if vocab is None else {"eos_token_id": vocab.sep, "decoder_start_token_id": start_of(recipe, vocab)}
+def ends_of(recipe: Any, vocab: Vocab) -> dict[str, Any]:
+    """Where what a decoder writes begins and ends; one that reads a text again begins with that text's end."""
+    again = recipe.model.topology.alone == "decoder"
+    return {"eos_token_id": vocab.sep, "decoder_start_token_id": vocab.sep if again else start_of(recipe, vocab)}
 
 
 def start_of(recipe: Any, vocab: Vocab) -> int:
     """The token that the decoder reads first."""
     return getattr(vocab, getattr(recipe.corruption.rewrite, "start", "cls"))
-
-
-def generation_config(recipe: Any, vocab: Vocab, length: int) -> dict[str, Any]:
-    """generation_config.json: where `generate` of transformers begins and ends."""
-    ids = {"pad_token_id": vocab.pad, **_ends(recipe, vocab), "max_length": length}
-    return {"bos_token_id": vocab.cls, **ids} if vocab.cls != vocab.sep else ids
 
 
 def bart_means(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +238,7 @@ def bart_means(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]
                 "layers of one shape"
             )
     length = _whole(config, "max_position_embeddings", 1024)
-    return {"length": length, "decoder": _layers(config, "decoder_layers", values["layers"])}
+    return {"length": length, "decoder": _layers(config, "decoder_layers", values["layers"]), "alone": "encoder"}
 
 
 def t5_means(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -277,6 +274,10 @@ def scaled(config: dict[str, Any]) -> bool:
 def begun(recipe: Any, config: dict[str, Any], vocab: Vocab) -> Any:
     """The recipe with the start that config.json says.  InputError for one that is neither pad, [CLS] nor [SEP]."""
     said = config.get("decoder_start_token_id")
+    if recipe.model.topology.alone == "decoder" and said not in (None, vocab.sep):
+        raise InputError(
+            f"config.json: decoder_start_token_id: {printable(repr(said), 60)}: a decoder that reads a text again begins with its end here, {vocab.sep}"
+        )
     start = getattr(recipe.corruption.rewrite, "start", None)
     if said is None or said == getattr(vocab, start):
         return recipe

@@ -5,7 +5,11 @@ FOLDER stands for the folder, MASK for the model's mask.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from bertsmith.data.batch import SENTINEL
+from bertsmith.deploy.hf_writing import room_of, writing
 from bertsmith.downstream.model import Loaded
 
 OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
@@ -78,6 +82,19 @@ WRITE = f"""from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 written = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_length=32)
 print(tokenizer.decode(written[0]))
 """
+GO_ON = f"""from transformers import AutoModelForCausalLM, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModelForCausalLM")}inputs = tokenizer("Words stand", return_tensors="pt")
+written = model.generate(**inputs, max_new_tokens=32)
+print(tokenizer.decode(written[0], skip_special_tokens=True))
+"""
+ANSWER_IN_WORDS = f"""from transformers import CLASS, AutoTokenizer
+
+{OPEN}text = TEXT
+inputs = tokenizer(text, truncation=True, return_tensors="pt")
+written = model.generate(**inputs)  # generation_config.json says how long, and by how many beams
+print(tokenizer.decode(written[WRITTEN], skip_special_tokens=True))
+"""
 VECTORS = """from sentence_transformers import SentenceTransformer
 
 print(SentenceTransformer("FOLDER").encode(["A sentence.", "Another one."]).shape)
@@ -88,9 +105,13 @@ ONE, TWO = '"A text."', '{"text": "A text.", "text_pair": "Another one."}'
 def snippet(loaded: Loaded) -> str:
     """The lines for what the model is first asked for."""
     terms, vectors = loaded.member.weights(), loaded.config.get("vectors")
+    if (kind := writing(loaded)) is not None:
+        return _in_words(loaded, kind)
     if loaded.recipe.model.decodes and "token" in terms:
         sentinel = getattr(loaded.recipe.corruption.rewrite, "sentinels", 0)
         return WRITE.replace("MASK", SENTINEL.format(0) if sentinel else loaded.tokenizer.mask_token)
+    if "token" in terms and loaded.reading().causal:
+        return GO_ON
     if "token" in terms:
         return ASK if loaded.recipe.model.asks else FILL.replace("MASK", loaded.tokenizer.mask_token)
     if "label" in terms:
@@ -101,6 +122,28 @@ def snippet(loaded: Loaded) -> str:
     return next(
         (made for term, made in {"tag": TAG, "span": ANSWER, "replaced": REPLACED}.items() if term in terms), STATES
     )
+
+
+def _in_words(loaded: Loaded, kind: Any) -> str:
+    """A text as the template has it is read; a language model's own follows it."""
+    values = {} if kind.template is None else {name: _value(kind.template, name) for name in kind.template.columns}
+    text = ONE if kind.template is None else json.dumps(kind.template.filled(values, "row"), ensure_ascii=False)
+    behind, name = "0", "AutoModelForSeq2SeqLM"
+    if loaded.reading().causal:
+        behind, name = '0, inputs["input_ids"].shape[1] :', "AutoModelForCausalLM"
+    return ANSWER_IN_WORDS.replace("CLASS", name).replace("WRITTEN", behind).replace("TEXT", text)
+
+
+def _value(template: Any, name: str) -> str:
+    """What stands for a column in an example: a number where one is formatted."""
+    formatted = any(column == name and spec for _, column, spec in template.parts)
+    return "1" if formatted or template.step is not None else "A text."
+
+
+def code(text: str) -> str:
+    """A piece of text in a page, as it stands."""
+    ticks = "``" if "`" in text else "`"
+    return f"{ticks} {text} {ticks}" if len(ticks) > 1 else f"`{text}`"
 
 
 def tokenizer_note(loaded: Loaded, compared: dict) -> list[str]:
@@ -148,8 +191,25 @@ def reading_note(loaded: Loaded) -> list[str]:
         return [f"A question and a text of more than {length} tokens: the text {long}."]
     if kind is None:
         return []
+    if (writes := writing(loaded)) is not None:
+        return _written_note(loaded, writes)
     long = "is read in windows, and the answer is their mean" if windows else "is cut"
     return [f"A text of more than {length} tokens {long}."]
+
+
+def _written_note(loaded: Loaded, kind: Any) -> list[str]:
+    own = loaded.reading().causal
+    rows = (
+        [] if kind.template is None else [f"A text is put together from a row's columns: {code(kind.template.text)}."]
+    )
+    if own:
+        rows.append(
+            "The model goes on behind the text's end, which the tokenizer puts there; what it writes ends with another."
+        )
+    return [
+        *rows,
+        f"A text of more than {room_of(loaded)} tokens is cut; at most {kind.limit} are written, the end included, {f'by {kind.beam} beams' if kind.beam > 1 else 'the likeliest token each time'}.",
+    ]
 
 
 def _scheme(names: tuple[str, ...]) -> str:

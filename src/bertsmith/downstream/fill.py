@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +35,9 @@ def fill(
     """`{text, masks: [{position, top: [{token, text, id, p}]}]}`, likeliest first; `position` counts the sequence's tokens, [CLS] too.
 
     Of several texts (a list, a NumPy array, a pandas Series or DataFrame, tasks/given.py) it is a list of such.
-    A mask is [MASK] or the model's own mask.  InputError without one, for a text that is too long, for a model without token head, and
-    for one that sees only what comes before, or writes with a decoder.
+    A mask is [MASK] or the model's own mask, or a sentinel where it learned these.  A model with a decoder also says what it has `written`
+    where a mask may be a span (infill.py).  InputError without a mask, for a text that is too long, for a model without token head, and for
+    one that sees only what comes before.
     """
     texts = [text] if isinstance(text, str) else _texts(text, columns)
     loaded = opened(model, members=members, say=say)
@@ -44,13 +46,9 @@ def fill(
             f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain with {option('from_', like='MODEL')} and {option('new_heads', 'token')})"
         )
     reading = loaded.reading()
-    if getattr(loaded.recipe.model, "decodes", False):
-        raise InputError(
-            f"{printable(loaded.run)}: this model writes what is hidden with its decoder, so it cannot fill masks where they stand; take a member of one stack"
-        )
     if reading.causal:
         raise InputError(
-            f"{printable(loaded.run)}: this model sees only what comes before a token, so it cannot fill masks; take a member that sees both sides"
+            f"{printable(loaded.run)}: this model sees only what comes before a token, so it cannot fill masks; `score` says how probable a text is, `generate` goes on with one; or take a member that sees both sides"
         )
     size = loaded.vocab.size
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
@@ -78,9 +76,14 @@ def _texts(given: Any, columns: str | Mapping[str, str | int] | None) -> list[st
 def _filled(
     loaded: Loaded, text: str, reading: Reading, top: int, name: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
+    if loaded.recipe.model.decodes:
+        from bertsmith.downstream.infill import Infill
+
+        tokens, found = Infill(loaded)(text, top)
+        _tell(loaded, tokens, text, name, say)
+        return {"text": text, "masks": found}
     stream, masks = _asked(loaded, text, reading)
-    said = text.replace(MASK, " ").replace(loaded.tokenizer.mask_token, " ")
-    unknown.tell(unknown.of_texts(loaded.tokenizer, stream.tokens, lambda: [said]), name, say)
+    _tell(loaded, stream.tokens, text, name, say)
     longest = loaded.recipe.model.longest
     if longest is not None and len(stream.tokens) > longest:
         raise InputError(f"the text has {amount(len(stream.tokens), 'token')}, and the model takes {longest}")
@@ -93,7 +96,13 @@ def _filled(
         logits = loaded.member.objective.logits(loaded.member.model, stream, at)
     p = torch.softmax(logits.double(), -1)[:, :size].cpu().numpy()
     found = zip(masks.tolist(), p, strict=True)
-    return {"text": text, "masks": [{"position": at, "top": _top(row, top, loaded.tokenizer)} for at, row in found]}
+    return {"text": text, "masks": [{"position": at, "top": top_of(row, top, loaded.tokenizer)} for at, row in found]}
+
+
+def _tell(loaded: Loaded, tokens: np.ndarray, text: str, name: str, say: Callable[[str], None]) -> None:
+    """What of the text, its masks left out, has no token."""
+    said = text.replace(MASK, " ").replace(loaded.tokenizer.mask_token, " ")
+    unknown.tell(unknown.of_texts(loaded.tokenizer, tokens, lambda: [said]), name, say)
 
 
 def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndarray]:
@@ -106,7 +115,7 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
     strips = loaded.tokenizer.strips(loaded.tokenizer.mask_token) if others else (True, False)
     ids, masks = masked(loaded, text, strips)
     if others:
-        _check_read(loaded, text, len(masks))
+        check_read(loaded, text, len(masks))
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
     builder.add(0, ids)
     masks, stream = reading.lead + masks, builder.encoded(1).batch(np.zeros(1, np.int64)).input
@@ -118,31 +127,42 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
 
 
 def masked(loaded: Any, text: str, strips: tuple[bool, bool] = (True, False)) -> tuple[np.ndarray, np.ndarray]:
-    """The text's token ids, and where the masks stand.  A mask takes the space before it, as a word would, or behind it (`strips`), and its
-    neighbours are encoded as they would be beside one.  Special tokens that are written are those tokens."""
+    """The text's token ids, and where the masks stand, [MASK] or the model's own; as `standing` has it."""
     own = loaded.tokenizer.mask_token
+    ids, masks, _ = standing(loaded.tokenizer, text.replace(MASK, own), {own: loaded.vocab.mask}, strips)
+    if not len(masks):
+        spelled = MASK if own == MASK else f"{MASK} or {printable(own)}"
+        raise InputError(f'no mask in "{printable(text, 80)}"; write {spelled} where a token is asked for')
+    return ids, masks
+
+
+def standing(
+    tokenizer: Any, text: str, names: Mapping[str, int], strips: tuple[bool, bool]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The text's token ids with each of `names` as the token of that id, where these stand, and which they are.
+
+    Such a token takes the space before it, as a word would, or behind it (`strips`), and its neighbours are encoded as they would be beside
+    one.  Special tokens that are written are those tokens.
+    """
     left, right = strips
-    tokenizer = loaded.tokenizer
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"the text: character {error.start}: lone surrogate is not text") from None
-    pieces = text.replace(MASK, own).split(own)
-    if len(pieces) < 2:
-        spelled = MASK if own == MASK else f"{MASK} or {printable(own)}"
-        raise InputError(f'no mask in "{printable(text, 80)}"; write {spelled} where a token is asked for')
+    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    found, pieces = re.findall(pattern, text), re.split(pattern, text)
     pieces = [*(piece.rstrip() if left else piece for piece in pieces[:-1]), pieces[-1]]
     ids = tokenizer.encode(pieces[:1], specials=True)[0][0].tolist()
-    masks = []
-    for piece in pieces[1:]:
-        masks.append(len(ids))
+    places = []
+    for name, piece in zip(found, pieces[1:], strict=True):
+        places.append(len(ids))
         begins = right and piece != piece.lstrip()  # the space is gone, and what follows stands as a text of its own
         behind = tokenizer.encode([piece.lstrip()], specials=True)[0][0] if begins else tokenizer.behind(piece, True)
-        ids += [loaded.vocab.mask, *behind.tolist()]
-    return np.array(ids, np.int32), np.array(masks, np.int64)
+        ids += [names[name], *behind.tolist()]
+    return np.array(ids, np.int32), np.array(places, np.int64), found
 
 
-def _check_read(loaded: Loaded, text: str, masks: int) -> None:
+def check_read(loaded: Loaded, text: str, masks: int) -> None:
     """InputError where the tokenizer itself would not read every mask as one: it may take whole words only."""
     own = loaded.tokenizer.mask_token
     read = loaded.tokenizer.backend.encode(text.replace(MASK, own)).ids.count(loaded.vocab.mask)
@@ -153,7 +173,8 @@ def _check_read(loaded: Loaded, text: str, masks: int) -> None:
         )
 
 
-def _top(p: np.ndarray, top: int, tokenizer: Any) -> list[dict[str, Any]]:
+def top_of(p: np.ndarray, top: int, tokenizer: Any) -> list[dict[str, Any]]:
+    """The likeliest of the shares (V,)."""
     order = np.argsort(-p, kind="stable")[:top]
     return [
         {"token": tokenizer.token(int(i)), "text": tokenizer.shown(int(i)), "id": int(i), "p": float(p[i])}

@@ -19,14 +19,15 @@ from bertsmith.spelling import option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.given import source
 from bertsmith.tasks.lines import Lines, check_there
-from bertsmith.tasks.readers import parse_columns, read, say_notes
+from bertsmith.tasks.readers import check_text, parse_columns, read, say_notes
 from bertsmith.tasks.sequences import OnLong
-from bertsmith.tasks.table import Table
+from bertsmith.tasks.table import ROLES, Table
 from bertsmith.text import unknown
 
-METHODS = ("causal", "pll", "pll-word")
+METHODS = ("causal", "pll", "pll-word", "decoder")
 PER = ("text", "token", "byte", "character")
 LONG = ("window", "error")
+PAIR = ("text", "text2", "source")  # of a pair: good, bad, and what both are about
 # Columns of pairs: BLiMP's, and plain ones.
 NAMES = ({"text": "sentence_good", "text2": "sentence_bad"}, {"text": "good", "text2": "bad"})
 Columns = str | Mapping[str, str | int] | None
@@ -58,9 +59,11 @@ def score(
     between them unless one has white space there.  `each`: also every token with its own, as `each`.
     `method`: causal, what a language model says, token after token, from the end of the document before (Radford et al. 2019); of a member
     that sees both sides the pseudo-log-likelihood, each token hidden alone (pll, Salazar et al. 2020) or with the later tokens of its word
-    (pll-word, Kauf & Ivanova 2023), which is the default there.
+    (pll-word, Kauf & Ivanova 2023), which is the default there.  `decoder`, the one way of a model with a decoder: what it says of `text2`
+    about `text`, which it reads, token after token and the end included; a text alone it says nothing of.
     `pairs`: a file, several, or rows, of a good sentence and a bad one (`text` and `text2`, or BLiMP's names): `{method, accuracy, pairs}`, the share
-    of pairs whose good one is more probable, `per` text, token, byte or character; of several files `files` and the mean over them.
+    of pairs whose good one is more probable, `per` text, token, byte or character; of several files `files` and the mean over them.  A column
+    `source` is what both are about, which a model with a decoder reads (Sennrich 2017, contrastive translations).
     `written`: a task as text, such as "{text} It was {label}." (Radford et al. 2019, section 3): each row of `input`, with `text`, `text2` and
     `label` as its columns say, is asked for every label, and the most probable is what the model says: `{method, per, rows: [{index, label,
     scores}]}` and, of a file with labels, `accuracy` and `classes`.  `labels`: which there are, or {label: how it is written}.
@@ -76,9 +79,16 @@ def score(
     task = task and task.about(tables[0])
     loaded = opened(model, members=members, say=say)
     method = _method(loaded, method)
-    from bertsmith.downstream.likelihood import Likelihood
+    asks: Any
+    if method == "decoder":
+        from bertsmith.downstream.conditional import Conditional
 
-    asks = Likelihood(loaded, method=method, on_long=on_long, stride=stride, join=join)
+        _check_read(loaded, tables, pairs is not None, task is not None)
+        asks = Conditional(loaded)
+    else:
+        from bertsmith.downstream.likelihood import Likelihood
+
+        asks = Likelihood(loaded, method=method, on_long=on_long, stride=stride, join=join)
     if task is not None:
         say_notes(tables[0], say)
         found = task.asked(asks, tables[0], lambda row: _per(row, per))
@@ -123,20 +133,29 @@ def _paired(pairs: Any, columns: Columns, header: bool) -> Iterator[Table]:
     for path in pairs if several else [pairs]:
         if isinstance(path, (str, os.PathLike)):
             check_there(path)
-        chosen = parse_columns(columns) or _usual(path)
-        given = source(path, "pairs", chosen, fields=("text", "text2"))
+        names = _names(path)
+        chosen = parse_columns(columns, PAIR) or _usual(names)
+        given = source(path, "pairs", chosen, fields=PAIR, pair=PAIR[:2])
         known = getattr(given, "columns", None) or chosen
-        yield read(given, columns=known, header=header, required=("text", "text2"))
+        about = PAIR[2] in names or PAIR[2] in chosen
+        table = read(given, columns=known, header=header, required=PAIR[:2], roles=PAIR if about else ROLES)
+        for role in PAIR if about else ():
+            for i, text in enumerate(table.rows(role) or ()):
+                check_text(text, f"{table.where(i)}: {role}")
+        yield table
 
 
-def _usual(pairs: Any) -> dict[str, str]:
+def _usual(names: Any) -> dict[str, str]:
     """What the columns of pairs are called, where they have one of the names that are known."""
-    if isinstance(pairs, (str, os.PathLike)):
-        names = next((line for _, line in islice(Lines(Path(pairs)), 1)), "")
-    else:
-        rows = pairs if isinstance(pairs, Mapping) or hasattr(pairs, "columns") else next(iter(pairs), ())
-        names = list(rows) if isinstance(rows, Mapping) or hasattr(rows, "columns") else ()
     return next((usual for usual in NAMES if all(name in names for name in usual.values())), {})
+
+
+def _names(pairs: Any) -> Any:
+    """The names of the columns of pairs; of a file its first line."""
+    if isinstance(pairs, (str, os.PathLike)):
+        return next((line for _, line in islice(Lines(Path(pairs)), 1)), "")
+    rows = pairs if isinstance(pairs, Mapping) or hasattr(pairs, "columns") else next(iter(pairs), ())
+    return list(rows) if isinstance(rows, Mapping) or hasattr(rows, "columns") else ()
 
 
 def _method(loaded: Loaded, method: str | None) -> str:
@@ -145,26 +164,42 @@ def _method(loaded: Loaded, method: str | None) -> str:
         raise InputError(
             f"{printable(loaded.run)}: this model has no token head, so it cannot score texts; give the run that it was fine-tuned from"
         )
+    ways, does = ("pll-word", "pll"), "sees both sides of a token"
     if getattr(loaded.recipe.model, "decodes", False):
-        raise InputError(
-            f"{printable(loaded.run)}: this model's decoder says something of a text only beside one that it reads, so it cannot score texts; take a member of one stack"
+        ways, does = ("decoder",), "writes with a decoder"
+    elif loaded.reading().causal:
+        ways, does = ("causal",), "sees only what comes before a token"
+    if method is not None and method not in ways:
+        raise InputError(f"{option('method', method)}: {printable(loaded.run)} {does}; take {ways[0]}")
+    return method or ways[0]
+
+
+def _check_read(loaded: Loaded, tables: list[Table], paired: bool, written: bool) -> None:
+    """InputError where a decoder has nothing to read: of a text alone it says nothing that could be compared."""
+    for table in tables:
+        if written or (table.rows("source") if paired else table.rows("text2")) is not None:
+            continue
+        wanted = (
+            "a column source, which both texts of a pair are about"
+            if paired
+            else "texts (text) and what is written about them (text2)"
         )
-    causal = loaded.reading().causal
-    if method is not None and (method == "causal") != causal:
-        sees, way = ("only what comes before a token", "causal") if causal else ("both sides of a token", "pll-word")
-        raise InputError(f"{option('method', method)}: {printable(loaded.run)} sees {sees}; take {way}")
-    return method or ("causal" if causal else "pll-word")
+        raise InputError(
+            f"{printable(table.path)}: {printable(loaded.run)} writes with a decoder about a text that it reads: give {wanted}, or take a model of one stack"
+        )
 
 
 def _scored(asks: Any, table: Table, paired: bool, each: bool, say: Say) -> list[dict[str, Any]]:
     say_notes(table, say)
     first, second, name = table.columns["text"], table.rows("text2"), printable(table.path)
-    told = unknown.strings([first, second or []])
+    about = table.rows("source") if paired else None
+    told = [*unknown.strings([first, second or [], about or []])]
     unknown.tell(unknown.of_texts(asks.loaded.tokenizer, asks.ids([*told]), lambda: told), name, say)
     if not paired:
         rows = asks(first, second, table.where, each)
         return [{"index": i, **row} for i, row in enumerate(rows)]
-    good, bad = (asks(texts, None, table.where, each) for texts in (first, second))
+    sides = ((texts, None) if about is None else (about, texts) for texts in (first, second))
+    good, bad = (asks(*side, table.where, each) for side in sides)
     return [{"index": i, "good": one, "bad": other} for i, (one, other) in enumerate(zip(good, bad, strict=True))]
 
 

@@ -73,11 +73,12 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What may come next.  `size`: ids from here on are never written; `prompts`: the texts that are gone on with, whose runs count, too;
+    """What may come next.  `size`: ids from here on are never written, nor are those of `never`; `prompts`: the texts that are gone on with, whose runs count, too;
     `answers`: of a text of tokens, those that may follow (None: any)."""
 
     size: int
     end: int
+    never: Sequence[int] = ()
     no_repeat: int = 0
     prompts: Sequence[Sequence[int]] = ()
     answers: Callable[[Sequence[int]], Sequence[int]] | None = None
@@ -87,6 +88,8 @@ class Rules:
         logits = logits.float()
         if logits.shape[-1] > self.size:
             logits[:, self.size :] = NEVER
+        if self.never:
+            logits[:, list(self.never)] = NEVER
         found = logits.log_softmax(-1)
         if self.no_repeat:
             for at, (row, text) in enumerate(zip(rows, texts, strict=True)):

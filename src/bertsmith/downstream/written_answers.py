@@ -94,7 +94,7 @@ def _written(
 ) -> list[Answer]:
     stream = pairs.batch(which).input.to(device)
     vocab, how = tokenizer.vocab, How(limit=kind.limit, beam=beam)
-    rules = Rules(size=vocab.size, end=vocab.sep)
+    rules = Rules(size=vocab.size, end=vocab.sep, never=vocab.sentinels)  # no target holds one
     found = write(writer_of(member, stream, pairs.asks), how, rules, which.tolist())
     return [Answer(tokenizer.decode(text.tokens, specials=False), text.score, text.stopped) for text in found]
 

@@ -35,7 +35,7 @@ KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
 PACKED = (".gz", ".xz", ".zst")
 
 
-def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
+def parse_columns(spec: str | Mapping[str, str | int] | None, roles: tuple[str, ...] = ROLES) -> dict[str, str]:
     """`text=sentence,label=3` (or the same as a mapping) -> {role: name or number}."""
     if spec is None:
         return {}
@@ -48,8 +48,8 @@ def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
         role, column = role.strip(), column.strip()
         if not column:
             raise InputError(f"{option('columns', role)}: expected role=column, such as text=sentence,label=3")
-        if role not in ROLES:
-            raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, ROLES)}")
+        if role not in roles:
+            raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
         if role in chosen:
             raise InputError(f"{option('columns', role)}: is given twice")
         chosen[role] = column

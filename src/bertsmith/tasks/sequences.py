@@ -134,8 +134,11 @@ class Reading:
 
     @property
     def padding(self) -> Literal["left", "right"]:
-        """Where others must pad: XLNet's classifier reads the last place, and what sees only what came before never sees what follows."""
-        return "right" if self.cls != "last" or self.causal else "left"
+        """Where others must pad: XLNet's classifier reads the last place, and what sees only what came before never sees what follows;
+        unless something is written behind it."""
+        if self.causal:  # what is gone on with ends where the writing begins
+            return "left" if self.cls == "none" else "right"
+        return "left" if self.cls == "last" else "right"
 
     @property
     def between(self) -> int:

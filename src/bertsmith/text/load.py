@@ -99,7 +99,8 @@ def _merged(folder: Path, settings: Mapping[str, Any]) -> Backend:
     for token, i in ids.items():
         _id(i, f"{where}: {printable(token)!r}")
     _contiguous(ids, where)
-    return published.byte_level(ids, _read(merges), settings, printable(folder))
+    read = published.of_characters if owners.marks_nothing(folder, settings) else published.byte_level
+    return read(ids, _read(merges), settings, printable(folder))
 
 
 def _model_type(folder: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def check(path: Path, settings: Mapping[str, Any]) -> None:
 def _readers(path: Path) -> tuple[str, ...]:
     if path.suffix == ".model":
         return tuple(published.OWNERS)
-    return BYTE_LEVEL if path.suffix == ".json" or path.name == "merges.txt" else WORDPIECES
+    return (*BYTE_LEVEL, *NO_MARKS) if path.suffix == ".json" or path.name == "merges.txt" else WORDPIECES
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Tokenizer files that models were published with before tokenizer.json: vocab.json with merges.txt (byte-level BPE), and models of
-SentencePiece (Unigram, BPE).  Each becomes a backend of the `tokenizers` library that gives the same ids.
+"""Tokenizer files that models were published with before tokenizer.json: vocab.json with merges.txt (BPE over bytes, or GPT's over
+characters), and models of SentencePiece (Unigram, BPE).  Each becomes a backend of the `tokenizers` library that gives the same ids.
 
 A SentencePiece model does not say what its owner puts round it (ids moved to make room, accents stripped): tokenizer_class or model_type do.
 """
@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount
 from bertsmith.text.train import settled
 
+ENDS = "</w>"  # what the last piece of a word ends with, in GPT's
 WAY = (
     "where you trust it, AutoTokenizer.from_pretrained(folder).save_pretrained(folder) of transformers writes a "
     "tokenizer.json, which is read"
@@ -27,6 +28,52 @@ WAY = (
 
 def byte_level(vocab: dict[str, int], merges: str, settings: Mapping[str, Any], where: str) -> Backend:
     """RoBERTa's: `vocab` is vocab.json, `merges` the text of merges.txt.  InputError for a BPE that is not over bytes."""
+    pairs = _pairs(merges, where)
+    alphabet, marked = set(pre_tokenizers.ByteLevel.alphabet()), sum(right.endswith(ENDS) for _, right in pairs)
+    if marked > 0.1 * len(pairs) or not pairs or not all(alphabet.issuperset(left + right) for left, right in pairs):
+        strange = next((f"{a} {b}" for a, b in pairs if b.endswith(ENDS) or not alphabet.issuperset(a + b)), "none")
+        named = 'if it is GPT\'s, name "tokenizer_class": "OpenAIGPTTokenizer" in tokenizer_config.json beside it; '
+        raise InputError(
+            f"{where}: not a BPE over bytes (its merges: {printable(strange, 40)!r}); {named if marked else ''}{WAY}"
+        )
+    try:
+        backend = Backend(models.BPE(vocab, pairs, fuse_unk=False))
+    except BaseException as error:  # the Rust code's PanicException is no Exception
+        raise _refused(error, where) from None
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space") is True)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(
+        [AddedToken(name, normalized=False, special=True, lstrip=name == "<mask>") for name in vocab if _marks(name)]
+    )
+    return backend
+
+
+def of_characters(vocab: dict[str, int], merges: str, settings: Mapping[str, Any], where: str) -> Backend:
+    """GPT's (Radford et al. 2018): characters of small letters, the last of a word with </w> behind it; words as BERT parts them.
+
+    That is what transformers' OpenAIGPTTokenizer does.  The released code mends text with ftfy and parts words with spaCy, in their versions
+    of 2018; no file tells what these did.  InputError for merges of which none ends a word, and without a token for what is not known.
+    """
+    pairs = _pairs(merges, where)
+    if not any(right.endswith(ENDS) for _, right in pairs):
+        raise InputError(f"{where}: merges.txt: no piece ends with {ENDS}, as those of GPT's words do; {WAY}")
+    named = settings.get("unk_token")
+    named = named.get("content") if isinstance(named, dict) else named
+    unknown = named if isinstance(named, str) else "<unk>"
+    if unknown not in vocab:
+        raise InputError(f"{where}: vocab.json: no {printable(unknown)}, which what is not known becomes")
+    try:
+        backend = Backend(models.BPE(vocab, pairs, unk_token=unknown, end_of_word_suffix=ENDS, fuse_unk=False))
+    except BaseException as error:
+        raise _refused(error, where) from None
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.BertPreTokenizer(), decoders.BPEDecoder(suffix=ENDS)
+    backend.add_special_tokens([AddedToken(unknown, normalized=False, special=True)])
+    return backend
+
+
+def _pairs(merges: str, where: str) -> list[tuple[str, str]]:
+    """The lines of merges.txt.  InputError for one that is not two pieces."""
     pairs = []
     for number, line in enumerate(merges.split("\n"), 1):
         line = line.removesuffix("\r")
@@ -38,20 +85,7 @@ def byte_level(vocab: dict[str, int], merges: str, settings: Mapping[str, Any], 
                 f"{where}: merges.txt:{number}: {printable(line, 60)!r}: expected two pieces and a space between"
             )
         pairs.append((left, right))
-    alphabet, marked = set(pre_tokenizers.ByteLevel.alphabet()), sum(right.endswith("</w>") for _, right in pairs)
-    if marked > 0.1 * len(pairs) or not pairs or not all(alphabet.issuperset(left + right) for left, right in pairs):
-        strange = next((f"{a} {b}" for a, b in pairs if b.endswith("</w>") or not alphabet.issuperset(a + b)), "none")
-        raise InputError(f"{where}: not a BPE over bytes (its merges: {printable(strange, 40)!r}); {WAY}")
-    try:
-        backend = Backend(models.BPE(vocab, pairs, fuse_unk=False))
-    except BaseException as error:  # the Rust code's PanicException is no Exception
-        raise _refused(error, where) from None
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space") is True)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(
-        [AddedToken(name, normalized=False, special=True, lstrip=name == "<mask>") for name in vocab if _marks(name)]
-    )
-    return backend
+    return pairs
 
 
 def _marks(name: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +29,14 @@ def counted(tokens: int, of: int, commonest: Callable[[], dict[str, int] | None]
 
 
 def of_texts(tokenizer: Tokenizer, ids: np.ndarray, texts: Callable[[], Iterable[str]]) -> dict[str, Any]:
-    """As `counted`, of the `ids` (n,) that `texts()` became; [CLS] and [SEP] among them are no text."""
+    """As `counted`, of the `ids` (n,) that `texts()` became; [CLS] and [SEP] among them are no text.
+
+    Where the token for what is not known is one of these, too (GPT-2's only one, GPT's), the texts alone tell.
+    """
     vocab = tokenizer.vocab
+    if vocab.unk in (vocab.cls, vocab.sep):
+        alone = [one for one, _ in tokenizer.encode(list(texts()))]
+        ids, vocab = np.concatenate([np.zeros(0, np.int32), *alone]), replace(vocab, cls=-1, sep=-1)
     own = int(np.isin(ids, [vocab.cls, vocab.sep]).sum())
 
     def commonest() -> dict[str, int]:

@@ -110,9 +110,12 @@ class Prediction(nn.Module):
         return self._logits(model, stream, {term: at}, output)[term]
 
     @torch.no_grad()
-    def logprobs(self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token") -> Tensor:
-        """(m,) what `term` says of each of `tokens` (m,) at the flat indices `at` (m,): log-probabilities, some rows of logits at a time."""
-        hidden, read = self._hidden(model, stream, {term: at})[term], stream.tokens[at]
+    def logprobs(
+        self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token", output: Stream | None = None
+    ) -> Tensor:
+        """(m,) what `term` says of each of `tokens` (m,) at the flat indices `at` (m,), of `output` where there is one: log-probabilities,
+        some rows of logits at a time."""
+        hidden, read = self._hidden(model, stream, {term: at}, output)[term], (output or stream).tokens[at]
         found = []
         for rows in torch.arange(len(at), device=at.device).split(max(1, CELLS // model.config.vocab)):
             logits = self.answer(term, hidden[rows], model, read[rows])

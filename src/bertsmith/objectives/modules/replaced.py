@@ -91,8 +91,10 @@ class Replacement(Prediction):
         """Of the generator for "token", so that masks can be filled; else what the model says."""
         return super().logits(self.generator if term == "token" else model, stream, at, term, output)
 
-    def logprobs(self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token") -> Tensor:
-        return super().logprobs(self.generator if term == "token" else model, stream, at, tokens, term)
+    def logprobs(
+        self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token", output: Stream | None = None
+    ) -> Tensor:
+        return super().logprobs(self.generator if term == "token" else model, stream, at, tokens, term, output)
 
     def guesses(self, batch: Batch, token: Target) -> Tensor:
         """The generator's logits (m, V) for the questions `token`."""
