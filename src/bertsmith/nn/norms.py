@@ -40,9 +40,9 @@ class RMSNorm:
         require(self.eps > 0, f"model.norm.eps: {self.eps} must be above 0")
 
     def build(self, width: int) -> nn.Module:
-        from torch import nn
+        from bertsmith.nn.modules.norms import RootMeanSquare
 
-        return nn.RMSNorm(width, eps=self.eps)
+        return RootMeanSquare(width, eps=self.eps)
 
     def parameters(self, width: int) -> int:
         return width

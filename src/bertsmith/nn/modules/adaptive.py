@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.drawn import cut_normal
+from bertsmith.nn.modules.losses import cross_entropy
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ class AdaptiveHead(nn.Module):
             at = cluster.within(labels)
             head[at] = size + number
             logits = cluster.scores(hidden.index_select(0, at), self.bias[low:high])
-            total = total + F.cross_entropy(logits, labels[at] - low, reduction="none").float().sum()
+            total = total + cross_entropy(logits, labels[at] - low).sum()
         logits = self._head(hidden, table)
-        return total + F.cross_entropy(logits, head, reduction="none").float().sum()
+        return total + cross_entropy(logits, head).sum()
 
     def logits(self, hidden: Tensor, table: AdaptiveTable) -> Tensor:
         """(m, d) -> (m, V): log-probabilities of all tokens."""

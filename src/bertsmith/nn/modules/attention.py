@@ -116,9 +116,12 @@ def _attend_in(groups, q, k, v, stream, dropout, bias, queries, counts=None) -> 
 
 def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) -> Tensor:
     """Rectangles: q (b, q, h, e), k and v (b, k, h, e); `asks` (b, q) and `keys` (b, k) are their flat indices."""
-    causal = stream.visibility == "causal" and stream.window is None and bias is None and padding is None and all_ask
+    causal = stream.visibility == "causal" and stream.window is None and padding is None and all_ask
+    plain = bias is not None or (q.device.type == "cpu" and keys.shape[1] <= PLAIN)
     mask = None
-    if not causal and (stream.visibility != "full" or stream.window is not None):
+    if causal and plain:
+        mask = _before(keys.shape[1], keys.device)
+    elif not causal and (stream.visibility != "full" or stream.window is not None):
         mask = sees(stream, asks[:, :, None], keys[:, None, :])
     if padding is not None:
         real_keys, filler = padding
@@ -126,11 +129,11 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
     mask = mask if mask is None else mask[:, None]
     added = None if bias is None else bias(q, asks, keys)
     blind = None  # what sees nothing: some of torch's kernels make NaN of it, some a mean of everything
-    if mask is not None and stream.visibility != "full":
+    if mask is not None and stream.visibility != "full" and not causal:
         blind = ~mask.any(-1, keepdim=True)
         mask = mask | blind
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    if added is not None or (q.device.type == "cpu" and not causal and keys.shape[1] <= PLAIN):
+    if plain:
         mixed = _plain(q, k, v, mask, added, dropout)
     else:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
@@ -269,6 +272,13 @@ def _offsets(lengths: tuple[int, ...], device: torch.device) -> Tensor:
 def _places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.arange(sum(lengths), device=device)
+
+
+@lru_cache(maxsize=4)
+def _before(length: int, device: torch.device) -> Tensor:
+    """(1, length, length) bool: each token sees those before it, and itself."""
+    with torch.inference_mode(False):
+        return torch.ones(1, length, length, dtype=torch.bool, device=device).tril_()
 
 
 @lru_cache(maxsize=4)

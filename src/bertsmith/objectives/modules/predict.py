@@ -13,6 +13,7 @@ from bertsmith.nn.body import Body
 from bertsmith.nn.modules.adaptive import AdaptiveHead
 from bertsmith.nn.modules.blocks import filler, pick
 from bertsmith.nn.modules.heads import PairHead, Pooler, TokenHead
+from bertsmith.nn.modules.losses import cross_entropy
 
 if TYPE_CHECKING:
     from bertsmith.objectives.predict import Predict, Tokens, Trunk
@@ -168,7 +169,7 @@ def filled(target: Target) -> Target:
 
 def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy, summed in float32; each loss is computed in the logits' own precision."""
-    return F.cross_entropy(logits, labels, reduction="none").float().sum()
+    return cross_entropy(logits, labels).sum()
 
 
 def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
