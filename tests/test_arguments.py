@@ -51,6 +51,7 @@ def calls(short, pretrained, tuned, writes, tmp_path_factory):
         "predict": {"model": tuned, "input": ["a text"]},
         "evaluate": {"model": tuned, "input": OTHERS},
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
+        "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
         "embed": {"model": pretrained, "texts": ["a text"]},
         "score": {"model": pretrained, "input": ["a text"]},
         "generate": {"model": writes, "text": "a text", "limit": 2},

@@ -28,6 +28,7 @@ _VERBS = {
     "predict": "bertsmith.downstream.predict",
     "evaluate": "bertsmith.downstream.predict",
     "compare": "bertsmith.downstream.compare",
+    "probe": "bertsmith.downstream.probe",
     "embed": "bertsmith.downstream.embed",
     "score": "bertsmith.downstream.score",
     "generate": "bertsmith.downstream.generate",

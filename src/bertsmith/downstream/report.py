@@ -15,6 +15,7 @@ from bertsmith import files
 from bertsmith.downstream import report_answer, report_figures
 from bertsmith.downstream.charts import COLOURS
 from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.probe import read_probe
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, facts, number, seen, store_of
 from bertsmith.errors import InputError, printable
@@ -32,7 +33,8 @@ def report(
     compared: Sequence[Difference] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write the page `out` about one run or several; returns its path.  InputError for what is not a run, and where `out` may not be written.
+    """Write the page `out` about one run or several, and what `probe` wrote; returns its path.  InputError for what is neither, and where `out` may
+    not be written.
 
     `out`: report.html here unless given.  It replaces such a page, and no other file.
 
@@ -48,19 +50,24 @@ def report(
         raise InputError(
             f"{printable(out)}: stands here and is no report of ours; {option('out')} says where the page goes"
         )
-    found = seen(list(dict.fromkeys(Path(run) for run in asked)))
-    answers, page = render(found, compared)
+    paths = list(dict.fromkeys(Path(run) for run in asked))
+    probes = [(path.stem, read_probe(path)) for path in paths if path.is_file()]
+    found = seen([path for path in paths if not path.is_file()])
+    answers, page = render(found, compared, probes)
     files.write(out, page.encode("utf-8", "replace"))
     for note in (f"{run.name}: {note}" for run in found for note in run.notes):
         say(note)
     for answer in answers:
         say(answer)
     replaced = "; the one that stood there is replaced" if there else ""
-    say(f"report of {amount(len(found), 'run')}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
+    of = " and ".join(amount(len(some), name) for some, name in ((found, "run"), (probes, "probe")) if some)
+    say(f"report of {of}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
     return out
 
 
-def render(runs: Sequence[Seen], given: Sequence[Difference]) -> tuple[list[str], str]:
+def render(
+    runs: Sequence[Seen], given: Sequence[Difference], probes: Sequence[tuple[str, dict[str, Any]]] = ()
+) -> tuple[list[str], str]:
     """What it says first, and the page's text."""
     import jinja2
 
@@ -84,6 +91,8 @@ def render(runs: Sequence[Seen], given: Sequence[Difference]) -> tuple[list[str]
             {"title": "Pre-training", "charts": report_figures.curves(pretrained, entropies)},
             {"title": "Fine-tuning", "charts": report_figures.curves(tuned, {})},
         ],
+        "layers": report_figures.layers(probes),
+        "names": [run.name for run in runs] + [name for name, _ in probes],
         "samples": [{"run": run, "rows": list(_samples(run, stores[run.name]))} for run in pretrained],
         "settings": _settings(runs),
         "accounts": [{"run": run, "rows": _account(stores[run.name])} for run in pretrained],

@@ -56,6 +56,25 @@ def _figure(chart: Chart) -> dict[str, Any] | None:
     return figure if drawn else None
 
 
+def layers(probes: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of each task a chart of its score by layer, a line for each (name, probe); the control's accuracy dashed."""
+    found = []
+    for task, score in dict.fromkeys((probe["task"], probe["chosen_by"]) for _, probe in probes):
+        lines = []
+        for colour, (name, probe) in enumerate(probes):
+            if (probe["task"], probe["chosen_by"]) != (task, score):
+                continue
+            of = lambda key, probe=probe: [(line["layer"], key(line)) for line in probe["layers"]]
+            lines.append(Line(name=name, points=of(lambda line: line["scores"][score]["value"]), colour=colour))  # noqa: B023
+            if "control" in probe["layers"][0]:
+                control = of(lambda line: line["control"]["value"])
+                lines.append(Line(name=f"{name}, control", points=control, colour=colour, style="held"))
+        chart = _figure(Chart(title=f"{task}: {score}", x="layer, 0 is the embedding", y="", lines=lines))
+        if chart:
+            found.append(chart)
+    return found
+
+
 def scores(runs: Sequence[Seen]) -> Iterator[dict[str, Any]]:
     """For each task and score of the fine-tuned runs {title, svg, seeds: lines}; the score that chose the epoch first."""
     tuned = [run for run in runs if run.results]

@@ -82,3 +82,24 @@ def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray
             read, where = torch.unique(torch.from_numpy(at).to(loaded.device), return_inverse=True)
             found[rows] = model(stream, read)[where].float().cpu().numpy()
     return found
+
+
+@torch.no_grad()
+def layered(
+    loaded: Loaded, encoded: Encoded, layers: range, pools: bool, budget: int = BUDGET
+) -> dict[int, np.ndarray]:
+    """{layer: (places, width) float32}: the states at the places, or (`pools`) the mean over each sequence's tokens; dropout off; float32 'highest'."""
+    model = loaded.member.model.eval()
+    found = {layer: np.empty((len(encoded.places), loaded.recipe.model.width), np.float32) for layer in layers}
+    with loaded.exact.policy():
+        for which in encoded.by_length(budget):
+            rows, at = encoded.read(which)
+            stream = encoded.batch(which).input.to(loaded.device)
+            states = model.states(stream)
+            for layer, made in found.items():
+                if pools:
+                    values = torch.stack([part.mean(0) for part in states[layer].split(stream.lengths)])
+                else:
+                    values = states[layer][torch.from_numpy(at).to(loaded.device)]
+                made[rows] = values.float().cpu().numpy()
+    return found

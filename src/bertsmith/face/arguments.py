@@ -184,7 +184,7 @@ CALL = Kind("a function (such as print) or None, for silence,", _silence)
 ASIDE = Kind("whatever the verb judges", lambda value: value)
 
 FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
-FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample")
+FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
 WANTED = {
     # what is worked on
     **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
-from bertsmith.tasks import baselines, breakdown, conll, metrics, outlines
+from bertsmith.tasks import baselines, breakdown, conll, metrics, outlines, probing
 from bertsmith.tasks.conll import Sentences
 from bertsmith.tasks.doubts import counted, variants
 from bertsmith.tasks.given import Given
@@ -200,6 +200,12 @@ class Tags:
     ) -> tuple[str, Array]:
         words = {part: [word for words in found.words for word in words] for part, found in rows.items()}
         return baselines.tags(words["train"], targets["train"].ids, words["dev"], len(labels.names))
+
+    def control(self, rows: Mapping[str, Sentences], targets: Mapping[str, Truth], labels: Labels, seed: int) -> Any:
+        """Targets that say nothing but which word it is."""
+        words = {part: [word for words in found.words for word in words] for part, found in rows.items()}
+        drawn = probing.control(words, targets["train"].ids, len(labels.names), seed)
+        return {part: replace(targets[part], ids=ids) for part, ids in drawn.items()}
 
     def correct(self, targets: Truth, said: Array, labels: Labels | None = None) -> Array:
         """(s,) the share of each sentence's words that are right."""

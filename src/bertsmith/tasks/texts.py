@@ -12,7 +12,7 @@ import numpy as np
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
-from bertsmith.tasks import baselines, breakdown, metrics, outlines
+from bertsmith.tasks import baselines, breakdown, metrics, outlines, probing
 from bertsmith.tasks.doubts import MULTI, doubts, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
@@ -191,6 +191,11 @@ class Classes(Texts):
     ) -> tuple[str, np.ndarray]:
         return baselines.classes(_texts(rows["train"]), targets["train"], _texts(rows["dev"]), len(labels.names))
 
+    def control(self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels, seed: int) -> Any:
+        """Targets that say nothing but which word a text begins with."""
+        words = {part: [text.split(None, 1)[0] for text in table.columns["text"]] for part, table in rows.items()}
+        return probing.control(words, targets["train"], len(labels.names), seed)
+
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) 1.0 where the answer is right."""
         return (said.argmax(1) == targets).astype(np.float64)
@@ -271,6 +276,9 @@ class Numbers(Texts):
         self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
     ) -> tuple[str, np.ndarray]:
         return baselines.numbers(_texts(rows["train"]), targets["train"], _texts(rows["dev"]))
+
+    def control(self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels, seed: int) -> None:
+        """There is none of numbers."""
 
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) minus the squared error, in the scale of training."""

@@ -1,0 +1,61 @@
+"""`probe`: what the layers of a model know."""
+
+import argparse
+import json
+from typing import Any
+
+import bertsmith
+from bertsmith.cli.common import add_columns, add_member, command, loading, natural, table
+from bertsmith.console import Console
+
+
+def add_probe(commands: Any) -> None:
+    example = "bertsmith probe run --task tag --train train.conll --dev dev.conll --out probe.json"
+    about = "what a linear model finds in each layer's states, beside labels drawn at random"
+    made = command(commands, "probe", probe, about, example)
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument(
+        "--task",
+        required=True,
+        metavar="KIND",
+        help="classify, regress or tag; length or order of texts, which need no labels",
+    )
+    made.add_argument("--train", required=True, metavar="FILE")
+    made.add_argument("--dev", required=True, metavar="FILE|SHARE", help="a file, or a share of the training file")
+    made.add_argument("--out", metavar="FILE.json", help="what `bertsmith report` draws a curve of")
+    made.add_argument("--no-control", action="store_true", help="without the control task, in half the time")
+    made.add_argument("--on-long", choices=("truncate", "window", "error"))
+    made.add_argument("--seed", type=natural, default=0, help="of the control task, and of what moves in `order`")
+    add_columns(made)
+    add_member(made)
+
+
+def probe(arguments: argparse.Namespace, console: Console) -> None:
+    names = ("task", "train", "dev", "out", "on_long", "seed")
+    options = {name: getattr(arguments, name) for name in names} | table(arguments)
+    found = bertsmith.probe(arguments.model, control=not arguments.no_control, **options, **loading(arguments, console))
+    if arguments.json:
+        console.out(json.dumps(found))
+        return
+    for line in lines(found):
+        console.out(line)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """A table, the layer that is best by the score that would choose a step marked."""
+    scores = list(found["layers"][0]["scores"])
+    scores.sort(key=lambda name: name != found["chosen_by"])
+    width = 25
+    more = ("control", "selectivity") if "control" in found["layers"][0] else ()
+    head = f"{'layer':14}" + "".join(f"{name:{width}}" for name in scores) + "".join(f"{name:>12}" for name in more)
+    shown = [head.rstrip()]
+    for line in found["layers"]:
+        name = f"{line['layer']}{' embedding' if line['layer'] == 0 else ''}{' *' if line['layer'] == found['best'] else ''}"
+        said = "".join(f"{_said(line['scores'][score]):{width}}" for score in scores)
+        rest = f"{line['control']['value']:12.4f}{line['selectivity']:12.4f}" if more else ""
+        shown.append(f"{name:14}{said}{rest}".rstrip())
+    return shown
+
+
+def _said(score: dict[str, float]) -> str:
+    return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
