@@ -19,7 +19,7 @@ from bertsmith.tasks import metrics, overlap
 from corpora import mean, paired
 
 SHAPE = ["layout.length=64", "training.batch=4096", "training.evaluate=0", "training.checkpoint=1000000"]
-TUNE = ["batch=128", "length=64", "dropout=0.1", "smoothing=0.1", "beam=4", "evaluations=1", "precision=auto"]
+TUNE = ["length=64", "dropout=0.1", "smoothing=0.1", "evaluations=1", "precision=auto"]
 SIDES = ("de", "en")
 
 
@@ -64,6 +64,8 @@ def main() -> None:
     arguments.add_argument("--vocab", type=int, default=8000)
     arguments.add_argument("--pretrain", type=int, default=4_000_000, help="tokens")
     arguments.add_argument("--steps", type=int, default=6000)
+    arguments.add_argument("--batch", type=int, default=128, help="pairs of an update")
+    arguments.add_argument("--beam", type=int, default=4)
     arguments.add_argument("--lr", type=float, default=1e-3)
     arguments.add_argument("--rows", type=int, help="of the training file, when the data are few")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -87,7 +89,7 @@ def main() -> None:
             bertsmith.pretrain(recipe, store, given.out / name, tokens=given.pretrain, **work)
             for start in ("fresh", "pre-trained"):
                 run = given.out / f"{name}-{start}-{given.steps}"
-                task = {"task": "text2text", "template": "{de}", "target": "{en}", "metric": "bleu", "set": [*TUNE, f"lr={given.lr}"]}  # fmt: skip
+                task = {"task": "text2text", "template": "{de}", "target": "{en}", "metric": "bleu", "set": [*TUNE, *(f"{name}={getattr(given, name)}" for name in ("lr", "batch", "beam"))]}  # fmt: skip
                 rows = {"train": train, "dev": parts["val"], "out": run, "steps": given.steps}
                 bertsmith.finetune(given.out / name, scratch=start == "fresh", **task, **rows, **work)
                 bleu, said = translated(run, test)
