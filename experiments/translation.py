@@ -18,7 +18,7 @@ from bertsmith.config import override
 from bertsmith.tasks import metrics, overlap
 from corpora import mean, paired
 
-SHAPE = ["layout.length=64", "training.batch=4096", "training.evaluate=0", "training.checkpoint=1000000"]
+SHAPE = ["layout.length=64", "training.batch=1024", "training.evaluate=0", "training.checkpoint=1000000"]
 TUNE = ["length=64", "dropout=0.1", "smoothing=0.1", "evaluations=1", "precision=auto"]
 SIDES = ("de", "en")
 
