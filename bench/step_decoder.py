@@ -8,11 +8,13 @@ their longest, no dropout, the optimizer of the same kind: fused AdamW, or torch
 
 import argparse
 import os
+import statistics
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from harness import machine, record, row, say, taking_turns
+from harness import machine, record, row, say, taking_turns, timed
 from step import CPU, Ours
 from torch.nn.utils import clip_grad_norm_
 from transformers import AutoConfig, BartForConditionalGeneration, T5ForConditionalGeneration
@@ -154,11 +156,21 @@ def run(bench: Bench, repetitions: int) -> dict:
         "ours": Ours(recipe, state, batch, Precision.choose("auto", CPU)),
         "B": Theirs(recipe, weights, batch, True),
     }
-    load = os.getloadavg()[0]
-    seconds = taking_turns(ways, repetitions)
+    load, busy = os.getloadavg()[0], []
+
+    def both(work) -> float:
+        begun = time.process_time()
+        seconds = timed(work)
+        busy.append(time.process_time() - begun)
+        return seconds
+
+    seconds = taking_turns(ways, repetitions, both)
+    pairs = zip(busy[::2], busy[1::2], strict=True)  # what a shared machine leaves comparable
     tokens = {"read": len(batch.input.tokens), "written": len(batch.output.tokens), "rows": bench.rows}
     found = row(bench.name, seconds, batch.tokens, "tokens/s", load=load, **tokens)
+    found["ratio_cpu"] = statistics.median(theirs / ours for ours, theirs in pairs)
     say(found)
+    print(f"{'':44} of the processor's seconds: {found['ratio_cpu']:.2f} x B", flush=True)
     return found
 
 

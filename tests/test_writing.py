@@ -10,7 +10,7 @@ import torch
 from bertsmith.data.batch import Stream
 from bertsmith.data.decoded import decoded
 from bertsmith.data.denoise import seen
-from bertsmith.downstream.search import How, Rules, repeated, write
+from bertsmith.downstream.search import How, Rules, likeliest, repeated, write
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.writing import Again, Causal, Decoder
@@ -209,3 +209,8 @@ def test_an_end_that_never_comes_stops_at_the_limit(tiny):
     (found,) = write(Causal(member, causal([[5, 6]])), How(limit=7), Rules(size=60, end=99), [0])
     assert found.stopped == "limit" and len(found.tokens) == 7
     assert isinstance(causal([[5]]), Stream)
+
+
+def test_of_equally_likely_tokens_the_first_is_written():
+    found = torch.tensor([[0.0, 2.0, 2.0, 1.0], [-torch.inf, -torch.inf, -torch.inf, -3.0], [1.0, 1.0, 1.0, 1.0]])
+    assert likeliest(found).tolist() == [1, 3, 0]

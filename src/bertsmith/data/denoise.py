@@ -106,20 +106,19 @@ class Denoise:
             at, tokens = numbers(begin, spans[:, 1]), row.tokens.copy()
             tokens[at] = self._masks(row, at, vocab, draw)
             return tokens, row.lengths
-        stay = np.ones(len(row.tokens), bool)
-        stay[numbers(begin, spans[:, 1])] = False
-        lengths = sums(stay, row.lengths)
-        if self.stand == "nothing":
-            return row.tokens[stay], lengths
-        mark = self._numbered(row, spans, vocab) if self.sentinels else self._masks(row, begin, vocab, draw)
-        before = np.zeros(len(stay) + 1, np.int64)
-        np.cumsum(stay, out=before[1:])
-        place = before[begin] + np.arange(len(spans))
-        placed = np.zeros(int(before[-1]) + len(spans), bool)
-        placed[place] = True
-        tokens = np.empty(len(placed), np.int32)
-        tokens[place], tokens[~placed] = mark, row.tokens[stay]
-        return tokens, lengths + spans_of(row, spans)
+        # Each span leaves, and its mark comes: what stands behind it is read from further on, by as much as all spans so far have taken.
+        width, marked = spans[:, 1] - begin, int(self.stand != "nothing")
+        taken = np.cumsum(width - marked)
+        place = begin - taken + width - marked
+        edges = np.concatenate([[0], place, [len(row.tokens) - (taken[-1] if len(taken) else 0)]])
+        source = np.repeat(np.concatenate([[0], taken]), np.diff(edges))
+        source += np.arange(len(source))
+        tokens = row.tokens[source]
+        if marked:
+            tokens[place] = (
+                self._numbered(row, spans, vocab) if self.sentinels else self._masks(row, begin, vocab, draw)
+            )
+        return tokens, row.lengths - sums(width - marked, spans_of(row, spans))
 
     def _masks(self, row: Row, at: Array, vocab: Vocab, draw: Draw) -> Array:
         """What is placed at `at`, [MASK] but for a `random` share."""

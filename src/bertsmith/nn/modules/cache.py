@@ -29,6 +29,8 @@ class Cache:
         self.forgets = forgets
         self.lengths: Tensor | None = None  # (b,) tokens of each text that are kept; None: none was read
         self.even = False  # whether all have as many
+        self.most = 0  # tokens that a text has at most; where all have as many, so many
+        self._added: dict[tuple[Position, int | None, int], Tensor] = {}
 
     @property
     def begun(self) -> bool:
@@ -39,14 +41,43 @@ class Cache:
         if self.lengths is None:
             self.lengths = torch.tensor(stream.lengths, device=stream.tokens.device) - self.forgets
             self.even = len(set(stream.lengths)) == 1
+            self.most = max(stream.lengths) - self.forgets
         else:
-            self.lengths = self.lengths + stream.lengths[0] - self.forgets
+            more = stream.lengths[0] - self.forgets
+            self.lengths, self.most = self.lengths + more, self.most + more
+        self._added.clear()
 
     def keep(self, rows: Tensor) -> None:
         """The texts `rows` (b',) alone, in that order; one may go on more than once."""
         self.lengths = self.lengths[rows]
+        self._added.clear()
         for layer in self.layers:
             layer.keep(rows)
+
+    def places(self, count: int) -> Tensor:
+        """(b, c) where the next `count` tokens of each text will stand; (1, c) where all have as many."""
+        at = self.lengths[:1] if self.even else self.lengths
+        return at[:, None] + torch.arange(count, device=at.device)
+
+    def added(self, positions: Position, window: int | None, room: int, count: int, dtype: torch.dtype) -> Tensor:
+        """What every layer adds to the scores of the next `count` tokens of each text, for `room` places: (b or 1, h or 1, c, room).
+
+        Minus infinity where nothing was read yet, so that products have one shape for as long as there is room.
+        """
+        key = positions, window, room
+        if key not in self._added:
+            at = self.places(count)
+            place = torch.arange(room, device=at.device)
+            unseen = place > at[..., None]
+            if window is not None:
+                unseen |= place < at[..., None] - window
+            said = positions.ahead(at.flatten(), room)
+            if said is None:
+                said = unseen.new_zeros(len(at), 1, count, room, dtype=dtype)
+            else:
+                said = said[:, :, 0].unflatten(0, (-1, count)).transpose(1, 2).to(dtype)
+            self._added[key] = said.masked_fill(unseen[:, None], -torch.inf)
+        return self._added[key]
 
     def keep_sources(self, sources: Tensor) -> None:
         for layer in self.layers:
@@ -54,7 +85,7 @@ class Cache:
 
 
 class LayerCache:
-    """`keys`, `values` (b, h, L, e); of a source (s, h, N, e) each, and which of its places are filler (s, 1, 1, N)."""
+    """`keys`, `values` (b, h, L, e); of a source (s, h, N, e) each, and minus infinity where a place is filler (s, 1, 1, N)."""
 
     def __init__(self, of: Cache):
         self.of = of
@@ -70,26 +101,19 @@ class LayerCache:
         if self.keys is None:
             self.keys, self.values = (padded(x, stream.lengths, ROOM) for x in (k, v))
             return attend(q, k, v, stream, bias=positions.bias(stream))
-        at = self.of.lengths
-        count = len(q) // len(at)  # tokens of each text, c
+        count, most = len(q) // len(self.of.lengths), self.of.most  # tokens of each text, c
         q, k, v = (x.unflatten(0, (-1, count)) for x in (q, k, v))
-        used = int(at.max()) + count
-        if used > self.keys.shape[2]:
+        if most + count > self.keys.shape[2]:
             self.keys, self.values = (F.pad(x, (0, 0, 0, ROOM)) for x in (self.keys, self.values))
-        texts = torch.arange(len(at), device=at.device)[:, None]
-        at = at[:, None] + torch.arange(count, device=at.device)  # (b, c)
-        self.keys[texts, :, at], self.values[texts, :, at] = k, v
-        added = positions.ahead((at[:1] if self.of.even else at).flatten(), used)
-        if added is not None:
-            added = added[:, :, 0].unflatten(0, (-1, count)).transpose(1, 2)
-        place = torch.arange(used, device=at.device)
-        unseen = None if self.of.even and count == 1 else place > at[..., None]
-        if stream.window is not None:
-            far = place < at[..., None] - stream.window
-            unseen = far if unseen is None else unseen | far
-        mask = None if unseen is None else unseen[:, None]
-        found = _mixed(q.transpose(1, 2), self.keys[:, :, :used], self.values[:, :, :used], mask, added)
-        return found.transpose(1, 2).flatten(0, 1)
+        if self.of.even:
+            own = slice(most, most + count)
+            self.keys[:, :, own], self.values[:, :, own] = k.transpose(1, 2), v.transpose(1, 2)
+        else:
+            at = self.of.places(count)
+            texts = torch.arange(len(at), device=at.device)[:, None]
+            self.keys[texts, :, at], self.values[texts, :, at] = k, v
+        added = self.of.added(positions, stream.window, self.keys.shape[2], count, q.dtype)
+        return _mixed(q.transpose(1, 2), self.keys, self.values, added).transpose(1, 2).flatten(0, 1)
 
     def attend_source(self, q: Tensor, made: Callable[[], tuple[Tensor, Tensor]], stream: Stream, of: Stream) -> Tensor:
         """`attention.attend_source`; `made()` -> (N, h, e) each, asked for once."""
@@ -98,23 +122,22 @@ class LayerCache:
             keys, values = (padded(x, of.lengths) for x in (k, v))
             lengths = torch.tensor(of.lengths, device=q.device)
             filler = torch.arange(keys.shape[2], device=q.device) >= lengths[:, None]
-            self.source = keys, values, filler[:, None, None]
+            none = torch.zeros(filler.shape, dtype=q.dtype, device=q.device)
+            self.source = keys, values, none.masked_fill_(filler, -torch.inf)[:, None, None]
             return attend_source(q, k, v, stream, of)
         keys, values, filler = self.source
         together = q.unflatten(0, (len(keys), -1)).transpose(1, 2)  # (s, h, k, e)
-        return _mixed(together, keys, values, filler, None).transpose(1, 2).flatten(0, 1)
+        return _mixed(together, keys, values, filler).transpose(1, 2).flatten(0, 1)
 
 
-def _mixed(q: Tensor, k: Tensor, v: Tensor, unseen: Tensor | None, added: Tensor | None) -> Tensor:
+def _mixed(q: Tensor, k: Tensor, v: Tensor, added: Tensor) -> Tensor:
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if added is not None:
-        scores = scores + added.to(scores.dtype)
-    if unseen is not None:
-        scores = scores.masked_fill(unseen, -torch.inf)
-    return scores.softmax(-1) @ v
+    return scores.add_(added).softmax(-1) @ v
 
 
 def padded(x: Tensor, lengths: tuple[int, ...], more: int = 0) -> Tensor:
     """(n, h, e) of packed sequences -> (b, h, L, e), with room for `more`."""
-    rows = torch.nn.utils.rnn.pad_sequence(list(x.split(lengths)), batch_first=True)
-    return F.pad(rows.transpose(1, 2), (0, 0, 0, more)).contiguous()
+    found = x.new_zeros(len(lengths), x.shape[1], max(lengths) + more, x.shape[2])
+    for into, row in zip(found, x.split(lengths), strict=True):
+        into[:, : len(row)] = row.transpose(0, 1)
+    return found
