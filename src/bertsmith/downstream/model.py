@@ -93,6 +93,12 @@ class Loaded:
         known = {f.name: task[f.name] for f in fields(Labels) if f.name in task}
         return Labels(**known, names=tuple(task.get("labels", ())))
 
+    @property
+    def writes(self) -> Any:
+        """The task (tasks/text2text.py) of a model that was tuned to write; None of any other."""
+        kind: Any = kinds.of_task(self.task) if self.task else None
+        return kind if kind is not None and kind.writes else None
+
     def length(self) -> int:
         """The most tokens that the model was trained to read at once: the task's own limit, or the layout's."""
         return (self.task or {}).get("length") or self.recipe.layout.length
@@ -102,7 +108,7 @@ class Loaded:
         if self.task is None and getattr(self.recipe.layout, "bare", False):
             options = {"marks": "none", **options}
         found = Reading.of(self.recipe, length or self.length(), **options)
-        return found.to_write() if self.task and kinds.kind(self.task["kind"]).writes else found
+        return found.to_write() if self.writes else found
 
 
 def load(
@@ -166,6 +172,10 @@ def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, devic
 def _foreign(found: folder.Folder, device: str | None, say: Callable[[str], None]) -> Loaded:
     for note in found.notes:
         say(note)
+    try:
+        kinds.of_task(found.task) if found.task else None
+    except InputError as error:
+        raise InputError(f"{printable(found.path)}: config.json: task_specific_params.text2text: {error}") from None
     return Loaded(
         member=_member(found.recipe, found.weights, found.path, device),
         recipe=found.recipe,
