@@ -9,7 +9,6 @@ from typing import Any
 
 from bertsmith import __version__, files
 from bertsmith.config import to_dict
-from bertsmith.deploy.hf_writing import writing
 from bertsmith.deploy.snippets import code, reading_note, snippet, tokenizer_note
 from bertsmith.deploy.texts import store_of
 from bertsmith.downstream.model import Loaded
@@ -72,7 +71,7 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
         yield f"It tags words as one of: {_listed(loaded.labels.names)}."
     elif kind == "qa":
         yield f"It answers questions with a piece of a text{', or says that there is no answer' * loaded.labels.nulls}."
-    elif kind is not None and (writes := writing(loaded)) is not None:
+    elif kind is not None and (writes := loaded.writing) is not None:
         wanted = "what its training file has" if writes.target is None else code(writes.target.text)
         yield f"It reads a text and writes another: {wanted}."
     elif loaded.task is not None and loaded.labels.names:
@@ -115,7 +114,7 @@ def _use(loaded: Loaded, compared: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield from tokenizer_note(loaded, compared)
     verb = "embed FOLDER --input texts.txt --out vectors"
-    verb = "predict FOLDER --input rows.tsv --out answers.jsonl" if writing(loaded) else verb
+    verb = "predict FOLDER --input rows.tsv --out answers.jsonl" if loaded.writing else verb
     if compared["classes"] != ["EncoderDecoderModel"]:
         yield f"bertsmith itself takes the folder as a model: `bertsmith {verb}`, and so on."
 

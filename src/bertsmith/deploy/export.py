@@ -27,7 +27,7 @@ from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_families import PAIR
 from bertsmith.deploy.hf_pairs import pair_config, pair_tensors
 from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
-from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of, writing
+from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
@@ -133,12 +133,12 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
             f"{printable(loaded.run)}: learned to see one side or a source too ({type(recipe.corruption.rewrite).__name__}), for which "
             "transformers has no class; once fine-tuned it sees both sides and is exported"
         )
-    if loaded.answers_in_words and loaded.reading().fills:
+    if loaded.writing is not None and loaded.reading().fills:
         raise InputError(
             f"{printable(loaded.run)}: fills masks behind a text to write about it, for which transformers has no class; "
             "bart, t5 and gpt2 write as classes there do"
         )
-    if getattr(writing(loaded), "visibility", "causal") == "prefix":
+    if getattr(loaded.writing, "visibility", "causal") == "prefix":
         raise InputError(
             f"{printable(loaded.run)}: its text sees all of itself (visibility prefix), for which transformers has no class; fine-tune with {setting('visibility', value='causal')}"
         )

@@ -8,13 +8,6 @@ from bertsmith.deploy.folder_task import KEPT, NAME, PARAMS
 from bertsmith.deploy.hf import family_of
 from bertsmith.deploy.hf_stacks import ends_of
 from bertsmith.downstream.model import Loaded
-from bertsmith.tasks import kinds
-
-
-def writing(loaded: Loaded) -> Any:
-    """The task of a model that was tuned to write; None of any other."""
-    kind = loaded.task and kinds.of_task(loaded.task)
-    return kind if kind and kind.writes else None
 
 
 def generation_config(loaded: Loaded) -> dict[str, Any] | None:
@@ -22,7 +15,7 @@ def generation_config(loaded: Loaded) -> dict[str, Any] | None:
 
     None for a model that writes nothing of its own; a language model that was pre-trained alone goes on with a text as the user says.
     """
-    recipe, vocab, kind = loaded.recipe, loaded.vocab, writing(loaded)
+    recipe, vocab, kind = loaded.recipe, loaded.vocab, loaded.writing
     if "token" not in recipe.objective.weights() or not (recipe.model.decodes or kind):
         return None
     found = {"pad_token_id": vocab.pad, "eos_token_id": vocab.sep}
@@ -40,13 +33,13 @@ def generation_config(loaded: Loaded) -> dict[str, Any] | None:
 
 def room_of(loaded: Loaded) -> int:
     """The most tokens that a text may have; what a language model writes stands behind them."""
-    kind, length = writing(loaded), loaded.length()
+    kind, length = loaded.writing, loaded.length()
     return length - kind.limit if kind and loaded.reading().causal else length
 
 
 def kept_of(loaded: Loaded) -> dict[str, Any]:
     """What config.json says of a task in words, {} of others."""
-    kind, task = writing(loaded), loaded.task or {}
+    kind, task = loaded.writing, loaded.task or {}
     if kind is None:
         return {}
     said = {name: task[name] for name in KEPT if task.get(name) is not None}

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from bertsmith.data.batch import SENTINEL
-from bertsmith.deploy.hf_writing import room_of, writing
+from bertsmith.deploy.hf_writing import room_of
 from bertsmith.downstream.model import Loaded
 
 OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
@@ -105,7 +105,7 @@ ONE, TWO = '"A text."', '{"text": "A text.", "text_pair": "Another one."}'
 def snippet(loaded: Loaded) -> str:
     """The lines for what the model is first asked for."""
     terms, vectors = loaded.member.weights(), loaded.config.get("vectors")
-    if (kind := writing(loaded)) is not None:
+    if (kind := loaded.writing) is not None:
         return _in_words(loaded, kind)
     if loaded.recipe.model.decodes and "token" in terms:
         sentinel = getattr(loaded.recipe.corruption.rewrite, "sentinels", 0)
@@ -191,7 +191,7 @@ def reading_note(loaded: Loaded) -> list[str]:
         return [f"A question and a text of more than {length} tokens: the text {long}."]
     if kind is None:
         return []
-    if (writes := writing(loaded)) is not None:
+    if (writes := loaded.writing) is not None:
         return _written_note(loaded, writes)
     long = "is read in windows, and the answer is their mean" if windows else "is cut"
     return [f"A text of more than {length} tokens {long}."]

@@ -93,6 +93,12 @@ class Loaded:
         known = {f.name: task[f.name] for f in fields(Labels) if f.name in task}
         return Labels(**known, names=tuple(task.get("labels", ())))
 
+    @property
+    def writing(self) -> Any:
+        """The task (tasks/text2text.py) of a model that was tuned to write; None of any other."""
+        kind: Any = kinds.of_task(self.task) if self.task else None
+        return kind if kind is not None and kind.writes else None
+
     def length(self) -> int:
         """The most tokens that the model was trained to read at once: the task's own limit, or the layout's."""
         return (self.task or {}).get("length") or self.recipe.layout.length
@@ -102,23 +108,15 @@ class Loaded:
         if self.task is None and getattr(self.recipe.layout, "bare", False):
             options = {"marks": "none", **options}
         found = Reading.of(self.recipe, length or self.length(), **options)
-        return found.to_write() if found.causal and self.answers_in_words else found
-
-    @property
-    def answers_in_words(self) -> bool:
-        """Whether it was fine-tuned to write."""
-        return _writes(self.task)
+        return found.to_write() if found.causal and self.writing is not None else found
 
     @property
     def writes(self) -> bool:
         """Whether it learned to write about texts: by a task, its own or one of a mixture, or by a view of its pre-training."""
         feeds = (self.config.get("data") or {}).get("feeds") or {}
-        mixed = any(_writes(feed.get("task")) for feed in feeds.values())
-        return self.answers_in_words or mixed or getattr(self.recipe.corruption.rewrite, "writes", False)
-
-
-def _writes(task: dict | None) -> bool:
-    return task is not None and kinds.kind(task["kind"]).writes
+        tasks = [self.task, *(feed.get("task") for feed in feeds.values())]
+        told = any(task and kinds.kind(task["kind"]).writes for task in tasks)
+        return told or getattr(self.recipe.corruption.rewrite, "writes", False)
 
 
 def load(
@@ -182,6 +180,10 @@ def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, devic
 def _foreign(found: folder.Folder, device: str | None, say: Callable[[str], None]) -> Loaded:
     for note in found.notes:
         say(note)
+    try:
+        kinds.of_task(found.task) if found.task else None
+    except InputError as error:
+        raise InputError(f"{printable(found.path)}: config.json: task_specific_params.text2text: {error}") from None
     return Loaded(
         member=_member(found.recipe, found.weights, found.path, device),
         recipe=found.recipe,
