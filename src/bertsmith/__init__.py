@@ -25,6 +25,8 @@ _VERBS = {
     "fill": "bertsmith.downstream.fill",
     "finetune": "bertsmith.downstream.finetune",
     "multitask": "bertsmith.downstream.multitask",
+    "glue": "bertsmith.downstream.benchmark",
+    "clue": "bertsmith.downstream.benchmark",
     "predict": "bertsmith.downstream.predict",
     "evaluate": "bertsmith.downstream.predict",
     "compare": "bertsmith.downstream.compare",

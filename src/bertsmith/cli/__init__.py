@@ -11,6 +11,7 @@ import warnings
 from typing import NoReturn
 
 import bertsmith
+from bertsmith.cli.benchmarks import add_clue, add_glue
 from bertsmith.cli.common import Parser
 from bertsmith.cli.corpus import add_prepare, add_recipes, add_show
 from bertsmith.cli.exchange import add_export, add_import
@@ -24,6 +25,8 @@ from bertsmith.console import Console
 from bertsmith.errors import BertsmithError, Lost, printable
 from bertsmith.spelling import typed
 from bertsmith.training import launch
+
+SHARED = ("pretrain", "finetune", "glue", "clue")  # what many processes share
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -65,7 +68,7 @@ def run(arguments: list[str]) -> int:
     console.close(failed=error is not None)
     if error is None:
         return 0
-    many = arguments[:1] in (["pretrain"], ["finetune"])  # what many processes share
+    many = bool(arguments) and arguments[0] in SHARED
     if not (many and launch.mute()):
         print(f"bertsmith: error: {printable(error[1], 2000)}", file=sys.stderr)
     if many:
@@ -87,6 +90,8 @@ def parser() -> Parser:
     for add in (add_recipes, add_prepare, add_show, add_plan, add_pretrain, add_fill, add_finetune, add_predict):
         add(commands)
     for add in (
+        add_glue,
+        add_clue,
         add_evaluate,
         add_compare,
         add_probe,

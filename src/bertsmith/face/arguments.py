@@ -185,6 +185,7 @@ ASIDE = Kind("whatever the verb judges", lambda value: value)
 
 FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
+FLAGS += ("glue.plan", "clue.plan")
 WANTED = {
     # what is worked on
     **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)),
@@ -236,7 +237,7 @@ WANTED = {
     **dict.fromkeys(("per", "join", "written", "stop"), TEXT),
     **dict.fromkeys(("template", "target", "metric", "encoder"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
-    **dict.fromkeys(("only", "new_heads", "drop", "members", "clean"), NAMES),
+    **dict.fromkeys(("only", "new_heads", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "labels": Kind("a list of classes or tags", _classes),
     "score.labels": Kind("a list of labels, or {'label': 'its words'}", _named),
     "answers": Kind("a list of texts", lambda value: _names(_not_text(value))),

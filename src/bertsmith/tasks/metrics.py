@@ -209,12 +209,19 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def scored(figures: Figures, n: int, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Score]:
     """Every figure of n examples with its interval."""
+    return {name: interval(values) for name, values in resampled(figures, n, seed, resamples).items()}
+
+
+def resampled(
+    figures: Figures, n: int, seed: int | Sequence[int] = 0, resamples: int = RESAMPLES
+) -> dict[str, np.ndarray]:
+    """Every figure of n examples, (1 + b,): of the examples themselves, then of their resamples."""
     generator, rows = np.random.default_rng(seed), [figures(np.ones((1, n)))]
     at_once = max(1, CELLS // n)
     for done in range(0, resamples, at_once):
         weights = generator.multinomial(n, np.full(n, 1 / n), size=min(at_once, resamples - done))
         rows.append(figures(weights.astype(np.float64)))
-    return {name: interval(np.concatenate([row[name] for row in rows])) for name in rows[0]}
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def said(score: Score) -> str:

@@ -25,7 +25,7 @@ def compared(
     """{"a", "b", "difference": {score: {value, low, high}}} of two systems, each the figures of its seeds, by their numbers, on the same n
     examples.  Of a single seed nothing is drawn.
     """
-    drawn = [_seeds(seed, tuple(system), resamples) for system in (a, b)]
+    drawn = [seeds(seed, tuple(system), resamples) for system in (a, b)]
     at = 0
 
     def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,11 +61,11 @@ def _shown(value: float, low: float, high: float) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _seeds(seed: int, numbers: tuple[int, ...], resamples: int) -> np.ndarray:
+def seeds(seed: int, numbers: tuple[int, ...], resamples: int) -> np.ndarray:
     """(1 + b, s) shares that sum to 1, by the numbers of the seeds; row 0 takes every seed alike, as the sample itself does every example."""
-    seeds, generator = len(numbers), np.random.default_rng([seed, *numbers])
-    taken = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    return np.concatenate([np.full((1, seeds), 1 / seeds), taken])
+    many, generator = len(numbers), np.random.default_rng([seed, *numbers])
+    taken = generator.multinomial(many, np.full(many, 1 / many), size=resamples) / many
+    return np.concatenate([np.full((1, many), 1 / many), taken])
 
 
 def _mean(system: Sequence[Figures], weights: np.ndarray, taken: np.ndarray) -> dict[str, np.ndarray]:
