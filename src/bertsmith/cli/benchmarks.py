@@ -91,7 +91,7 @@ def scores(result: dict[str, Any]) -> list[str]:
     for name, task in result["tasks"].items():
         parts = [
             f"{metric}{'' if file == 'dev' else ' ' + file} {100 * score['value']:.1f}"
-            for file, found in task["dev"].items()
+            for file, found in task["scores"].items()
             for metric, score in found.items()
         ]
         shown.append(f"{name:8}{_score(task['score'])}{_human(task['human'])}  {', '.join(parts)}")

@@ -40,7 +40,7 @@ ABOUT = """Fine-tune `model` on every task of {name} whose official files lie in
 
     `tasks`: names of some ("rte,wnli" or a list); `plan`: say which would be run, with rows and updates, and do nothing.  Each task is a
     `finetune` of its own under `out`, with the options of that (lengths are those of each task); `resume` goes on with what is there.
-    {{tasks: {{name: {{run, rows, left, seeds, dev: {{file: {{metric: score}}}}, score, human, lacks}}}}, mean, human, of, all, missing,
+    {{tasks: {{name: {{run, rows, left, seeds, scores: {{file: {{metric: score}}}}, score, human, lacks}}}}, mean, human, of, all, missing,
     archive}}, scores as shares of 1, each {{value, low, high}} with its 95 % interval over rows and seeds: the score of a task is the mean of its
     metrics, `mean` that of the tasks, `human` what people reach in the same ones.  InputError before anything is written, for files with
     other columns too.  Under torchrun all processes call this; those but the first return {{}}.
@@ -214,7 +214,7 @@ def _finished(
             "run": one.task.name,
             **_facts(one),
             "seeds": len(seeds_of(run)),
-            "dev": score.dev,
+            "scores": score.dev,
             "score": averaged.mean([score]),
             "human": None if human is None else human / 100,
         }
