@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from tests import benchmark_files
 from tests.runs import small
 
 import bertsmith
@@ -44,6 +45,8 @@ def calls(short, pretrained, tuned, writes, tmp_path_factory):
         "pretrain": {**data, "steps": 1, "threads": 1},
         "multitask": {"recipe": small(), "feeds": {"text": short}, "steps": 1, "threads": 1},
         "finetune": {"model": pretrained, **rows, "steps": 1, "threads": 1},
+        "glue": {"folder": benchmark_files.glue(folder / "GLUE"), "model": pretrained, "plan": True},
+        "clue": {"folder": benchmark_files.clue(folder / "CLUE"), "model": pretrained, "plan": True},
         "export": {"model": folder / "none"},  # these need transformers to be gone on with
         "import_": {"folder": folder / "none"},
         "load": {"model": pretrained},

@@ -82,6 +82,7 @@ VERBS = (
     "downstream.report",
     "downstream.model",
     "downstream.finetune",
+    "downstream.benchmark",
     "downstream.predict",
     "downstream.fill",
     "downstream.embed",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests import benchmark_files
 from tests.runs import small
 
 from bertsmith import files
@@ -83,8 +84,16 @@ def test_a_command_that_loads_torch_is_noticed(run):
     assert "loaded ['torch'" in started(["fill", run, "a [MASK]"])
 
 
+def test_mistakes_about_a_benchmark_load_no_torch(run, tmp_path):
+    folder = benchmark_files.glue(tmp_path / "GLUE")
+    (folder / "RTE" / "dev.tsv").write_text("text\tlabel\n")
+    asked = ["glue", folder, run, "--out"]
+    tasks = ([*asked, tmp_path / "out"], [*asked, run, "--tasks", "wnli"], [*asked, "x", "--tasks", "wmli"])
+    assert started(["glue", tmp_path / "none", run], *tasks, code=2) == ""
+
+
 def test_help_and_recipes_load_no_torch():
-    commands = "recipes prepare show plan pretrain fill finetune predict evaluate compare embed score export import verify report"
+    commands = "recipes prepare show plan pretrain fill finetune glue clue predict evaluate compare embed score export import verify report"
     assert started(["--help"], ["--version"], *([name, "--help"] for name in commands.split())) == ""
     assert started(["recipes"]) == ""
     assert started(["recipes", "electra"], ["recipes", "xlnet:tiny", "--json"]) == ""

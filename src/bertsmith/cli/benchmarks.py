@@ -9,6 +9,7 @@ import bertsmith
 from bertsmith.cli.common import WORK, add_member, add_work, command, launched, positive
 from bertsmith.console import Console
 from bertsmith.spelling import amount
+from bertsmith.tasks.official import UNASKED
 from bertsmith.training import launch
 
 PASSED = ("out", "plan", "method", "scratch", "seeds", "on_long", "allow_unknown", "baseline", "set")
@@ -78,11 +79,12 @@ def plan(result: dict[str, Any]) -> list[str]:
         rows = ", ".join(f"{file} {count:,}" for file, count in task["rows"].items())
         long = "as long as asked" if task["updates"] is None else amount(task["updates"], "update")
         epochs = "" if task["epochs"] is None else f" in {amount(task['epochs'], 'epoch', form='g')}"
-        shown.append(f"{name:7} {long}{epochs}; rows: {rows}")
+        left = sum(count for why in task["left"].values() for count in why.values())
+        shown.append(f"{name:7} {long}{epochs}; rows: {rows}{f'; {left:,} left out' if left else ''}")
     if result["updates"] is not None:
         seeds = f" with {amount(result['seeds'], 'seed')}" if result["seeds"] > 1 else ""
         shown.append(f"{amount(result['updates'], 'update')} in all{seeds}")
-    return shown + [f"{name}: left out: {why}" for name, why in result["missing"].items()]
+    return shown + [f"{name} is left out: {why}" for name, why in result["missing"].items() if why != UNASKED]
 
 
 def scores(result: dict[str, Any]) -> list[str]:

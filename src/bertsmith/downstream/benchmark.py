@@ -97,16 +97,16 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
             if world.first:
                 _check_out(out, benchmark, resume)
             found, missing = official.present(Path(folder), benchmark, tasks)
-            found = [one.placed(out / COPIES / one.task.name, write=world.first) for one in found]
             say = say if world.first else silent
-        _tell(benchmark, found, missing, say)
+            _tell(benchmark, found, missing, say)
+            found = [one.placed(out / COPIES / one.task.name, write=world.first) for one in found]
         how: dict[str, Any] = {"method": method, "scratch": scratch, "seeds": seeds, "seed": seed, **lengths}
         how |= {"on_long": on_long, "allow_unknown": allow_unknown, "baseline": baseline, "set": set, "device": device}
         how |= {"threads": threads, "workers": workers, "resume": resume, "tensorboard": tensorboard, "shard": shard}
-        how |= {"timeout": timeout, "members": members, "say": say, "progress": progress}
+        how |= {"timeout": timeout, "members": members, "progress": progress}
         for number, one in enumerate(found, 1):
             say(f"{one.task.name}: task {number} of {len(found)}")
-            _learn(one, model, out / one.task.name, how)
+            _learn(one, model, out / one.task.name, {**how, "say": _named(one.task.name, say)})
         if launch.rank():
             return {}
         return _finished(benchmark, found, missing, model, out, device, members, say)
@@ -117,6 +117,15 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
 
 
 glue, clue = _verb(GLUE), _verb(CLUE)
+
+
+def _named(task: str, say: Say) -> Say:
+    """Warnings, which come together at the end, with the task that they are about."""
+
+    def named(line: str) -> None:
+        say(f"warning: {task}: {line.removeprefix('warning: ')}" if line.startswith("warning: ") else line)
+
+    return named
 
 
 def _learn(one: Present, model: Any, out: Path, how: Mapping[str, Any]) -> None:
@@ -145,7 +154,8 @@ def _check_out(out: Path, benchmark: Benchmark, resume: bool) -> None:
 def _tell(benchmark: Benchmark, found: Sequence[Present], missing: Mapping[str, str], say: Say) -> None:
     """What is left out, of tasks and of rows."""
     for name, why in missing.items():
-        say(f"{name} is left out: {why}")
+        if why != official.UNASKED:
+            say(f"{name} is left out: {why}")
     for name, why in benchmark.others.items():
         say(f"{name} is not run here: {why}")
     for one in found:
@@ -221,9 +231,8 @@ def _finished(
         say(f"{one.task.name}: answers to {amount(len(one.tests), 'test file')}")
         best = opened(run, place, members, silent)
         for part in one.tests:
-            answers[part.source.archived] = benchmark.written(
-                part.source, part.indices, _answers(part, one.task, best, say)
-            )
+            found_here = _answers(part, one.task, best, _named(one.task.name, say))
+            answers[part.source.archived] = benchmark.written(part.source, part.indices, found_here)
     wanted = [test.archived for task in benchmark.tasks for test in task.tests]
     humans = [one.task.human for one in found if one.task.human is not None]
     result = {

@@ -22,6 +22,8 @@ from bertsmith.tasks.readers import PACKED, json_object, suffix_of
 
 LEFT = {"undecided": "without an agreed label", "empty": "without a text", "broken": "with another number of columns"}
 
+UNASKED = "not asked for"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -105,7 +107,7 @@ def present(folder: Path, benchmark: Benchmark, asked: Iterable[str]) -> tuple[l
             missing[task.name] = why
         else:
             found.append(_present(task, folders))
-    missing |= {task.name: "not asked for" for task in benchmark.tasks if task not in tasks}
+    missing |= {task.name: UNASKED for task in benchmark.tasks if task not in tasks}
     if not found:
         names = ", ".join(task.name for task in benchmark.tasks)
         raise InputError(
