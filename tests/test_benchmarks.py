@@ -184,6 +184,7 @@ def test_mistakes_are_told_in_one_line_before_anything_is_written(glue, clue, pr
     assert "CHID is not run here; choosing among answers" in said(
         bertsmith.clue, clue, pretrained, tasks="chid", **options
     )
+    assert "method='ful'" in said(bertsmith.glue, glue, pretrained, method="ful", **options)
     assert "out is wanted" in said(bertsmith.glue, glue, pretrained)
     shutil.copytree(glue, tmp_path / "wrong")
     path = tmp_path / "wrong" / "RTE" / "dev.tsv"

@@ -7,35 +7,29 @@ OUT/submission.zip the answers to the test files.  All tasks are learned first (
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bertsmith import files
 from bertsmith.config import Settings
-from bertsmith.downstream.finetune import finetune
+from bertsmith.downstream.benchmarked import ARCHIVE, benchmarked, facts, named
+from bertsmith.downstream.finetune import check_asked, finetune
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.predict import judged, predict
 from bertsmith.downstream.task import Say
-from bertsmith.downstream.tuned import seeds_of
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import amount, flag, option
-from bertsmith.tasks import averaged, kinds, official
-from bertsmith.tasks.benchmarks import CLUE, GLUE, Benchmark, Official
-from bertsmith.tasks.official import Part, Present
+from bertsmith.spelling import flag, option
+from bertsmith.tasks import kinds, official
+from bertsmith.tasks.benchmarks import CLUE, GLUE, Benchmark
+from bertsmith.tasks.official import Present
 from bertsmith.tasks.sequences import OnLong
 from bertsmith.training import launch
 from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Progress, silent
 
-FORMAT = 1
-ARCHIVE, COPIES = "submission.zip", "files"
-BEGINNING = (1980, 1, 1, 0, 0, 0)  # the date of all files of an archive: the same answers are the same bytes
+COPIES = "files"
 ABOUT = """Fine-tune `model` on every task of {name} whose official files lie in `folder`; returns what OUT/{kind}.json says.
 
     `tasks`: names of some ("rte,wnli" or a list); `plan`: say which would be run, with rows and updates, and do nothing.  Each task is a
@@ -84,6 +78,8 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
         asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
         asked.check_given(LENGTHS)
         options, tasks = settings(set), (tasks,) if isinstance(tasks, str) else tuple(tasks)
+        for task in benchmark.tasks:
+            check_asked(task.kind, method, scratch, seeds, shard)
         if not isinstance(model, Loaded):
             check_model(model)
         if plan:
@@ -106,10 +102,10 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
         how |= {"timeout": timeout, "members": members, "progress": progress}
         for number, one in enumerate(found, 1):
             say(f"{one.task.name}: task {number} of {len(found)}")
-            _learn(one, model, out / one.task.name, {**how, "say": _named(one.task.name, say)})
+            _learn(one, model, out / one.task.name, {**how, "say": named(one.task.name, say)})
         if launch.rank():
             return {}
-        return _finished(benchmark, found, missing, model, out, device, members, say)
+        return benchmarked(benchmark, found, missing, model, out, device, members, say)
 
     run.__name__ = run.__qualname__ = benchmark.name.lower()
     run.__doc__ = ABOUT.format(name=benchmark.name, kind=benchmark.name.lower())
@@ -119,19 +115,10 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
 glue, clue = _verb(GLUE), _verb(CLUE)
 
 
-def _named(task: str, say: Say) -> Say:
-    """Warnings, which come together at the end, with the task that they are about."""
-
-    def named(line: str) -> None:
-        say(f"warning: {task}: {line.removeprefix('warning: ')}" if line.startswith("warning: ") else line)
-
-    return named
-
-
 def _learn(one: Present, model: Any, out: Path, how: Mapping[str, Any]) -> None:
     train, dev = one.train, one.devs[0]
-    files = {"train": train.path, "dev": dev.path, "columns": train.source.columns, "header": train.source.header}
-    finetune(model, task=one.task.kind, labels=one.task.labels, out=out, **files, **how)
+    rows = {"train": train.path, "dev": dev.path, "columns": train.source.columns, "header": train.source.header}
+    finetune(model, task=one.task.kind, labels=one.task.labels, out=out, **rows, **how)
 
 
 # -- before anything is written -----------------------------------------------------------------------------------------------------
@@ -183,101 +170,7 @@ def _planned(
         epochs = settled.lasting(method, loaded.recipe.model.width, steps, bool(asked.given)).epochs
         epochs = asked.epochs or (None if asked.given else epochs)
         updates = asked.steps if epochs is None else max(1, round(epochs * steps))
-        tasks[one.task.name] = {**_facts(one), "epochs": epochs, "updates": updates}
+        tasks[one.task.name] = {**facts(one), "epochs": epochs, "updates": updates}
     each = [task["updates"] for task in tasks.values()]
     total = None if None in each else seeds * sum(each)
     return {"tasks": tasks, "seeds": seeds, "updates": total, "missing": missing}
-
-
-def _facts(one: Present) -> dict[str, Any]:
-    parts = {part.path.name: part for part in one.parts}
-    return {
-        "rows": {name: part.rows for name, part in parts.items()},
-        "left": {name: part.left for name, part in parts.items() if part.left},
-        "lacks": list(one.lacks),
-    }
-
-
-# -- after all tasks are learned ----------------------------------------------------------------------------------------------------
-
-
-def _finished(
-    benchmark: Benchmark,
-    found: Sequence[Present],
-    missing: dict[str, str],
-    model: Any,
-    out: Path,
-    device: str | None,
-    members: tuple[str, ...],
-    say: Say,
-) -> dict[str, Any]:
-    """Scores and answers, written and returned."""
-    from bertsmith.training.processes import own_device
-
-    place, scores, tasks, answers = str(own_device(device)), [], {}, {}
-    for number, one in enumerate(found):
-        run = out / one.task.name
-        score = averaged.task(_judged(one, run, place, members), number)
-        scores.append(score)
-        human = one.task.human
-        tasks[one.task.name] = {
-            "run": one.task.name,
-            **_facts(one),
-            "seeds": len(seeds_of(run)),
-            "scores": score.dev,
-            "score": averaged.mean([score]),
-            "human": None if human is None else human / 100,
-        }
-        say(f"{one.task.name}: answers to {amount(len(one.tests), 'test file')}")
-        best = opened(run, place, members, silent)
-        for part in one.tests:
-            found_here = _answers(part, one.task, best, _named(one.task.name, say))
-            answers[part.source.archived] = benchmark.written(part.source, part.indices, found_here)
-    wanted = [test.archived for task in benchmark.tasks for test in task.tests]
-    humans = [one.task.human for one in found if one.task.human is not None]
-    result = {
-        "format": FORMAT,
-        "kind": benchmark.name.lower(),
-        "model": str(model.path if isinstance(model, Loaded) else model),
-        "tasks": tasks,
-        "mean": averaged.mean(scores),
-        "human": sum(humans) / len(humans) / 100 if len(humans) == len(found) else None,
-        "of": len(found),
-        "all": len(benchmark.tasks),
-        "missing": missing,
-        "archive": {"holds": [*answers], "lacks": [name for name in wanted if name not in answers]},
-    }
-    if answers:
-        files.write(out / ARCHIVE, _zipped(answers))
-    result = json.loads(json.dumps(result))
-    files.write(out / f"{benchmark.name.lower()}.json", files.sealed(result))
-    return result
-
-
-def _judged(one: Present, run: Path, place: str, members: tuple[str, ...]) -> list[averaged.Judged]:
-    """What the models of all seeds say of the dev files."""
-    figures: list[dict[int, Any]] = [{} for _ in one.devs]
-    for number, path in enumerate(seeds_of(run)):
-        loaded = opened(path, place, members)
-        for part, found in zip(one.devs, figures, strict=True):
-            source = part.source
-            targets, said, kind = judged(loaded, part.path, columns=source.columns, header=source.header)
-            found[number] = kind.figures(targets, said, loaded.labels)
-    return [averaged.Judged(part.source, part.rows, found) for part, found in zip(one.devs, figures, strict=True)]
-
-
-def _answers(part: Part, task: Official, best: Loaded, say: Say) -> list[str]:
-    """What the server wants: labels as the files have them, numbers within their bounds."""
-    rows = predict(best, part.path, columns=part.source.columns, header=part.source.header, say=say)
-    low, high = task.bounds
-    return [f"{min(max(a, low), high):.3f}" if isinstance(a, float) else a for a in (row["label"] for row in rows)]
-
-
-def _zipped(answers: Mapping[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        for name, data in answers.items():
-            about = zipfile.ZipInfo(name, BEGINNING)
-            about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            archive.writestr(about, data)
-    return made.getvalue()

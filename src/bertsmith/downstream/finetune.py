@@ -116,7 +116,7 @@ def finetune(
         say, progress = (say, progress) if world.first else (silent, silent)
         with world.agreed():
             decoder = None if decoder is None else str(decoder)
-            _check_asked(task, method, scratch, seeds, shard, decoder, encoder)
+            check_asked(task, method, scratch, seeds, shard, decoder, encoder)
             check_options(shard, tensorboard)
             options = settings(set)
             if world.first:
@@ -230,9 +230,16 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
 # -- before anything is written -----------------------------------------------------------------------------------------------------
 
 
-def _check_asked(
-    task: str, method: str, scratch: bool, seeds: int, shard: str, decoder: str | None, encoder: str
+def check_asked(
+    task: str,
+    method: str,
+    scratch: bool,
+    seeds: int,
+    shard: str,
+    decoder: str | None = None,
+    encoder: str = "given",
 ) -> None:
+    """InputError for what does not go together, whatever the files hold."""
     kinds.kind(task)
     if method not in METHODS:
         raise InputError(f"{option('method', method)}: unknown; {nearest(method, METHODS)}")
