@@ -62,12 +62,14 @@ class Group:
     """Parameters of one part of a member: what share of the rate they learn with, and when.  Outside of `begin` to `end` they are frozen.
 
     `part`: where their names begin, in whole words: "model" (the trunk), "model.embeddings", "model.layers.0", "objective.label".
+    `but`: patterns of names in it that are no part of the group, with * for anything: "*.bias".
     """
 
     part: str
     rate: float = 1.0  # 0: never learns
     begin: float = 0.0  # after this: a share of the steps below 1, a number of steps from 1
     end: float | None = None  # until this; null: to the end of the run
+    but: tuple[str, ...] = ()
 
     def __post_init__(self):
         require(
@@ -183,6 +185,9 @@ class Recipe:
     training: Training = field(default_factory=Training)
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
+    surgery: Any = (
+        None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py)
+    )
 
     def __post_init__(self):
         if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds

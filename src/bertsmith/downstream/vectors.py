@@ -11,6 +11,7 @@ import torch
 from bertsmith.deploy import sentences
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import printable
+from bertsmith.objectives.modules.layers import layered
 from bertsmith.tasks.sequences import Encoded
 from bertsmith.training.precision import Precision
 
@@ -67,6 +68,26 @@ def pooled(
             parts = [part[min(skip, len(part) - 1) :] for part in hidden.split(stream.lengths)]
             made = [hidden[cls] if p == "cls" else torch.stack([sentences.pooled(x, p) for x in parts]) for p in pools]
             found[which] = torch.cat(made, 1).float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def layers_of(
+    loaded: Loaded, encoded: Encoded, layers: tuple[int, ...], pools: bool, pool: str, budget: int = BUDGET
+) -> np.ndarray:
+    """(places, k, width) float32: the states of k layers in one pass, pooled as `pooled` does or as `states` has them."""
+    model = loaded.member.model.eval()
+    found = np.empty((len(encoded.places), len(layers), loaded.recipe.model.width), np.float32)
+    with loaded.exact.policy():
+        for which in encoded.by_length(budget):
+            rows, at = encoded.read(which)
+            stream = encoded.batch(which).input.to(loaded.device)
+            hidden = layered(model, stream, layers)
+            if pools and pool == "mean":
+                made = torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+            else:
+                made = hidden[torch.from_numpy(at).to(loaded.device)]
+            found[which if pools else rows] = made.float().cpu().numpy()
     return found
 
 

@@ -98,7 +98,7 @@ class Updates:
         found, where = self.record.found, str(self.run.path)
         with self.world.agreed():
             if found:
-                load_weights(self.member, found.weights, str(found.path))
+                load_weights(self.member, found.weights, str(found.path), self.member.kept)
         without_memory = getattr(self.learner, "draws", None) is not None
         self.shared = Shared(self.learner, self.world, self.config["shard"])
         if stands and without_memory:  # what was loaded had no place to stay
