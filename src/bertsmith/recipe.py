@@ -82,6 +82,27 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moving:
+    """A moving average of the weights: after each update `decay` of what it was and 1 - `decay` of them; at first less, (1 + n) / (10 + n)
+    after n updates, so that it does not hang on where they began."""
+
+    decay: float = 0.999
+
+    def __post_init__(self):
+        require(0 < self.decay < 1, f"schedule.average.decay: {self.decay} is not between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last:
+    """The mean of the weights at the last `count` exams."""
+
+    count: int = 3
+
+    def __post_init__(self):
+        require(self.count > 1, f"schedule.average.count: {self.count} is below 2; that is the weights themselves")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """An optimiser and its rate: linear warm-up over `warmup` of the steps, the peak until `hold` of them, then decay: to 0 on a line or half
     a cosine, or by the inverse of the root of the steps.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
@@ -101,6 +122,7 @@ class Schedule:
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
+    average: Any = None  # a Moving or a Last: what is examined and saved in the place of the weights
     groups: tuple[Any, ...] = ()  # of Group; shares of several that name a parameter are multiplied
 
     def __post_init__(self):

@@ -121,6 +121,7 @@ def finetune(
             check_options(shard, tensorboard)
             options = settings(set)
             check_settings(way, options, FineTuning())
+            _check_reinit(way, scratch, options.reinit)
             if world.first:
                 _check_out(Path(out), seed, seeds, resume)
             given.check_apart()
@@ -260,6 +261,14 @@ def _check_asked(task: str, way: Method, scratch: bool, seeds: int, shard: str, 
         )
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise InputError(f"{option('seeds', seeds)}: expected a number from 1")
+
+
+def _check_reinit(way: Method, scratch: bool, reinit: int) -> None:
+    if reinit and (scratch or way.learns is not None):
+        other = flag("scratch") if scratch else option("method", way.name)
+        raise InputError(
+            f"{setting('reinit')} with {other}: fresh layers at the top of a trunk that was trained and learns; {option('method', 'full')} has one"
+        )
 
 
 def _check_surgery(way: Method, loaded: Loaded) -> None:

@@ -89,10 +89,23 @@ class Tuning:
         if self.decoder is not None:
             trunk = self.decoder.weights(weights_of(whole.model), trunk)
         names = [name for name in weights_of(whole.model) if name in trunk or not brought(self.recipe.surgery, name)]
+        if self.options.reinit:
+            names = self._below(whole, names)
+            trunk = {name: x for name, x in trunk.items() if name in names}
+            state = {name: x for name, x in state.items() if ".pooler." not in name}
         load_weights(whole.model, trunk, str(self.loaded.path), names)
         whole.objective.inherit(state)
         source = {"path": str(self.loaded.path), "weights": self.loaded.weights}
         return source if not self.method.alone else {**source, "path": str(self.loaded.path.resolve()), "needed": True}
+
+    def _below(self, whole: MemberModel, names: list[str]) -> list[str]:
+        """`names` of the trunk without those of its top layers.  InputError where it has no such ones."""
+        count, top = self.options.reinit, whole.model.config.depth
+        found = [name for name in names if whole.model.depth_of(name) <= top - count]
+        if count > whole.model.config.layers or len(found) == len(names):
+            what = f"has {amount(whole.model.config.layers, 'layer')}" + (", which are one" if count <= top else "")
+            raise InputError(f"reinit: {count}: {self.recipe.name} {what}; lower it")
+        return found
 
     def restored(self, run: Tuned, step: int) -> MemberModel:
         """The member as a step left it."""

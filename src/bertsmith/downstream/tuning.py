@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
-from bertsmith.recipe import Group, Recipe, Schedule, Training
+from bertsmith.objectives.losses import Weighed
+from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.sequences import Reading, Template
 
@@ -37,6 +38,11 @@ LATER = (
     "adapter",
     "lora",
     "layers",
+    "focal",
+    "class_weights",
+    "reinit",
+    "ema",
+    "last",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -96,13 +102,24 @@ class FineTuning:
     orders: Literal["one", "both"] = (
         "one"  # both: a pair is read in either order, and what is said of it added up (GPT's way with similarity)
     )
-    smoothing: float = 0.0  # text2text: share of each answer that is spread over the vocabulary
+    smoothing: float = (
+        0.0  # text2text and classify: share of each answer that is spread over the vocabulary, or over the classes
+    )
+    focal: float = 0.0  # classify: texts whose class is known count less, by (1 - p) ** focal (Lin et al. 2017: 2)
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = (
+        "none"  # classify: what each class weighs, in their order; balanced = texts / (classes x texts of the class)
+    )
     target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
     beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
     visibility: Literal["causal", "prefix"] = (
         "causal"  # text2text: of a language model; prefix = the text that is read sees all of itself
     )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
+    reinit: int = 0  # layers at the top, and the pooler, that begin with fresh weights (Zhang et al. 2021: 1 to 6)
+    ema: float = 0.0  # the model is a moving average of the weights, each update's with 1 - ema of it: 0.999; 0 = the weights themselves
+    last: int = (
+        0  # the model is the mean of the weights at the last so many scores on the dev file; 0 = the weights themselves
+    )
     adapter: Adapters = field(default_factory=Adapters)  # of method adapter: adapter.size, adapter.form, …
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
     layers: tuple[
@@ -125,6 +142,15 @@ class FineTuning:
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
+        weights = self.class_weights if isinstance(self.class_weights, tuple) else ()
+        require(
+            all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in weights),
+            f"class_weights: {list(weights)}: numbers are wanted, or balanced",
+        )
+        require(self.reinit >= 0, f"reinit: {self.reinit} is below 0")
+        require(0 <= self.ema < 1, f"ema: {self.ema} is not in [0, 1)")
+        require(self.last >= 0, f"last: {self.last} is below 0")
+        require(not (self.ema and self.last), "ema, last: are two averages of the weights; set one")
 
     def settled(self, method: Method, recipe: Recipe, pools: bool = True) -> FineTuning:
         """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
@@ -198,6 +224,23 @@ class FineTuning:
             template = replace(template, separators=1, segments=False, marks="extract")
         return replace(recipe, template=template)
 
+    @property
+    def weighed(self) -> list[str]:
+        """Settings that ask for another loss of classes."""
+        came = FineTuning()
+        names = ("class_weights", "focal", "smoothing")
+        return [name for name in names if getattr(self, name) != getattr(came, name)]
+
+    def loss(self, counts: Callable[[], Any]) -> Weighed | None:
+        """Of classes, where it is not the cross-entropy alone; `counts`: training texts of each."""
+        if not self.weighed:
+            return None
+        weights = tuple(map(float, self.class_weights)) if isinstance(self.class_weights, tuple) else ()
+        if self.class_weights == "balanced":
+            found = counts()
+            weights = tuple(float(found.sum() / (len(found) * count)) if count else 1.0 for count in found)
+        return Weighed(classes=weights, focal=self.focal, smoothing=self.smoothing)
+
     def said(self) -> dict[str, Any]:
         """What config.json says of it; what came later and is off, as runs from before it had it."""
         came = asdict(FineTuning())
@@ -213,6 +256,7 @@ class FineTuning:
             clip=self.clip,
             layer_decay=self.layer_decay,
             unfreeze=self.unfreeze,
+            average=Moving(decay=self.ema) if self.ema else Last(count=self.last) if self.last else None,
             groups=(*method.groups(), *(Group(part=part, rate=0.0) for part in self.frozen)),
         )
 

@@ -143,6 +143,8 @@ def _member(job: Job, place: torch.device, old: dict | None, config: dict, journ
 
 def _check_sliced(recipe: Recipe, shard: str | None) -> None:
     schedule = recipe.schedule
+    if shard == "fsdp" and schedule.average:
+        raise InputError(f"schedule.average: weights in slices have no average yet; {option('shard', 'ddp')} has one")
     if shard == "fsdp" and (schedule.unfreeze or any(group.begin or group.end for group in schedule.groups)):
         raise InputError(
             f"schedule: parts that learn for some of the run only cannot be sliced; {option('shard', 'ddp')} can"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bertsmith import __version__, files
 from bertsmith.errors import InputError, NumericsError, ResourceError, printable
 from bertsmith.recipe import Schedule
-from bertsmith.training.checkpoint import FORMAT, MEMORY, MODEL, OPTIMIZER, STATE, State, prune, state_tree
+from bertsmith.training.checkpoint import AVERAGED, FORMAT, MEMORY, MODEL, OPTIMIZER, STATE, State, prune, state_tree
 from bertsmith.training.optim import optimizer_state, share_of
 from bertsmith.training.processes import whole
 from bertsmith.training.run import CONFIG, METRICS, TOKENIZER, Run
@@ -83,6 +83,7 @@ def save_step(
     keep: int,
     best: int | None = None,
     memory: dict[str, Tensor] | None = None,
+    averaged: dict[str, Tensor] | None = None,
 ) -> Path:
     """Write, publish, verify, then `prune`.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
 
@@ -103,6 +104,8 @@ def save_step(
         }
         if memory:
             listed[MEMORY] = files.create(folder / MEMORY, tensors_to_bytes(on_cpu(memory)))
+        if averaged:
+            listed[AVERAGED] = files.create(folder / AVERAGED, tensors_to_bytes(on_cpu(averaged)))
         manifest = {
             "format": FORMAT,
             "kind": "step",
