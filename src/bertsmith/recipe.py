@@ -91,6 +91,11 @@ class Moving:
     def __post_init__(self):
         require(0 < self.decay < 1, f"schedule.average.decay: {self.decay} is not between 0 and 1")
 
+    @property
+    def copies(self) -> int:
+        """Of what learns, that a saved step holds besides the model."""
+        return 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Last:
@@ -100,6 +105,10 @@ class Last:
 
     def __post_init__(self):
         require(self.count > 1, f"schedule.average.count: {self.count} is below 2; that is the weights themselves")
+
+    @property
+    def copies(self) -> int:
+        return self.count + 1
 
 
 @dataclass(frozen=True, kw_only=True)

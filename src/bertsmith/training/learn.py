@@ -74,7 +74,8 @@ def learn(
             share = world.share if shard == "fsdp" else 1
             budget.check_memory(recipe, int(size * share), int(learn * share))
             if world.first:
-                budget.check_disk(run.path, learn if job.alone else size, recipe.training.keep, len(run.steps()))
+                held = (learn if job.alone else size) + learn * getattr(recipe.schedule.average, "copies", 0) // 3
+                budget.check_disk(run.path, held, recipe.training.keep, len(run.steps()))
             threads = threads or (old or {}).get("threads") or torch.get_num_threads()
             config = _config(job, asked, extent, place)
             config |= {"threads": threads, "processes": world.size, "shard": shard if world.size > 1 else None}
