@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import WORK, add_columns, add_member, add_work, command, launched, loading, positive, table
+from bertsmith.cli.common import (
+    WORK,
+    add_base,
+    add_columns,
+    add_member,
+    add_work,
+    command,
+    launched,
+    loading,
+    positive,
+    table,
+)
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
@@ -18,6 +29,7 @@ def add_fill(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("text")
     made.add_argument("--top", type=positive, default=5, metavar="K")
+    add_base(made)
     add_member(made)
 
 
@@ -69,7 +81,11 @@ def add_finetune(commands: Any) -> None:
         metavar="given|fresh",
         help="beside --decoder copy: fresh weights for the encoder, MODEL's for the decoder",
     )
-    made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
+    made.add_argument(
+        "--method",
+        default="full",
+        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, bias: what is small learns and is saved alone",
+    )
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
     made.add_argument(
@@ -136,6 +152,7 @@ def add_predict(commands: Any) -> None:
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="FILE")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 
@@ -157,6 +174,7 @@ def add_evaluate(commands: Any) -> None:
     made.add_argument("--data", metavar="STORE", help="for a pre-training run: loss on the held-out documents")
     made.add_argument("--per-class", action="store_true", help="with --json: class by class, and the confusion matrix")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 
@@ -245,6 +263,7 @@ def add_embed(commands: Any) -> None:
         help="bfloat16 is several times faster and good to 2 or 3 digits",
     )
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 

@@ -30,8 +30,10 @@ from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
 from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
+from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.objectives.layers import OverLayers
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of
 
@@ -52,6 +54,7 @@ def export(
     force: bool = False,
     push: str | None = None,
     private: bool = True,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def export(
         hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
-    loaded = half_of(opened(model, members=members, say=say), half)
+    loaded = half_of(plain(opened(model, members=members, say=say, base=base)), half)
     if loaded.device.type != "cpu":
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
     where, home = Path(out).resolve(), loaded.run.resolve()
@@ -106,6 +109,14 @@ def export(
 def _content(loaded: Loaded) -> dict[str, bytes]:
     """{name: bytes} of what a folder holds besides its card and manifest."""
     recipe, vocab, labels = loaded.recipe, loaded.vocab, loaded.labels
+    if recipe.surgery is not None:
+        raise InputError(
+            f"{printable(loaded.run)}: has {type(recipe.surgery).__name__.lower()}, for which transformers has no class; {option('method', 'lora', 'full')} makes a model that is exported"
+        )
+    if isinstance(recipe.objective, OverLayers):
+        raise InputError(
+            f"{printable(loaded.run)}: its head reads several layers, for which transformers has no class; {option('method', 'full')} reads the last"
+        )
     family_of(recipe)
     causal = loaded.reading().causal
     if causal != family_of(recipe).causal:

@@ -40,6 +40,7 @@ def embed(
     on_long: OnLong = "truncate",
     budget: int = BUDGET,
     precision: str = "exact",
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> np.ndarray:
@@ -61,7 +62,7 @@ def embed(
     )
     say_notes(table, say)
     first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
-    loaded = opened(model, members=members, say=say)
+    loaded = opened(model, members=members, say=say, base=base)
     layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
     pool = says.get("pool", "mean") if pool is None else pool
     normalise = says.get("normalise", False) if normalise is None else normalise

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from bertsmith.config import Settings, assignments_of, to_dict
 from bertsmith.data.mixture import BySize, Mixture, Shares
 from bertsmith.data.text import Text
+from bertsmith.downstream.methods import FULL
 from bertsmith.downstream.task import Files, Say, Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, printable
@@ -182,7 +183,7 @@ def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: 
             raise InputError(
                 f"multitask: set: {printable(option)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
             )
-    options = settings(assignments).settled("full", recipe, given.kind.pools)
+    options = settings(assignments).settled(FULL, recipe, given.kind.pools)
 
     def of_task(line: str) -> None:
         warning = "warning: " if line.startswith("warning: ") else ""

@@ -39,6 +39,7 @@ def predict(
     header: bool | None = None,
     encoding: str | None = None,
     on_long: OnLong | None = None,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
 ) -> Any:
@@ -59,7 +60,7 @@ def predict(
     ):
         raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     there = out is not None and check_file(Path(out), "predictions.jsonl")
-    loaded = _tuned(model, members, say)
+    loaded = _tuned(model, members, say, base)
     kind = kinds.of_task(loaded.task)
     read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
     said = _said(loaded, kind, read, on_long, say)
@@ -90,6 +91,7 @@ def evaluate(
     on_long: OnLong | None = None,
     per_class: bool = False,
     seed: int = 0,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
 ) -> dict[str, metrics.Score]:
@@ -104,7 +106,7 @@ def evaluate(
     if input is not None:
         columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)
-    loaded = opened(model, members=members, say=say)
+    loaded = opened(model, members=members, say=say, base=base)
     if loaded.task is None:
         if data is None:
             raise InputError(
@@ -159,8 +161,10 @@ def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str]
     return None if columns is None else parse_columns(columns)
 
 
-def _tuned(model: str | Path | Loaded, members: tuple[str, ...], say: Say) -> Loaded:
-    loaded = opened(model, members=members, say=say)
+def _tuned(
+    model: str | Path | Loaded, members: tuple[str, ...], say: Say, base: str | Path | Loaded | None = None
+) -> Loaded:
+    loaded = opened(model, members=members, say=say, base=base)
     if loaded.task is None:
         raise InputError(
             f"{printable(loaded.run)}: is a pre-training run; `bertsmith finetune` makes a model that predicts"

@@ -173,6 +173,7 @@ def facts(run: Seen) -> Iterator[tuple[str, str]]:
     if run.task.get("kind"):
         fresh = "fresh weights" if run.scratch else f"method {run.task.get('method', 'full')}"
         yield "task", f"{run.task['kind']}, {fresh}"
+    yield from _learned(run.best)
     if last:
         yield "steps", f"{last['step']:,}" + (f" of {config['steps']:,}" if number(config.get("steps")) else "")
     if number(last.get("tokens")):
@@ -186,6 +187,18 @@ def facts(run: Seen) -> Iterator[tuple[str, str]]:
     for name in ("device", "precision", "seed"):
         if config.get(name) is not None:
             yield name, str(config[name])
+
+
+def _learned(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """How much of a model a fine-tuning changed, and how it mixes layers."""
+    count, of = ((result.get("trained") or {}).get(name) for name in ("parameters", "of"))
+    if number(count) and number(of) and count < of:
+        yield "learned", f"{count:,} of {of:,} parameters ({count / of:.2%})"
+    mix = result.get("layers") or {}
+    shares = {layer: share for layer, share in (mix.get("shares") or {}).items() if number(share)}
+    if shares and number(mix.get("scale")):
+        shown = ", ".join(f"{layer}: {share:.3f}" for layer, share in shares.items())
+        yield "mixture of layers", f"{shown}; scale {mix['scale']:.3f} (0 is the embedding)"
 
 
 def evaluations(run: Seen) -> list[tuple[dict[str, Any], dict[str, dict[str, float]]]]:

@@ -234,6 +234,17 @@ class Task:
         made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
         if self.options.orders != "one":
             made = replace(made, orders=self.options.orders)
+        loss = self.options.loss(lambda: np.bincount(self.targets["train"], minlength=len(self.known.names)))
+        if loss is not None and not hasattr(made, "loss"):
+            raise InputError(
+                f"{', '.join(self.options.weighed)}: of classes; {option('task', self.kind.name)} has another loss, {option('task', 'classify')} takes it"
+            )
+        if loss is not None:
+            if loss.classes and len(loss.classes) != len(self.known.names):
+                raise InputError(
+                    f"class_weights: {amount(len(loss.classes), 'weight')} for {amount(len(self.known.names), 'class', 'classes')}: {', '.join(map(printable, self.known.names[:8]))}; one of each is wanted, or balanced"
+                )
+            made = replace(made, loss=loss)
         return replace(made, pooler=pooler) if hasattr(made, "pooler") else made
 
     @property

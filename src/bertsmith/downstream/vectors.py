@@ -11,6 +11,7 @@ import torch
 from bertsmith.deploy import sentences
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import printable
+from bertsmith.objectives.modules.layers import layered
 from bertsmith.tasks.sequences import Encoded
 from bertsmith.training.precision import Precision
 
@@ -71,6 +72,26 @@ def pooled(
 
 
 @torch.no_grad()
+def layers_of(
+    loaded: Loaded, encoded: Encoded, layers: tuple[int, ...], pools: bool, pool: str, budget: int = BUDGET
+) -> np.ndarray:
+    """(places, k, width) float32: the states of k layers in one pass, pooled as `pooled` does or as `states` has them."""
+    model = loaded.member.model.eval()
+    found = np.empty((len(encoded.places), len(layers), loaded.recipe.model.width), np.float32)
+    with loaded.exact.policy():
+        for which in encoded.by_length(budget):
+            rows, at = encoded.read(which)
+            stream = encoded.batch(which).input.to(loaded.device)
+            hidden = layered(model, stream, layers)
+            if pools and pool == "mean":
+                made = torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+            else:
+                made = hidden[torch.from_numpy(at).to(loaded.device)]
+            found[which if pools else rows] = made.float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
 def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray:
     """(places, width) float32: the hidden states at the places of `encoded`; dropout off; float32 'highest'."""
     model = loaded.member.model.eval()
@@ -85,7 +106,7 @@ def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray
 
 
 @torch.no_grad()
-def layered(
+def by_layer(
     loaded: Loaded, encoded: Encoded, layers: range, pools: bool, budget: int = BUDGET
 ) -> dict[int, np.ndarray]:
     """{layer: (places, width) float32}: the states at the places, or (`pools`) the mean over each sequence's tokens; dropout off; float32 'highest'."""

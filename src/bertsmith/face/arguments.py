@@ -187,7 +187,9 @@ FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "r
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
 WANTED = {
     # what is worked on
-    **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)),
+    **dict.fromkeys(
+        ("model", "a", "b", "against", "base"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)
+    ),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder"), PATH),

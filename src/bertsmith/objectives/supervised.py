@@ -6,7 +6,7 @@ Terms: `label` (a class or number of a sequence), `tag` (a class of a token), `s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.body import Body, BodyConfig
@@ -35,6 +35,7 @@ class Classify:
     orders: Literal["one", "both"] = (
         "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
     )
+    loss: Any = None  # a Weighed: instead of the cross-entropy, in training
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -45,7 +46,7 @@ class Classify:
         from bertsmith.objectives.modules.supervised import Classification
 
         return Classification(
-            PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders
+            PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders, self.loss
         )
 
     def parameters(self, model: BodyConfig) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,9 +21,9 @@ class Classification(nn.Module):
 
     term = TERM
 
-    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one"):
+    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one", loss: Any = None):
         super().__init__()
-        self.pool = pool
+        self.pool, self.weighed = pool, loss
         self.columns = {
             self.term: 2 if orders == "both" else 1
         }  # of its `Target.at`: the places whose answers are added up
@@ -69,7 +71,7 @@ class Classification(nn.Module):
         return said if at.shape[1] == 1 else said.unflatten(0, at.shape).sum(1)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return loss_sum(logits, labels)
+        return loss_sum(logits, labels) if self.weighed is None else self.weighed.sum(logits, labels)
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
