@@ -299,7 +299,9 @@ def test_a_label_head_needs_its_names(tokenizer, tmp_path):
     change(tmp_path, id2label=None)
     assert bertsmith.load(tmp_path).labels.names == ("LABEL_0", "LABEL_1", "LABEL_2")
     change(tmp_path, problem_type="multi_label_classification")
-    with pytest.raises(InputError, match="problem_type: multi_label_classification"):
+    assert bertsmith.load(tmp_path).task["kind"] == "multilabel"
+    change(tmp_path, problem_type="regression")
+    with pytest.raises(InputError, match="problem_type: regression with 3 outputs"):
         bertsmith.load(tmp_path)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bertsmith.data.batch import SENTINEL
 from bertsmith.downstream.model import Loaded
+from bertsmith.errors import printable
 
 OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 model = CLASS.from_pretrained("FOLDER")
@@ -33,6 +34,11 @@ CLASSIFY = """from transformers import pipeline
 
 classify = pipeline("text-classification", model="FOLDER")
 print(classify(TEXT))
+"""
+LABELS = """from transformers import pipeline
+
+label = pipeline("text-classification", model="FOLDER", top_k=None)
+print([one for one in label([TEXT])[0] if one["score"] >= 0.5])
 """
 NUMBER = """from transformers import pipeline
 
@@ -95,7 +101,8 @@ def snippet(loaded: Loaded) -> str:
         return ASK if loaded.recipe.model.asks else FILL.replace("MASK", loaded.tokenizer.mask_token)
     if "label" in terms:
         text = TWO if (loaded.task or {}).get("pairs") else ONE
-        return (CLASSIFY if loaded.labels.names else NUMBER).replace("TEXT", text)
+        several = (loaded.task or {}).get("kind") == "multilabel"
+        return (LABELS if several else CLASSIFY if loaded.labels.names else NUMBER).replace("TEXT", text)
     if vectors and not vectors.get("dense"):
         return VECTORS
     return next(
@@ -148,6 +155,14 @@ def reading_note(loaded: Loaded) -> list[str]:
         return [f"A question and a text of more than {length} tokens: the text {long}."]
     if kind is None:
         return []
+    if kind == "multilabel" and loaded.labels.thresholds:
+        each = dict(zip(loaded.labels.names, loaded.labels.thresholds, strict=True))
+        shown = ", ".join(f"{printable(name, 60)} {value:.4f}" for name, value in each.items())
+        return [f"A text has a label from a probability on that the dev file chose: {shown}.", *_cut(windows, length)]
+    return _cut(windows, length)
+
+
+def _cut(windows: bool, length: int) -> list[str]:
     long = "is read in windows, and the answer is their mean" if windows else "is cut"
     return [f"A text of more than {length} tokens {long}."]
 

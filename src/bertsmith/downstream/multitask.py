@@ -42,6 +42,7 @@ OPTIONS = (
     "target_length",
     "beam",
     "visibility",
+    "thresholds",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 

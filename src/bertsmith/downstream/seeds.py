@@ -150,7 +150,7 @@ class Tuning:
             "seed": seed,
             "best": best,
             "chosen_by": self.task.kind.best(known),
-            **({} if settled.threshold == known.threshold else {"threshold": settled.threshold}),
+            **settled.chosen(known),
             **found,
             "epochs": epochs,
             "texts": self.counts,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 class Files:
     """Where a task's rows are (files, or rows as tasks/given.py takes them), and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
 
-    task: str  # "classify", "regress", "tag", "qa", "text2text"
+    task: str  # "classify", "multilabel", "regress", "tag", "qa", "text2text"
     train: Any
     dev: Any  # rows of their own, or a share of those to train on: 0.1
     columns: str | Mapping[str, str | int] | None = None
@@ -173,8 +173,9 @@ class Task:
             raise InputError(
                 "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
             )
+        kind = options.of_kind(kind)
         if kind.writes:
-            asked: Any = replace(kind, beam=options.beam, visibility=options.visibility)  # type: ignore[type-var]
+            asked: Any = kind
             kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model, options.target_length)
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.share is not None)
@@ -185,11 +186,7 @@ class Task:
         _check_lengths(rows["train"], data["train"], reading)
         about = {
             "kind": given.task,
-            **{
-                name: value
-                for name, value in asdict(known).items()
-                if name not in ("names", "numbers") or value is True
-            },
+            **known.said(),
             "labels": list(known.names),
             "columns": found.columns,
             "header": given.header,

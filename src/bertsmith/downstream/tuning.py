@@ -13,6 +13,7 @@ from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.recipe import Group, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
+from bertsmith.tasks.kinds import KINDS, Kind
 from bertsmith.tasks.sequences import Reading, Template
 
 METHODS = ("full", "frozen")
@@ -29,6 +30,7 @@ LATER = (
     "target_length",
     "beam",
     "visibility",
+    "thresholds",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -93,6 +95,9 @@ class FineTuning:
     beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
     visibility: Literal["causal", "prefix"] = (
         "causal"  # text2text: of a language model; prefix = the text that is read sees all of itself
+    )
+    thresholds: Literal["one", "each"] = (
+        "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
@@ -171,6 +176,17 @@ class FineTuning:
         """What config.json says of it; what came later and is off, as runs from before it had it."""
         came = {name: getattr(FineTuning(), name) for name in LATER}
         return {name: value for name, value in asdict(self).items() if name not in came or value != came[name]}
+
+    def check_kind(self, kind: Kind) -> None:
+        """InputError for an option that only another kind of task has."""
+        for name in sorted({name for other in KINDS.values() for name in other.settings} - {*kind.settings}):
+            if getattr(self, name) != getattr(FineTuning(), name):
+                have = [other.name for other in KINDS.values() if name in other.settings]
+                raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
+
+    def of_kind(self, kind: Any) -> Any:
+        """A kind of task with the options that are its own."""
+        return replace(kind, **{name: getattr(self, name) for name in kind.settings})
 
     def schedule(self, method: str = "full") -> Schedule:
         """A frozen trunk is a group that never learns."""

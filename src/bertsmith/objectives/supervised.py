@@ -13,7 +13,7 @@ from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
-    from bertsmith.objectives.modules.supervised import Classification, Regression, Spans, Tagging
+    from bertsmith.objectives.modules.supervised import Classification, Labelling, Regression, Spans, Tagging
 
 
 TERM = "label"
@@ -47,6 +47,33 @@ class Classify:
         return Classification(
             PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders
         )
+
+    def parameters(self, model: BodyConfig) -> int:
+        return sequence_parameters(model.width, self.classes, self.pooler)
+
+    def weights(self) -> dict[str, float]:
+        return {TERM: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Any of several labels for a sequence, each by a sigmoid; the loss is the mean over the labels."""
+
+    classes: int
+    dropout: float = 0.1
+    pool: Literal["cls", "mean"] = "cls"
+    pooler: Summarised = "tanh"
+    orders: Literal["one", "both"] = "one"
+
+    def __post_init__(self):
+        require(self.classes > 0, f"objective.classes: {self.classes} is below 1")
+        require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+
+    def build(self, model: Body) -> "Labelling":
+        from bertsmith.nn.modules.heads import PairHead
+        from bertsmith.objectives.modules.supervised import Labelling
+
+        return Labelling(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, self.classes, self.pooler)

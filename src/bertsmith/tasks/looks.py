@@ -20,15 +20,17 @@ from bertsmith.text.recognise import HEAD, document
 
 WANTS = {
     "classify": "texts and classes in columns",
+    "multilabel": "texts and their labels in columns",
     "regress": "texts and numbers in columns",
     "tag": "a word and its tag a line (CoNLL), or JSON lines",
     "qa": "SQuAD's json, or JSON lines",
     "text2text": "texts and what is to be written about them in columns",
 }
-LIKE = {"text2text": "classify"}  # reads the same files
+LIKE = {"text2text": "classify", "multilabel": "classify"}  # reads the same files
 COLUMNS = "write them as .tsv, .csv or .jsonl"
 WRITE = {
     "classify": COLUMNS,
+    "multilabel": COLUMNS,
     "regress": COLUMNS,
     "tag": "write them as .conll or .jsonl",
     "qa": "write them as .jsonl",

@@ -45,6 +45,24 @@ def class_figures(truth: Sequence[int], predicted: Sequence[int], classes: int) 
     return figures
 
 
+def label_figures(truth: np.ndarray, predicted: np.ndarray) -> Figures:
+    """Of n texts that may have any of c labels, (n, c) each: micro F1 over all labels, macro F1 (the mean over labels that are true or
+    said somewhere), and the share of texts all of whose labels are right."""
+    hits, true, said = ((x).astype(np.float64) for x in (truth & predicted, truth, predicted))
+    right = (truth == predicted).all(1).astype(np.float64)
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        hit, asked = weights @ hits, weights @ (true + said)  # (b, c)
+        each = _share(2 * hit, asked)
+        return {
+            "micro_f1": _share(2 * hit.sum(1), asked.sum(1)),
+            "macro_f1": each.sum(1) / np.maximum((asked > 0).sum(1), 1),
+            "subset_accuracy": (weights @ right) / weights.sum(1),
+        }
+
+    return figures
+
+
 def accuracy(confusion: np.ndarray) -> np.ndarray:
     """(b, c, c), truth by prediction -> (b,)."""
     return np.trace(confusion, axis1=1, axis2=2) / confusion.sum((1, 2))

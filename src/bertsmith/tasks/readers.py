@@ -64,10 +64,12 @@ def read(
     required: tuple[str, ...] = ("text",),
     encoding: str = "utf-8",
     roles: tuple[str, ...] = ROLES,
+    lists: tuple[str, ...] = (),
 ) -> Table:
     """The columns `text`, `text2`, `label` that the file has; those of `required`, and those that `columns` names, it must have.
 
-    `roles`: other columns in place of these, by their names; what they hold is left as the file has it.
+    `roles`: other columns in place of these, by their names; what they hold is left as the file has it.  `lists`: which may hold lists of
+    texts, in .jsonl.
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = path if isinstance(path, Given) else Path(path)
@@ -86,7 +88,7 @@ def read(
         table = collect(path, rows, ("text",), counts, table_notes)
     elif suffix in (".jsonl", ".json"):
         counts = {"blank": 0}
-        table = collect(path, _json(lines, chosen, required, counts, roles), None, counts, [])
+        table = collect(path, _json(lines, chosen, required, counts, roles, lists), None, counts, [])
     elif suffix in (".tsv", ".csv"):
         table = delimited(path, lines, suffix, chosen, header, required, roles)
     else:
@@ -116,7 +118,12 @@ def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json(
-    lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int], roles: tuple[str, ...]
+    lines: Lines,
+    chosen: dict[str, str],
+    required: tuple[str, ...],
+    counts: dict[str, int],
+    roles: tuple[str, ...],
+    lists: tuple[str, ...] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     keys = {role: chosen.get(role, role) for role in roles}
     present: dict[
@@ -142,13 +149,16 @@ def _json(
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
                 found[role] = row[key]
-                if roles is not ROLES:
+                if role in lists and isinstance(row[key], list):
+                    for part in row[key]:
+                        check_field(part, f"{where}: {printable(key)}")
+                elif roles is not ROLES:
                     check_field(row[key], f"{where}: {printable(key)}")
                 elif role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")
                 elif isinstance(row[key], list):
                     raise InputError(
-                        f'{where}: {printable(key)}: several labels a row (multi-label) are not read yet; one label a row: {{"{printable(key, 40)}": "…"}}'
+                        f"{where}: {printable(key)}: a list of labels, where one is expected; {option('task', 'multilabel')} reads several a row"
                     )
                 elif isinstance(row[key], dict):
                     raise InputError(

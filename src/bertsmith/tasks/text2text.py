@@ -44,6 +44,7 @@ class Text2Text(Texts):
     beam: int = 1
     visibility: str = "causal"
     writes: ClassVar[bool] = True
+    settings: tuple[str, ...] = ("beam", "visibility")
 
     def asking(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import baselines, breakdown, metrics, outlines
-from bertsmith.tasks.doubts import MULTI, doubts, several, variants
+from bertsmith.tasks.doubts import doubts, multi, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
@@ -34,6 +34,7 @@ class Texts:
     term: str = "label"
     pools: bool = True
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS
     pair: tuple[str, ...] = PAIR
@@ -69,7 +70,7 @@ class Texts:
 
     def said(self, encoded: Encoded, table: Table, values: np.ndarray) -> np.ndarray:
         """(p, c) at the places -> (rows, c): the mean over the windows of each text."""
-        return encoded.mean_of_windows(_added(encoded, values))
+        return encoded.mean_of_windows(added(encoded, values))
 
     def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
         return labels
@@ -113,7 +114,7 @@ class Classes(Texts):
             )
         elif len(found) > max(100, len(table) // 2) or (len(found) > 10 and _decimals(found)):
             way = (
-                MULTI
+                multi()
                 if several(found)
                 else f"are these numbers? {option('task', 'regress')}, or another label by {option('columns')}"
             )
@@ -156,7 +157,7 @@ class Classes(Texts):
         return Classify(classes=len(labels.names), dropout=dropout, pool=pool)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
-        return metrics.cross_entropy(_added(encoded, values), asked.labels)
+        return metrics.cross_entropy(added(encoded, values), asked.labels)
 
     def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
         """(n, c) -> for each text its class and the probability of every class."""
@@ -189,7 +190,7 @@ class Classes(Texts):
     def baseline(
         self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
     ) -> tuple[str, np.ndarray]:
-        return baselines.classes(_texts(rows["train"]), targets["train"], _texts(rows["dev"]), len(labels.names))
+        return baselines.classes(both(rows["train"]), targets["train"], both(rows["dev"]), len(labels.names))
 
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) 1.0 where the answer is right."""
@@ -238,7 +239,7 @@ class Numbers(Texts):
         return Regress(dropout=dropout, pool=pool)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
-        return float(np.mean((_added(encoded, values)[:, 0].astype(np.float64) - asked.labels) ** 2))
+        return float(np.mean((added(encoded, values)[:, 0].astype(np.float64) - asked.labels) ** 2))
 
     def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
         values = (said[:, 0].astype(np.float64) * labels.scale + labels.mean).tolist()
@@ -270,19 +271,20 @@ class Numbers(Texts):
     def baseline(
         self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
     ) -> tuple[str, np.ndarray]:
-        return baselines.numbers(_texts(rows["train"]), targets["train"], _texts(rows["dev"]))
+        return baselines.numbers(both(rows["train"]), targets["train"], both(rows["dev"]))
 
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) minus the squared error, in the scale of training."""
         return -((said[:, 0] - targets).astype(np.float64) ** 2)
 
 
-def _added(encoded: Encoded, values: np.ndarray) -> np.ndarray:
+def added(encoded: Encoded, values: np.ndarray) -> np.ndarray:
     """(p, c) -> (w, c): what is said of a pair in both orders, added up."""
     return values if encoded.parts is None else values.reshape(len(encoded), -1, values.shape[1]).sum(1)
 
 
-def _texts(table: Table) -> baselines.Texts:
+def both(table: Table) -> baselines.Texts:
+    """The texts, and the second ones of pairs."""
     return table.columns["text"], table.rows("text2")
 
 

@@ -91,6 +91,26 @@ class Regression(Classification):
         return {TERM: {"loss": loss.item(), "count": len(target)}}
 
 
+class Labelling(Classification):
+    """`labels` of its targets: (m, classes) of 1 and 0."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum over sequences of the mean over labels; what is asked of nothing (shard.filler) adds 0."""
+        if labels.dim() == 1:
+            return logits.float().sum() * 0
+        each = F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+        return each.mean(1).sum()
+
+    @torch.no_grad()
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
+        """{"label": {loss: sum, correct: sequences all of whose labels are right, count: number}}."""
+        target = batch.targets[self.term]
+        logits = self.added(model, batch.input, target.at)
+        right = torch.eq(logits > 0, target.labels > 0).all(1)
+        loss = self.loss(logits, target.labels).item()
+        return {self.term: {"loss": loss, "correct": int(right.sum()), "count": len(target)}}
+
+
 class Tagging(Classification):
     """Dropout and a linear layer; keys `objective.tag.out.weight`, `objective.tag.out.bias`."""
 
