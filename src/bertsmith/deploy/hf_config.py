@@ -18,7 +18,7 @@ from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
-from bertsmith.objectives.supervised import Classify, Regress, Several, Span, Tag
+from bertsmith.objectives.supervised import Choose, Classify, Regress, Several, Span, Tag
 from bertsmith.spelling import an
 
 # Their names of what is computed alike.
@@ -94,6 +94,8 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         }
     if terms == ("span",):
         config["num_labels"] = 2
+    if terms == ("choice",):
+        config[family.dropout] = recipe.objective.dropout
     if terms in (("label",), ("tag",)):
         outputs = getattr(recipe.objective, "classes", 1)
         config["num_labels"] = outputs
@@ -236,12 +238,14 @@ def objective_of(
     family = FAMILIES[config["model_type"]]
     if "span" in terms:
         return Span(pooler=family.pooler), {"kind": "qa", "labels": [], "nulls": True}
-    if not {"label", "tag"} & {*terms}:
+    if not {"label", "tag", "choice"} & {*terms}:
         kept = tuple(head(family, term, activation, config, names) for term in terms)
         return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
     problem, dropout = config.get("problem_type"), config.get(family.dropout)
     dropout = config.get(family.keys["dropout"], 0.1) if dropout is None else dropout
     dropout = checked(Classify, "dropout", dropout, f"config.json: {family.dropout}")
+    if "choice" in terms:
+        return Choose(dropout=dropout, pooler=family.pooler), {"kind": "choice", "labels": []}
     several = problem == PROBLEMS[Several] and "label" in terms
     if problem == PROBLEMS[Regress] and outputs > 1:
         raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bertsmith.data.batch import SENTINEL
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import printable
+from bertsmith.spelling import amount
 
 OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 model = CLASS.from_pretrained("FOLDER")
@@ -71,6 +72,15 @@ with torch.no_grad():
     replaced = model(**inputs).logits[0] > 0
 print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist()), replaced.tolist())))
 """
+CHOOSE = f"""import torch
+from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModelForMultipleChoice")}text, choices = "It rained.", ["The street is wet.", "The street is dry."]
+inputs = tokenizer([text] * len(choices), choices, padding=True, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**{{name: x[None] for name, x in inputs.items()}}).logits[0]
+print(choices[int(logits.argmax())])
+"""
 STATES = f"""import torch
 from transformers import AutoModel, AutoTokenizer
 
@@ -106,7 +116,12 @@ def snippet(loaded: Loaded) -> str:
     if vectors and not vectors.get("dense"):
         return VECTORS
     return next(
-        (made for term, made in {"tag": TAG, "span": ANSWER, "replaced": REPLACED}.items() if term in terms), STATES
+        (
+            made
+            for term, made in {"choice": CHOOSE, "tag": TAG, "span": ANSWER, "replaced": REPLACED}.items()
+            if term in terms
+        ),
+        STATES,
     )
 
 
@@ -155,6 +170,8 @@ def reading_note(loaded: Loaded) -> list[str]:
         return [f"A question and a text of more than {length} tokens: the text {long}."]
     if kind is None:
         return []
+    if kind == "choice":
+        return [f"A text and a choice of more than {amount(length, 'token')}: the longer one is cut."]
     if kind == "multilabel" and loaded.labels.thresholds:
         each = dict(zip(loaded.labels.names, loaded.labels.thresholds, strict=True))
         shown = ", ".join(f"{printable(name, 60)} {value:.4f}" for name, value in each.items())

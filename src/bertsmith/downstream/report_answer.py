@@ -88,9 +88,10 @@ def alone(run: Seen) -> Iterator[str]:
     if floor is None:
         yield from () if beside else [f"{run.name}: {figures}."]
     else:
-        learned = "learned its task" if score["low"] > floor else "is worse than one answer to all"
+        simple = "guessing" if label == "guessing" else "one answer to all"
+        learned = "learned its task" if score["low"] > floor else f"is worse than {simple}"
         if score["low"] <= floor <= score["high"]:
-            learned = "cannot be told from one answer to all"
+            learned = f"cannot be told from {simple}"
         yield f"{run.name} {learned}: {figures}; {label} has {floor:.3f}."
     if (only := run.best.get("says_only")) is not None:
         yield f"It says “{only}” of every row, so it learned nothing."
@@ -136,6 +137,8 @@ def _floor(run: Seen) -> tuple[str, float | None]:
         return "one number for all", 0.0
     if kind == "tag" and name == "f1":
         return "a tagger that marks nothing", 0.0
+    if number(run.dev.get("chance")):
+        return "guessing", run.dev["chance"]
     most = _commonest(run.best) or commonest(run) if name == "accuracy" else None
     if most:
         return f"always saying “{most[0]}”", most[1]

@@ -1,6 +1,6 @@
 """Labelled sequences, tokens and spans of tokens.  s sequences of n tokens in all, m labels, d width.  Losses are sums.
 
-Terms: `label` (a class or number of a sequence), `tag` (a class of a token), `span` (where in a sequence an answer starts and ends).
+Terms: `label` (classes or a number of a sequence), `choice` (which of several sequences), `tag` (a class of a token), `span` (where in a sequence an answer starts and ends).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
-    from bertsmith.objectives.modules.supervised import Classification, Labelling, Regression, Spans, Tagging
+    from bertsmith.objectives.modules.supervised import Choosing, Classification, Labelling, Regression, Spans, Tagging
 
 
 TERM = "label"
@@ -107,6 +107,30 @@ class Regress:
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choose:
+    """One number for each of several sequences that a question offers; which is the answer, by a softmax over them."""
+
+    dropout: float = 0.1
+    pool: Literal["cls", "mean"] = "cls"
+    pooler: Summarised = "tanh"
+
+    def __post_init__(self):
+        require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+
+    def build(self, model: Body) -> "Choosing":
+        from bertsmith.nn.modules.heads import PairHead
+        from bertsmith.objectives.modules.supervised import Choosing
+
+        return Choosing(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
+
+    def parameters(self, model: BodyConfig) -> int:
+        return sequence_parameters(model.width, 1, self.pooler)
+
+    def weights(self) -> dict[str, float]:
+        return {"choice": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)

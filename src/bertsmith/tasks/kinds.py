@@ -16,6 +16,7 @@ from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.answers import Answers
+from bertsmith.tasks.choice import Choice
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.multilabel import MultiLabel
@@ -127,7 +128,7 @@ class Kind(Protocol):
 
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Classes(), MultiLabel(), Numbers(), Tags(), Answers(), Text2Text())
+    kind.name: kind for kind in (Classes(), MultiLabel(), Numbers(), Choice(), Tags(), Answers(), Text2Text())
 }
 
 

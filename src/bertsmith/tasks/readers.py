@@ -28,7 +28,7 @@ from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
-from bertsmith.tasks.table import ROLES, Table, collect
+from bertsmith.tasks.table import CHOICES, ROLES, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
@@ -48,7 +48,7 @@ def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
         role, column = role.strip(), column.strip()
         if not column:
             raise InputError(f"{option('columns', role)}: expected role=column, such as text=sentence,label=3")
-        if role not in ROLES:
+        if role not in (*ROLES, "choices", *CHOICES):
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, ROLES)}")
         if role in chosen:
             raise InputError(f"{option('columns', role)}: is given twice")
@@ -75,6 +75,9 @@ def read(
     path = path if isinstance(path, Given) else Path(path)
     own = roles is not ROLES
     chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns)
+    for role in chosen:
+        if role not in roles:
+            raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
     suffix = suffix_of(path)
     lines = Lines(path, encoding)
     if suffix == ".txt":

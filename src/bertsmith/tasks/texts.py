@@ -66,7 +66,7 @@ class Texts:
         return encode(tokenizer, table.columns["text"], second, reading, table.where)
 
     def asked(self, encoded: Encoded, targets: np.ndarray) -> Asked:
-        return Asked.once(self.term, targets[encoded.owner], 1 if encoded.parts is None else encoded.parts.shape[1])
+        return Asked.once(self.term, targets[encoded.owner], 1 if encoded.parts is None else int(encoded.reads[0]))
 
     def said(self, encoded: Encoded, table: Table, values: np.ndarray) -> np.ndarray:
         """(p, c) at the places -> (rows, c): the mean over the windows of each text."""

@@ -111,6 +111,22 @@ class Labelling(Classification):
         return {self.term: {"loss": loss, "correct": int(right.sum()), "count": len(target)}}
 
 
+class Choosing(Classification):
+    """One of several sequences; keys `objective.choice.pooler.dense.weight`, `objective.choice.out.weight`, …
+
+    Its targets: `at` (m, k) where the choices of a question are read, those that it has less than others its first again; `labels` (m,).
+    """
+
+    term = "choice"
+
+    def added(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
+        """(m, k) -> (m, k): what is said of each choice, -inf where there is none."""
+        said = self.logits(model, stream, at.flatten())[:, 0].float().unflatten(0, at.shape)
+        none = torch.zeros_like(at, dtype=torch.bool)
+        none[:, 1:] = at[:, 1:] == at[:, :1]
+        return said.masked_fill(none, -torch.inf)
+
+
 class Tagging(Classification):
     """Dropout and a linear layer; keys `objective.tag.out.weight`, `objective.tag.out.bias`."""
 
