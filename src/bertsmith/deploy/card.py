@@ -121,10 +121,11 @@ def _data(loaded: Loaded) -> Iterator[str]:
     if loaded.kind == "finetune":
         counts = _result(loaded).get("texts") or {}
         for part in ("train", "dev"):
-            share = data[part].get("share")
+            share, fold = data[part].get("share"), data[part].get("fold")
             of = f"a share of {share:g} of the training file, " if share else ""
+            of = f"fold {fold['number']} of {fold['of']} of the training file, " if fold else of
             read = _read(counts.get(part) or {}, loaded)
-            yield f"- {part}:{_named(data[part])} {of}{amount(data[part]['rows'], 'row')}{read}, SHA-256 {'of their numbers ' if share else ''}`{data[part]['sha256']}`"
+            yield f"- {part}:{_named(data[part])} {of}{amount(data[part]['rows'], 'row')}{read}, SHA-256 {'of their numbers ' if of else ''}`{data[part]['sha256']}`"
     elif loaded.kind == "pretrain":
         yield f"- token store{_named(data)} with the digest `{data.get('digest')}`"
         store = store_of(loaded.config)

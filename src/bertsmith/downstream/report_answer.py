@@ -101,7 +101,7 @@ def alone(run: Seen) -> Iterator[str]:
 
 def _figures(run: Seen) -> str:
     """Its score, with what it is over."""
-    seeds = f"{amount(len(run.results), 'seed')} and " if len(run.results) > 1 else ""
+    seeds = f"{run.several} and " if run.several else ""
     rows = f"{run.dev['rows']:,} {run.rows}" if number(run.dev.get("rows")) else f"the dev file's {run.rows}"
     return f"{run.chosen_by} {_interval(_score(run))} over {seeds}{rows}"
 

@@ -208,6 +208,7 @@ WANTED = {
             "steps",
             "tokens",
             "seeds",
+            "folds",
             "n",
             "layer",
             "top",
