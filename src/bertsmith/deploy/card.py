@@ -72,6 +72,8 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
         yield f"It answers questions with a piece of a text{', or says that there is no answer' * loaded.labels.nulls}."
     elif kind == "choice":
         yield "It chooses one of several texts, each of which it reads as a pair with another."
+    elif kind == "ordinal":
+        yield f"It gives {_texts(loaded)} one of these classes, from the lowest to the highest: {_listed(loaded.labels.names)}."
     elif kind == "multilabel":
         yield f"It gives {_texts(loaded)} any of these labels, or none: {_listed(loaded.labels.names)}."
     elif loaded.task is not None and loaded.labels.names:

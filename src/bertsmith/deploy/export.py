@@ -109,6 +109,10 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     if causal != family_of(recipe).causal:
         sees = "only what comes before a token" if causal else "both sides of a token"
         raise InputError(f"{printable(loaded.run)}: sees {sees}, for which transformers has no class of these shapes")
+    if "rank" in recipe.objective.weights():
+        raise InputError(
+            f"{printable(loaded.run)}: its head has thresholds between classes in an order, for which transformers has no class"
+        )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
             f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with {setting('pool', value='cls')}"

@@ -135,6 +135,8 @@ def _floor(run: Seen) -> tuple[str, float | None]:
     kind, name = run.task.get("kind"), run.chosen_by
     if kind == "regress":
         return "one number for all", 0.0
+    if kind == "ordinal":
+        return "one class for all", 0.0
     if kind == "tag" and name == "f1":
         return "a tagger that marks nothing", 0.0
     if number(run.dev.get("chance")):

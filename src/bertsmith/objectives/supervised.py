@@ -1,10 +1,11 @@
 """Labelled sequences, tokens and spans of tokens.  s sequences of n tokens in all, m labels, d width.  Losses are sums.
 
-Terms: `label` (classes or a number of a sequence), `choice` (which of several sequences), `tag` (a class of a token), `span` (where in a sequence an answer starts and ends).
+Terms: `label` (classes or a number of a sequence), `rank` (a class among some in an order), `choice` (which of several sequences), `tag` (a class of a token), `span` (where in a sequence an answer starts and ends).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,15 @@ from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
-    from bertsmith.objectives.modules.supervised import Choosing, Classification, Labelling, Regression, Spans, Tagging
+    from bertsmith.objectives.modules.supervised import (
+        Choosing,
+        Classification,
+        Labelling,
+        Ordering,
+        Regression,
+        Spans,
+        Tagging,
+    )
 
 
 TERM = "label"
@@ -80,6 +89,45 @@ class Several:
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """One of several classes in an order: a number for a sequence, and thresholds between the classes (McCullagh 1980)."""
+
+    classes: int
+    dropout: float = 0.1
+    pool: Literal["cls", "mean"] = "cls"
+    pooler: Summarised = "tanh"
+    orders: Literal["one", "both"] = "one"
+    shares: tuple[float, ...] = ()  # of the classes, which the thresholds begin with; () = all alike
+
+    def __post_init__(self):
+        require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
+        require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+        require(
+            not self.shares or (len(self.shares) == self.classes and min(self.shares) > 0),
+            f"objective.shares: {len(self.shares)} for {self.classes} classes; one above 0 for each is wanted",
+        )
+
+    @property
+    def begin(self) -> tuple[float, ...]:
+        """(classes - 1,) log-odds of a class up to each but the last."""
+        shares = self.shares or (1.0,) * self.classes
+        below = [sum(shares[: k + 1]) / sum(shares) for k in range(self.classes - 1)]
+        return tuple(math.log(p / (1 - p)) for p in below)
+
+    def build(self, model: Body) -> "Ordering":
+        from bertsmith.nn.modules.heads import RankHead
+        from bertsmith.objectives.modules.supervised import Ordering
+
+        return Ordering(RankHead(model.config.width, self.begin, self.dropout, self.pooler), self.pool, self.orders)
+
+    def parameters(self, model: BodyConfig) -> int:
+        return sequence_parameters(model.width, 1, self.pooler) + self.classes - 1
+
+    def weights(self) -> dict[str, float]:
+        return {"rank": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from bertsmith.tasks.choice import Choice
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.multilabel import MultiLabel
+from bertsmith.tasks.ordinal import Ordinal
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
@@ -128,7 +129,8 @@ class Kind(Protocol):
 
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Classes(), MultiLabel(), Numbers(), Choice(), Tags(), Answers(), Text2Text())
+    kind.name: kind
+    for kind in (Classes(), MultiLabel(), Ordinal(), Numbers(), Choice(), Tags(), Answers(), Text2Text())
 }
 
 

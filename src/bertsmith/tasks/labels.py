@@ -22,6 +22,7 @@ class Labels:
     threshold: float = 0.0  # by how much the score of no answer must exceed that of the best one
     separator: str = ""  # between the labels of a row that may have several
     counted: str = ""  # how a row names the right one of its choices (offered.COUNTED)
+    shares: tuple[float, ...] = ()  # (classes,) of the training rows, where what is learned begins with them
     thresholds: tuple[float, ...] = ()  # (classes,) the probability from which on a row has a label; () = 0.5
 
     def said(self) -> dict[str, Any]:

@@ -21,17 +21,24 @@ from bertsmith.text.recognise import HEAD, document
 WANTS = {
     "classify": "texts and classes in columns",
     "multilabel": "texts and their labels in columns",
+    "ordinal": "texts and classes that have an order in columns",
     "regress": "texts and numbers in columns",
     "choice": "a text and several to choose from a row",
     "tag": "a word and its tag a line (CoNLL), or JSON lines",
     "qa": "SQuAD's json, or JSON lines",
     "text2text": "texts and what is to be written about them in columns",
 }
-LIKE = {"text2text": "classify", "multilabel": "classify", "choice": "classify"}  # reads the same files
+LIKE = {
+    "text2text": "classify",
+    "multilabel": "classify",
+    "ordinal": "classify",
+    "choice": "classify",
+}  # reads the same files
 COLUMNS = "write them as .tsv, .csv or .jsonl"
 WRITE = {
     "classify": COLUMNS,
     "multilabel": COLUMNS,
+    "ordinal": COLUMNS,
     "regress": COLUMNS,
     "choice": COLUMNS,
     "tag": "write them as .conll or .jsonl",

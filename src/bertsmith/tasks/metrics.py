@@ -110,6 +110,28 @@ def number_figures(truth: Sequence[float], predicted: Sequence[float]) -> Figure
     return figures
 
 
+def rank_figures(truth: np.ndarray, predicted: np.ndarray) -> Figures:
+    """Of n classes in an order, (n,) their numbers: quadratic weighted kappa (Cohen 1968: 1 less the mean squared distance, as a share of
+    what it would be if both were independent; 0 where both are one class), accuracy, and the mean distance in classes."""
+    truth, predicted = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    apart = truth - predicted
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        total = weights.sum(1)
+        means = [(weights @ x) / total for x in (truth, predicted)]
+        spread = sum((weights @ x**2) / total - mean**2 for x, mean in zip((truth, predicted), means, strict=True))
+        by_chance = spread + (means[0] - means[1]) ** 2
+        missed = (weights @ apart**2) / total
+        live = by_chance > 1e-12
+        return {
+            "quadratic_kappa": np.where(live, 1 - missed / np.where(live, by_chance, 1), 0.0),
+            "accuracy": (weights @ (apart == 0)) / total,
+            "mae": (weights @ np.abs(apart)) / total,
+        }
+
+    return figures
+
+
 def correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted Pearson correlation of (b or 1, n) with (b or 1, n) under (b, n) weights -> (b,)."""
     total = weights.sum(1, keepdims=True)

@@ -101,7 +101,7 @@ class Classes(Texts):
         return "accuracy"
 
     def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
-        found = list(dict.fromkeys(_names(table)))
+        found = list(dict.fromkeys(names_of(table)))
         if names:
             self.targets(table, Labels(names=tuple(names)))
         elif len(found) < 2:
@@ -128,7 +128,7 @@ class Classes(Texts):
         """(n,) int64."""
         known = {name: i for i, name in enumerate(labels.names)}
         found = np.empty(len(table), np.int64)
-        for i, name in enumerate(_names(table)):
+        for i, name in enumerate(names_of(table)):
             if name not in known:
                 allowed = ", ".join(printable(n, 40) for n in labels.names[:20]) + (
                     ", …" if len(labels.names) > 20 else ""
@@ -140,10 +140,10 @@ class Classes(Texts):
         return found
 
     def strata(self, table: Table) -> tuple[str, Sequence[Hashable]]:
-        return "by class", [*_names(table)]
+        return "by class", [*names_of(table)]
 
     def outline(self, table: Table, labels: Labels) -> dict[str, Any]:
-        many = Counter(_names(table))
+        many = Counter(names_of(table))
         return {"classes": {name: many[name] for name in labels.names}}
 
     def told(self, found: outlines.Outlines) -> Iterator[str]:
@@ -288,7 +288,7 @@ def both(table: Table) -> baselines.Texts:
     return table.columns["text"], table.rows("text2")
 
 
-def _names(table: Table) -> list[str]:
+def names_of(table: Table) -> list[str]:
     """Labels as text.  In .jsonl a class is a string or a whole number, the same of the two in all rows."""
     values = table.columns["label"]
     empty = [i for i, value in enumerate(values) if value is None or (isinstance(value, str) and not value.strip())]

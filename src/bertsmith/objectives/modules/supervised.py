@@ -127,6 +127,32 @@ class Choosing(Classification):
         return said.masked_fill(none, -torch.inf)
 
 
+class Ordering(Classification):
+    """Classes in an order; keys `objective.rank.pooler.dense.weight`, `objective.rank.out.weight`, `objective.rank.moved`.
+
+    What is said (m, classes - 1): log-odds of being above each class but the last.
+    """
+
+    term = "rank"
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """-log(s(a) - s(b)), s the sigmoid, a and b the log-odds on either side of the class."""
+        logits, at = logits.float(), labels.clamp(min=0)[:, None]
+        above = F.pad(logits, (1, 0), value=torch.inf).gather(1, at)
+        below = F.pad(logits, (0, 1), value=-torch.inf).gather(1, at)
+        apart = torch.log1p(-torch.exp((below - above).clamp(max=-1e-6)))
+        found = F.logsigmoid(above) + F.logsigmoid(-below) + apart
+        return -found[:, 0].masked_fill(labels == IGNORE, 0).sum()
+
+    @torch.no_grad()
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
+        """{"rank": {loss: sum, correct: number, count: number}}."""
+        target = batch.targets[self.term]
+        logits = self.added(model, batch.input, target.at)
+        correct = int(torch.eq((logits > 0).sum(1), target.labels).sum())
+        return {self.term: {"loss": self.loss(logits, target.labels).item(), "correct": correct, "count": len(target)}}
+
+
 class Tagging(Classification):
     """Dropout and a linear layer; keys `objective.tag.out.weight`, `objective.tag.out.bias`."""
 
