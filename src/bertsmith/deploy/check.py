@@ -282,6 +282,8 @@ def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dic
             found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
             found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][cls])
+    if "label" in found and loaded.task is not None:
+        found["label"] = found["label"] / loaded.labels.temperature
     if "label" in found and loaded.task is not None and not loaded.labels.names:
         found["label"] = found["label"] * loaded.labels.scale + loaded.labels.mean
     return found

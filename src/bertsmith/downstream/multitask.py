@@ -43,6 +43,8 @@ OPTIONS = (
     "beam",
     "visibility",
     "thresholds",
+    "class_weights",
+    "focal",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 

@@ -186,6 +186,8 @@ class Task:
                 "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
             )
         kind = options.of_kind(kind)
+        if hasattr(kind, "weighed"):
+            kind = kind.weighed(found.targets["train"], known)
         if kind.writes:
             asked: Any = kind
             kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model, options.target_length)

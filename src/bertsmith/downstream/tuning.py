@@ -31,6 +31,8 @@ LATER = (
     "beam",
     "visibility",
     "thresholds",
+    "class_weights",
+    "focal",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -69,7 +71,9 @@ class FineTuning:
     dropout: float = 0.1
     clip: float = 1.0
     length: int | None = None  # tokens of a sequence, specials included; null = the layout's of pre-training
-    pool: Literal["auto", "cls", "mean"] = "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    pool: Literal["auto", "cls", "mean", "attention", "first-last"] = (
+        "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     stride: int | None = (
         None  # tokens between the starts of two windows; null = three quarters of what fits (qa: a half)
@@ -90,7 +94,13 @@ class FineTuning:
     orders: Literal["one", "both"] = (
         "one"  # both: a pair is read in either order, and what is said of it added up (GPT's way with similarity)
     )
-    smoothing: float = 0.0  # text2text: share of each answer that is spread over the vocabulary
+    smoothing: float = (
+        0.0  # classify, text2text: share of each answer that is spread over the classes or the vocabulary
+    )
+    class_weights: dict[str, float] | Literal["none", "balanced"] = (
+        "none"  # classify: of the losses; balanced = each class counts alike, or {"rare": 3} (others 1)
+    )
+    focal: float = 0.0  # classify: losses times (1 - p)^focal, p that of the class (Lin et al. 2017: 2)
     target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
     beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
     visibility: Literal["causal", "prefix"] = (
@@ -110,6 +120,7 @@ class FineTuning:
             all(isinstance(part, str) for part in self.frozen),
             f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
         )
+        require(self.focal >= 0, f"focal: {self.focal} is below 0")
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
@@ -137,6 +148,10 @@ class FineTuning:
             f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
         )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
+        require(
+            method != "frozen" or self.pool in ("auto", "cls", "mean"),
+            f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
+        )
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
         rate = 1e-3 if method == "frozen" else rate
         length = self.length or recipe.layout.length

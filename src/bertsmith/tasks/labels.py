@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-CHOSEN = ("threshold", "thresholds")  # on the dev file: what result.json has of them
+CHOSEN = ("threshold", "thresholds", "temperature")  # on the dev file: what result.json has of them
 USUAL = ("mean", "scale", "nulls", "threshold")  # what every config.json says; of the others what is not their default
 
 
@@ -23,6 +23,7 @@ class Labels:
     separator: str = ""  # between the labels of a row that may have several
     counted: str = ""  # how a row names the right one of its choices (offered.COUNTED)
     shares: tuple[float, ...] = ()  # (classes,) of the training rows, where what is learned begins with them
+    temperature: float = 1.0  # what divides logits before they are probabilities
     thresholds: tuple[float, ...] = ()  # (classes,) the probability from which on a row has a label; () = 0.5
 
     def said(self) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Text2Text(Texts):
     beam: int = 1
     visibility: str = "causal"
     writes: ClassVar[bool] = True
-    settings: tuple[str, ...] = ("beam", "visibility")
+    smoothing: float = 0.0
+    settings: tuple[str, ...] = ("beam", "visibility", "smoothing")
 
     def asking(
         self,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bertsmith.errors import InputError, printable
+from bertsmith.config import require
+from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
-from bertsmith.tasks import baselines, breakdown, metrics, outlines
+from bertsmith.tasks import baselines, breakdown, calibration, metrics, outlines
 from bertsmith.tasks.doubts import doubts, multi, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
@@ -96,6 +97,29 @@ class Classes(Texts):
     """One of several names.  Names are sorted (as numbers where all are); with two of them the last is the positive one."""
 
     name: str = "classify"
+    settings: tuple[str, ...] = ("class_weights", "focal", "smoothing")
+    class_weights: Any = "none"
+    focal: float = 0.0
+    smoothing: float = 0.0
+    weights: tuple[float, ...] = ()  # what `class_weights` are of the classes
+
+    def weighed(self, targets: np.ndarray, labels: Labels) -> Classes:
+        """With the weights of the classes in a training file: their mean over its rows is 1.  InputError for a class that is none."""
+        if self.class_weights == "none":
+            return self
+        many = np.bincount(targets, minlength=len(labels.names))
+        if self.class_weights == "balanced":
+            each = 1 / np.maximum(many, 1)
+        else:
+            for name, weight in self.class_weights.items():
+                require(name in labels.names, f"class_weights: {printable(name, 60)}: {nearest(name, labels.names)}")
+                number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+                require(
+                    number and 0 < weight < float("inf"),
+                    f"class_weights: {printable(name, 60)}: {weight!r} is not a number above 0",
+                )
+            each = np.array([float(self.class_weights.get(name, 1.0)) for name in labels.names])
+        return replace(self, weights=tuple((each * many.sum() / (each @ many)).tolist()))
 
     def best(self, labels: Labels) -> str:
         return "accuracy"
@@ -154,14 +178,18 @@ class Classes(Texts):
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
         from bertsmith.objectives.supervised import Classify
 
-        return Classify(classes=len(labels.names), dropout=dropout, pool=pool)
+        how = {"class_weights": self.weights, "focal": self.focal, "smoothing": self.smoothing}
+        return Classify(classes=len(labels.names), dropout=dropout, pool=pool, **how)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
         return metrics.cross_entropy(added(encoded, values), asked.labels)
 
+    def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
+        return replace(labels, temperature=calibration.temperature(said, targets))
+
     def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
         """(n, c) -> for each text its class and the probability of every class."""
-        shares = np.exp(metrics.log_softmax(said))
+        shares = np.exp(metrics.log_softmax(said / labels.temperature))
         return [
             {"label": labels.names[int(row.argmax())], "scores": dict(zip(labels.names, row.tolist(), strict=True))}
             for row in shares
@@ -175,10 +203,14 @@ class Classes(Texts):
         seed: int = 0,
         resamples: int = metrics.RESAMPLES,
     ) -> dict[str, metrics.Score]:
-        return metrics.classification(targets, said.argmax(1), len(labels.names), seed, resamples)
+        """While a model learns (no resamples) those that it costs nothing to know."""
+        found = metrics.classification(targets, said.argmax(1), len(labels.names), seed, resamples)
+        return found | (calibration.scores(said / labels.temperature, targets, seed, resamples) if resamples else {})
 
     def figures(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> metrics.Figures:
-        return metrics.class_figures(targets, said.argmax(1), len(labels.names))
+        classes = metrics.class_figures(targets, said.argmax(1), len(labels.names))
+        shares = calibration.figures(said / labels.temperature, targets)
+        return lambda weights: classes(weights) | shares(weights)
 
     def breakdown(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> dict[str, Any]:
         return breakdown.of_classes(targets, said.argmax(1), labels.names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,18 +16,40 @@ from bertsmith.objectives.modules.predict import loss_sum, score
 from bertsmith.objectives.supervised import TERM
 
 
+@dataclass(frozen=True)
+class Weighing:
+    """What losses of classes are multiplied by, and how answers are smoothed (objectives.supervised.Classify)."""
+
+    weights: tuple[float, ...]
+    focal: float
+    smoothing: float
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """logits (m, classes), labels (m,) -> their sum."""
+        logits = logits.float()
+        weights = logits.new_tensor(self.weights) if self.weights else None
+        how = {"weight": weights, "label_smoothing": self.smoothing, "reduction": "none"}
+        each = F.cross_entropy(logits, labels, **how)
+        if self.focal:
+            p = logits.softmax(1).gather(1, labels.clamp(min=0)[:, None])[:, 0]
+            each = each * (1 - p).clamp(min=0) ** self.focal
+        return each.sum()
+
+
 class Classification(nn.Module):
     """Pooler, dropout, linear; keys `objective.label.pooler.dense.weight`, `objective.label.out.weight`, …"""
 
     term = TERM
 
-    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one"):
+    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one", weighing: Weighing | None = None):
         super().__init__()
-        self.pool = pool
+        self.pool, self.weighing = pool, weighing
         self.columns = {
             self.term: 2 if orders == "both" else 1
         }  # of its `Target.at`: the places whose answers are added up
         self.add_module(self.term, initialise(head))
+        if pool == "attention":
+            self.look = initialise(nn.Linear(head.out.in_features, 1, bias=False))
 
     @property
     def head(self) -> nn.Module:
@@ -54,9 +78,22 @@ class Classification(nn.Module):
         if self.pool == "cls":
             read, where = torch.unique(at, return_inverse=True)
             return self.head(pick(model(stream, read), where))
-        means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
+        means = self._means(model, stream)
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
         return self.head(pick(means, torch.searchsorted(ends, at, right=True)))
+
+    def _means(self, model: Body, stream: Stream) -> Tensor:
+        """(s, d) what is read of each sequence."""
+        if self.pool == "first-last":
+            states = model.states(stream)
+            hidden = (states[1] + states[-1]) / 2
+        else:
+            hidden = model(stream)
+        parts = hidden.split(stream.lengths)
+        if self.pool == "attention":
+            looks = self.look(hidden).float().split(stream.lengths)
+            return torch.stack([(look.softmax(0).to(x.dtype) * x).sum(0) for look, x in zip(looks, parts, strict=True)])
+        return torch.stack([part.mean(0) for part in parts])
 
     def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}."""
@@ -69,7 +106,7 @@ class Classification(nn.Module):
         return said if at.shape[1] == 1 else said.unflatten(0, at.shape).sum(1)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return loss_sum(logits, labels)
+        return loss_sum(logits, labels) if self.weighing is None else self.weighing.loss(logits, labels)
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
