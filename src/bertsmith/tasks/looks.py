@@ -85,6 +85,8 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
             if "CSV" in what
             else f"is {kind}, but {option('task', task)} reads {WANTS[task]}; {WRITE[task]}"
         )
+    if suffix == ".parquet" and WRITE[task] == COLUMNS:
+        return ""
     if suffix in BINARY:
         return f"{suffix} is not read; {BINARY[suffix]}"
     try:

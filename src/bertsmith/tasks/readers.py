@@ -1,6 +1,7 @@
-"""Labelled rows out of .tsv, .csv, .jsonl and .txt (each also .gz, .xz, .zst): named columns in, a Table out, every error with its line.
+"""Labelled rows out of .tsv, .csv, .jsonl and .txt (each also .gz, .xz, .zst) and .parquet: named columns in, a Table out, every error
+with its line.
 
-.jsonl (or .json with one object a line)   keys are the columns.
+.jsonl (or .json with one object a line)   keys are the columns; those of a .parquet are its own, and its rows count from 1.
 .csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.
 .tsv    One line is one row and quotes are text (GLUE's files hold stray ones).  Only a field that nothing but a CSV writer makes is
         unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.  Where all names of the
@@ -28,6 +29,7 @@ from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
+from bertsmith.tasks.parquet import Parquet
 from bertsmith.tasks.table import CHOICES, ROLES, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
@@ -79,7 +81,7 @@ def read(
         if role not in roles:
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
     suffix = suffix_of(path)
-    lines = Lines(path, encoding)
+    lines: Any = Parquet(path) if suffix == ".parquet" and isinstance(path, Path) else Lines(path, encoding)
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
         if own or set(required) - {"text"}:
@@ -89,14 +91,14 @@ def read(
                 way = f"{SEPARATORS[by]} seem to part its columns: name it {KINDS[by]}"
             raise InputError(f"{printable(path)}: a .txt holds texts only, and {required[-1]!r} is needed; {way}")
         table = collect(path, rows, ("text",), counts, table_notes)
-    elif suffix in (".jsonl", ".json"):
+    elif suffix in (".jsonl", ".json", ".parquet"):
         counts = {"blank": 0}
         table = collect(path, _json(lines, chosen, required, counts, roles, lists), None, counts, [])
     elif suffix in (".tsv", ".csv"):
         table = delimited(path, lines, suffix, chosen, header, required, roles)
     else:
         raise InputError(
-            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
+            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}, and .parquet"
         )
     if not len(table):
         raise InputError(
@@ -112,7 +114,7 @@ def suffix_of(path: Path | Given) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+def _text(lines: Any) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines:
         yield number, [line]
 
@@ -121,7 +123,7 @@ def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json(
-    lines: Lines,
+    lines: Any,
     chosen: dict[str, str],
     required: tuple[str, ...],
     counts: dict[str, int],
