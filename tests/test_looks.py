@@ -102,7 +102,8 @@ def test_each_kind_of_file_is_read_by_its_task(looks, tasks, tmp_path):
         ),
         ("a.tsv", b"\x1f\x8b\x08\x00", "not UTF-8 (0x8b) but gzip; name it .gz"),
         ("a.stsa", b"x", "unknown kind of file '.stsa'"),
-        ("a.parquet", b"PAR1", "orient='records', lines=True"),
+        ("a.parquet", b"PAR1", "a.parquet:1: not parquet that can be read"),
+        ("a.arrow", b"ARROW1", "write JSON lines (to_json(…) of datasets)"),
         ("a.txt", "".join(f"{text}\t{label}\n" for text, label in ROWS), "tabs seem to part its columns: name it .tsv"),
     ],
 )
