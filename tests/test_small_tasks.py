@@ -1,6 +1,5 @@
 """Cures of small tasks: fresh layers at the top, averages of weights, other losses of classes."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -89,38 +88,6 @@ def test_a_run_with_an_average_that_was_broken_off_ends_as_the_one_that_was_not(
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_losses_of_classes_are_those_of_the_papers():
-    from bertsmith.objectives.losses import Weighed
-
-    logits, labels = torch.tensor([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3], [0.0, 9.0, 0.0]]), torch.tensor([0, 2, -100])
-    p = logits.softmax(-1)[torch.arange(2), labels[:2]]
-    plain = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-    assert torch.allclose(Weighed().sum(logits, labels), plain)
-    assert torch.allclose(Weighed(focal=2.0).sum(logits, labels), -((1 - p) ** 2 * p.log()).sum())
-    assert torch.allclose(
-        Weighed(classes=(3.0, 1.0, 0.5)).sum(logits, labels), -(torch.tensor([3.0, 0.5]) * p.log()).sum()
-    )
-    smooth = torch.nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=0.1)
-    assert torch.allclose(Weighed(smoothing=0.1).sum(logits, labels), smooth)
-
-
-def test_rare_classes_weigh_more_where_that_is_asked(tune_by, tmp_path):
-    plain = tune_by(tmp_path / "plain", "full", epochs=1)
-    found = {"plain": plain["epochs"][0]["training_loss"]}
-    for name, sets in (
-        ("balanced", ('class_weights="balanced"',)),
-        ("given", ("class_weights=[1, 0]",)),
-        ("focal", ("focal=2",)),
-        ("smooth", ("smoothing=0.2",)),
-    ):
-        found[name] = tune_by(tmp_path / name, "full", sets=sets, epochs=1)["epochs"][0]["training_loss"]
-    assert len({*found.values()}) == len(found)
-    kept = json.loads((tmp_path / "balanced" / "config.json").read_text())["recipe"]["objective"]["loss"]
-    assert kept["classes"] == [72 / (2 * 24), 72 / (2 * 48)]
-    for name, sets, says in (
-        ("classify", ("class_weights=[1, 2, 3]",), "class_weights: 3 weights for 2 classes: named, plain; one of each"),
-        ("regress", ("focal=2",), "focal: of classes; task='regress' has another loss, task='classify' takes it"),
-        ("classify", ("ema=0.9", "last=2"), "ema, last: are two averages of the weights; set one"),
-    ):
-        with pytest.raises(InputError, match=says):
-            tune_by(tmp_path / "no", "full", name, sets)
+def test_two_averages_at_once_are_refused(tune_by, tmp_path):
+    with pytest.raises(InputError, match="ema, last: are two averages of the weights; set one"):
+        tune_by(tmp_path / "no", "full", "classify", ("ema=0.9", "last=2"))

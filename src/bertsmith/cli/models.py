@@ -56,11 +56,22 @@ def add_finetune(commands: Any) -> None:
         "--task",
         required=True,
         metavar="KIND",
-        help="classify or regress (texts; pairs where there is a column text2), tag (CoNLL files), qa (SQuAD's json), text2text",
+        help="classify, multilabel, ordinal or regress (texts; pairs where there is a column text2), choice (of several texts), tag (CoNLL files), qa (SQuAD's json), text2text",
     )
     made.add_argument("--train", required=True, metavar="FILE")
+    made.add_argument("--dev", metavar="FILE|SHARE", help="a file, or a share of the training file, such as 0.1")
     made.add_argument(
-        "--dev", required=True, metavar="FILE|SHARE", help="a file, or a share of the training file, such as 0.1"
+        "--folds",
+        type=positive,
+        metavar="N",
+        help="cross-validation in place of --dev: each of N parts of the training file by the others",
+    )
+    made.add_argument(
+        "--labels",
+        type=names,
+        default=(),
+        metavar="A,B,…",
+        help="all labels there are, where the training file need not hold every one",
     )
     made.add_argument("--out", required=True, metavar="RUN")
     add_columns(made)
@@ -112,6 +123,14 @@ def add_finetune(commands: Any) -> None:
     add_member(made)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """A list of labels, as it is typed."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found) or len({*found}) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: different names are wanted, with commas between them")
+    return found
+
+
 def finetune(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
@@ -119,6 +138,8 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "task",
         "train",
         "dev",
+        "folds",
+        "labels",
         "out",
         "template",
         "target",

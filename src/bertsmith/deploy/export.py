@@ -131,9 +131,13 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its head reads the encoder's states, and transformers' classes of this family read the decoder's; it stays here"
         )
+    if "rank" in recipe.objective.weights():
+        raise InputError(
+            f"{printable(loaded.run)}: its head has thresholds between classes in an order, for which transformers has no class"
+        )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
-            f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
+            f"{printable(loaded.run)}: its head reads more than [CLS] (pool={recipe.objective.pool}), for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
         )
     if getattr(recipe.objective, "orders", "one") != "one":
         raise InputError(
@@ -201,9 +205,13 @@ def _generation(loaded: Loaded) -> dict[str, bytes]:
 
 
 def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
-    """The state dict; a regression's mean and deviation are folded into its last layer, so that it says the numbers themselves."""
+    """The state dict; a regression's mean and deviation, and the temperature of classes, are folded into its last layer, so that it says
+    the numbers and the probabilities themselves."""
     state = {name: tensor.detach().float().cpu() for name, tensor in weights_of(loaded.member).items()}
     labels = loaded.labels
+    for name in ("objective.label.out.weight", "objective.label.out.bias"):
+        if labels.temperature != 1 and name in state:
+            state[name] = (state[name].double() / labels.temperature).float()
     if loaded.task is not None and not labels.names and (labels.mean, labels.scale) != (0.0, 1.0):
         weight, bias = (f"objective.label.out.{name}" for name in ("weight", "bias"))
         state[weight] = (state[weight].double() * labels.scale).float()

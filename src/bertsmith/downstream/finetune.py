@@ -31,6 +31,7 @@ from bertsmith.errors import InputError, Interrupted, printable
 from bertsmith.spelling import again, amount, flag, option, setting
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.split import Fold
 from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Progress, check_options, silent
@@ -42,7 +43,8 @@ def finetune(
     *,
     task: str,
     train: Any,
-    dev: Any,
+    dev: Any = None,
+    folds: int | None = None,
     out: str | Path,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
@@ -79,11 +81,11 @@ def finetune(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Tune `model` to `task` ("classify", "regress", "tag", "qa", "text2text"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
+    """Tune `model` to `task` ("classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
 
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
-    class, with equal texts on one side, the same rows for every `seed`.
+    class, with equal texts on one side, the same rows for every `seed`.  `folds` in its place cross-validates (downstream/folds.py).
     `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
     and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
@@ -98,10 +100,14 @@ def finetune(
     InputError before anything is written; NumericsError, ResourceError and Interrupted (after saving) while it trains.
     `progress(step, steps, loss, tokens per second, seconds left)` after every update.
     """
+    every = {**locals()}
+    if (dev is None) == (folds is None):
+        said = f"{option('dev')} and {option('folds', folds)}: take one of the two" if folds is not None else ""
+        raise InputError(said or f"{option('dev')}: a file, a share such as 0.1, or {option('folds', 5)} is wanted")
     given = Files(
         task=task,
         train=train,
-        dev=dev,
+        dev=dev if folds is None else Fold(0, folds),
         columns=columns,
         header=header,
         encoding=encoding,
@@ -114,6 +120,11 @@ def finetune(
         target_step=target_step,
         metric=metric,
     )
+    if folds is not None:
+        from bertsmith.downstream.folds import cross_validated
+
+        rest = {name: value for name, value in every.items() if name not in (*given.asked, "model", "dev", "folds")}
+        return cross_validated(finetune, model, folds, given, **rest)
     asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)
@@ -125,6 +136,7 @@ def finetune(
             options = settings(set)
             check_settings(way, options, FineTuning())
             _check_reinit(way, scratch, options.reinit)
+            options.check_kind(given.kind)
             if world.first:
                 _check_out(Path(out), seed, seeds, resume)
             given.check_apart()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds
-from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.labels import CHOSEN, Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
 from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
@@ -90,9 +90,7 @@ class Loaded:
 
     @property
     def labels(self) -> Labels:
-        task = self.task or {}
-        known = {f.name: task[f.name] for f in fields(Labels) if f.name in task}
-        return Labels(**known, names=tuple(task.get("labels", ())))
+        return Labels.of_task(self.task or {})
 
     @property
     def writing(self) -> Any:
@@ -261,8 +259,9 @@ def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
     config = owner.config()
     assert config is not None  # load_step read it
     result = owner.result() or {}
-    if "threshold" in result and saved.path == owner.step(result["best"]):
-        config = {**config, "task": {**config["task"], "threshold": float(result["threshold"])}}
+    if "best" in result and saved.path == owner.step(result["best"]):
+        chosen = {name: result[name] for name in CHOSEN if name in result}
+        config = {**config, "task": {**config["task"], **chosen}} if chosen else config
     return saved.weights, config, saved.path
 
 

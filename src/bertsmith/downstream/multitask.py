@@ -44,6 +44,9 @@ OPTIONS = (
     "beam",
     "visibility",
     "mask_rate",
+    "thresholds",
+    "class_weights",
+    "focal",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 

@@ -187,7 +187,7 @@ class Tuning:
             "seed": seed,
             "best": best,
             "chosen_by": self.task.kind.best(known),
-            **({} if settled.threshold == known.threshold else {"threshold": settled.threshold}),
+            **settled.chosen(known),
             **found,
             "trained": self.trained,
             **({"layers": self.mixed[seed]} if seed in self.mixed else {}),

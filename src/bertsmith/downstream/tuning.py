@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
@@ -14,9 +14,9 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
-from bertsmith.objectives.losses import Weighed
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
+from bertsmith.tasks.kinds import KINDS, Kind
 from bertsmith.tasks.sequences import Reading, Template
 
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
@@ -39,11 +39,12 @@ LATER = (
     "adapter",
     "lora",
     "layers",
-    "focal",
-    "class_weights",
     "reinit",
     "ema",
     "last",
+    "thresholds",
+    "class_weights",
+    "focal",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -82,7 +83,9 @@ class FineTuning:
     dropout: float = 0.1
     clip: float = 1.0
     length: int | None = None  # tokens of a sequence, specials included; null = the layout's of pre-training
-    pool: Literal["auto", "cls", "mean"] = "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    pool: Literal["auto", "cls", "mean", "attention", "first-last"] = (
+        "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     stride: int | None = (
         None  # tokens between the starts of two windows; null = three quarters of what fits (qa: a half)
@@ -104,12 +107,12 @@ class FineTuning:
         "one"  # both: a pair is read in either order, and what is said of it added up (GPT's way with similarity)
     )
     smoothing: float = (
-        0.0  # text2text and classify: share of each answer that is spread over the vocabulary, or over the classes
+        0.0  # classify, text2text: share of each answer that is spread over the classes or the vocabulary
     )
-    focal: float = 0.0  # classify: texts whose class is known count less, by (1 - p) ** focal (Lin et al. 2017: 2)
-    class_weights: Literal["none", "balanced"] | tuple[float, ...] = (
-        "none"  # classify: what each class weighs, in their order; balanced = texts / (classes x texts of the class)
+    class_weights: dict[str, float] | Literal["none", "balanced"] = (
+        "none"  # classify: of the losses; balanced = each class counts alike, or {"rare": 3} (others 1)
     )
+    focal: float = 0.0  # classify: losses times (1 - p)^focal, p that of the class (Lin et al. 2017: 2)
     target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
     beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
     visibility: Literal["causal", "prefix"] = (
@@ -117,6 +120,9 @@ class FineTuning:
     )
     mask_rate: float | None = (
         None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
+    )
+    thresholds: Literal["one", "each"] = (
+        "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
     reinit: int = 0  # layers at the top, and the pooler, that begin with fresh weights (Zhang et al. 2021: 1 to 6)
@@ -143,16 +149,12 @@ class FineTuning:
             all(isinstance(layer, int) and not isinstance(layer, bool) for layer in self.layers),
             f"layers: {list(self.layers)}: numbers of layers are wanted, such as [-4, -3, -2, -1]",
         )
+        require(self.focal >= 0, f"focal: {self.focal} is below 0")
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
         rate = self.mask_rate
         require(rate is None or 0 < rate <= 1, f"mask_rate: {rate} is not a share above 0 and at most 1")
-        weights = self.class_weights if isinstance(self.class_weights, tuple) else ()
-        require(
-            all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in weights),
-            f"class_weights: {list(weights)}: numbers are wanted, or balanced",
-        )
         require(self.reinit >= 0, f"reinit: {self.reinit} is below 0")
         require(0 <= self.ema < 1, f"ema: {self.ema} is not in [0, 1)")
         require(self.last >= 0, f"last: {self.last} is below 0")
@@ -188,6 +190,10 @@ class FineTuning:
             f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
         )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
+        require(
+            method != "frozen" or self.pool in ("auto", "cls", "mean"),
+            f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
+        )
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
         if method.learns is not None:  # what is small learns faster
             rate = STILL_RATE if method.still else min(FASTER * rate, MOST_RATE)
@@ -237,27 +243,21 @@ class FineTuning:
             template = replace(template, separators=1, segments=False, marks="extract")
         return replace(recipe, template=template)
 
-    @property
-    def weighed(self) -> list[str]:
-        """Settings that ask for another loss of classes."""
-        came = FineTuning()
-        names = ("class_weights", "focal", "smoothing")
-        return [name for name in names if getattr(self, name) != getattr(came, name)]
-
-    def loss(self, counts: Callable[[], Any]) -> Weighed | None:
-        """Of classes, where it is not the cross-entropy alone; `counts`: training texts of each."""
-        if not self.weighed:
-            return None
-        weights = tuple(map(float, self.class_weights)) if isinstance(self.class_weights, tuple) else ()
-        if self.class_weights == "balanced":
-            found = counts()
-            weights = tuple(float(found.sum() / (len(found) * count)) if count else 1.0 for count in found)
-        return Weighed(classes=weights, focal=self.focal, smoothing=self.smoothing)
-
     def said(self) -> dict[str, Any]:
         """What config.json says of it; what came later and is off, as runs from before it had it."""
         came = asdict(FineTuning())
         return {name: value for name, value in asdict(self).items() if name not in LATER or value != came[name]}
+
+    def check_kind(self, kind: Kind) -> None:
+        """InputError for an option that only another kind of task has."""
+        for name in sorted({name for other in KINDS.values() for name in other.settings} - {*kind.settings}):
+            if getattr(self, name) != getattr(FineTuning(), name):
+                have = [other.name for other in KINDS.values() if name in other.settings]
+                raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
+
+    def of_kind(self, kind: Any) -> Any:
+        """A kind of task with the options that are its own."""
+        return replace(kind, **{name: getattr(self, name) for name in kind.settings})
 
     def schedule(self, method: Method = FULL) -> Schedule:
         """What a method leaves as it is is a group that never learns, and so are the parts that are `frozen`."""

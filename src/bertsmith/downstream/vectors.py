@@ -43,7 +43,7 @@ def pooled(
     precision: Precision | None = None,
     skip: int = 0,
 ) -> np.ndarray:
-    """(sequences, width) float32, one for each sequence of `encoded`, each read at [CLS]; dropout off; float32 'highest' unless told otherwise.
+    """(sequences, width) float32, one for each sequence of `encoded`, or for each of their parts, read at [CLS]; dropout off; float32 'highest' unless told otherwise.
 
     Several pools ("cls+mean") stand side by side.  `skip`: tokens at the start that only [CLS] is taken from.
     """
@@ -53,11 +53,12 @@ def pooled(
         # Rounded once, and the states between layers with it: a tenth faster than autocast, whose states are float32.
         model = deepcopy(model).bfloat16()
     pools = pool.split("+")
-    found = np.empty((len(encoded), len(pools) * loaded.recipe.model.width), np.float32)
+    found = np.empty((len(encoded.places), len(pools) * loaded.recipe.model.width), np.float32)
     with precision.policy():
-        for which in encoded.by_length(budget):
-            stream = encoded.batch(which).input.to(loaded.device)
-            cls = torch.from_numpy(encoded.read(which)[1]).to(loaded.device)
+        for group in encoded.by_length(budget):
+            stream = encoded.batch(group).input.to(loaded.device)
+            which, at = encoded.read(group)
+            cls = torch.from_numpy(at).to(loaded.device)
             if layer is not None:
                 hidden = model.states(stream)[layer]
             elif pool == "cls":

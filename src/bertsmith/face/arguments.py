@@ -210,6 +210,7 @@ WANTED = {
             "steps",
             "tokens",
             "seeds",
+            "folds",
             "n",
             "layer",
             "top",

@@ -91,6 +91,7 @@ class Answers:
     term: str = "span"
     pools: bool = False
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
     unit: str = "questions"
     fields: tuple[str, ...] = ("question", "context", "answers", "id", "is_impossible")
     pair: tuple[str, ...] = ("question", "context")

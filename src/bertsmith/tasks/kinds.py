@@ -16,8 +16,11 @@ from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.answers import Answers
+from bertsmith.tasks.choice import Choice
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.multilabel import MultiLabel
+from bertsmith.tasks.ordinal import Ordinal
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
@@ -46,6 +49,7 @@ class Kind(Protocol):
     unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
     writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
+    settings: tuple[str, ...]  # of fine-tuning that are fields of the kind, too
     fields: tuple[str, ...]  # what a row that is given in Python may have
     pair: tuple[str, ...]  # what it is without names: one of them, or two
 
@@ -124,7 +128,10 @@ class Kind(Protocol):
         """{label, scores, …} for each row: what `predict` writes."""
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classes(), Numbers(), Tags(), Answers(), Text2Text())}
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (Classes(), MultiLabel(), Ordinal(), Numbers(), Choice(), Tags(), Answers(), Text2Text())
+}
 
 
 def kind(name: str) -> Kind:

@@ -20,16 +20,27 @@ from bertsmith.text.recognise import HEAD, document
 
 WANTS = {
     "classify": "texts and classes in columns",
+    "multilabel": "texts and their labels in columns",
+    "ordinal": "texts and classes that have an order in columns",
     "regress": "texts and numbers in columns",
+    "choice": "a text and several to choose from a row",
     "tag": "a word and its tag a line (CoNLL), or JSON lines",
     "qa": "SQuAD's json, or JSON lines",
     "text2text": "texts and what is to be written about them in columns",
 }
-LIKE = {"text2text": "classify"}  # reads the same files
+LIKE = {
+    "text2text": "classify",
+    "multilabel": "classify",
+    "ordinal": "classify",
+    "choice": "classify",
+}  # reads the same files
 COLUMNS = "write them as .tsv, .csv or .jsonl"
 WRITE = {
     "classify": COLUMNS,
+    "multilabel": COLUMNS,
+    "ordinal": COLUMNS,
     "regress": COLUMNS,
+    "choice": COLUMNS,
     "tag": "write them as .conll or .jsonl",
     "qa": "write them as .jsonl",
     "text2text": COLUMNS,
@@ -74,6 +85,8 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
             if "CSV" in what
             else f"is {kind}, but {option('task', task)} reads {WANTS[task]}; {WRITE[task]}"
         )
+    if suffix == ".parquet" and WRITE[task] == COLUMNS:
+        return ""
     if suffix in BINARY:
         return f"{suffix} is not read; {BINARY[suffix]}"
     try:

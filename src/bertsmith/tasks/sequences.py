@@ -243,7 +243,9 @@ class Encoded:
     counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
-    parts: Array | None = None  # (w, k) tokens of a sequence's parts, which do not see each other
+    parts: Array | None = (
+        None  # (p,) where a sequence has parts, which do not see each other and are read at a place each: their tokens
+    )
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -255,7 +257,7 @@ class Encoded:
 
     def stretches(self, which: Array) -> Array:
         """Tokens of what sees itself alone: the sequences `which`, or their parts."""
-        return self.lengths[which] if self.parts is None else self.parts[which].ravel()
+        return self.lengths[which] if self.parts is None else self.parts[self.read(which)[0]]
 
     @property
     def cls(self) -> Array:
@@ -323,7 +325,7 @@ class Encoded:
             segments=np.zeros(count, np.uint8),
             lengths=self.reads,
             places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
-            parts=None,
+            parts=None if self.parts is None else np.ones(count, np.int64),
         )
 
 
@@ -348,7 +350,7 @@ class Builder:
     segments: list[Array] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
     places: list[Array] = field(default_factory=list)
-    parts: list[tuple[int, ...]] = field(default_factory=list)
+    parts: list[Array] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"tokens": 0, "long": 0, "cut": 0})
 
     @property
@@ -370,15 +372,15 @@ class Builder:
         self.places.append(self.reading.whole_at(np.array([len(tokens)])) if places is None else places)
         return len(tokens)
 
-    def add_both(self, owner: int, first: Array, second: Array) -> None:
-        """A pair in both orders, as two parts of one sequence, each read at [CLS]."""
-        made = [self.reading.joined(self.vocab, *pair) for pair in ((first, second), (second, first))]
+    def add_parts(self, owner: int, pairs: list[tuple[Array, Array]]) -> None:
+        """Several pairs as parts of one sequence, each read as a whole."""
+        made = [self.reading.joined(self.vocab, *pair) for pair in pairs]
         lengths = np.array([len(tokens) for tokens, _ in made])
         self.tokens.append(np.concatenate([tokens for tokens, _ in made]))
         self.segments.append(np.concatenate([segments for _, segments in made]))
         self.owner.append(owner)
-        self.places.append(_ends(lengths)[:-1] + self.reading.cls_at(lengths))
-        self.parts.append(tuple(lengths.tolist()))
+        self.places.append(_ends(lengths)[:-1] + self.reading.whole_at(lengths))
+        self.parts.append(lengths)
 
     def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
         lengths = np.array([len(tokens) for tokens in self.tokens], np.int64)
@@ -395,7 +397,7 @@ class Builder:
             counts=counts,
             notes=notes,
             key=key,
-            parts=np.array(self.parts, np.int64) if self.parts else None,
+            parts=np.concatenate(self.parts) if self.parts else None,
         )
 
 
@@ -420,7 +422,7 @@ def encode(
         builder.counts["long"] += len(a) + (0 if b is None else len(b)) > room
         for a_view, b_view in _views(a, b, room, reading, builder.counts, lambda i=i: where(i)):
             if b_view is not None and reading.orders == "both":
-                builder.add_both(i, a_view, b_view)
+                builder.add_parts(i, [(a_view, b_view), (b_view, a_view)])
             else:
                 builder.add(i, a_view, b_view)
     return builder.encoded(len(texts))

@@ -11,6 +11,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import standing
 
 ROLES = ("text", "text2", "label")
+CHOICES = tuple(f"choice{number}" for number in range(27))  # texts that a row offers, where each has a column
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,7 @@ class Tags:
     term: str = "tag"
     pools: bool = False
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
     unit: str = "sentences"
     fields: tuple[str, ...] = ("text", "label")
     pair: tuple[str, ...] = ("text",)
