@@ -21,6 +21,7 @@ from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, say_long
+from bertsmith.tasks.table import TRIPLETS
 from bertsmith.text import unknown
 from bertsmith.text.encodings import UTF8, checked
 from bertsmith.training.run import open_store
@@ -156,7 +157,7 @@ def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str]
     checked(encoding or UTF8)
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
-    return None if columns is None else parse_columns(columns)
+    return None if columns is None else parse_columns(columns, TRIPLETS)
 
 
 def _tuned(model: str | Path | Loaded, members: tuple[str, ...], say: Say) -> Loaded:
@@ -181,7 +182,7 @@ def rows_of(
     """Rows of `input` as the task of a fine-tuned model reads them: by its columns and encoding unless others are given."""
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
-    chosen = trained if columns is None else parse_columns(columns)
+    chosen = trained if columns is None else parse_columns(columns, kind.roles)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
     rows = kind.read(
         path,

@@ -29,7 +29,12 @@ LATER = (
     "target_length",
     "beam",
     "visibility",
+    "loss",
+    "scale",
+    "margin",
+    "sizes",
 )  # options that older runs' config.json does not have
+OF_VECTORS = ("loss", "scale", "margin", "sizes")
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -94,6 +99,14 @@ class FineTuning:
     visibility: Literal["causal", "prefix"] = (
         "causal"  # text2text: of a language model; prefix = the text that is read sees all of itself
     )
+    loss: str | None = (
+        None  # similarity, retrieval: of objectives/vectors.py; null = cosine where the training file has numbers, else negatives
+    )
+    scale: float = 20.0  # similarity, retrieval: of the cosines that are compared; 1 / temperature
+    margin: float = 1.0  # similarity, retrieval: of loss=triplet
+    sizes: tuple[
+        int, ...
+    ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
 
     def __post_init__(self):
@@ -104,6 +117,12 @@ class FineTuning:
         require(
             all(isinstance(part, str) for part in self.frozen),
             f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
+        )
+        for name in OF_VECTORS[1:3]:
+            require(getattr(self, name) > 0, f"{name}: {getattr(self, name)} must be above 0")
+        require(
+            all(isinstance(size, int) and size > 0 for size in self.sizes),
+            f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
         )
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
@@ -143,11 +162,23 @@ class FineTuning:
             pool=self._pool(method, Reading.of(recipe, length)) if self.pool == "auto" else self.pool,
         )
 
+    def pooled(self, pool: str | None) -> FineTuning:
+        """Vectors are read as the model's own are (None: it says nothing), the mean where that is neither [CLS] nor the mean."""
+        return self if self.pool != "auto" else replace(self, pool="cls" if pool == "cls" else "mean")
+
     @staticmethod
     def _pool(method: str, reading: Reading) -> Literal["cls", "mean"]:
         """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
         neither = reading.cls == "none" and not reading.ends
         return "mean" if method == "frozen" or neither else "cls"
+
+    def check_head(self, task: str) -> None:
+        """InputError for what is set of vectors, which `task` learns none of."""
+        for name in OF_VECTORS:
+            if getattr(self, name) != getattr(FineTuning(), name):
+                raise InputError(
+                    f"{setting(name)}: {option('task', task)} has none; {option('task', 'similarity', 'retrieval')} has"
+                )
 
     def lasting(self, method: str, width: int, steps: int, asked: bool) -> FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""

@@ -28,14 +28,14 @@ from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
-from bertsmith.tasks.table import ROLES, Table, collect
+from bertsmith.tasks.table import ROLES, TRIPLETS, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
 PACKED = (".gz", ".xz", ".zst")
 
 
-def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
+def parse_columns(spec: str | Mapping[str, str | int] | None, roles: tuple[str, ...] = ROLES) -> dict[str, str]:
     """`text=sentence,label=3` (or the same as a mapping) -> {role: name or number}."""
     if spec is None:
         return {}
@@ -48,8 +48,8 @@ def parse_columns(spec: str | Mapping[str, str | int] | None) -> dict[str, str]:
         role, column = role.strip(), column.strip()
         if not column:
             raise InputError(f"{option('columns', role)}: expected role=column, such as text=sentence,label=3")
-        if role not in ROLES:
-            raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, ROLES)}")
+        if role not in roles:
+            raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
         if role in chosen:
             raise InputError(f"{option('columns', role)}: is given twice")
         chosen[role] = column
@@ -71,8 +71,8 @@ def read(
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = path if isinstance(path, Given) else Path(path)
-    own = roles is not ROLES
-    chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns)
+    own = roles not in (ROLES, TRIPLETS)
+    chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns, ROLES if own else roles)
     suffix = suffix_of(path)
     lines = Lines(path, encoding)
     if suffix == ".txt":
@@ -118,6 +118,7 @@ def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
 def _json(
     lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int], roles: tuple[str, ...]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    own = roles not in (ROLES, TRIPLETS)
     keys = {role: chosen.get(role, role) for role in roles}
     present: dict[
         str, bool
@@ -135,14 +136,14 @@ def _json(
             key = keys[role]
             if there != (key in row):
                 if there:
-                    way = f"; {option('columns', f'{role}=NAME')} says which" if roles is ROLES else ""
+                    way = "" if own else f"; {option('columns', f'{role}=NAME')} says which"
                     raise InputError(
                         f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}{way}"
                     )
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
                 found[role] = row[key]
-                if roles is not ROLES:
+                if own:
                     check_field(row[key], f"{where}: {printable(key)}")
                 elif role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")

@@ -11,6 +11,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import standing
 
 ROLES = ("text", "text2", "label")
+TRIPLETS = (*ROLES, "negative")  # with a text that does not belong to the first one
 
 
 @dataclass(frozen=True, kw_only=True)

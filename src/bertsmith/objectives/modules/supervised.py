@@ -51,12 +51,7 @@ class Classification(nn.Module):
 
     def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (s,): the flat index of each sequence's [CLS], in any order -> (s, classes), or (s, 1) for a regression."""
-        if self.pool == "cls":
-            read, where = torch.unique(at, return_inverse=True)
-            return self.head(pick(model(stream, read), where))
-        means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
-        ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
-        return self.head(pick(means, torch.searchsorted(ends, at, right=True)))
+        return self.head(pooled_at(model, stream, at, self.pool))
 
     def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}."""
@@ -146,3 +141,13 @@ class Spans(nn.Module):
         best = torch.cat([(part == part.amax(0)) for part in shares.split(stream.lengths)])
         where = (target.at[:, 0], target.labels)
         return {"span": {"loss": -shares[where].sum().item(), "correct": int(best[where].sum()), "count": len(target)}}
+
+
+def pooled_at(model: Body, stream: Stream, at: Tensor, pool: str) -> Tensor:
+    """`at` (p,): flat indices, in any order -> (p, d): the states there ("cls"), or the means over the sequences they stand in."""
+    if pool == "cls":
+        read, where = torch.unique(at, return_inverse=True)
+        return pick(model(stream, read), where)
+    means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
+    ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
+    return pick(means, torch.searchsorted(ends, at, right=True))
