@@ -74,6 +74,12 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
         yield f"It classifies {_texts(loaded)} as one of: {_listed(loaded.labels.names)}."
     elif loaded.task is not None:
         yield f"It gives a number for {_texts(loaded)}, in the scale of its training file."
+    vectors = loaded.config.get("vectors")
+    if vectors and loaded.kind == "finetune":
+        sizes = (
+            f" Its first {' or '.join(map(str, vectors['sizes']))} numbers are one, too." if "sizes" in vectors else ""
+        )
+        yield f"It was tuned so that texts that belong together have vectors near each other (pooling: {vectors['pool']}).{sizes}"
     if loaded.kind == "import":
         source = loaded.config["source"]
         yield f"It came as {', '.join(source.get('architectures') or [str(source.get('model_type'))])} and was not trained further."

@@ -30,7 +30,10 @@ from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.modules.member import MemberModel
+from bertsmith.objectives.predict import Trunk
 from bertsmith.spelling import amount, option, setting
+from bertsmith.tasks import kinds
 from bertsmith.training.saving import weights_of
 
 TO = ("hf",)
@@ -69,7 +72,7 @@ def export(
         hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
-    loaded = half_of(opened(model, members=members, say=say), half)
+    loaded = _without_task(half_of(opened(model, members=members, say=say), half))
     if loaded.device.type != "cpu":
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
     where, home = Path(out).resolve(), loaded.run.resolve()
@@ -141,6 +144,19 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         **_generation(loaded),
         **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
     }
+
+
+def _without_task(loaded: Loaded) -> Loaded:
+    """What was tuned to vectors is an encoder without a head, beside which stands how vectors are made of its states."""
+    if loaded.task is None or not kinds.kind(loaded.task["kind"]).embeds:
+        return loaded
+    objective = Trunk(pooler=loaded.recipe.objective.pooler)
+    member = MemberModel(loaded.member.model, objective.build(loaded.member.model))
+    layout = replace(loaded.recipe.layout, length=loaded.length())
+    recipe = replace(loaded.recipe, objective=objective, layout=layout)
+    return replace(
+        loaded, member=member.eval(), recipe=recipe, task=None, config={**loaded.config, "task": loaded.task}
+    )
 
 
 def _tensors(state: dict[str, Tensor], recipe: Any, pad: int, config: dict[str, Any]) -> dict[str, Tensor]:

@@ -85,6 +85,9 @@ def evaluate(
     input: Any = None,
     *,
     data: Any = None,
+    corpus: str | Path | None = None,
+    queries: str | Path | None = None,
+    relevant: str | Path | None = None,
     columns: Columns = None,
     header: bool | None = None,
     encoding: str | None = None,
@@ -101,7 +104,17 @@ def evaluate(
     numbers in float32; resampled by sequence; of a model that is asked for every token also `token.bits_per_byte`, by the store's mean bytes
     of a token.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion` (rows of truth), of tags by type,
     `majority` {label, share}, and `says_only` where one thing is said to all.
+    `corpus`, `queries` and `relevant` (BEIR's files): how well the vectors that `embed` makes find what is relevant (downstream/retrieval.py).
     """
+    if not (corpus is None and queries is None and relevant is None):
+        from bertsmith.downstream.retrieval import retrieval
+
+        if input is not None or data is not None:
+            raise InputError(
+                f"{option('corpus')}: without {option('input')} and {option('data')}; one of them at a time"
+            )
+        files_ = {"corpus": corpus, "queries": queries, "relevant": relevant}
+        return retrieval(model, files_, on_long=on_long, seed=seed, members=members, say=say)
     if input is not None:
         columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from bertsmith.config import require
 from bertsmith.errors import nearest
 from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.vectors import VectorsObjective
@@ -39,6 +40,7 @@ class Vectors:
     margin: float = 1.0
     sizes: tuple[int, ...] = ()
     pool: Literal["cls", "mean"] = "mean"
+    pooler: Summarised = "tanh"  # of the summary that the model would have: whose family it is
 
     def __post_init__(self):
         require(self.loss in LOSSES, f"objective.loss: {self.loss!r}: unknown; {nearest(str(self.loss), LOSSES)}")
