@@ -70,16 +70,14 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
         yield f"It tags words as one of: {_listed(loaded.labels.names)}."
     elif kind == "qa":
         yield f"It answers questions with a piece of a text{', or says that there is no answer' * loaded.labels.nulls}."
+    elif loaded.kind == "finetune" and (vectors := loaded.config.get("vectors")):
+        yield f"It gives vectors, near each other where texts belong together (pooling: {vectors['pool']})."
+        if "sizes" in vectors:
+            yield f"The first {' or '.join(map(str, vectors['sizes']))} numbers of one are a vector, too."
     elif loaded.task is not None and loaded.labels.names:
         yield f"It classifies {_texts(loaded)} as one of: {_listed(loaded.labels.names)}."
     elif loaded.task is not None:
         yield f"It gives a number for {_texts(loaded)}, in the scale of its training file."
-    vectors = loaded.config.get("vectors")
-    if vectors and loaded.kind == "finetune":
-        sizes = (
-            f" Its first {' or '.join(map(str, vectors['sizes']))} numbers are one, too." if "sizes" in vectors else ""
-        )
-        yield f"It was tuned so that texts that belong together have vectors near each other (pooling: {vectors['pool']}).{sizes}"
     if loaded.kind == "import":
         source = loaded.config["source"]
         yield f"It came as {', '.join(source.get('architectures') or [str(source.get('model_type'))])} and was not trained further."

@@ -72,7 +72,8 @@ def export(
         hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
-    loaded = _without_task(half_of(opened(model, members=members, say=say), half))
+    given = half_of(opened(model, members=members, say=say), half)
+    loaded = _without_task(given)
     if loaded.device.type != "cpu":
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
     where, home = Path(out).resolve(), loaded.run.resolve()
@@ -84,7 +85,7 @@ def export(
             (folder / name).parent.mkdir(exist_ok=True)
             files.create(folder / name, data)
         compared = _compare(transformers, folder, loaded, out)
-        files.create(folder / CARD, card(loaded, compared).encode())
+        files.create(folder / CARD, card(given, compared).encode())
         listed = files.listing(folder, [*content, CARD])
         manifest = {
             "format": FORMAT,
