@@ -32,8 +32,8 @@ from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.predict import Trunk
+from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option, setting
-from bertsmith.tasks import kinds
 from bertsmith.training.saving import weights_of
 
 TO = ("hf",)
@@ -149,7 +149,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
 
 def _without_task(loaded: Loaded) -> Loaded:
     """What was tuned to vectors is an encoder without a head, beside which stands how vectors are made of its states."""
-    if loaded.task is None or not kinds.kind(loaded.task["kind"]).embeds:
+    if not isinstance(loaded.recipe.objective, Vectors):
         return loaded
     objective = Trunk(pooler=loaded.recipe.objective.pooler)
     member = MemberModel(loaded.member.model, objective.build(loaded.member.model))
