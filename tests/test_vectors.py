@@ -24,6 +24,7 @@ from bertsmith.objectives.modules.vectors import VectorsObjective, belonging, ne
 from bertsmith.objectives.vectors import Vectors
 from bertsmith.recipe import find
 from bertsmith.tasks import kinds, ranking
+from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.tasks.vectors import belonging as belonging_here
 from bertsmith.tasks.vectors import cosent
@@ -387,6 +388,22 @@ def test_scores_of_search_are_their_definitions():
         order = [j for j in sorted(range(250), key=lambda j: (-round(cosines[i, j], 9), j)) if j != but[i]]
         for name, value in by_definition(order, judged[i]).items():
             assert found[name][i] == pytest.approx(value), (name, i)
+
+
+def test_dev_pairs_are_a_corpus_and_queries_of_different_texts():
+    """The first text of two rows is one query with two relevant texts; a query that stands in the corpus too is not found there."""
+    kind = kinds.kind("retrieval")
+    texts = np.array([[0, 1], [0, 2], [3, 4], [1, 5], [6, 6]])
+    states = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    found = kind.score(texts, states[texts], Labels(), resamples=0)
+    cosines = ranking.unit(states) @ ranking.unit(states).T
+    relevant, corpus = {0: {1: 1, 2: 1}, 3: {4: 1}, 1: {5: 1}, 6: {6: 1}}, [1, 2, 4, 5, 6]
+    wanted = [
+        by_definition(sorted((t for t in corpus if t != q or t in own), key=lambda t: -cosines[q, t]), own)
+        for q, own in relevant.items()
+    ]
+    for name in ranking.NAMES:
+        assert found[name]["value"] == pytest.approx(np.mean([one[name] for one in wanted]))
 
 
 @pytest.fixture
