@@ -243,6 +243,16 @@ def test_pairs_with_numbers_are_learned(tune, tmp_path, loss):
     assert result["dev"]["spearman"]["value"] > 0.6 and result["chosen_by"] == "spearman"
 
 
+def test_models_of_other_sizes_and_a_baseline_are_compared_by_whole_vectors(tune, tmp_path):
+    pytest.importorskip("sklearn")
+    result = tune(tmp_path / "sizes", set={"sizes": [8, 4]}, baseline=True)
+    assert set(result["baseline"]["difference"]) == {"spearman", "pearson"}
+    assert result["baseline"]["method"] == "TF-IDF of words and word pairs, cosine"
+    tune(tmp_path / "whole", set={"loss": "cosent"})
+    found = bertsmith.compare(tmp_path / "whole", tmp_path / "sizes", scored(30, 1))
+    assert set(found["difference"]) == {"spearman", "pearson"} and found["chosen_by"] == "spearman"
+
+
 @pytest.mark.parametrize("loss", ["negatives", "symmetric", "triplet"])
 def test_pairs_that_belong_together_are_learned(tune, tmp_path, loss):
     rows, sets = pairs(200, 0, negative=loss != "symmetric"), {"loss": loss, "evaluations": 0.2}
@@ -282,13 +292,13 @@ def test_processes_and_passes_learn_what_one_pass_does(pretrained, tune, tmp_pat
             path.write_text("".join(json.dumps(row) + "\n" for row in made(count, count)))
             task[part] = str(path)
         own = [*sets, *(["loss=cosent"] if name == "similarity" else [])]
-        common = {"model": str(pretrained), "task": task, "options": {"steps": 4}}
+        common = {"model": str(pretrained), "task": task, "options": {"steps": 3}}
         jobs += [
             {"name": f"{name}-one", "alone": True, "set": own, **common},
             {"name": f"{name}-two", "set": own, **common},
         ]
         jobs.append({"name": f"{name}-passes", "alone": True, "set": [*own, "accumulate=4"], **common})
-        jobs.append({"name": f"{name}-slices", "set": own, **common, "options": {"steps": 4, "shard": "fsdp"}})
+        jobs.append({"name": f"{name}-slices", "set": own, **common, "options": {"steps": 3, "shard": "fsdp"}})
     done = work(tmp_path, jobs)
     assert done.returncode == 0, done.stderr
     for name in ("similarity", "retrieval"):
