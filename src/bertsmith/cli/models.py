@@ -56,7 +56,7 @@ def add_finetune(commands: Any) -> None:
         "--task",
         required=True,
         metavar="KIND",
-        help="classify, multilabel, ordinal or regress (texts; pairs where there is a column text2), choice (of several texts), tag (CoNLL files), qa (SQuAD's json), text2text",
+        help="classify, multilabel, ordinal or regress (texts; pairs where there is a column text2), choice (of several texts), tag (CoNLL files), qa (SQuAD's json), text2text, similarity or retrieval (vectors)",
     )
     made.add_argument("--train", required=True, metavar="FILE")
     made.add_argument("--dev", metavar="FILE|SHARE", help="a file, or a share of the training file, such as 0.1")
@@ -193,6 +193,11 @@ def add_evaluate(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", metavar="FILE", help="labelled rows, for a fine-tuned model")
     made.add_argument("--data", metavar="STORE", help="for a pre-training run: loss on the held-out documents")
+    made.add_argument(
+        "--corpus", metavar="FILE", help="with --queries and --relevant: how well vectors find texts (BEIR's files)"
+    )
+    made.add_argument("--queries", metavar="FILE")
+    made.add_argument("--relevant", metavar="FILE", help="query-id, corpus-id, score")
     made.add_argument("--per-class", action="store_true", help="with --json: class by class, and the confusion matrix")
     add_columns(made)
     add_base(made)
@@ -200,9 +205,13 @@ def add_evaluate(commands: Any) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> None:
-    if (arguments.input is None) == (arguments.data is None):
-        raise InputError("evaluate: give --input FILE for a fine-tuned model, or --data STORE for a pre-training run")
+    searched = {name: getattr(arguments, name) for name in ("corpus", "queries", "relevant")}
+    if (arguments.input is not None) + (arguments.data is not None) + any(searched.values()) != 1:
+        raise InputError(
+            "evaluate: give --input FILE for a fine-tuned model, --data STORE for a pre-training run, or --corpus, --queries and --relevant FILE for vectors"
+        )
     options = {"data": arguments.data} if arguments.data else {"input": arguments.input, **table(arguments)}
+    options = searched if any(searched.values()) else options
     options["per_class"] = arguments.per_class or not arguments.json
     result = bertsmith.evaluate(arguments.model, **options, **loading(arguments, console))
     if arguments.json:
@@ -276,6 +285,7 @@ def add_embed(commands: Any) -> None:
     made.add_argument(
         "--normalise", choices=("yes", "no"), help="vectors of length 1; no, unless such an encoder says so"
     )
+    made.add_argument("--dim", type=positive, metavar="N", help="the first N numbers of each vector, to length 1")
     made.add_argument("--layer", type=int, help="0 = embeddings, 1 = first layer, ...; the last unless given")
     made.add_argument(
         "--precision",
@@ -289,7 +299,9 @@ def add_embed(commands: Any) -> None:
 
 
 def embed(arguments: argparse.Namespace, console: Console) -> None:
-    options = {name: getattr(arguments, name) for name in ("pool", "prompt", "layer", "precision")} | table(arguments)
+    options = {name: getattr(arguments, name) for name in ("pool", "prompt", "layer", "dim", "precision")} | table(
+        arguments
+    )
     options |= {"normalise": arguments.normalise == "yes"} if arguments.normalise else {}
     shape = bertsmith.embed(
         arguments.model, arguments.input, out=arguments.out, **options, **loading(arguments, console)

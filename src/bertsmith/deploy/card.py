@@ -80,6 +80,10 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
         yield f"It gives {_texts(loaded)} one of these classes, from the lowest to the highest: {_listed(loaded.labels.names)}."
     elif kind == "multilabel":
         yield f"It gives {_texts(loaded)} any of these labels, or none: {_listed(loaded.labels.names)}."
+    elif loaded.kind == "finetune" and (vectors := loaded.config.get("vectors")):
+        yield f"It gives vectors, near each other where texts belong together (pooling: {vectors['pool']})."
+        if "sizes" in vectors:
+            yield f"The first {' or '.join(map(str, vectors['sizes']))} numbers of one are a vector, too."
     elif loaded.task is not None and loaded.labels.names:
         yield f"It classifies {_texts(loaded)} as one of: {_listed(loaded.labels.names)}."
     elif loaded.task is not None:

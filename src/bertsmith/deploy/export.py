@@ -33,7 +33,10 @@ from bertsmith.deploy.texts import texts
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.layers import OverLayers
+from bertsmith.objectives.predict import Trunk
+from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of
 
@@ -74,7 +77,8 @@ def export(
         hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
-    loaded = half_of(plain(opened(model, members=members, say=say, base=base)), half)
+    given = half_of(plain(opened(model, members=members, say=say, base=base)), half)
+    loaded = _without_task(given)
     if loaded.device.type != "cpu":
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
     where, home = Path(out).resolve(), loaded.run.resolve()
@@ -86,7 +90,7 @@ def export(
             (folder / name).parent.mkdir(exist_ok=True)
             files.create(folder / name, data)
         compared = _compare(transformers, folder, loaded, out)
-        files.create(folder / CARD, card(loaded, compared).encode())
+        files.create(folder / CARD, card(given, compared).encode())
         listed = files.listing(folder, [*content, CARD])
         manifest = {
             "format": FORMAT,
@@ -179,6 +183,19 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         **_generation(loaded),
         **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
     }
+
+
+def _without_task(loaded: Loaded) -> Loaded:
+    """What was tuned to vectors is an encoder without a head, beside which stands how vectors are made of its states."""
+    if not isinstance(loaded.recipe.objective, Vectors):
+        return loaded
+    objective = Trunk(pooler=loaded.recipe.objective.pooler)
+    member = MemberModel(loaded.member.model, objective.build(loaded.member.model))
+    layout = replace(loaded.recipe.layout, length=loaded.length())
+    recipe = replace(loaded.recipe, objective=objective, layout=layout)
+    return replace(
+        loaded, member=member.eval(), recipe=recipe, task=None, config={**loaded.config, "task": loaded.task}
+    )
 
 
 def _tensors(state: dict[str, Tensor], recipe: Any, pad: int, config: dict[str, Any]) -> dict[str, Tensor]:

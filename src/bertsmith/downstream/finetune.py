@@ -81,7 +81,9 @@ def finetune(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Tune `model` to `task` ("classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
+    """Tune `model` to `task` ("classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval"); returns
+    what result.json says: dev scores with intervals, mean and spread over seeds.
+
 
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
@@ -153,7 +155,9 @@ def finetune(
             grown = None if decoder is None else Decoder.of(decoder, encoder, loaded, members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
-            if not way.still and not given.kind.writes:
+            if given.kind.embeds:
+                options = options.pooled((loaded.config.get("vectors") or {}).get("pool"))
+            elif not way.still and not given.kind.writes:
                 loaded = replace(loaded, recipe=loaded.recipe.for_task())
             given_epochs = options.epochs
             options = options.settled(way, loaded.recipe, given.kind.pools)
@@ -268,6 +272,10 @@ def _check_asked(
     if kinds.kind(task).writes and way.still:
         raise InputError(
             f"{option('method', method)}: {option('task', task)} has no head beside the model's own; use {option('method', 'full')}"
+        )
+    if kinds.kind(task).embeds and way.still:
+        raise InputError(
+            f"{option('method', method)}: {option('task', task)} has no head, and nothing would learn; use {option('method', 'full')}"
         )
     if scratch and way.learns is not None:
         raise InputError(

@@ -179,12 +179,16 @@ def _one_tokenizer(stores: dict[str, Any]) -> Any:
 
 def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: Settings, say: Say) -> Task:
     given.check_apart()
+    if given.kind.embeds:
+        raise InputError(
+            f"multitask: {printable(name)}: {option('task', given.task)} compares the rows of an update, which a mixture has of many kinds; finetune learns it"
+        )
     assignments = assignments_of(assignments)
     for assignment in assignments:
-        option = assignment.partition("=")[0]
-        if option not in OPTIONS:
+        field = assignment.partition("=")[0]
+        if field not in OPTIONS:
             raise InputError(
-                f"multitask: set: {printable(option)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
+                f"multitask: set: {printable(field)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
             )
     options = settings(assignments).settled(FULL, recipe, given.kind.pools)
 

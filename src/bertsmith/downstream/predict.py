@@ -21,6 +21,7 @@ from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, say_long
+from bertsmith.tasks.table import EVERY
 from bertsmith.text import unknown
 from bertsmith.text.encodings import UTF8, checked
 from bertsmith.training.run import open_store
@@ -85,6 +86,9 @@ def evaluate(
     input: Any = None,
     *,
     data: Any = None,
+    corpus: str | Path | None = None,
+    queries: str | Path | None = None,
+    relevant: str | Path | None = None,
     columns: Columns = None,
     header: bool | None = None,
     encoding: str | None = None,
@@ -102,7 +106,17 @@ def evaluate(
     numbers in float32; resampled by sequence; of a model that is asked for every token also `token.bits_per_byte`, by the store's mean bytes
     of a token.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion` (rows of truth), of tags by type,
     `majority` {label, share}, and `says_only` where one thing is said to all.
+    `corpus`, `queries` and `relevant` (BEIR's files): how well the vectors that `embed` makes find what is relevant (downstream/retrieval.py).
     """
+    if not (corpus is None and queries is None and relevant is None):
+        from bertsmith.downstream.retrieval import retrieval
+
+        if input is not None or data is not None:
+            raise InputError(
+                f"{option('corpus')}: without {option('input')} and {option('data')}; one of them at a time"
+            )
+        files_ = {"corpus": corpus, "queries": queries, "relevant": relevant}
+        return retrieval(model, files_, on_long=on_long, seed=seed, members=members, say=say)
     if input is not None:
         columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)
@@ -158,7 +172,7 @@ def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str]
     checked(encoding or UTF8)
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
-    return None if columns is None else parse_columns(columns)
+    return None if columns is None else parse_columns(columns, EVERY)
 
 
 def _tuned(
@@ -185,7 +199,7 @@ def rows_of(
     """Rows of `input` as the task of a fine-tuned model reads them: by its columns and encoding unless others are given."""
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
-    chosen = trained if columns is None else parse_columns(columns)
+    chosen = trained if columns is None else parse_columns(columns, kind.roles)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
     rows = kind.read(
         path,

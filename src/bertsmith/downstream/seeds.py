@@ -125,6 +125,7 @@ class Tuning:
             exam.past = lambda: _lines(run)
         for note in exam.notes:
             journal.say(note)
+        kind = self.task.kind
         vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
         job = Job(
             run=run,
@@ -136,6 +137,7 @@ class Tuning:
                 "task": self.about,
                 "data": {**self.task.sources, "tokenizer": digest, "vocab": vocab},
                 "versions": self.loaded.config.get("versions") or {},
+                **({"vectors": kind.vectors(self.options.pool)} if kind.embeds else {}),  # type: ignore[attr-defined]
             },
             same=SAME,
             tokenizer=self.loaded.tokenizer_json(),

@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 class Files:
     """Where a task's rows are (files, or rows as tasks/given.py takes them), and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
 
-    task: str  # "classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text"
+    task: str  # "classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval"
     train: Any
     dev: Any  # rows of their own, or a share of those to train on: 0.1
     columns: str | Mapping[str, str | int] | None = None
@@ -61,7 +61,8 @@ class Files:
     metric: str | None = None  # text2text: the score that chooses the step
 
     def __post_init__(self) -> None:
-        kind, columns = self.kind, parse_columns(self.columns)
+        kind = self.kind
+        columns = parse_columns(self.columns, kind.roles)
         checked(self.encoding)
         for part in PARTS[: 1 if self.part is not None else 2]:
             rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
@@ -124,7 +125,8 @@ class Rows:
     @classmethod
     def read(cls, given: Files, say: Say) -> Rows:
         """InputError naming file and line of what cannot be learned from."""
-        kind, chosen = given.kind, parse_columns(given.columns)
+        kind = given.kind
+        chosen = parse_columns(given.columns, kind.roles)
         paths = {"train": given.train, **({} if given.part else {"dev": given.dev})}
         rows = {
             part: kind.read(path, columns=chosen or None, header=given.header, encoding=given.encoding)
@@ -140,7 +142,7 @@ class Rows:
                 check_folds(kind, rows["train"], known, given.part.of)
             rows, share, numbers = _divided(kind, rows["train"], given.part, say)
             known = kind.learn(rows["train"], known.names)  # a class that is rare may be in one part only
-        if rows["train"].pairs != rows["dev"].pairs:
+        if rows["train"].pairs != rows["dev"].pairs and not kind.embeds:
             raise InputError(
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; {option('columns')} says which columns are read"
             )
@@ -196,6 +198,8 @@ class Task:
                 say(
                     f"the model writes behind a text by filling masks: {kind.mask_rate:.0%} of a target's tokens, its end among them, are hidden"  # type: ignore[attr-defined]
                 )
+        if kind.embeds:
+            kind = kind.tuned(options, rows["train"], recipe.model.width)  # type: ignore[attr-defined]
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.part is not None)
         data = {
@@ -210,11 +214,11 @@ class Task:
             "columns": found.columns,
             "header": given.header,
             **({} if is_utf8(given.encoding) else {"encoding": given.encoding}),
-            "pairs": rows["train"].pairs,
+            "pairs": rows["dev"].pairs,
             "length": options.length,
             "on_long": reading.on_long,
             **({} if given.on_bad_answer == "error" else {"on_bad_answer": given.on_bad_answer}),
-            **(kind.about() if kind.writes else {}),  # type: ignore[attr-defined]
+            **(kind.about() if hasattr(kind, "about") else {}),  # type: ignore[attr-defined]
         }
         return cls(
             kind=kind,
@@ -329,7 +333,7 @@ def _encoded(
 
 
 def _check_lengths(rows: Any, data: Encoded, reading: Reading) -> None:
-    if reading.on_long == "truncate" and data.counts["long"] == data.rows > 1:
+    if reading.on_long == "truncate" and data.counts["long"] == data.counts["texts"] > 1:
         raise InputError(
             f"{printable(rows.path)}: every one of its {amount(data.rows, 'text')} is longer than {amount(reading.length, 'token')} and would be cut; "
             f"{option('on_long', 'window')} reads all of them, {setting('length')} takes longer ones"

@@ -45,6 +45,10 @@ LATER = (
     "thresholds",
     "class_weights",
     "focal",
+    "loss",
+    "scale",
+    "margin",
+    "sizes",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -124,6 +128,14 @@ class FineTuning:
     thresholds: Literal["one", "each"] = (
         "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )
+    loss: str | None = (
+        None  # similarity, retrieval: of objectives/vectors.py; null = cosine where the training file has numbers, else negatives
+    )
+    scale: float = 20.0  # similarity, retrieval: of the cosines that are compared; 1 / temperature
+    margin: float = 1.0  # similarity, retrieval: of loss=triplet
+    sizes: tuple[
+        int, ...
+    ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
     reinit: int = 0  # layers at the top, and the pooler, that begin with fresh weights (Zhang et al. 2021: 1 to 6)
     ema: float = 0.0  # the model is a moving average of the weights, each update's with 1 - ema of it: 0.999; 0 = the weights themselves
@@ -150,6 +162,12 @@ class FineTuning:
             f"layers: {list(self.layers)}: numbers of layers are wanted, such as [-4, -3, -2, -1]",
         )
         require(self.focal >= 0, f"focal: {self.focal} is below 0")
+        for name in ("scale", "margin"):
+            require(getattr(self, name) > 0, f"{name}: {getattr(self, name)} must be above 0")
+        require(
+            all(isinstance(size, int) and size > 0 for size in self.sizes),
+            f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
+        )
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
@@ -219,6 +237,10 @@ class FineTuning:
         require(len({*found}) == len(found), f"layers: {list(self.layers)}: one stands there twice")
         return found
 
+    def pooled(self, pool: str | None) -> FineTuning:
+        """Vectors are read as the model's own are (None: it says nothing), the mean where that is neither [CLS] nor the mean."""
+        return self if self.pool != "auto" else replace(self, pool="cls" if pool == "cls" else "mean")
+
     @staticmethod
     def _pool(method: Method, reading: Reading) -> Literal["cls", "mean"]:
         """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
@@ -256,8 +278,8 @@ class FineTuning:
                 raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
 
     def of_kind(self, kind: Any) -> Any:
-        """A kind of task with the options that are its own."""
-        return replace(kind, **{name: getattr(self, name) for name in kind.settings})
+        """A kind of task with the options that are its own; what learns vectors takes them with its rows (`tuned`)."""
+        return kind if kind.embeds else replace(kind, **{name: getattr(self, name) for name in kind.settings})
 
     def schedule(self, method: Method = FULL) -> Schedule:
         """What a method leaves as it is is a group that never learns, and so are the parts that are `frozen`."""

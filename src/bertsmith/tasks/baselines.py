@@ -81,6 +81,14 @@ def numbers(train: Texts, truth: np.ndarray, dev: Texts) -> tuple[str, np.ndarra
     return f"TF-IDF of {names}{features}, ridge regression (alpha={made.alpha:g})", made.predict(asked)[:, None]
 
 
+def cosines(train: Sequence[str], first: Sequence[str], second: Sequence[str]) -> tuple[str, np.ndarray]:
+    """The cosine of the bags of two texts, weighted by the training texts: (what it is, (n,))."""
+    check_there()
+    names, bags = _bags(train)
+    found = np.asarray(bags.transform(first).multiply(bags.transform(second)).sum(1)).ravel()
+    return f"TF-IDF of {names}, cosine", found
+
+
 def tags(train: Sequence[str], truth: np.ndarray, dev: Sequence[str], count: int) -> tuple[str, np.ndarray]:
     """The commonest tag of each word in the training rows, of a word that they lack the commonest of all; (p, c)."""
     seen: dict[str, Counter] = defaultdict(Counter)
@@ -107,16 +115,21 @@ def _chosen(model: Any, name: str, folds: Any, features: Any, truth: np.ndarray,
         return model.fit(features, truth)
 
 
-def _features(train: Texts, dev: Texts) -> tuple[str, str, tuple[Any, Any]]:
-    """(what is counted, what else there is, features of both parts)."""
-    from scipy import sparse
+def _bags(texts: Sequence[str]) -> tuple[str, Any]:
+    """(what is counted, what makes bags weighted by these texts)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [*train[0], *(train[1] or ())]
     characters = 2 * sum(map(unspaced, texts)) > len(texts)
     how = {"analyzer": "char", "ngram_range": (1, 3)} if characters else {"token_pattern": WORDS, "ngram_range": (1, 2)}
     bags = TfidfVectorizer(sublinear_tf=True, **how).fit(texts)
-    names = "1 to 3 characters" if characters else "words and word pairs"
+    return "1 to 3 characters" if characters else "words and word pairs", bags
+
+
+def _features(train: Texts, dev: Texts) -> tuple[str, str, tuple[Any, Any]]:
+    """(what is counted, what else there is, features of both parts)."""
+    from scipy import sparse
+
+    names, bags = _bags([*train[0], *(train[1] or ())])
     if train[1] is None:
         return names, "", (bags.transform(train[0]), bags.transform(dev[0]))
     cut, parts = bags.build_analyzer(), []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Choice(Texts):
     units: str = "rows"
     term: str = "choice"
     fields: tuple[str, ...] = ROLES
+    roles: ClassVar[tuple[str, ...]] = ROLES
     pair: tuple[str, ...] = ("text", "choices")
 
     def read(

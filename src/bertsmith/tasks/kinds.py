@@ -25,6 +25,7 @@ from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
 from bertsmith.tasks.texts import Classes, Numbers
+from bertsmith.tasks.vectors import Retrieval, Similarity
 
 
 class Rows(Protocol):
@@ -48,6 +49,8 @@ class Kind(Protocol):
     term: str  # of the loss
     unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
+    embeds: bool  # whether a vector of each text is what is learned: no head, and `tuned` and `vectors` as tasks/vectors.py has them
+    roles: tuple[str, ...]  # columns of its files
     writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
     settings: tuple[str, ...]  # of fine-tuning that are fields of the kind, too
     fields: tuple[str, ...]  # what a row that is given in Python may have
@@ -130,7 +133,18 @@ class Kind(Protocol):
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
-    for kind in (Classes(), MultiLabel(), Ordinal(), Numbers(), Choice(), Tags(), Answers(), Text2Text())
+    for kind in (
+        Classes(),
+        MultiLabel(),
+        Ordinal(),
+        Numbers(),
+        Choice(),
+        Tags(),
+        Answers(),
+        Text2Text(),
+        Similarity(),
+        Retrieval(),
+    )
 }
 
 
@@ -143,4 +157,4 @@ def kind(name: str) -> Kind:
 def of_task(task: Mapping[str, Any]) -> Kind:
     """Of what config.json says of a fine-tuning's task."""
     found: Any = kind(task["kind"])
-    return found.of_task(task) if found.writes else found
+    return found.of_task(task) if hasattr(found, "of_task") else found

@@ -27,13 +27,12 @@ WANTS = {
     "tag": "a word and its tag a line (CoNLL), or JSON lines",
     "qa": "SQuAD's json, or JSON lines",
     "text2text": "texts and what is to be written about them in columns",
+    "similarity": "pairs of texts in columns",
+    "retrieval": "pairs of texts in columns",
 }
-LIKE = {
-    "text2text": "classify",
-    "multilabel": "classify",
-    "ordinal": "classify",
-    "choice": "classify",
-}  # reads the same files
+LIKE = dict.fromkeys(
+    ("text2text", "multilabel", "ordinal", "choice", "similarity", "retrieval"), "classify"
+)  # reads the same files
 COLUMNS = "write them as .tsv, .csv or .jsonl"
 WRITE = {
     "classify": COLUMNS,
@@ -44,6 +43,8 @@ WRITE = {
     "tag": "write them as .conll or .jsonl",
     "qa": "write them as .jsonl",
     "text2text": COLUMNS,
+    "similarity": COLUMNS,
+    "retrieval": COLUMNS,
 }
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {

@@ -171,10 +171,10 @@ def mean(
     values = np.asarray(values, np.float64)
     each = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
 
-    return scored(lambda taken: {"mean": _mean(taken, values, each)}, len(values), seed, resamples)["mean"]
+    return scored(lambda taken: {"mean": mean_of(taken, values, each)}, len(values), seed, resamples)["mean"]
 
 
-def _mean(taken: np.ndarray, values: np.ndarray, each: np.ndarray) -> np.ndarray:
+def mean_of(taken: np.ndarray, values: np.ndarray, each: np.ndarray) -> np.ndarray:
     """(b, n), (n,), (n,) -> (b,): of `values`, where each stands for so many."""
     each = np.asarray(each, np.float64)
     return (taken @ (values * each)) / np.maximum(taken @ each, 1e-300)
@@ -219,7 +219,7 @@ def answer_figures(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray) ->
     if answerable.any() and not answerable.all():
         parts |= {"answerable_exact": (exact, answerable), "answerable_f1": (f1, answerable)}
         parts["unanswerable"] = (exact, ~answerable)
-    return lambda weights: {name: _mean(weights, *part) for name, part in parts.items()}
+    return lambda weights: {name: mean_of(weights, *part) for name, part in parts.items()}
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
 from bertsmith.tasks.parquet import Parquet
-from bertsmith.tasks.table import CHOICES, ROLES, Table, collect
+from bertsmith.tasks.table import ROLES, TRIPLETS, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
@@ -50,7 +50,7 @@ def parse_columns(spec: str | Mapping[str, str | int] | None, roles: tuple[str, 
         role, column = role.strip(), column.strip()
         if not column:
             raise InputError(f"{option('columns', role)}: expected role=column, such as text=sentence,label=3")
-        if role not in (*roles, "choices", *CHOICES):
+        if role not in roles:
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
         if role in chosen:
             raise InputError(f"{option('columns', role)}: is given twice")
@@ -75,8 +75,8 @@ def read(
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = path if isinstance(path, Given) else Path(path)
-    own = roles is not ROLES
-    chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns)
+    own = roles not in (ROLES, TRIPLETS)
+    chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns, ROLES if own else roles)
     for role in chosen:
         if role not in roles:
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
@@ -130,6 +130,7 @@ def _json(
     roles: tuple[str, ...],
     lists: tuple[str, ...] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    own = roles not in (ROLES, TRIPLETS)
     keys = {role: chosen.get(role, role) for role in roles}
     present: dict[
         str, bool
@@ -147,7 +148,7 @@ def _json(
             key = keys[role]
             if there != (key in row):
                 if there:
-                    way = f"; {option('columns', f'{role}=NAME')} says which" if roles is ROLES else ""
+                    way = "" if own else f"; {option('columns', f'{role}=NAME')} says which"
                     raise InputError(
                         f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}{way}"
                     )
@@ -157,7 +158,7 @@ def _json(
                 if role in lists and isinstance(row[key], list):
                     for part in row[key]:
                         check_field(part, f"{where}: {printable(key)}")
-                elif roles is not ROLES:
+                elif own:
                     check_field(row[key], f"{where}: {printable(key)}")
                 elif role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")

@@ -8,7 +8,7 @@ w sequences of n tokens in all; p places; m questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -374,7 +374,13 @@ class Builder:
 
     def add_parts(self, owner: int, pairs: list[tuple[Array, Array]]) -> None:
         """Several pairs as parts of one sequence, each read as a whole."""
-        made = [self.reading.joined(self.vocab, *pair) for pair in pairs]
+        self._add_parts(owner, [self.reading.joined(self.vocab, *pair) for pair in pairs])
+
+    def add_apart(self, owner: int, texts: list[Array]) -> None:
+        """Texts that are one row, as parts of one sequence that do not see each other, each read as a whole."""
+        self._add_parts(owner, [self.reading.joined(self.vocab, text) for text in texts])
+
+    def _add_parts(self, owner: int, made: list[tuple[Array, Array]]) -> None:
         lengths = np.array([len(tokens) for tokens, _ in made])
         self.tokens.append(np.concatenate([tokens for tokens, _ in made]))
         self.segments.append(np.concatenate([segments for _, segments in made]))
@@ -426,6 +432,29 @@ def encode(
             else:
                 builder.add(i, a_view, b_view)
     return builder.encoded(len(texts))
+
+
+def encode_apart(
+    tokenizer: Any, columns: list[Sequence[str]], reading: Reading, where: Callable[[int], str] = "text {}".format
+) -> Encoded:
+    """Rows of several texts, each a sequence of its own that is read at [CLS]; the texts of a row stand side by side, as its parts."""
+    if reading.on_long == "window":
+        raise InputError(
+            f"{option('on_long', 'window')}: a text is one vector here, and read once; {option('on_long', 'truncate')} or {option('on_long', 'error')}"
+        )
+    builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=False)
+    room, found = builder.room, {}
+    for column in columns:  # a column that stands there twice is encoded once
+        if id(column) not in found:
+            found[id(column)] = [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode([*column])]
+    for i, row in enumerate(zip(*(found[id(column)] for column in columns), strict=True)):
+        ends = [reading.views(len(ids), room, lambda i=i: where(i))[0][1] for ids in row]
+        builder.counts["long"] += sum(len(ids) > room for ids in row)
+        builder.counts["cut"] += sum(map(len, row)) - sum(ends)
+        builder.add_apart(i, [ids[:end] for ids, end in zip(row, ends, strict=True)])
+    encoded = builder.encoded(len(columns[0]))
+    encoded.counts["texts"] = len(columns) * encoded.rows
+    return encoded
 
 
 def _views(a: Array, b: Array | None, room: int, reading: Reading, counts: dict[str, int], where: Callable[[], str]):

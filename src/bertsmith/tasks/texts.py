@@ -21,6 +21,7 @@ from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading, encode
 from bertsmith.tasks.split import linked, plain
+from bertsmith.tasks.table import ROLES
 
 FLAT = 0.01  # a deviation, in the scale of training
 
@@ -36,6 +37,8 @@ class Texts:
     pools: bool = True
     writes: ClassVar[bool] = False
     settings: tuple[str, ...] = ()
+    embeds: ClassVar[bool] = False
+    roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS
     pair: tuple[str, ...] = PAIR
@@ -246,7 +249,7 @@ class Numbers(Texts):
     def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
         if names:
             raise InputError(f"labels: {option('task', 'regress')} has numbers, not classes")
-        numbers = _numbers(table)
+        numbers = numbers_of(table)
         scale = float(numbers.std())
         if not np.isfinite(scale):
             raise InputError(
@@ -260,10 +263,10 @@ class Numbers(Texts):
 
     def targets(self, table: Table, labels: Labels) -> np.ndarray:
         """(n,) float32."""
-        return ((_numbers(table) - labels.mean) / labels.scale).astype(np.float32)
+        return ((numbers_of(table) - labels.mean) / labels.scale).astype(np.float32)
 
     def outline(self, table: Table, labels: Labels) -> dict[str, Any]:
-        found = _numbers(table)
+        found = numbers_of(table)
         named = {"low": found.min(), "high": found.max(), "mean": found.mean(), "deviation": found.std()}
         return {"numbers": {name: float(value) for name, value in named.items()}}
 
@@ -355,7 +358,7 @@ def _decimals(names: list[str]) -> bool:
     return bool(np.isfinite(numbers).all() and (numbers != np.floor(numbers)).any())
 
 
-def _numbers(table: Table) -> np.ndarray:
+def numbers_of(table: Table) -> np.ndarray:
     """(n,) double.  In .jsonl a number is no string."""
     values = table.columns["label"]
     text = suffix_of(table.path if isinstance(table.path, Given) else Path(table.path)) not in (".jsonl", ".json")

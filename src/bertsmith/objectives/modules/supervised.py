@@ -245,3 +245,13 @@ class Spans(nn.Module):
         best = torch.cat([(part == part.amax(0)) for part in shares.split(stream.lengths)])
         where = (target.at[:, 0], target.labels)
         return {"span": {"loss": -shares[where].sum().item(), "correct": int(best[where].sum()), "count": len(target)}}
+
+
+def pooled_at(model: Body, stream: Stream, at: Tensor, pool: str) -> Tensor:
+    """`at` (p,): flat indices, in any order -> (p, d): the states there ("cls"), or the means over the sequences they stand in."""
+    if pool == "cls":
+        read, where = torch.unique(at, return_inverse=True)
+        return pick(model(stream, read), where)
+    means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
+    ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
+    return pick(means, torch.searchsorted(ends, at, right=True))
