@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.runs import SMALL, lines, same
+from tests.runs import SMALL, lines, same, small
 from tests.test_distributed import alike
 from tests.test_tuning_runs import broken_off
 from tests.workers import outcome, work
@@ -525,6 +525,15 @@ def test_what_does_not_fit_is_refused_in_one_line(pretrained, tmp_path, task, tr
     with pytest.raises(InputError, match=f"^{said}$") as error:
         bertsmith.finetune(pretrained, task=task, train=train, out=tmp_path / "run", **options)
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_a_mixture_has_no_vectors(short, tmp_path):
+    from bertsmith.downstream.task import Files
+
+    task = Files(task="retrieval", train=pairs(12, 0), dev=pairs(12, 1))
+    said = "^multitask: pairs: task='retrieval' compares the rows of an update, .*; finetune learns it$"
+    with pytest.raises(InputError, match=said):
+        bertsmith.multitask(small(), {"text": short, "pairs": task}, tmp_path / "run", steps=1)
 
 
 def test_a_model_of_other_tasks_is_unchanged_by_the_kinds_of_vectors(pretrained, tmp_path):
