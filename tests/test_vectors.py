@@ -26,8 +26,6 @@ from bertsmith.recipe import find
 from bertsmith.tasks import kinds, ranking
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
-from bertsmith.tasks.vectors import belonging as belonging_here
-from bertsmith.tasks.vectors import cosent
 from bertsmith.training.precision import Precision
 from bertsmith.training.step import train_step
 
@@ -85,7 +83,7 @@ def test_cosent_is_the_sum_over_all_pairs_of_pairs_that_stand_the_wrong_way():
         math.exp(20 * float(cosines[i] - cosines[j])) for i in range(5) for j in range(5) if labels[i] < labels[j]
     )
     assert float(ranked(cosines, labels, 20.0)) == pytest.approx(math.log1p(total), rel=1e-6)
-    assert cosent(cosines.numpy(), labels.numpy(), 20.0) == pytest.approx(math.log1p(total), rel=1e-6)
+    assert ranking.cosent(cosines.numpy(), labels.numpy(), 20.0) == pytest.approx(math.log1p(total), rel=1e-6)
     assert float(ranked(cosines[:1], labels[:1], 20.0)) == 0, "one pair has nothing to be compared with"
 
 
@@ -113,7 +111,7 @@ def test_the_loss_of_pairs_that_belong_together_is_the_cross_entropy_over_what_d
         total += float(scores.logsumexp(0) - scores[0])
     objective = VectorsObjective(Vectors(loss="negatives", parts=k))
     assert float(objective.loss(found, texts)) == pytest.approx(total, rel=1e-5)
-    assert belonging_here(found.numpy(), texts.numpy(), 20.0) == pytest.approx(total / 6, rel=1e-5)
+    assert ranking.belonging(found.numpy(), texts.numpy(), 20.0) == pytest.approx(total / 6, rel=1e-5)
     order = torch.randperm(6)
     assert float(objective.loss(found[order], texts[order])) == pytest.approx(total, rel=1e-5)
 

@@ -1,4 +1,5 @@
-"""Retrieval: which texts of a corpus come first for a query, and how good that is.  q queries, c texts of the corpus, d width.
+"""Retrieval: which texts of a corpus come first for a query, and how good that is; losses of vectors over a whole file, in NumPy.  q queries, c
+texts of the corpus, d width; n rows of k texts.
 
 Scores are those of trec_eval and BEIR: nDCG with the judgements as gains and the logarithm of the rank, reciprocal rank of the first relevant text
 within ten, and the share of the relevant texts among the first k.
@@ -64,3 +65,46 @@ def measured(found: np.ndarray, relevant: Sequence[Mapping[int, float]]) -> dict
         for k in SHARES:
             values[f"recall@{k}"][i] = (gains[:k] > 0).sum() / len(judged)
     return values
+
+
+def retrieved(texts: np.ndarray, vectors: np.ndarray) -> dict[str, np.ndarray]:
+    """texts (n, k), vectors (n, k, d) -> {score: (n,)}: of the first text of each row as a query, the others of all rows as the corpus (its
+    own text left out), the second texts of all rows with the same first one as relevant."""
+    queries, at, query = np.unique(texts[:, 0], return_index=True, return_inverse=True)
+    corpus, where = np.unique(texts[:, 1:], return_index=True)
+    place = {text: i for i, text in enumerate(corpus.tolist())}
+    relevant: list[dict[int, float]] = [{} for _ in queries]
+    for i, row in zip(query.tolist(), texts.tolist(), strict=True):
+        relevant[i][place[row[1]]] = 1.0
+    but = [place.get(text, -1) if place.get(text) not in own else -1 for text, own in zip(queries.tolist(), relevant)]
+    flat = vectors[:, 1:].reshape(-1, vectors.shape[-1])
+    found = first(vectors[at, 0], flat[where], but)
+    return {name: values[query] for name, values in measured(found, relevant).items()}
+
+
+def belonging(vectors: np.ndarray, texts: np.ndarray, scale: float) -> float:
+    """(n, k, d), (n, k): as objectives/modules/vectors.py has it, of all rows together."""
+    found = unit(vectors.astype(np.float64))
+    candidates = found[:, 1:].swapaxes(0, 1).reshape(-1, found.shape[-1])
+    names = texts[:, 1:].T.ravel()
+    total, at_once = 0.0, max(1, CELLS // len(candidates))
+    for start in range(0, len(found), at_once):
+        rows = slice(start, start + at_once)
+        scores = scale * found[rows, 0] @ candidates.T
+        own = np.arange(len(scores)), np.arange(start, start + len(scores))
+        mine = scores[own]
+        belongs = (names == texts[rows, :1]) | (names == texts[rows, 1:2])
+        belongs[:, : len(texts)] |= texts[rows, :1] == texts[:, 0]
+        scores[belongs] = -np.inf
+        scores[own] = mine
+        total += float((np.logaddexp.reduce(scores, axis=1) - mine).sum())
+    return total / len(found)
+
+
+def cosent(cosines: np.ndarray, labels: np.ndarray, scale: float) -> float:
+    """log(1 + sum of exp(scale (cosine i - cosine j)) over label i < label j), by sums over equal labels."""
+    values = scale * cosines.astype(np.float64)
+    _, group = np.unique(labels, return_inverse=True)
+    many = int(group.max()) + 1
+    up, down = (np.bincount(group, np.exp(sign * values), many) for sign in (1, -1))
+    return float(np.log1p((np.cumsum(up)[:-1] * down[1:]).sum()))

@@ -28,7 +28,6 @@ from bertsmith.tasks.texts import Texts, numbers_of
 
 PARTS = ("text", "text2", "negative")
 FLAT = 1e-3  # a deviation of cosines
-CELLS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -251,7 +250,7 @@ class Similarity(Vectored):
         """Of cosines (n,): the mean squared error where numbers are learned so, else CoSENT's over all rows."""
         if self.goal == "cosine":
             return float(np.mean((found - labels) ** 2))
-        return cosent(found, labels, self.scale)
+        return ranking.cosent(found, labels, self.scale)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
         found = self.cosines(self.of_rows(encoded, values))
@@ -314,7 +313,8 @@ class Retrieval(Vectored):
         """Of the second text of each row among all that do not belong to its first one: the mean cross-entropy."""
         vectors = self.of_rows(encoded, values)
         return sum(
-            belonging(vectors[..., :size], asked.labels, self.scale) for _, size in self.each_size(vectors.shape[-1])
+            ranking.belonging(vectors[..., :size], asked.labels, self.scale)
+            for _, size in self.each_size(vectors.shape[-1])
         )
 
     def figures(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> metrics.Figures:
@@ -322,7 +322,7 @@ class Retrieval(Vectored):
         values = {
             f"{name}{end}": each
             for end, size in self.each_size(said.shape[-1])
-            for name, each in retrieved(targets, said[..., :size]).items()
+            for name, each in ranking.retrieved(targets, said[..., :size]).items()
         }
         _, which, times = np.unique(targets[:, 0], return_inverse=True, return_counts=True)
         share = 1 / times[which]
@@ -336,53 +336,10 @@ class Retrieval(Vectored):
 
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) nDCG of each row's first text."""
-        return retrieved(targets, said)[ranking.NAMES[0]]
+        return ranking.retrieved(targets, said)[ranking.NAMES[0]]
 
 
 def texts_of(table: Table) -> list[Sequence[str]]:
     """The texts of each row, column by column, without white space round them (as sentence-transformers reads them); a text alone twice."""
     found = [[text.strip() for text in table.columns[role]] for role in PARTS if role in table.columns]
     return found if len(found) > 1 else found * 2
-
-
-def retrieved(texts: np.ndarray, vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """texts (n, k), vectors (n, k, d) -> {score: (n,)}: of the first text of each row as a query, the others of all rows as the corpus (its
-    own text left out), the second texts of all rows with the same first one as relevant."""
-    queries, at, query = np.unique(texts[:, 0], return_index=True, return_inverse=True)
-    corpus, where = np.unique(texts[:, 1:], return_index=True)
-    place = {text: i for i, text in enumerate(corpus.tolist())}
-    relevant: list[dict[int, float]] = [{} for _ in queries]
-    for i, row in zip(query.tolist(), texts.tolist(), strict=True):
-        relevant[i][place[row[1]]] = 1.0
-    but = [place.get(text, -1) if place.get(text) not in own else -1 for text, own in zip(queries.tolist(), relevant)]
-    flat = vectors[:, 1:].reshape(-1, vectors.shape[-1])
-    found = ranking.first(vectors[at, 0], flat[where], but)
-    return {name: values[query] for name, values in ranking.measured(found, relevant).items()}
-
-
-def belonging(vectors: np.ndarray, texts: np.ndarray, scale: float) -> float:
-    """(n, k, d), (n, k): as objectives/modules/vectors.py has it, of all rows together."""
-    found = ranking.unit(vectors.astype(np.float64))
-    candidates = found[:, 1:].swapaxes(0, 1).reshape(-1, found.shape[-1])
-    names = texts[:, 1:].T.ravel()
-    total, at_once = 0.0, max(1, CELLS // len(candidates))
-    for start in range(0, len(found), at_once):
-        rows = slice(start, start + at_once)
-        scores = scale * found[rows, 0] @ candidates.T
-        own = np.arange(len(scores)), np.arange(start, start + len(scores))
-        mine = scores[own]
-        belongs = (names == texts[rows, :1]) | (names == texts[rows, 1:2])
-        belongs[:, : len(texts)] |= texts[rows, :1] == texts[:, 0]
-        scores[belongs] = -np.inf
-        scores[own] = mine
-        total += float((np.logaddexp.reduce(scores, axis=1) - mine).sum())
-    return total / len(found)
-
-
-def cosent(cosines: np.ndarray, labels: np.ndarray, scale: float) -> float:
-    """log(1 + sum of exp(scale (cosine i - cosine j)) over label i < label j), by sums over equal labels."""
-    values = scale * cosines.astype(np.float64)
-    _, group = np.unique(labels, return_inverse=True)
-    many = int(group.max()) + 1
-    up, down = (np.bincount(group, np.exp(sign * values), many) for sign in (1, -1))
-    return float(np.log1p((np.cumsum(up)[:-1] * down[1:]).sum()))
