@@ -15,6 +15,7 @@ from bertsmith import files
 from bertsmith.config import Settings
 from bertsmith.downstream.benchmarked import ARCHIVE, benchmarked, facts, named
 from bertsmith.downstream.finetune import check_asked, finetune
+from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Say
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
@@ -78,14 +79,16 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
         asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
         asked.check_given(LENGTHS)
         options, tasks = settings(set), (tasks,) if isinstance(tasks, str) else tuple(tasks)
+        way = method_of(method)
         for task in benchmark.tasks:
-            check_asked(task.kind, method, scratch, seeds, shard)
+            check_asked(task.kind, way, scratch, seeds, shard)
+        check_settings(way, options, FineTuning())
         if not isinstance(model, Loaded):
             check_model(model)
         if plan:
             found, missing = official.present(Path(folder), benchmark, tasks)
             loaded = opened(model, members=members, say=say)
-            return _planned(found, missing, loaded, options, method, asked, seeds)
+            return _planned(found, missing, loaded, options, way, asked, seeds)
         if out is None:
             raise InputError(f"{option('out')} is wanted: the folder of the runs and the answers")
         out = Path(out)
@@ -158,7 +161,7 @@ def _planned(
     missing: dict[str, str],
     loaded: Loaded,
     options: FineTuning,
-    method: str,
+    method: Method,
     asked: Budget,
     seeds: int,
 ) -> dict[str, Any]:

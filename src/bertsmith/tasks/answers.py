@@ -27,6 +27,7 @@ from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.squad import Questions
+from bertsmith.tasks.table import ROLES
 
 Array = np.ndarray
 QUESTION = 64  # tokens of a question that are read
@@ -91,6 +92,9 @@ class Answers:
     term: str = "span"
     pools: bool = False
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
+    embeds: ClassVar[bool] = False
+    roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "questions"
     fields: tuple[str, ...] = ("question", "context", "answers", "id", "is_impossible")
     pair: tuple[str, ...] = ("question", "context")

@@ -27,6 +27,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.spans import OUTSIDE, PREFIXED, closed, mark_spans, parts, spans
+from bertsmith.tasks.table import ROLES
 
 Array = np.ndarray
 
@@ -52,6 +53,9 @@ class Tags:
     term: str = "tag"
     pools: bool = False
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
+    embeds: ClassVar[bool] = False
+    roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "sentences"
     fields: tuple[str, ...] = ("text", "label")
     pair: tuple[str, ...] = ("text",)
