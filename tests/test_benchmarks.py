@@ -181,7 +181,7 @@ def test_mistakes_are_told_in_one_line_before_anything_is_written(glue, clue, pr
     assert "no such folder" in said(bertsmith.glue, tmp_path / "none", pretrained, **options)
     assert "holds no task of GLUE" in said(bertsmith.glue, clue, pretrained, **options)
     assert "did you mean 'RTE'" in said(bertsmith.glue, glue, pretrained, tasks="RTEE", **options)
-    assert "CHID is not run here; choosing among answers" in said(
+    assert "CHID is not run here; `bertsmith finetune --task choice`" in said(
         bertsmith.clue, clue, pretrained, tasks="chid", **options
     )
     assert "method='ful'" in said(bertsmith.glue, glue, pretrained, method="ful", **options)

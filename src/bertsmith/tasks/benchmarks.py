@@ -225,7 +225,7 @@ def _clue(
 
 SPANS, ABSTRACT = {"text": "text", "label": "label"}, {"text": "keyword", "text2": "abst", "label": "label"}
 ELSEWHERE = "`bertsmith finetune --task qa` reads its files"
-CHOICE = "choosing among answers is not a task yet"
+CHOICE = "`bertsmith finetune --task choice` reads its questions, once they stand as rows"
 OCNLI_TRAIN = ("train.50k.json", "train.30k.json", "train.10k.json", "train.3k.json")
 CLUE = Benchmark(
     name="CLUE",
