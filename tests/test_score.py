@@ -189,7 +189,7 @@ def test_the_command_prints_what_the_verb_returns(models, tmp_path, capsys):
     assert "bits per byte" in capsys.readouterr().out
     (tmp_path / "p.jsonl").write_text('{"good": "a list", "bad": "list a"}\n')
     assert cli.run(["score", run, "--pairs", str(tmp_path / "p.jsonl")]) == 0
-    assert "1 pairs" in capsys.readouterr().out
+    assert "1 pair" in capsys.readouterr().out
 
 
 def test_a_task_written_as_text_is_answered_by_the_label_that_is_most_probable(models, tmp_path):
