@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import WORK, add_columns, add_member, add_work, command, launched, loading, positive, table
+from bertsmith.cli.common import (
+    WORK,
+    add_columns,
+    add_member,
+    add_work,
+    command,
+    launched,
+    loading,
+    natural,
+    positive,
+    table,
+)
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
@@ -186,17 +197,24 @@ def add_compare(commands: Any) -> None:
     made.add_argument("a", metavar="A")
     made.add_argument("b", metavar="B")
     made.add_argument("--input", metavar="FILE", help="labelled rows; the dev file of both unless given")
+    made.add_argument(
+        "--changed", type=natural, default=20, metavar="N", help="texts that changed most; the first five are shown"
+    )
+    made.add_argument("--out", metavar="FILE.jsonl", help="all of these, a JSON line each")
     add_columns(made)
     add_member(made)
 
 
 def compare(arguments: argparse.Namespace, console: Console) -> None:
     a, b = arguments.a, arguments.b
-    result = bertsmith.compare(a, b, arguments.input, **table(arguments), **loading(arguments, console))
+    options = {"changed": arguments.changed, "out": arguments.out, **table(arguments)}
+    result = bertsmith.compare(a, b, arguments.input, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(result))
         return
+    from bertsmith.downstream import changed
     from bertsmith.downstream.compare import table as lines
+    from bertsmith.tasks import kinds
 
     seeds = (
         f"{result['seeds']['a']} and {amount(result['seeds']['b'], 'seed')}"
@@ -212,6 +230,11 @@ def compare(arguments: argparse.Namespace, console: Console) -> None:
     for line in lines(a, b, result):
         console.out(line)
     console.out(result["says"])
+    for line in (*changed.said(a, b, result), *changed.shown(a, b, result["changed"], kinds.kind(result["task"]))):
+        console.out(line)
+    if len(result["changed"]) > changed.SHOWN:
+        more = len(result["changed"]) - changed.SHOWN
+        console.out(f"  … {more:,} more" + ("" if arguments.out else "; --out FILE has them"))
 
 
 def add_embed(commands: Any) -> None:
