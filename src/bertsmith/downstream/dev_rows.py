@@ -1,4 +1,4 @@
-"""The dev rows of a fine-tuning, read again: of a file of their own, or the share of the training file that was drawn."""
+"""The rows of a fine-tuning, read again: dev rows of a file of their own, or the share of the training file that was drawn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,29 @@ def dev_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
     """
     dev = data.get("dev") or {}
     share = dev.get("share")
-    source = data.get("train") or {} if share else dev
+    rows = _read(task, data.get("train") or {} if share else dev, bool(share))
+    if rows is None or not share:
+        return rows
+    which, digest = _drawn(task, rows, share)
+    return rows.picked(which.tolist()) if digest == dev.get("sha256") else None
+
+
+def train_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
+    """The rows that were learned from, likewise."""
+    rows, dev = _read(task, data.get("train") or {}, True), data.get("dev") or {}
+    if rows is None or not dev.get("share"):
+        return rows
+    which, digest = _drawn(task, rows, dev["share"])
+    return rows.picked(np.delete(np.arange(len(rows)), which).tolist()) if digest == dev.get("sha256") else None
+
+
+def _drawn(task: dict[str, Any], rows: Any, share: float) -> tuple[np.ndarray, str]:
+    which, _, digest = drawn(kinds.of_task(task), rows, share)
+    return which, digest
+
+
+def _read(task: dict[str, Any], source: dict[str, Any], mended: bool) -> Any | None:
+    """`mended`: whether bad answers were taken out, as in training rows they are."""
     path = source.get("path")
     if not path or not os.path.isfile(path) or files.sha256(path) != source.get("sha256"):
         return None
@@ -37,9 +59,8 @@ def dev_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
         header=task.get("header", True),
         encoding=task.get("encoding", "utf-8"),
     )
-    if not share:
-        return rows
-    if "on_bad_answer" in task and hasattr(kind, "mended"):
-        rows = kind.mended(rows, task["on_bad_answer"])
-    which, _, digest = drawn(kind, rows, share)
-    return rows.picked(which.tolist()) if digest == dev.get("sha256") else None
+    return (
+        kind.mended(rows, task["on_bad_answer"])
+        if mended and "on_bad_answer" in task and hasattr(kind, "mended")
+        else rows
+    )

@@ -30,6 +30,7 @@ LATER = (
     "beam",
     "visibility",
     "mask_rate",
+    "keep",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -47,6 +48,7 @@ ALIASES |= {
     "training.epochs": "epochs",
     "training.accumulate": "accumulate",
     "training.checkpoint": "checkpoint",
+    "training.keep": "keep",
     "training.most": "tokens",
     "objective.smoothing": "smoothing",
 }
@@ -76,6 +78,7 @@ class FineTuning:
     tokens: int = 16384  # at most in one pass; more are split, with the same result
     accumulate: int = 1  # passes of an update, or as many more as `tokens` asks for
     checkpoint: int = 500  # updates between saved steps, besides those that are scored on the dev file
+    keep: int = KEEP  # saved steps at most; more of them show the path that a tuning took
     evaluations: float | None = (
         None  # scores on the dev file in an epoch, 0.5 = after every second; null = 1, or about 20 in all
     )
@@ -110,6 +113,7 @@ class FineTuning:
             f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
         )
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
+        require(self.keep >= KEEP, f"keep: {self.keep} is below {KEEP}: the newest step and the best")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
         rate = self.mask_rate
@@ -207,7 +211,7 @@ class FineTuning:
             accumulate=self.accumulate,
             most=self.tokens,
             checkpoint=self.checkpoint,
-            keep=KEEP,
+            keep=self.keep,
             evaluate=0,
             precision=self.precision,
         )
