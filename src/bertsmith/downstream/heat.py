@@ -79,18 +79,18 @@ class Heat:
         return across, HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[-1] - self.y[0]) * (HEIGHT - BOTTOM - TOP)
 
     def _bands(self) -> Iterator[str]:
-        """Rows of small cells between the computed ones; neighbours of one band are one rectangle."""
+        """Rows of small cells between the computed ones; a rectangle begins where the band changes, and what follows is drawn over it."""
         columns, rows = FINE * (len(self.x) - 1), FINE * (len(self.y) - 1)
         wide, high = (WIDTH - RIGHT - LEFT) / columns, (HEIGHT - BOTTOM - TOP) / rows
         for row in range(rows):
             bands = [
                 self.scale.band(self._between((column + 0.5) / FINE, (row + 0.5) / FINE)) for column in range(columns)
             ]
-            top, first = HEIGHT - BOTTOM - (row + 1) * high, 0
-            for column in range(1, columns + 1):
-                if column == columns or bands[column] != bands[first]:
-                    yield _cell(LEFT + first * wide, top, (column - first) * wide, high, bands[first])
-                    first = column
+            top = HEIGHT - BOTTOM - (row + 1) * high
+            for column, band in enumerate(bands):
+                if not column or band != bands[column - 1]:
+                    x = round(LEFT + column * wide, 1)
+                    yield _cell(x, top, WIDTH - RIGHT - x, high, band)
 
     def _between(self, i: float, j: float) -> float:
         """The height at place (i, j) of the grid, bilinear in the scale's own measure."""
@@ -137,4 +137,4 @@ class Heat:
 
 
 def _cell(x: float, y: float, wide: float, high: float, band: int) -> str:
-    return f'<rect class="heat h{band}" x="{x:.1f}" y="{y:.1f}" width="{wide + 0.3:.1f}" height="{high + 0.3:.1f}"/>'
+    return f'<rect class="heat h{band}" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high + 0.3:.1f}"/>'

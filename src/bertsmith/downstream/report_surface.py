@@ -11,17 +11,30 @@ from bertsmith.downstream.heat import Heat, Path, Scale
 
 def surfaces(found: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """{title, names: (name, colour), figures: {title, svg, note}, rows} of each file; `rows` is the table of its figures."""
-    return [
-        {
-            "title": name,
-            "names": [(side["name"], colour) for colour, side in enumerate(one["sides"])],
-            "figures": [*_lines(one["sides"]), *_around(one["sides"]), _plane(one)],
-            "rows": [_row(side) for side in one["sides"]],
-            "within": list(one["sides"][0]["flat"]),
-            "count": one["rows"]["train"],
-        }
-        for name, one in found
-    ]
+    return [_shown(name, _short(one)) for name, one in found]
+
+
+def _shown(name: str, one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "title": name,
+        "names": [(side["name"], colour) for colour, side in enumerate(one["sides"])],
+        "figures": [*_lines(one["sides"]), *_around(one["sides"]), _plane(one)],
+        "rows": [_row(side) for side in one["sides"]],
+        "within": list(one["sides"][0]["flat"]),
+        "count": one["rows"]["train"],
+    }
+
+
+def _short(one: dict[str, Any]) -> dict[str, Any]:
+    """Each side by the last part of its name, where these differ."""
+    names = [side["name"] for side in one["sides"]]
+    last = [name.rstrip("/").rpartition("/")[2] for name in names]
+    if len(set(last)) < len(last):
+        return one
+    called = dict(zip(names, last, strict=True))
+    named = lambda parts: [part | {"name": called[part["name"]]} for part in parts]
+    plane = one["plane"] | {"paths": named(one["plane"]["paths"]), "up": called.get(one["plane"]["up"])}
+    return one | {"sides": named(one["sides"]), "plane": plane}
 
 
 def _lines(sides: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
