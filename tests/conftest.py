@@ -96,6 +96,36 @@ def tasks(tmp_path_factory) -> dict:
     return goldens.tasks(tmp_path_factory.mktemp("tasks"))
 
 
+@pytest.fixture
+def tune_by(pretrained, tasks):
+    """`tune_by(out, "adapter")`: a fine-tuning of `pretrained` to one of `tasks`, two epochs."""
+    import bertsmith
+
+    def run(out: Path, method: str, name: str = "classify", sets: tuple[str, ...] = (), **options) -> dict:
+        kind, train, dev = tasks[name]
+        options = {"seed": 3, "threads": 1, "epochs": 2, **options}
+        sets = ("batch=8", "lr=0.01", "checkpoint=5", *sets)
+        model = options.pop("model", pretrained)
+        return bertsmith.finetune(model, task=kind, train=train, dev=dev, out=out, method=method, set=sets, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def by_method(pretrained, tasks, tmp_path_factory):
+    """{method: a run of it}, the dev file, and the model that they began with."""
+    import bertsmith
+
+    folder, (kind, train, dev) = tmp_path_factory.mktemp("methods"), tasks["classify"]
+    made = {}
+    for method in ("adapter", "lora", "bias", "mix"):
+        sets = ["batch=8", "lr=0.02", "adapter.size=4"] if method == "adapter" else ["batch=8", "lr=0.02"]
+        options = {"task": kind, "train": train, "dev": dev, "method": method, "epochs": 3, "threads": 1}
+        made[method] = folder / method
+        bertsmith.finetune(pretrained, out=made[method], set=sets, **options)
+    return made, dev
+
+
 @pytest.fixture(scope="session")
 def children(tmp_path_factory):
     """Starts commands in processes of their own: `children.start("verify", run).wait()`."""

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bertsmith import files
 from bertsmith.config import override
@@ -110,3 +111,24 @@ def within(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def saved(run: Path) -> dict[str, Any]:
+    """What the step that loads holds by itself."""
+    from safetensors.torch import load_file
+
+    from bertsmith.downstream.model import load
+
+    return load_file(load(run).path / "model.safetensors")
+
+
+def text(count: int = 12) -> Any:
+    """Two sequences that see all of themselves."""
+    import torch
+
+    from bertsmith.data.batch import Stream
+
+    tokens, zero = torch.arange(count), torch.zeros(count, dtype=torch.long)
+    lengths = (count - 5, 5)
+    places = torch.cat([torch.arange(length) for length in lengths])
+    return Stream(tokens=tokens + 5, positions=places, segments=zero, query_rank=zero, key_rank=zero, lengths=lengths)

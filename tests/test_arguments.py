@@ -139,7 +139,7 @@ def test_a_report_is_of_one_run_or_several(tuned, pretrained, tmp_path, monkeypa
     [
         ("finetune", {"epoch": 3}, "^finetune: there is no argument 'epoch'; did you mean 'epochs'\\?$"),
         ("pretrain", {"processes": 2}, "^pretrain: there is no argument 'processes'; torchrun starts them"),
-        ("predict", {"processes": 2}, "^predict: there is no argument 'processes'; known: columns"),
+        ("predict", {"processes": 2}, "^predict: there is no argument 'processes'; known: base, columns"),
         ("pretrain", {"new_head": "token"}, "did you mean 'new_heads'"),
         (
             "finetune",

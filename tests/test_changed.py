@@ -115,6 +115,44 @@ def test_answers_and_written_texts_change_by_their_overlap_and_how_sure_they_are
     assert next(changed.cells([found], a.kind, 50)) == ("p", "a b", "a b 0.61", "c 0.61")
 
 
+def test_several_labels_orders_and_choices_change_by_how_probable_the_truth_is():
+    rows = read("multilabel", {"text": ["p", "q"], "label": ["x|y", ""]})
+    labels = kinds.kind("multilabel").learn(read("multilabel", {"text": ["p", "q", "r"], "label": ["x|y", "x", "y"]}))
+    a, b = (heard("multilabel", rows, labels, np.array([said, [-9.0, -9.0]])) for said in ([9.0, 9.0], [9.0, -9.0]))
+    (found,) = changed.changed(a, b)
+    assert found["change"] == pytest.approx(0.5, abs=1e-3) and changed.mcnemar(a, b)["only_a"] == 1
+    assert next(changed.cells([found], a.kind, 50)) == ("p", "x|y", "x 1.00, y 1.00", "x 1.00")
+    rows, labels = read("ordinal", {"text": ["p"], "label": ["1"]}), Labels(names=("0", "1", "2"))
+    a, b = (heard("ordinal", rows, labels, np.array([said])) for said in ([4.0, -4.0], [4.0, 4.0]))
+    (found,) = changed.changed(a, b)
+    assert found["change"] == pytest.approx(0.964 - 0.0, abs=2e-2) and changed.mcnemar(a, b)["only_a"] == 1
+    assert next(changed.cells([found], a.kind, 50))[:2] == ("p", "1")
+    rows = read(
+        "choice", [{"text": "p", "choices": ["yes", "no"], "label": 1}, {"text": "q", "choices": ["so"], "label": 0}]
+    )
+    labels = kinds.kind("choice").learn(rows)
+    a, b = (heard("choice", rows, labels, np.log([share, [1.0, 1e-300]])) for share in ([0.2, 0.8], [0.7, 0.3]))
+    (found,) = changed.changed(a, b)
+    assert found["truth"] == "no" and found["change"] == pytest.approx(0.5)
+    assert next(changed.cells([found], a.kind, 50)) == ("p", "no", "no 0.80", "yes 0.70")
+
+
+def test_vectors_change_by_the_number_or_the_rank_and_have_no_test():
+    rows = read("similarity", {"text": ["p", "q"], "text2": ["r", "s"], "label": [0.2, 0.9]})
+    labels = Labels(mean=0.0, scale=1.0)
+    a, b = (heard("similarity", rows, labels, np.array([[0.2], [said]])) for said in (0.9, 0.4))
+    (found,) = changed.changed(a, b)
+    assert found["change"] == pytest.approx(0.5) and changed.mcnemar(a, b) is None
+    assert next(changed.cells([found], a.kind, 50)) == ("q | s", "0.9", "0.900", "0.400")
+    kind = kinds.kind("retrieval")
+    given = source({"text": ["p", "q"], "text2": ["r", "s"]}, "input", {}, fields=kind.fields, pair=kind.pair)
+    rows = kind.read(given, columns=given.columns or None, labelled=True)
+    same, crossed = np.eye(2)[:, None].repeat(2, 1), np.stack([np.eye(2), np.eye(2)])
+    crossed = np.stack([np.eye(2)[[0, 1]], np.eye(2)[[1, 0]]])
+    a, b = (heard("retrieval", rows, Labels(), said.astype(np.float32)) for said in (same, crossed))
+    assert [row["truth"] for row in changed.changed(a, b)] == ["belong together"] * 2
+
+
 def test_compare_says_who_is_right_alone_and_keeps_what_changed(both, tasks, tmp_path, capsys):
     one, other = both
     out, dev = tmp_path / "changed.jsonl", tasks["classify"][2]

@@ -45,6 +45,7 @@ KINDS = {
     "deshuffle": Corruption(select=Nothing(), rewrite=Denoise(stand="nothing", start="pad"), order=Tokens()),
     "masks": Corruption(select=Single(rate=0.3), rewrite=Denoise(stand="masks", random=0.1)),
     "deletion": Corruption(select=Single(rate=0.3), rewrite=Denoise(stand="nothing")),
+    "vector": Corruption(select=Single(rate=0.6), rewrite=Denoise(stand="nothing", reads="first")),
     "rotation": Corruption(select=Nothing(), rewrite=Denoise(stand="nothing", rotate=1.0)),
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from bertsmith.training.run import Run
 
 STEPS, INTERVAL = 30, 5
 QUICK, ALL = 20, 120
-TUNED = ("classify", "tag", "qa", "frozen classify")
+TUNED = ("classify", "tag", "qa", "frozen classify", "adapter classify")
 
 
 @dataclass

@@ -49,6 +49,7 @@ BELOW = {
         "tasks.sequences",
         "downstream.dev_rows",
         "downstream.fill",
+        "downstream.based",
         "downstream.model",
         "downstream.tuned",
         "",

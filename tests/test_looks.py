@@ -102,7 +102,8 @@ def test_each_kind_of_file_is_read_by_its_task(looks, tasks, tmp_path):
         ),
         ("a.tsv", b"\x1f\x8b\x08\x00", "not UTF-8 (0x8b) but gzip; name it .gz"),
         ("a.stsa", b"x", "unknown kind of file '.stsa'"),
-        ("a.parquet", b"PAR1", "orient='records', lines=True"),
+        ("a.parquet", b"PAR1", "a.parquet:1: not parquet that can be read"),
+        ("a.arrow", b"ARROW1", "write JSON lines (to_json(…) of datasets)"),
         ("a.txt", "".join(f"{text}\t{label}\n" for text, label in ROWS), "tabs seem to part its columns: name it .tsv"),
     ],
 )
@@ -292,7 +293,7 @@ def test_what_a_file_holds_is_said_in_two_lines(tmp_path):
         ({"Positive": 12, "positive": 300, "bad": 9}, "differ only in case or blanks: positive 300, Positive 12"),
         ({"good": 5, "good ": 3}, "differ only in case or blanks: good 5, 'good ' 3"),
         ({"good": 50, "NaN": 3, "?": 1}, "looks like a missing value: NaN 3, ? 1 of 54 rows"),
-        ({"a": 5, "b": 5, "a|b": 3}, "not read yet: each combination is a class, such as 'a|b' (3 rows have one)"),
+        ({"a": 5, "b": 5, "a|b": 3}, "reads; here each combination is a class, such as 'a|b' (3 rows have one)"),
         ({"a; b": 5, "b;c": 5, "c;a": 3}, "such as 'a; b' (13 rows have one)"),
         ({"sports": 5, "news": 5, "sports, news": 2, "news,sports": 3}, "such as 'sports, news' (5 rows have one)"),
         ({"['a']": 5, "['a', 'b']": 5}, "such as \"['a', 'b']\" (5 rows have one)"),
@@ -319,7 +320,11 @@ def test_names_are_quoted_where_they_would_not_be_seen():
     "task, labels, says",
     [
         ("classify", ["x", "", "y", " ", None], r"train\.jsonl:2: label: is empty, in 3 of 5 rows"),
-        ("classify", [["x"], ["y"]], r"train\.jsonl:1: label: several labels a row \(multi-label\) are not read yet"),
+        (
+            "classify",
+            [["x"], ["y"]],
+            r"train\.jsonl:1: label: a list of labels, where one is expected; task=.multilabel. reads several",
+        ),
         ("classify", [f"{i / 2}" for i in range(20)], "20 different labels in 20 rows; are these numbers"),
         ("classify", ["x", "y"] * 3 + ["X"], None),
         ("regress", [1, 2.5, None, "x", 3], r"train\.jsonl:3: label: null is not a number, as in 2 of 5 rows"),

@@ -198,6 +198,13 @@ def test_a_part_may_learn_for_some_of_the_run():
     assert learns == list(range(26, 61))
 
 
+def test_a_group_spares_what_its_patterns_name():
+    found = rates(member(), Schedule(groups=(Group(part="model", rate=0, but=("*norm*", "*.bias")),), layer_decay=0.5))
+    learn = {name for name, rate in found.items() if rate}
+    assert learn == {n for n in found if n.startswith("objective.") or "norm" in n or n.endswith(".bias")}
+    assert found["model.layers.0.attention.qkv.bias"] == found["model.layers.1.attention.qkv.bias"] / 2
+
+
 def test_a_frozen_part_keeps_weights_and_moments_to_the_bit_while_it_waits():
     module, schedule = member(), Schedule(unfreeze=5, weight_decay=0.5)
     optimizer = build_optimizer(module, schedule)

@@ -241,7 +241,7 @@ def test_a_label_that_is_no_label_is_named(tmp_path, label):
         ("a.tsv.gz", b"text\nab\n", {}, ":1: the compressed file is damaged"),
         ("a.tsv.xz", lzma.compress(b"text\nab\n")[:-3], {}, "damaged or cut off"),
         ("a.tsv.zst", b"text\nab\n", {}, "damaged or cut off"),
-        ("a.parquet", b"PAR1", {}, ": unknown kind of file '.parquet'; known: .tsv .csv .jsonl .txt"),
+        ("a.feather", b"PAR1", {}, ": unknown kind of file '.feather'; known: .tsv .csv .jsonl .txt"),
     ],
 )
 def test_a_bad_table_is_named_with_its_line(tmp_path, name, content, options, says):
@@ -281,3 +281,38 @@ def test_numbers_and_booleans_are_handed_on_as_labels(tmp_path):
         tmp_path, "a.jsonl", "".join(json.dumps({"text": "a", "label": v}) + "\n" for v in (1, 0.5, True, "x"))
     )
     assert rows.rows("label") == [1, 0.5, True, "x"]
+
+
+# -- parquet ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_parquet_is_read_as_lines_of_json_are(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"sentence": ["a", "b"], "label": [1, 0], "tags": [["x", "y"], []], "raw": [b"1", b"2"]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    table = read(tmp_path / "a.parquet", columns="text=sentence", required=("text", "label"))
+    assert table.columns == {"text": ["a", "b"], "label": [1, 0]} and table.where(1).endswith("a.parquet:2")
+    labels = read(tmp_path / "a.parquet", columns="text=sentence,label=tags", lists=("label",)).columns["label"]
+    assert labels == [["x", "y"], []]
+    with pytest.raises(InputError, match=r"a\.parquet:1: raw: is missing"):
+        read(tmp_path / "a.parquet", columns="text=raw")
+    with pytest.raises(InputError, match=r"a\.parquet:1: label: a number where a string is expected"):
+        read(tmp_path / "a.parquet", columns="text=label")
+
+
+def test_what_is_called_parquet_and_is_none_is_told_in_one_line(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.parquet").write_text("text,label\na,b\n")
+    with pytest.raises(InputError, match=r"a\.parquet:1: not parquet that can be read") as raised:
+        read(tmp_path / "a.parquet")
+    assert "\n" not in str(raised.value)
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    import sys
+
+    (tmp_path / "a.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"parquet needs pyarrow; pip install 'bertsmith\[hub\]'"):
+        read(tmp_path / "a.parquet")

@@ -281,6 +281,21 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
         job("frozen-2", "classify", **frozen),
         job("thawing-1", "classify", "accumulate=2", *thawing, alone=True),
         job("thawing-2", "classify", *thawing),
+        *(
+            job(
+                f"{name}-{count}",
+                "classify",
+                *["accumulate=2"][count - 1 :],
+                alone=count == 1,
+                **{"with": {"method": name}},
+            )
+            for name in ("adapter", "lora")
+            for count in (1, 2)
+        ),
+        *(
+            job(f"sliced-{name}", "classify", options={"shard": "fsdp"}, **{"with": {"method": name}})
+            for name in ("adapter", "lora")
+        ),
         job("sliced", "classify", options={"shard": "fsdp"}),
         job("sliced-thawing", "classify", *thawing, options={"shard": "fsdp"}),
         job("stopped", "classify", out="mixed", stop=7),
@@ -304,7 +319,9 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["classify", "regress", "tag", "qa", "frozen", "thawing", "one", "all"])
+@pytest.mark.parametrize(
+    "name", ["classify", "regress", "tag", "qa", "frozen", "thawing", "adapter", "lora", "one", "all"]
+)
 def test_two_processes_learn_what_one_does(two, name):
     for rank in (0, 1):
         assert outcome(two, f"{name}-2", rank)["code"] == 0, outcome(two, f"{name}-2", rank)
@@ -322,8 +339,11 @@ def test_two_processes_learn_what_one_does(two, name):
 def test_results_are_the_same_on_all_processes_and_slices_learn_alike(two):
     assert outcome(two, "classify-2", 0)["result"] == outcome(two, "classify-2", 1)["result"]
     assert outcome(two, "classify-2", 1)["said"] == []
-    for a, b in zip(lines(two / "classify-1"), lines(two / "sliced"), strict=True):
-        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+    for name in ("", "-adapter", "-lora"):
+        whole = two / f"{name.removeprefix('-') or 'classify'}-1"
+        for a, b in zip(lines(whole), lines(two / f"sliced{name}"), strict=True):
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+        assert weights(whole).keys() == weights(two / f"sliced{name}").keys()
     assert "cannot be sliced; shard='ddp' can" in outcome(two, "sliced-thawing")["error"]
     assert "nothing.tsv: no such file" in outcome(two, "missing", 1)["error"]
 

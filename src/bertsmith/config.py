@@ -168,7 +168,7 @@ def _elsewhere(config: Any, name: str) -> list[str]:
 def checked(cls: type, name: str, value: Any, where: str) -> Any:
     """`value` as the annotation of field `name` of `cls` wants it; an int serves where a float is asked, a bool never as a number."""
     wanted = typing.get_type_hints(cls)[name]
-    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    options = typing.get_args(wanted) if typing.get_origin(wanted) in (types.UnionType, typing.Union) else (wanted,)
     for one in options:
         kind = typing.get_origin(one) or one
         if kind is typing.Literal:

@@ -62,12 +62,14 @@ class Group:
     """Parameters of one part of a member: what share of the rate they learn with, and when.  Outside of `begin` to `end` they are frozen.
 
     `part`: where their names begin, in whole words: "model" (the trunk), "model.embeddings", "model.layers.0", "objective.label".
+    `but`: patterns of names in it that are no part of the group, with * for anything: "*.bias".
     """
 
     part: str
     rate: float = 1.0  # 0: never learns
     begin: float = 0.0  # after this: a share of the steps below 1, a number of steps from 1
     end: float | None = None  # until this; null: to the end of the run
+    but: tuple[str, ...] = ()
 
     def __post_init__(self):
         require(
@@ -77,6 +79,36 @@ class Group:
         require(self.rate >= 0, f"schedule.groups: {self.part}: rate: {self.rate} is negative")
         require(self.begin >= 0, f"schedule.groups: {self.part}: begin: {self.begin} is negative")
         require(self.end is None or self.end > 0, f"schedule.groups: {self.part}: end: {self.end} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moving:
+    """A moving average of the weights: after each update `decay` of what it was and 1 - `decay` of them; at first less, (1 + n) / (10 + n)
+    after n updates, so that it does not hang on where they began."""
+
+    decay: float = 0.999
+
+    def __post_init__(self):
+        require(0 < self.decay < 1, f"schedule.average.decay: {self.decay} is not between 0 and 1")
+
+    @property
+    def copies(self) -> int:
+        """Of what learns, that a saved step holds besides the model."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last:
+    """The mean of the weights at the last `count` exams."""
+
+    count: int = 3
+
+    def __post_init__(self):
+        require(self.count > 1, f"schedule.average.count: {self.count} is below 2; that is the weights themselves")
+
+    @property
+    def copies(self) -> int:
+        return self.count + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +131,7 @@ class Schedule:
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
+    average: Any = None  # a Moving or a Last: what is examined and saved in the place of the weights
     groups: tuple[Any, ...] = ()  # of Group; shares of several that name a parameter are multiplied
 
     def __post_init__(self):
@@ -183,6 +216,9 @@ class Recipe:
     training: Training = field(default_factory=Training)
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
+    surgery: Any = (
+        None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py)
+    )
 
     def __post_init__(self):
         if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds

@@ -131,9 +131,18 @@ def add_member(made: Parser) -> None:
     )
 
 
+def add_base(made: Parser) -> None:
+    made.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="of a run of adapters and their like the model that it began with, if it has moved",
+    )
+
+
 def loading(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """How a MODEL is loaded, by the verb that takes it: what is cheap to refuse comes first."""
-    return {"members": tuple(arguments.member), "say": console.say}
+    base = {"base": arguments.base} if getattr(arguments, "base", None) else {}
+    return {"members": tuple(arguments.member), "say": console.say, **base}
 
 
 def add_columns(made: Parser) -> None:

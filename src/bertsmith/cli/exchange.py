@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_member, add_new_head, command, natural
+from bertsmith.cli.common import add_base, add_member, add_new_head, command, natural
 from bertsmith.console import Console
 from bertsmith.errors import InputError, printable
 
@@ -32,6 +32,7 @@ def add_export(commands: Any) -> None:
     made.add_argument(
         "--public", action="store_true", help="a new repository there is for all to see; private unless given"
     )
+    add_base(made)
     add_member(made)
 
 
@@ -42,6 +43,7 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
         raise InputError("--public: only with --push USER/NAME")
     options = {name: getattr(arguments, name) for name in ("to", "half", "force", "push")}
     options |= {"private": not arguments.public, "members": tuple(arguments.member), "say": console.say}
+    options |= {"base": arguments.base} if arguments.base else {}
     check_model(arguments.model)
     result = bertsmith.export(arguments.model, arguments.out, **options)
     if arguments.json:

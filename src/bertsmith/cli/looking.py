@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import command
+from bertsmith.cli.common import add_base, command
 from bertsmith.console import Console
 from bertsmith.spelling import amount
 
@@ -14,10 +14,11 @@ from bertsmith.spelling import amount
 def add_verify(commands: Any) -> None:
     made = command(commands, "verify", verify, "check a store or run against its manifests", "bertsmith verify run")
     made.add_argument("path", metavar="PATH")
+    add_base(made)
 
 
 def verify(arguments: argparse.Namespace, console: Console) -> None:
-    result = bertsmith.verify(arguments.path)
+    result = bertsmith.verify(arguments.path, base=arguments.base)
     console.out(
         json.dumps(result)
         if arguments.json

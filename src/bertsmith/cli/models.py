@@ -8,6 +8,7 @@ from typing import Any
 import bertsmith
 from bertsmith.cli.common import (
     WORK,
+    add_base,
     add_columns,
     add_member,
     add_work,
@@ -29,6 +30,7 @@ def add_fill(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("text")
     made.add_argument("--top", type=positive, default=5, metavar="K")
+    add_base(made)
     add_member(made)
 
 
@@ -55,11 +57,22 @@ def add_finetune(commands: Any) -> None:
         "--task",
         required=True,
         metavar="KIND",
-        help="classify or regress (texts; pairs where there is a column text2), tag (CoNLL files), qa (SQuAD's json), text2text",
+        help="classify, multilabel, ordinal or regress (texts; pairs where there is a column text2), choice (of several texts), tag (CoNLL files), qa (SQuAD's json), text2text, similarity or retrieval (vectors)",
     )
     made.add_argument("--train", required=True, metavar="FILE")
+    made.add_argument("--dev", metavar="FILE|SHARE", help="a file, or a share of the training file, such as 0.1")
     made.add_argument(
-        "--dev", required=True, metavar="FILE|SHARE", help="a file, or a share of the training file, such as 0.1"
+        "--folds",
+        type=positive,
+        metavar="N",
+        help="cross-validation in place of --dev: each of N parts of the training file by the others",
+    )
+    made.add_argument(
+        "--labels",
+        type=names,
+        default=(),
+        metavar="A,B,…",
+        help="all labels there are, where the training file need not hold every one",
     )
     made.add_argument("--out", required=True, metavar="RUN")
     add_columns(made)
@@ -80,7 +93,11 @@ def add_finetune(commands: Any) -> None:
         metavar="given|fresh",
         help="beside --decoder copy: fresh weights for the encoder, MODEL's for the decoder",
     )
-    made.add_argument("--method", default="full", help="full, or frozen: the trunk stays as it is, the head learns")
+    made.add_argument(
+        "--method",
+        default="full",
+        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, bias: what is small learns and is saved alone",
+    )
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
     made.add_argument(
@@ -107,6 +124,14 @@ def add_finetune(commands: Any) -> None:
     add_member(made)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """A list of labels, as it is typed."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found) or len({*found}) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: different names are wanted, with commas between them")
+    return found
+
+
 def finetune(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
@@ -114,6 +139,8 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "task",
         "train",
         "dev",
+        "folds",
+        "labels",
         "out",
         "template",
         "target",
@@ -147,6 +174,7 @@ def add_predict(commands: Any) -> None:
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="FILE")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 
@@ -166,15 +194,25 @@ def add_evaluate(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", metavar="FILE", help="labelled rows, for a fine-tuned model")
     made.add_argument("--data", metavar="STORE", help="for a pre-training run: loss on the held-out documents")
+    made.add_argument(
+        "--corpus", metavar="FILE", help="with --queries and --relevant: how well vectors find texts (BEIR's files)"
+    )
+    made.add_argument("--queries", metavar="FILE")
+    made.add_argument("--relevant", metavar="FILE", help="query-id, corpus-id, score")
     made.add_argument("--per-class", action="store_true", help="with --json: class by class, and the confusion matrix")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 
 def evaluate(arguments: argparse.Namespace, console: Console) -> None:
-    if (arguments.input is None) == (arguments.data is None):
-        raise InputError("evaluate: give --input FILE for a fine-tuned model, or --data STORE for a pre-training run")
+    searched = {name: getattr(arguments, name) for name in ("corpus", "queries", "relevant")}
+    if (arguments.input is not None) + (arguments.data is not None) + any(searched.values()) != 1:
+        raise InputError(
+            "evaluate: give --input FILE for a fine-tuned model, --data STORE for a pre-training run, or --corpus, --queries and --relevant FILE for vectors"
+        )
     options = {"data": arguments.data} if arguments.data else {"input": arguments.input, **table(arguments)}
+    options = searched if any(searched.values()) else options
     options["per_class"] = arguments.per_class or not arguments.json
     result = bertsmith.evaluate(arguments.model, **options, **loading(arguments, console))
     if arguments.json:
@@ -260,6 +298,7 @@ def add_embed(commands: Any) -> None:
     made.add_argument(
         "--normalise", choices=("yes", "no"), help="vectors of length 1; no, unless such an encoder says so"
     )
+    made.add_argument("--dim", type=positive, metavar="N", help="the first N numbers of each vector, to length 1")
     made.add_argument("--layer", type=int, help="0 = embeddings, 1 = first layer, ...; the last unless given")
     made.add_argument(
         "--precision",
@@ -268,11 +307,14 @@ def add_embed(commands: Any) -> None:
         help="bfloat16 is several times faster and good to 2 or 3 digits",
     )
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 
 def embed(arguments: argparse.Namespace, console: Console) -> None:
-    options = {name: getattr(arguments, name) for name in ("pool", "prompt", "layer", "precision")} | table(arguments)
+    options = {name: getattr(arguments, name) for name in ("pool", "prompt", "layer", "dim", "precision")} | table(
+        arguments
+    )
     options |= {"normalise": arguments.normalise == "yes"} if arguments.normalise else {}
     shape = bertsmith.embed(
         arguments.model, arguments.input, out=arguments.out, **options, **loading(arguments, console)

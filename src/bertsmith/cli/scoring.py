@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_columns, add_member, command, loading, positive, table
+from bertsmith.cli.common import add_base, add_columns, add_member, command, loading, positive, table
 from bertsmith.console import Console
 
 SHOWN = 20  # texts on the screen
@@ -48,6 +48,7 @@ def add_score(commands: Any) -> None:
     made.add_argument("--on-long", choices=("window", "error"), default="window")
     made.add_argument("--stride", type=positive, metavar="N", help="tokens from the start of one window to the next")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_columns, add_member, command, loading, natural, positive, table
+from bertsmith.cli.common import add_base, add_columns, add_member, command, loading, natural, positive, table
 from bertsmith.console import Console
 from bertsmith.errors import InputError, printable
 
@@ -54,6 +54,7 @@ def add_generate(commands: Any) -> None:
     made.add_argument("--batch", type=positive, default=32, metavar="N", help="texts at a time")
     made.add_argument("--on-long", choices=("error", "truncate"), default="error")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 

@@ -252,6 +252,9 @@ class Target:
     at: Array | Tensor
     labels: Array | Tensor
     draws: Array | Tensor | None = None  # (m,) uniform in [0, 1), where the objective samples an answer
+    pull: Tensor | None = (
+        None  # (m, k, d) the gradient of the loss at what is read, where it is known (training/together.py)
+    )
 
     def __len__(self) -> int:
         return len(self.labels)

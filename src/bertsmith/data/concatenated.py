@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from bertsmith.config import require
 from bertsmith.data.batch import Array, Batch, Row, Stream, Target, Vocab
 from bertsmith.data.denoise import Denoise
 from bertsmith.data.draw import Draw
@@ -22,6 +23,12 @@ class Concatenated:
     of: Denoise
     sees: Literal["prefix", "causal"] = "prefix"
     causal: ClassVar[bool] = True  # in fine-tuning a token sees only what comes before it
+
+    def __post_init__(self):
+        require(
+            self.of.reads == "all",
+            f"corruption.rewrite.of.reads: {self.of.reads}: one stream reads all of itself; set it to all",
+        )
 
     @property
     def sentinels(self) -> int:

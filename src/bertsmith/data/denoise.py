@@ -4,7 +4,7 @@ n tokens, m spans, s sequences.  BART (Lewis et al. 2020, section 2.2) and T5 (R
 one rewrite; which spans are hidden, and in which order the text is read, a corruption says elsewhere.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -26,6 +26,8 @@ class Denoise:
 
     `write`: the whole text ("all"), or what is hidden and an end ("hidden"), each span behind its sentinel where it has one.  The decoder
     begins with `start`.  `rotate`: the share of sequences that are read from a random token on, and then up to it.
+    `reads`: what the decoder is told of the text: every state ("all"), or that of its first token alone ("first"), so that one vector has to hold
+    all of it (TSDAE: Wang et al. 2021, section 3, with stand="nothing" and 60 % of the words).
     `sentinels`: how many there are; they follow the tokenizer's own tokens, the first with the highest id, unless it has some.
     """
 
@@ -35,6 +37,7 @@ class Denoise:
     rotate: float = 0.0
     start: Literal["pad", "cls", "sep"] = "sep"
     sentinels: int = 0
+    reads: Literal["all", "first"] = "all"
 
     def __post_init__(self):
         for name in ("random", "rotate"):
@@ -66,8 +69,11 @@ class Denoise:
             tokens = tokens[self._rotated(row, lengths, draw)]
         asked, count = self._written(row, spans, vocab)
         output, target = decoded(shifted(asked, count, getattr(vocab, self.start)), asked, count)
+        read = seen(tokens, lengths)
+        if self.reads == "first":
+            read = replace(read, hidden=read.positions > 0)
         return Batch(
-            input=seen(tokens, lengths),
+            input=read,
             output=output,
             targets={"token": target},
             examples=Examples(row.epoch, row.example),

@@ -74,6 +74,16 @@ def _what(loaded: Loaded, terms: tuple[str, ...]) -> Iterator[str]:
     elif kind is not None and (writes := loaded.writing) is not None:
         wanted = "what its training file has" if writes.target is None else code(writes.target.text)
         yield f"It reads a text and writes another: {wanted}."
+    elif kind == "choice":
+        yield "It chooses one of several texts, each of which it reads as a pair with another."
+    elif kind == "ordinal":
+        yield f"It gives {_texts(loaded)} one of these classes, from the lowest to the highest: {_listed(loaded.labels.names)}."
+    elif kind == "multilabel":
+        yield f"It gives {_texts(loaded)} any of these labels, or none: {_listed(loaded.labels.names)}."
+    elif loaded.kind == "finetune" and (vectors := loaded.config.get("vectors")):
+        yield f"It gives vectors, near each other where texts belong together (pooling: {vectors['pool']})."
+        if "sizes" in vectors:
+            yield f"The first {' or '.join(map(str, vectors['sizes']))} numbers of one are a vector, too."
     elif loaded.task is not None and loaded.labels.names:
         yield f"It classifies {_texts(loaded)} as one of: {_listed(loaded.labels.names)}."
     elif loaded.task is not None:
@@ -124,10 +134,11 @@ def _data(loaded: Loaded) -> Iterator[str]:
     if loaded.kind == "finetune":
         counts = _result(loaded).get("texts") or {}
         for part in ("train", "dev"):
-            share = data[part].get("share")
+            share, fold = data[part].get("share"), data[part].get("fold")
             of = f"a share of {share:g} of the training file, " if share else ""
+            of = f"fold {fold['number']} of {fold['of']} of the training file, " if fold else of
             read = _read(counts.get(part) or {}, loaded)
-            yield f"- {part}:{_named(data[part])} {of}{amount(data[part]['rows'], 'row')}{read}, SHA-256 {'of their numbers ' if share else ''}`{data[part]['sha256']}`"
+            yield f"- {part}:{_named(data[part])} {of}{amount(data[part]['rows'], 'row')}{read}, SHA-256 {'of their numbers ' if of else ''}`{data[part]['sha256']}`"
     elif loaded.kind == "pretrain":
         yield f"- token store{_named(data)} with the digest `{data.get('digest')}`"
         store = store_of(loaded.config)

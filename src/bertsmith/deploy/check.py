@@ -226,15 +226,21 @@ def differing_answers(loaded: Loaded, models: dict[str, Any], made: Sequence[Gro
         mine = answers(loaded, group.stream, group.output)
         for name, model in models.items():
             with torch.no_grad(), loaded.exact.policy():
-                output = model(**group.inputs)
+                output = model(**_asked(name, group.inputs))
             for answer, attribute in ANSWERS[name].items():
                 names = (attribute,) if isinstance(attribute, str) else attribute
                 other = next((value for name in names if (value := getattr(output, name, None)) is not None), None)
                 if answer in mine and other is not None:
                     other = other[group.real(answer)] if answer in EVERYWHERE else other
+                    other = other.T if answer == "choice" else other  # of one question
                     apart = (mine[answer] - other).abs().max() / max(1.0, float(mine[answer].abs().max()))
                     found[answer] = max(found.get(answer, 0.0), float(apart))
     return found
+
+
+def _asked(name: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A class of choices reads the sequences of a question together: here all of one."""
+    return {key: x[None] for key, x in inputs.items()} if name == "AutoModelForMultipleChoice" else inputs
 
 
 def compare(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> dict[str, float]:
@@ -255,7 +261,7 @@ def compare(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> di
 
 @torch.no_grad()
 def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dict[str, Tensor]:
-    """Everything that the member says of a row: hidden (n, d), token (n, V), replaced (n,), pair and label (s, c), summary
+    """Everything that the member says of a row: hidden (n, d), token (n, V), replaced (n,), pair and label (s, c), choice (s, 1), summary
     (s, d), tag (n, c), start and end (n,).  Of a decoder that reads `output` (m tokens): decoded (m, d), and token is (m, V).
 
     A regression's label is in the scale of its training file.
@@ -268,7 +274,7 @@ def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dic
         if output is not None:
             found["decoded"] = member.model(stream, None, output)
         for term in member.weights():
-            if term == "label":
+            if term in ("label", "choice"):
                 found[term] = member.objective.logits(member.model, stream, cls)
             elif term == "tag":
                 found[term] = member.objective.logits(member.model, stream, every)
@@ -284,6 +290,8 @@ def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dic
             found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
             found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][cls])
+    if "label" in found and loaded.task is not None:
+        found["label"] = found["label"] / loaded.labels.temperature
     if "label" in found and loaded.task is not None and not loaded.labels.names:
         found["label"] = found["label"] * loaded.labels.scale + loaded.labels.mean
     return found

@@ -30,8 +30,13 @@ from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
 from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
+from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.modules.member import MemberModel
+from bertsmith.objectives.layers import OverLayers
+from bertsmith.objectives.predict import Trunk
+from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of
 
@@ -52,6 +57,7 @@ def export(
     force: bool = False,
     push: str | None = None,
     private: bool = True,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -71,7 +77,8 @@ def export(
         hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
-    loaded = half_of(opened(model, members=members, say=say), half)
+    given = half_of(plain(opened(model, members=members, say=say, base=base)), half)
+    loaded = _without_task(given)
     if loaded.device.type != "cpu":
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
     where, home = Path(out).resolve(), loaded.run.resolve()
@@ -83,7 +90,7 @@ def export(
             (folder / name).parent.mkdir(exist_ok=True)
             files.create(folder / name, data)
         compared = _compare(transformers, folder, loaded, out)
-        files.create(folder / CARD, card(loaded, compared).encode())
+        files.create(folder / CARD, card(given, compared).encode())
         listed = files.listing(folder, [*content, CARD])
         manifest = {
             "format": FORMAT,
@@ -106,6 +113,14 @@ def export(
 def _content(loaded: Loaded) -> dict[str, bytes]:
     """{name: bytes} of what a folder holds besides its card and manifest."""
     recipe, vocab, labels = loaded.recipe, loaded.vocab, loaded.labels
+    if recipe.surgery is not None:
+        raise InputError(
+            f"{printable(loaded.run)}: has {type(recipe.surgery).__name__.lower()}, for which transformers has no class; {option('method', 'lora', 'full')} makes a model that is exported"
+        )
+    if isinstance(recipe.objective, OverLayers):
+        raise InputError(
+            f"{printable(loaded.run)}: its head reads several layers, for which transformers has no class; {option('method', 'full')} reads the last"
+        )
     family_of(recipe)
     causal = loaded.reading().causal
     if causal != family_of(recipe).causal:
@@ -120,9 +135,13 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its head reads the encoder's states, and transformers' classes of this family read the decoder's; it stays here"
         )
+    if "rank" in recipe.objective.weights():
+        raise InputError(
+            f"{printable(loaded.run)}: its head has thresholds between classes in an order, for which transformers has no class"
+        )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
-            f"{printable(loaded.run)}: its head reads the mean over the tokens, for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
+            f"{printable(loaded.run)}: its head reads more than [CLS] (pool={recipe.objective.pool}), for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
         )
     if getattr(recipe.objective, "orders", "one") != "one":
         raise InputError(
@@ -166,6 +185,19 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
     }
 
 
+def _without_task(loaded: Loaded) -> Loaded:
+    """What was tuned to vectors is an encoder without a head, beside which stands how vectors are made of its states."""
+    if not isinstance(loaded.recipe.objective, Vectors):
+        return loaded
+    objective = Trunk(pooler=loaded.recipe.objective.pooler)
+    member = MemberModel(loaded.member.model, objective.build(loaded.member.model))
+    layout = replace(loaded.recipe.layout, length=loaded.length())
+    recipe = replace(loaded.recipe, objective=objective, layout=layout)
+    return replace(
+        loaded, member=member.eval(), recipe=recipe, task=None, config={**loaded.config, "task": loaded.task}
+    )
+
+
 def _tensors(state: dict[str, Tensor], recipe: Any, pad: int, config: dict[str, Any]) -> dict[str, Tensor]:
     """With a copy of the token table where their class takes a head for one of its own, though it is not."""
     found, tied = to_hf(state, recipe, pad), family_of(recipe).tied
@@ -190,9 +222,13 @@ def _generation(loaded: Loaded) -> dict[str, bytes]:
 
 
 def _in_their_scale(loaded: Loaded) -> dict[str, Tensor]:
-    """The state dict; a regression's mean and deviation are folded into its last layer, so that it says the numbers themselves."""
+    """The state dict; a regression's mean and deviation, and the temperature of classes, are folded into its last layer, so that it says
+    the numbers and the probabilities themselves."""
     state = {name: tensor.detach().float().cpu() for name, tensor in weights_of(loaded.member).items()}
     labels = loaded.labels
+    for name in ("objective.label.out.weight", "objective.label.out.bias"):
+        if labels.temperature != 1 and name in state:
+            state[name] = (state[name].double() / labels.temperature).float()
     if loaded.task is not None and not labels.names and (labels.mean, labels.scale) != (0.0, 1.0):
         weight, bias = (f"objective.label.out.{name}" for name in ("weight", "bias"))
         state[weight] = (state[weight].double() * labels.scale).float()

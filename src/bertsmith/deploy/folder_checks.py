@@ -73,10 +73,10 @@ def check_tied(
 # What the classes with a head over a text or its tokens are called, behind the family's name.
 CLASSES = {
     "label": ("SequenceClassification",),
+    "choice": ("MultipleChoice",),
     "tag": ("TokenClassification",),
     "span": ("QuestionAnswering", "QuestionAnsweringSimple"),
 }
-CHOICE = "MultipleChoice"
 
 
 def check_classes(path: Path, architecture: str, terms: tuple[str, ...]) -> None:
@@ -85,8 +85,6 @@ def check_classes(path: Path, architecture: str, terms: tuple[str, ...]) -> None
     for term in terms:
         if architecture and term in CLASSES and asks not in CLASSES[term]:
             rule = f"its tensors are those of a class for {CLASSES[term][0]}; if it is one, correct the field, else"
-            if asks == CHOICE:
-                rule = "scores for one text among several, which nothing here asks;"
             raise InputError(
                 f"{printable(path)}: architectures: {printable(architecture)}: {rule} `bertsmith import --drop classifier` (or what its head "
                 "is called) takes the encoder alone"

@@ -229,6 +229,9 @@ def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple
     tensors = {term: {their for _, their, _ in _spell(term, rows)} for term, rows in heads.items()}
     summary = tensors.get("summary", set())
     terms = [term for term in heads if term != "summary" and names & (tensors[term] - summary)]
+    if "choice" in terms:  # it may have the tensors of another
+        chooses = architecture.endswith("ForMultipleChoice")
+        terms = [term for term in terms if (term == "choice") == chooses]
     if {"label", "tag"} <= {*terms}:
         own = tensors["label"] - tensors["tag"]  # what is before it
         tokens = architecture.endswith("ForTokenClassification") or not (architecture or names & own)

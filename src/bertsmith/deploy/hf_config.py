@@ -18,7 +18,7 @@ from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
-from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
+from bertsmith.objectives.supervised import Choose, Classify, Regress, Several, Span, Tag
 from bertsmith.spelling import an
 
 # Their names of what is computed alike.
@@ -48,6 +48,12 @@ ENCODER = {
 XLNET = {"attn_type": "bi", "untie_r": True, "bi_data": False, "same_length": False}
 XLNET_SUMMARY = {"summary_type": "last", "summary_use_proj": True, "summary_activation": "tanh"}
 
+# What they call a task by which our head of a text learns.
+PROBLEMS = {
+    Classify: "single_label_classification",
+    Several: "multi_label_classification",
+    Regress: "regression",
+}
 # sentence-transformers' CrossEncoder puts a sigmoid on a single output, unless one of these says otherwise (before its version 4, and since).
 IDENTITY = "torch.nn.modules.linear.Identity"
 IN_ITS_SCALE = {
@@ -93,13 +99,15 @@ def _outputs(objective: Any, family: Family, terms: tuple[str, ...], labels: tup
     """What a head over a text or its tokens says: how many numbers, what they are, and their names."""
     if terms == ("span",):
         return {"num_labels": 2}
+    if terms == ("choice",):
+        return {family.dropout: objective.dropout}
     if terms not in (("label",), ("tag",)):
         return {}
     outputs = getattr(objective, "classes", 1)
     config: dict[str, Any] = {"num_labels": outputs}
     if terms == ("label",):
-        config["problem_type"] = "regression" if outputs == 1 else "single_label_classification"
-        config |= IN_ITS_SCALE if outputs == 1 else {}
+        config["problem_type"] = PROBLEMS[type(objective)]
+        config |= IN_ITS_SCALE if config["problem_type"] == "regression" else {}
     config[family.dropout] = objective.dropout
     if labels:
         config["id2label"] = {str(i): name for i, name in enumerate(labels)}
@@ -236,17 +244,20 @@ def objective_of(
     family = FAMILIES[config["model_type"]]
     if "span" in terms:
         return Span(pooler=family.pooler), {"kind": "qa", "labels": [], "nulls": True}
-    if not {"label", "tag"} & {*terms}:
+    if not {"label", "tag", "choice"} & {*terms}:
         kept = tuple(head(family, term, activation, config, names) for term in terms)
         return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
     problem, dropout = config.get("problem_type"), config.get(family.dropout)
     dropout = config.get(family.keys["dropout"], 0.1) if dropout is None else dropout
     dropout = checked(Classify, "dropout", dropout, f"config.json: {family.dropout}")
-    if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
+    if "choice" in terms:
+        return Choose(dropout=dropout, pooler=family.pooler), {"kind": "choice", "labels": []}
+    several = problem == PROBLEMS[Several] and "label" in terms
+    if problem == PROBLEMS[Regress] and outputs > 1:
         raise InputError(
-            f"config.json: problem_type: {problem} with {outputs} outputs; one class or one number for a text can be read"
+            f"config.json: problem_type: {problem} with {outputs} outputs; one number for a text can be read"
         )
-    if outputs == 1 and "label" in terms:
+    if outputs == 1 and "label" in terms and not several:
         return Regress(dropout=dropout, pooler=family.pooler), {"kind": "regress", "labels": []}
     names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
     labels = [names.get(str(i)) for i in range(outputs)] if isinstance(names, dict) and len(names) == outputs else []
@@ -254,7 +265,9 @@ def objective_of(
         raise InputError(f"config.json: id2label: expected {outputs} different names, one for each output")
     if "tag" in terms:
         return Tag(classes=outputs, dropout=dropout, pooler=family.pooler), {"kind": "tag", "labels": labels}
-    return Classify(classes=outputs, dropout=dropout, pooler=family.pooler), {"kind": "classify", "labels": labels}
+    made = Several if several else Classify
+    kind = {"kind": "multilabel" if several else "classify", "labels": labels}
+    return made(classes=outputs, dropout=dropout, pooler=family.pooler), kind
 
 
 def _sharing(config: dict[str, Any], layers: int) -> str:

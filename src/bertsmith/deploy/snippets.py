@@ -11,6 +11,8 @@ from typing import Any
 from bertsmith.data.batch import SENTINEL
 from bertsmith.deploy.hf_writing import room_of
 from bertsmith.downstream.model import Loaded
+from bertsmith.errors import printable
+from bertsmith.spelling import amount
 
 OPEN = """tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 model = CLASS.from_pretrained("FOLDER")
@@ -37,6 +39,11 @@ CLASSIFY = """from transformers import pipeline
 
 classify = pipeline("text-classification", model="FOLDER")
 print(classify(TEXT))
+"""
+LABELS = """from transformers import pipeline
+
+label = pipeline("text-classification", model="FOLDER", top_k=None)
+print([one for one in label([TEXT])[0] if one["score"] >= 0.5])
 """
 NUMBER = """from transformers import pipeline
 
@@ -68,6 +75,15 @@ from transformers import AutoModelForPreTraining, AutoTokenizer
 with torch.no_grad():
     replaced = model(**inputs).logits[0] > 0
 print(list(zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist()), replaced.tolist())))
+"""
+CHOOSE = f"""import torch
+from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+{OPEN.replace("CLASS", "AutoModelForMultipleChoice")}text, choices = "It rained.", ["The street is wet.", "The street is dry."]
+inputs = tokenizer([text] * len(choices), choices, padding=True, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**{{name: x[None] for name, x in inputs.items()}}).logits[0]
+print(choices[int(logits.argmax())])
 """
 STATES = f"""import torch
 from transformers import AutoModel, AutoTokenizer
@@ -116,11 +132,17 @@ def snippet(loaded: Loaded) -> str:
         return ASK if loaded.recipe.model.asks else FILL.replace("MASK", loaded.tokenizer.mask_token)
     if "label" in terms:
         text = TWO if (loaded.task or {}).get("pairs") else ONE
-        return (CLASSIFY if loaded.labels.names else NUMBER).replace("TEXT", text)
+        several = (loaded.task or {}).get("kind") == "multilabel"
+        return (LABELS if several else CLASSIFY if loaded.labels.names else NUMBER).replace("TEXT", text)
     if vectors and not vectors.get("dense"):
         return VECTORS
     return next(
-        (made for term, made in {"tag": TAG, "span": ANSWER, "replaced": REPLACED}.items() if term in terms), STATES
+        (
+            made
+            for term, made in {"choice": CHOOSE, "tag": TAG, "span": ANSWER, "replaced": REPLACED}.items()
+            if term in terms
+        ),
+        STATES,
     )
 
 
@@ -193,6 +215,16 @@ def reading_note(loaded: Loaded) -> list[str]:
         return []
     if (writes := loaded.writing) is not None:
         return _written_note(loaded, writes)
+    if kind == "choice":
+        return [f"A text and a choice of more than {amount(length, 'token')}: the longer one is cut."]
+    if kind == "multilabel" and loaded.labels.thresholds:
+        each = dict(zip(loaded.labels.names, loaded.labels.thresholds, strict=True))
+        shown = ", ".join(f"{printable(name, 60)} {value:.4f}" for name, value in each.items())
+        return [f"A text has a label from a probability on that the dev file chose: {shown}.", *_cut(windows, length)]
+    return _cut(windows, length)
+
+
+def _cut(windows: bool, length: int) -> list[str]:
     long = "is read in windows, and the answer is their mean" if windows else "is cut"
     return [f"A text of more than {length} tokens {long}."]
 

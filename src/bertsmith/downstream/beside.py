@@ -40,9 +40,10 @@ class Beside:
         if not baseline:
             return made
         method, said = read.kind.baseline(read.rows, read.targets, read.known)
-        scores = read.kind.score(made.targets, said, read.known)
+        known = read.kind.settled(made.targets, said, read.known)
+        scores = read.kind.score(made.targets, said, known)
         say(f"baseline: {method}: {', '.join(f'{name} {metrics.said(score)}' for name, score in scores.items())}")
-        heard = Heard("the baseline", read.kind, made.targets, said, read.known)
+        heard = Heard("the baseline", read.kind, made.targets, said, known)
         return replace(made, simple=(method, scores, heard))
 
     def check_dev(self, sha256: str) -> None:

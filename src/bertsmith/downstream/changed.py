@@ -41,7 +41,13 @@ def changed(a: Heard, b: Heard, count: int = CHANGED) -> list[dict[str, Any]]:
     order = np.argsort(-np.abs(change), kind="stable")[:count]
     answers = [side.kind.answer(side.rows, side.said, side.known) for side in (a, b)]
     return [
-        {"index": i, **a.kind.stated(a.rows, i), "a": answers[0][i], "b": answers[1][i], "change": float(change[i])}
+        {
+            "index": i,
+            **a.kind.stated(a.rows, i, a.known),
+            "a": answers[0][i],
+            "b": answers[1][i],
+            "change": float(change[i]),
+        }
         for i in order.tolist()
         if abs(change[i]) > LEAST
     ]

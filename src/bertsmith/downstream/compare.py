@@ -26,6 +26,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.lines import check_there
 from bertsmith.tasks.metrics import Figures, Score
 from bertsmith.tasks.readers import parse_columns
+from bertsmith.tasks.table import EVERY
 from bertsmith.training.job import silent
 from bertsmith.training.run import CONFIG, STEPS
 
@@ -68,7 +69,7 @@ def compare(
             raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     elif isinstance(input, Iterator):  # both read it
         input = list(input)
-    chosen = None if columns is None else parse_columns(columns)
+    chosen = None if columns is None else parse_columns(columns, EVERY)
     sides = Side.of(a), Side.of(b)
     sides[0].check_like(sides[1])
     say = _once(say)

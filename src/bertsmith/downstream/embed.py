@@ -14,7 +14,7 @@ from bertsmith import files
 from bertsmith.deploy.sentences import POOLS
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import option, setting
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.readers import parse_columns, read, say_notes
 from bertsmith.tasks.sequences import OnLong, encode, say_long
@@ -32,6 +32,7 @@ def embed(
     pool: str | None = None,
     normalise: bool | None = None,
     layer: int | None = None,
+    dim: int | None = None,
     out: str | Path | None = None,
     prompt: str | None = None,
     columns: str | Mapping[str, str | int] | None = None,
@@ -40,6 +41,7 @@ def embed(
     on_long: OnLong = "truncate",
     budget: int = BUDGET,
     precision: str = "exact",
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> np.ndarray:
@@ -49,6 +51,7 @@ def embed(
     `pool`: mean over a text's tokens, specials included, or cls, max, mean_sqrt_len, weightedmean (by place), lasttoken, or several
     side by side ("cls+mean"); `normalise`: vectors of length 1.  None is what a sentence encoder says of itself (dense layers and small
     letters, too), else the mean as it is.  `prompt`: one that it has by name, or a text, to stand before each.  `layer`: 0 is the embedding, None the last.
+    `dim`: the first so many numbers of each vector, to length 1 again unless `normalise` is False; sizes that a model was tuned to lose least.
     Over-long texts as `on_long` says (window: the mean of the windows' vectors), counted.  `out`: a folder for vectors.npy.
     `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster; the whole model rounded, 2 to 3 digits).
     """
@@ -61,10 +64,10 @@ def embed(
     )
     say_notes(table, say)
     first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
-    loaded = opened(model, members=members, say=say)
+    loaded = opened(model, members=members, say=say, base=base)
     layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
     pool = says.get("pool", "mean") if pool is None else pool
-    normalise = says.get("normalise", False) if normalise is None else normalise
+    normalise = (says.get("normalise", False) or dim is not None) if normalise is None else normalise
     if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):
         raise InputError(f"{option('layer', layer)}: this model has layers 0 (the embedding) to {layers}")
     from bertsmith.downstream.vectors import dense_of, pooled
@@ -84,6 +87,8 @@ def embed(
     if says.get("dense"):
         own = layer is None and pool == says["pool"]
         vectors = dense_of(loaded, says["dense"], vectors, say) if own else vectors
+    if dim is not None:
+        vectors = _cut(vectors, dim, says.get("sizes"), say)
     if normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     if out is not None:
@@ -93,6 +98,7 @@ def embed(
             {
                 "pool": pool,
                 "normalise": normalise,
+                **({} if dim is None else {"dim": dim}),
                 **({"prompt": before} if before else {}),
                 "layer": layers if layer is None else layer,
                 "precision": precision,
@@ -111,6 +117,18 @@ def _check_asked(pool: str | None, precision: str, out: str | Path | None) -> No
         raise InputError(f"{option('precision', precision)}: unknown; {nearest(str(precision), PRECISIONS)}")
     if out is not None and Path(out).exists():
         raise InputError(f"{printable(out)}: {option('out')} exists already; choose another place")
+
+
+def _cut(vectors: np.ndarray, dim: int, sizes: Sequence[int] | None, say: Callable[[str], None]) -> np.ndarray:
+    width = vectors.shape[1]
+    if not 0 < dim <= width:
+        raise InputError(f"{option('dim', dim)}: the vectors have {width} numbers; from 1 to {width} can be taken")
+    if dim not in (width, *(sizes or ())):
+        learned = f"was tuned to {', '.join(map(str, sizes))}" if sizes else "was not tuned to any size"
+        say(
+            f"warning: {option('dim', dim)}: the model {learned}; {setting('sizes', value=[dim])} of finetune does that"
+        )
+    return np.ascontiguousarray(vectors[:, :dim])
 
 
 def _prompt(says: Mapping[str, Any], prompt: str | None) -> str:

@@ -29,6 +29,7 @@ def fill(
     top: int = 5,
     *,
     columns: str | Mapping[str, str | int] | None = None,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Any:
@@ -40,7 +41,7 @@ def fill(
     one that sees only what comes before.
     """
     texts = [text] if isinstance(text, str) else _texts(text, columns)
-    loaded = opened(model, members=members, say=say)
+    loaded = opened(model, members=members, say=say, base=base)
     if "token" not in loaded.member.weights():
         raise InputError(
             f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain with {option('from_', like='MODEL')} and {option('new_heads', 'token')})"

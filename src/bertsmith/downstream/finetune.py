@@ -3,7 +3,7 @@
 One seed: OUT is the run.  Several: OUT/seed-0, OUT/seed-1, … are runs, and OUT/result.json holds mean and spread; OUT as a MODEL is
 the best of them.  A run is one like any other (training/learn.py), read from a labelled file: it resumes, and many processes share it.
 
-`--method frozen`: the trunk computes its features once, in eval mode; only the head is trained.  `--scratch`: fresh weights.
+`--method`: what learns (methods.py).  `--scratch`: fresh weights.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.config import Settings
+from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, check_encoder, check_way, with_decoder
+from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, OnBadAnswer, Rows, Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, SEED, Tuned
-from bertsmith.downstream.tuning import LENGTHS, METHODS, FineTuning, settings
-from bertsmith.errors import InputError, Interrupted, nearest, printable
+from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
+from bertsmith.errors import InputError, Interrupted, printable
 from bertsmith.spelling import again, amount, flag, option, setting
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.split import Fold
 from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Progress, check_options, silent
@@ -40,7 +43,8 @@ def finetune(
     *,
     task: str,
     train: Any,
-    dev: Any,
+    dev: Any = None,
+    folds: int | None = None,
     out: str | Path,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
@@ -77,16 +81,19 @@ def finetune(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Tune `model` to `task` ("classify", "regress", "tag", "qa", "text2text"); returns what result.json says: dev scores with intervals, mean and spread over seeds.
+    """Tune `model` to `task` ("classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval"); returns
+    what result.json says: dev scores with intervals, mean and spread over seeds.
+
 
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
-    class, with equal texts on one side, the same rows for every `seed`.
+    class, with equal texts on one side, the same rows for every `seed`.  `folds` in its place cross-validates (downstream/folds.py).
     `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
     and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
     an encoder, which else writes by filling masks: "fresh", a "copy" of it, "share" (itself), or another encoder; `encoder="fresh"` gives the
     encoder fresh weights beside a copy (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
+    `method`: what learns: "full", "frozen", "mix", "adapter", "lora" or "bias" (downstream/methods.py); what is saved alone stands on `model`.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
@@ -95,10 +102,14 @@ def finetune(
     InputError before anything is written; NumericsError, ResourceError and Interrupted (after saving) while it trains.
     `progress(step, steps, loss, tokens per second, seconds left)` after every update.
     """
+    every = {**locals()}
+    if (dev is None) == (folds is None):
+        said = f"{option('dev')} and {option('folds', folds)}: take one of the two" if folds is not None else ""
+        raise InputError(said or f"{option('dev')}: a file, a share such as 0.1, or {option('folds', 5)} is wanted")
     given = Files(
         task=task,
         train=train,
-        dev=dev,
+        dev=dev if folds is None else Fold(0, folds),
         columns=columns,
         header=header,
         encoding=encoding,
@@ -111,14 +122,23 @@ def finetune(
         target_step=target_step,
         metric=metric,
     )
+    if folds is not None:
+        from bertsmith.downstream.folds import cross_validated
+
+        rest = {name: value for name, value in every.items() if name not in (*given.asked, "model", "dev", "folds")}
+        return cross_validated(finetune, model, folds, given, **rest)
     asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
     with World.join(device, timeout) as world:
         say, progress = (say, progress) if world.first else (silent, silent)
         with world.agreed():
             decoder = None if decoder is None else str(decoder)
-            _check_asked(task, method, scratch, seeds, shard, decoder, encoder)
+            way = method_of(method)
+            _check_asked(task, way, scratch, seeds, shard, decoder, encoder)
             check_options(shard, tensorboard)
             options = settings(set)
+            check_settings(way, options, FineTuning())
+            _check_reinit(way, scratch, options.reinit)
+            options.check_kind(given.kind)
             if world.first:
                 _check_out(Path(out), seed, seeds, resume)
             given.check_apart()
@@ -130,22 +150,25 @@ def finetune(
             from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
 
-            loaded = opened(model, str(own_device(device)), members, say)
+            loaded = plain(opened(model, str(own_device(device)), members, say))
+            _check_surgery(way, loaded)
             grown = None if decoder is None else Decoder.of(decoder, encoder, loaded, members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
-            if method == "full" and not given.kind.writes:
+            if given.kind.embeds:
+                options = options.pooled((loaded.config.get("vectors") or {}).get("pool"))
+            elif not way.still and not given.kind.writes:
                 loaded = replace(loaded, recipe=loaded.recipe.for_task())
             given_epochs = options.epochs
-            options = options.settled(method, loaded.recipe, given.kind.pools)
+            options = options.settled(way, loaded.recipe, given.kind.pools)
             loaded = replace(loaded, recipe=options.formed(loaded.recipe))
             read = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
             steps = read.feed(seed).epoch(0).steps
-            options = options.lasting(method, loaded.recipe.model.width, steps, bool(asked.given))
+            options = options.lasting(way, loaded.recipe.model.width, steps, bool(asked.given))
             read = replace(read, options=options)
             beside.check_dev(read.sources["dev"]["sha256"])
             threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
-            tuning = Tuning(loaded, read, options, method, scratch, world, say, threads, grown)
+            tuning = Tuning(loaded, read, options, way, scratch, world, say, threads, grown)
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
         if seeds == 1:
@@ -231,32 +254,56 @@ def _tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> Non
 
 
 def _check_asked(
-    task: str, method: str, scratch: bool, seeds: int, shard: str, decoder: str | None, encoder: str
+    task: str, way: Method, scratch: bool, seeds: int, shard: str, decoder: str | None, encoder: str
 ) -> None:
+    method = way.name
     kinds.kind(task)
-    if method not in METHODS:
-        raise InputError(f"{option('method', method)}: unknown; {nearest(method, METHODS)}")
     if decoder is not None:
         if not kinds.kind(task).writes:
             raise InputError(
                 f"{option('decoder')}: {option('task', task)} writes nothing; {option('task', 'text2text')} does"
             )
         check_way(decoder)
+        if way.learns is not None:
+            raise InputError(
+                f"{option('decoder')} with {option('method', method)}: what is new in it would hardly learn; use {option('method', 'full')}"
+            )
     check_encoder(encoder, decoder, scratch)
-    if kinds.kind(task).writes and method == "frozen":
+    if kinds.kind(task).writes and way.still:
         raise InputError(
-            f"{option('method', 'frozen')}: {option('task', task)} has no head beside the model's own; use {option('method', 'full')}"
+            f"{option('method', method)}: {option('task', task)} has no head beside the model's own; use {option('method', 'full')}"
         )
-    if scratch and method == "frozen":
+    if kinds.kind(task).embeds and way.still:
         raise InputError(
-            f"{flag('scratch')} with {option('method', 'frozen')}: a trunk of fresh weights that never learns; use {option('method', 'full')}"
+            f"{option('method', method)}: {option('task', task)} has no head, and nothing would learn; use {option('method', 'full')}"
         )
-    if method == "frozen" and shard == "fsdp":
+    if scratch and way.learns is not None:
         raise InputError(
-            f"{option('shard', 'fsdp')} with {option('method', 'frozen')}: only a head learns; {option('shard', 'ddp')}"
+            f"{flag('scratch')} with {option('method', method)}: a trunk of fresh weights that never learns; use {option('method', 'full')}"
+        )
+    if way.still and shard == "fsdp":
+        raise InputError(
+            f"{option('shard', 'fsdp')} with {option('method', method)}: only a head learns; {option('shard', 'ddp')}"
         )
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise InputError(f"{option('seeds', seeds)}: expected a number from 1")
+
+
+def _check_reinit(way: Method, scratch: bool, reinit: int) -> None:
+    if reinit and (scratch or way.learns is not None):
+        other = flag("scratch") if scratch else option("method", way.name)
+        raise InputError(
+            f"{setting('reinit')} with {other}: fresh layers at the top of a trunk that was trained and learns; {option('method', 'full')} has one"
+        )
+
+
+def _check_surgery(way: Method, loaded: Loaded) -> None:
+    if way.puts and loaded.recipe.surgery is not None:
+        source = loaded.config.get("from") or {}
+        raise InputError(
+            f"{option('method', way.name)}: {printable(loaded.run)} has {type(loaded.recipe.surgery).__name__.lower()} already; "
+            f"tune the model that it began with, {printable(source.get('path'))}"
+        )
 
 
 def _check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:

@@ -49,6 +49,7 @@ def generate(
     columns: Columns = None,
     header: bool = True,
     on_long: OnLong = "error",
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
     told: Callable[[str], None] | None = None,
@@ -89,7 +90,7 @@ def generate(
         check_there(input)
     if not isinstance(model, Loaded):
         check_model(model)
-    loaded = opened(model, members=members, say=say)
+    loaded = opened(model, members=members, say=say, base=base)
     table = None if input is None else _table(loaded, input, columns, header, say)
     given = [text] if table is None else table.columns["text"]
     from bertsmith.downstream.writers import Writers

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
+from bertsmith.downstream import based
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import amount, flag
+from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds
-from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.labels import CHOSEN, Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
 from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
@@ -89,9 +90,7 @@ class Loaded:
 
     @property
     def labels(self) -> Labels:
-        task = self.task or {}
-        known = {f.name: task[f.name] for f in fields(Labels) if f.name in task}
-        return Labels(**known, names=tuple(task.get("labels", ())))
+        return Labels.of_task(self.task or {})
 
     @property
     def writing(self) -> Any:
@@ -124,18 +123,24 @@ def load(
     device: str | None = "cpu",
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
+    base: str | Path | Loaded | None = None,
 ) -> Loaded:
     """InputError naming what is missing, damaged, or does not fit: a file, a tensor, the tokenizer.
 
+    `base`: of a run that holds what it learned alone (adapters, …) the model that it began with, where that is not where it was; one that
+    is loaded already shares its weights with every run that is loaded on it.
     `say` is told where the newest step of a run is damaged and an older one is used.
     """
     from bertsmith.text.tokenizer import Tokenizer
 
     path = folder.located(model)
     if folder.is_foreign(path):
+        _check_whole(None, path, base)
         return _foreign(folder.read(path), device, say)
     weights, config, step = _read(path, say)
     run = step.parent.parent
+    source = based.needed(config)
+    _check_whole(source, path, base)
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
@@ -147,8 +152,13 @@ def load(
         raise InputError(
             f"{printable(run / TOKENIZER)}: {amount(tokenizer.size, 'token')}, but the model's table has {amount(recipe.model.vocab, 'row')}; it is not this model's tokenizer"
         )
+    if source is None:
+        member = _member(recipe, weights, step, device)
+    else:
+        under = based.base_of(source, run, base, device, members, say)
+        member = based.member_over(recipe, weights, under, str(step))
     return Loaded(
-        member=_member(recipe, weights, step, device),
+        member=member,
         recipe=recipe,
         tokenizer=tokenizer,
         path=step,
@@ -156,6 +166,11 @@ def load(
         task=config.get("task"),
         config=config,
     )
+
+
+def _check_whole(source: dict | None, path: Path, base: Any) -> None:
+    if source is None and base is not None:
+        raise InputError(f"{printable(path)}: is whole, and needs no {option('base')}; leave the option out")
 
 
 def check_model(model: str | Path) -> None:
@@ -223,8 +238,9 @@ def opened(
     device: str | None = "cpu",
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
+    base: str | Path | Loaded | None = None,
 ) -> Loaded:
-    return model if isinstance(model, Loaded) else load(model, device, members, say)
+    return model if isinstance(model, Loaded) else load(model, device, members, say, base)
 
 
 def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
@@ -243,8 +259,9 @@ def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
     config = owner.config()
     assert config is not None  # load_step read it
     result = owner.result() or {}
-    if "threshold" in result and saved.path == owner.step(result["best"]):
-        config = {**config, "task": {**config["task"], "threshold": float(result["threshold"])}}
+    if "best" in result and saved.path == owner.step(result["best"]):
+        chosen = {name: result[name] for name in CHOSEN if name in result}
+        config = {**config, "task": {**config["task"], **chosen}} if chosen else config
     return saved.weights, config, saved.path
 
 

@@ -108,8 +108,7 @@ def started(loaded: Loaded, name: str, members: tuple[str, ...] = ()) -> Weights
         state = weights_of(base.member)
         load_weights(member.model, trunk_of(state), source["path"])
         member.objective.inherit(state)
-    found = {key: p.detach() for key, p in member.named_parameters()}
-    return _alone(recipe, found)
+    return _alone(recipe, {key: p.detach() for key, p in member.named_parameters()})
 
 
 def weights_at(loaded: Loaded, run: Run, step: int, members: tuple[str, ...] = ()) -> Weights:

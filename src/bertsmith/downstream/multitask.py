@@ -11,6 +11,7 @@ from typing import Any, Literal
 from bertsmith.config import Settings, assignments_of, to_dict
 from bertsmith.data.mixture import BySize, Mixture, Shares
 from bertsmith.data.text import Text
+from bertsmith.downstream.methods import FULL
 from bertsmith.downstream.task import Files, Say, Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, printable
@@ -43,6 +44,9 @@ OPTIONS = (
     "beam",
     "visibility",
     "mask_rate",
+    "thresholds",
+    "class_weights",
+    "focal",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 
@@ -175,14 +179,18 @@ def _one_tokenizer(stores: dict[str, Any]) -> Any:
 
 def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: Settings, say: Say) -> Task:
     given.check_apart()
+    if given.kind.embeds:
+        raise InputError(
+            f"multitask: {printable(name)}: {option('task', given.task)} compares the rows of an update, which a mixture has of many kinds; finetune learns it"
+        )
     assignments = assignments_of(assignments)
     for assignment in assignments:
-        option = assignment.partition("=")[0]
-        if option not in OPTIONS:
+        field = assignment.partition("=")[0]
+        if field not in OPTIONS:
             raise InputError(
-                f"multitask: set: {printable(option)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
+                f"multitask: set: {printable(field)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
             )
-    options = settings(assignments).settled("full", recipe, given.kind.pools)
+    options = settings(assignments).settled(FULL, recipe, given.kind.pools)
 
     def of_task(line: str) -> None:
         warning = "warning: " if line.startswith("warning: ") else ""

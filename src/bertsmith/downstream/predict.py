@@ -21,6 +21,7 @@ from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, say_long
+from bertsmith.tasks.table import EVERY
 from bertsmith.text import unknown
 from bertsmith.text.encodings import UTF8, checked
 from bertsmith.training.run import open_store
@@ -39,6 +40,7 @@ def predict(
     header: bool | None = None,
     encoding: str | None = None,
     on_long: OnLong | None = None,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
 ) -> Any:
@@ -59,7 +61,7 @@ def predict(
     ):
         raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     there = out is not None and check_file(Path(out), "predictions.jsonl")
-    loaded = _tuned(model, members, say)
+    loaded = _tuned(model, members, say, base)
     kind = kinds.of_task(loaded.task)
     read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
     said = _said(loaded, kind, read, on_long, say)
@@ -84,12 +86,16 @@ def evaluate(
     input: Any = None,
     *,
     data: Any = None,
+    corpus: str | Path | None = None,
+    queries: str | Path | None = None,
+    relevant: str | Path | None = None,
     columns: Columns = None,
     header: bool | None = None,
     encoding: str | None = None,
     on_long: OnLong | None = None,
     per_class: bool = False,
     seed: int = 0,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
 ) -> dict[str, metrics.Score]:
@@ -100,11 +106,21 @@ def evaluate(
     numbers in float32; resampled by sequence; of a model that is asked for every token also `token.bits_per_byte`, by the store's mean bytes
     of a token.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion` (rows of truth), of tags by type,
     `majority` {label, share}, and `says_only` where one thing is said to all.
+    `corpus`, `queries` and `relevant` (BEIR's files): how well the vectors that `embed` makes find what is relevant (downstream/retrieval.py).
     """
+    if not (corpus is None and queries is None and relevant is None):
+        from bertsmith.downstream.retrieval import retrieval
+
+        if input is not None or data is not None:
+            raise InputError(
+                f"{option('corpus')}: without {option('input')} and {option('data')}; one of them at a time"
+            )
+        files_ = {"corpus": corpus, "queries": queries, "relevant": relevant}
+        return retrieval(model, files_, on_long=on_long, seed=seed, members=members, say=say)
     if input is not None:
         columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)
-    loaded = opened(model, members=members, say=say)
+    loaded = opened(model, members=members, say=say, base=base)
     if loaded.task is None:
         if data is None:
             raise InputError(
@@ -156,11 +172,13 @@ def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str]
     checked(encoding or UTF8)
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
-    return None if columns is None else parse_columns(columns)
+    return None if columns is None else parse_columns(columns, EVERY)
 
 
-def _tuned(model: str | Path | Loaded, members: tuple[str, ...], say: Say) -> Loaded:
-    loaded = opened(model, members=members, say=say)
+def _tuned(
+    model: str | Path | Loaded, members: tuple[str, ...], say: Say, base: str | Path | Loaded | None = None
+) -> Loaded:
+    loaded = opened(model, members=members, say=say, base=base)
     if loaded.task is None:
         raise InputError(
             f"{printable(loaded.run)}: is a pre-training run; `bertsmith finetune` makes a model that predicts"
@@ -181,7 +199,7 @@ def rows_of(
     """Rows of `input` as the task of a fine-tuned model reads them: by its columns and encoding unless others are given."""
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
-    chosen = trained if columns is None else parse_columns(columns)
+    chosen = trained if columns is None else parse_columns(columns, kind.roles)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
     rows = kind.read(
         path,

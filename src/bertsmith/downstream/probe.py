@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
+from bertsmith.downstream.methods import method_of
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.task import Files, Rows, Task
@@ -70,7 +71,7 @@ def probe(
     rows = Rows.read(given, say)
     loaded = opened(model, members=members, say=say)
     recipe = loaded.recipe
-    options = settings(()).settled("frozen", recipe, given.kind.pools)
+    options = settings(()).settled(method_of("frozen"), recipe, given.kind.pools)
     read_as = Task.encoded(given, rows, loaded.tokenizer, recipe, options, say)
     count = recipe.model.layers + 1
     about = {
@@ -169,12 +170,12 @@ def _answered(task: Task, states: dict[str, np.ndarray], targets: dict[str, Any]
 
 def _by_layer(loaded: Loaded, task: Task, count: int):
     """(layer, {part: (places, d) states}) of each, as many layers in one reading as fit."""
-    from bertsmith.downstream.vectors import layered
+    from bertsmith.downstream.vectors import by_layer
 
     size = sum(len(part.places) for part in task.data.values()) * loaded.recipe.model.width * 4
     some = max(1, min(count, HELD // max(size, 1)))
     for first in range(0, count, some):
         layers = range(first, min(first + some, count))
-        found = {part: layered(loaded, encoded, layers, task.kind.pools) for part, encoded in task.data.items()}
+        found = {part: by_layer(loaded, encoded, layers, task.kind.pools) for part, encoded in task.data.items()}
         for layer in layers:
             yield layer, {part: states[layer] for part, states in found.items()}

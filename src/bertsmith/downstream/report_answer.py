@@ -88,9 +88,10 @@ def alone(run: Seen) -> Iterator[str]:
     if floor is None:
         yield from () if beside else [f"{run.name}: {figures}."]
     else:
-        learned = "learned its task" if score["low"] > floor else "is worse than one answer to all"
+        simple = "guessing" if label == "guessing" else "one answer to all"
+        learned = "learned its task" if score["low"] > floor else f"is worse than {simple}"
         if score["low"] <= floor <= score["high"]:
-            learned = "cannot be told from one answer to all"
+            learned = f"cannot be told from {simple}"
         yield f"{run.name} {learned}: {figures}; {label} has {floor:.3f}."
     if (only := run.best.get("says_only")) is not None:
         yield f"It says “{only}” of every row, so it learned nothing."
@@ -100,7 +101,7 @@ def alone(run: Seen) -> Iterator[str]:
 
 def _figures(run: Seen) -> str:
     """Its score, with what it is over."""
-    seeds = f"{amount(len(run.results), 'seed')} and " if len(run.results) > 1 else ""
+    seeds = f"{run.several} and " if run.several else ""
     rows = f"{run.dev['rows']:,} {run.rows}" if number(run.dev.get("rows")) else f"the dev file's {run.rows}"
     return f"{run.chosen_by} {_interval(_score(run))} over {seeds}{rows}"
 
@@ -134,8 +135,12 @@ def _floor(run: Seen) -> tuple[str, float | None]:
     kind, name = run.task.get("kind"), run.chosen_by
     if kind == "regress":
         return "one number for all", 0.0
+    if kind == "ordinal":
+        return "one class for all", 0.0
     if kind == "tag" and name == "f1":
         return "a tagger that marks nothing", 0.0
+    if number(run.dev.get("chance")):
+        return "guessing", run.dev["chance"]
     most = _commonest(run.best) or commonest(run) if name == "accuracy" else None
     if most:
         return f"always saying “{most[0]}”", most[1]

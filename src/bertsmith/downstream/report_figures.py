@@ -6,7 +6,6 @@ from typing import Any
 from bertsmith.downstream.charts import Chart, Level, Line, Scored, difference, intervals, smooth
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, evaluations, number
-from bertsmith.spelling import amount
 
 WIDEST = 25  # classes of a confusion matrix that is shown
 
@@ -94,15 +93,15 @@ def scores(runs: Sequence[Seen]) -> Iterator[dict[str, Any]]:
 
 def _scored(run: Seen, name: str) -> Scored:
     each = [score["value"] for score in run.values(name)]
-    label = f"{run.name}, mean of {amount(len(each), 'seed')}" if len(each) > 1 else run.name
+    label = f"{run.name}, mean of {run.several}" if run.several else run.name
     score = run.score(name) or {}
     return Scored(name=label, colour=run.colour, score=score, seeds=each if len(each) > 1 else ())
 
 
 def _spread(run: Seen, name: str) -> Iterator[str]:
-    found = ((run.result or {}).get("over_seeds") or {}).get(name)
-    if found:
-        yield f"{run.name}: {found['mean']:.4f} ± {found['spread']:.4f} (standard deviation) over {amount(found['seeds'], 'seed')}"
+    over = (run.result or {}).get("over_seeds") or (run.result or {}).get("over_folds") or {}
+    if found := over.get(name):
+        yield f"{run.name}: {found['mean']:.4f} ± {found['spread']:.4f} (standard deviation) over {run.several or '1 seed'}"
 
 
 def compared(one: Difference, colours: Mapping[str, int]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import amount
 from bertsmith.training.formats import current
 
 Score = dict[str, float]  # value, low, high
@@ -70,6 +71,12 @@ class Seen:
         return self.best.get("chosen_by") or next(iter(self.best.get("dev") or {}), "")
 
     @property
+    def several(self) -> str:
+        """What it has several results of, in words; "" where it has one."""
+        of = "fold" if "folds" in (self.result or {}) else "seed"
+        return amount(len(self.results), of) if len(self.results) > 1 else ""
+
+    @property
     def homes(self) -> list[Path]:
         """The folder of each seed's run."""
         return [self.folder / f"seed-{int(s)}" for s in (self.result or {}).get("seeds") or []] or [self.folder]
@@ -105,6 +112,9 @@ def _seen(path: Path, name: str, colour: int) -> Seen:
     if result and "seeds" in result and not (path / "metrics.jsonl").is_file():  # several seeds: the curves of the best
         home = path / f"seed-{int(result.get('best_seed', 0))}"
         notes.append(f"several seeds; curves and settings are of seed {result.get('best_seed', 0)}, the best")
+    if result and "folds" in result:
+        home = path / "fold-0"
+        notes.append(f"cross-validation of {amount(int(result['folds']), 'fold')}; curves and settings are of fold 0")
     config = _config(home / "config.json") or _config(path / "config.json") or {"kind": "finetune"}
     metrics, speed = _lines(home / "metrics.jsonl"), _lines(home / "speed.jsonl")
     if not metrics:
@@ -173,6 +183,7 @@ def facts(run: Seen) -> Iterator[tuple[str, str]]:
     if run.task.get("kind"):
         fresh = "fresh weights" if run.scratch else f"method {run.task.get('method', 'full')}"
         yield "task", f"{run.task['kind']}, {fresh}"
+    yield from _learned(run.best)
     if last:
         yield "steps", f"{last['step']:,}" + (f" of {config['steps']:,}" if number(config.get("steps")) else "")
     if number(last.get("tokens")):
@@ -186,6 +197,18 @@ def facts(run: Seen) -> Iterator[tuple[str, str]]:
     for name in ("device", "precision", "seed"):
         if config.get(name) is not None:
             yield name, str(config[name])
+
+
+def _learned(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """How much of a model a fine-tuning changed, and how it mixes layers."""
+    count, of = ((result.get("trained") or {}).get(name) for name in ("parameters", "of"))
+    if number(count) and number(of) and count < of:
+        yield "learned", f"{count:,} of {of:,} parameters ({count / of:.2%})"
+    mix = result.get("layers") or {}
+    shares = {layer: share for layer, share in (mix.get("shares") or {}).items() if number(share)}
+    if shares and number(mix.get("scale")):
+        shown = ", ".join(f"{layer}: {share:.3f}" for layer, share in shares.items())
+        yield "mixture of layers", f"{shown}; scale {mix['scale']:.3f} (0 is the embedding)"
 
 
 def evaluations(run: Seen) -> list[tuple[dict[str, Any], dict[str, dict[str, float]]]]:

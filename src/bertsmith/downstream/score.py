@@ -50,6 +50,7 @@ def score(
     join: str = " ",
     on_long: OnLong = "window",
     stride: int | None = None,
+    base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def score(
         )
     tables = [*_tables(input, columns, header)] if pairs is None else [*_paired(pairs, columns, header)]
     task = task and task.about(tables[0])
-    loaded = opened(model, members=members, say=say)
+    loaded = opened(model, members=members, say=say, base=base)
     method = _method(loaded, method)
     asks: Any
     if method == "decoder":

@@ -12,27 +12,32 @@ from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
 from bertsmith.downstream.grown import Decoder, trunk_of
+from bertsmith.downstream.methods import Method
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
+from bertsmith.errors import InputError
+from bertsmith.nn.adapters import brought
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.alongside import Alongside
+from bertsmith.objectives.layers import OverLayers
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import amount
+from bertsmith.spelling import amount, option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.breakdown import beside
 from bertsmith.tasks.labels import Labels
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.checkpoint import load_step
 from bertsmith.training.distributed import World
-from bertsmith.training.job import Job
+from bertsmith.training.job import Job, silent
 from bertsmith.training.learn import learn
 from bertsmith.training.log import Journal
+from bertsmith.training.optim import share_of
 from bertsmith.training.precision import threads_set
 from bertsmith.training.run import METRICS
-from bertsmith.training.saving import load_weights, weights_of
+from bertsmith.training.saving import learned_alone, load_weights, weights_of
 
 SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")
 
@@ -45,7 +50,7 @@ class Tuning:
         loaded: Loaded,
         task: Task,
         options: FineTuning,
-        method: str,
+        method: Method,
         scratch: bool,
         world: World,
         say: Say,
@@ -55,16 +60,20 @@ class Tuning:
         self.loaded, self.task, self.options, self.scratch = loaded, task, options, scratch
         self.world, self.say, self.threads = world, say, threads
         self.decoder = decoder
-        self.about = {**task.about, "method": method, "scratch": scratch, "settings": options.said()}
+        self.method = method
+        chosen = options.said() | ({method.puts: asdict(getattr(options, method.puts))} if method.puts else {})
+        self.about = {**task.about, "method": method.name, "scratch": scratch, "settings": chosen}
         if decoder is not None:
             self.about |= decoder.about
         self.recipe = _recipe(loaded.recipe, task, options, method)
         self.counts = task.counts
         self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
+        self.mixed: dict[int, dict[str, Any]] = {}  # by seed: how its best step mixes the layers
         self.trunks: dict[str, Any] = {}  # where the trunk is frozen: what stands in its place for each part
-        if method == "frozen":
+        self.trained = _trained(self.recipe, method, options)
+        if method.still:
             with threads_set(threads):
-                self.trunks, data = stand_ins(loaded, task.data, task.kind.pools, options.pool)
+                self.trunks, data = stand_ins(loaded, task.data, task.kind.pools, options.pool, options.layers)
             self.task = replace(task, data=data)
 
     def over(self, part: str, whole: MemberModel) -> MemberModel:
@@ -79,9 +88,33 @@ class Tuning:
         trunk = trunk_of(state)
         if self.decoder is not None:
             trunk = self.decoder.weights(whole.model, trunk)
-        load_weights(whole.model, trunk, str(self.loaded.path))
+        names = [name for name in weights_of(whole.model) if name in trunk or not brought(self.recipe.surgery, name)]
+        if self.options.reinit:
+            names = self._below(whole, names)
+            trunk = {name: x for name, x in trunk.items() if name in names}
+            state = {name: x for name, x in state.items() if ".pooler." not in name}
+        load_weights(whole.model, trunk, str(self.loaded.path), names)
         whole.objective.inherit(state)
-        return {"path": str(self.loaded.path), "weights": self.loaded.weights}
+        source = {"path": str(self.loaded.path), "weights": self.loaded.weights}
+        return source if not self.method.alone else {**source, "path": str(self.loaded.path.resolve()), "needed": True}
+
+    def _below(self, whole: MemberModel, names: list[str]) -> list[str]:
+        """`names` of the trunk without those of its top layers.  InputError where it has no such ones."""
+        count, top = self.options.reinit, whole.model.config.depth
+        found = [name for name in names if whole.model.depth_of(name) <= top - count]
+        if count > whole.model.config.layers or len(found) == len(names):
+            what = f"has {amount(whole.model.config.layers, 'layer')}" + (", which are one" if count <= top else "")
+            raise InputError(f"reinit: {count}: {self.recipe.name} {what}; lower it")
+        return found
+
+    def restored(self, run: Tuned, step: int) -> MemberModel:
+        """The member as a step left it."""
+        member = build(self.recipe)
+        if self.method.alone:
+            self.start(member, silent)
+            member.kept = learned_alone(member, self.recipe.schedule)
+        load_weights(member, load_step(run, step).weights, str(run.step(step)), member.kept)
+        return member.to(self.loaded.device)
 
     @spelt()
     def run(self, run: Tuned, seed: int, asked: Budget, workers: int, **how: Any) -> dict[str, Any]:
@@ -92,6 +125,7 @@ class Tuning:
             exam.past = lambda: _lines(run)
         for note in exam.notes:
             journal.say(note)
+        kind = self.task.kind
         vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
         job = Job(
             run=run,
@@ -103,18 +137,21 @@ class Tuning:
                 "task": self.about,
                 "data": {**self.task.sources, "tokenizer": digest, "vocab": vocab},
                 "versions": self.loaded.config.get("versions") or {},
+                **({"vectors": kind.vectors(self.options.pool)} if kind.embeds else {}),  # type: ignore[attr-defined]
             },
             same=SAME,
             tokenizer=self.loaded.tokenizer_json(),
             exam=exam,
             patience=self.options.patience,
             start=self.start,
+            trained=self.trained["parameters"],
+            alone=self.method.alone,
             learner=lambda whole: self.over("train", whole),
             workers=workers,
         )
 
         def expect(extent: Extent, steps: int) -> None:
-            what = "features of the frozen trunk" if self.trunks else "fresh weights" if self.scratch else "all weights"
+            what = "fresh weights" if self.scratch else self._said()
             if self.decoder is not None and self.decoder.encoder == "fresh":
                 what = "all weights, the encoder's fresh"
             lasts = f"{amount(steps, 'update')} in {amount(steps / extent.steps, 'epoch', form='.3g')}"
@@ -152,8 +189,10 @@ class Tuning:
             "seed": seed,
             "best": best,
             "chosen_by": self.task.kind.best(known),
-            **({} if settled.threshold == known.threshold else {"threshold": settled.threshold}),
+            **settled.chosen(known),
             **found,
+            "trained": self.trained,
+            **({"layers": self.mixed[seed]} if seed in self.mixed else {}),
             "epochs": epochs,
             "texts": self.counts,
         }
@@ -182,15 +221,22 @@ class Tuning:
         """Into `heard`; returns the lines of metrics.jsonl."""
         world, place = self.world, self.loaded.device
         with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-            member = build(self.recipe).to(place)
-            if world.first:
-                load_weights(member, load_step(run, best).weights, str(run.step(best)))
+            member = self.restored(run, best) if world.first else build(self.recipe).to(place)
             threads, lines = world.tell(_of(run) if world.first else None)
         for tensor in weights_of(member).values():
             world.put(tensor.data, tensor.data)
+        if getattr(member.objective, "mix", None) is not None:
+            self.mixed[seed] = member.objective.shares()
         with threads_set(threads):
             self.heard[seed] = exam.said_of(member, world)
         return lines
+
+    def _said(self) -> str:
+        """What learns, in words."""
+        count, of = self.trained["parameters"], self.trained["of"]
+        head = "" if self.method.learns is None else " and head"
+        some = f": {count:,} of {amount(of, 'parameter')} ({count / of:.2%})"
+        return f"{self.method.parts}{head}{some if count < of else ''}"
 
 
 def _of(run: Tuned) -> tuple[int, list[dict]]:
@@ -205,8 +251,25 @@ def _lines(run: Tuned) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
-def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Recipe:
+def _trained(recipe: Recipe, method: Method, options: FineTuning) -> dict[str, Any]:
+    """How many parameters learn, of how many.  InputError where nothing of the trunk does, which a method is for."""
+    with torch.device("meta"):
+        member = build(recipe)
+    sizes = {name: p.numel() for name, p in member.named_parameters()}
+    learn = {name for name in sizes if share_of(name, member, recipe.schedule).rate > 0}
+    if method.learns and not any(name.startswith("model.") for name in learn):
+        raise InputError(
+            f"{option('method', method.name)}: nothing of {recipe.name} is called {' or '.join(method.learns)}, so that its head alone would learn; "
+            f"use {option('method', 'frozen')}, or another"
+        )
+    return {"parameters": sum(sizes[name] for name in learn), "of": sum(sizes.values())}
+
+
+def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: Method) -> Recipe:
     objective = task.objective(recipe.objective)
+    if options.layers:
+        objective = OverLayers(objective=objective, layers=options.layers, how=method.reads)
+    surgery = method.surgery(options)
     if options.auxiliary:
         objective = Alongside(objective=objective, auxiliary=recipe.objective, weight=options.auxiliary)
     return replace(
@@ -215,4 +278,5 @@ def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: str) -> Rec
         model=replace(recipe.model, dropout=options.dropout),
         schedule=options.schedule(method),
         training=options.training(),
+        surgery=recipe.surgery if surgery is None else surgery,
     )

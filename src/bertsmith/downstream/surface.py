@@ -111,9 +111,15 @@ class Side:
         name = printable(loaded.run if isinstance(model, Loaded) else model)
         if loaded.task is None or loaded.kind != Tuned.kind or "train" not in (loaded.config.get("data") or {}):
             raise InputError(f"{name}: is no fine-tuning of one task; `bertsmith finetune` makes one")
-        if kinds.of_task(loaded.task).writes:
+        kind: Any = kinds.of_task(loaded.task)
+        if kind.writes or kind.embeds:
+            known = ", ".join(each.name for each in kinds.KINDS.values() if not (each.writes or each.embeds))
+            raise InputError(f"{name}: {option('task', loaded.task['kind'])} has no surface; {known} have")
+        settings, source = loaded.task.get("settings") or {}, loaded.config.get("from") or {}
+        if loaded.recipe.surgery is not None or source.get("needed") or settings.get("reinit"):
+            method = option("method", loaded.task.get("method"))
             raise InputError(
-                f"{name}: {option('task', loaded.task['kind'])} has no surface; classify, regress, tag and qa have"
+                f"{name}: {method}: a surface is of tunings of all weights, or of a head, from a model as it was"
             )
         return cls(name, loaded, members)
 

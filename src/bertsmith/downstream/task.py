@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bertsmith import files
-from bertsmith.downstream.dev_rows import drawn
+from bertsmith.downstream.dev_rows import check_folds, drawn
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.objectives.smoothed import Smoothed
@@ -23,7 +23,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.outlines import small
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
-from bertsmith.tasks.split import share_of
+from bertsmith.tasks.split import Fold, share_of
 from bertsmith.text import unknown
 from bertsmith.text.encodings import checked, is_utf8
 
@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 class Files:
     """Where a task's rows are (files, or rows as tasks/given.py takes them), and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
 
-    task: str  # "classify", "regress", "tag", "qa", "text2text"
+    task: str  # "classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval"
     train: Any
     dev: Any  # rows of their own, or a share of those to train on: 0.1
     columns: str | Mapping[str, str | int] | None = None
@@ -61,9 +61,10 @@ class Files:
     metric: str | None = None  # text2text: the score that chooses the step
 
     def __post_init__(self) -> None:
-        kind, columns = self.kind, parse_columns(self.columns)
+        kind = self.kind
+        columns = parse_columns(self.columns, kind.roles)
         checked(self.encoding)
-        for part in PARTS[: 1 if self.share is not None else 2]:
+        for part in PARTS[: 1 if self.part is not None else 2]:
             rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
             object.__setattr__(self, part, rows)
 
@@ -79,13 +80,22 @@ class Files:
         return found
 
     @property
-    def share(self) -> float | None:
-        """Of the training rows that is the dev set; None where that has rows of its own."""
-        return share_of(self.dev)
+    def part(self) -> float | Fold | None:
+        """Of the training rows that is the dev set, a share or a fold; None where that has rows of its own."""
+        return self.dev if isinstance(self.dev, Fold) else share_of(self.dev)
+
+    def fold(self, number: int, of: int) -> Files:
+        """The same, with one part of the training rows as the dev set."""
+        return replace(self, dev=Fold(number, of))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What it was made of, but for the dev rows."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "dev"}
 
     def check_apart(self) -> None:
         """InputError where both hold the same bytes."""
-        if self.share is not None:
+        if self.part is not None:
             return
         paths = self.train, self.dev
         if all(isinstance(path, Given) for path in paths) and self.train.sha256 == self.dev.sha256:
@@ -110,12 +120,14 @@ class Rows:
     rows: dict[str, Any]  # by part
     targets: dict[str, Any]
     sources: dict[str, dict[str, Any]]  # what config.json says of each part
+    numbers: np.ndarray | None = None  # of the dev rows in the training file, where they are of it
 
     @classmethod
     def read(cls, given: Files, say: Say) -> Rows:
         """InputError naming file and line of what cannot be learned from."""
-        kind, chosen = given.kind, parse_columns(given.columns)
-        paths = {"train": given.train, **({} if given.share else {"dev": given.dev})}
+        kind = given.kind
+        chosen = parse_columns(given.columns, kind.roles)
+        paths = {"train": given.train, **({} if given.part else {"dev": given.dev})}
         rows = {
             part: kind.read(path, columns=chosen or None, header=given.header, encoding=given.encoding)
             for part, path in paths.items()
@@ -124,11 +136,13 @@ class Rows:
         for part, read in rows.items():
             say_notes(read, say)
             kind.check(read, part)
-        known, share = kind.learn(rows["train"], given.labels), {}
-        if given.share:
-            rows, share = _divided(kind, rows["train"], given.share, say)
+        known, share, numbers = kind.learn(rows["train"], given.labels), {}, None
+        if given.part:
+            if isinstance(given.part, Fold):
+                check_folds(kind, rows["train"], known, given.part.of)
+            rows, share, numbers = _divided(kind, rows["train"], given.part, say)
             known = kind.learn(rows["train"], known.names)  # a class that is rare may be in one part only
-        if rows["train"].pairs != rows["dev"].pairs:
+        if rows["train"].pairs != rows["dev"].pairs and not kind.embeds:
             raise InputError(
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; {option('columns')} says which columns are read"
             )
@@ -139,7 +153,7 @@ class Rows:
         _say_overlap(rows, say)
         sources = {part: {"path": _path(path), "sha256": _sha256(path)} for part, path in paths.items()}
         sources = {part: {**sources.get(part, share), **outlines[part]} for part in PARTS}
-        return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets, sources=sources)
+        return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets, sources=sources, numbers=numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,19 +187,21 @@ class Task:
             raise InputError(
                 "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
             )
+        kind = options.of_kind(kind)
+        if hasattr(kind, "weighed"):
+            kind = kind.weighed(found.targets["train"], known)
         if kind.writes:
             options.check_masks(reading.fills)
-            told = {"beam": options.beam, "visibility": options.visibility}
-            if options.mask_rate is not None:
-                told["mask_rate"] = options.mask_rate
-            asked: Any = replace(kind, **told)  # type: ignore[type-var]
+            asked: Any = kind if options.mask_rate is None else replace(kind, mask_rate=options.mask_rate)  # type: ignore[type-var]
             kind = asked.fitted(tokenizer, rows["train"], reading, recipe.model, options.target_length)
             if reading.fills:
                 say(
                     f"the model writes behind a text by filling masks: {kind.mask_rate:.0%} of a target's tokens, its end among them, are hidden"  # type: ignore[attr-defined]
                 )
+        if kind.embeds:
+            kind = kind.tuned(options, rows["train"], recipe.model.width)  # type: ignore[attr-defined]
         names = {part: printable(read.path) for part, read in rows.items()}
-        names["dev"] += " (dev)" * (given.share is not None)
+        names["dev"] += " (dev)" * (given.part is not None)
         data = {
             part: _encoded(tokenizer, kind, read, names[part], reading, given.allow_unknown, say)
             for part, read in rows.items()
@@ -193,20 +209,16 @@ class Task:
         _check_lengths(rows["train"], data["train"], reading)
         about = {
             "kind": given.task,
-            **{
-                name: value
-                for name, value in asdict(known).items()
-                if name not in ("names", "numbers") or value is True
-            },
+            **known.said(),
             "labels": list(known.names),
             "columns": found.columns,
             "header": given.header,
             **({} if is_utf8(given.encoding) else {"encoding": given.encoding}),
-            "pairs": rows["train"].pairs,
+            "pairs": rows["dev"].pairs,
             "length": options.length,
             "on_long": reading.on_long,
             **({} if given.on_bad_answer == "error" else {"on_bad_answer": given.on_bad_answer}),
-            **(kind.about() if kind.writes else {}),  # type: ignore[attr-defined]
+            **(kind.about() if hasattr(kind, "about") else {}),  # type: ignore[attr-defined]
         }
         return cls(
             kind=kind,
@@ -291,18 +303,21 @@ def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:
     return kind.mended(rows, how)
 
 
-def _divided(kind: kinds.Kind, rows: Any, share: float, say: Say) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Training and dev rows, and what config.json says of how the latter were drawn."""
-    dev, by, digest = drawn(kind, rows, share)
+def _divided(
+    kind: kinds.Kind, rows: Any, part: float | Fold, say: Say
+) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
+    """Training and dev rows, what config.json says of how the latter were drawn, and their numbers."""
+    dev, by, digest = drawn(kind, rows, part)
     name = printable(rows.path)
     if not len(dev):
         raise InputError(
-            f"{option('dev', share)}: {name}: {amount(len(rows), kind.unit.removesuffix('s'))} with {amount(len(set(kind.groupings(rows)[-1][1])), 'different text')} cannot be divided; {option('dev', like='FILE')} names others"
+            f"{option('dev', part)}: {name}: {amount(len(rows), kind.unit.removesuffix('s'))} with {amount(len(set(kind.groupings(rows)[-1][1])), 'different text')} cannot be divided; {option('dev', like='FILE')} names others"
         )
     train = np.delete(np.arange(len(rows)), dev)
     say(f"dev: {len(dev):,} of {amount(len(rows), kind.unit.removesuffix('s'))} of {name}, drawn {by}")
-    said = {"path": _path(rows.path), "share": share, "sha256": digest}
-    return {"train": rows.picked(train.tolist()), "dev": rows.picked(dev.tolist())}, said
+    how = {"fold": asdict(part)} if isinstance(part, Fold) else {"share": part}
+    said = {"path": _path(rows.path), **how, "sha256": digest}
+    return {"train": rows.picked(train.tolist()), "dev": rows.picked(dev.tolist())}, said, dev
 
 
 def _encoded(
@@ -318,7 +333,7 @@ def _encoded(
 
 
 def _check_lengths(rows: Any, data: Encoded, reading: Reading) -> None:
-    if reading.on_long == "truncate" and data.counts["long"] == data.rows > 1:
+    if reading.on_long == "truncate" and data.counts["long"] == data.counts["texts"] > 1:
         raise InputError(
             f"{printable(rows.path)}: every one of its {amount(data.rows, 'text')} is longer than {amount(reading.length, 'token')} and would be cut; "
             f"{option('on_long', 'window')} reads all of them, {setting('length')} takes longer ones"

@@ -29,6 +29,10 @@ class Tuned(Run):
             return None
         result = files.unsealed(data, path)
         _check_format(result, path)
+        if "folds" in result:
+            raise InputError(
+                f"{printable(self.path)}: holds a cross-validation; a model is one of its folds, such as {printable(self / 'fold-0')}"
+            )
         if "best" not in result and not {"seeds", "best_seed"} <= result.keys():
             raise InputError(f"{printable(path)}: not the result of a fine-tuning")
         return result

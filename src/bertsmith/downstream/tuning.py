@@ -6,20 +6,26 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from bertsmith.config import Settings, assignments_of, override, require
+from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
-from bertsmith.recipe import Group, Recipe, Schedule, Training
+from bertsmith.nn.adapters import Adapters
+from bertsmith.nn.lowrank import LowRank
+from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
+from bertsmith.tasks.kinds import KINDS, Kind
 from bertsmith.tasks.sequences import Reading, Template
 
-METHODS = ("full", "frozen")
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 # By width, up to: the rate (Turc et al. 2019 for small sizes, Devlin et al. 2019), and updates that it wants at least (LOG.md, ten tasks).
 BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-5, 150))
 MOST_EPOCHS = 50  # however few the texts are
+# Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
+FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
+GROUPS = ("adapter", "lora")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -31,6 +37,19 @@ LATER = (
     "visibility",
     "mask_rate",
     "keep",
+    "adapter",
+    "lora",
+    "layers",
+    "reinit",
+    "ema",
+    "last",
+    "thresholds",
+    "class_weights",
+    "focal",
+    "loss",
+    "scale",
+    "margin",
+    "sizes",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -70,7 +89,9 @@ class FineTuning:
     dropout: float = 0.1
     clip: float = 1.0
     length: int | None = None  # tokens of a sequence, specials included; null = the layout's of pre-training
-    pool: Literal["auto", "cls", "mean"] = "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    pool: Literal["auto", "cls", "mean", "attention", "first-last"] = (
+        "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     stride: int | None = (
         None  # tokens between the starts of two windows; null = three quarters of what fits (qa: a half)
@@ -92,7 +113,13 @@ class FineTuning:
     orders: Literal["one", "both"] = (
         "one"  # both: a pair is read in either order, and what is said of it added up (GPT's way with similarity)
     )
-    smoothing: float = 0.0  # text2text: share of each answer that is spread over the vocabulary
+    smoothing: float = (
+        0.0  # classify, text2text: share of each answer that is spread over the classes or the vocabulary
+    )
+    class_weights: dict[str, float] | Literal["none", "balanced"] = (
+        "none"  # classify: of the losses; balanced = each class counts alike, or {"rare": 3} (others 1)
+    )
+    focal: float = 0.0  # classify: losses times (1 - p)^focal, p that of the class (Lin et al. 2017: 2)
     target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
     beam: int = 1  # text2text: texts that the last search follows, and `predict`; 1 = the likeliest token each time
     visibility: Literal["causal", "prefix"] = (
@@ -101,7 +128,28 @@ class FineTuning:
     mask_rate: float | None = (
         None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
     )
+    thresholds: Literal["one", "each"] = (
+        "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
+    )
+    loss: str | None = (
+        None  # similarity, retrieval: of objectives/vectors.py; null = cosine where the training file has numbers, else negatives
+    )
+    scale: float = 20.0  # similarity, retrieval: of the cosines that are compared; 1 / temperature
+    margin: float = 1.0  # similarity, retrieval: of loss=triplet
+    sizes: tuple[
+        int, ...
+    ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
+    reinit: int = 0  # layers at the top, and the pooler, that begin with fresh weights (Zhang et al. 2021: 1 to 6)
+    ema: float = 0.0  # the model is a moving average of the weights, each update's with 1 - ema of it: 0.999; 0 = the weights themselves
+    last: int = (
+        0  # the model is the mean of the weights at the last so many scores on the dev file; 0 = the weights themselves
+    )
+    adapter: Adapters = field(default_factory=Adapters)  # of method adapter: adapter.size, adapter.form, …
+    lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
+    layers: tuple[
+        int, ...
+    ] = ()  # frozen: layers that are read side by side, 0 the embedding, -1 the last; mix: those that are mixed; [] = the last; all
 
     def __post_init__(self):
         positive = ("epochs", "batch", "lr", "length", "stride", "tokens", "accumulate", "checkpoint", "evaluations")
@@ -112,12 +160,27 @@ class FineTuning:
             all(isinstance(part, str) for part in self.frozen),
             f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
         )
+        require(
+            all(isinstance(layer, int) and not isinstance(layer, bool) for layer in self.layers),
+            f"layers: {list(self.layers)}: numbers of layers are wanted, such as [-4, -3, -2, -1]",
+        )
+        require(self.focal >= 0, f"focal: {self.focal} is below 0")
+        for name in ("scale", "margin"):
+            require(getattr(self, name) > 0, f"{name}: {getattr(self, name)} must be above 0")
+        require(
+            all(isinstance(size, int) and size > 0 for size in self.sizes),
+            f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
+        )
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(self.keep >= KEEP, f"keep: {self.keep} is below {KEEP}: the newest step and the best")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
         rate = self.mask_rate
         require(rate is None or 0 < rate <= 1, f"mask_rate: {rate} is not a share above 0 and at most 1")
+        require(self.reinit >= 0, f"reinit: {self.reinit} is below 0")
+        require(0 <= self.ema < 1, f"ema: {self.ema} is not in [0, 1)")
+        require(self.last >= 0, f"last: {self.last} is below 0")
+        require(not (self.ema and self.last), "ema, last: are two averages of the weights; set one")
 
     def check_masks(self, fills: bool) -> None:
         """InputError for a share of masks where none are filled."""
@@ -126,13 +189,13 @@ class FineTuning:
             f"mask_rate: {self.mask_rate}: is for an encoder that fills masks; this model is asked for every token of a target",
         )
 
-    def settled(self, method: str, recipe: Recipe, pools: bool = True) -> FineTuning:
+    def settled(self, method: Method, recipe: Recipe, pools: bool = True) -> FineTuning:
         """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
 
         InputError for a length that the model cannot take, and for a pool that the task has no use for.
         """
         require(
-            not self.auxiliary or method != "frozen",
+            not self.auxiliary or not method.still,
             f"auxiliary: {self.auxiliary:g}: a frozen trunk learns nothing from it; take {option('method', 'full')}",
         )
         beside = getattr(recipe.corruption.rewrite, "beside", None)
@@ -141,7 +204,7 @@ class FineTuning:
             f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; a run that was pre-trained to read from the left has",
         )
         require(
-            self.orders == "one" or (pools and method != "frozen"),
+            self.orders == "one" or (pools and not method.still),
             f"orders: {self.orders}: is for pairs of texts that are classified or given a number, by a trunk that learns",
         )
         require(
@@ -149,26 +212,48 @@ class FineTuning:
             f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
         )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
+        require(
+            method != "frozen" or self.pool in ("auto", "cls", "mean"),
+            f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
+        )
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
-        rate = 1e-3 if method == "frozen" else rate
+        if method.learns is not None:  # what is small learns faster
+            rate = STILL_RATE if method.still else min(FASTER * rate, MOST_RATE)
         length = self.length or recipe.layout.length
         require(longest is None or length <= longest, f"length: {length} is more than the model's {longest} positions")
         return replace(
             self,
             lr=self.lr or rate,
             length=length,
+            layers=self._layers(method, recipe.model.layers),
             pool=self._pool(method, Reading.of(recipe, length)) if self.pool == "auto" else self.pool,
         )
 
+    def _layers(self, method: Method, count: int) -> tuple[int, ...]:
+        """Counted from the embedding.  InputError for one that the model does not have."""
+        asked = self.layers or (tuple(range(count + 1)) if method.name == "mix" else ())
+        wrong = next((layer for layer in asked if not -count - 1 <= layer <= count), None)
+        require(
+            wrong is None,
+            f"layers: {wrong}: this model has 0 (the embedding) to {count}, from above -1 to {-count - 1}",
+        )
+        found = tuple(layer % (count + 1) for layer in asked)
+        require(len({*found}) == len(found), f"layers: {list(self.layers)}: one stands there twice")
+        return found
+
+    def pooled(self, pool: str | None) -> FineTuning:
+        """Vectors are read as the model's own are (None: it says nothing), the mean where that is neither [CLS] nor the mean."""
+        return self if self.pool != "auto" else replace(self, pool="cls" if pool == "cls" else "mean")
+
     @staticmethod
-    def _pool(method: str, reading: Reading) -> Literal["cls", "mean"]:
+    def _pool(method: Method, reading: Reading) -> Literal["cls", "mean"]:
         """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
         neither = reading.cls == "none" and not reading.ends
-        return "mean" if method == "frozen" or neither else "cls"
+        return "mean" if method.still or neither else "cls"
 
-    def lasting(self, method: str, width: int, steps: int, asked: bool) -> FineTuning:
+    def lasting(self, method: Method, width: int, steps: int, asked: bool) -> FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""
-        fewest, most = (20, 100) if method == "frozen" else (3, MOST_EPOCHS)
+        fewest, most = (20, 100) if method.still else (3, MOST_EPOCHS)
         _, updates = _suiting(width)
         epochs = self.epochs or max(fewest, min(most, math.ceil(updates / steps)))
         often = 1.0 if self.epochs or asked else 1 / max(1, round(epochs / EXAMS))
@@ -186,13 +271,23 @@ class FineTuning:
 
     def said(self) -> dict[str, Any]:
         """What config.json says of it; what came later and is off, as runs from before it had it."""
-        came = {name: getattr(FineTuning(), name) for name in LATER}
-        return {name: value for name, value in asdict(self).items() if name not in came or value != came[name]}
+        came = asdict(FineTuning())
+        return {name: value for name, value in asdict(self).items() if name not in LATER or value != came[name]}
 
-    def schedule(self, method: str = "full") -> Schedule:
-        """A frozen trunk is a group that never learns."""
+    def check_kind(self, kind: Kind) -> None:
+        """InputError for an option that only another kind of task has."""
+        for name in sorted({name for other in KINDS.values() for name in other.settings} - {*kind.settings}):
+            if getattr(self, name) != getattr(FineTuning(), name):
+                have = [other.name for other in KINDS.values() if name in other.settings]
+                raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
+
+    def of_kind(self, kind: Any) -> Any:
+        """A kind of task with the options that are its own; what learns vectors takes them with its rows (`tuned`)."""
+        return kind if kind.embeds else replace(kind, **{name: getattr(self, name) for name in kind.settings})
+
+    def schedule(self, method: Method = FULL) -> Schedule:
+        """What a method leaves as it is is a group that never learns, and so are the parts that are `frozen`."""
         assert self.lr is not None
-        parts = (*(("model",) if method == "frozen" else ()), *self.frozen)
         return Schedule(
             lr=self.lr,
             warmup=self.warmup,
@@ -200,7 +295,8 @@ class FineTuning:
             clip=self.clip,
             layer_decay=self.layer_decay,
             unfreeze=self.unfreeze,
-            groups=tuple(Group(part=part, rate=0.0) for part in parts),
+            average=Moving(decay=self.ema) if self.ema else Last(count=self.last) if self.last else None,
+            groups=(*method.groups(), *(Group(part=part, rate=0.0) for part in self.frozen)),
         )
 
     def training(self) -> Training:
@@ -232,7 +328,7 @@ def settings(given: Settings) -> FineTuning:
             raise InputError(
                 f"{setting('training.batch')}: counts tokens, in pre-training; fine-tuning counts texts per update: {setting('batch', value=32)}"
             )
-        if "." in path and path not in ALIASES:
+        if "." in path and path not in ALIASES and path.partition(".")[0] not in GROUPS:
             raise InputError(f"{setting(path)}: cannot be set in fine-tuning; {nearest(path, [*known, *ALIASES])}")
         renamed.append(ALIASES.get(path, path) + equals + value)
     return override(FineTuning(), renamed)

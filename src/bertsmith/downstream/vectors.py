@@ -11,6 +11,7 @@ import torch
 from bertsmith.deploy import sentences
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import printable
+from bertsmith.objectives.modules.layers import layered
 from bertsmith.tasks.sequences import Encoded
 from bertsmith.training.precision import Precision
 
@@ -42,7 +43,7 @@ def pooled(
     precision: Precision | None = None,
     skip: int = 0,
 ) -> np.ndarray:
-    """(sequences, width) float32, one for each sequence of `encoded`, each read at [CLS]; dropout off; float32 'highest' unless told otherwise.
+    """(sequences, width) float32, one for each sequence of `encoded`, or for each of their parts, read at [CLS]; dropout off; float32 'highest' unless told otherwise.
 
     Several pools ("cls+mean") stand side by side.  `skip`: tokens at the start that only [CLS] is taken from.
     """
@@ -52,11 +53,12 @@ def pooled(
         # Rounded once, and the states between layers with it: a tenth faster than autocast, whose states are float32.
         model = deepcopy(model).bfloat16()
     pools = pool.split("+")
-    found = np.empty((len(encoded), len(pools) * loaded.recipe.model.width), np.float32)
+    found = np.empty((len(encoded.places), len(pools) * loaded.recipe.model.width), np.float32)
     with precision.policy():
-        for which in encoded.by_length(budget):
-            stream = encoded.batch(which).input.to(loaded.device)
-            cls = torch.from_numpy(encoded.read(which)[1]).to(loaded.device)
+        for group in encoded.by_length(budget):
+            stream = encoded.batch(group).input.to(loaded.device)
+            which, at = encoded.read(group)
+            cls = torch.from_numpy(at).to(loaded.device)
             if layer is not None:
                 hidden = model.states(stream)[layer]
             elif pool == "cls":
@@ -67,6 +69,26 @@ def pooled(
             parts = [part[min(skip, len(part) - 1) :] for part in hidden.split(stream.lengths)]
             made = [hidden[cls] if p == "cls" else torch.stack([sentences.pooled(x, p) for x in parts]) for p in pools]
             found[which] = torch.cat(made, 1).float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def layers_of(
+    loaded: Loaded, encoded: Encoded, layers: tuple[int, ...], pools: bool, pool: str, budget: int = BUDGET
+) -> np.ndarray:
+    """(places, k, width) float32: the states of k layers in one pass, pooled as `pooled` does or as `states` has them."""
+    model = loaded.member.model.eval()
+    found = np.empty((len(encoded.places), len(layers), loaded.recipe.model.width), np.float32)
+    with loaded.exact.policy():
+        for which in encoded.by_length(budget):
+            rows, at = encoded.read(which)
+            stream = encoded.batch(which).input.to(loaded.device)
+            hidden = layered(model, stream, layers)
+            if pools and pool == "mean":
+                made = torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+            else:
+                made = hidden[torch.from_numpy(at).to(loaded.device)]
+            found[which if pools else rows] = made.float().cpu().numpy()
     return found
 
 
@@ -85,7 +107,7 @@ def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray
 
 
 @torch.no_grad()
-def layered(
+def by_layer(
     loaded: Loaded, encoded: Encoded, layers: range, pools: bool, budget: int = BUDGET
 ) -> dict[int, np.ndarray]:
     """{layer: (places, width) float32}: the states at the places, or (`pools`) the mean over each sequence's tokens; dropout off; float32 'highest'."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
+from bertsmith.downstream import based
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import again, amount
@@ -14,10 +15,15 @@ from bertsmith.training.checkpoint import verify_run, verify_state, verify_step
 from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
 
 
-def verify(path: str | Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """{"kind": "store" | "run" | "step" | "export", "files": how many, …}; InputError naming the first file that is not as written."""
+def verify(
+    path: str | Path, say: Callable[[str], None] = lambda line: None, base: str | Path | None = None
+) -> dict[str, Any]:
+    """{"kind": "store" | "run" | "step" | "export", "files": how many, …}; InputError naming the first file that is not as written.
+
+    Of a run that holds what it learned alone the weights of its base, too; `base`: where that is, if not where it was.
+    """
     path = Path(path)
-    found = _verified(path)
+    found = _verified(path, base)
     what = found["kind"]
     say(
         f"{printable(path)}: {amount(found['files'], f'file of this {what} is as it was', f'files of this {what} are as they were')} written"
@@ -25,20 +31,22 @@ def verify(path: str | Path, say: Callable[[str], None] = lambda line: None) -> 
     return found
 
 
-def _verified(path: Path) -> dict[str, Any]:
+def _verified(path: Path, base: str | Path | None = None) -> dict[str, Any]:
     if not path.is_dir():
         raise InputError(
             f"{printable(path)}: no such folder; a store, a run, a step inside a run or an export is wanted"
         )
     inside = STEP.fullmatch(path.name) if path.parent.name == STEPS else None
     if inside:
-        manifest = verify_step(_run(path.parent.parent), int(inside[1]))
+        run = _run(path.parent.parent)
+        manifest = verify_step(run, int(inside[1]))
+        _check_base(run, base)
         return {"kind": "step", "files": 1 + len(manifest["files"]) + len(manifest["run"])}
     if os.path.lexists(path / files.MANIFEST):
         return _export(path) if _says(path / files.MANIFEST, "kind") == "export" else store.verify(path)
     if (path / STEPS).is_dir() or any(os.path.lexists(path / name) for name in (CONFIG, RESULT)):
         run = _run(path)
-        return _tuned(run) if isinstance(run, Tuned) else verify_run(run)
+        return _tuned(run, base) if isinstance(run, Tuned) else verify_run(run)
     Tuned(path).check_seeds()
     return store.verify(path)
 
@@ -77,17 +85,24 @@ def _export(path: Path) -> dict[str, Any]:
     return {"kind": "export", "files": 1 + len(listed), "bytes": sum(file["bytes"] for file in listed.values())}
 
 
-def _tuned(run: Tuned) -> dict[str, Any]:
+def _check_base(run: Run, base: str | Path | None) -> None:
+    source = based.needed(run.config() or {})
+    if source is not None:
+        based.check_base(source, run.path, base)
+
+
+def _tuned(run: Tuned, base: str | Path | None = None) -> dict[str, Any]:
     """A fine-tuning, or one of several seeds, each a fine-tuning of its own."""
     result = run.result()
     if result is not None and "seeds" in result:
-        parts = [_tuned(Tuned(run / f"seed-{int(seed)}")) for seed in result["seeds"]]
+        parts = [_tuned(Tuned(run / f"seed-{int(seed)}"), base) for seed in result["seeds"]]
         return {
             "kind": "run",
             "files": 1 + sum(part["files"] for part in parts),
             "bytes": sum(part["bytes"] for part in parts),
         }
     found = verify_run(run)
+    _check_base(run, base)
     if result is None:
         newest, config = run.steps()[-1], run.config()
         patience = ((config.get("task") or {}).get("settings") or {}).get("patience")

@@ -187,14 +187,19 @@ FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "r
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
 WANTED = {
     # what is worked on
-    **dict.fromkeys(("model", "a", "b", "against"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)),
+    **dict.fromkeys(
+        ("model", "a", "b", "against", "base"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)
+    ),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
     **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder"), PATH),
     **dict.fromkeys(("generate.text",), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
-    **dict.fromkeys(("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample"), FILE),
+    **dict.fromkeys(
+        ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),
+        FILE,
+    ),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
     **dict.fromkeys(("text", "feeds", "shares", "pairs"), ASIDE),
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
@@ -208,8 +213,10 @@ WANTED = {
             "steps",
             "tokens",
             "seeds",
+            "folds",
             "n",
             "layer",
+            "dim",
             "top",
             "budget",
             "stride",

@@ -106,8 +106,11 @@ class Body(Protocol):
 def depth_of(module: nn.Module, name: str, layers: int) -> int:
     """`Body.depth_of` where layer i is `layers.i` and what follows the last is `norm`."""
     first, _, rest = name.partition(".")
+    owner, _, own = name.rpartition(".")
     try:
-        module.get_parameter(name)
+        known = own in module.get_submodule(owner)._parameters  # what stands there may be read as another (lowrank.py)
     except AttributeError:
-        raise ValueError(f"{name}: not a parameter of this body") from None
+        known = False
+    if not known:
+        raise ValueError(f"{name}: not a parameter of this body")
     return {"layers": 1 + int(rest.partition(".")[0]) if first == "layers" else 0, "norm": layers}.get(first, 0)

@@ -13,16 +13,20 @@ def build(recipe: Any) -> MemberModel:
     from bertsmith.nn.modules.member import MemberModel
 
     model = recipe.model.build()
-    return MemberModel(model, recipe.objective.build(model))
+    objective = recipe.objective.build(model)
+    if recipe.surgery is not None:
+        recipe.surgery.operate(model)
+    return MemberModel(model, objective)
 
 
 def parameters(recipe: Any) -> int:
     """Exact number of parameters, heads included and tied ones once; nothing is allocated.
 
-    Configurations count their own; a member with a head of one's own that does not is built without memory, and counted.
+    Configurations count their own; a member with a head of one's own that does not, or with something put into its body, is built without
+    memory, and counted.
     """
     heads = recipe.objective.parameters(recipe.model) if hasattr(recipe.objective, "parameters") else None
-    if heads is not None:
+    if heads is not None and recipe.surgery is None:
         return recipe.model.parameters() + heads
     import torch
 

@@ -1,10 +1,11 @@
 """Labelled sequences, tokens and spans of tokens.  s sequences of n tokens in all, m labels, d width.  Losses are sums.
 
-Terms: `label` (a class or number of a sequence), `tag` (a class of a token), `span` (where in a sequence an answer starts and ends).
+Terms: `label` (classes or a number of a sequence), `rank` (a class among some in an order), `choice` (which of several sequences), `tag` (a class of a token), `span` (where in a sequence an answer starts and ends).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,46 +14,137 @@ from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
-    from bertsmith.objectives.modules.supervised import Classification, Regression, Spans, Tagging
+    from bertsmith.objectives.modules.supervised import (
+        Choosing,
+        Classification,
+        Labelling,
+        Ordering,
+        Regression,
+        Spans,
+        Tagging,
+    )
 
 
 TERM = "label"
+# From [CLS]; from the mean over the tokens; from their mean by weights that are learned (one matrix of a column, and a softmax); from the
+# mean over the tokens of the first and of the last layer's states (Su et al. 2021).
+Pool = Literal["cls", "mean", "attention", "first-last"]
 
 
-def sequence_parameters(width: int, classes: int, pooler: str) -> int:
+def sequence_parameters(width: int, classes: int, pooler: str, pool: str = "cls") -> int:
     """Of the head of a sequence's classes; without a summary it is one matrix (heads.PairHead)."""
-    return width * classes if pooler == "none" else (width + 1) * (width + classes)
+    own = width if pool == "attention" else 0
+    return own + (width * classes if pooler == "none" else (width + 1) * (width + classes))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classify:
-    """One class for a sequence.  `pool`: from [CLS], or from the mean over the sequence's tokens."""
+    """One class for a sequence.
+
+    `class_weights` (classes,) multiply the losses of its sequences, () are all 1; `focal`: losses times (1 - p)^focal, p that of the class
+    (Lin et al. 2017, equation 4); `smoothing`: the share of each answer that is spread over all classes (Szegedy et al. 2016).
+    """
 
     classes: int
     dropout: float = 0.1
-    pool: Literal["cls", "mean"] = "cls"
+    pool: Pool = "cls"
     pooler: Summarised = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
     orders: Literal["one", "both"] = (
         "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
     )
+    class_weights: tuple[float, ...] = ()
+    focal: float = 0.0
+    smoothing: float = 0.0
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+        require(0 <= self.smoothing < 1, f"objective.smoothing: {self.smoothing} is not in [0, 1)")
+        require(self.focal >= 0, f"objective.focal: {self.focal} is below 0")
+        require(
+            len(self.class_weights) in (0, self.classes),
+            f"objective.class_weights: {len(self.class_weights)} for {self.classes} classes",
+        )
 
     def build(self, model: Body) -> "Classification":
         from bertsmith.nn.modules.heads import PairHead
-        from bertsmith.objectives.modules.supervised import Classification
+        from bertsmith.objectives.modules.supervised import Classification, Weighing
 
-        return Classification(
-            PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders
-        )
+        head = PairHead(model.config.width, self.classes, self.dropout, self.pooler)
+        how = (self.class_weights, self.focal, self.smoothing)
+        return Classification(head, self.pool, self.orders, Weighing(*how) if any(how) else None)
 
     def parameters(self, model: BodyConfig) -> int:
-        return sequence_parameters(model.width, self.classes, self.pooler)
+        return sequence_parameters(model.width, self.classes, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Any of several labels for a sequence, each by a sigmoid; the loss is the mean over the labels."""
+
+    classes: int
+    dropout: float = 0.1
+    pool: Pool = "cls"
+    pooler: Summarised = "tanh"
+    orders: Literal["one", "both"] = "one"
+
+    def __post_init__(self):
+        require(self.classes > 0, f"objective.classes: {self.classes} is below 1")
+        require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+
+    def build(self, model: Body) -> "Labelling":
+        from bertsmith.nn.modules.heads import PairHead
+        from bertsmith.objectives.modules.supervised import Labelling
+
+        return Labelling(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders)
+
+    def parameters(self, model: BodyConfig) -> int:
+        return sequence_parameters(model.width, self.classes, self.pooler, self.pool)
+
+    def weights(self) -> dict[str, float]:
+        return {TERM: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """One of several classes in an order: a number for a sequence, and thresholds between the classes (McCullagh 1980)."""
+
+    classes: int
+    dropout: float = 0.1
+    pool: Pool = "cls"
+    pooler: Summarised = "tanh"
+    orders: Literal["one", "both"] = "one"
+    shares: tuple[float, ...] = ()  # of the classes, which the thresholds begin with; () = all alike
+
+    def __post_init__(self):
+        require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
+        require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+        require(
+            not self.shares or (len(self.shares) == self.classes and min(self.shares) > 0),
+            f"objective.shares: {len(self.shares)} for {self.classes} classes; one above 0 for each is wanted",
+        )
+
+    @property
+    def begin(self) -> tuple[float, ...]:
+        """(classes - 1,) log-odds of a class up to each but the last."""
+        shares = self.shares or (1.0,) * self.classes
+        below = [sum(shares[: k + 1]) / sum(shares) for k in range(self.classes - 1)]
+        return tuple(math.log(p / (1 - p)) for p in below)
+
+    def build(self, model: Body) -> "Ordering":
+        from bertsmith.nn.modules.heads import RankHead
+        from bertsmith.objectives.modules.supervised import Ordering
+
+        return Ordering(RankHead(model.config.width, self.begin, self.dropout, self.pooler), self.pool, self.orders)
+
+    def parameters(self, model: BodyConfig) -> int:
+        return sequence_parameters(model.width, 1, self.pooler, self.pool) + self.classes - 1
+
+    def weights(self) -> dict[str, float]:
+        return {"rank": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +152,7 @@ class Regress:
     """One number for a sequence, by squared error."""
 
     dropout: float = 0.1
-    pool: Literal["cls", "mean"] = "cls"
+    pool: Pool = "cls"
     pooler: Summarised = "tanh"  # activation of the summary: gelu where the model is ELECTRA's
     orders: Literal["one", "both"] = (
         "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
@@ -76,10 +168,34 @@ class Regress:
         return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
-        return sequence_parameters(model.width, 1, self.pooler)
+        return sequence_parameters(model.width, 1, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choose:
+    """One number for each of several sequences that a question offers; which is the answer, by a softmax over them."""
+
+    dropout: float = 0.1
+    pool: Pool = "cls"
+    pooler: Summarised = "tanh"
+
+    def __post_init__(self):
+        require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+
+    def build(self, model: Body) -> "Choosing":
+        from bertsmith.nn.modules.heads import PairHead
+        from bertsmith.objectives.modules.supervised import Choosing
+
+        return Choosing(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
+
+    def parameters(self, model: BodyConfig) -> int:
+        return sequence_parameters(model.width, 1, self.pooler, self.pool)
+
+    def weights(self) -> dict[str, float]:
+        return {"choice": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.squad import Questions
+from bertsmith.tasks.table import ROLES
 
 Array = np.ndarray
 QUESTION = 64  # tokens of a question that are read
@@ -91,6 +92,9 @@ class Answers:
     term: str = "span"
     pools: bool = False
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
+    embeds: ClassVar[bool] = False
+    roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "questions"
     fields: tuple[str, ...] = ("question", "context", "answers", "id", "is_impossible")
     pair: tuple[str, ...] = ("question", "context")
@@ -280,7 +284,7 @@ class Answers:
         sure = [each.p if text else each.p_null for each, text in zip(said, texts, strict=True)]
         return self.correct(targets, said, labels) * np.array(sure)
 
-    def stated(self, rows: Questions, i: int) -> dict[str, Any]:
+    def stated(self, rows: Questions, i: int, labels: Labels) -> dict[str, Any]:
         truth = list(dict.fromkeys(answer.text for answer in rows.answers[i]))
         return {"text": rows.questions[i], "context": rows.contexts[rows.about[i]], "id": rows.ids[i], "truth": truth}
 

@@ -50,6 +50,26 @@ def classes(train: Texts, truth: np.ndarray, dev: Texts, count: int) -> tuple[st
     return f"TF-IDF of {names}{features}, logistic regression (C={made.C:g})", said
 
 
+def several(train: Texts, truth: np.ndarray, dev: Texts) -> tuple[str, np.ndarray]:
+    """A logistic regression for each of c labels, (n, c) of 1 and 0, with one penalty: (what it is, (n, c) logits of the dev texts)."""
+    check_there()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import KFold
+    from sklearn.multiclass import OneVsRestClassifier
+
+    names, features, (learned, asked) = _features(train, dev)
+    apart = np.flatnonzero(truth.min(0) < truth.max(0))  # of the others all rows say the same
+    said = np.where(truth.max(0) > 0, -NEVER, NEVER) * np.ones((asked.shape[0], 1))
+    one = f"TF-IDF of {names}{features}, a logistic regression for each label"
+    if not len(apart):
+        return one, said
+    model = OneVsRestClassifier(LogisticRegression(max_iter=1000))
+    folds = KFold(FOLDS, shuffle=True, random_state=0)
+    made = _chosen(model, "estimator__C", folds, learned, truth[:, apart].astype(int), "f1_micro")
+    said[:, apart] = np.stack([each.decision_function(asked) for each in made.estimators_], 1)
+    return f"{one} (C={made.estimator.C:g})", said
+
+
 def numbers(train: Texts, truth: np.ndarray, dev: Texts) -> tuple[str, np.ndarray]:
     """Ridge regression: (what it is, (n, 1) numbers of the dev texts)."""
     check_there()
@@ -59,6 +79,14 @@ def numbers(train: Texts, truth: np.ndarray, dev: Texts) -> tuple[str, np.ndarra
     names, features, (learned, asked) = _features(train, dev)
     made = _chosen(Ridge(), "alpha", KFold(FOLDS, shuffle=True, random_state=0), learned, truth)
     return f"TF-IDF of {names}{features}, ridge regression (alpha={made.alpha:g})", made.predict(asked)[:, None]
+
+
+def cosines(train: Sequence[str], first: Sequence[str], second: Sequence[str]) -> tuple[str, np.ndarray]:
+    """The cosine of the bags of two texts, weighted by the training texts: (what it is, (n,))."""
+    check_there()
+    names, bags = _bags(train)
+    found = np.asarray(bags.transform(first).multiply(bags.transform(second)).sum(1)).ravel()
+    return f"TF-IDF of {names}, cosine", found
 
 
 def tags(train: Sequence[str], truth: np.ndarray, dev: Sequence[str], count: int) -> tuple[str, np.ndarray]:
@@ -71,30 +99,37 @@ def tags(train: Sequence[str], truth: np.ndarray, dev: Sequence[str], count: int
     return "the commonest tag of each word", np.eye(count)[[known.get(word, other) for word in dev]]
 
 
-def _chosen(model: Any, name: str, folds: Any, features: Any, truth: np.ndarray) -> Any:
+def _chosen(model: Any, name: str, folds: Any, features: Any, truth: np.ndarray, scoring: str | None = None) -> Any:
     """The model with the penalty that is best over the folds of MOST rows at most (the first of equals), learned on all rows."""
     from sklearn.model_selection import GridSearchCV
 
     some = np.random.default_rng(0).permutation(len(truth))[:MOST]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of folds that lack a class, and of steps that were not enough
-        others = len(some) - np.unique(truth[some], return_counts=True)[1].max()  # too few, and folds are of one class
+        others = (
+            len(some) - np.unique(truth[some], return_counts=True, axis=0)[1].max()
+        )  # too few, and folds are of one class
         if len(some) >= 2 * FOLDS and others >= FOLDS:
-            search = GridSearchCV(model, {name: STRENGTHS}, cv=folds, refit=False)
+            search = GridSearchCV(model, {name: STRENGTHS}, cv=folds, refit=False, scoring=scoring)
             model.set_params(**search.fit(features[some], truth[some]).best_params_)
         return model.fit(features, truth)
+
+
+def _bags(texts: Sequence[str]) -> tuple[str, Any]:
+    """(what is counted, what makes bags weighted by these texts)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    characters = 2 * sum(map(unspaced, texts)) > len(texts)
+    how = {"analyzer": "char", "ngram_range": (1, 3)} if characters else {"token_pattern": WORDS, "ngram_range": (1, 2)}
+    bags = TfidfVectorizer(sublinear_tf=True, **how).fit(texts)
+    return "1 to 3 characters" if characters else "words and word pairs", bags
 
 
 def _features(train: Texts, dev: Texts) -> tuple[str, str, tuple[Any, Any]]:
     """(what is counted, what else there is, features of both parts)."""
     from scipy import sparse
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [*train[0], *(train[1] or ())]
-    characters = 2 * sum(map(unspaced, texts)) > len(texts)
-    how = {"analyzer": "char", "ngram_range": (1, 3)} if characters else {"token_pattern": WORDS, "ngram_range": (1, 2)}
-    bags = TfidfVectorizer(sublinear_tf=True, **how).fit(texts)
-    names = "1 to 3 characters" if characters else "words and word pairs"
+    names, bags = _bags([*train[0], *(train[1] or ())])
     if train[1] is None:
         return names, "", (bags.transform(train[0]), bags.transform(dev[0]))
     cut, parts = bags.build_analyzer(), []

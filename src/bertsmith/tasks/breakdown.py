@@ -118,8 +118,8 @@ def alike(says_only: dict[str, Any], found: dict[str, Any], what: str = "") -> s
     if label == "":
         return f"it says no answer to {asked}: it has learned to answer none"
     kind = "tag" if says_only["of"] == "words" else "class"
-    support = {name: row["support"] for name, row in found["classes"].items()}
-    common = label == found["majority"]["label"] or support.get(label) == max(support.values())
+    support = {name: row["support"] for name, row in found.get("classes", {}).items()} or {"": 0}
+    common = label == found.get("majority", {}).get("label") or support.get(label) == max(support.values())
     learned = f"it has learned nothing beyond the commonest {kind}" if common else f"it tells no {kind} from another"
     return f"it says {_quoted(label)} to {asked}: {learned}"
 

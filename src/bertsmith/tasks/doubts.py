@@ -6,11 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from bertsmith.errors import printable
-from bertsmith.spelling import amount
+from bertsmith.spelling import amount, option
 
 MISSING = {"", "nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "-", "--", "?"}
 JOINING = "|;,"
-MULTI = "several labels a row (multi-label) are not read yet"
 SHOWN = 12
 
 
@@ -29,7 +28,11 @@ def doubts(names: Counter[str]) -> Iterator[str]:
     joined = several(names)
     if joined:
         rows = sum(names[name] for name in joined)
-        yield f"{MULTI}: each combination is a class, such as {shown(joined[0])} ({amount(rows, 'row has', 'rows have')} one)"
+        yield f"{multi()}; here each combination is a class, such as {shown(joined[0])} ({amount(rows, 'row has', 'rows have')} one)"
+
+
+def multi() -> str:
+    return f"rows seem to have several labels, which {option('task', 'multilabel')} reads"
 
 
 def missing_value(name: str) -> bool:

@@ -16,12 +16,16 @@ from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.answers import Answers
+from bertsmith.tasks.choice import Choice
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.multilabel import MultiLabel
+from bertsmith.tasks.ordinal import Ordinal
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
 from bertsmith.tasks.texts import Classes, Numbers
+from bertsmith.tasks.vectors import Retrieval, Similarity
 
 
 class Rows(Protocol):
@@ -45,7 +49,10 @@ class Kind(Protocol):
     term: str  # of the loss
     unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
+    embeds: bool  # whether a vector of each text is what is learned: no head, and `tuned` and `vectors` as tasks/vectors.py has them
+    roles: tuple[str, ...]  # columns of its files
     writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
+    settings: tuple[str, ...]  # of fine-tuning that are fields of the kind, too
     fields: tuple[str, ...]  # what a row that is given in Python may have
     pair: tuple[str, ...]  # what it is without names: one of them, or two
 
@@ -126,7 +133,7 @@ class Kind(Protocol):
     def near(self, targets: Any, said: Any, labels: Labels) -> np.ndarray:
         """(rows,) how near to the truth each answer is, and how sure: rows where this differs most are those that changed most."""
 
-    def stated(self, rows: Any, i: int) -> dict[str, Any]:
+    def stated(self, rows: Any, i: int, labels: Labels) -> dict[str, Any]:
         """{text, …, truth} of a labelled row, as its file has it."""
 
     def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
@@ -136,7 +143,21 @@ class Kind(Protocol):
         """{label, scores, …} for each row: what `predict` writes."""
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classes(), Numbers(), Tags(), Answers(), Text2Text())}
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Classes(),
+        MultiLabel(),
+        Ordinal(),
+        Numbers(),
+        Choice(),
+        Tags(),
+        Answers(),
+        Text2Text(),
+        Similarity(),
+        Retrieval(),
+    )
+}
 
 
 def kind(name: str) -> Kind:
@@ -148,4 +169,4 @@ def kind(name: str) -> Kind:
 def of_task(task: Mapping[str, Any]) -> Kind:
     """Of what config.json says of a fine-tuning's task."""
     found: Any = kind(task["kind"])
-    return found.of_task(task) if found.writes else found
+    return found.of_task(task) if hasattr(found, "of_task") else found

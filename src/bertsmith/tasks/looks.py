@@ -20,19 +20,31 @@ from bertsmith.text.recognise import HEAD, document
 
 WANTS = {
     "classify": "texts and classes in columns",
+    "multilabel": "texts and their labels in columns",
+    "ordinal": "texts and classes that have an order in columns",
     "regress": "texts and numbers in columns",
+    "choice": "a text and several to choose from a row",
     "tag": "a word and its tag a line (CoNLL), or JSON lines",
     "qa": "SQuAD's json, or JSON lines",
     "text2text": "texts and what is to be written about them in columns",
+    "similarity": "pairs of texts in columns",
+    "retrieval": "pairs of texts in columns",
 }
-LIKE = {"text2text": "classify"}  # reads the same files
+LIKE = dict.fromkeys(
+    ("text2text", "multilabel", "ordinal", "choice", "similarity", "retrieval"), "classify"
+)  # reads the same files
 COLUMNS = "write them as .tsv, .csv or .jsonl"
 WRITE = {
     "classify": COLUMNS,
+    "multilabel": COLUMNS,
+    "ordinal": COLUMNS,
     "regress": COLUMNS,
+    "choice": COLUMNS,
     "tag": "write them as .conll or .jsonl",
     "qa": "write them as .jsonl",
     "text2text": COLUMNS,
+    "similarity": COLUMNS,
+    "retrieval": COLUMNS,
 }
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
@@ -74,6 +86,8 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
             if "CSV" in what
             else f"is {kind}, but {option('task', task)} reads {WANTS[task]}; {WRITE[task]}"
         )
+    if suffix == ".parquet" and WRITE[task] == COLUMNS:
+        return ""
     if suffix in BINARY:
         return f"{suffix} is not read; {BINARY[suffix]}"
     try:

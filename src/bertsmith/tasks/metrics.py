@@ -45,6 +45,24 @@ def class_figures(truth: Sequence[int], predicted: Sequence[int], classes: int) 
     return figures
 
 
+def label_figures(truth: np.ndarray, predicted: np.ndarray) -> Figures:
+    """Of n texts that may have any of c labels, (n, c) each: micro F1 over all labels, macro F1 (the mean over labels that are true or
+    said somewhere), and the share of texts all of whose labels are right."""
+    hits, true, said = ((x).astype(np.float64) for x in (truth & predicted, truth, predicted))
+    right = (truth == predicted).all(1).astype(np.float64)
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        hit, asked = weights @ hits, weights @ (true + said)  # (b, c)
+        each = _share(2 * hit, asked)
+        return {
+            "micro_f1": _share(2 * hit.sum(1), asked.sum(1)),
+            "macro_f1": each.sum(1) / np.maximum((asked > 0).sum(1), 1),
+            "subset_accuracy": (weights @ right) / weights.sum(1),
+        }
+
+    return figures
+
+
 def accuracy(confusion: np.ndarray) -> np.ndarray:
     """(b, c, c), truth by prediction -> (b,)."""
     return np.trace(confusion, axis1=1, axis2=2) / confusion.sum((1, 2))
@@ -92,6 +110,28 @@ def number_figures(truth: Sequence[float], predicted: Sequence[float]) -> Figure
     return figures
 
 
+def rank_figures(truth: np.ndarray, predicted: np.ndarray) -> Figures:
+    """Of n classes in an order, (n,) their numbers: quadratic weighted kappa (Cohen 1968: 1 less the mean squared distance, as a share of
+    what it would be if both were independent; 0 where both are one class), accuracy, and the mean distance in classes."""
+    truth, predicted = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    apart = truth - predicted
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        total = weights.sum(1)
+        means = [(weights @ x) / total for x in (truth, predicted)]
+        spread = sum((weights @ x**2) / total - mean**2 for x, mean in zip((truth, predicted), means, strict=True))
+        by_chance = spread + (means[0] - means[1]) ** 2
+        missed = (weights @ apart**2) / total
+        live = by_chance > 1e-12
+        return {
+            "quadratic_kappa": np.where(live, 1 - missed / np.where(live, by_chance, 1), 0.0),
+            "accuracy": (weights @ (apart == 0)) / total,
+            "mae": (weights @ np.abs(apart)) / total,
+        }
+
+    return figures
+
+
 def correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted Pearson correlation of (b or 1, n) with (b or 1, n) under (b, n) weights -> (b,)."""
     total = weights.sum(1, keepdims=True)
@@ -131,10 +171,10 @@ def mean(
     values = np.asarray(values, np.float64)
     each = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
 
-    return scored(lambda taken: {"mean": _mean(taken, values, each)}, len(values), seed, resamples)["mean"]
+    return scored(lambda taken: {"mean": mean_of(taken, values, each)}, len(values), seed, resamples)["mean"]
 
 
-def _mean(taken: np.ndarray, values: np.ndarray, each: np.ndarray) -> np.ndarray:
+def mean_of(taken: np.ndarray, values: np.ndarray, each: np.ndarray) -> np.ndarray:
     """(b, n), (n,), (n,) -> (b,): of `values`, where each stands for so many."""
     each = np.asarray(each, np.float64)
     return (taken @ (values * each)) / np.maximum(taken @ each, 1e-300)
@@ -179,7 +219,7 @@ def answer_figures(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray) ->
     if answerable.any() and not answerable.all():
         parts |= {"answerable_exact": (exact, answerable), "answerable_f1": (f1, answerable)}
         parts["unanswerable"] = (exact, ~answerable)
-    return lambda weights: {name: _mean(weights, *part) for name, part in parts.items()}
+    return lambda weights: {name: mean_of(weights, *part) for name, part in parts.items()}
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

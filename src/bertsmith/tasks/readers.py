@@ -1,6 +1,7 @@
-"""Labelled rows out of .tsv, .csv, .jsonl and .txt (each also .gz, .xz, .zst): named columns in, a Table out, every error with its line.
+"""Labelled rows out of .tsv, .csv, .jsonl and .txt (each also .gz, .xz, .zst) and .parquet: named columns in, a Table out, every error
+with its line.
 
-.jsonl (or .json with one object a line)   keys are the columns.
+.jsonl (or .json with one object a line)   keys are the columns; those of a .parquet are its own, and its rows count from 1.
 .csv    RFC 4180 quoting: a quoted field may hold commas, line breaks and doubled quotes.
 .tsv    One line is one row and quotes are text (GLUE's files hold stray ones).  Only a field that nothing but a CSV writer makes is
         unquoted: it begins and ends with a quote and the quotes inside, at least one pair, are all doubled.  Where all names of the
@@ -28,7 +29,8 @@ from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import Lines
-from bertsmith.tasks.table import ROLES, Table, collect
+from bertsmith.tasks.parquet import Parquet
+from bertsmith.tasks.table import ROLES, TRIPLETS, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
@@ -64,17 +66,22 @@ def read(
     required: tuple[str, ...] = ("text",),
     encoding: str = "utf-8",
     roles: tuple[str, ...] = ROLES,
+    lists: tuple[str, ...] = (),
 ) -> Table:
     """The columns `text`, `text2`, `label` that the file has; those of `required`, and those that `columns` names, it must have.
 
-    `roles`: other columns in place of these, by their names; what they hold is left as the file has it.
+    `roles`: other columns in place of these, by their names; what they hold is left as the file has it.  `lists`: which may hold lists of
+    texts, in .jsonl.
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = path if isinstance(path, Given) else Path(path)
-    own = roles is not ROLES
-    chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns)
+    own = roles not in (ROLES, TRIPLETS)
+    chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns, ROLES if own else roles)
+    for role in chosen:
+        if role not in roles:
+            raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
     suffix = suffix_of(path)
-    lines = Lines(path, encoding)
+    lines: Any = Parquet(path) if suffix == ".parquet" and isinstance(path, Path) else Lines(path, encoding)
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
         if own or set(required) - {"text"}:
@@ -84,14 +91,14 @@ def read(
                 way = f"{SEPARATORS[by]} seem to part its columns: name it {KINDS[by]}"
             raise InputError(f"{printable(path)}: a .txt holds texts only, and {required[-1]!r} is needed; {way}")
         table = collect(path, rows, ("text",), counts, table_notes)
-    elif suffix in (".jsonl", ".json"):
+    elif suffix in (".jsonl", ".json", ".parquet"):
         counts = {"blank": 0}
-        table = collect(path, _json(lines, chosen, required, counts, roles), None, counts, [])
+        table = collect(path, _json(lines, chosen, required, counts, roles, lists), None, counts, [])
     elif suffix in (".tsv", ".csv"):
         table = delimited(path, lines, suffix, chosen, header, required, roles)
     else:
         raise InputError(
-            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}"
+            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}, and .parquet"
         )
     if not len(table):
         raise InputError(
@@ -107,7 +114,7 @@ def suffix_of(path: Path | Given) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+def _text(lines: Any) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines:
         yield number, [line]
 
@@ -116,8 +123,14 @@ def _text(lines: Lines) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json(
-    lines: Lines, chosen: dict[str, str], required: tuple[str, ...], counts: dict[str, int], roles: tuple[str, ...]
+    lines: Any,
+    chosen: dict[str, str],
+    required: tuple[str, ...],
+    counts: dict[str, int],
+    roles: tuple[str, ...],
+    lists: tuple[str, ...] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    own = roles not in (ROLES, TRIPLETS)
     keys = {role: chosen.get(role, role) for role in roles}
     present: dict[
         str, bool
@@ -135,20 +148,23 @@ def _json(
             key = keys[role]
             if there != (key in row):
                 if there:
-                    way = f"; {option('columns', f'{role}=NAME')} says which" if roles is ROLES else ""
+                    way = "" if own else f"; {option('columns', f'{role}=NAME')} says which"
                     raise InputError(
                         f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}{way}"
                     )
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
                 found[role] = row[key]
-                if roles is not ROLES:
+                if role in lists and isinstance(row[key], list):
+                    for part in row[key]:
+                        check_field(part, f"{where}: {printable(key)}")
+                elif own:
                     check_field(row[key], f"{where}: {printable(key)}")
                 elif role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")
                 elif isinstance(row[key], list):
                     raise InputError(
-                        f'{where}: {printable(key)}: several labels a row (multi-label) are not read yet; one label a row: {{"{printable(key, 40)}": "…"}}'
+                        f"{where}: {printable(key)}: a list of labels, where one is expected; {option('task', 'multilabel')} reads several a row"
                     )
                 elif isinstance(row[key], dict):
                     raise InputError(

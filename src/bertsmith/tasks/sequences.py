@@ -8,7 +8,7 @@ w sequences of n tokens in all; p places; m questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -243,7 +243,9 @@ class Encoded:
     counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
-    parts: Array | None = None  # (w, k) tokens of a sequence's parts, which do not see each other
+    parts: Array | None = (
+        None  # (p,) where a sequence has parts, which do not see each other and are read at a place each: their tokens
+    )
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -255,7 +257,7 @@ class Encoded:
 
     def stretches(self, which: Array) -> Array:
         """Tokens of what sees itself alone: the sequences `which`, or their parts."""
-        return self.lengths[which] if self.parts is None else self.parts[which].ravel()
+        return self.lengths[which] if self.parts is None else self.parts[self.read(which)[0]]
 
     @property
     def cls(self) -> Array:
@@ -323,7 +325,7 @@ class Encoded:
             segments=np.zeros(count, np.uint8),
             lengths=self.reads,
             places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
-            parts=None,
+            parts=None if self.parts is None else np.ones(count, np.int64),
         )
 
 
@@ -348,7 +350,7 @@ class Builder:
     segments: list[Array] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
     places: list[Array] = field(default_factory=list)
-    parts: list[tuple[int, ...]] = field(default_factory=list)
+    parts: list[Array] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"tokens": 0, "long": 0, "cut": 0})
 
     @property
@@ -370,15 +372,21 @@ class Builder:
         self.places.append(self.reading.whole_at(np.array([len(tokens)])) if places is None else places)
         return len(tokens)
 
-    def add_both(self, owner: int, first: Array, second: Array) -> None:
-        """A pair in both orders, as two parts of one sequence, each read at [CLS]."""
-        made = [self.reading.joined(self.vocab, *pair) for pair in ((first, second), (second, first))]
+    def add_parts(self, owner: int, pairs: list[tuple[Array, Array]]) -> None:
+        """Several pairs as parts of one sequence, each read as a whole."""
+        self._add_parts(owner, [self.reading.joined(self.vocab, *pair) for pair in pairs])
+
+    def add_apart(self, owner: int, texts: list[Array]) -> None:
+        """Texts that are one row, as parts of one sequence that do not see each other, each read as a whole."""
+        self._add_parts(owner, [self.reading.joined(self.vocab, text) for text in texts])
+
+    def _add_parts(self, owner: int, made: list[tuple[Array, Array]]) -> None:
         lengths = np.array([len(tokens) for tokens, _ in made])
         self.tokens.append(np.concatenate([tokens for tokens, _ in made]))
         self.segments.append(np.concatenate([segments for _, segments in made]))
         self.owner.append(owner)
-        self.places.append(_ends(lengths)[:-1] + self.reading.cls_at(lengths))
-        self.parts.append(tuple(lengths.tolist()))
+        self.places.append(_ends(lengths)[:-1] + self.reading.whole_at(lengths))
+        self.parts.append(lengths)
 
     def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
         lengths = np.array([len(tokens) for tokens in self.tokens], np.int64)
@@ -395,7 +403,7 @@ class Builder:
             counts=counts,
             notes=notes,
             key=key,
-            parts=np.array(self.parts, np.int64) if self.parts else None,
+            parts=np.concatenate(self.parts) if self.parts else None,
         )
 
 
@@ -420,10 +428,33 @@ def encode(
         builder.counts["long"] += len(a) + (0 if b is None else len(b)) > room
         for a_view, b_view in _views(a, b, room, reading, builder.counts, lambda i=i: where(i)):
             if b_view is not None and reading.orders == "both":
-                builder.add_both(i, a_view, b_view)
+                builder.add_parts(i, [(a_view, b_view), (b_view, a_view)])
             else:
                 builder.add(i, a_view, b_view)
     return builder.encoded(len(texts))
+
+
+def encode_apart(
+    tokenizer: Any, columns: list[Sequence[str]], reading: Reading, where: Callable[[int], str] = "text {}".format
+) -> Encoded:
+    """Rows of several texts, each a sequence of its own that is read at [CLS]; the texts of a row stand side by side, as its parts."""
+    if reading.on_long == "window":
+        raise InputError(
+            f"{option('on_long', 'window')}: a text is one vector here, and read once; {option('on_long', 'truncate')} or {option('on_long', 'error')}"
+        )
+    builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=False)
+    room, found = builder.room, {}
+    for column in columns:  # a column that stands there twice is encoded once
+        if id(column) not in found:
+            found[id(column)] = [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode([*column])]
+    for i, row in enumerate(zip(*(found[id(column)] for column in columns), strict=True)):
+        ends = [reading.views(len(ids), room, lambda i=i: where(i))[0][1] for ids in row]
+        builder.counts["long"] += sum(len(ids) > room for ids in row)
+        builder.counts["cut"] += sum(map(len, row)) - sum(ends)
+        builder.add_apart(i, [ids[:end] for ids, end in zip(row, ends, strict=True)])
+    encoded = builder.encoded(len(columns[0]))
+    encoded.counts["texts"] = len(columns) * encoded.rows
+    return encoded
 
 
 def _views(a: Array, b: Array | None, room: int, reading: Reading, counts: dict[str, int], where: Callable[[], str]):

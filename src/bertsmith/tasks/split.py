@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 
 from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 
 Array = np.ndarray
 MOST = 0.5
@@ -105,3 +106,43 @@ def _taken(groups: list[list[int]], quota: int) -> list[int]:
         smallest = min(groups, key=len)
         found = smallest if 2 * len(smallest) <= sum(map(len, groups)) else []
     return found
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A dev set of a cross-validation: `number` of `of` parts, from 0."""
+
+    number: int
+    of: int
+
+
+def folded(folds: int, groupings: Sequence[Sequence[Hashable]], strata: Sequence[Hashable]) -> tuple[Array, int]:
+    """((n,) the fold of each row, which grouping): as `drawn`, each stratum dealt to all folds, the fold with fewest of it next.
+
+    InputError where there are fewer groups than folds.
+    """
+    largest = -(-len(strata) // folds)
+    fits = lambda keys: max(Counter(keys).values()) <= largest and len(set(keys)) >= folds
+    which = next((i for i, keys in enumerate(groupings) if fits(keys)), len(groupings) - 1)
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for i, key in enumerate(groupings[which]):
+        groups[key].append(i)
+    if len(groups) < folds:
+        what = f"{amount(len(strata), 'row')} with {amount(len(groups), 'different text')}"
+        raise InputError(
+            f"{option('folds', folds)}: {what} cannot make as many; {option('folds', len(groups))} at most"
+        )
+    often, found = Counter(strata), np.full(len(strata), -1)
+    held: dict[Hashable, list[int]] = defaultdict(lambda: [0] * folds)
+    sizes = [0] * folds
+    rarest = lambda members: min((strata[i] for i in members), key=lambda stratum: often[stratum])
+    for key in sorted(_order(list(groups)), key=lambda key: -len(groups[key])):
+        members = groups[key]
+        own = held[rarest(members)]
+        fold = min(range(folds), key=lambda fold: (own[fold], sizes[fold], fold))
+        found[members] = fold
+        own[fold] += len(members)
+        sizes[fold] += len(members)
+    if not all(sizes):
+        raise InputError(f"{option('folds', folds)}: leaves a fold without a row; take fewer")
+    return found, which

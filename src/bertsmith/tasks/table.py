@@ -11,6 +11,9 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import standing
 
 ROLES = ("text", "text2", "label")
+CHOICES = tuple(f"choice{number}" for number in range(27))  # texts that a row offers, where each has a column
+TRIPLETS = (*ROLES, "negative")  # with a text that does not belong to the first one
+EVERY = (*TRIPLETS, "choices", *CHOICES)
 
 
 @dataclass(frozen=True, kw_only=True)

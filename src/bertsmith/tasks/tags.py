@@ -27,6 +27,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.spans import OUTSIDE, PREFIXED, closed, mark_spans, parts, spans
+from bertsmith.tasks.table import ROLES
 
 Array = np.ndarray
 
@@ -52,6 +53,9 @@ class Tags:
     term: str = "tag"
     pools: bool = False
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
+    embeds: ClassVar[bool] = False
+    roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "sentences"
     fields: tuple[str, ...] = ("text", "label")
     pair: tuple[str, ...] = ("text",)
@@ -221,7 +225,7 @@ class Tags:
         shares = np.exp(metrics.log_softmax(said))[np.arange(len(said)), targets.ids]
         return np.add.reduceat(np.nan_to_num(shares), np.cumsum(targets.lengths) - targets.lengths) / targets.lengths
 
-    def stated(self, rows: Sentences, i: int) -> dict[str, Any]:
+    def stated(self, rows: Sentences, i: int, labels: Labels) -> dict[str, Any]:
         return {"text": Joined.of(rows.words[i]).text, "words": rows.words[i], "truth": (rows.tags or [])[i]}
 
     def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:

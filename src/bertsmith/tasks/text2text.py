@@ -48,6 +48,8 @@ class Text2Text(Texts):
     visibility: str = "causal"
     mask_rate: float = MASK_RATE
     writes: ClassVar[bool] = True
+    smoothing: float = 0.0
+    settings: tuple[str, ...] = ("beam", "visibility", "smoothing")
 
     def asking(
         self,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bertsmith.errors import InputError, printable
+from bertsmith.config import require
+from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
-from bertsmith.tasks import baselines, breakdown, metrics, outlines, probing
-from bertsmith.tasks.doubts import MULTI, doubts, several, variants
+from bertsmith.tasks import baselines, breakdown, calibration, metrics, outlines, probing
+from bertsmith.tasks.doubts import doubts, multi, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
 from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading, encode
 from bertsmith.tasks.split import linked, plain
+from bertsmith.tasks.table import ROLES
 
 FLAT = 0.01  # a deviation, in the scale of training
 
@@ -34,6 +36,9 @@ class Texts:
     term: str = "label"
     pools: bool = True
     writes: ClassVar[bool] = False
+    settings: tuple[str, ...] = ()
+    embeds: ClassVar[bool] = False
+    roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS
     pair: tuple[str, ...] = PAIR
@@ -65,16 +70,16 @@ class Texts:
         return encode(tokenizer, table.columns["text"], second, reading, table.where)
 
     def asked(self, encoded: Encoded, targets: np.ndarray) -> Asked:
-        return Asked.once(self.term, targets[encoded.owner], 1 if encoded.parts is None else encoded.parts.shape[1])
+        return Asked.once(self.term, targets[encoded.owner], 1 if encoded.parts is None else int(encoded.reads[0]))
 
     def said(self, encoded: Encoded, table: Table, values: np.ndarray) -> np.ndarray:
         """(p, c) at the places -> (rows, c): the mean over the windows of each text."""
-        return encoded.mean_of_windows(_added(encoded, values))
+        return encoded.mean_of_windows(added(encoded, values))
 
     def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
         return labels
 
-    def stated(self, table: Table, i: int) -> dict[str, Any]:
+    def stated(self, table: Table, i: int, labels: Labels) -> dict[str, Any]:
         texts = {role: table.columns[role][i] for role in ("text", "text2") if role in table.columns}
         return {**texts, "truth": table.columns["label"][i]}
 
@@ -99,12 +104,35 @@ class Classes(Texts):
     """One of several names.  Names are sorted (as numbers where all are); with two of them the last is the positive one."""
 
     name: str = "classify"
+    settings: tuple[str, ...] = ("class_weights", "focal", "smoothing")
+    class_weights: Any = "none"
+    focal: float = 0.0
+    smoothing: float = 0.0
+    weights: tuple[float, ...] = ()  # what `class_weights` are of the classes
+
+    def weighed(self, targets: np.ndarray, labels: Labels) -> Classes:
+        """With the weights of the classes in a training file: their mean over its rows is 1.  InputError for a class that is none."""
+        if self.class_weights == "none":
+            return self
+        many = np.bincount(targets, minlength=len(labels.names))
+        if self.class_weights == "balanced":
+            each = 1 / np.maximum(many, 1)
+        else:
+            for name, weight in self.class_weights.items():
+                require(name in labels.names, f"class_weights: {printable(name, 60)}: {nearest(name, labels.names)}")
+                number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+                require(
+                    number and 0 < weight < float("inf"),
+                    f"class_weights: {printable(name, 60)}: {weight!r} is not a number above 0",
+                )
+            each = np.array([float(self.class_weights.get(name, 1.0)) for name in labels.names])
+        return replace(self, weights=tuple((each * many.sum() / (each @ many)).tolist()))
 
     def best(self, labels: Labels) -> str:
         return "accuracy"
 
     def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
-        found = list(dict.fromkeys(_names(table)))
+        found = list(dict.fromkeys(names_of(table)))
         if names:
             self.targets(table, Labels(names=tuple(names)))
         elif len(found) < 2:
@@ -117,7 +145,7 @@ class Classes(Texts):
             )
         elif len(found) > max(100, len(table) // 2) or (len(found) > 10 and _decimals(found)):
             way = (
-                MULTI
+                multi()
                 if several(found)
                 else f"are these numbers? {option('task', 'regress')}, or another label by {option('columns')}"
             )
@@ -131,7 +159,7 @@ class Classes(Texts):
         """(n,) int64."""
         known = {name: i for i, name in enumerate(labels.names)}
         found = np.empty(len(table), np.int64)
-        for i, name in enumerate(_names(table)):
+        for i, name in enumerate(names_of(table)):
             if name not in known:
                 allowed = ", ".join(printable(n, 40) for n in labels.names[:20]) + (
                     ", …" if len(labels.names) > 20 else ""
@@ -143,10 +171,10 @@ class Classes(Texts):
         return found
 
     def strata(self, table: Table) -> tuple[str, Sequence[Hashable]]:
-        return "by class", [*_names(table)]
+        return "by class", [*names_of(table)]
 
     def outline(self, table: Table, labels: Labels) -> dict[str, Any]:
-        many = Counter(_names(table))
+        many = Counter(names_of(table))
         return {"classes": {name: many[name] for name in labels.names}}
 
     def told(self, found: outlines.Outlines) -> Iterator[str]:
@@ -157,14 +185,18 @@ class Classes(Texts):
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
         from bertsmith.objectives.supervised import Classify
 
-        return Classify(classes=len(labels.names), dropout=dropout, pool=pool)
+        how = {"class_weights": self.weights, "focal": self.focal, "smoothing": self.smoothing}
+        return Classify(classes=len(labels.names), dropout=dropout, pool=pool, **how)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
-        return metrics.cross_entropy(_added(encoded, values), asked.labels)
+        return metrics.cross_entropy(added(encoded, values), asked.labels)
+
+    def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
+        return replace(labels, temperature=calibration.temperature(said, targets))
 
     def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
         """(n, c) -> for each text its class and the probability of every class."""
-        shares = np.exp(metrics.log_softmax(said))
+        shares = np.exp(metrics.log_softmax(said / labels.temperature))
         return [
             {"label": labels.names[int(row.argmax())], "scores": dict(zip(labels.names, row.tolist(), strict=True))}
             for row in shares
@@ -178,10 +210,14 @@ class Classes(Texts):
         seed: int = 0,
         resamples: int = metrics.RESAMPLES,
     ) -> dict[str, metrics.Score]:
-        return metrics.classification(targets, said.argmax(1), len(labels.names), seed, resamples)
+        """While a model learns (no resamples) those that it costs nothing to know."""
+        found = metrics.classification(targets, said.argmax(1), len(labels.names), seed, resamples)
+        return found | (calibration.scores(said / labels.temperature, targets, seed, resamples) if resamples else {})
 
     def figures(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> metrics.Figures:
-        return metrics.class_figures(targets, said.argmax(1), len(labels.names))
+        classes = metrics.class_figures(targets, said.argmax(1), len(labels.names))
+        shares = calibration.figures(said / labels.temperature, targets)
+        return lambda weights: classes(weights) | shares(weights)
 
     def breakdown(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> dict[str, Any]:
         return breakdown.of_classes(targets, said.argmax(1), labels.names)
@@ -193,7 +229,7 @@ class Classes(Texts):
     def baseline(
         self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
     ) -> tuple[str, np.ndarray]:
-        return baselines.classes(_texts(rows["train"]), targets["train"], _texts(rows["dev"]), len(labels.names))
+        return baselines.classes(both(rows["train"]), targets["train"], both(rows["dev"]), len(labels.names))
 
     def control(self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels, seed: int) -> Any:
         """Targets that say nothing but which word a text begins with."""
@@ -209,7 +245,7 @@ class Classes(Texts):
 
     def near(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
         """(n,) the probability of the true class."""
-        return np.exp(metrics.log_softmax(said))[np.arange(len(said)), targets]
+        return np.exp(metrics.log_softmax(said / labels.temperature))[np.arange(len(said)), targets]
 
     def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
         one, other = (f"{answer['label']} {answer['scores'][answer['label']]:.2f}" for answer in (a, b))
@@ -228,7 +264,7 @@ class Numbers(Texts):
     def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
         if names:
             raise InputError(f"labels: {option('task', 'regress')} has numbers, not classes")
-        numbers = _numbers(table)
+        numbers = numbers_of(table)
         scale = float(numbers.std())
         if not np.isfinite(scale):
             raise InputError(
@@ -242,10 +278,10 @@ class Numbers(Texts):
 
     def targets(self, table: Table, labels: Labels) -> np.ndarray:
         """(n,) float32."""
-        return ((_numbers(table) - labels.mean) / labels.scale).astype(np.float32)
+        return ((numbers_of(table) - labels.mean) / labels.scale).astype(np.float32)
 
     def outline(self, table: Table, labels: Labels) -> dict[str, Any]:
-        found = _numbers(table)
+        found = numbers_of(table)
         named = {"low": found.min(), "high": found.max(), "mean": found.mean(), "deviation": found.std()}
         return {"numbers": {name: float(value) for name, value in named.items()}}
 
@@ -258,7 +294,7 @@ class Numbers(Texts):
         return Regress(dropout=dropout, pool=pool)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
-        return float(np.mean((_added(encoded, values)[:, 0].astype(np.float64) - asked.labels) ** 2))
+        return float(np.mean((added(encoded, values)[:, 0].astype(np.float64) - asked.labels) ** 2))
 
     def answer(self, table: Table, said: np.ndarray, labels: Labels) -> list[dict[str, Any]]:
         values = (said[:, 0].astype(np.float64) * labels.scale + labels.mean).tolist()
@@ -290,7 +326,7 @@ class Numbers(Texts):
     def baseline(
         self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
     ) -> tuple[str, np.ndarray]:
-        return baselines.numbers(_texts(rows["train"]), targets["train"], _texts(rows["dev"]))
+        return baselines.numbers(both(rows["train"]), targets["train"], both(rows["dev"]))
 
     def control(self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels, seed: int) -> None:
         """There is none of numbers."""
@@ -310,16 +346,17 @@ class Numbers(Texts):
         return f"{float(row['truth']):.4g}", f"{a['label']:.4g}", f"{b['label']:.4g}"
 
 
-def _added(encoded: Encoded, values: np.ndarray) -> np.ndarray:
+def added(encoded: Encoded, values: np.ndarray) -> np.ndarray:
     """(p, c) -> (w, c): what is said of a pair in both orders, added up."""
     return values if encoded.parts is None else values.reshape(len(encoded), -1, values.shape[1]).sum(1)
 
 
-def _texts(table: Table) -> baselines.Texts:
+def both(table: Table) -> baselines.Texts:
+    """The texts, and the second ones of pairs."""
     return table.columns["text"], table.rows("text2")
 
 
-def _names(table: Table) -> list[str]:
+def names_of(table: Table) -> list[str]:
     """Labels as text.  In .jsonl a class is a string or a whole number, the same of the two in all rows."""
     values = table.columns["label"]
     empty = [i for i, value in enumerate(values) if value is None or (isinstance(value, str) and not value.strip())]
@@ -346,7 +383,7 @@ def _decimals(names: list[str]) -> bool:
     return bool(np.isfinite(numbers).all() and (numbers != np.floor(numbers)).any())
 
 
-def _numbers(table: Table) -> np.ndarray:
+def numbers_of(table: Table) -> np.ndarray:
     """(n,) double.  In .jsonl a number is no string."""
     values = table.columns["label"]
     text = suffix_of(table.path if isinstance(table.path, Given) else Path(table.path)) not in (".jsonl", ".json")

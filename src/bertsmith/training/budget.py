@@ -165,12 +165,13 @@ def check_batch(recipe: Recipe, tokens: int, processes: int = 1, here: bool = Tr
     return []
 
 
-def check_memory(recipe: Recipe, parameters: int) -> None:
-    """InputError for a model whose weights, gradients and moments alone exceed the machine, before anything is allocated."""
-    have = machine.memory()
-    if 16 * parameters > have:
+def check_memory(recipe: Recipe, parameters: int, learn: int) -> None:
+    """InputError for a model whose weights, gradients and moments (of the parameters that `learn`) alone exceed the machine, before anything
+    is allocated."""
+    have, need = machine.memory(), 4 * parameters + 12 * learn
+    if need > have:
         raise InputError(
-            f"model: {amount(parameters, 'parameter')} take {16 * parameters / 2**30:,.1f} GiB with gradients and moments, this machine has "
+            f"model: {amount(parameters, 'parameter')} take {need / 2**30:,.1f} GiB with gradients and moments, this machine has "
             f"{have / 2**30:,.1f}; lower model.width, model.layers or the vocabulary"
         )
 

@@ -2,6 +2,7 @@
 
     steps/step-00000100/model.safetensors       float32 weights, tied ones once
                         optimizer.safetensors   moments by parameter name
+                        averaged.safetensors    where the model is an average, the weights that learn; others have none
                         memory.safetensors      what a model with memory remembers of each column; others have none
                         state.json              step, tokens, where the loader stands, bytes of metrics.jsonl
                         manifest.json           written last; seals these, the run's config.json, tokenizer.json, first bytes of metrics.jsonl
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)  # how models are called there
 MODEL, OPTIMIZER, MEMORY, STATE = "model.safetensors", "optimizer.safetensors", "memory.safetensors", "state.json"
+AVERAGED = "averaged.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Saved:
     metrics: int  # bytes of metrics.jsonl up to here
     environment: dict = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
+    averaged: dict[str, Tensor] = field(default_factory=dict)  # what `Average.state` gave
 
 
 def size_estimate(parameters: int) -> int:
@@ -110,7 +113,14 @@ def prune(run: Run, keep: int, best: int | None = None) -> None:
     if best in steps and best not in spared:
         spared = [best, *spared[1:]]
     for step in steps:
-        if step not in spared and {*os.listdir(run.step(step))} <= {MODEL, OPTIMIZER, MEMORY, STATE, files.MANIFEST}:
+        if step not in spared and {*os.listdir(run.step(step))} <= {
+            MODEL,
+            OPTIMIZER,
+            MEMORY,
+            AVERAGED,
+            STATE,
+            files.MANIFEST,
+        }:
             files.discard(run.step(step))
 
 
@@ -204,6 +214,7 @@ def load_step(run: Run, step: int) -> Saved:
         metrics=manifest["run"][METRICS]["bytes"],
         environment=manifest.get("environment") or {},
         memory=_tensors(read[MEMORY], folder / MEMORY) if MEMORY in read else {},
+        averaged=_tensors(read[AVERAGED], folder / AVERAGED) if AVERAGED in read else {},
     )
 
 
@@ -215,7 +226,7 @@ def verify_state(run: Run, step: int) -> State:
     manifest = verify_step(run, step, tensors=False)
     read = {name: _read(folder / name, expected) for name, expected in manifest["files"].items()}
     state = _state(read[STATE], folder / STATE, step)
-    for name in (MODEL, OPTIMIZER, MEMORY):
+    for name in (MODEL, OPTIMIZER, MEMORY, AVERAGED):
         if name in read:
             _check_tensors(read[name], folder / name)
     return state

@@ -75,6 +75,10 @@ class Job:
     patience: int | None = None  # exams without a better rank after which the run ends early; None: never
     start: Callable[[MemberModel, Callable[[str], None]], Any] = fresh  # puts in weights; what config.json says of them
     learner: Callable[[MemberModel], nn.Module] = as_it_is  # what is run and learns; the whole member is what is saved
+    trained: int | None = None  # parameters that learn, where not all do
+    alone: bool = (
+        False  # a step holds the heads and what learns of the trunk; the rest stands where `start` takes it from
+    )
     outcome: Callable[[dict[str, Any]], list[str]] = unsaid  # what a user is told of the last line of metrics.jsonl
     workers: int = 0
 

@@ -30,6 +30,7 @@ from bertsmith.training.log import Journal
 from bertsmith.training.optim import freeze, warmup_steps
 from bertsmith.training.precision import Precision, threads_set
 from bertsmith.training.run import FORMAT, at, check_same
+from bertsmith.training.saving import learned_alone
 from bertsmith.training.stages import unreached
 from bertsmith.training.step import compile_layers, memory_said
 from bertsmith.training.stop import Stop
@@ -69,9 +70,12 @@ def learn(
             extent = Extent.of(job.feed)
             asked.check(extent, options)
             size = parameters(recipe)
-            budget.check_memory(recipe, int(size * (world.share if shard == "fsdp" else 1)))
+            learn = size if job.trained is None else job.trained
+            share = world.share if shard == "fsdp" else 1
+            budget.check_memory(recipe, int(size * share), int(learn * share))
             if world.first:
-                budget.check_disk(run.path, size, recipe.training.keep, len(run.steps()))
+                held = (learn if job.alone else size) + learn * getattr(recipe.schedule.average, "copies", 0) // 3
+                budget.check_disk(run.path, held, recipe.training.keep, len(run.steps()))
             threads = threads or (old or {}).get("threads") or torch.get_num_threads()
             config = _config(job, asked, extent, place)
             config |= {"threads": threads, "processes": world.size, "shard": shard if world.size > 1 else None}
@@ -132,12 +136,16 @@ def _member(job: Job, place: torch.device, old: dict | None, config: dict, journ
     source = job.start(member, journal.say)
     config["from"] = source if source is not None else (old or {}).get("from")
     freeze(member, job.recipe.schedule)
+    if job.alone:
+        member.kept = learned_alone(member, job.recipe.schedule)
     _check_sliced(job.recipe, config["shard"])
     return member
 
 
 def _check_sliced(recipe: Recipe, shard: str | None) -> None:
     schedule = recipe.schedule
+    if shard == "fsdp" and schedule.average:
+        raise InputError(f"schedule.average: weights in slices have no average yet; {option('shard', 'ddp')} has one")
     if shard == "fsdp" and (schedule.unfreeze or any(group.begin or group.end for group in schedule.groups)):
         raise InputError(
             f"schedule: parts that learn for some of the run only cannot be sliced; {option('shard', 'ddp')} can"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -91,14 +92,14 @@ def share_of(name: str, member: nn.Module, schedule: Schedule) -> Share:
 
 
 def _names(group: Group, name: str) -> bool:
-    return f"{name}.".startswith(f"{group.part}.")
+    return f"{name}.".startswith(f"{group.part}.") and not any(fnmatchcase(name, but) for but in group.but)
 
 
 def freeze(module: nn.Module, schedule: Schedule) -> None:
     """Parameters that never learn need no gradient.  InputError for a group that names nothing, and where nothing is left."""
     names = [name for name, _ in module.named_parameters()]
     for group in schedule.groups:
-        if not any(_names(group, name) for name in names):
+        if not any(f"{name}.".startswith(f"{group.part}.") for name in names):
             parts = sorted({".".join(name.split(".")[:2]) for name in names})
             raise InputError(f"schedule.groups: {group.part}: no parameter is called so; {nearest(group.part, parts)}")
     for name, p in module.named_parameters():

@@ -103,10 +103,15 @@ class Record:
         self.events.write(line)
 
     def save(
-        self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
+        self,
+        state: checkpoint.State,
+        member: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        memory: dict[str, Tensor],
+        averaged: dict[str, Tensor],
     ) -> None:
-        metrics = self.metrics.sealed()
-        save_step(self.run, state, member, optimizer, metrics, self.environment, self.keep, _best(state), memory)
+        metrics, best = self.metrics.sealed(), _best(state)
+        save_step(self.run, state, member, optimizer, metrics, self.environment, self.keep, best, memory, averaged)
 
     def close(self) -> None:
         self.metrics.close()
@@ -130,7 +135,12 @@ class Elsewhere:
     def write(self, line: dict) -> None: ...
 
     def save(
-        self, state: checkpoint.State, member: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
+        self,
+        state: checkpoint.State,
+        member: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        memory: dict[str, Tensor],
+        averaged: dict[str, Tensor],
     ) -> None:
         help_save(member, optimizer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from bertsmith import __version__, files
 from bertsmith.errors import InputError, NumericsError, ResourceError, printable
-from bertsmith.training.checkpoint import FORMAT, MEMORY, MODEL, OPTIMIZER, STATE, State, prune, state_tree
-from bertsmith.training.optim import optimizer_state
+from bertsmith.recipe import Schedule
+from bertsmith.training.checkpoint import AVERAGED, FORMAT, MEMORY, MODEL, OPTIMIZER, STATE, State, prune, state_tree
+from bertsmith.training.optim import optimizer_state, share_of
 from bertsmith.training.processes import whole
 from bertsmith.training.run import CONFIG, METRICS, TOKENIZER, Run
 
@@ -23,9 +25,26 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **buffers}
 
 
-def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
-    """Put `weights_of` back.  InputError listing what is missing, unexpected, of another shape, or not finite."""
-    own = weights_of(module)
+def kept_of(member: nn.Module) -> dict[str, Tensor]:
+    """What a step holds of `weights_of` a member."""
+    kept, found = getattr(member, "kept", None), weights_of(member)
+    return found if kept is None else {name: tensor for name, tensor in found.items() if name in kept}
+
+
+def learned_alone(member: nn.Module, schedule: Schedule) -> frozenset[str]:
+    """`kept` of a member whose step needs the model that it began with: its heads, and what learns of its trunk at any time of the run."""
+    names = (name for name, _ in member.named_parameters())
+    return frozenset(
+        name for name in names if not name.startswith("model.") or share_of(name, member, schedule).rate > 0
+    )
+
+
+def load_weights(
+    module: nn.Module, weights: dict[str, Tensor], where: str, names: Collection[str] | None = None
+) -> None:
+    """Put `weights_of` back, or the part of it that `names` are.  InputError listing what is missing, unexpected, of another shape, or not
+    finite."""
+    own = {name: tensor for name, tensor in weights_of(module).items() if names is None or name in names}
     problems = [f"{name} is missing" for name in own if name not in weights]
     problems += [f"{printable(name)} is unexpected" for name in weights if name not in own]
     for name in own.keys() & weights.keys():
@@ -50,7 +69,7 @@ def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def help_save(member: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """The part in `save_step` of a process that does not write: its slices."""
-    for tensor in (*weights_of(member).values(), *optimizer_state(optimizer, member).values()):
+    for tensor in (*kept_of(member).values(), *optimizer_state(optimizer, member).values()):
         whole(tensor.detach())
 
 
@@ -64,12 +83,13 @@ def save_step(
     keep: int,
     best: int | None = None,
     memory: dict[str, Tensor] | None = None,
+    averaged: dict[str, Tensor] | None = None,
 ) -> Path:
     """Write, publish, verify, then `prune`.  `metrics`: {"bytes", "sha256"} of metrics.jsonl, already on disk.
 
     NumericsError if a weight is not finite, ResourceError if the disk refuses; either way the older steps stay as they are.
     """
-    weights, moments = on_cpu(weights_of(member)), on_cpu(optimizer_state(optimizer, member))
+    weights, moments = on_cpu(kept_of(member)), on_cpu(optimizer_state(optimizer, member))
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise NumericsError(
@@ -84,6 +104,8 @@ def save_step(
         }
         if memory:
             listed[MEMORY] = files.create(folder / MEMORY, tensors_to_bytes(on_cpu(memory)))
+        if averaged:
+            listed[AVERAGED] = files.create(folder / AVERAGED, tensors_to_bytes(on_cpu(averaged)))
         manifest = {
             "format": FORMAT,
             "kind": "step",

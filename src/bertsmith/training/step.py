@@ -19,6 +19,7 @@ from bertsmith.spelling import amount, setting
 from bertsmith.training.precision import Precision
 from bertsmith.training.processes import own
 from bertsmith.training.shard import Shared
+from bertsmith.training.together import together
 
 NAMED = 8  # examples that an error names
 
@@ -69,10 +70,14 @@ def train_step(
     weights = member.objective.weights()
     try:
         sums, parts = [], shared.passes(batches, counts, planned)
+        dropouts = [_dropout_seed(seed, step, shared.row(i, planned)) for i in range(len(parts))]
+        whole = None
+        if getattr(member.objective, "joint", False) and len(parts) * shared.world.size > 1:
+            parts, whole = together(member, parts, precision, shared.world, dropouts)
         for i, batch in enumerate(parts):
             with shared.reducing(now=i + 1 == len(parts)):
-                dropout = _dropout_seed(seed, step, shared.row(i, planned))
-                sums.append(_backward(shared, batch, counts, weights, precision, dropout))
+                sums.append(_backward(shared, batch, counts, weights, precision, dropouts[i]))
+        sums = sums if whole is None else whole
         terms = _totals(shared.gather(sums), counts, weights)
         gradients = [p.grad for p in member.parameters() if p.grad is not None]
         norm = shared.norm(gradients)

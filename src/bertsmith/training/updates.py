@@ -12,6 +12,7 @@ from bertsmith.errors import Interrupted, printable
 from bertsmith.nn.modules.memory import memory_state, restore_memory
 from bertsmith.spelling import again
 from bertsmith.training import checkpoint
+from bertsmith.training.average import average_of
 from bertsmith.training.distributed import World
 from bertsmith.training.job import Job, Loss, Progress, silent
 from bertsmith.training.log import Journal
@@ -98,16 +99,18 @@ class Updates:
         found, where = self.record.found, str(self.run.path)
         with self.world.agreed():
             if found:
-                load_weights(self.member, found.weights, str(found.path))
+                load_weights(self.member, found.weights, str(found.path), self.member.kept)
         without_memory = getattr(self.learner, "draws", None) is not None
         self.shared = Shared(self.learner, self.world, self.config["shard"])
         if stands and without_memory:  # what was loaded had no place to stay
             for name, tensor in weights_of(self.member).items():
                 self.world.put(tensor.data, found.weights[name] if found else None)
         self.optimizer = build_optimizer(self.learner, self.recipe.schedule)
+        self.average = average_of(self.learner, self.recipe.schedule)
         if stands:
             moments = found.optimizer if found else {}
             restore_optimizer(self.optimizer, self.learner, moments, where, self.world)
+            self.average.restore(self.world.collect(found.averaged if found else {}, self.precision.device))
             restore_memory(self.member, self.world.collect(found.memory if found else {}, self.precision.device))
             self.state = checkpoint.state_of(stands["state"])
             self.saved = self.state.step
@@ -140,6 +143,7 @@ class Updates:
                     shared=self.shared,
                     passes=made.passes,
                 )
+                self.average.updated(step)
                 tokens = self.state.tokens + made.tokens
                 self.state = replace(self.state, step=step, tokens=tokens, cursor=made.cursor, pending=None)
                 line = {
@@ -169,6 +173,8 @@ class Updates:
     def _finish_step(self, line: dict) -> None:
         step, exam = line["step"], self.job.exam
         due = exam is not None and (step == self.steps or exam.due(step))
+        if due:
+            self.average.due()
         if not (self._examine(line) if due else self._write(line)):
             return  # a signal: the line waits in the saved state
         chosen = due and self.state.best is not None  # each step that may be the best is saved
@@ -184,7 +190,8 @@ class Updates:
         """False if a signal cut the exam short; the step is saved with its line, which the resumed run completes."""
         exam = self.job.exam
         assert exam is not None  # a line waits for one
-        found = exam.hold(self.member, self.precision, self.world, self.world.asked)
+        with self.average.shown():
+            found = exam.hold(self.member, self.precision, self.world, self.world.asked)
         if found is None:
             self.state = replace(self.state, pending=line)
             return False
@@ -212,8 +219,9 @@ class Updates:
             return
         self.shared.settle()
         memory = self.world.collect(memory_state(self.member), self.precision.device)
-        with self.world.agreed():
-            self.record.save(self.state, self.member, self.optimizer, memory)
+        averaged = self.average.state()
+        with self.world.agreed(), self.average.shown():
+            self.record.save(self.state, self.member, self.optimizer, memory, averaged)
         self.saved = self.state.step
 
     def _interrupted(self) -> None:

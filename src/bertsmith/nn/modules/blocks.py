@@ -102,13 +102,15 @@ class Layer(nn.Module):
         asked = entered if read is None else self.block.enter(self.attention_norm, asking)
         mixed = self.attention(entered, asked, stream, positions, read, cache)
         if self.source is not None:
-            asking = self.block.leave(self.attention_norm, asking, self.dropout(mixed))
+            asking = self.add("attention", asking, mixed)
             mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read, cache)
         return self.finish(asking, mixed)
 
     def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:
         """All that follows attention, row by row: (m, d) and (m, d) -> (m, d).  What `training.compile` compiles."""
-        norm = self.attention_norm if self.source is None else self.source_norm
-        x = self.block.leave(norm, asking, self.dropout(mixed))
-        said = self.feedforward(self.block.enter(self.feedforward_norm, x))
-        return self.block.leave(self.feedforward_norm, x, self.dropout(said))
+        x = self.add("attention" if self.source is None else "source", asking, mixed)
+        return self.add("feedforward", x, self.feedforward(self.block.enter(self.feedforward_norm, x)))
+
+    def add(self, part: str, x: Tensor, said: Tensor) -> Tensor:
+        """What becomes of x and of what a part, "attention", "source" or "feedforward", said of it."""
+        return self.block.leave(getattr(self, f"{part}_norm"), x, self.dropout(said))

@@ -77,3 +77,24 @@ class PairHead(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(m, d) -> (m, classes)."""
         return self.out(self.dropout(hidden if self.pooler is None else self.pooler(hidden)))
+
+
+class RankHead(PairHead):
+    """One number of a pair head against thresholds in an order, which begin at `begin` (ascending) and stay in it: the later ones are the
+    first and what is above 0 added up."""
+
+    def __init__(self, width: int, begin: tuple[float, ...], dropout: float = 0.0, pooler: str = "tanh"):
+        super().__init__(width, 1, dropout, pooler)
+        self.begin = begin
+        self.moved = nn.Parameter(torch.zeros(len(begin)))
+
+    def thresholds(self) -> Tensor:
+        """(classes - 1,): the first, and each of the others above the one before it."""
+        begin = self.moved.new_tensor(self.begin)
+        gaps = begin.diff().clamp(min=1e-3)
+        above = F.softplus(torch.log(torch.expm1(gaps)) + self.moved[1:])
+        return torch.cat([begin[:1] + self.moved[:1], above]).cumsum(0)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(m, d) -> (m, classes - 1): log-odds of being above each class but the last."""
+        return super().forward(hidden).float() - self.thresholds().float()

@@ -13,6 +13,7 @@ from bertsmith.nn.modules.drawn import Draws
 
 class MemberModel(nn.Module):
     draws: Draws | None = None  # how its weights are filled, while they have no memory
+    kept: frozenset[str] | None = None  # names of what a step of it holds, where the rest stands elsewhere
 
     def __init__(self, model: nn.Module, objective: nn.Module):
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,18 +16,40 @@ from bertsmith.objectives.modules.predict import loss_sum, score
 from bertsmith.objectives.supervised import TERM
 
 
+@dataclass(frozen=True)
+class Weighing:
+    """What losses of classes are multiplied by, and how answers are smoothed (objectives.supervised.Classify)."""
+
+    weights: tuple[float, ...]
+    focal: float
+    smoothing: float
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """logits (m, classes), labels (m,) -> their sum."""
+        logits = logits.float()
+        weights = logits.new_tensor(self.weights) if self.weights else None
+        how = {"weight": weights, "label_smoothing": self.smoothing, "reduction": "none"}
+        each = F.cross_entropy(logits, labels, **how)
+        if self.focal:
+            p = logits.softmax(1).gather(1, labels.clamp(min=0)[:, None])[:, 0]
+            each = each * (1 - p).clamp(min=0) ** self.focal
+        return each.sum()
+
+
 class Classification(nn.Module):
     """Pooler, dropout, linear; keys `objective.label.pooler.dense.weight`, `objective.label.out.weight`, …"""
 
     term = TERM
 
-    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one"):
+    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one", weighing: Weighing | None = None):
         super().__init__()
-        self.pool = pool
+        self.pool, self.weighing = pool, weighing
         self.columns = {
             self.term: 2 if orders == "both" else 1
         }  # of its `Target.at`: the places whose answers are added up
         self.add_module(self.term, initialise(head))
+        if pool == "attention":
+            self.look = initialise(nn.Linear(head.out.in_features, 1, bias=False))
 
     @property
     def head(self) -> nn.Module:
@@ -54,9 +78,22 @@ class Classification(nn.Module):
         if self.pool == "cls":
             read, where = torch.unique(at, return_inverse=True)
             return self.head(pick(model(stream, read), where))
-        means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
+        means = self._means(model, stream)
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
         return self.head(pick(means, torch.searchsorted(ends, at, right=True)))
+
+    def _means(self, model: Body, stream: Stream) -> Tensor:
+        """(s, d) what is read of each sequence."""
+        if self.pool == "first-last":
+            states = model.states(stream)
+            hidden = (states[1] + states[-1]) / 2
+        else:
+            hidden = model(stream)
+        parts = hidden.split(stream.lengths)
+        if self.pool == "attention":
+            looks = self.look(hidden).float().split(stream.lengths)
+            return torch.stack([(look.softmax(0).to(x.dtype) * x).sum(0) for look, x in zip(looks, parts, strict=True)])
+        return torch.stack([part.mean(0) for part in parts])
 
     def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}."""
@@ -69,7 +106,7 @@ class Classification(nn.Module):
         return said if at.shape[1] == 1 else said.unflatten(0, at.shape).sum(1)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return loss_sum(logits, labels)
+        return loss_sum(logits, labels) if self.weighing is None else self.weighing.loss(logits, labels)
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
@@ -89,6 +126,68 @@ class Regression(Classification):
         target = batch.targets[TERM]
         loss = self.loss(self.added(model, batch.input, target.at), target.labels)
         return {TERM: {"loss": loss.item(), "count": len(target)}}
+
+
+class Labelling(Classification):
+    """`labels` of its targets: (m, classes) of 1 and 0."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum over sequences of the mean over labels; what is asked of nothing (shard.filler) adds 0."""
+        if labels.dim() == 1:
+            return logits.float().sum() * 0
+        each = F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+        return each.mean(1).sum()
+
+    @torch.no_grad()
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
+        """{"label": {loss: sum, correct: sequences all of whose labels are right, count: number}}."""
+        target = batch.targets[self.term]
+        logits = self.added(model, batch.input, target.at)
+        right = torch.eq(logits > 0, target.labels > 0).all(1)
+        loss = self.loss(logits, target.labels).item()
+        return {self.term: {"loss": loss, "correct": int(right.sum()), "count": len(target)}}
+
+
+class Choosing(Classification):
+    """One of several sequences; keys `objective.choice.pooler.dense.weight`, `objective.choice.out.weight`, …
+
+    Its targets: `at` (m, k) where the choices of a question are read, those that it has less than others its first again; `labels` (m,).
+    """
+
+    term = "choice"
+
+    def added(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
+        """(m, k) -> (m, k): what is said of each choice, -inf where there is none."""
+        said = self.logits(model, stream, at.flatten())[:, 0].float().unflatten(0, at.shape)
+        none = torch.zeros_like(at, dtype=torch.bool)
+        none[:, 1:] = at[:, 1:] == at[:, :1]
+        return said.masked_fill(none, -torch.inf)
+
+
+class Ordering(Classification):
+    """Classes in an order; keys `objective.rank.pooler.dense.weight`, `objective.rank.out.weight`, `objective.rank.moved`.
+
+    What is said (m, classes - 1): log-odds of being above each class but the last.
+    """
+
+    term = "rank"
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """-log(s(a) - s(b)), s the sigmoid, a and b the log-odds on either side of the class."""
+        logits, at = logits.float(), labels.clamp(min=0)[:, None]
+        above = F.pad(logits, (1, 0), value=torch.inf).gather(1, at)
+        below = F.pad(logits, (0, 1), value=-torch.inf).gather(1, at)
+        apart = torch.log1p(-torch.exp((below - above).clamp(max=-1e-6)))
+        found = F.logsigmoid(above) + F.logsigmoid(-below) + apart
+        return -found[:, 0].masked_fill(labels == IGNORE, 0).sum()
+
+    @torch.no_grad()
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
+        """{"rank": {loss: sum, correct: number, count: number}}."""
+        target = batch.targets[self.term]
+        logits = self.added(model, batch.input, target.at)
+        correct = int(torch.eq((logits > 0).sum(1), target.labels).sum())
+        return {self.term: {"loss": self.loss(logits, target.labels).item(), "correct": correct, "count": len(target)}}
 
 
 class Tagging(Classification):
@@ -146,3 +245,13 @@ class Spans(nn.Module):
         best = torch.cat([(part == part.amax(0)) for part in shares.split(stream.lengths)])
         where = (target.at[:, 0], target.labels)
         return {"span": {"loss": -shares[where].sum().item(), "correct": int(best[where].sum()), "count": len(target)}}
+
+
+def pooled_at(model: Body, stream: Stream, at: Tensor, pool: str) -> Tensor:
+    """`at` (p,): flat indices, in any order -> (p, d): the states there ("cls"), or the means over the sequences they stand in."""
+    if pool == "cls":
+        read, where = torch.unique(at, return_inverse=True)
+        return pick(model(stream, read), where)
+    means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
+    ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
+    return pick(means, torch.searchsorted(ends, at, right=True))

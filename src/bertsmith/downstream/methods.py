@@ -1,0 +1,80 @@
+"""Ways to tune a model: what is put into the built member, and which groups of its parameters learn.  The loop knows none of them.
+
+full     everything learns
+frozen   the head, over features that the trunk has computed once
+mix      the head, and how it mixes the layers of a trunk that has computed them once (Peters et al. 2018)
+adapter  small layers put into a trunk that stays, and its norms (Houlsby et al. 2019, Pfeiffer et al. 2021)
+lora     updates of low rank beside matrices that stay (Hu et al. 2022)
+bias     the biases (Ben Zaken et al. 2022, BitFit)
+
+The head learns with all of them.  A step of the last four holds what learns and the heads: the rest stands in the model that they began with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bertsmith.errors import InputError, nearest
+from bertsmith.recipe import Group
+from bertsmith.spelling import option, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """`learns`: patterns of the names of what learns of the trunk; None: all of it.  `still`: a text is the same to its trunk every time,
+    so that features are computed once.  `alone`: a step needs the model that the run began with.  `puts`: the setting that is put into
+    the body."""
+
+    name: str
+    learns: tuple[str, ...] | None
+    parts: str  # of the trunk that learn, in words
+    still: bool = False
+    alone: bool = False
+    puts: str | None = None
+
+    @property
+    def reads(self) -> Literal["side", "mix"]:
+        """What becomes of several layers."""
+        return "mix" if self.name == "mix" else "side"
+
+    def groups(self) -> tuple[Group, ...]:
+        return () if self.learns is None else (Group(part="model", rate=0.0, but=self.learns),)
+
+    def surgery(self, options: Any) -> Any:
+        return None if self.puts is None else getattr(options, self.puts)
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(name="full", learns=None, parts="all weights"),
+        Method(name="frozen", learns=(), parts="features of the frozen trunk", still=True),
+        Method(name="mix", learns=(), parts="a mixture of the frozen trunk's layers", still=True, alone=True),
+        Method(name="adapter", learns=("*norm*", "*.adapters.*"), parts="adapters, norms", alone=True, puts="adapter"),
+        Method(name="lora", learns=("*.low_in", "*.low_out"), parts="updates of low rank", alone=True, puts="lora"),
+        Method(name="bias", learns=("*.bias",), parts="biases", alone=True),
+    )
+}
+FULL = METHODS["full"]
+
+
+def method_of(name: str) -> Method:
+    if name not in METHODS:
+        raise InputError(f"{option('method', name)}: unknown; {nearest(name, METHODS)}")
+    return METHODS[name]
+
+
+def check_settings(method: Method, options: Any, default: Any) -> None:
+    """InputError for settings of a method that was not asked for."""
+    for other in METHODS.values():
+        puts = other.puts
+        if puts and other is not method and getattr(options, puts) != getattr(default, puts):
+            raise InputError(
+                f"{setting(puts)}: {option('method', method.name)} has none; {option('method', other.name)} has"
+            )
+    if options.layers and not method.still:
+        raise InputError(
+            f"{setting('layers')}: of {option('method', method.name)} the head reads what the trunk says; "
+            f"{option('method', 'frozen')} and {option('method', 'mix')} read layers"
+        )
