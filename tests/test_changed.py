@@ -128,7 +128,8 @@ def test_several_labels_orders_and_choices_change_by_how_probable_the_truth_is()
     assert found["change"] == pytest.approx(0.964 - 0.0, abs=2e-2) and changed.mcnemar(a, b)["only_a"] == 1
     assert next(changed.cells([found], a.kind, 50))[:2] == ("p", "1")
     rows = read(
-        "choice", [{"text": "p", "choices": ["yes", "no"], "label": 1}, {"text": "q", "choices": ["so"], "label": 0}]
+        "choice",
+        [{"text": "p", "choices": ["yes", "no"], "label": 1}, {"text": "q", "choices": ["so", "not"], "label": 0}],
     )
     labels = kinds.kind("choice").learn(rows)
     a, b = (heard("choice", rows, labels, np.log([share, [1.0, 1e-300]])) for share in ([0.2, 0.8], [0.7, 0.3]))
@@ -147,7 +148,7 @@ def test_vectors_change_by_the_number_or_the_rank_and_have_no_test():
     kind = kinds.kind("retrieval")
     given = source({"text": ["p", "q"], "text2": ["r", "s"]}, "input", {}, fields=kind.fields, pair=kind.pair)
     rows = kind.read(given, columns=given.columns or None, labelled=True)
-    same, crossed = np.eye(2)[:, None].repeat(2, 1), np.stack([np.eye(2), np.eye(2)])
+    same = np.eye(2)[:, None].repeat(2, 1)
     crossed = np.stack([np.eye(2)[[0, 1]], np.eye(2)[[1, 0]]])
     a, b = (heard("retrieval", rows, Labels(), said.astype(np.float32)) for said in (same, crossed))
     assert [row["truth"] for row in changed.changed(a, b)] == ["belong together"] * 2
