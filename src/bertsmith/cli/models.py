@@ -173,15 +173,17 @@ def add_predict(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="FILE")
+    made.add_argument(
+        "--explain", metavar="FILE.html", help="the first 100 texts, coloured by what the answers lean on"
+    )
     add_columns(made)
     add_base(made)
     add_member(made)
 
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    rows = bertsmith.predict(
-        arguments.model, arguments.input, arguments.out, **table(arguments), **loading(arguments, console)
-    )
+    options = {"explain": arguments.explain, **table(arguments), **loading(arguments, console)}
+    rows = bertsmith.predict(arguments.model, arguments.input, arguments.out, **options)
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
 

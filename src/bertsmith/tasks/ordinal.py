@@ -111,6 +111,10 @@ class Ordinal(Texts):
     def right(self, targets: Array, said: Array, labels: Labels) -> Array:
         return ranks(said) == targets
 
+    def leaning(self, values: Any) -> Any:
+        """(p, c - 1) tensor -> (p,): how high it stands in the order."""
+        return values.mean(1)
+
     def near(self, targets: Array, said: Array, labels: Labels) -> Array:
         """(n,) the probability of the true class."""
         return np.exp(log_shares(said))[np.arange(len(said)), targets]

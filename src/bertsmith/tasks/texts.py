@@ -243,6 +243,10 @@ class Classes(Texts):
     def right(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
         return said.argmax(1) == targets
 
+    def leaning(self, values: Any) -> Any:
+        """(p, c) tensor -> (p,): by how much the likeliest class is above the mean of all."""
+        return values.amax(1) - values.mean(1)
+
     def near(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
         """(n,) the probability of the true class."""
         return np.exp(metrics.log_softmax(said / labels.temperature))[np.arange(len(said)), targets]
@@ -337,6 +341,10 @@ class Numbers(Texts):
 
     def right(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> None:
         """A number is near, not right or wrong."""
+
+    def leaning(self, values: Any) -> Any:
+        """(p, 1) tensor -> (p,): the number."""
+        return values[:, 0]
 
     def near(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
         """(n,) minus the error, in the scale of the file."""
