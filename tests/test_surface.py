@@ -16,6 +16,7 @@ from bertsmith.downstream.model import load
 from bertsmith.downstream.moving import Moving, started
 from bertsmith.errors import InputError
 from bertsmith.tasks import kinds
+from bertsmith.tasks.given import source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -159,6 +160,37 @@ def test_every_task_that_is_not_written_has_a_slope_that_is_its_losss(name, pret
     step = 1e-2 / landscape.norm(slope)
     ahead, behind = (loss(landscape.moved(moving.tuned, (sign * step, slope))) for sign in (1, -1))
     assert (ahead - behind) / (2 * step) == pytest.approx(landscape.dot(slope, slope), rel=2e-2)
+
+
+def test_several_labels_orders_and_choices_have_a_surface_too(pretrained, tmp_path):
+    texts = [f"the {word} number {i}" for i in range(12) for word in ("list", "tuple")]
+    given = {
+        "multilabel": {"text": texts, "label": [["a", "b"][: i % 3] for i in range(24)]},
+        "ordinal": {"text": texts, "label": [str(i % 3) for i in range(24)]},
+        "choice": [{"text": text, "choices": ["one", "two two"], "label": i % 2} for i, text in enumerate(texts)],
+    }
+    options = {"threads": 1, "allow_unknown": True, "steps": 1, "set": ["batch=8", "lr=0.003"], "dev": 0.25}
+    for name, rows in given.items():
+        bertsmith.finetune(pretrained, task=name, train=rows, out=tmp_path / name, **options)
+        loaded, kind = load(tmp_path / name), kinds.kind(name)
+        read = kind.read(source(rows, "train", {}, fields=kind.fields, pair=kind.pair))
+        moving = Moving.of(loaded, {"train": read}, started(loaded, name))
+        slope, loss = moving.gradient(moving.tuned), moving.loss("train")
+        step = 1e-2 / landscape.norm(slope)
+        ahead, behind = (loss(landscape.moved(moving.tuned, (sign * step, slope))) for sign in (1, -1))
+        assert (ahead - behind) / (2 * step) == pytest.approx(landscape.dot(slope, slope), rel=2e-2), name
+
+
+def test_what_is_not_a_tuning_of_all_weights_is_refused(pretrained, tasks, tmp_path):
+    kind, train, dev = tasks["classify"]
+    options = {"threads": 1, "allow_unknown": True, "steps": 1}
+    bertsmith.finetune(pretrained, task=kind, train=train, dev=dev, out=tmp_path / "lora", method="lora", **options)
+    with pytest.raises(InputError, match="method='lora': a surface is of tunings of all weights"):
+        bertsmith.surface(tmp_path / "lora", rows=2, points=5)
+    pairs = {"text": [f"list {i}" for i in range(24)], "text2": [f"number {i}" for i in range(24)]}
+    bertsmith.finetune(pretrained, task="retrieval", train=pairs, dev=0.25, out=tmp_path / "vectors", **options)
+    with pytest.raises(InputError, match="task='retrieval' has no surface; classify, multilabel, ordinal"):
+        bertsmith.surface(tmp_path / "vectors", rows=2, points=5)
 
 
 def test_the_report_draws_it(found, runs, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from bertsmith.config import from_dict
 from bertsmith.data.draw import hashed
 from bertsmith.downstream.answering import BUDGET, values_of
+from bertsmith.downstream.based import plain
 from bertsmith.downstream.grown import trunk_of
 from bertsmith.downstream.landscape import Weights
 from bertsmith.downstream.model import Loaded, opened
@@ -97,7 +98,7 @@ def started(loaded: Loaded, name: str, members: tuple[str, ...] = ()) -> Weights
     source = config["from"]
     if source["weights"] is not None:
         try:
-            base = opened(source["path"], members=members)
+            base = plain(opened(source["path"], members=members))
             same = base.weights == source["weights"]
         except InputError:
             same = False
