@@ -27,6 +27,12 @@ SMALL = [
 ]
 
 
+def alike(scores: dict[str, dict[str, float]], others: dict[str, dict[str, float]]) -> bool:
+    """Whether both say the same up to rounding: a calibration error adds up differences of probabilities."""
+    near = lambda a, b: a.keys() == b.keys() and all(abs(a[key] - b[key]) < 1e-6 for key in a)
+    return scores.keys() == others.keys() and all(near(scores[name], others[name]) for name in scores)
+
+
 def small(*assignments: str, member: str = "bert") -> Recipe:
     return override(find(f"{member}:tiny"), [*SMALL, *assignments])
 

@@ -52,7 +52,7 @@ def test_layers_tokens_and_passes_follow_a_line(tiny, store):
 
 
 def test_the_peak_of_a_pass_is_that_of_the_operations(monkeypatch):
-    """A head of 30,522 logits in float32: kept once by the loss, made once more and again in its backward pass."""
+    """A head of 30,522 logits in float32: kept once for the backward pass of the loss, and its gradient; the loss itself works on some rows at a time."""
     from bertsmith.nn.member import build
     from bertsmith.training.precision import Precision
 
@@ -62,7 +62,7 @@ def test_the_peak_of_a_pass_is_that_of_the_operations(monkeypatch):
     asked = -(-len(batch.targets["token"]) // 64) * 64
     logits, precise = asked * recipe.model.vocab * 4, Precision.choose("float32", torch.device("cpu"))
     first, operations = cost._held(member, batch, precise)
-    assert 3 * logits < first < 4.5 * logits and operations > 6 * asked * member.model.config.vocab
+    assert 2 * logits < first < 4 * logits and operations > 6 * asked * member.model.config.vocab
     monkeypatch.setattr(cost, "PRODUCTS", {})  # whether products are computed changes nothing of what is held
     again, counted = cost._held(member, batch, precise)
     assert again == pytest.approx(first, rel=1e-3) and counted == operations

@@ -110,11 +110,12 @@ def test_what_is_hidden_depends_on_the_epoch_and_the_text_and_not_on_the_batch(m
 
 def _task(models, name, train):
     from bertsmith.downstream.task import Files, Task
-    from bertsmith.downstream.tuning import FineTuning
+    from bertsmith.downstream.methods import FULL
+from bertsmith.downstream.tuning import FineTuning
 
     loaded = load(models / name)
     files = Files(task="text2text", train=train, dev=rows(5, 3, backwards, 1))
-    options = FineTuning().settled("full", loaded.recipe, False)
+    options = FineTuning().settled(FULL, loaded.recipe, False)
     return Task.read(files, loaded.tokenizer, loaded.recipe, options, lambda line: None)
 
 

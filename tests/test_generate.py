@@ -47,6 +47,15 @@ def test_rows_come_in_their_order_whatever_the_batch(run, tmp_path):
     assert said[-1].startswith("4 rows written to ") and said[-1].endswith("in place of what stood there")
 
 
+def test_a_single_text_is_kept_too_and_no_file_is_written_over_itself(run, tmp_path):
+    row = bertsmith.generate(run, "Functions", limit=4, out=tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"index": 0, **row}
+    (tmp_path / "in.txt").write_text("The value of\n")
+    with pytest.raises(InputError, match="out= is the input file; choose another place"):
+        bertsmith.generate(run, input=tmp_path / "in.txt", out=tmp_path / "in.txt")
+    assert (tmp_path / "in.txt").read_text() == "The value of\n"
+
+
 def test_a_row_writes_as_much_beside_a_longer_one_as_alone(run):
     room = bertsmith.load(run).recipe.model.longest
     texts = [TEXTS[0], "name " * (room - 4)]
@@ -87,6 +96,11 @@ def test_a_decoder_writes_about_a_text(t5):
         ({"text": "a", "limit": 0}, "limit=0"),
         ({"text": "a", "beam": 0}, "beam=0"),
         ({"text": "a", "temperature": -1.0}, "temperature=-1.0"),
+        ({"text": "a", "length_penalty": float("nan")}, "length_penalty=nan"),
+        (
+            {"text": "a", "answers": ["the the"], "no_repeat": 1},
+            "no_repeat=1 with answers=: given answers are written as they are",
+        ),
         ({"text": "a", "answers": [""]}, "none of them empty"),
         ({"input": "nowhere.txt"}, "nowhere.txt"),
         ({"text": "word " * 600}, "the text: .* tokens, and the model reads"),

@@ -90,7 +90,7 @@ def tune(models, name, out, train=None, dev=None, **options):
 def test_models_learn_to_write(models, tmp_path, name, said, longest, steps):
     train, dev = rows(400, longest, said, 0), rows(30, longest, said, 1)
     result = tune(models, name, tmp_path / "run", train, dev, steps=steps, metric="exact", set={"evaluations": 0.2})
-    assert result["dev"]["exact"]["value"] > 0.9
+    assert result["dev"]["exact"]["value"] >= 0.9
     found = bertsmith.predict(tmp_path / "run", dev)
     right = np.mean([row["text"] == given["label"] for row, given in zip(found, dev, strict=True)])
     assert right == result["dev"]["exact"]["value"] and {row["stopped"] for row in found} == {"end"}

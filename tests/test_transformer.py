@@ -111,6 +111,7 @@ def test_a_member_counts_its_heads_and_tied_tables_once():
     class Part:
         model: TransformerConfig
         objective: Predict
+        surgery: None = None
 
     width, vocab = TINY.width, TINY.vocab
     token = (width + 1) * width + 2 * width + vocab

@@ -43,6 +43,7 @@ class Shape:
 
     model: TransformerConfig
     objective: object
+    surgery: None = None
 
 
 OBJECTIVES = [Predict(heads=(Tokens(), Pair())), Predict(heads=(Tokens(),)), Classify(classes=3)]

@@ -33,6 +33,7 @@ class Shape:
 
     model: TransformerConfig
     objective: object
+    surgery: None = None
 
 
 BERT = Shape(MODEL, Predict(heads=(Tokens(), Pair())))

@@ -7,6 +7,7 @@ from typing import Any
 import bertsmith
 from bertsmith.cli.common import add_base, add_columns, add_member, command, loading, positive, table
 from bertsmith.console import Console
+from bertsmith.spelling import amount
 
 SHOWN = 20  # texts on the screen
 
@@ -89,6 +90,6 @@ def _texts(result: dict[str, Any]) -> list[str]:
 def _pairs(result: dict[str, Any]) -> list[str]:
     named = {**result.get("files", {}), "": result}
     return [
-        f"{part['accuracy']['value']:.4f}  [{part['accuracy']['low']:.4f}, {part['accuracy']['high']:.4f}]  {part['pairs']:,} pairs  {name}".rstrip()
+        f"{part['accuracy']['value']:.4f}  [{part['accuracy']['low']:.4f}, {part['accuracy']['high']:.4f}]  {amount(part['pairs'], 'pair')}  {name}".rstrip()
         for name, part in named.items()
     ]

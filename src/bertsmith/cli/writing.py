@@ -82,7 +82,9 @@ def generate(arguments: argparse.Namespace, console: Console) -> None:
             )
         )
     if cut := sum(row["stopped"] == "limit" for row in rows):
-        console.say(f"{cut:,} of {len(rows):,} stopped at --limit {arguments.limit}, not at an end")
+        console.say(
+            f"{cut:,} of {len(rows):,} stopped at --limit {arguments.limit} or where the model's own length ends, not at an end of theirs"
+        )
 
 
 def _lines(path: str) -> list[str]:

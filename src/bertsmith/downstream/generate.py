@@ -85,9 +85,11 @@ def generate(
         raise InputError(f"{option('on_long', on_long)}: expected error or truncate")
     if batch < 1:
         raise InputError(f"{option('batch', batch)}: at least 1 text at a time")
-    there = out is not None and check_file(Path(out), "written.jsonl")
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
+        if out is not None and Path(out).exists() and os.path.samefile(out, input):
+            raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
+    there = out is not None and check_file(Path(out), "written.jsonl")
     if not isinstance(model, Loaded):
         check_model(model)
     loaded = opened(model, members=members, say=say, base=base)
@@ -103,13 +105,11 @@ def generate(
     )
     where = (lambda i: "the text") if table is None else table.where
     rows = writers.write(texts, where, batch, say, told if table is None else None)
-    if table is None:
-        return rows[0]
-    rows = [{"index": i, **row} for i, row in enumerate(rows)]
+    found = [{"index": i, **row} for i, row in enumerate(rows)]
     if out is not None:
-        files.write_rows(Path(out), rows)
-        say(f"{amount(len(rows), 'row')} written to {printable(out)}" + ", in place of what stood there" * there)
-    return rows
+        files.write_rows(Path(out), found)
+        say(f"{amount(len(found), 'row')} written to {printable(out)}" + ", in place of what stood there" * there)
+    return rows[0] if table is None else found
 
 
 def _table(loaded: Loaded, input: Any, columns: Columns, header: bool, say: Say) -> Table:

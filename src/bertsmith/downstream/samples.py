@@ -24,6 +24,8 @@ def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[s
     if "token" not in loaded.member.weights():
         return []
     layout, tokenizer = loaded.recipe.layout, loaded.tokenizer
+    size, special = tokenizer.vocab.size, tokenizer.vocab.mask
+    known = lambda i: i if i < size else special  # a sentinel behind the tokenizer's tokens
     tokens = 4 * count * layout.length
     batches = fixed_batches(store.held_out, layout, loaded.recipe.corruption, store.vocab, tokens, layout.length)
     loaded.member.eval()
@@ -32,13 +34,16 @@ def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[s
         if len(batch.input.lengths) != 1 or len(asked) < 3:
             continue
         with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
-            logits = loaded.member.objective.logits(loaded.member.model, batch.input, asked.at[:, 0])
+            at, about = asked.at[:, 0], {} if batch.output is None else {"output": batch.output}
+            logits = loaded.member.objective.logits(loaded.member.model, batch.input, at, **about)
         p, guess = torch.softmax(logits.float(), -1).max(-1)
-        places = stands(batch.input, asked.at[:, 0].tolist())
+        written = batch.input if batch.output is None else batch.output
+        places = stands(written, at.tolist())
         answers = list(zip(places, guess.tolist(), p.tolist(), asked.labels.tolist(), strict=True))
         some = answers[:: -(-len(answers) // MOST)]  # a language model is asked everywhere
-        text = batch.input.tokens[batch.input.key_rank < NEVER].tolist()
-        found.append(_pieces(text, {at: (g, p, t) for at, g, p, t in some if t != IGNORE}, tokenizer))
+        text = [known(i) for i in written.tokens[written.key_rank < NEVER].tolist()]
+        asked_for = {at: (known(g), p, t) for at, g, p, t in some if t != IGNORE and t < size}
+        found.append(_pieces(text, asked_for, tokenizer))
         if len(found) == count:
             break
     return found

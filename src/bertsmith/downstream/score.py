@@ -214,8 +214,13 @@ def _texts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"texts": rows, "total": total}
 
 
+def _above(good: float, bad: float) -> bool:
+    """More probable by more than what stands beside a text in a batch can change."""
+    return good - bad > 1e-6 * max(1.0, abs(good))
+
+
 def _compared(tables: list[Table], rows: list[list[dict[str, Any]]], per: str) -> dict[str, Any]:
-    right = [np.array([_per(row["good"], per) > _per(row["bad"], per) for row in part], float) for part in rows]
+    right = [np.array([_above(_per(row["good"], per), _per(row["bad"], per)) for row in part], float) for part in rows]
     single = [{"accuracy": metrics.mean(part), "pairs": len(part)} for part in right]
     if len(single) == 1:
         return {"per": per, **single[0], "rows": rows[0]}

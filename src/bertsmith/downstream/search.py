@@ -5,6 +5,7 @@ b texts, k beams of each, V vocabulary.  Texts that are at their end leave the b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -52,6 +53,8 @@ class How:
             raise InputError(
                 f"{option('temperature', self.temperature)}: must be above 0; without {flag('sample')} the likeliest token is taken"
             )
+        if not math.isfinite(self.length_penalty):
+            raise InputError(f"{option('length_penalty', self.length_penalty)}: expected a number")
         if not 0 < self.top_p <= 1:
             raise InputError(f"{option('top_p', self.top_p)}: expected a share above 0 and at most 1")
         if self.stop not in ("likely", "early", "never"):

@@ -213,7 +213,7 @@ class FineTuning:
         )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
         require(
-            method != "frozen" or self.pool in ("auto", "cls", "mean"),
+            not method.still or self.pool in ("auto", "cls", "mean"),
             f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
         )
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)

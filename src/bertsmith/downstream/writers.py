@@ -39,6 +39,10 @@ class Writers:
             raise InputError(
                 f"{named}: this model sees both sides of a token, and did not learn to write; fine-tuning with {teaches} teaches it"
             )
+        if answers is not None and how.no_repeat:
+            raise InputError(
+                f"{option('no_repeat', how.no_repeat)} with {option('answers')}: given answers are written as they are; leave one out"
+            )
         self.answers = None if answers is None else _answers(loaded, answers)
 
     @property

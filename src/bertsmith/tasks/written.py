@@ -190,17 +190,19 @@ def _targets(
                 )
             long, cut = long + 1, cut + len(ids) + 1 - limit
         found.append(np.array([*ids[: limit - 1], tokenizer.vocab.sep], np.int32))
-        if len(ids) < limit and tokenizer.decode(ids) != targets[i]:
+        if (
+            len(ids) < limit and tokenizer.decode(ids).strip() != targets[i].strip()
+        ):  # a blank before the first word is the tokenizer's
             other.append(i)
     counts = {"targets": int(sum(map(len, found))), "long_targets": long, "cut_targets": cut}
     notes = []
     if long:
         notes.append(
-            f"{long:,} of {len(found):,} targets ({long / len(found):.1%}) are longer than {limit} tokens; {cut:,} tokens cut"
+            f"{long:,} of {amount(len(found), 'target')} ({long / len(found):.1%}) are longer than {amount(limit, 'token')}; {amount(cut, 'token')} cut"
         )
     if other:
         first = targets[other[0]]
-        back = tokenizer.decode(tokenizer.encode([first])[0][0])
+        back = tokenizer.decode(tokenizer.encode([first])[0][0]).strip()
         notes.append(
             f"{len(other):,} of {len(found):,} targets cannot be written as they stand with this tokenizer: {_quoted(first, back)}"
         )
