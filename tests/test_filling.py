@@ -109,9 +109,9 @@ def test_what_is_hidden_depends_on_the_epoch_and_the_text_and_not_on_the_batch(m
 
 
 def _task(models, name, train):
-    from bertsmith.downstream.task import Files, Task
     from bertsmith.downstream.methods import FULL
-from bertsmith.downstream.tuning import FineTuning
+    from bertsmith.downstream.task import Files, Task
+    from bertsmith.downstream.tuning import FineTuning
 
     loaded = load(models / name)
     files = Files(task="text2text", train=train, dev=rows(5, 3, backwards, 1))
