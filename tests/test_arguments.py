@@ -32,7 +32,18 @@ def writes(short, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def calls(short, pretrained, tuned, writes, tmp_path_factory):
+def on_file(pretrained, tmp_path_factory):
+    """Tuned on rows that can be read again."""
+    folder = tmp_path_factory.mktemp("on-file")
+    rows = [f"{text}\t{label}" for text, label in zip(TEXTS["text"], TEXTS["label"], strict=True)]
+    (folder / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    options = {"dev": OTHERS, "steps": 1, "allow_unknown": True, "threads": 1}
+    bertsmith.finetune(pretrained, task="classify", train=folder / "train.tsv", out=folder / "run", **options)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
     """{verb: arguments with which it does its work}."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "text.txt").write_text("One sentence stands here.\nAnother one.\n\nA second text.\n" * 20)
@@ -55,6 +66,7 @@ def calls(short, pretrained, tuned, writes, tmp_path_factory):
         "evaluate": {"model": tuned, "input": OTHERS},
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
+        "surface": {"model": on_file, "rows": 2, "points": 5},
         "embed": {"model": pretrained, "texts": ["a text"]},
         "score": {"model": pretrained, "input": ["a text"]},
         "generate": {"model": writes, "text": "a text", "limit": 2},

@@ -31,6 +31,7 @@ _VERBS = {
     "evaluate": "bertsmith.downstream.predict",
     "compare": "bertsmith.downstream.compare",
     "probe": "bertsmith.downstream.probe",
+    "surface": "bertsmith.downstream.surface",
     "embed": "bertsmith.downstream.embed",
     "score": "bertsmith.downstream.score",
     "generate": "bertsmith.downstream.generate",

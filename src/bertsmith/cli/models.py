@@ -15,6 +15,7 @@ from bertsmith.cli.common import (
     command,
     launched,
     loading,
+    natural,
     positive,
     table,
 )
@@ -172,15 +173,17 @@ def add_predict(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="FILE")
+    made.add_argument(
+        "--explain", metavar="FILE.html", help="the first 100 texts, coloured by what the answers lean on"
+    )
     add_columns(made)
     add_base(made)
     add_member(made)
 
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    rows = bertsmith.predict(
-        arguments.model, arguments.input, arguments.out, **table(arguments), **loading(arguments, console)
-    )
+    options = {"explain": arguments.explain, **table(arguments), **loading(arguments, console)}
+    rows = bertsmith.predict(arguments.model, arguments.input, arguments.out, **options)
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
 
@@ -234,17 +237,24 @@ def add_compare(commands: Any) -> None:
     made.add_argument("a", metavar="A")
     made.add_argument("b", metavar="B")
     made.add_argument("--input", metavar="FILE", help="labelled rows; the dev file of both unless given")
+    made.add_argument(
+        "--changed", type=natural, default=20, metavar="N", help="texts that changed most; the first five are shown"
+    )
+    made.add_argument("--out", metavar="FILE.jsonl", help="all of these, a JSON line each")
     add_columns(made)
     add_member(made)
 
 
 def compare(arguments: argparse.Namespace, console: Console) -> None:
     a, b = arguments.a, arguments.b
-    result = bertsmith.compare(a, b, arguments.input, **table(arguments), **loading(arguments, console))
+    options = {"changed": arguments.changed, "out": arguments.out, **table(arguments)}
+    result = bertsmith.compare(a, b, arguments.input, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(result))
         return
+    from bertsmith.downstream import changed
     from bertsmith.downstream.compare import table as lines
+    from bertsmith.tasks import kinds
 
     seeds = (
         f"{result['seeds']['a']} and {amount(result['seeds']['b'], 'seed')}"
@@ -260,6 +270,11 @@ def compare(arguments: argparse.Namespace, console: Console) -> None:
     for line in lines(a, b, result):
         console.out(line)
     console.out(result["says"])
+    for line in (*changed.said(a, b, result), *changed.shown(a, b, result["changed"], kinds.kind(result["task"]))):
+        console.out(line)
+    if len(result["changed"]) > changed.SHOWN:
+        more = len(result["changed"]) - changed.SHOWN
+        console.out(f"  … {more:,} more" + ("" if arguments.out else "; --out FILE has them"))
 
 
 def add_embed(commands: Any) -> None:

@@ -1,11 +1,11 @@
-"""`probe`: what the layers of a model know."""
+"""`probe`: what the layers of a model know; `surface`: the loss around tuned weights."""
 
 import argparse
 import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_columns, add_member, command, loading, natural, table
+from bertsmith.cli.common import add_columns, add_member, command, loading, natural, positive, table
 from bertsmith.console import Console
 
 
@@ -59,3 +59,31 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def _said(score: dict[str, float]) -> str:
     return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+
+
+def add_surface(commands: Any) -> None:
+    example = "bertsmith surface classifier --against scratch --out surface.json"
+    about = "the loss around tuned weights and on the way to them, and how flat it is"
+    made = command(commands, "surface", surface, about, example)
+    made.add_argument("model", metavar="RUN", help="a fine-tuning")
+    made.add_argument("--against", metavar="RUN", help="another of the same task: from fresh weights, say")
+    made.add_argument("--out", metavar="FILE.json", help="what `bertsmith report` draws pictures of")
+    made.add_argument("--rows", type=positive, default=256, metavar="N", help="training rows that the loss is taken of")
+    made.add_argument(
+        "--points", type=positive, default=21, metavar="N", help="of a side of a plane: 5, 9, 13, 17, 21, …"
+    )
+    made.add_argument("--seed", type=natural, default=0, help="of the rows, and of random directions")
+    add_member(made)
+
+
+def surface(arguments: argparse.Namespace, console: Console) -> None:
+    names = ("out", "rows", "points", "seed")
+    options = {name: getattr(arguments, name) for name in names}
+    found = bertsmith.surface(arguments.model, arguments.against, **options, **loading(arguments, console))
+    if arguments.json:
+        console.out(json.dumps(found))
+        return
+    from bertsmith.downstream.surface import said
+
+    for side in found["sides"]:
+        console.out(said(side))

@@ -43,7 +43,7 @@ class Beside:
         known = read.kind.settled(made.targets, said, read.known)
         scores = read.kind.score(made.targets, said, known)
         say(f"baseline: {method}: {', '.join(f'{name} {metrics.said(score)}' for name, score in scores.items())}")
-        heard = Heard.of("the baseline", read.kind, made.targets, said, known)
+        heard = Heard("the baseline", read.kind, made.targets, said, known)
         return replace(made, simple=(method, scores, heard))
 
     def check_dev(self, sha256: str) -> None:
@@ -56,7 +56,7 @@ class Beside:
 
     def measured(self, said: Mapping[int, tuple[Any, Labels]], members: tuple[str, ...], say: Say) -> dict[str, Any]:
         """{baseline, against} for result.json; `said`: of each seed what it says of the dev rows, and its labels."""
-        mine = [Heard.of("this model", self.kind, self.targets, *each, seed) for seed, each in said.items()]
+        mine = [Heard("this model", self.kind, self.targets, *each, seed) for seed, each in said.items()]
         found: dict[str, Any] = {}
         if self.simple is not None:
             method, scores, heard = self.simple
@@ -64,7 +64,7 @@ class Beside:
             found["baseline"] = {"method": method, "dev": scores, "difference": both["difference"]}
             _tell(mine[0], heard, both | {"b": scores}, say)
         if self.against is not None:
-            theirs = self.against.heard(lambda loaded, say: judged_rows(loaded, self.rows, say=say), members)
+            theirs = self.against.heard(lambda loaded, say: (None, judged_rows(loaded, self.rows, say=say)), members)
             both = compared(mine, theirs)
             says = paired.said(mine[0].name, self.against.name, both["difference"][mine[0].best], mine[0].best)
             found["against"] = {

@@ -13,12 +13,14 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.deploy import folder
+from bertsmith.downstream import changed as changes
 from bertsmith.downstream.dev_rows import dev_rows
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.predict import Columns, judged, judged_rows
+from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.predict import Columns, judged_rows, rows_of
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import flag, option
+from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds, metrics, paired
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.lines import check_there
@@ -31,7 +33,7 @@ from bertsmith.training.run import CONFIG, STEPS
 Say = Callable[[str], None]
 Model = str | Path | Loaded
 Known = tuple[str, str, tuple[str, ...]]  # what a user calls it, its task, its labels
-Asked = Callable[[Loaded, Say], tuple[Any, Any, kinds.Kind]]  # targets, what is said, the kind
+Asked = Callable[[Loaded, Say], tuple[Any, tuple[Any, Any, kinds.Kind]]]  # rows; targets, what is said, the kind
 
 
 def compare(
@@ -42,18 +44,29 @@ def compare(
     columns: Columns = None,
     header: bool | None = None,
     encoding: str | None = None,
+    changed: int = changes.CHANGED,
+    out: str | Path | None = None,
     seed: int = 0,
     members: tuple[str, ...] = (),
     say: Say = silent,
 ) -> dict[str, Any]:
-    """{task, input, texts, seeds, chosen_by, a, b, difference, says}: every score of two fine-tuned models on `input`, and `a` minus `b`,
-    each {value, low, high} with its 95 % interval over texts and seeds; `says` is one sentence, of the score that chose the models.
+    """{task, input, texts, seeds, chosen_by, a, b, difference, says, best_seeds, mcnemar, changed}: every score of two fine-tuned models on
+    `input`, and `a` minus `b`, each {value, low, high} with its 95 % interval over texts and seeds; `says` is one sentence, of the score
+    that chose the models.  `mcnemar`: {both, only_a, only_b, neither, p} of rows whose answers are right or wrong (None of numbers; a
+    sentence of words, and a question, is right where all of it is); `changed`: the so many rows that changed most (changed.py), which
+    `out` has as JSON lines.
 
-    A fine-tuning of several seeds counts as their mean.  `input`: a labelled file, or rows (tasks/given.py); None: the dev rows of both.  InputError for other tasks or labels, and
-    for dev files that are not the same bytes, before a model is loaded.
+    A fine-tuning of several seeds counts as their mean; in `mcnemar` and `changed` its best seed speaks.  `input`: a labelled file, or rows
+    (tasks/given.py); None: the dev rows of both.  InputError for other tasks or labels, and for dev files that are not the same bytes,
+    before a model is loaded.
     """
+    if changed < 0:
+        raise InputError(f"{option('changed', changed)}: 0 or more texts can be shown")
+    there = out is not None and check_file(Path(out), "changed.jsonl")
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
+        if there and os.path.samefile(Path(out or ""), input):
+            raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     elif isinstance(input, Iterator):  # both read it
         input = list(input)
     chosen = None if columns is None else parse_columns(columns, EVERY)
@@ -62,14 +75,21 @@ def compare(
     say = _once(say)
     shared = _shared_dev(*sides) if input is None else None
 
-    def ask(loaded: Loaded, say: Say) -> tuple[Any, Any, kinds.Kind]:
-        if shared is not None:
-            return judged_rows(loaded, shared, say=say)
-        return judged(loaded, input, columns=chosen, header=header, encoding=encoding, say=say)
+    def ask(loaded: Loaded, say: Say) -> tuple[Any, tuple[Any, Any, kinds.Kind]]:
+        rows = shared
+        if rows is None:
+            kind = kinds.of_task(loaded.task or {})
+            rows = rows_of(loaded, kind, input, chosen, header, encoding, say, labelled=True)
+        return rows, judged_rows(loaded, rows, say=say)
 
     mine, theirs = (side.heard(ask, members, say) for side in sides)
     found = compared(mine, theirs, seed)
     best = mine[0].best
+    speak = [next(each for each in heard if each.seed == side.best) for heard, side in zip((mine, theirs), sides)]
+    most = changes.changed(speak[0], speak[1], changed)
+    if out is not None:
+        files.write_rows(Path(out), most)
+        say(f"{printable(out)}: {amount(len(most), 'text')} that changed most, a JSON line each")
     return {
         "task": mine[0].task,
         "input": _path(input) if shared is None else str(shared.path),
@@ -78,25 +98,43 @@ def compare(
         "chosen_by": best,
         **found,
         "says": paired.said(sides[0].name, sides[1].name, found["difference"][best], best),
+        "best_seeds": {"a": sides[0].best, "b": sides[1].best},
+        "mcnemar": changes.mcnemar(speak[0], speak[1]),
+        "changed": most,
     }
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What a model said of texts, as scores of them; `name` is what a user calls it."""
+    """What a model said of texts, and scores of that; `name` is what a user calls it."""
 
     name: str
-    task: str
-    labels: tuple[str, ...]
-    best: str
-    count: int
-    figures: Figures
+    kind: kinds.Kind
+    targets: Any
+    said: Any
+    known: Labels
     seed: int = 0  # its number among several
+    rows: Any = None  # where they are asked for
 
-    @classmethod
-    def of(cls, name: str, kind: kinds.Kind, targets: Any, said: Any, labels: Labels, seed: int = 0) -> Heard:
-        figures = kind.figures(targets, said, labels)
-        return cls(name, kind.name, labels.names, kind.best(labels), len(targets), figures, seed)
+    @property
+    def task(self) -> str:
+        return self.kind.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.known.names
+
+    @property
+    def best(self) -> str:
+        return self.kind.best(self.known)
+
+    @property
+    def count(self) -> int:
+        return len(self.targets)
+
+    @property
+    def figures(self) -> Figures:
+        return self.kind.figures(self.targets, self.said, self.known)
 
 
 @dataclass(frozen=True)
@@ -108,6 +146,7 @@ class Side:
     task: dict | None
     data: dict | None  # what config.json says of its files
     seeds: tuple[int, ...] = (0,)  # numbers of the models
+    best: int = 0  # the number of the one that is best on the dev rows
 
     @classmethod
     def of(cls, model: Model) -> Side:
@@ -135,7 +174,8 @@ class Side:
             raise InputError(
                 f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it"
             )
-        return cls(name, tuple(seeds) or (path,), *_facts(name, facts), numbers or (0,))
+        best = int((result or {}).get("best_seed", 0)) if numbers else 0
+        return cls(name, tuple(seeds) or (path,), *_facts(name, facts), numbers or (0,), best)
 
     @property
     def dev(self) -> dict:
@@ -160,8 +200,8 @@ class Side:
                 raise InputError(
                     f"{self.name}: has no head for a task; `bertsmith finetune` makes a model that can be compared"
                 )
-            targets, said, kind = ask(loaded, say)
-            found.append(Heard.of(self.name, kind, targets, said, loaded.labels, seed))
+            rows, (targets, said, kind) = ask(loaded, say)
+            found.append(Heard(self.name, kind, targets, said, loaded.labels, seed, rows))
             say = silent
         return found
 

@@ -1,4 +1,4 @@
-"""The dev rows of a fine-tuning, read again: of a file of their own, or the share of the training file that was drawn."""
+"""The rows of a fine-tuning, read again: dev rows of a file of their own, or the share of the training file that was drawn."""
 
 from __future__ import annotations
 
@@ -58,20 +58,34 @@ def dev_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
     """
     dev = data.get("dev") or {}
     part = part_of(dev)
-    source = data.get("train") or {} if part else dev
+    rows = _read(task, data.get("train") or {} if part else dev, bool(part))
+    if rows is None or not part:
+        return rows
+    which, _, digest = drawn(kinds.of_task(task), rows, part)
+    return rows.picked(which.tolist()) if digest == dev.get("sha256") else None
+
+
+def train_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
+    """The rows that were learned from, likewise."""
+    dev = data.get("dev") or {}
+    rows, part = _read(task, data.get("train") or {}, True), part_of(dev)
+    if rows is None or not part:
+        return rows
+    which, _, digest = drawn(kinds.of_task(task), rows, part)
+    return rows.picked(np.delete(np.arange(len(rows)), which).tolist()) if digest == dev.get("sha256") else None
+
+
+def _read(task: dict[str, Any], source: dict[str, Any], mended: bool) -> Any | None:
+    """`mended`: whether bad answers were taken out, as in training rows they are."""
     path = source.get("path")
     if not path or not os.path.isfile(path) or files.sha256(path) != source.get("sha256"):
         return None
-    kind = kinds.of_task(task)
+    kind: Any = kinds.of_task(task)
     rows = kind.read(
         path,
         columns=task.get("columns") or None,
         header=task.get("header", True),
         encoding=task.get("encoding", "utf-8"),
     )
-    if not part:
-        return rows
-    if "on_bad_answer" in task and hasattr(kind, "mended"):
-        rows = kind.mended(rows, task["on_bad_answer"])
-    which, _, digest = drawn(kind, rows, part)
-    return rows.picked(which.tolist()) if digest == dev.get("sha256") else None
+    bad = mended and "on_bad_answer" in task and hasattr(kind, "mended")
+    return kind.mended(rows, task["on_bad_answer"]) if bad else rows

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
+from bertsmith.downstream import explained
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_file
 from bertsmith.errors import InputError, printable
@@ -20,7 +21,7 @@ from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
-from bertsmith.tasks.sequences import OnLong, say_long
+from bertsmith.tasks.sequences import OnLong, Reading, say_long
 from bertsmith.tasks.table import EVERY
 from bertsmith.text import unknown
 from bertsmith.text.encodings import UTF8, checked
@@ -36,6 +37,7 @@ def predict(
     input: Any,
     out: str | Path | None = None,
     *,
+    explain: str | Path | None = None,
     columns: Columns = None,
     header: bool | None = None,
     encoding: str | None = None,
@@ -50,9 +52,12 @@ def predict(
     of pandas it is a DataFrame, on the same index instead of `index`.  A row of "tag" is a list of words, of "qa" (question, context).
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
     for each word, with `words` and `spans`; qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
-    `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
+    `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal and
+    regress).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
     """
     columns = _given(input, columns, encoding)
+    if explain is not None:
+        explained.check_page(Path(explain))
     if (
         out is not None
         and isinstance(input, (str, os.PathLike))
@@ -63,6 +68,9 @@ def predict(
     there = out is not None and check_file(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say, base)
     kind = kinds.of_task(loaded.task)
+    if explain is not None and not hasattr(kind, "leaning"):
+        known = ", ".join(name for name, each in kinds.KINDS.items() if hasattr(each, "leaning"))
+        raise InputError(f"{option('explain')}: {option('task', kind.name)} has no answer of one number; {known} have")
     read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
     said = _said(loaded, kind, read, on_long, say)
     only = kind.only(said, loaded.labels)
@@ -74,6 +82,11 @@ def predict(
         files.write_rows(Path(out), rows)
         fields, replaced = ", ".join(rows[0]) if rows else "none", "; what stood there is replaced" if there else ""
         say(f"{printable(out)}: {amount(len(rows), 'prediction')}, a JSON line each: {fields}{replaced}")
+    if explain is not None:
+        _explain(loaded, kind, read, answers, on_long, Path(explain))
+        say(
+            f"{printable(explain)}: {amount(min(len(rows), explained.MOST), 'text')}, coloured by what the answers lean on"
+        )
     return rows if not isinstance(read.path, Given) or read.path.index is None else _frame(answers, read.path.index)
 
 
@@ -213,15 +226,30 @@ def rows_of(
     return rows
 
 
-def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
-    from bertsmith.downstream.answering import values_of
+def _explain(
+    loaded: Loaded, kind: Any, rows: Any, answers: list[dict[str, Any]], on_long: OnLong | None, path: Path
+) -> None:
+    from bertsmith.downstream.saliency import saliency
 
+    some = rows.picked(list(range(min(len(rows), explained.MOST))))
+    encoded = kind.encode(loaded.tokenizer, some, _reading(loaded, kind, on_long), (loaded.task or {})["pairs"])
+    scores = saliency(loaded, encoded, kind.leaning)
+    files.write(path, explained.page(printable(loaded.run.name), loaded.tokenizer, encoded, scores, answers).encode())
+
+
+def _reading(loaded: Loaded, kind: kinds.Kind, on_long: OnLong | None) -> Reading:
     task = loaded.task or {}
-    reading = loaded.reading(
+    return loaded.reading(
         on_long=on_long or task.get("on_long") or kind.long,
         stride=(task.get("settings") or {}).get("stride"),
     )
-    encoded = kind.encode(loaded.tokenizer, rows, reading, task["pairs"])
+
+
+def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
+    from bertsmith.downstream.answering import values_of
+
+    reading = _reading(loaded, kind, on_long)
+    encoded = kind.encode(loaded.tokenizer, rows, reading, (loaded.task or {})["pairs"])
     say_long(encoded, printable(rows.path), reading, say)
     lost = unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings(rows.inputs()))
     unknown.tell(lost, printable(rows.path), say)

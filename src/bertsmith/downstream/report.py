@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.downstream import report_answer, report_figures
+from bertsmith.downstream import report_answer, report_figures, report_surface
 from bertsmith.downstream.charts import COLOURS
+from bertsmith.downstream.heat import BANDS
 from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.probe import read_probe
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, facts, number, seen, store_of
+from bertsmith.downstream.surface import is_surface, read_surface
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.text.languages import language
@@ -33,7 +35,7 @@ def report(
     compared: Sequence[Difference] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write the page `out` about one run or several, and what `probe` wrote; returns its path.  InputError for what is neither, and where `out` may
+    """Write the page `out` about one run or several, and what `probe` and `surface` wrote; returns its path.  InputError for what is neither, and where `out` may
     not be written.
 
     `out`: report.html here unless given.  It replaces such a page, and no other file.
@@ -51,22 +53,29 @@ def report(
             f"{printable(out)}: stands here and is no report of ours; {option('out')} says where the page goes"
         )
     paths = list(dict.fromkeys(Path(run) for run in asked))
-    probes = [(path.stem, read_probe(path)) for path in paths if path.is_file()]
+    kept = [path for path in paths if path.is_file()]
+    surfaces = [(path.stem, read_surface(path)) for path in kept if is_surface(path)]
+    probes = [(path.stem, read_probe(path)) for path in kept if not is_surface(path)]
     found = seen([path for path in paths if not path.is_file()])
-    answers, page = render(found, compared, probes)
+    answers, page = render(found, compared, probes, surfaces)
     files.write(out, page.encode("utf-8", "replace"))
     for note in (f"{run.name}: {note}" for run in found for note in run.notes):
         say(note)
     for answer in answers:
         say(answer)
     replaced = "; the one that stood there is replaced" if there else ""
-    of = " and ".join(amount(len(some), name) for some, name in ((found, "run"), (probes, "probe")) if some)
+    of = " and ".join(
+        amount(len(some), name) for some, name in ((found, "run"), (probes, "probe"), (surfaces, "surface")) if some
+    )
     say(f"report of {of}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
     return out
 
 
 def render(
-    runs: Sequence[Seen], given: Sequence[Difference], probes: Sequence[tuple[str, dict[str, Any]]] = ()
+    runs: Sequence[Seen],
+    given: Sequence[Difference],
+    probes: Sequence[tuple[str, dict[str, Any]]] = (),
+    surfaces: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> tuple[list[str], str]:
     """What it says first, and the page's text."""
     import jinja2
@@ -92,13 +101,14 @@ def render(
             {"title": "Fine-tuning", "charts": report_figures.curves(tuned, {})},
         ],
         "layers": report_figures.layers(probes),
-        "names": [run.name for run in runs] + [name for name, _ in probes],
+        "surfaces": report_surface.surfaces(surfaces),
+        "names": [run.name for run in runs] + [name for name, _ in (*probes, *surfaces)],
         "samples": [{"run": run, "rows": list(_samples(run, stores[run.name]))} for run in pretrained],
         "settings": _settings(runs),
         "accounts": [{"run": run, "rows": _account(stores[run.name])} for run in pretrained],
     }
     ink = lambda number: f"c{number % COLOURS}{' again' if number >= COLOURS else ''}"
-    return answers, environment.from_string(template).render(**parts, ink=ink, palette=range(COLOURS))
+    return answers, environment.from_string(template).render(**parts, ink=ink, palette=range(COLOURS), bands=BANDS)
 
 
 def _samples(run: Seen, store: Any) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bertsmith.downstream.report_runs import Seen
 
 Score = dict[str, float]  # value, low, high
+LONGEST = 400  # characters of a text on the page
 MOST = 6e12  # operations: about a minute on two cores
 
 
@@ -28,6 +29,8 @@ class Difference:
     rows: str  # "951 texts"
     seeds: int = 1
     fresh: bool = False
+    test: str = ""  # McNemar's, in a sentence
+    changed: tuple[tuple[str, str, str, str], ...] = ()  # text, truth and what both say, of the rows that changed most
 
     @property
     def over(self) -> str:
@@ -40,7 +43,9 @@ def compared(first: Seen, second: Seen) -> Difference | str:
         return "the dev file is not where it was"
     if sum(map(_operations, (first, second))) > MOST:
         return "reading the dev file again would take more than a minute"
+    from bertsmith.downstream import changed
     from bertsmith.downstream.compare import compare
+    from bertsmith.tasks import kinds
 
     try:
         found = compare(first.folder, second.folder)
@@ -55,6 +60,8 @@ def compared(first: Seen, second: Seen) -> Difference | str:
         rows=f"{found['texts']:,} {first.rows}",
         seeds=min(found["seeds"].values()),
         fresh=second.scratch and not first.scratch,
+        test="".join(changed.said(first.name, second.name, found)),
+        changed=tuple(changed.cells(found["changed"], kinds.kind(found["task"]), LONGEST)),
     )
 
 

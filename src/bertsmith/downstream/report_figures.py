@@ -110,7 +110,8 @@ def compared(one: Difference, colours: Mapping[str, int]) -> dict[str, Any]:
     for number_, (name, score) in enumerate((one.first, one.second)):
         rows.append(Scored(name=name, colour=colours.get(name, number_), score=score))
     row = Scored(name="difference", colour=rows[0].colour, score=one.difference)
-    return {"title": f"{one.measure} {one.over}", "svg": intervals(rows), "difference": difference(row)}
+    figure = {"title": f"{one.measure} {one.over}", "svg": intervals(rows), "difference": difference(row)}
+    return figure | {"names": (one.first[0], one.second[0]), "test": one.test, "changed": one.changed}
 
 
 def classes(run: Seen) -> dict[str, Any] | None:

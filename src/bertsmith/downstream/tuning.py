@@ -36,6 +36,7 @@ LATER = (
     "beam",
     "visibility",
     "mask_rate",
+    "keep",
     "adapter",
     "lora",
     "layers",
@@ -66,6 +67,7 @@ ALIASES |= {
     "training.epochs": "epochs",
     "training.accumulate": "accumulate",
     "training.checkpoint": "checkpoint",
+    "training.keep": "keep",
     "training.most": "tokens",
     "objective.smoothing": "smoothing",
 }
@@ -97,6 +99,7 @@ class FineTuning:
     tokens: int = 16384  # at most in one pass; more are split, with the same result
     accumulate: int = 1  # passes of an update, or as many more as `tokens` asks for
     checkpoint: int = 500  # updates between saved steps, besides those that are scored on the dev file
+    keep: int = KEEP  # saved steps at most; more of them show the path that a tuning took
     evaluations: float | None = (
         None  # scores on the dev file in an epoch, 0.5 = after every second; null = 1, or about 20 in all
     )
@@ -169,6 +172,7 @@ class FineTuning:
             f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
         )
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
+        require(self.keep >= KEEP, f"keep: {self.keep} is below {KEEP}: the newest step and the best")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
         rate = self.mask_rate
@@ -303,7 +307,7 @@ class FineTuning:
             accumulate=self.accumulate,
             most=self.tokens,
             checkpoint=self.checkpoint,
-            keep=KEEP,
+            keep=self.keep,
             evaluate=0,
             precision=self.precision,
         )

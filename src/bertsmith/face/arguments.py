@@ -193,7 +193,9 @@ WANTED = {
     ),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
     **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
-    **dict.fromkeys(("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder"), PATH),
+    **dict.fromkeys(
+        ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
+    ),
     **dict.fromkeys(("generate.text",), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
@@ -226,6 +228,9 @@ WANTED = {
             "no_repeat",
             "top_k",
             "batch",
+            "changed",
+            "surface.rows",
+            "points",
         ),
         WHOLE,
     ),

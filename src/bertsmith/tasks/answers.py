@@ -274,6 +274,25 @@ class Answers:
         pairs = zip(_texts(said, labels or Labels()), targets.golds, strict=True)
         return np.array([targets.scoring.overlap(*pair) for pair in pairs])
 
+    def right(self, targets: Truth, said: list[Said], labels: Labels) -> Array:
+        """(q,) the exact matches."""
+        return _right(targets, said, labels)[0] == 1
+
+    def near(self, targets: Truth, said: list[Said], labels: Labels) -> Array:
+        """(q,) the F1 of each answer, by how sure the model is of it."""
+        texts = _texts(said, labels)
+        sure = [each.p if text else each.p_null for each, text in zip(said, texts, strict=True)]
+        return self.correct(targets, said, labels) * np.array(sure)
+
+    def stated(self, rows: Questions, i: int, labels: Labels) -> dict[str, Any]:
+        truth = list(dict.fromkeys(answer.text for answer in rows.answers[i]))
+        return {"text": rows.questions[i], "context": rows.contexts[rows.about[i]], "id": rows.ids[i], "truth": truth}
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        none, sure = "no answer", [answer["scores"]["answer" if answer["label"] else "none"] for answer in (a, b)]
+        one, other = (f"{answer['label'] or none} {p:.2f}" for answer, p in zip((a, b), sure, strict=True))
+        return " / ".join(row["truth"]) or none, one, other
+
     def answer(self, rows: Questions, said: list[Said], labels: Labels) -> list[dict[str, Any]]:
         """Of each question: its id, the answer ("" for none) and where it stands, how likely it and no answer are."""
         found = []

@@ -178,6 +178,22 @@ class Choice(Texts):
     def correct(self, targets: Array, said: Array, labels: Labels | None = None) -> Array:
         return (said.argmax(1) == targets).astype(np.float64)
 
+    def right(self, targets: Array, said: Array, labels: Labels) -> Array:
+        return said.argmax(1) == targets
+
+    def near(self, targets: Array, said: Array, labels: Labels) -> Array:
+        """(n,) the probability of the true choice."""
+        return np.exp(metrics.log_softmax(said))[np.arange(len(said)), targets]
+
+    def stated(self, table: Any, i: int, labels: Labels) -> dict[str, Any]:
+        choices = table.choices[i]
+        true = place_of(table, i, labels.counted or counted(table))
+        return super().stated(table, i, labels) | {"choices": choices, "truth": choices[true]}
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        one, other = (f"{answer['label']} {answer['scores'][answer['choice']]:.2f}" for answer in (a, b))
+        return row["truth"], one, other
+
 
 def _table(encoded: Encoded, values: Array) -> Array:
     return _padded(values[:, 0], encoded.reads)

@@ -127,6 +127,18 @@ class Kind(Protocol):
     def correct(self, targets: Any, said: Any, labels: Labels | None = None) -> np.ndarray:
         """(rows,) how right each row is: what `metrics.paired` compares."""
 
+    def right(self, targets: Any, said: Any, labels: Labels) -> np.ndarray | None:
+        """(rows,) whether each answer is wholly right: what McNemar's test counts; None where answers are not right or wrong."""
+
+    def near(self, targets: Any, said: Any, labels: Labels) -> np.ndarray:
+        """(rows,) how near to the truth each answer is, and how sure: rows where this differs most are those that changed most."""
+
+    def stated(self, rows: Any, i: int, labels: Labels) -> dict[str, Any]:
+        """{text, …, truth} of a labelled row, as its file has it."""
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        """The truth of a stated row and two answers to it, with how sure each is, in a few words."""
+
     def answer(self, rows: Any, said: Any, labels: Labels) -> list[dict[str, Any]]:
         """{label, scores, …} for each row: what `predict` writes."""
 

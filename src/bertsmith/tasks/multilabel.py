@@ -175,6 +175,21 @@ class MultiLabel(Texts):
         """(n,) 1.0 where all labels are right."""
         return ((targets > 0) == _has(said, labels or Labels())).all(1).astype(np.float64)
 
+    def right(self, targets: Array, said: Array, labels: Labels) -> Array:
+        """(n,) whether all labels are right."""
+        return self.correct(targets, said, labels) == 1
+
+    def near(self, targets: Array, said: Array, labels: Labels) -> Array:
+        """(n,) the mean over the labels of how probable is what is true of each."""
+        return np.where(targets > 0, _shares(said), 1 - _shares(said)).mean(1)
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        one, other = (
+            ", ".join(f"{name} {answer['scores'][name]:.2f}" for name in answer["label"]) or "none" for answer in (a, b)
+        )
+        truth = row["truth"]
+        return (", ".join(map(str, truth)) if isinstance(truth, list) else str(truth or "")) or "none", one, other
+
 
 def threshold(p: Array, true: Array) -> float:
     """(n,) probabilities, (n,) what is true -> the probability from which on F1 is highest, halfway between two that are there; of equal

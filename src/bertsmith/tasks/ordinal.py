@@ -108,6 +108,20 @@ class Ordinal(Texts):
         """(n,) minus the number of classes between what is said and what is true."""
         return -np.abs(ranks(said) - targets).astype(np.float64)
 
+    def right(self, targets: Array, said: Array, labels: Labels) -> Array:
+        return ranks(said) == targets
+
+    def leaning(self, values: Any) -> Any:
+        """(p, c - 1) tensor -> (p,): how high it stands in the order."""
+        return values.mean(1)
+
+    def near(self, targets: Array, said: Array, labels: Labels) -> Array:
+        """(n,) the probability of the true class."""
+        return np.exp(log_shares(said))[np.arange(len(said)), targets]
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        return Classes().beside(row, a, b)
+
 
 def ranks(said: Array) -> Array:
     """(n, c - 1) log-odds of being above each class but the last -> (n,) the median class."""

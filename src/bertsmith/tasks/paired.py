@@ -7,7 +7,9 @@ one draw: they shared the order of the rows and the head's first weights.  So a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,25 @@ def said(a: str, b: str, difference: Score, score: str) -> str:
     if value < 0:
         value, low, high = -value, -high, -low
     return f"{better} is better than {worse} by {_shown(value, low, high)} {score}"
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    """{both, only_a, only_b, neither, p} of (n,) right or wrong answers of two systems to the same n examples.
+
+    `p` is exact and two-sided (McNemar 1947): how likely examples that only one got right are parted at least so unevenly, where each is
+    as likely to be either's.
+    """
+    a, b = np.asarray(a, bool), np.asarray(b, bool)
+    counts = {"both": a & b, "only_a": a & ~b, "only_b": b & ~a, "neither": ~(a | b)}
+    found: dict[str, Any] = {name: int(which.sum()) for name, which in counts.items()}
+    return found | {"p": _even(found["only_a"], found["only_b"])}
+
+
+def _even(k: int, other: int) -> float:
+    """How likely n fair coins fall at least as unevenly as k heads and `other` tails."""
+    n, k = k + other, min(k, other)
+    tail = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)]
+    return min(1.0, 2 * math.fsum(map(math.exp, tail)))
 
 
 def _shown(value: float, low: float, high: float) -> str:

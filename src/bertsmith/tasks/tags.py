@@ -216,6 +216,29 @@ class Tags:
         right = np.add.reduceat(_chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
         return right / targets.lengths
 
+    def right(self, targets: Truth, said: Array, labels: Labels) -> Array:
+        """(s,) whether all words of a sentence are right."""
+        return self.correct(targets, said) == 1
+
+    def near(self, targets: Truth, said: Array, labels: Labels) -> Array:
+        """(s,) the mean probability of the true tags, 0 of words that were not read."""
+        shares = np.exp(metrics.log_softmax(said))[np.arange(len(said)), targets.ids]
+        return np.add.reduceat(np.nan_to_num(shares), np.cumsum(targets.lengths) - targets.lengths) / targets.lengths
+
+    def stated(self, rows: Sentences, i: int, labels: Labels) -> dict[str, Any]:
+        return {"text": Joined.of(rows.words[i]).text, "words": rows.words[i], "truth": (rows.tags or [])[i]}
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        """Of the words that they tag otherwise; where there is none, of that where they are sure otherwise."""
+        sides = [list(zip(answer["label"], answer["scores"], strict=True)) for answer in (a, b)]
+        apart = [abs((x or 0) - (y or 0)) for (_, x), (_, y) in zip(*sides, strict=True)]
+        other = [j for j, (x, y) in enumerate(zip(a["label"], b["label"], strict=True)) if x != y]
+        at = other or [int(np.argmax(apart))]
+        one, two = (
+            ", ".join("–" if side[j][0] is None else f"{side[j][0]} {side[j][1]:.2f}" for j in at) for side in sides
+        )
+        return ", ".join(f"{row['words'][j]} {row['truth'][j]}" for j in at), one, two
+
     def answer(self, rows: Sentences, said: Array, labels: Labels) -> list[dict[str, Any]]:
         """Of each sentence: its words, their tags, how likely each is, and the spans; None for a word that was not read."""
         ends = np.cumsum(_lengths(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -289,6 +290,18 @@ class Text2Text(Texts):
     def correct(self, targets: Sequence[str], said: Sequence[Answer], labels: Labels | None = None) -> np.ndarray:
         """(n,) 1.0 where the target was written, as SQuAD's script compares texts."""
         return written_scores.right([answer.text for answer in said], targets, "exact")
+
+    def right(self, targets: Sequence[str], said: Sequence[Answer], labels: Labels) -> np.ndarray:
+        return self.correct(targets, said) == 1
+
+    def near(self, targets: Sequence[str], said: Sequence[Answer], labels: Labels) -> np.ndarray:
+        """(n,) the F1 of what was written, by how sure the model is of it."""
+        sure = np.exp(np.minimum([answer.score for answer in said], 0.0))
+        return written_scores.right([answer.text for answer in said], targets, "f1") * sure
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        one, other = (f"{answer['text'] or '(nothing)'} {math.exp(min(answer['score'], 0.0)):.2f}" for answer in (a, b))
+        return row["truth"], one, other
 
     def answer(self, table: Table, said: Sequence[Answer], labels: Labels) -> list[dict[str, Any]]:
         """{text, score, stopped} of each, and `label`: the class or the number that was written, null for none."""

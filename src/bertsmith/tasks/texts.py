@@ -79,6 +79,10 @@ class Texts:
     def settled(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> Labels:
         return labels
 
+    def stated(self, table: Table, i: int, labels: Labels) -> dict[str, Any]:
+        texts = {role: table.columns[role][i] for role in ("text", "text2") if role in table.columns}
+        return {**texts, "truth": table.columns["label"][i]}
+
     def groupings(self, table: Table) -> list[tuple[str, Sequence[Hashable]]]:
         """Pairs with a text in common stay together, or with the longer one of both; equal rows in any case."""
         texts = [[plain(text) for text in table.columns[role]] for role in ("text", "text2") if table.rows(role)]
@@ -236,6 +240,21 @@ class Classes(Texts):
         """(n,) 1.0 where the answer is right."""
         return (said.argmax(1) == targets).astype(np.float64)
 
+    def right(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
+        return said.argmax(1) == targets
+
+    def leaning(self, values: Any) -> Any:
+        """(p, c) tensor -> (p,): by how much the likeliest class is above the mean of all."""
+        return values.amax(1) - values.mean(1)
+
+    def near(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
+        """(n,) the probability of the true class."""
+        return np.exp(metrics.log_softmax(said / labels.temperature))[np.arange(len(said)), targets]
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        one, other = (f"{answer['label']} {answer['scores'][answer['label']]:.2f}" for answer in (a, b))
+        return str(row["truth"]), one, other
+
 
 @dataclass(frozen=True)
 class Numbers(Texts):
@@ -319,6 +338,20 @@ class Numbers(Texts):
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) minus the squared error, in the scale of training."""
         return -((said[:, 0] - targets).astype(np.float64) ** 2)
+
+    def right(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> None:
+        """A number is near, not right or wrong."""
+
+    def leaning(self, values: Any) -> Any:
+        """(p, 1) tensor -> (p,): the number."""
+        return values[:, 0]
+
+    def near(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
+        """(n,) minus the error, in the scale of the file."""
+        return -np.abs(said[:, 0].astype(np.float64) - targets) * labels.scale
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        return f"{float(row['truth']):.4g}", f"{a['label']:.4g}", f"{b['label']:.4g}"
 
 
 def added(encoded: Encoded, values: np.ndarray) -> np.ndarray:

@@ -227,6 +227,17 @@ class Vectored(Texts):
     def breakdown(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> dict[str, Any]:
         return {}
 
+    def right(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> None:
+        """Texts are near, not right or wrong."""
+
+    def stated(self, table: Table, i: int, labels: Labels) -> dict[str, Any]:
+        """Of rows with numbers the number is true; of others that the texts belong together."""
+        texts = {role: table.columns[role][i] for role in PARTS if role in table.columns}
+        return {**texts, "truth": table.columns["label"][i] if "label" in table.columns else "belong together"}
+
+    def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
+        return str(row["truth"]), f"{a['label']:.3f}", f"{b['label']:.3f}"
+
 
 @dataclass(frozen=True)
 class Similarity(Vectored):
@@ -285,6 +296,10 @@ class Similarity(Vectored):
         """(n,) minus the squared difference of cosine and number."""
         return -((said[:, 0] - targets).astype(np.float64) ** 2)
 
+    def near(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
+        """(n,) minus the difference of cosine and number."""
+        return -np.abs(said[:, 0].astype(np.float64) - targets)
+
 
 @dataclass(frozen=True)
 class Retrieval(Vectored):
@@ -337,6 +352,9 @@ class Retrieval(Vectored):
     def correct(self, targets: np.ndarray, said: np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """(n,) nDCG of each row's first text."""
         return ranking.retrieved(targets, said)[ranking.NAMES[0]]
+
+    def near(self, targets: np.ndarray, said: np.ndarray, labels: Labels) -> np.ndarray:
+        return self.correct(targets, said, labels)
 
 
 def texts_of(table: Table) -> list[Sequence[str]]:
