@@ -14,7 +14,7 @@ from bertsmith.downstream.fill import standing
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
-from bertsmith.tasks.sequences import Builder
+from bertsmith.tasks.sequences import Builder, by_length
 
 Array = np.ndarray
 BUDGET = 4096  # tokens in one pass, of both sides
@@ -59,7 +59,7 @@ class Conditional:
         read = builder.encoded(len(first))
         sizes = np.array([len(ids) for ids in written])
         found: list[Array] = [np.zeros(0)] * len(written)
-        for some in _groups(read.lengths + sizes):
+        for some in by_length(read.lengths + sizes, BUDGET):
             flat = np.concatenate([written[i] for i in some])
             values = np.split(self._logprobs(read.batch(some).input, flat, sizes[some]), np.cumsum(sizes[some])[:-1])
             for i, part in zip(some.tolist(), values, strict=True):
@@ -100,14 +100,3 @@ class Conditional:
             known = [names[int(i)] if int(i) >= vocab.size else self.loaded.tokenizer.token(int(i)) for i in ids]
             row["each"] = [list(pair) for pair in zip(known, values.tolist(), strict=True)]
         return row
-
-
-def _groups(lengths: Array) -> list[Array]:
-    """Rows by length, cut into groups of at most BUDGET tokens, or one row."""
-    order, found, start, used = np.argsort(-lengths, kind="stable"), [], 0, 0
-    for end, length in enumerate(lengths[order].tolist()):
-        if end > start and used + length > BUDGET:
-            found.append(order[start:end])
-            start, used = end, 0
-        used += length
-    return [*found, order[start:]]

@@ -170,12 +170,13 @@ def _answered(task: Task, states: dict[str, np.ndarray], targets: dict[str, Any]
 
 def _by_layer(loaded: Loaded, task: Task, count: int):
     """(layer, {part: (places, d) states}) of each, as many layers in one reading as fit."""
-    from bertsmith.downstream.vectors import by_layer
+    from bertsmith.downstream.vectors import layers_of
 
     size = sum(len(part.places) for part in task.data.values()) * loaded.recipe.model.width * 4
     some = max(1, min(count, HELD // max(size, 1)))
     for first in range(0, count, some):
-        layers = range(first, min(first + some, count))
-        found = {part: by_layer(loaded, encoded, layers, task.kind.pools) for part, encoded in task.data.items()}
-        for layer in layers:
-            yield layer, {part: states[layer] for part, states in found.items()}
+        layers = (*range(first, min(first + some, count)),)
+        pools = task.kind.pools
+        found = {part: layers_of(loaded, encoded, layers, pools, "mean") for part, encoded in task.data.items()}
+        for at, layer in enumerate(layers):
+            yield layer, {part: states[:, at] for part, states in found.items()}

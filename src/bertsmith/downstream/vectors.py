@@ -88,7 +88,7 @@ def layers_of(
                 made = torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
             else:
                 made = hidden[torch.from_numpy(at).to(loaded.device)]
-            found[which if pools else rows] = made.float().cpu().numpy()
+            found[rows] = made.float().cpu().numpy()
     return found
 
 
@@ -103,25 +103,4 @@ def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray
             stream = encoded.batch(which).input.to(loaded.device)
             read, where = torch.unique(torch.from_numpy(at).to(loaded.device), return_inverse=True)
             found[rows] = model(stream, read)[where].float().cpu().numpy()
-    return found
-
-
-@torch.no_grad()
-def by_layer(
-    loaded: Loaded, encoded: Encoded, layers: range, pools: bool, budget: int = BUDGET
-) -> dict[int, np.ndarray]:
-    """{layer: (places, width) float32}: the states at the places, or (`pools`) the mean over each sequence's tokens; dropout off; float32 'highest'."""
-    model = loaded.member.model.eval()
-    found = {layer: np.empty((len(encoded.places), loaded.recipe.model.width), np.float32) for layer in layers}
-    with loaded.exact.policy():
-        for which in encoded.by_length(budget):
-            rows, at = encoded.read(which)
-            stream = encoded.batch(which).input.to(loaded.device)
-            states = model.states(stream)
-            for layer, made in found.items():
-                if pools:
-                    values = torch.stack([part.mean(0) for part in states[layer].split(stream.lengths)])
-                else:
-                    values = states[layer][torch.from_numpy(at).to(loaded.device)]
-                made[rows] = values.float().cpu().numpy()
     return found

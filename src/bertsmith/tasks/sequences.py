@@ -228,6 +228,18 @@ class Asked:
         return cls(term=term, labels=labels, at=at, each=np.ones(len(labels), np.int64))
 
 
+def by_length(lengths: Array, budget: int) -> list[Array]:
+    """Numbers of what has so many tokens each, longest first, cut into groups of at most `budget` tokens (or one)."""
+    order = np.argsort(-lengths, kind="stable")
+    groups, start, used = [], 0, 0
+    for end, length in enumerate(lengths[order].tolist()):
+        if end > start and used + length > budget:
+            groups.append(order[start:end])
+            start, used = end, 0
+        used += length
+    return [*groups, order[start:]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
     """w sequences in flat arrays; `owner[i]` is the row of the file that sequence i came from (several where texts are windowed)."""
@@ -301,14 +313,7 @@ class Encoded:
 
     def by_length(self, budget: int) -> list[Array]:
         """All sequences, longest first, cut into groups of at most `budget` tokens (or one sequence)."""
-        order = np.argsort(-self.lengths, kind="stable")
-        groups, start, used = [], 0, 0
-        for end, length in enumerate(self.lengths[order].tolist()):
-            if end > start and used + length > budget:
-                groups.append(order[start:end])
-                start, used = end, 0
-            used += length
-        return [*groups, order[start:]]
+        return by_length(self.lengths, budget)
 
     def mean_of_windows(self, values: Array) -> Array:
         """(w, c) -> (rows, c): the mean over the windows of each text."""
