@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 from bertsmith import files
 from bertsmith.downstream.tuned import RESULT
@@ -29,6 +31,31 @@ def check_file(out: Path, example: str) -> bool:
     if os.path.lexists(place) and not place.is_file():
         raise InputError(f"{where}: {option('out')} is not a plain file; choose another place")
     return place.is_file()
+
+
+def check_kept(out: Path, kind: str) -> None:
+    """InputError where a file that is no `kind` ("probe", "surface") of ours stands at `out`, and as `check_file` has it."""
+    if check_file(out, f"{kind}.json") and not is_kept(out, kind):
+        raise InputError(f"{printable(out)}: stands here and is no {kind} of ours; {option('out')} says where it goes")
+
+
+def is_kept(path: Path, kind: str) -> bool:
+    """Whether a file is what the verb `kind` keeps."""
+    try:
+        data = files.plain(path)
+        return data is not None and files.unsealed(data, path).get("kind") == kind
+    except InputError:
+        return False
+
+
+def read_kept(path: Path, kind: str, newest: int) -> dict[str, Any]:
+    """What the verb `kind` kept, in a format up to `newest`.  InputError for anything else."""
+    if not is_kept(path, kind):
+        raise InputError(f"{printable(path)}: is no {kind}, or is damaged; `bertsmith {kind} … --out FILE` writes one")
+    found = files.unsealed(files.plain(path) or b"", path)
+    if found.get("format", math.inf) > newest:
+        raise InputError(f"{printable(path)}: was written by a newer bertsmith; update to read it")
+    return found
 
 
 def _ours(folder: Path) -> bool:

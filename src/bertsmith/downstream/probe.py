@@ -15,10 +15,10 @@ import numpy as np
 from bertsmith import files
 from bertsmith.downstream.methods import method_of
 from bertsmith.downstream.model import Loaded, opened
-from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.outputs import check_kept, read_kept
 from bertsmith.downstream.task import Files, Rows, Task
 from bertsmith.downstream.tuning import settings
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import option
 from bertsmith.tasks import kinds, probing
 from bertsmith.tasks.given import Given, source
@@ -57,8 +57,8 @@ def probe(
     `selectivity` is the accuracy less that.  `out`: a file for the same, which `report` takes beside runs.
     InputError for a task that needs more than one state, before a model is loaded.
     """
-    if out is not None and check_file(Path(out), "probe.json") and not is_probe(out):
-        raise InputError(f"{printable(out)}: stands here and is no probe of ours; {option('out')} says where it goes")
+    if out is not None:
+        check_kept(Path(out), KIND)
     name, train, dev, notes = _labelled(task, train, dev, columns, header, encoding, seed)
     for note in notes:
         say(note)
@@ -98,23 +98,9 @@ def probe(
     return result
 
 
-def is_probe(path: str | Path) -> bool:
-    """Whether a file is what `probe` writes."""
-    try:
-        data = files.plain(Path(path))
-        return data is not None and files.unsealed(data, Path(path)).get("kind") == KIND
-    except InputError:
-        return False
-
-
 def read_probe(path: Path) -> dict[str, Any]:
     """What `probe` wrote.  InputError for anything else."""
-    if not is_probe(path):
-        raise InputError(f"{printable(path)}: is no probe, or is damaged; `bertsmith probe … --out FILE` writes one")
-    found = files.unsealed(files.plain(path) or b"", path)
-    if found.get("format", 0) > FORMAT:
-        raise InputError(f"{printable(path)}: was written by a newer bertsmith; update to read it")
-    return found
+    return read_kept(path, KIND, FORMAT)
 
 
 def _labelled(

@@ -7,7 +7,6 @@ its weights came from the model that config.json names, its head from the seed.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from bertsmith.data.draw import shuffled
 from bertsmith.downstream.compare import check_same
 from bertsmith.downstream.dev_rows import dev_rows, train_rows
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.outputs import check_kept, is_kept, read_kept
 from bertsmith.downstream.tuned import Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
@@ -62,8 +61,8 @@ def surface(
     `rows`: of the training file, drawn by `seed`; `points`: of a side of the plane, 5, 9, 13, …  `out`: a file for the same, which `report`
     takes beside runs.  InputError for what is no fine-tuning of ours, and where its files or the model that it began with are gone.
     """
-    if out is not None and check_file(Path(out), "surface.json") and not is_surface(out):
-        raise InputError(f"{printable(out)}: stands here and is no surface of ours; {option('out')} says where it goes")
+    if out is not None:
+        check_kept(Path(out), KIND)
     if points < 5 or points % 4 != 1:
         raise InputError(f"{option('points', points)}: take 5, 9, 13, 17, 21 or so on, so that 0 and 1 are among them")
     if rows < 1:
@@ -220,18 +219,11 @@ def said(side: dict[str, Any]) -> str:
     return f"{side['name']}: loss {loss['start']:.4f} at the start, {loss['tuned']:.4f} tuned; {flat}; largest curvature {side['sharpness']:.4g}; weights moved by {side['relative']:.1%}"
 
 
-def is_surface(path: str | Path) -> bool:
+def is_surface(path: Path) -> bool:
     """Whether a file is what `surface` writes."""
-    try:
-        data = files.plain(Path(path))
-        return data is not None and files.unsealed(data, Path(path)).get("kind") == KIND
-    except InputError:
-        return False
+    return is_kept(path, KIND)
 
 
 def read_surface(path: Path) -> dict[str, Any]:
-    """What `surface` wrote.  InputError for what a newer one wrote."""
-    found = files.unsealed(files.plain(path) or b"", path)
-    if found.get("format", math.inf) > FORMAT:
-        raise InputError(f"{printable(path)}: was written by a newer bertsmith; update to read it")
-    return found
+    """What `surface` wrote.  InputError for anything else."""
+    return read_kept(path, KIND, FORMAT)
