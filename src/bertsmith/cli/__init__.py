@@ -17,6 +17,7 @@ from bertsmith.cli.corpus import add_prepare, add_recipes, add_show
 from bertsmith.cli.exchange import add_export, add_import
 from bertsmith.cli.looking import add_report, add_verify
 from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill, add_finetune, add_predict
+from bertsmith.cli.multitask import add_multitask
 from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.cli.probing import add_probe, add_surface
 from bertsmith.cli.scoring import add_score
@@ -26,7 +27,7 @@ from bertsmith.errors import BertsmithError, Lost, printable
 from bertsmith.spelling import typed
 from bertsmith.training import launch
 
-SHARED = ("pretrain", "finetune", "glue", "clue")  # what many processes share
+SHARED = ("pretrain", "finetune", "multitask", "glue", "clue")  # what many processes share
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -90,6 +91,7 @@ def parser() -> Parser:
     for add in (add_recipes, add_prepare, add_show, add_plan, add_pretrain, add_fill, add_finetune, add_predict):
         add(commands)
     for add in (
+        add_multitask,
         add_glue,
         add_clue,
         add_evaluate,

@@ -57,6 +57,34 @@ class Equal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Annealed:
+    """In proportion to the number of sequences to a power that falls from epoch to epoch, by `fall` in all, so that small feeds count more and
+    more: 1 - `fall` (e - 1) / (`epochs` - 1) in epoch e (Stickland & Murray 2019, section 3.3: 0.8)."""
+
+    steps: int  # of an epoch
+    epochs: int  # of the run; a single one has the power 1
+    fall: float = 0.8
+
+    def __post_init__(self):
+        for name in ("steps", "epochs"):
+            value = getattr(self, name)
+            good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            require(good, f"mixture.{name}: {value!r} must be a whole number above 0")
+        require(
+            _is_number(self.fall) and 0 <= self.fall <= 1, f"mixture.fall: {self.fall!r} must be a number from 0 to 1"
+        )
+
+    def check(self, feeds: int) -> None: ...
+
+    def power(self, step: int) -> float:
+        epoch = min((step - 1) // self.steps + 1, self.epochs)
+        return 1.0 - self.fall * (epoch - 1) / max(self.epochs - 1, 1)
+
+    def at(self, step: int, sizes: Array) -> Array:
+        return _normal(sizes ** self.power(step))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weighted:
     """In proportion to `weights`, in the order of the feeds."""
 
@@ -128,16 +156,31 @@ def _normal(weights: Array) -> Array:
     return weights / weights.sum()
 
 
-class Mixture:
-    """`each`: a step reads one feed ("one", drawn by `shares`) or all that have a share ("all").  InputError for names and shares that do not fit."""
+def check_name(name: str) -> None:
+    """InputError for what a feed cannot be called: its terms are `name.term`, its model `RUN:name`."""
+    require(
+        name.replace("-", "_").isidentifier(),
+        f"mixture: {name!r} is not a name: letters, digits, _ and -, no digit first",
+    )
 
-    def __init__(self, feeds: Mapping[str, Feed], shares: Shares, *, seed: int, each: Literal["one", "all"] = "one"):
+
+class Mixture:
+    """`each`: a step reads one feed ("one", drawn by `shares`) or all that have a share ("all").  `paced`: the feeds whose tokens make an
+    epoch, all unless given.  InputError for names and shares that do not fit."""
+
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed],
+        shares: Shares,
+        *,
+        seed: int,
+        each: Literal["one", "all"] = "one",
+        paced: tuple[str, ...] = (),
+    ):
         self.feeds, self.shares, self.seed, self.each = dict(feeds), shares, seed, each
+        self.paced = paced or tuple(self.feeds)
         for name in self.feeds:
-            require(
-                name.replace("-", "_").isidentifier(),
-                f"mixture: {name!r} is not a name: letters, digits, _ and -, no digit first",
-            )
+            check_name(name)
         require(bool(self.feeds), "mixture: it has no feed")
         require(each in ("one", "all"), f"mixture.each: {each!r} is neither 'one' nor 'all'")
         shares.check(len(self.feeds))

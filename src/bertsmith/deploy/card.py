@@ -12,6 +12,7 @@ from bertsmith.config import to_dict
 from bertsmith.deploy.snippets import code, reading_note, snippet, tokenizer_note
 from bertsmith.deploy.texts import store_of
 from bertsmith.downstream.model import Loaded
+from bertsmith.downstream.several import result_of
 from bertsmith.downstream.tuned import RESULT
 from bertsmith.errors import printable
 from bertsmith.spelling import amount, an
@@ -174,7 +175,8 @@ def _read(counts: dict[str, int], loaded: Loaded) -> str:
 def _result(loaded: Loaded) -> dict[str, Any]:
     """result.json of a fine-tuning, or nothing."""
     path = loaded.run / RESULT
-    return files.unsealed(path.read_bytes(), path) if loaded.kind == "finetune" and path.is_file() else {}
+    found = files.unsealed(path.read_bytes(), path) if loaded.kind == "finetune" and path.is_file() else {}
+    return result_of(found, loaded.named)
 
 
 def _scores(loaded: Loaded) -> Iterator[str]:

@@ -32,6 +32,7 @@ from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.several import check_named
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.layers import OverLayers
@@ -78,6 +79,7 @@ def export(
     transformers = check.transformers_needed("export")
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
     given = half_of(plain(opened(model, members=members, say=say, base=base)), half)
+    check_named(given)
     loaded = _without_task(given)
     if loaded.device.type != "cpu":
         loaded = replace(loaded, member=deepcopy(loaded.member).cpu())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from bertsmith.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
+TASK = re.compile(r"[^\W\d][\w-]*")  # the name of a task in a run of several
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -89,8 +91,17 @@ class Folder:
         }
 
 
+def parted(model: str | os.PathLike) -> tuple[str | os.PathLike, str]:
+    """(the run, the name of a task) of a MODEL that is one task of a run of several, `RUN:rte`; (itself, "") of any other."""
+    run, colon, name = os.fspath(model).rpartition(":")
+    if not (colon and TASK.fullmatch(name)) or os.path.lexists(model) or not os.path.isdir(run):
+        return model, ""
+    return (run if isinstance(model, str) else Path(run)), name
+
+
 def located(model: str | os.PathLike) -> Path:
-    """The folder that a MODEL names: itself, or what the hub holds under `hf:[user/]name[@revision]`."""
+    """The folder that a MODEL names: itself, that of `RUN:rte`, or what the hub holds under `hf:[user/]name[@revision]`."""
+    model, _ = parted(model)
     if isinstance(model, str) and model.startswith("hf:"):
         from bertsmith.deploy.hub import model_at
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
+from bertsmith.downstream.several import result_of
 from bertsmith.downstream.tuned import RESULT
 from bertsmith.errors import BertsmithError, printable
 from bertsmith.recipe import Recipe, members
@@ -113,7 +114,10 @@ def _scores(loaded: Loaded) -> str:
     """Of a fine-tuning those of its result, with 95 % intervals; of a pre-training those of its step's evaluation."""
     result = _json(loaded.run / RESULT)
     if result and "dev" in result and loaded.path.name == f"step-{int(result['best']):08d}":
-        found = (f"{name} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for name, s in result["dev"].items())
+        found = (
+            f"{name} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]"
+            for name, s in result_of(result, loaded.named)["dev"].items()
+        )
         return f"dev: {', '.join(found)}"
     state = _json(loaded.path / STATE) or {}
     for term, found in (_evaluation(loaded.run / METRICS, state.get("step")) or {}).items():

@@ -14,6 +14,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.deploy import folder
 from bertsmith.downstream import changed as changes
+from bertsmith.downstream import several
 from bertsmith.downstream.dev_rows import dev_rows
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.outputs import check_file
@@ -156,7 +157,7 @@ class Side:
                 printable(model.run), (model,), *_facts(printable(model.run), model.config | {"task": model.task})
             )
         check_model(model)
-        path, name = folder.located(model), printable(model)
+        path, name, one = folder.located(model), printable(model), folder.parted(model)[1]
         if folder.is_foreign(path):
             return cls(name, (path,), None, None)
         run = Tuned(path.parent.parent if path.parent.name == STEPS else path)
@@ -170,12 +171,16 @@ class Side:
         if data is None:
             raise InputError(f"{printable(config)}: missing; {name} is not a fine-tuned model")
         facts = files.unsealed(data, config)
+        one, facts = several.chosen(facts, one, path)
+        if not one and several.tasks_of(facts):
+            raise InputError(several.unnamed(path, several.tasks_of(facts)))
         if result is None and run.path == path and facts.get("kind") == Tuned.kind:
             raise InputError(
                 f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it"
             )
         best = int((result or {}).get("best_seed", 0)) if numbers else 0
-        return cls(name, tuple(seeds) or (path,), *_facts(name, facts), numbers or (0,), best)
+        models = tuple(Path(f"{place}:{one}") if one else place for place in seeds or (path,))
+        return cls(name, models, *_facts(name, facts), numbers or (0,), best)
 
     @property
     def dev(self) -> dict:

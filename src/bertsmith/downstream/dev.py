@@ -18,6 +18,7 @@ from bertsmith.tasks.breakdown import FEW
 from bertsmith.tasks.kinds import Kind
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Asked, Encoded
+from bertsmith.tasks.written_scores import PERCENT
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision
 
@@ -97,6 +98,11 @@ class Dev:
         """Epochs that were read by the end of an update; a whole number at the end of one."""
         whole, rest = divmod(step, self.steps)
         return whole if not rest else round(step / self.steps, 3)
+
+    @property
+    def whole(self) -> float:
+        """What the main score of an answer without a fault is."""
+        return 100.0 if self.kind.best(self.known) in PERCENT else 1.0
 
     def rank(self, found: dict) -> list[float]:
         scores = found[self.term]

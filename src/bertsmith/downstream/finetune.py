@@ -140,7 +140,7 @@ def finetune(
             _check_reinit(way, scratch, options.reinit)
             options.check_kind(given.kind)
             if world.first:
-                _check_out(Path(out), seed, seeds, resume)
+                check_out(Path(out), seed, seeds, resume)
             given.check_apart()
             asked.check_given(LENGTHS)
             rows = Rows.read(given, say)
@@ -167,7 +167,7 @@ def finetune(
             options = options.lasting(way, loaded.recipe.model.width, steps, bool(asked.given))
             read = replace(read, options=options)
             beside.check_dev(read.sources["dev"]["sha256"])
-            threads = threads or world.tell(_threads(Path(out)) if resume and world.first else None)
+            threads = threads or world.tell(threads_of(Path(out)) if resume and world.first else None)
             tuning = Tuning(loaded, read, options, way, scratch, world, say, threads, grown)
         asked = asked if asked.given else Budget(epochs=given_epochs)
         how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
@@ -176,7 +176,7 @@ def finetune(
             result = tuning.run(run, seed, asked, workers, **how)
             said = {seed: tuning.said(run, result)} if beside.given else {}
             with world.agreed():
-                result = _kept(result | beside.measured(said, members, say), Path(out), world)
+                result = keep_result(result | beside.measured(said, members, say), Path(out), world)
             _tell([result], result, options, say)
             return result
         results, runs = [], []
@@ -194,7 +194,7 @@ def finetune(
         said = {result["seed"]: tuning.said(run, result) for run, result in pairs}
         with world.agreed():
             found = _over_seeds(results, read, say)
-            found = _kept(found | beside.measured(said, members, say), Path(out), world)
+            found = keep_result(found | beside.measured(said, members, say), Path(out), world)
         best = next(r for r in results if r["seed"] == found["best_seed"])
         _tell(results, best, options, say)
         return found
@@ -218,7 +218,7 @@ def _over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:
     return result
 
 
-def _kept(result: dict[str, Any], out: Path, world: World) -> dict[str, Any]:
+def keep_result(result: dict[str, Any], out: Path, world: World) -> dict[str, Any]:
     """`result` as result.json has it from now on: what earlier models were measured against stays while they are the same."""
     if not world.first:
         return world.tell()
@@ -313,7 +313,7 @@ def _check_surgery(way: Method, loaded: Loaded) -> None:
         )
 
 
-def _check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:
+def check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:
     """InputError unless `out` is free, or holds what was never saved, or (resume) what is gone on with."""
     inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
     if inside and seeds == 1:
@@ -331,7 +331,7 @@ def _check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:
         Tuned(out / name).check_free(resume)
 
 
-def _threads(out: Path) -> int | None:
+def threads_of(out: Path) -> int | None:
     """Of the run here, or of the first of several seeds: features of a frozen trunk are made with as many as before."""
     inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
     begun = Tuned(out / inside[0] if inside else out).begun()

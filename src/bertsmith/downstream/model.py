@@ -13,14 +13,14 @@ from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
-from bertsmith.downstream import based
+from bertsmith.downstream import based, several
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds
-from bertsmith.tasks.labels import CHOSEN, Labels
+from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.sequences import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
 from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
@@ -43,6 +43,7 @@ class Loaded:
     kind: str  # "pretrain", "finetune" or "import"
     task: dict | None = None
     config: dict = field(default_factory=dict)
+    named: str = ""  # which task it is of a run of several
 
     def __repr__(self) -> str:
         from bertsmith.downstream.about import about
@@ -127,14 +128,17 @@ def load(
 ) -> Loaded:
     """InputError naming what is missing, damaged, or does not fit: a file, a tensor, the tokenizer.
 
-    `base`: of a run that holds what it learned alone (adapters, …) the model that it began with, where that is not where it was; one that
+    Of a run of several tasks `RUN:rte` is the one that is called so, as a fine-tuning to it alone would be; the run by itself has the heads of
+    its text, or no task.  `base`: of a run that holds what it learned alone (adapters, …) the model that it began with, where that is not where it was; one that
     is loaded already shares its weights with every run that is loaded on it.
     `say` is told where the newest step of a run is damaged and an older one is used.
     """
     from bertsmith.text.tokenizer import Tokenizer
 
-    path = folder.located(model)
+    path, name = folder.located(model), folder.parted(model)[1]
     if folder.is_foreign(path):
+        if name:
+            raise InputError(several.not_one(path, name, {}))
         _check_whole(None, path, base)
         return _foreign(folder.read(path), device, say)
     weights, config, step = _read(path, say)
@@ -144,7 +148,11 @@ def load(
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
-    if hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
+    name, config = several.chosen(config, name, path)
+    if name:
+        weights = recipe.objective.of(name, weights)
+        recipe = replace(recipe, objective=recipe.objective.answering(name))
+    elif hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
@@ -165,6 +173,7 @@ def load(
         kind=config["kind"],
         task=config.get("task"),
         config=config,
+        named=name,
     )
 
 
@@ -260,8 +269,7 @@ def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:
     assert config is not None  # load_step read it
     result = owner.result() or {}
     if "best" in result and saved.path == owner.step(result["best"]):
-        chosen = {name: result[name] for name in CHOSEN if name in result}
-        config = {**config, "task": {**config["task"], **chosen}} if chosen else config
+        config = several.with_chosen(config, result)
     return saved.weights, config, saved.path
 
 

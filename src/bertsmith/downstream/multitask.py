@@ -1,67 +1,61 @@
-"""Several feeds at once: texts and labelled tasks over one trunk, each with its own heads and terms (`multitask`)."""
+"""`multitask`: one trunk and several tasks, each with a head of its own.
+
+A MODEL is tuned to the tasks of a file as `finetune` tunes it to one: its rates, lengths, seeds and results; the step with the best mean
+of the dev scores is kept.  A recipe is trained on texts beside labelled tasks, as `pretrain` would (mixing.py).
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.config import Settings, assignments_of, to_dict
-from bertsmith.data.mixture import BySize, Mixture, Shares
-from bertsmith.data.text import Text
-from bertsmith.downstream.methods import FULL
-from bertsmith.downstream.task import Files, Say, Task
-from bertsmith.downstream.tuning import settings
-from bertsmith.errors import InputError, printable
-from bertsmith.nn.modules.member import MemberModel
-from bertsmith.objectives.mixed import Mixed, Part
+from bertsmith.config import Settings, assignments_of
+from bertsmith.data.mixture import Annealed, Shares
+from bertsmith.downstream import several
+from bertsmith.downstream.based import plain
+from bertsmith.downstream.finetune import check_asked, check_out, keep_result, threads_of
+from bertsmith.downstream.methods import Method, check_settings, method_of
+from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.task import Files, Rows, Say, Task
+from bertsmith.downstream.tasks_file import Feeds, check_apart, read_tasks
+from bertsmith.downstream.tuned import RESULT_FORMAT, Tuned
+from bertsmith.downstream.tuning import ALIASES, LENGTHS, FineTuning, settings
+from bertsmith.errors import InputError, Interrupted, nearest, printable
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import an, option
-from bertsmith.training.budget import Budget, Extent
+from bertsmith.spelling import again, amount, option, setting
+from bertsmith.tasks import metrics
+from bertsmith.tasks.kinds import KINDS, Kind
+from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World
-from bertsmith.training.exam import Exam, Exams
-from bertsmith.training.job import Job, Progress, check_options, fresh, silent
-from bertsmith.training.learn import learn
-from bertsmith.training.log import Journal
-from bertsmith.training.pretraining import exam_of, said_of
-from bertsmith.training.processes import own_device
-from bertsmith.training.run import TOKENIZER, Run, open_store
-from bertsmith.training.saving import load_weights
-from bertsmith.training.start import recipe_for, rows_of, weights_from
+from bertsmith.training.job import Progress, check_options, silent
+from bertsmith.training.run import open_store
+from bertsmith.training.stop import Stop
 
-SAME = ("data.tokenizer", "recipe", "seed", "from", "mixture")
-CONTENT = ("digest", "train.sha256", "dev.sha256", "task")  # of a feed: what its files hold, and how rows are read
-OPTIONS = (
-    "batch",
-    "length",
-    "stride",
-    "dropout",
-    "pool",
-    "smoothing",
-    "target_length",
-    "beam",
-    "visibility",
-    "mask_rate",
-    "thresholds",
-    "class_weights",
-    "focal",
-)  # of fine-tuning that a task has; the rest is the recipe's
+OF_KINDS = frozenset(name for kind in KINDS.values() for name in kind.settings)  # settings that some kinds of task have
+OF_ONE = ("batch", "length", "stride", "pool", "target_length", *sorted(OF_KINDS))  # that a task may have for itself
+NOT_HERE = ("auxiliary", "layers")
 
 
 def multitask(
-    recipe: Recipe | str,
-    feeds: Mapping[str, Any],
+    recipe: Recipe | str | Path | Loaded,
+    feeds: str | Path | Mapping[str, Any],
     out: str | Path,
     *,
-    shares: Shares | None = None,
-    each: Literal["one", "all"] = "one",
+    shares: Shares | str | None = None,
+    each: Literal["one", "all"] | None = None,
+    method: str = "full",
+    scratch: bool = False,
+    seeds: int = 1,
     steps: int | None = None,
     tokens: int | None = None,
     minutes: float | None = None,
     epochs: float | None = None,
     seed: int = 0,
+    allow_unknown: bool = False,
     set: Settings = (),
     from_: str | Path | None = None,
     workers: int = 0,
@@ -71,159 +65,242 @@ def multitask(
     tensorboard: bool = False,
     shard: str = "ddp",
     timeout: float = TIMEOUT,
+    members: tuple[str, ...] = (),
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train one trunk on a mixture of `feeds`, {name: a store, or `task.Files` of labelled rows}, into the run folder `out`.
+    """Tune a MODEL to several tasks at once, or train a recipe on texts beside tasks, into the run folder `out`.
 
-    Each step reads one of them, drawn by `shares` (in proportion to size unless told otherwise), or all (`each="all"`).  All stores share the
-    recipe's own heads; a task has one of its own.  Terms are `name.term`.  The first store's tokenizer reads all; `set`: options of the
-    labelled tasks (batch, length, stride, dropout, pool), as in fine-tuning; rates and lengths are the recipe's.  Everything else is as in `pretrain`; an epoch has as many tokens as all feeds together.
-    InputError before anything is written.
+    `feeds`: a file of tasks (tasks_file.py), or {name: a store, or `task.Files` of labelled rows}; `recipe`: the MODEL (a path or what
+    `load` gave), whose tokenizer reads all.  Each step reads one of them, drawn by `shares` ("size" unless told otherwise, "equal",
+    "annealed", or one of data/mixture.py), or all (`each="all"`).  All else is as in `finetune`; an epoch has the rows of all tasks, and a
+    store's text, whose loss is that of the model's own pre-training, is read meanwhile.  Returns what result.json says: dev scores of each
+    task with intervals, and their mean, by which the step is chosen.  `RUN:name` is one of the tasks, for `predict`, `evaluate`, `finetune`, ….
+
+    With a recipe ("bert:mini", from the weights of `from_` where given) one feed at least is a store, whose tokenizer reads all; all stores
+    share the recipe's own heads, and a task has one of its own.  Terms are `name.term`; `set` has options of the labelled tasks (batch,
+    length, stride, dropout, pool); rates and lengths are the recipe's, everything else is as in `pretrain`, and an epoch has as many tokens
+    as all feeds together.  InputError before anything is written.
     """
-    begun = time.monotonic()
+    asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
+    how = {"resume": resume, "tensorboard": tensorboard, "shard": shard, "progress": progress}
+    if _of_recipe(recipe, feeds, from_):
+        unlike = {"method": method != "full", "scratch": scratch, "seeds": seeds != 1, "allow_unknown": allow_unknown}
+        if odd := next((name for name, given in unlike.items() if given), None):
+            raise InputError(
+                f"multitask: {option(odd)}: is for a MODEL that is tuned; {printable(recipe, 60)} is a recipe"
+            )
+        from bertsmith.downstream.mixing import mixed_run
+
+        where = {
+            "from_": from_,
+            "workers": workers,
+            "threads": threads,
+            "device": device,
+            "timeout": timeout,
+            "say": say,
+        }
+        return mixed_run(
+            recipe, feeds, out, shares=shares, each=each or "one", seed=seed, set=set, **asked.given, **where, **how
+        )
     with World.join(device, timeout) as world:
-        say, progress = (say, progress) if world.first else (silent, silent)
-        run, journal = Run(out), Journal(say)
+        say, how["progress"] = (say, progress) if world.first else (silent, silent)
         with world.agreed():
-            _check_asked(feeds, shares, seed, workers)
-            recipe = replace(recipe_for(recipe, from_) if isinstance(recipe, str) else recipe, brief=None)
-            place = own_device(device)
+            if from_ is not None:
+                raise InputError(f"{option('from_')}: the weights are those of the MODEL that is tuned; leave it out")
+            way = method_of(method)
+            given = (_given(feeds) if isinstance(feeds, Mapping) else read_tasks(feeds)).with_shares(shares, each)
+            options = _Settings.of(set, given)
+            _check(given, way, options.all, scratch, seeds, shard, asked)
             check_options(shard, tensorboard)
             if world.first:
-                run.check_free(resume)
-            stores = {name: open_store(given, say) for name, given in feeds.items() if not isinstance(given, Files)}
-            rows = world.tell(rows_of(from_, run, resume) if world.first else None)
-            recipe = recipe.with_vocab(_one_tokenizer(stores).vocab, rows)
-            if any(isinstance(given, Files) and not given.kind.writes for given in feeds.values()):
-                recipe = recipe.for_task()
-            tasks = {
-                name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
-                for name, given in feeds.items()
-                if isinstance(given, Files)
-            }
-            mixture = Mixture(
-                {n: Text.of(recipe, stores[n], seed) if n in stores else tasks[n].feed(seed) for n in feeds},
-                shares or BySize(),
-                seed=seed,
-                each=each,
-            )
-            mixed = replace(recipe, objective=_objective(recipe, list(feeds), stores, tasks))
-            store = next(iter(stores.values()))
+                check_out(Path(out), seed, seeds, resume)
+            asked.check_given(LENGTHS)
+            check_apart(given)
+            rows = {name: _rows(given, name, allow_unknown, say) for name in given.tasks}
+            if not isinstance(recipe, Loaded):
+                check_model(recipe)
+            stores = {name: open_store(path, say) for name, path in given.texts.items()}
+            from bertsmith.downstream.joint import Joint  # torch is loaded here, when what is cheap to refuse has been
+            from bertsmith.training.processes import own_device
 
-            def start(member: MemberModel, say: Say) -> Any:
-                return _start(from_, member, recipe, store, say) if world.first and from_ is not None else None
-
-            exams = [
-                tasks[name].exam(place, 1, feed=name) if name in tasks else exam_of(recipe, stores[name], journal, name)
-                for name in feeds
-            ]
-            known: list[Exam] = [exam for exam in exams if exam is not None]
-            about = {name: said_of(stores[name]) if name in stores else _said_of(tasks[name]) for name in feeds}
-            vocab, digest = asdict(store.vocab), store.tokenizer.digest
-            job = Job(
-                run=run,
-                recipe=mixed,
-                feed=mixture,
-                seed=seed,
-                kept={
-                    "kind": run.kind,
-                    "data": {"tokenizer": digest, "vocab": vocab, "feeds": about},
-                    "mixture": {"shares": to_dict(mixture.shares), "each": each},
-                },
-                same=(*SAME, *(f"data.feeds.{name}.{field}" for name in feeds for field in CONTENT)),
-                tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
-                exam=Exams(known, recipe.training.evaluate) if known else None,
-                start=start if world.tell(from_ is not None) else fresh,
-                workers=workers,
-            )
-
-        def expect(extent: Extent, steps: int) -> None:
-            first = zip(feeds, mixture.shares.at(1, mixture.sizes).tolist(), strict=True)
-            journal.say(f"mixture, at step 1: {', '.join(f'{name} {share:.4f}' for name, share in first)}")
-
-        asked = Budget(steps=steps, tokens=tokens, minutes=minutes, epochs=epochs)
-        options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard, "begun": begun}
-        return learn(job, world, journal, place, asked, progress=progress, expect=expect, **options)
+            loaded = plain(opened(recipe, str(own_device(device)), members, say))
+            for name, store in stores.items():
+                _check_text(given, name, store, loaded)
+            if any(not files.kind.writes for files in given.tasks.values()):
+                loaded = replace(loaded, recipe=loaded.recipe.for_task())
+            base = options.all.settled(way, loaded.recipe)
+            loaded = replace(loaded, recipe=base.formed(loaded.recipe))
+            tasks = {}
+            for name, files in given.tasks.items():
+                own = options.own[name].settled(way, loaded.recipe, files.kind.pools)
+                with given.about(name):
+                    tasks[name] = Task.encoded(
+                        rows[name][0], rows[name][1], loaded.tokenizer, loaded.recipe, own, _named(name, say)
+                    )
+            mean = sum(task.feed(seed).epoch(0).steps for task in tasks.values()) / len(tasks)
+            base = base.lasting(way, loaded.recipe.model.width, mean, bool(asked.given))
+            often = {"epochs": base.epochs, "evaluations": base.evaluations}
+            tasks = {name: replace(task, options=replace(task.options, **often)) for name, task in tasks.items()}
+            threads = threads or world.tell(threads_of(Path(out)) if resume and world.first else None)
+            joint = Joint(loaded, given, tasks, stores, base, way, scratch, world, say, threads)
+        asked = asked if asked.given else Budget(epochs=options.all.epochs)
+        if seeds == 1:
+            return joint.run(Tuned(out), seed, asked, workers, **how)
+        results = _each_seed(joint, Path(out), range(seed, seed + seeds), asked, workers, world, how)
+        with world.agreed():
+            return keep_result(_over_seeds(results, say), Path(out), world)
 
 
-def _check_asked(feeds: Any, shares: Any, seed: Any, workers: Any) -> None:
-    if not isinstance(feeds, Mapping) or not feeds:
-        raise InputError("multitask: feeds: expected {name: a store, or task.Files}")
-    for name, given in feeds.items():
-        if isinstance(given, (dict, list, tuple, int, float)) or given is None:
-            raise InputError(
-                f"multitask: {printable(name)}: {an(type(given).__name__)}, where a store or task.Files is expected"
-            )
-    if shares is not None and (isinstance(shares, type) or not hasattr(shares, "at")):
+def _each_seed(
+    joint: Any, out: Path, numbers: range, asked: Budget, workers: int, world: World, how: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    results = []
+    with ExitStack() as stack:
+        world.stop = world.stop or stack.enter_context(Stop())
+        for number in numbers:
+            if results and world.asked():  # it came when the seed before was done
+                raise Interrupted(f"{world.caught.name}: seed {number} is not begun; {again()} goes on", world.caught)
+            run = Tuned(out / f"seed-{number}")
+            run.results = (*Tuned.results, f"../{Tuned.results[0]}")
+            results.append(joint.run(run, number, asked, workers, **how))
+    return results
+
+
+def _over_seeds(results: list[dict[str, Any]], say: Say) -> dict[str, Any]:
+    over = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
+    best = max(results, key=lambda r: (r["dev"][r["chosen_by"]]["value"], -r["seed"]))["seed"]
+    for name, found in over.items():
+        say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {amount(len(results), 'seed')}")
+    return {
+        "format": RESULT_FORMAT,
+        "kind": "finetune",
+        "task": several.KIND,
+        "seeds": [r["seed"] for r in results],
+        "best_seed": best,
+        "over_seeds": over,
+        "results": results,
+    }
+
+
+# -- before anything is written -----------------------------------------------------------------------------------------------------
+
+
+def _of_recipe(recipe: Any, feeds: Any, from_: Any) -> bool:
+    """Whether it is no MODEL that is tuned: a file of tasks is for one."""
+    if isinstance(feeds, (str, os.PathLike)) and not isinstance(recipe, Recipe):
+        return False
+    return isinstance(recipe, Recipe) or from_ is not None or not _is_model(recipe)
+
+
+def _is_model(recipe: Any) -> bool:
+    return not isinstance(recipe, str) or recipe.startswith("hf:") or os.path.isdir(recipe)
+
+
+def _given(feeds: Mapping[str, Any]) -> Feeds:
+    tasks = {name: files for name, files in feeds.items() if isinstance(files, Files)}
+    if not tasks:
+        raise InputError("multitask: feeds: holds no task.Files; a MODEL is tuned to labelled rows")
+    texts = {name: store for name, store in feeds.items() if name not in tasks}
+    return Feeds(names=tuple(feeds), tasks=tasks, texts=texts)
+
+
+class _Settings:
+    """`all`: of the run; `own`: of each task, where a setting that only other kinds have is passed over."""
+
+    def __init__(self, every: FineTuning, own: dict[str, FineTuning]):
+        self.all, self.own = every, own
+
+    @classmethod
+    def of(cls, given: Settings, feeds: Feeds) -> _Settings:
+        """InputError for what no task has, for what is the run's and set for one task, and for what a tuning to several has not."""
+        common = assignments_of(given)
+        every = settings([one for one in common if _field(one) not in {*OF_KINDS, "pool"}])
+        for name in NOT_HERE:
+            if getattr(every, name) != getattr(FineTuning(), name):
+                way = (
+                    "a table with data = STORE reads text beside"
+                    if name == "auxiliary"
+                    else "a task by itself has them"
+                )
+                raise InputError(f"{setting(name)}: not with several tasks; {way}")
+        used: set[str] = set()
+        own = {}
+        for name, files in feeds.tasks.items():
+            with feeds.about(name):
+                kept = [one for one in common if _has(files.kind, _field(one))]
+                used |= {_field(one) for one in kept}
+                for one in feeds.sets.get(name, ()):
+                    if _field(one) not in OF_ONE:
+                        raise InputError(
+                            f"set: {printable(_field(one))}: is not of one task: {nearest(_field(one), OF_ONE)}"
+                        )
+                own[name] = settings([*kept, *feeds.sets.get(name, ())])
+                own[name].check_kind(files.kind)
+        if lost := next((one for one in common if _field(one) not in used), None):
+            settings([lost])  # what nobody knows is told there
+            raise InputError(f"{setting(_field(lost))}: none of these tasks has it")
+        return cls(every, own)
+
+
+def _field(assignment: str) -> str:
+    path = assignment.partition("=")[0]
+    return ALIASES.get(path, path)
+
+
+def _has(kind: Kind, name: str) -> bool:
+    return name in kind.settings if name in OF_KINDS else name != "pool" or kind.pools
+
+
+def _check(
+    feeds: Feeds, way: Method, options: FineTuning, scratch: bool, seeds: int, shard: str, asked: Budget
+) -> None:
+    if way.still:
         raise InputError(
-            f"multitask: shares: {printable(shares, 60)}: expected one of BySize(), Equal(), Weighted(…), Stages(…)"
+            f"{option('method', way.name)}: heads over a trunk that stays have nothing in common; `bertsmith finetune` learns each by itself"
         )
-    for what, value in (("seed", seed), ("workers", workers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise InputError(f"multitask: {what}: {printable(value)} is not a whole number from 0")
-
-
-def _one_tokenizer(stores: dict[str, Any]) -> Any:
-    """The first store.  InputError where there is none, or another has another tokenizer."""
-    if not stores:
-        raise InputError("multitask: one of the feeds must be a store, whose tokenizer reads all of them")
-    first, *rest = stores.values()
-    for store in rest:
-        if store.tokenizer.digest != first.tokenizer.digest:
-            raise InputError(
-                f"{printable(store.path)}: another tokenizer than {printable(first.path)} has; prepare it with {option('tokenizer', first.path)}"
-            )
-    return first
-
-
-def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: Settings, say: Say) -> Task:
-    given.check_apart()
-    if given.kind.embeds:
+    check_settings(way, options, FineTuning())
+    for name, files in feeds.tasks.items():
+        with feeds.about(name):
+            check_asked(files.task, way, scratch, seeds, shard)
+            if files.kind.embeds:
+                raise InputError(
+                    f"{option('task', files.task)} compares the rows of an update, which a mixture has of many kinds; finetune learns it"
+                )
+    if isinstance(feeds.shares, Annealed) and asked.minutes is not None:
         raise InputError(
-            f"multitask: {printable(name)}: {option('task', given.task)} compares the rows of an update, which a mixture has of many kinds; finetune learns it"
+            f"{feeds.where}: shares: annealed ones go by epochs, and {option('minutes')} do not say how many; {option('epochs', like='N')} does"
         )
-    assignments = assignments_of(assignments)
-    for assignment in assignments:
-        field = assignment.partition("=")[0]
-        if field not in OPTIONS:
-            raise InputError(
-                f"multitask: set: {printable(field)}: is not a task's here ({', '.join(OPTIONS)}); set it in the recipe"
-            )
-    options = settings(assignments).settled(FULL, recipe, given.kind.pools)
+    feeds.shares.check(len(feeds.names))
+    if options.reinit and (scratch or way.learns is not None):
+        raise InputError(f"{setting('reinit')}: goes with {option('method', 'full')} and weights of a model")
+
+
+def _rows(feeds: Feeds, name: str, allow_unknown: bool, say: Say) -> tuple[Files, Rows]:
+    files = feeds.tasks[name]
+    files = replace(files, allow_unknown=files.allow_unknown or allow_unknown)
+    with feeds.about(name):
+        return files, Rows.read(files, _named(name, say))
+
+
+def _named(name: str, say: Say) -> Callable[[str], None]:
+    """What is said of a task begins with its name."""
 
     def of_task(line: str) -> None:
         warning = "warning: " if line.startswith("warning: ") else ""
         say(f"{warning}{name}: {line.removeprefix(warning)}")
 
-    return Task.read(given, tokenizer, recipe, options, of_task)
+    return of_task
 
 
-def _objective(recipe: Recipe, names: list[str], stores: dict[str, Any], tasks: dict[str, Task]) -> Mixed:
-    first = next(iter(stores))
-    parts = []
-    for name in names:
-        if name in tasks and tasks[name].shares_head:
-            parts.append(Part(feed=name, of=first))
-        elif name in tasks:
-            parts.append(Part(feed=name, objective=tasks[name].objective(recipe.objective)))
-        else:
-            parts.append(Part(feed=name, objective=recipe.objective) if name == first else Part(feed=name, of=first))
-    return Mixed(parts=tuple(parts))
-
-
-def _start(from_: Any, member: MemberModel, recipe: Recipe, store: Any, say: Say) -> dict[str, Any]:
-    """The trunk, the heads that stores share where the model has them, and poolers; the others are fresh."""
-    weights, source = weights_from(from_, recipe, store, say)
-    trunk = {name.removeprefix("model."): x for name, x in weights.items() if name.startswith("model.")}
-    load_weights(member.model, trunk, option("from_", from_))
-    used = member.objective.inherit(weights)
-    heads = ", ".join(dict.fromkeys(name.split(".")[1] for name in used)) or "no head"
-    say(f"starting from the weights of {printable(from_)}: the trunk and {heads}")
-    return source
-
-
-def _said_of(task: Task) -> dict[str, Any]:
-    kept = task.options.said()
-    asked = {name: kept[name] for name in OPTIONS if name in kept}
-    return {"task": {**task.about, "settings": asked}, **task.sources}
+def _check_text(feeds: Feeds, name: str, store: Any, loaded: Loaded) -> None:
+    """InputError for a store that the model cannot read, and for a model that nothing can be asked of text."""
+    with feeds.about(name):
+        if loaded.task is not None or loaded.kind == Tuned.kind or not loaded.recipe.objective.weights():
+            raise InputError(
+                f"data: {printable(loaded.run)} has no heads of a pre-training to go on with; take a model that was pre-trained, and not yet tuned"
+            )
+        if store.tokenizer.reading != loaded.tokenizer.reading:
+            raise InputError(
+                f"data: {printable(store.path)}: another tokenizer than {printable(loaded.run)} has; prepare it with {option('tokenizer', loaded.run)}"
+            )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
-from bertsmith.downstream import explained
+from bertsmith.downstream import explained, several
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_file
 from bertsmith.errors import InputError, printable
@@ -135,6 +135,9 @@ def evaluate(
     store = None if data is None else open_store(data)
     loaded = opened(model, members=members, say=say, base=base)
     if loaded.task is None:
+        tasks = several.tasks_of(loaded.config)
+        if data is None and tasks:
+            raise InputError(several.unnamed(loaded.run, tasks))
         if data is None:
             raise InputError(
                 f"{printable(loaded.run)}: is a pre-training run: evaluate it with {option('data', like='STORE')}, or fine-tune it first"
@@ -193,6 +196,8 @@ def _tuned(
 ) -> Loaded:
     loaded = opened(model, members=members, say=say, base=base)
     if loaded.task is None:
+        if tasks := several.tasks_of(loaded.config):
+            raise InputError(several.unnamed(loaded.run, tasks))
         raise InputError(
             f"{printable(loaded.run)}: is a pre-training run; `bertsmith finetune` makes a model that predicts"
         )

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 from bertsmith import files
+from bertsmith.downstream.beginning import Beginning
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
-from bertsmith.downstream.grown import Decoder, trunk_of
+from bertsmith.downstream.grown import Decoder
 from bertsmith.downstream.methods import Method
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.errors import InputError
-from bertsmith.nn.adapters import brought
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.alongside import Alongside
@@ -29,15 +29,14 @@ from bertsmith.tasks import metrics
 from bertsmith.tasks.breakdown import beside
 from bertsmith.tasks.labels import Labels
 from bertsmith.training.budget import Budget, Extent
-from bertsmith.training.checkpoint import load_step
 from bertsmith.training.distributed import World
-from bertsmith.training.job import Job, silent
+from bertsmith.training.job import Job
 from bertsmith.training.learn import learn
 from bertsmith.training.log import Journal
 from bertsmith.training.optim import share_of
 from bertsmith.training.precision import threads_set
 from bertsmith.training.run import METRICS
-from bertsmith.training.saving import learned_alone, load_weights, weights_of
+from bertsmith.training.saving import weights_of
 
 SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")
 
@@ -70,7 +69,9 @@ class Tuning:
         self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
         self.mixed: dict[int, dict[str, Any]] = {}  # by seed: how its best step mixes the layers
         self.trunks: dict[str, Any] = {}  # where the trunk is frozen: what stands in its place for each part
-        self.trained = _trained(self.recipe, method, options)
+        self.trained = trained_of(self.recipe, method)
+        how = {"options": options, "method": method, "scratch": scratch, "decoder": decoder}
+        self.beginning = Beginning(loaded=loaded, recipe=self.recipe, task=self.about, **how)
         if method.still:
             with threads_set(threads):
                 self.trunks, data = stand_ins(loaded, task.data, task.kind.pools, options.pool, options.layers)
@@ -79,42 +80,6 @@ class Tuning:
     def over(self, part: str, whole: MemberModel) -> MemberModel:
         """The member that reads `self.task.data[part]`."""
         return MemberModel(self.trunks[part], whole.objective) if self.trunks else whole
-
-    def start(self, whole: MemberModel, say: Say) -> dict:
-        """The trunk of the model, and the pooler where there is one, in place of fresh ones; what config.json says of it."""
-        if self.scratch:
-            return {"path": str(self.loaded.path), "weights": None}
-        state = weights_of(self.loaded.member)
-        trunk = trunk_of(state)
-        if self.decoder is not None:
-            trunk = self.decoder.weights(whole.model, trunk)
-        names = [name for name in weights_of(whole.model) if name in trunk or not brought(self.recipe.surgery, name)]
-        if self.options.reinit:
-            names = self._below(whole, names)
-            trunk = {name: x for name, x in trunk.items() if name in names}
-            state = {name: x for name, x in state.items() if ".pooler." not in name}
-        load_weights(whole.model, trunk, str(self.loaded.path), names)
-        whole.objective.inherit(state)
-        source = {"path": str(self.loaded.path), "weights": self.loaded.weights}
-        return source if not self.method.alone else {**source, "path": str(self.loaded.path.resolve()), "needed": True}
-
-    def _below(self, whole: MemberModel, names: list[str]) -> list[str]:
-        """`names` of the trunk without those of its top layers.  InputError where it has no such ones."""
-        count, top = self.options.reinit, whole.model.config.depth
-        found = [name for name in names if whole.model.depth_of(name) <= top - count]
-        if count > whole.model.config.layers or len(found) == len(names):
-            what = f"has {amount(whole.model.config.layers, 'layer')}" + (", which are one" if count <= top else "")
-            raise InputError(f"reinit: {count}: {self.recipe.name} {what}; lower it")
-        return found
-
-    def restored(self, run: Tuned, step: int) -> MemberModel:
-        """The member as a step left it."""
-        member = build(self.recipe)
-        if self.method.alone:
-            self.start(member, silent)
-            member.kept = learned_alone(member, self.recipe.schedule)
-        load_weights(member, load_step(run, step).weights, str(run.step(step)), member.kept)
-        return member.to(self.loaded.device)
 
     @spelt()
     def run(self, run: Tuned, seed: int, asked: Budget, workers: int, **how: Any) -> dict[str, Any]:
@@ -143,7 +108,7 @@ class Tuning:
             tokenizer=self.loaded.tokenizer_json(),
             exam=exam,
             patience=self.options.patience,
-            start=self.start,
+            start=self.beginning.start,
             trained=self.trained["parameters"],
             alone=self.method.alone,
             learner=lambda whole: self.over("train", whole),
@@ -221,8 +186,8 @@ class Tuning:
         """Into `heard`; returns the lines of metrics.jsonl."""
         world, place = self.world, self.loaded.device
         with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-            member = self.restored(run, best) if world.first else build(self.recipe).to(place)
-            threads, lines = world.tell(_of(run) if world.first else None)
+            member = self.beginning.restored(run, best) if world.first else build(self.recipe).to(place)
+            threads, lines = world.tell(written_of(run) if world.first else None)
         for tensor in weights_of(member).values():
             world.put(tensor.data, tensor.data)
         if getattr(member.objective, "mix", None) is not None:
@@ -239,7 +204,7 @@ class Tuning:
         return f"{self.method.parts}{head}{some if count < of else ''}"
 
 
-def _of(run: Tuned) -> tuple[int, list[dict]]:
+def written_of(run: Tuned) -> tuple[int, list[dict]]:
     """(threads, the lines of metrics.jsonl)."""
     config = run.config()
     assert config is not None  # it has just been learned
@@ -251,7 +216,7 @@ def _lines(run: Tuned) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
-def _trained(recipe: Recipe, method: Method, options: FineTuning) -> dict[str, Any]:
+def trained_of(recipe: Recipe, method: Method) -> dict[str, Any]:
     """How many parameters learn, of how many.  InputError where nothing of the trunk does, which a method is for."""
     with torch.device("meta"):
         member = build(recipe)

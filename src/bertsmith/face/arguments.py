@@ -129,6 +129,12 @@ def _recipe(value: Any) -> Any:
     return _is(value, str, Recipe)
 
 
+def _any_model(value: Any) -> Any:
+    from bertsmith.recipe import Recipe
+
+    return value if isinstance(value, Recipe) else _model(value)
+
+
 def _store(value: Any) -> Any:
     from bertsmith.text.store import Store
 
@@ -205,6 +211,9 @@ WANTED = {
     ),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
     **dict.fromkeys(("text", "feeds", "shares", "pairs"), ASIDE),
+    "multitask.recipe": Kind(
+        "a MODEL (a path, hf:NAME or what load() gave) or a recipe, such as 'bert:mini',", _any_model
+    ),
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "compared": Kind("a list of Differences", _compared),

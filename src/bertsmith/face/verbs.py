@@ -15,7 +15,7 @@ from bertsmith.face.results import Result
 PLAIN = {"fill", "members", "verify"}  # results that are what they are
 
 
-MANY = "torchrun starts them: `torchrun --nproc-per-node N SCRIPT`; only the commands pretrain, finetune, glue and clue do it themselves"
+MANY = "torchrun starts them: `torchrun --nproc-per-node N SCRIPT`; only the commands pretrain, finetune, multitask, glue and clue do it themselves"
 
 
 @functools.cache

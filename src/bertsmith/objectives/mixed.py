@@ -62,7 +62,17 @@ class Mixed:
 
     def alone(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a member by name, as if its main part were all of its objective."""
-        return of_main(weights, self)
+        return self.of(self.main.feed, weights)
+
+    def of(self, feed: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a member by name, as if what is asked of one feed were all of its objective."""
+        (part,) = (part for part in self.parts if part.feed == feed)
+        own = f"objective.{module_of(part.of or feed)}."
+        return {
+            f"objective.{name.removeprefix(own)}" if name.startswith(own) else name: x
+            for name, x in weights.items()
+            if name.startswith(("model.", own))
+        }
 
     def build(self, model: nn.Module) -> MixedObjective:
         from bertsmith.objectives.modules.mixed import MixedObjective
@@ -86,13 +96,3 @@ class Mixed:
 def module_of(feed: str) -> str:
     """How the heads of a feed are called among a module's parts, whose own names a feed may have ("train")."""
     return f"feed_{feed}"
-
-
-def of_main(weights: dict[str, Tensor], mixed: Mixed) -> dict[str, Tensor]:
-    """Weights of a member by name, as if its main part were all of its objective."""
-    main = f"objective.{module_of(mixed.main.feed)}."
-    return {
-        f"objective.{name.removeprefix(main)}" if name.startswith(main) else name: x
-        for name, x in weights.items()
-        if name.startswith(("model.", main))
-    }

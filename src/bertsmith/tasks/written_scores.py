@@ -16,6 +16,7 @@ from bertsmith.tasks.template import number_of
 
 FEW, OFTEN = 50, 3  # different targets at most, and rows of each at least, where they are names of classes
 METRICS = ("exact", "f1", "accuracy", "macro_f1", "pearson", "spearman", "bleu", "chrf", "rouge")
+PERCENT = ("bleu", "chrf")  # from 0 to 100; all others are shares of 1
 OF_CLASSES, OF_NUMBERS = ("accuracy", "macro_f1"), ("pearson", "spearman")
 
 

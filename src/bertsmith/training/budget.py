@@ -36,7 +36,7 @@ class Extent:
 
     @classmethod
     def of(cls, feed: Feed | Mixture) -> Extent:
-        """InputError where the feed cannot be used.  Of a mixture: as many tokens as all of its feeds have."""
+        """InputError where the feed cannot be used.  Of a mixture: as many tokens as all of its feeds have, or those that set the pace."""
         if isinstance(feed, Mixture):
             return _together([cls.of(part) for part in feed.feeds.values()], feed)
         epoch = feed.epoch(0)
@@ -54,7 +54,11 @@ class Extent:
 def _together(parts: list[Extent], mixture: Mixture) -> Extent:
     shares = mixture.shares.at(1, mixture.sizes)
     shares = (shares > 0).astype(float) if mixture.each == "all" else shares
-    tokens, per_step = sum(p.tokens for p in parts), float(shares @ [p.per_step for p in parts])
+    paced = np.array([name in mixture.paced for name in mixture.feeds])
+    tokens, each = sum(p.tokens for p, counts in zip(parts, paced, strict=True) if counts), [p.per_step for p in parts]
+    per_step, pace = float(shares @ each), float((shares * paced) @ each)
+    if not paced.all():
+        tokens = round(tokens * per_step / pace)  # what the others are read meanwhile
     return Extent(
         sequences=sum(p.sequences for p in parts),
         tokens=tokens,

@@ -1,0 +1,245 @@
+"""tasks.toml: the tasks and texts that one model is tuned to at once (`multitask`).
+
+    [mixture]                # may be left out
+    shares = "size"          # of the updates: "size", "equal", "annealed", or {rte = 2, mrpc = 1}
+    each = "one"             # an update reads one task, or "all"
+
+    [task.rte]
+    task = "classify"
+    train = "rte/train.tsv"  # beside this file
+    dev = "rte/dev.tsv"      # or a share of the training file, 0.1
+    columns = {text = "sentence1", text2 = "sentence2"}
+
+    [task.text]
+    data = "store"           # the loss of the model's own pre-training
+
+No torch is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bertsmith import files
+from bertsmith.config import assignments_of
+from bertsmith.data.mixture import Annealed, BySize, Equal, Shares, Weighted, check_name
+from bertsmith.downstream.task import Files
+from bertsmith.errors import InputError, nearest, printable
+from bertsmith.spelling import amount, an
+
+EACH = ("one", "all")
+OF_FILES = tuple(f.name for f in fields(Files))
+OF_TASK, OF_TEXT = (*OF_FILES, "weight", "set"), ("data", "weight")
+# Keys of [mixture] by the kind of shares; "annealed" gets its epochs when the run has some.
+SHARES: dict[str, tuple[type, tuple[str, ...]]] = {
+    "size": (BySize, ("cap", "temperature")),
+    "equal": (Equal, ()),
+    "annealed": (Annealed, ("fall",)),
+}
+UNKNOWN = {"steps": 1, "epochs": 1}  # of what is annealed, until the run has a length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feeds:
+    """`tasks` and `texts` (stores) by name, in the order of `names`; `weights`: what the losses of each are multiplied by; `sets`: settings
+    of one task alone."""
+
+    names: tuple[str, ...]
+    tasks: Mapping[str, Files]
+    texts: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    sets: Mapping[str, list[str]] = field(default_factory=dict)
+    shares: Shares = field(default_factory=BySize)
+    each: Literal["one", "all"] = "one"
+    where: str = "multitask"  # what a message begins with
+
+    @contextmanager
+    def about(self, name: str) -> Iterator[None]:
+        """Errors name the task that they are about."""
+        with _within(f"{self.where}: {printable(name)}"):
+            yield
+
+    def with_shares(self, shares: Any, each: Any) -> Feeds:
+        """With what an option says in the place of the file."""
+        found = self
+        if shares is not None:
+            found = replace(found, shares=named_shares(shares, {}) if isinstance(shares, str) else shares)
+        return found if each is None else replace(found, each=each)
+
+
+def read_tasks(path: str | Path) -> Feeds:
+    """InputError naming the file and the table of what cannot be used; no rows are read yet."""
+    path, where = Path(path), printable(path)
+    tree = _tree(path)
+    _check_keys(tree, ("task", "mixture"), where)
+    tables = tree.get("task")
+    if not isinstance(tables, dict) or not tables:
+        raise InputError(f"{where}: holds no task; [task.NAME] with task, train and dev is one")
+    tasks, texts, weights, sets = {}, {}, {}, {}
+    for name, table in tables.items():
+        with _within(f"{where}: task.{printable(name)}"):
+            check_name(name)
+            if not isinstance(table, dict):
+                raise InputError(f"{printable(repr(table), 60)} is no table; write [task.{printable(name)}]")
+            _check_keys(table, OF_TEXT if "data" in table else OF_TASK)
+            weights[name] = _weight(table.get("weight", 1.0))
+            if "data" in table:
+                texts[name] = _beside(path, table, "data")
+                continue
+            sets[name] = assignments_of(_table(table.get("set", {}), "set"))
+            tasks[name] = _files(path, table)
+    if not tasks:
+        raise InputError(f"{where}: holds texts and no task; `bertsmith pretrain --from` goes on with text alone")
+    with _within(f"{where}: mixture"):
+        shares, each = _mixture(_table(tree.get("mixture", {}), ""), tuple(tables))
+    said = {"weights": weights, "sets": sets, "shares": shares, "each": each, "where": where}
+    return Feeds(names=tuple(tables), tasks=tasks, texts=texts, **said)
+
+
+def named_shares(kind: str, options: Mapping[str, Any]) -> Shares:
+    """InputError for shares that are none, and for an option that others have."""
+    if kind not in SHARES:
+        raise InputError(f"shares: {printable(repr(kind), 60)}: unknown; {nearest(kind, SHARES)}")
+    made, keys = SHARES[kind]
+    for key in options:
+        if key not in keys:
+            have = " and ".join(f'"{name}"' for name, (_, known) in SHARES.items() if key in known)
+            raise InputError(f'{key}: shares = "{kind}" have none; {have} have')
+    return made(**options, **(UNKNOWN if made is Annealed else {}))
+
+
+def check_apart(feeds: Feeds) -> None:
+    """InputError where a dev file holds the bytes of a training file, its own or another task's."""
+    digests: dict[tuple[str, str], str] = {}
+    for name, given in feeds.tasks.items():
+        with feeds.about(name):
+            given.check_apart()
+        parts = ("train",) if given.part is not None else ("train", "dev")
+        paths = {part: getattr(given, part) for part in parts if isinstance(getattr(given, part), (str, Path))}
+        digests |= {(name, part): files.sha256(at) for part, at in paths.items() if Path(at).is_file()}
+    for (one, part), digest in digests.items():
+        other = next((n for (n, p), d in digests.items() if part == "dev" and p == "train" and d == digest), None)
+        if other is not None:
+            raise InputError(
+                f"{feeds.where}: {printable(one)}: dev holds the same bytes as train of {printable(other)}; a score on texts that were trained on says nothing"
+            )
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    where = printable(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(
+            f"{where}: no such file; a file of tasks is wanted, [task.NAME] with task, train and dev"
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"{where}: is a folder; a file of tasks is wanted, such as tasks.toml") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: byte {error.start}: is not UTF-8, as TOML is") from None
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        said = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
+        what, line = (said[1], f":{said[2]}" if said[2] else "") if said else (str(error), "")
+        twice = re.fullmatch(r"Cannot declare \('task', '(.*)'\) twice", what)
+        if twice:
+            raise InputError(
+                f"{where}{line}: task.{printable(twice[1])}: stands there twice; each task has a name, and its head, of its own"
+            ) from None
+        raise InputError(f"{where}{line}: is not TOML: {printable(what)}") from None
+
+
+def _files(path: Path, table: Mapping[str, Any]) -> Files:
+    for key in ("task", "train", "dev"):
+        if key not in table:
+            more = "; a share of the training file, such as 0.1, is one, too" if key == "dev" else ""
+            raise InputError(f"{key}: is missing{more}")
+    given = {name: value for name, value in table.items() if name in OF_FILES}
+    for name, kind, words in (("header", bool, "true or false"), ("allow_unknown", bool, "true or false")):
+        if name in given and not isinstance(given[name], kind):
+            raise InputError(f"{name}: {printable(repr(given[name]), 60)}: {words} is wanted")
+    for name in ("task", "encoding", "on_long", "on_bad_answer", "template", "target", "metric"):
+        if name in given and not isinstance(given[name], str):
+            raise InputError(f"{name}: {printable(repr(given[name]), 60)}: a text is wanted")
+    labels = given.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, (str, int)) for label in labels):
+        raise InputError(f'labels: {printable(repr(labels), 60)}: a list is wanted, such as ["yes", "no"]')
+    given["labels"] = tuple(str(label) for label in labels)
+    if not isinstance(given.get("columns", ""), (str, dict)):
+        _table(given["columns"], "columns")
+    share = isinstance(table["dev"], (int, float)) and not isinstance(table["dev"], bool)
+    for part in ("train", "dev")[: 1 if share else 2]:
+        given[part] = _beside(path, table, part)
+    return Files(**given)
+
+
+def _beside(path: Path, table: Mapping[str, Any], name: str) -> str:
+    """A path of the file, from where it lies.  InputError where nothing is there."""
+    value = table[name]
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{name}: {printable(repr(value), 60)}: a path is wanted")
+    found = path.parent / value
+    if name != "data" and not found.is_file():
+        raise InputError(
+            f"{name}: {printable(found)}: no such file; paths are taken from the folder of {printable(path.name)}"
+        )
+    if name == "data" and not found.is_dir():
+        raise InputError(
+            f"data: {printable(found)}: no such store; paths are taken from the folder of {printable(path.name)}"
+        )
+    return str(found)
+
+
+def _mixture(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Shares, Literal["one", "all"]]:
+    known = ("shares", "each", *dict.fromkeys(key for _, keys in SHARES.values() for key in keys))
+    _check_keys(table, known)
+    each, kind = table.get("each", "one"), table.get("shares", "size")
+    if each not in EACH:
+        raise InputError(f"each: {printable(repr(each), 60)}: is neither 'one' nor 'all'")
+    options = {key: value for key, value in table.items() if key not in ("shares", "each")}
+    if not isinstance(kind, dict):
+        return named_shares(kind if isinstance(kind, str) else repr(kind), options), each
+    _check_keys(kind, names, "shares")
+    lacks = [name for name in names if name not in kind]
+    if lacks or options:
+        what = f"{lacks[0]} has none" if lacks else f"{next(iter(options))} goes with shares by size"
+        raise InputError(
+            f"shares: {printable(what)}; give {amount(len(names), 'number')}, one for each task, 0 for never"
+        )
+    return Weighted(weights=tuple(kind[name] for name in names)), each
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise InputError(
+            f"weight: {printable(repr(value), 60)}: a number above 0 is wanted; leave out a task that is worth nothing"
+        )
+    return float(value)
+
+
+def _table(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        at = f"{name}: " if name else ""
+        raise InputError(f"{at}{printable(repr(value), 60)} is {an(type(value).__name__)}, where a table is wanted")
+    return value
+
+
+def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str = "") -> None:
+    for key in table:
+        if key not in known:
+            raise InputError(f"{where}{': ' * bool(where)}{printable(key)}: unknown; {nearest(key, known)}")
+
+
+@contextmanager
+def _within(where: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
