@@ -69,7 +69,7 @@ def test_a_task_of_a_run_predicts_evaluates_and_compares_by_its_name(many, given
     apart = bertsmith.compare(f"{run}:classify", f"{run}:classify")
     assert apart["difference"]["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     for verb in (lambda: bertsmith.evaluate(run, given["tag"]["dev"]), lambda: bertsmith.compare(run, run)):
-        with pytest.raises(InputError, match="was tuned to several tasks; name one: .*run:classify or .*run:pairs"):
+        with pytest.raises(InputError, match=r"was tuned to several tasks; name one: .*run:classify or .*run:pairs"):
             verb()
     with pytest.raises(InputError, match="no task 'clasify'; did you mean 'classify'"):
         bertsmith.load(f"{run}:clasify")

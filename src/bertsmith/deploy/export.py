@@ -141,6 +141,10 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its head has thresholds between classes in an order, for which transformers has no class"
         )
+    if getattr(recipe.objective, "reads", None) is not None:
+        raise InputError(
+            f"{printable(loaded.run)}: its head reads a pair in several steps (head=san), for which transformers has no class; fine-tune with {setting('head', value='plain')}"
+        )
     if getattr(recipe.objective, "pool", "cls") != "cls":
         raise InputError(
             f"{printable(loaded.run)}: its head reads more than [CLS] (pool={recipe.objective.pool}), for which transformers has no class; fine-tune with {setting('pool', value='cls')}"

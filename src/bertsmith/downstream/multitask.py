@@ -245,7 +245,7 @@ class _Settings:
 
 def _field(assignment: str) -> str:
     path = assignment.partition("=")[0]
-    return ALIASES.get(path, path)
+    return ALIASES.get(path, path).partition(".")[0]
 
 
 def _has(kind: Kind, name: str) -> bool:

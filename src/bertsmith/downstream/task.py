@@ -183,6 +183,13 @@ class Task:
             raise InputError(
                 f"orders: both: the training file has no pairs; {option('columns', like='text2=NAME')} says where the second texts stand"
             )
+        if options.head == "san":
+            if not rows["train"].pairs:
+                raise InputError(
+                    f"head: san: reads pairs, and the training file has none; {option('columns', like='text2=NAME')} says where the second texts stand"
+                )
+            if reading.marks == "extract":
+                raise InputError("head: san: reads texts with a separator between them; leave form=extract out")
         if reading.marks == "extract" and len({tokenizer.vocab.sep, tokenizer.vocab.mask, tokenizer.vocab.cls}) < 3:
             raise InputError(
                 "form: extract: the tokenizer has one special token, and a start, a delimiter and an extract token are wanted; leave texts as they are"
@@ -246,6 +253,8 @@ class Task:
         made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
         if self.options.orders != "one":
             made = replace(made, orders=self.options.orders)
+        if getattr(made, "reads", None) is not None:
+            made = replace(made, reads=replace(made.reads, sep=self.tokenizer.vocab.sep))
         return replace(made, pooler=pooler) if hasattr(made, "pooler") else made
 
     @property

@@ -14,6 +14,7 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
+from bertsmith.objectives.san import San
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
@@ -25,7 +26,7 @@ BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-
 MOST_EPOCHS = 50  # however few the texts are
 # Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
 FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
-GROUPS = ("adapter", "lora")  # settings that are several
+GROUPS = ("adapter", "lora", "san")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -50,6 +51,8 @@ LATER = (
     "scale",
     "margin",
     "sizes",
+    "head",
+    "san",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -147,6 +150,10 @@ class FineTuning:
     )
     adapter: Adapters = field(default_factory=Adapters)  # of method adapter: adapter.size, adapter.form, …
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
+    head: Literal["plain", "san"] = (
+        "plain"  # classify, regress: san = pairs are read in several steps (Liu et al. 2019, MT-DNN)
+    )
+    san: San = field(default_factory=San)  # of it: san.steps, san.drop
     layers: tuple[
         int, ...
     ] = ()  # frozen: layers that are read side by side, 0 the embedding, -1 the last; mix: those that are mixed; [] = the last; all
@@ -211,6 +218,19 @@ class FineTuning:
             self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
             f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
         )
+        require(
+            self.head == "plain" or not method.still,
+            f"head: {self.head}: reads tokens, which a frozen trunk's features do not hold; take {option('method', 'full')}",
+        )
+        require(
+            self.head == "plain" or self.pool == "auto",
+            f"head: {self.head}: reads tokens itself; leave pool={self.pool} out",
+        )
+        require(
+            self.head == "plain" or self.orders == "one",
+            f"head: {self.head}: reads both texts of a pair itself; leave orders={self.orders} out",
+        )
+        require(self.head != "plain" or self.san == San(), "san.steps, san.drop: are of head=san")
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
         require(
             not method.still or self.pool in ("auto", "cls", "mean"),

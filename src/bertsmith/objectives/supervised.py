@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.body import Body, BodyConfig
@@ -55,6 +55,7 @@ class Classify:
     class_weights: tuple[float, ...] = ()
     focal: float = 0.0
     smoothing: float = 0.0
+    reads: Any = None  # a San, in the place of what `pool` reads
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
@@ -70,11 +71,15 @@ class Classify:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Classification, Weighing
 
-        head = PairHead(model.config.width, self.classes, self.dropout, self.pooler)
+        head: Any = PairHead(model.config.width, self.classes, self.dropout, self.pooler)
+        if self.reads is not None:
+            head = self.reads.build(model.config.width, self.classes, self.dropout)
         how = (self.class_weights, self.focal, self.smoothing)
         return Classification(head, self.pool, self.orders, Weighing(*how) if any(how) else None)
 
     def parameters(self, model: BodyConfig) -> int:
+        if self.reads is not None:
+            return self.reads.parameters(model.width, self.classes)
         return sequence_parameters(model.width, self.classes, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:
@@ -157,6 +162,7 @@ class Regress:
     orders: Literal["one", "both"] = (
         "one"  # both: what is said of a pair in either order, added up (Radford et al. 2018, figure 1)
     )
+    reads: Any = None  # a San, in the place of what `pool` reads
 
     def __post_init__(self):
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
@@ -165,9 +171,14 @@ class Regress:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Regression
 
-        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool, self.orders)
+        head: Any = PairHead(model.config.width, 1, self.dropout, self.pooler)
+        if self.reads is not None:
+            head = self.reads.build(model.config.width, 1, self.dropout)
+        return Regression(head, self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
+        if self.reads is not None:
+            return self.reads.parameters(model.width, 1)
         return sequence_parameters(model.width, 1, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:

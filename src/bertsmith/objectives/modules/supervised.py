@@ -12,6 +12,7 @@ from bertsmith.data.batch import IGNORE, Batch, Stream
 from bertsmith.nn.body import Body
 from bertsmith.nn.modules.blocks import initialise, pick
 from bertsmith.nn.modules.heads import TokenLabel
+from bertsmith.nn.modules.san import SanHead
 from bertsmith.objectives.modules.predict import loss_sum, score
 from bertsmith.objectives.supervised import TERM
 
@@ -75,12 +76,14 @@ class Classification(nn.Module):
 
     def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (s,): the flat index of each sequence's [CLS], in any order -> (s, classes), or (s, 1) for a regression."""
-        if self.pool == "cls":
+        if self.pool == "cls" and not isinstance(self.head, SanHead):
             read, where = torch.unique(at, return_inverse=True)
             return self.head(pick(model(stream, read), where))
-        means = self._means(model, stream)
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
-        return self.head(pick(means, torch.searchsorted(ends, at, right=True)))
+        which = torch.searchsorted(ends, at, right=True)
+        if isinstance(self.head, SanHead):
+            return pick(self.head(model(stream), stream), which)
+        return self.head(pick(self._means(model, stream), which))
 
     def _means(self, model: Body, stream: Stream) -> Tensor:
         """(s, d) what is read of each sequence."""
