@@ -15,7 +15,7 @@ from tests.runs import Breaking, lines, same, small
 import bertsmith
 from bertsmith.config import from_dict, to_dict
 from bertsmith.data.loader import Loader
-from bertsmith.data.mixture import BySize, Equal, Mixture, Stages, Weighted
+from bertsmith.data.mixture import Annealed, BySize, Equal, Mixture, Stages, Weighted
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens
 from bertsmith.data.text import Text
@@ -23,6 +23,7 @@ from bertsmith.downstream.task import Files
 from bertsmith.errors import InputError, Interrupted
 from bertsmith.recipe import Corruption
 from bertsmith.text.layout import FullSentences
+from bertsmith.training.budget import Extent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZES = np.array([1000.0, 100.0, 10.0])
@@ -52,6 +53,23 @@ def test_shares_are_what_their_papers_say():
     assert [keep.at(step, SIZES).tolist() for step in (4, 5, 99)] == [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3]
 
 
+def test_annealed_shares_fall_from_size_to_a_fifth_of_its_power():
+    annealed = Annealed(steps=10, epochs=5)
+    assert annealed.at(1, SIZES) == pytest.approx(BySize().at(1, SIZES)), "alpha is 1 in the first epoch"
+    powers = [annealed.power(step) for step in (1, 10, 11, 21, 41, 50, 99)]
+    assert powers == pytest.approx([1, 1, 0.8, 0.6, 0.2, 0.2, 0.2])
+    assert annealed.at(50, SIZES) == pytest.approx(SIZES**0.2 / (SIZES**0.2).sum())
+    assert Annealed(steps=10, epochs=1).at(10, SIZES) == pytest.approx(BySize().at(1, SIZES))
+
+
+def test_an_epoch_may_be_that_of_some_feeds_while_others_are_read():
+    whole, paced = mixture(Equal()), mixture(Equal(), paced=("law",))
+    law = Extent.of(whole.feeds["law"])
+    assert Extent.of(paced).steps == pytest.approx(3 * law.steps, abs=3), "a third of the steps read it"
+    assert Extent.of(paced).per_step == Extent.of(whole).per_step
+    assert Extent.of(paced).tokens == pytest.approx(Extent.of(paced).steps * Extent.of(paced).per_step, rel=0.1)
+
+
 def test_the_draws_have_the_shares_that_were_asked_for():
     mixed = mixture(BySize(temperature=2))
     names = list(mixed.feeds)
@@ -76,6 +94,8 @@ def test_the_draws_have_the_shares_that_were_asked_for():
         (lambda: Stages(steps=(1, 1), earlier="drop"), "neither 'leave' nor 'keep'"),
         (lambda: Stages(steps=(1, 1), among="equal"), "mixture.among"),
         (lambda: BySize(cap=0), "mixture.cap: 0"),
+        (lambda: Annealed(steps=0, epochs=2), "mixture.steps: 0 must be a whole number above 0"),
+        (lambda: Annealed(steps=1, epochs=2, fall=1.5), "mixture.fall: 1.5 must be a number from 0 to 1"),
     ],
 )
 def test_shares_that_do_not_fit_are_named(shares, says):

@@ -5,17 +5,24 @@ import json
 import pytest
 import torch
 from tests.runs import Breaking, lines, same
+from tests.test_startup import started
 
 import bertsmith
+from bertsmith.downstream.task import Files
 from bertsmith.errors import InputError, Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAST = ("batch=8", "lr=0.003", "checkpoint=5")
 
 
+def shown(value) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {shown(each)}' for key, each in value.items())}}}"
+    return json.dumps(str(value) if hasattr(value, "parts") else value)
+
+
 def table(name: str, keys: dict) -> str:
-    said = [f"{key} = {json.dumps(str(value) if hasattr(value, 'parts') else value)}" for key, value in keys.items()]
-    return "\n".join([f"[{name}]", *said, ""])
+    return "\n".join([f"[{name}]", *(f"{key} = {shown(value)}" for key, value in keys.items()), ""])
 
 
 def file_of(folder, tasks: dict, **mixture):
@@ -100,3 +107,150 @@ def test_a_tuning_to_several_tasks_resumes_to_the_bit(pretrained, given, tmp_pat
             tune(pretrained, file, tmp_path / "broken", epochs=2, resume=True, progress=Breaking(how, at))
     tune(pretrained, file, tmp_path / "broken", resume=True, epochs=2)
     same(tmp_path / "straight", tmp_path / "broken")
+
+
+def test_the_head_of_one_task_learns_nothing_from_another(pretrained, given, tmp_path):
+    two = {name: given[name] for name in ("classify", "tag")}
+    shares = {"classify": 1, "tag": 0}
+    for steps in (1, 4):
+        file = file_of(tmp_path / f"file{steps}", two, shares=shares)
+        tune(pretrained, file, tmp_path / f"run{steps}", steps=steps, set=(*FAST, "weight_decay=0"))
+    one, four = (bertsmith.load(f"{tmp_path}/run{steps}:tag").member.state_dict() for steps in (1, 4))
+    heads = [name for name in one if name.startswith("objective.")]
+    assert heads and all(torch.equal(one[name], four[name]) for name in heads)
+    assert not torch.equal(one["model.layers.0.attention.out.weight"], four["model.layers.0.attention.out.weight"])
+
+
+def test_text_is_read_beside_a_task_with_the_loss_of_pre_training(pretrained, short, given, tmp_path):
+    file = file_of(
+        tmp_path / "file", {"classify": given["classify"], "text": {"data": short.path, "weight": 0.5}}, shares="equal"
+    )
+    found = tune(pretrained, file, tmp_path / "run", epochs=1)
+    terms = {term for line in lines(tmp_path / "run") for term, loss in line["terms"].items() if loss is not None}
+    assert terms == {"classify.label", "text.token", "text.pair"}
+    evaluation = lines(tmp_path / "run")[-1]["evaluation"]
+    assert {"classify.label", "text.token"} <= evaluation.keys() and found["dev"].keys() == {
+        "mean",
+        "classify.accuracy",
+    }
+    assert bertsmith.fill(tmp_path / "run", "a [MASK] word", top=1)["masks"], "the run itself has the heads of its text"
+    rows = found["tasks"]["classify"]["texts"]["train"]["texts"]
+    steps = lines(tmp_path / "run")[-1]["step"]
+    assert steps == pytest.approx(2 * rows / 8, abs=2), "an epoch is the task's, and every other update reads text"
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (weight,) = {part["weight"] for part in config["recipe"]["objective"]["parts"] if part["feed"] == "text"}
+    assert weight == 0.5
+    with pytest.raises(InputError, match=r"tasks\.toml: text: data: .* has no heads of a pre-training to go on with"):
+        tune(f"{tmp_path}/run:classify", file, tmp_path / "other")
+
+
+def test_several_seeds_have_mean_and_spread_and_the_best_is_taken(pretrained, given, tmp_path):
+    file = file_of(tmp_path / "file", {name: given[name] for name in ("classify", "regress")})
+    found = tune(pretrained, file, tmp_path / "run", steps=3, seeds=2, method="adapter")
+    assert found["over_seeds"].keys() == {"mean", "classify.accuracy", "regress.pearson"}
+    means = [result["dev"]["mean"]["value"] for result in found["results"]]
+    assert found["best_seed"] == 3 + means.index(max(means)) and found["seeds"] == [3, 4]
+    score = bertsmith.evaluate(f"{tmp_path}/run:regress", given["regress"]["dev"])["pearson"]["value"]
+    best = next(r for r in found["results"] if r["seed"] == found["best_seed"])
+    assert score == pytest.approx(best["tasks"]["regress"]["dev"]["pearson"]["value"], abs=1e-6)
+    assert best["trained"]["parameters"] < best["trained"]["of"]
+    bertsmith.report(tmp_path / "run", out=tmp_path / "report.html")
+    assert "regress.pearson" in (tmp_path / "report.html").read_text()
+    apart = bertsmith.compare(f"{tmp_path}/run:classify", f"{tmp_path}/run:classify")
+    assert apart["seeds"] == {"a": 2, "b": 2}
+
+
+def test_tasks_given_in_python_need_no_file(pretrained, given, tmp_path):
+    named = {name: Files(**given[name]) for name in ("classify", "regress")}
+    found = tune(pretrained, named, tmp_path / "run", steps=2, shares="equal")
+    assert found["tasks"].keys() == named.keys()
+
+
+ROWS = {"task": "classify", "train": "train.tsv", "dev": "dev.tsv"}
+
+
+@pytest.mark.parametrize(
+    "tables, says",
+    [
+        ({"a": {**ROWS, "train": "none.tsv"}}, r"tasks\.toml: task\.a: train: .*none\.tsv: no such file; paths are taken from the folder"),
+        ({"a": {**ROWS, "dev": "none.tsv"}}, r"task\.a: dev: .*none\.tsv: no such file"),
+        ({"a": {k: v for k, v in ROWS.items() if k != "dev"}}, r"task\.a: dev: is missing; a share of the training file, such as 0\.1"),
+        ({"a": {k: v for k, v in ROWS.items() if k != "task"}}, r"task\.a: task: is missing"),
+        ({"a": {**ROWS, "task": "clasify"}}, r"task\.a: task='clasify': unknown; did you mean 'classify'"),
+        ({"a": {**ROWS, "column": "x"}}, r"task\.a: column: unknown; did you mean 'columns'"),
+        ({"a": {**ROWS, "weight": 0}}, r"task\.a: weight: 0: a number above 0 is wanted"),
+        ({"a": {**ROWS, "weight": "much"}}, r"task\.a: weight: 'much': a number above 0"),
+        ({"a": {**ROWS, "labels": 3}}, r"task\.a: labels: 3: a list is wanted"),
+        ({"a": {**ROWS, "header": "no"}}, r"task\.a: header: 'no': true or false"),
+        ({"a": {**ROWS, "dev": "train.tsv"}}, r"tasks\.toml: a: .* dev holds the same bytes as train; a score"),
+        ({"a": ROWS, "b": {**ROWS, "train": "dev.tsv", "dev": 0.5}}, r"tasks\.toml: a: dev holds the same bytes as train of b"),
+        ({"a.b": ROWS}, r"'b': is missing|task\.a: b: unknown"),
+        ({"1st": ROWS}, r"'1st' is not a name"),
+        ({"a": ROWS, "text": {"data": "store"}}, r"task\.text: data: .*store: no such store"),
+        ({"a": ROWS, "text": {"data": ".", "dev": "x"}}, r"task\.text: dev: unknown"),
+        ({}, "holds no task; "),
+    ],
+)  # fmt: skip
+def test_what_a_file_of_tasks_cannot_say_is_told_in_one_line(pretrained, tmp_path, tables, says):
+    file = rows_beside(file_of(tmp_path / "file", tables))
+    with pytest.raises(InputError, match=says) as error:
+        tune(pretrained, file, tmp_path / "run", steps=1)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "mixture, options, says",
+    [
+        ({"shares": "siez"}, {}, r"mixture: shares: 'siez': unknown; did you mean 'size'"),
+        ({"shares": "equal", "cap": 3}, {}, r'mixture: cap: shares = "equal" have none; "size" have'),
+        ({"shares": {"a": 1}}, {}, r"mixture: shares: b has none; give 2 numbers"),
+        ({"shares": {"a": 0, "b": 0}}, {}, r"mixture: mixture\.weights: .* one of them above it"),
+        ({"shares": {"a": 1, "c": 1}}, {}, r"mixture: shares: c: unknown; known: a, b"),
+        ({"each": "al"}, {}, r"mixture: each: 'al': is neither 'one' nor 'all'"),
+        ({"temprature": 2}, {}, r"mixture: temprature: unknown; did you mean 'temperature'"),
+        ({"shares": "annealed"}, {"minutes": 1.0, "steps": None}, r"annealed ones go by epochs, and minutes do not say how many; epochs=N does"),
+        ({}, {"method": "frozen"}, "method='frozen': heads over a trunk that stays"),
+        ({}, {"set": ["thresholds=each"]}, r"set=\{'thresholds': …\}: none of these tasks has it"),
+        ({}, {"set": ["auxiliary=0.5"]}, "a table with data = STORE reads text beside"),
+        ({}, {"set": ["lrr=1"]}, "did you mean 'lr'"),
+        ({}, {"from_": "x"}, "from_: the weights are those of the MODEL"),
+    ],
+)  # fmt: skip
+def test_mixtures_that_do_not_fit_are_told_in_one_line(pretrained, tmp_path, mixture, options, says):
+    file = rows_beside(file_of(tmp_path / "file", {"a": ROWS, "b": ROWS}, **mixture))
+    with pytest.raises(InputError, match=says) as error:
+        tune(pretrained, file, tmp_path / "run", **{"steps": 1, **options})
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def rows_beside(file):
+    for name, word in (("train", "list"), ("dev", "tuple")):
+        rows = [f"the {word} number {i}\t{'odd' if i % 2 else 'even'}" for i in range(12)]
+        (file.parent / f"{name}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    return file
+
+
+def test_two_tasks_of_one_name_and_what_is_no_toml_are_told_by_their_line(pretrained, tmp_path):
+    twice = '[task.rte]\ntask = "classify"\n[task.rte]\ntask = "tag"\n'
+    for text, says in (
+        (twice, r"tasks\.toml:3: task\.rte: stands there twice; each task has a name, and its head, of its own"),
+        ("[task.rte]\ntask = \n", r"tasks\.toml:2: is not TOML: Invalid value"),
+        ("[tasks.rte]\n", r"tasks\.toml: tasks: unknown; did you mean 'task'"),
+        ("task = 3\n", "holds no task"),
+    ):
+        (tmp_path / "tasks.toml").write_text(text)
+        with pytest.raises(InputError, match=says):
+            tune(pretrained, tmp_path / "tasks.toml", tmp_path / "run")
+    for path, says in (
+        (tmp_path / "none.toml", "no such file; a file of tasks"),
+        (tmp_path, "is a folder; a file of tasks"),
+    ):
+        with pytest.raises(InputError, match=says):
+            tune(pretrained, path, tmp_path / "run")
+
+
+def test_mistakes_about_tasks_load_no_torch(pretrained, tmp_path):
+    file = rows_beside(file_of(tmp_path / "file", {"a": {**ROWS, "weight": 0}}))
+    good = rows_beside(file_of(tmp_path / "good", {"a": ROWS}))
+    missing = ["multitask", tmp_path / "none", good, "--out", tmp_path / "run"]
+    assert started(["multitask", pretrained, file, "--out", tmp_path / "run"], missing, code=2) == ""
