@@ -223,6 +223,8 @@ def test_tasks_are_learned_beside_the_text_and_the_trunk_goes_on_to_others(feeds
     found = mix(feeds, tmp_path / "run", steps=120, shares=Weighted(weights=(1, 0, 2, 1)))
     scores = found["evaluation"]
     assert scores["classify.label"]["accuracy"] > 0.6 and scores["tag.tag"]["loss"] < 1.0
+    of_task = bertsmith.evaluate(f"{tmp_path / 'run'}:classify", feeds["classify"].dev)
+    assert of_task["accuracy"]["value"] == pytest.approx(scores["classify.label"]["accuracy"], abs=1e-6)
     loaded = bertsmith.load(tmp_path / "run")
     recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
     assert json.loads(json.dumps(to_dict(from_dict(recipe)))) == recipe

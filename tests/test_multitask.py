@@ -92,6 +92,17 @@ def test_tuning_goes_on_from_a_task_with_its_head(many, given, tasks, tmp_path):
     for name, tensor in before.state_dict().items():
         assert torch.allclose(tensor, after.state_dict()[name], atol=1e-6), name
     assert "the head of classify goes on: it was learned for the same labels" in said
+    kept = json.loads((tmp_path / "kept" / "config.json").read_text())["from"]
+    assert kept["head"] is True and kept["path"].endswith(":classify")
+    said.clear()
+    bertsmith.finetune(run, **keys, out=tmp_path / "found", **options)
+    assert any("head of classify goes on" in line for line in said), "the run has one task of these labels"
+    said.clear()
+    labels = {**keys, "labels": ("named", "plain", "other")}
+    bertsmith.finetune(run, **labels, out=tmp_path / "more", **options)
+    assert any("the head of none of its tasks goes on: none has this kind and these labels" in line for line in said)
+    with pytest.raises(InputError, match="was tuned with other tasks; a surface is of a fine-tuning to one"):
+        bertsmith.surface(f"{run}:classify")
     said.clear()
     bertsmith.finetune(f"{run}:classify", **given["tag"], out=tmp_path / "other", **options)
     assert not any("head of" in line for line in said), "an intermediate task leaves its trunk"
@@ -121,7 +132,7 @@ def test_the_head_of_one_task_learns_nothing_from_another(pretrained, given, tmp
     assert not torch.equal(one["model.layers.0.attention.out.weight"], four["model.layers.0.attention.out.weight"])
 
 
-def test_text_is_read_beside_a_task_with_the_loss_of_pre_training(pretrained, short, given, tmp_path):
+def test_text_is_read_beside_a_task_with_the_loss_of_pre_training(pretrained, short, store, given, tmp_path):
     file = file_of(
         tmp_path / "file", {"classify": given["classify"], "text": {"data": short.path, "weight": 0.5}}, shares="equal"
     )
@@ -138,6 +149,12 @@ def test_text_is_read_beside_a_task_with_the_loss_of_pre_training(pretrained, sh
     steps = lines(tmp_path / "run")[-1]["step"]
     assert steps == pytest.approx(2 * rows / 8, abs=2), "an epoch is the task's, and every other update reads text"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
+    with pytest.raises(InputError, match=r"text: data: .*: another tokenizer than"):
+        tune(
+            pretrained,
+            file_of(tmp_path / "wrong", {"a": given["classify"], "text": {"data": store.path}}),
+            tmp_path / "x",
+        )
     (weight,) = {part["weight"] for part in config["recipe"]["objective"]["parts"] if part["feed"] == "text"}
     assert weight == 0.5
     with pytest.raises(InputError, match=r"tasks\.toml: text: data: .* has no heads of a pre-training to go on with"):

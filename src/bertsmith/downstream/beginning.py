@@ -51,12 +51,20 @@ class Beginning:
             state = {name: x for name, x in state.items() if ".pooler." not in name}
         load_weights(whole.model, trunk, str(self.loaded.path), names)
         whole.objective.inherit(state)
-        if not self.options.reinit and self._head(whole, state):
+        kept = not self.options.reinit and self._head(whole, state)
+        if kept:
             say(
                 f"the head {self.loaded.named and f'of {self.loaded.named} '}goes on: it was learned for the same labels"
             )
-        source = {"path": str(self.loaded.path), "weights": self.loaded.weights}
-        return source if not self.method.alone else {**source, "path": str(self.loaded.path.resolve()), "needed": True}
+        name = f":{self.loaded.named}" if self.loaded.named else ""
+        source = {
+            "path": f"{self.loaded.path}{name}",
+            "weights": self.loaded.weights,
+            **({"head": True} if kept else {}),
+        }
+        if self.method.alone:
+            source |= {"path": f"{self.loaded.path.resolve()}{name}", "needed": True}
+        return source
 
     def _head(self, whole: MemberModel, state: Mapping[str, Any]) -> bool:
         """Whether the model's head says the same, and was put in the place of the fresh one."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.config import Settings
+from bertsmith.downstream import several
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, check_encoder, check_way, with_decoder
@@ -151,6 +152,8 @@ def finetune(
             from bertsmith.training.processes import own_device
 
             loaded = plain(opened(model, str(own_device(device)), members, say))
+            if loaded.task is None and not scratch:
+                loaded = _with_head(loaded, task, rows, members, say)
             _check_surgery(way, loaded)
             grown = None if decoder is None else Decoder.of(decoder, encoder, loaded, members)
             if decoder is not None:
@@ -198,6 +201,22 @@ def finetune(
         best = next(r for r in results if r["seed"] == found["best_seed"])
         _tell(results, best, options, say)
         return found
+
+
+def _with_head(loaded: Loaded, task: str, rows: Rows, members: tuple[str, ...], say: Say) -> Loaded:
+    """Of a run of several tasks the one whose head fits, if one does; else the trunk, which is said."""
+    tasks = several.tasks_of(loaded.config)
+    asked = task, rows.known.names, rows.rows["train"].pairs, rows.sources["train"]["sha256"]
+    found = several.fitting(loaded.config, *asked)
+    if len(found) == 1:
+        return plain(opened(Path(f"{loaded.path}:{found[0]}"), str(loaded.device), members, say))
+    if tasks:
+        why = f"those of {' and '.join(found)} fit" if found else "none has this kind and these labels"
+        say(
+            f"{printable(loaded.run)}: the head of none of its tasks goes on: {why}"
+            + (f"; {printable(loaded.run)}:{found[0]} says which" if found else "")
+        )
+    return loaded
 
 
 def _over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:

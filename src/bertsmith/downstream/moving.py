@@ -109,6 +109,9 @@ def started(loaded: Loaded, name: str, members: tuple[str, ...] = ()) -> Weights
         state = weights_of(base.member)
         load_weights(member.model, trunk_of(state), source["path"])
         member.objective.inherit(state)
+        if source.get("head"):  # beginning.py
+            head = {key.removeprefix("objective."): x for key, x in state.items() if key.startswith("objective.")}
+            load_weights(member.objective, head, source["path"])
     return _alone(recipe, {key: p.detach() for key, p in member.named_parameters()})
 
 

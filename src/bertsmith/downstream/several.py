@@ -72,6 +72,16 @@ def unnamed(path: Path | str, tasks: Iterable[str]) -> str:
     return f"{printable(path)}: was tuned to several tasks; name one: {shown}"
 
 
+def fitting(config: Mapping[str, Any], kind: str, labels: Iterable[str], pairs: bool, sha256: str) -> list[str]:
+    """Tasks of a run whose heads say what another task asks: of its kind, with its labels; the one that learned the same file, where one did."""
+    wanted = (kind, [*labels], pairs)
+    tasks = tasks_of(config)
+    found = [name for name, task in tasks.items() if (task["kind"], task["labels"], task["pairs"]) == wanted]
+    feeds = (config.get("data") or {}).get("feeds") or {}
+    same = [name for name in found if (feeds[name].get("train") or {}).get("sha256") == sha256]
+    return same or found
+
+
 def check_named(loaded: Any) -> None:
     """InputError for a model of several tasks, none of them named, that has no other heads."""
     tasks, feeds = tasks_of(loaded.config), (loaded.config.get("data") or {}).get("feeds") or {}

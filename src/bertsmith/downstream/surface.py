@@ -110,6 +110,8 @@ class Side:
         name = printable(loaded.run if isinstance(model, Loaded) else model)
         if loaded.task is None or loaded.kind != Tuned.kind or "train" not in (loaded.config.get("data") or {}):
             raise InputError(f"{name}: is no fine-tuning of one task; `bertsmith finetune` makes one")
+        if loaded.named:
+            raise InputError(f"{name}: was tuned with other tasks; a surface is of a fine-tuning to one")
         kind: Any = kinds.of_task(loaded.task)
         if kind.writes or kind.embeds:
             known = ", ".join(each.name for each in kinds.KINDS.values() if not (each.writes or each.embeds))
