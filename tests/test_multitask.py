@@ -1,6 +1,8 @@
 """Several tasks at once, from a file: `multitask`, and `RUN:name` for every task of such a run."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -175,6 +177,20 @@ def test_several_seeds_have_mean_and_spread_and_the_best_is_taken(pretrained, gi
     assert "regress.pearson" in (tmp_path / "report.html").read_text()
     apart = bertsmith.compare(f"{tmp_path}/run:classify", f"{tmp_path}/run:classify")
     assert apart["seeds"] == {"a": 2, "b": 2}
+
+
+def test_two_processes_share_a_mixture(pretrained, given, tmp_path):
+    file = file_of(tmp_path / "file", {name: given[name] for name in ("classify", "tag")})
+    sets = ["batch=8", "dropout=0", "precision=float32"]
+    alone = tune(pretrained, file, tmp_path / "one", steps=6, set=sets)
+    asked = ["multitask", str(pretrained), str(file), "--out", str(tmp_path / "two"), "--steps", "6", "--seed", "3"]
+    asked += ["--threads", "1", "--processes", "2", "--json", *(part for one in sets for part in ("--set", one))]
+    done = subprocess.run([sys.executable, "-m", "bertsmith", *asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    losses, shared = ([line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two"))
+    assert shared == pytest.approx(losses, rel=1e-6)
+    main = lambda found: {name: score["value"] for name, score in found["dev"].items()}
+    assert main(json.loads(done.stdout)) == pytest.approx(main(alone), abs=1e-6)
 
 
 def test_tasks_given_in_python_need_no_file(pretrained, given, tmp_path):
