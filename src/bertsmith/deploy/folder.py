@@ -93,7 +93,7 @@ class Folder:
 
 def parted(model: str | os.PathLike) -> tuple[str | os.PathLike, str]:
     """(the run, the name of a task) of a MODEL that is one task of a run of several, `RUN:rte`; (itself, "") of any other."""
-    run, colon, name = os.fspath(model).rpartition(":")
+    run, colon, name = ("", "", "") if str(model).startswith("hf:") else os.fspath(model).rpartition(":")
     if not (colon and TASK.fullmatch(name)) or os.path.lexists(model) or not os.path.isdir(run):
         return model, ""
     return (run if isinstance(model, str) else Path(run)), name

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
-from bertsmith.downstream.several import result_of
+from bertsmith.downstream.several import result_of, tasks_of
 from bertsmith.downstream.tuned import RESULT
 from bertsmith.errors import BertsmithError, printable
 from bertsmith.recipe import Recipe, members
@@ -51,6 +51,8 @@ def _about(loaded: Loaded) -> Iterator[tuple[str, str]]:
         names = task.get("labels") or []
         shown = ", ".join(map(str, names[:CLASSES])) + (f", … ({len(names)})" if len(names) > CLASSES else "")
         yield "task", task["kind"] + (f": {shown}" if shown else "") + (" (of pairs)" if task.get("pairs") else "")
+    elif tasks := tasks_of(config):
+        yield "tasks", f"{', '.join(tasks)}; {loaded.run.name}:{next(iter(tasks))} is one of them"
     yield "learned from", "; ".join([*_files(config), *_store(trunk)])
     yield "training", _length(loaded)
     yield "scores", _scores(loaded)

@@ -22,7 +22,7 @@ from bertsmith.downstream.methods import Method
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.seeds import trained_of, written_of
 from bertsmith.downstream.task import Say, Task
-from bertsmith.downstream.tasks_file import Feeds
+from bertsmith.downstream.tasks_file import OF_ONE, Feeds
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.nn.member import build
@@ -232,7 +232,8 @@ def _said_shares(mixture: Mixture) -> str:
 
 def _said_of(task: Task) -> dict[str, Any]:
     """As it will be read again: tuples are lists."""
-    return json.loads(json.dumps({"task": {**task.about, "settings": task.options.said()}, **task.sources}))
+    own = {name: value for name, value in task.options.said().items() if name in OF_ONE}
+    return json.loads(json.dumps({"task": {**task.about, "settings": own}, **task.sources}))
 
 
 def _objective(recipe: Recipe, feeds: Feeds, tasks: Mapping[str, Task]) -> Mixed:

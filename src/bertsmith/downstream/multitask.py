@@ -21,22 +21,20 @@ from bertsmith.downstream.finetune import check_asked, check_out, keep_result, t
 from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Files, Rows, Say, Task
-from bertsmith.downstream.tasks_file import Feeds, check_apart, read_tasks
+from bertsmith.downstream.tasks_file import OF_KINDS, OF_ONE, Feeds, check_apart, read_tasks
 from bertsmith.downstream.tuned import RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import ALIASES, LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, Interrupted, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import again, amount, option, setting
 from bertsmith.tasks import metrics
-from bertsmith.tasks.kinds import KINDS, Kind
+from bertsmith.tasks.kinds import Kind
 from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Progress, check_options, silent
 from bertsmith.training.run import open_store
 from bertsmith.training.stop import Stop
 
-OF_KINDS = frozenset(name for kind in KINDS.values() for name in kind.settings)  # settings that some kinds of task have
-OF_ONE = ("batch", "length", "stride", "pool", "target_length", *sorted(OF_KINDS))  # that a task may have for itself
 NOT_HERE = ("auxiliary", "layers")
 
 
@@ -296,7 +294,7 @@ def _named(name: str, say: Say) -> Callable[[str], None]:
 def _check_text(feeds: Feeds, name: str, store: Any, loaded: Loaded) -> None:
     """InputError for a store that the model cannot read, and for a model that nothing can be asked of text."""
     with feeds.about(name):
-        if loaded.task is not None or loaded.kind == Tuned.kind or not loaded.recipe.objective.weights():
+        if not several.of_text(loaded) or not loaded.recipe.objective.weights():
             raise InputError(
                 f"data: {printable(loaded.run)} has no heads of a pre-training to go on with; take a model that was pre-trained, and not yet tuned"
             )

@@ -103,6 +103,7 @@ def _figures(run: Seen) -> str:
     """Its score, with what it is over."""
     seeds = f"{run.several} and " if run.several else ""
     rows = f"{run.dev['rows']:,} {run.rows}" if number(run.dev.get("rows")) else f"the dev file's {run.rows}"
+    rows = f"the dev files of {amount(len(run.tasks), 'task')}" if run.tasks else rows
     return f"{run.chosen_by} {_interval(_score(run))} over {seeds}{rows}"
 
 

@@ -56,6 +56,11 @@ class Seen:
         return ROWS.get(self.task.get("kind", ""), "texts")
 
     @property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """What the best seed of a tuning to several tasks says of each."""
+        return self.best.get("tasks") or {}
+
+    @property
     def results(self) -> list[dict[str, Any]]:
         """One for each seed."""
         return (self.result or {}).get("results") or ([self.result] if self.result else [])
@@ -182,7 +187,10 @@ def facts(run: Seen) -> Iterator[tuple[str, str]]:
         yield "member", f"{run.recipe['name']}, {model.get('layers', '?')} layers of width {model.get('width', '?')}"
     if run.task.get("kind"):
         fresh = "fresh weights" if run.scratch else f"method {run.task.get('method', 'full')}"
-        yield "task", f"{run.task['kind']}, {fresh}"
+        yield "task", f"{', '.join(run.tasks) or run.task['kind']}, {fresh}"
+    for name, task in run.tasks.items():
+        scores = (task.get("dev") or {}).items()
+        yield f"{name} ({task.get('task')})", ", ".join(f"{score} {s['value']:.3f}" for score, s in scores)
     yield from _learned(run.best)
     if last:
         yield "steps", f"{last['step']:,}" + (f" of {config['steps']:,}" if number(config.get("steps")) else "")

@@ -82,11 +82,16 @@ def fitting(config: Mapping[str, Any], kind: str, labels: Iterable[str], pairs: 
     return same or found
 
 
+def of_text(loaded: Any) -> bool:
+    """Whether the heads of a loaded model are those of a pre-training: of a run of several tasks those of its text, where it had one."""
+    tasks, feeds = tasks_of(loaded.config), (loaded.config.get("data") or {}).get("feeds") or {}
+    return loaded.task is None and not (tasks and len(tasks) == len(feeds))
+
+
 def check_named(loaded: Any) -> None:
     """InputError for a model of several tasks, none of them named, that has no other heads."""
-    tasks, feeds = tasks_of(loaded.config), (loaded.config.get("data") or {}).get("feeds") or {}
-    if loaded.task is None and tasks and len(tasks) == len(feeds):
-        raise InputError(unnamed(loaded.run, tasks))
+    if loaded.task is None and not of_text(loaded):
+        raise InputError(unnamed(loaded.run, tasks_of(loaded.config)))
 
 
 def _chosen(found: Mapping[str, Any]) -> dict[str, Any]:

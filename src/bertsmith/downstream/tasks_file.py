@@ -32,10 +32,14 @@ from bertsmith.data.mixture import Annealed, BySize, Equal, Shares, Weighted, ch
 from bertsmith.downstream.task import Files
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, an
+from bertsmith.tasks.kinds import KINDS
 
 EACH = ("one", "all")
 OF_FILES = tuple(f.name for f in fields(Files))
 OF_TASK, OF_TEXT = (*OF_FILES, "weight", "set"), ("data", "weight")
+OF_KINDS = frozenset(name for kind in KINDS.values() for name in kind.settings)  # settings that some kinds of task have
+# Settings that a task may have for itself.
+OF_ONE = ("batch", "length", "stride", "dropout", "pool", "target_length", "mask_rate", *sorted(OF_KINDS))
 # Keys of [mixture] by the kind of shares; "annealed" gets its epochs when the run has some.
 SHARES: dict[str, tuple[type, tuple[str, ...]]] = {
     "size": (BySize, ("cap", "temperature")),
