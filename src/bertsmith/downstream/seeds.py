@@ -117,7 +117,8 @@ class Tuning:
         return member.to(self.loaded.device)
 
     @spelt()
-    def run(self, run: Tuned, seed: int, asked: Budget, workers: int, **how: Any) -> dict[str, Any]:
+    def run(self, run: Tuned, seed: int, asked: Budget, workers: int, share: float = 1.0, **how: Any) -> dict[str, Any]:
+        """What result.json says; {paused: the update} of a run that pauses before its end."""
         journal, feed = Journal(self.say), self.task.feed(seed)
         over_dev = lambda whole: self.over("dev", whole)
         exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
@@ -147,6 +148,7 @@ class Tuning:
             trained=self.trained["parameters"],
             alone=self.method.alone,
             learner=lambda whole: self.over("train", whole),
+            share=share,
             workers=workers,
         )
 
@@ -162,6 +164,8 @@ class Tuning:
         place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
         options["default"] = Budget(epochs=self.options.epochs)
         found = learn(job, self.world, journal, place, asked, **options, **how)
+        if "paused" in found:
+            return {"paused": found["steps"]}
         with self.world.agreed():
             made = self.world.tell(run.result() if self.world.first else None)  # it goes where a run goes on
         return made or self._finish(run, seed, found["best"], exam, journal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -87,11 +87,6 @@ class Files:
     def fold(self, number: int, of: int) -> Files:
         """The same, with one part of the training rows as the dev set."""
         return replace(self, dev=Fold(number, of))
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What it was made of, but for the dev rows."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "dev"}
 
     def check_apart(self) -> None:
         """InputError where both hold the same bytes."""
