@@ -14,6 +14,7 @@ from typing import Any
 
 from bertsmith.config import Settings
 from bertsmith.downstream.asked import Asked
+from bertsmith.downstream.grid import Search
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.prepared import Prepared
 from bertsmith.downstream.task import OnBadAnswer, Say
@@ -32,6 +33,9 @@ def finetune(
     train: Any,
     dev: Any = None,
     folds: int | None = None,
+    search: Search | None = None,
+    trials: int | None = None,
+    eta: int = 2,
     out: str | Path,
     columns: str | Mapping[str, str | int] | None = None,
     header: bool = True,
@@ -75,6 +79,8 @@ def finetune(
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
     class, with equal texts on one side, the same rows for every `seed`.  `folds` in its place cross-validates (downstream/folds.py).
+    `search`: {"lr": [1e-5, 3e-5], "epochs": [2, 3]} or ["lr=1e-5,3e-5", …]: all of these, or `trials` drawn of them, chosen between on the dev
+    rows by successive halving: of `eta` trials one goes on (downstream/halving.py); the best is what OUT holds, with `seeds` seeds.
     `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
     and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
@@ -94,6 +100,12 @@ def finetune(
         said = f"{option('dev')} and {option('folds', folds)}: take one of the two" if folds is not None else ""
         raise InputError(said or f"{option('dev')}: a file, a share such as 0.1, or {option('folds', 5)} is wanted")
     asked = Asked.of(every | {"dev": dev if folds is None else Fold(0, folds)})
+    if search is None and (trials is not None or eta != 2):
+        raise InputError(f"{option('trials') if trials is not None else option('eta')}: is for {option('search')}")
+    if search is not None and folds is not None:
+        raise InputError(
+            f"{option('search')} with {option('folds', folds)}: take one of the two; a search has one dev set"
+        )
     if folds is not None:
         from bertsmith.downstream.folds import cross_validated
 
@@ -101,4 +113,8 @@ def finetune(
     with World.join(device, timeout) as world:
         if not world.first:
             asked = asked.but(say=silent, progress=silent)
+        if search is not None:
+            from bertsmith.downstream.halving import searched
+
+            return searched(asked, search, trials, eta, world)
         return Prepared.of(asked, world).result()

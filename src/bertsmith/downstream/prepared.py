@@ -9,6 +9,7 @@ import json
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import Interrupted
 from bertsmith.spelling import again, amount, option, setting
 from bertsmith.tasks import breakdown, metrics
-from bertsmith.training.budget import Budget
+from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
 from bertsmith.training.job import check_options
 from bertsmith.training.stop import Stop
@@ -43,6 +44,7 @@ class Prepared:
     options: FineTuning
     read: Rows
     beside: Beside
+    going: bool = False  # whether a run that has begun is gone on with, unasked
 
     @classmethod
     def of(cls, asked: Asked, world: World, read: Rows | None = None, free: bool = False) -> Prepared:
@@ -94,10 +96,24 @@ class Prepared:
     def out(self) -> Path:
         return Path(self.asked.out)
 
+    @property
+    def steps(self) -> int:
+        """Updates of a run, where minutes do not decide."""
+        feed = self.tuning.task.feed(self.asked.seed)
+        budget = self.budget if self.budget.given else Budget(epochs=self.options.epochs)
+        steps = budget.in_steps(Extent.of(feed), feed)
+        assert steps is not None
+        return steps
+
+    @cached_property
+    def exam(self) -> Any:
+        return self.tuning.exam(self.asked.seed, self.budget)
+
     def run(self, run: Tuned, seed: int, share: float = 1.0) -> dict[str, Any]:
         """What result.json says of one seed."""
         asked = self.asked
-        how = {name: getattr(asked, name) for name in ("resume", "tensorboard", "shard", "progress")}
+        how = {name: getattr(asked, name) for name in ("tensorboard", "shard", "progress")}
+        how["resume"] = bool(run.named()) if self.going else asked.resume
         return self.tuning.run(run, seed, self.budget, asked.workers, share=share, **how)
 
     def result(self) -> dict[str, Any]:

@@ -111,7 +111,12 @@ def _seen(path: Path, name: str, colour: int) -> Seen:
     home = path
     if result and "seeds" in result and not (path / "metrics.jsonl").is_file():  # several seeds: the curves of the best
         home = path / f"seed-{int(result.get('best_seed', 0))}"
-        notes.append(f"several seeds; curves and settings are of seed {result.get('best_seed', 0)}, the best")
+        several = len(result["seeds"]) > 1
+        notes += (
+            []
+            if not several
+            else [f"several seeds; curves and settings are of seed {result.get('best_seed', 0)}, the best"]
+        )
     if result and "folds" in result:
         home = path / "fold-0"
         notes.append(f"cross-validation of {amount(int(result['folds']), 'fold')}; curves and settings are of fold 0")

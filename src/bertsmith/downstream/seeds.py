@@ -116,12 +116,16 @@ class Tuning:
         load_weights(member, load_step(run, step).weights, str(run.step(step)), member.kept)
         return member.to(self.loaded.device)
 
+    def exam(self, seed: int, asked: Budget) -> Dev:
+        """The dev rows, while a run of one seed works."""
+        over_dev = lambda whole: self.over("dev", whole)
+        return self.task.exam(self.loaded.device, self.task.feed(seed).epoch(0).steps, asked.epochs or 0, over=over_dev)
+
     @spelt()
     def run(self, run: Tuned, seed: int, asked: Budget, workers: int, share: float = 1.0, **how: Any) -> dict[str, Any]:
         """What result.json says; {paused: the update} of a run that pauses before its end."""
         journal, feed = Journal(self.say), self.task.feed(seed)
-        over_dev = lambda whole: self.over("dev", whole)
-        exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
+        exam = self.exam(seed, asked)
         if self.world.first:
             exam.past = lambda: _lines(run)
         for note in exam.notes:

@@ -35,7 +35,9 @@ class Exam(Protocol):
 
 def pause_at(share: float, steps: int, exam: Exam | None) -> int:
     """The update of the first exam that a share of the updates lies behind; the last one where there is none before it."""
-    due = (step for step in range(max(1, math.ceil(share * steps - 1e-9)), steps) if exam is not None and exam.due(step))
+    due = (
+        step for step in range(max(1, math.ceil(share * steps - 1e-9)), steps) if exam is not None and exam.due(step)
+    )
     return next(due, steps)
 
 
