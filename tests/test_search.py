@@ -153,7 +153,7 @@ def test_the_report_lists_every_trial(run, tmp_path):
     bertsmith.report([out], tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert "Search of run" in text and text.count("<td>trial ") == 6
-    assert "several seeds" not in text
+    assert "several seeds; curves" not in text
 
 
 @pytest.mark.parametrize(

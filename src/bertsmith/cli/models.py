@@ -68,6 +68,11 @@ def add_finetune(commands: Any) -> None:
         help="cross-validation in place of --dev: each of N parts of the training file by the others",
     )
     made.add_argument(
+        "--learning-curve",
+        metavar="50,500,all",
+        help="with so many training rows each the model, fresh weights and, with --baseline, TF-IDF",
+    )
+    made.add_argument(
         "--search",
         nargs="+",
         metavar="FIELD=A,B,…",
@@ -148,6 +153,7 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "train",
         "dev",
         "folds",
+        "learning_curve",
         "search",
         "trials",
         "eta",

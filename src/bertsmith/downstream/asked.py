@@ -19,13 +19,15 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import flag, option, setting
 from bertsmith.tasks import kinds
 from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.split import Few
 from bertsmith.training.budget import Budget
 from bertsmith.training.job import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One call of `finetune`, whose arguments these are; `share`: of its updates after which a run pauses, at the exam that comes next."""
+    """One call of `finetune`, whose arguments these are; `share`: of its updates after which a run pauses, at the exam that comes next; `few`: of the
+    training rows, what a learning curve gives."""
 
     model: str | Path | Loaded
     task: str
@@ -67,6 +69,7 @@ class Asked:
     say: Say
     progress: Progress
     share: float = 1.0
+    few: Few | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Asked:
@@ -92,7 +95,7 @@ class Asked:
     @property
     def options(self) -> dict[str, Any]:
         """As `finetune` takes them."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "share"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("share", "few")}
 
 
 def check_asked(

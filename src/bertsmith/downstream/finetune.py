@@ -33,6 +33,7 @@ def finetune(
     train: Any,
     dev: Any = None,
     folds: int | None = None,
+    learning_curve: Any = None,
     search: Search | None = None,
     trials: int | None = None,
     eta: int = 2,
@@ -79,6 +80,8 @@ def finetune(
     `train`, `dev`: files, or rows: a list of dicts, a dict of columns, a pandas DataFrame (tasks/given.py); config.json has their number and
     the SHA-256 of what is read of them, which a resumed run must find again.  `dev` may be a share of the training rows, 0.1: drawn by
     class, with equal texts on one side, the same rows for every `seed`.  `folds` in its place cross-validates (downstream/folds.py).
+    `learning_curve`: [50, 500, "all"] or "50,500,all": with each number of training rows the model, the same from fresh weights and, with
+    `baseline`, TF-IDF (downstream/learning_curve.py).
     `search`: {"lr": [1e-5, 3e-5], "epochs": [2, 3]} or ["lr=1e-5,3e-5", …]: all of these, or `trials` drawn of them, chosen between on the dev
     rows by successive halving: of `eta` trials one goes on (downstream/halving.py); the best is what OUT holds, with `seeds` seeds.
     `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
@@ -106,6 +109,9 @@ def finetune(
         raise InputError(
             f"{option('search')} with {option('folds', folds)}: take one of the two; a search has one dev set"
         )
+    if learning_curve is not None and (folds is not None or search is not None):
+        other = option("folds", folds) if folds is not None else option("search")
+        raise InputError(f"{option('learning_curve')} with {other}: take one of the two")
     if folds is not None:
         from bertsmith.downstream.folds import cross_validated
 
@@ -113,6 +119,10 @@ def finetune(
     with World.join(device, timeout) as world:
         if not world.first:
             asked = asked.but(say=silent, progress=silent)
+        if learning_curve is not None:
+            from bertsmith.downstream.learning_curve import learned
+
+            return learned(asked, learning_curve, world)
         if search is not None:
             from bertsmith.downstream.halving import searched
 

@@ -113,7 +113,7 @@ def _prepared(asked: Asked, every: list[grid.Trial], world: World) -> tuple[list
 
     model = opened(asked.model, str(own_device(asked.device)), asked.members, asked.say)
     beside.check_dev(read.sources["dev"]["sha256"])
-    warns = _warnings(asked.say)
+    warns = warnings_of(asked.say)
     shared = asked.but(model=model, baseline=False, against=None, seeds=1, say=warns)
     trials = []
     for number, values in enumerate(every):
@@ -243,7 +243,7 @@ def _scores(trial: Trial) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in trial.dev.items() if name != "count") or "no score"
 
 
-def _warnings(say: Say) -> Say:
+def warnings_of(say: Say) -> Say:
     """Of what trials say, the warnings, once each: the rest stands in their log.txt."""
     told: set[str] = set()
 

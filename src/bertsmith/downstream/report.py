@@ -96,6 +96,7 @@ def render(
         "compared": [report_figures.compared(one, colours) for one in (*given, *differences)],
         "runs": [{"run": run, "kind": KINDS.get(run.kind, run.kind), "facts": list(facts(run))} for run in runs],
         "scores": list(report_figures.scores(tuned)),
+        "learned": report_figures.learned(tuned),
         "searches": list(searches(tuned)),
         "classes": [shown for run in tuned if (shown := report_figures.classes(run))],
         "curves": [

@@ -93,6 +93,7 @@ class Seen:
 
 
 KEYS = ("value", "low", "high")
+SAID_ARMS = {"model": "the model", "scratch": "fresh weights", "baseline": "TF-IDF"}  # of a learning curve
 
 
 def seen(paths: Sequence[Path]) -> list[Seen]:
@@ -120,6 +121,10 @@ def _seen(path: Path, name: str, colour: int) -> Seen:
     if result and "folds" in result:
         home = path / "fold-0"
         notes.append(f"cross-validation of {amount(int(result['folds']), 'fold')}; curves and settings are of fold 0")
+    if result and "curve" in result:
+        curve = result["curve"]
+        home = path / f"rows-{int(curve['rows'][-1])}" / "model" / f"seed-{int(curve['seeds'][0])}"
+        notes.append(f"a learning curve; curves of losses and settings are of {amount(int(curve['rows'][-1]), 'row')}")
     config = _config(home / "config.json") or _config(path / "config.json") or {"kind": "finetune"}
     metrics, speed = _lines(home / "metrics.jsonl"), _lines(home / "speed.jsonl")
     if not metrics:

@@ -39,7 +39,16 @@ from bertsmith.training.precision import threads_set
 from bertsmith.training.run import METRICS
 from bertsmith.training.saving import learned_alone, load_weights, weights_of
 
-SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")
+SAME = (
+    "data.tokenizer",
+    "data.train.sha256",
+    "data.train.few",
+    "data.dev.sha256",
+    "task",
+    "recipe",
+    "seed",
+    "from.weights",
+)
 
 
 class Tuning:
