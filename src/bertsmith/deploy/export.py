@@ -34,9 +34,9 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.modules.member import MemberModel
+from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.layers import OverLayers
 from bertsmith.objectives.predict import Trunk
-from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of

@@ -29,11 +29,11 @@ class DenoisingObjective(nn.Module):
     """
 
     term = TERM
-    columns = {TERM: 1}
 
     def __init__(self, config: Denoising, model: Body):
         super().__init__()
         self.config = config
+        self.columns = {TERM: 1}  # of `Target.at`
         body = decoder_of(model.config)
         made = body.block.begin(body.initial.begin(Transformer(body, reads_source=True)))
         made.embeddings.tokens = model.tokens
