@@ -40,7 +40,7 @@ def given(tasks) -> dict:
     """{name: keys of its table}."""
     names = ("classify", "pairs", "regress", "tag")
     found = {name: dict(zip(("task", "train", "dev"), tasks[name], strict=True)) for name in names}
-    return found | {"pairs": {**found["pairs"], "on_long": "window"}}
+    return found | {"pairs": {**found["pairs"], "on_long": "window", "head": "san", "san": {"steps": 2}}}
 
 
 def tune(model, file, out, **options):
@@ -123,12 +123,13 @@ def test_a_tuning_to_several_tasks_resumes_to_the_bit(pretrained, given, tmp_pat
 
 
 def test_the_head_of_one_task_learns_nothing_from_another(pretrained, given, tmp_path):
-    two = {name: given[name] for name in ("classify", "tag")}
+    two = {"classify": given["classify"], "tag": {**given["tag"], "length": 24}}
     shares = {"classify": 1, "tag": 0}
     for steps in (1, 4):
         file = file_of(tmp_path / f"file{steps}", two, shares=shares)
         tune(pretrained, file, tmp_path / f"run{steps}", steps=steps, set=(*FAST, "weight_decay=0"))
     one, four = (bertsmith.load(f"{tmp_path}/run{steps}:tag").member.state_dict() for steps in (1, 4))
+    assert bertsmith.load(f"{tmp_path}/run1:tag").length() == 24
     heads = [name for name in one if name.startswith("objective.")]
     assert heads and all(torch.equal(one[name], four[name]) for name in heads)
     assert not torch.equal(one["model.layers.0.attention.out.weight"], four["model.layers.0.attention.out.weight"])
@@ -213,6 +214,9 @@ ROWS = {"task": "classify", "train": "train.tsv", "dev": "dev.tsv"}
         ({"a": {**ROWS, "column": "x"}}, r"task\.a: column: unknown; did you mean 'columns'"),
         ({"a": {**ROWS, "weight": 0}}, r"task\.a: weight: 0: a number above 0 is wanted"),
         ({"a": {**ROWS, "weight": "much"}}, r"task\.a: weight: 'much': a number above 0"),
+        ({"a": {**ROWS, "lenght": 64}}, r"task\.a: lenght: unknown; did you mean 'length'"),
+        ({"a": {**ROWS, "head": "san"}}, r"tasks\.toml: a: head: san: reads pairs, and the training file has none"),
+        ({"a": {**ROWS, "thresholds": "each"}}, r"tasks\.toml: a: thresholds: task='classify' has none"),
         ({"a": {**ROWS, "labels": 3}}, r"task\.a: labels: 3: a list is wanted"),
         ({"a": {**ROWS, "header": "no"}}, r"task\.a: header: 'no': true or false"),
         ({"a": {**ROWS, "dev": "train.tsv"}}, r"tasks\.toml: a: .* dev holds the same bytes as train; a score"),

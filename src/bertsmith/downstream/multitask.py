@@ -16,15 +16,16 @@ from typing import Any, Literal
 from bertsmith.config import Settings, assignments_of
 from bertsmith.data.mixture import Annealed, Shares
 from bertsmith.downstream import several
+from bertsmith.downstream.asked import check_asked, check_out, check_reinit, check_surgery, threads_of
 from bertsmith.downstream.based import plain
-from bertsmith.downstream.finetune import check_asked, check_out, keep_result, threads_of
 from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.prepared import kept
 from bertsmith.downstream.task import Files, Rows, Say, Task
-from bertsmith.downstream.tasks_file import OF_KINDS, OF_ONE, Feeds, check_apart, read_tasks
+from bertsmith.downstream.tasks_file import OF_KINDS, Feeds, check_apart, read_tasks
 from bertsmith.downstream.tuned import RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import ALIASES, LENGTHS, FineTuning, settings
-from bertsmith.errors import InputError, Interrupted, nearest, printable
+from bertsmith.errors import InputError, Interrupted, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import again, amount, option, setting
 from bertsmith.tasks import metrics
@@ -123,6 +124,7 @@ def multitask(
             from bertsmith.training.processes import own_device
 
             loaded = plain(opened(recipe, str(own_device(device)), members, say))
+            check_surgery(way, loaded)
             for name, store in stores.items():
                 _check_text(given, name, store, loaded)
             if any(not files.kind.writes for files in given.tasks.values()):
@@ -147,7 +149,7 @@ def multitask(
             return joint.run(Tuned(out), seed, asked, workers, **how)
         results = _each_seed(joint, Path(out), range(seed, seed + seeds), asked, workers, world, how)
         with world.agreed():
-            return keep_result(_over_seeds(results, say), Path(out), world)
+            return kept(_over_seeds(results, say), Path(out), world)
 
 
 def _each_seed(
@@ -211,7 +213,7 @@ class _Settings:
 
     @classmethod
     def of(cls, given: Settings, feeds: Feeds) -> _Settings:
-        """InputError for what no task has, for what is the run's and set for one task, and for what a tuning to several has not."""
+        """InputError for what no task has, and for what a tuning to several has not."""
         common = assignments_of(given)
         every = settings([one for one in common if _field(one) not in {*OF_KINDS, "pool"}])
         for name in NOT_HERE:
@@ -226,14 +228,9 @@ class _Settings:
         own = {}
         for name, files in feeds.tasks.items():
             with feeds.about(name):
-                kept = [one for one in common if _has(files.kind, _field(one))]
-                used |= {_field(one) for one in kept}
-                for one in feeds.sets.get(name, ()):
-                    if _field(one) not in OF_ONE:
-                        raise InputError(
-                            f"set: {printable(_field(one))}: is not of one task: {nearest(_field(one), OF_ONE)}"
-                        )
-                own[name] = settings([*kept, *feeds.sets.get(name, ())])
+                shared = [one for one in common if _has(files.kind, _field(one))]
+                used |= {_field(one) for one in shared}
+                own[name] = settings([*shared, *feeds.sets.get(name, ())])
                 own[name].check_kind(files.kind)
         if lost := next((one for one in common if _field(one) not in used), None):
             settings([lost])  # what nobody knows is told there
@@ -270,8 +267,7 @@ def _check(
             f"{feeds.where}: shares: annealed ones go by epochs, and {option('minutes')} do not say how many; {option('epochs', like='N')} does"
         )
     feeds.shares.check(len(feeds.names))
-    if options.reinit and (scratch or way.learns is not None):
-        raise InputError(f"{setting('reinit')}: goes with {option('method', 'full')} and weights of a model")
+    check_reinit(way, scratch, options.reinit)
 
 
 def _rows(feeds: Feeds, name: str, allow_unknown: bool, say: Say) -> tuple[Files, Rows]:

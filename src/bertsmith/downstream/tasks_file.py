@@ -9,6 +9,7 @@
     train = "rte/train.tsv"  # beside this file
     dev = "rte/dev.tsv"      # or a share of the training file, 0.1
     columns = {text = "sentence1", text2 = "sentence2"}
+    head = "san"             # settings of this task alone
 
     [task.text]
     data = "store"           # the loss of the model's own pre-training
@@ -30,16 +31,17 @@ from bertsmith import files
 from bertsmith.config import assignments_of
 from bertsmith.data.mixture import Annealed, BySize, Equal, Shares, Weighted, check_name
 from bertsmith.downstream.task import Files
+from bertsmith.downstream.tuning import GROUPS
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, an
 from bertsmith.tasks.kinds import KINDS
 
 EACH = ("one", "all")
 OF_FILES = tuple(f.name for f in fields(Files))
-OF_TASK, OF_TEXT = (*OF_FILES, "weight", "set"), ("data", "weight")
 OF_KINDS = frozenset(name for kind in KINDS.values() for name in kind.settings)  # settings that some kinds of task have
 # Settings that a task may have for itself.
 OF_ONE = ("batch", "length", "stride", "dropout", "pool", "target_length", "mask_rate", *sorted(OF_KINDS))
+OF_TASK, OF_TEXT = (*OF_FILES, "weight", *OF_ONE), ("data", "weight")
 # Keys of [mixture] by the kind of shares; "annealed" gets its epochs when the run has some.
 SHARES: dict[str, tuple[type, tuple[str, ...]]] = {
     "size": (BySize, ("cap", "temperature")),
@@ -96,7 +98,7 @@ def read_tasks(path: str | Path) -> Feeds:
             if "data" in table:
                 texts[name] = _beside(path, table, "data")
                 continue
-            sets[name] = assignments_of(_table(table.get("set", {}), "set"))
+            sets[name] = _settings({key: value for key, value in table.items() if key in OF_ONE})
             tasks[name] = _files(path, table)
     if not tasks:
         raise InputError(f"{where}: holds texts and no task; `bertsmith pretrain --from` goes on with text alone")
@@ -158,6 +160,18 @@ def _tree(path: Path) -> dict[str, Any]:
                 f"{where}{line}: task.{printable(twice[1])}: stands there twice; each task has a name, and its head, of its own"
             ) from None
         raise InputError(f"{where}{line}: is not TOML: {printable(what)}") from None
+
+
+def _settings(given: Mapping[str, Any]) -> list[str]:
+    """As `--set` has them; san.steps = 3 is a table of its own in TOML."""
+    flat: dict[str, Any] = {}
+    for key, value in given.items():
+        flat |= (
+            {f"{key}.{name}": each for name, each in value.items()}
+            if key in GROUPS and isinstance(value, dict)
+            else {key: value}
+        )
+    return assignments_of(flat)
 
 
 def _files(path: Path, table: Mapping[str, Any]) -> Files:
