@@ -127,7 +127,7 @@ def test_the_head_of_one_task_learns_nothing_from_another(pretrained, given, tmp
     shares = {"classify": 1, "tag": 0}
     for steps in (1, 4):
         file = file_of(tmp_path / f"file{steps}", two, shares=shares)
-        tune(pretrained, file, tmp_path / f"run{steps}", steps=steps, set=(*FAST, "weight_decay=0"))
+        tune(pretrained, file, tmp_path / f"run{steps}", steps=steps)
     one, four = (bertsmith.load(f"{tmp_path}/run{steps}:tag").member.state_dict() for steps in (1, 4))
     assert bertsmith.load(f"{tmp_path}/run1:tag").length() == 24
     heads = [name for name in one if name.startswith("objective.")]
@@ -162,6 +162,20 @@ def test_text_is_read_beside_a_task_with_the_loss_of_pre_training(pretrained, sh
     assert weight == 0.5
     with pytest.raises(InputError, match=r"tasks\.toml: text: data: .* has no heads of a pre-training to go on with"):
         tune(f"{tmp_path}/run:classify", file, tmp_path / "other")
+
+
+def test_tasks_whose_answers_are_written_share_the_heads_of_pre_training(pretrained, given, tmp_path):
+    keys = given["classify"]
+    written = {**keys, "task": "text2text", "metric": "exact"}
+    other = {**written, "target": "it is {label}"}
+    file = file_of(tmp_path / "file", {"plain": keys, "written": written, "other": other})
+    found = tune(pretrained, file, tmp_path / "run", steps=4)
+    assert found["dev"].keys() == {"mean", "plain.accuracy", "written.exact", "other.exact"}
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    parts = {part["feed"]: part for part in config["recipe"]["objective"]["parts"]}
+    assert parts["other"]["of"] == "written" and parts["other"]["objective"] is None
+    said = bertsmith.predict(f"{tmp_path}/run:other", keys["dev"])
+    assert len(said) == found["tasks"]["other"]["texts"]["dev"]["texts"] and isinstance(said[0]["text"], str)
 
 
 def test_several_seeds_have_mean_and_spread_and_the_best_is_taken(pretrained, given, tmp_path):
