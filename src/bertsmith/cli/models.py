@@ -122,6 +122,12 @@ def add_finetune(commands: Any) -> None:
     made.add_argument("--steps", type=positive)
     made.add_argument("--tokens", type=positive)
     made.add_argument("--minutes", type=float)
+    made.add_argument(
+        "--teacher",
+        nargs="+",
+        metavar="RUN",
+        help="fine-tunings of the same task, whose mean is learned beside the labels",
+    )
     made.add_argument("--on-long", choices=("truncate", "window", "error"))
     made.add_argument(
         "--on-bad-answer",
@@ -168,6 +174,7 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "method",
         "scratch",
         "seeds",
+        "teacher",
         "on_long",
         "on_bad_answer",
         "allow_unknown",

@@ -72,7 +72,7 @@ def predict(
         known = ", ".join(name for name, each in kinds.KINDS.items() if hasattr(each, "leaning"))
         raise InputError(f"{option('explain')}: {option('task', kind.name)} has no answer of one number; {known} have")
     read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
-    said = _said(loaded, kind, read, on_long, say)
+    said = said_rows(loaded, kind, read, on_long, say)
     only = kind.only(said, loaded.labels)
     if only is not None and len(said) >= breakdown.FEW:
         say(f"warning: {breakdown.predicted_alike(only, len(said), kind.units)}")
@@ -177,7 +177,7 @@ def judged_rows(
 ) -> tuple[Any, Any, kinds.Kind]:
     """The same of labelled rows that were read before."""
     kind = kinds.of_task(loaded.task or {})
-    return kind.targets(rows, loaded.labels), _said(loaded, kind, rows, on_long, say), kind
+    return kind.targets(rows, loaded.labels), said_rows(loaded, kind, rows, on_long, say), kind
 
 
 def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str] | None:
@@ -245,7 +245,8 @@ def _reading(loaded: Loaded, kind: kinds.Kind, on_long: OnLong | None) -> Readin
     )
 
 
-def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
+def said_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
+    """What the head says of each row, as its kind has it."""
     from bertsmith.downstream.answering import values_of
 
     reading = _reading(loaded, kind, on_long)

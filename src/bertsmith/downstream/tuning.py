@@ -50,6 +50,8 @@ LATER = (
     "scale",
     "margin",
     "sizes",
+    "hard",
+    "temperature",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -139,6 +141,8 @@ class FineTuning:
     sizes: tuple[
         int, ...
     ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
+    hard: float = 0.5  # with a teacher: weight of the labels' own loss; the rest is that of what the teacher says
+    temperature: float = 2.0  # with a teacher: what divides the logits of both before they are compared
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
     reinit: int = 0  # layers at the top, and the pooler, that begin with fresh weights (Zhang et al. 2021: 1 to 6)
     ema: float = 0.0  # the model is a moving average of the weights, each update's with 1 - ema of it: 0.999; 0 = the weights themselves
@@ -171,6 +175,8 @@ class FineTuning:
             all(isinstance(size, int) and size > 0 for size in self.sizes),
             f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
         )
+        require(0 <= self.hard < 1, f"hard: {self.hard} is not in [0, 1)")
+        require(self.temperature > 0, f"temperature: {self.temperature} must be above 0")
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(self.keep >= KEEP, f"keep: {self.keep} is below {KEEP}: the newest step and the best")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
@@ -280,6 +286,14 @@ class FineTuning:
             if getattr(self, name) != getattr(FineTuning(), name):
                 have = [other.name for other in KINDS.values() if name in other.settings]
                 raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
+
+    def check_teacher(self, given: bool) -> None:
+        """InputError for what is said of a teacher where there is none."""
+        for name in ("hard", "temperature"):
+            if not given and getattr(self, name) != getattr(FineTuning(), name):
+                raise InputError(
+                    f"{setting(name)}: is of what a teacher says; {option('teacher', like='RUN')} names one"
+                )
 
     def of_kind(self, kind: Any) -> Any:
         """A kind of task with the options that are its own; what learns vectors takes them with its rows (`tuned`)."""

@@ -108,6 +108,11 @@ class Classification(nn.Module):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return loss_sum(logits, labels) if self.weighing is None else self.weighing.loss(logits, labels)
 
+    def softened(self, logits: Tensor, said: Tensor, temperature: float) -> Tensor:
+        """The divergence from a teacher's probabilities `said` (m, classes), all 0 where it says nothing, times temperature²: summed."""
+        own = (logits.float() / temperature).log_softmax(1)
+        return temperature**2 * (torch.xlogy(said, said) - said * own).sum()
+
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}."""
@@ -119,6 +124,10 @@ class Regression(Classification):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         each = F.mse_loss(logits[:, 0].float(), labels.float(), reduction="none")
         return each.masked_fill(labels == IGNORE, 0).sum()
+
+    def softened(self, logits: Tensor, said: Tensor, temperature: float) -> Tensor:
+        """The squared distance from a teacher's numbers `said` (m, 1), summed; a temperature changes nothing."""
+        return F.mse_loss(logits.float(), said, reduction="sum")
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
