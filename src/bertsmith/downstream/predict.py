@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics
 from bertsmith.tasks.given import Given, source
+from bertsmith.tasks.hub_rows import HUB, named
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, Reading, say_long
@@ -183,7 +184,7 @@ def judged_rows(
 def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str] | None:
     """What is cheap to refuse is refused before a model is loaded: a file that is not there, columns that say nothing."""
     checked(encoding or UTF8)
-    if isinstance(input, (str, os.PathLike)):
+    if isinstance(input, (str, os.PathLike)) and not str(input).startswith(HUB):
         check_there(input)
     return None if columns is None else parse_columns(columns, EVERY)
 
@@ -213,6 +214,7 @@ def rows_of(
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
     chosen = trained if columns is None else parse_columns(columns, kind.roles)
+    input = named(input, "input", chosen if columns is not None else {}, kind, labelled=labelled)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
     rows = kind.read(
         path,

@@ -20,6 +20,7 @@ from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds
 from bertsmith.tasks.given import Given, source
+from bertsmith.tasks.hub_rows import named
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.outlines import small
@@ -69,7 +70,9 @@ class Files:
         columns = parse_columns(self.columns, kind.roles)
         checked(self.encoding)
         for part in PARTS[: 1 if self.part is not None else 2]:
-            rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
+            lacking = part == "train" and bool(self.teacher)
+            rows = named(getattr(self, part), part, columns, kind, lacking)
+            rows = source(rows, part, columns, fields=kind.fields, pair=kind.pair)
             object.__setattr__(self, part, rows)
 
     @property
@@ -133,6 +136,9 @@ class Rows:
             part: kind.read(path, **how, labelled=part == "dev" or not (given.teacher and _may_lack(kind)))
             for part, path in paths.items()
         }
+        for path in paths.values():
+            for note in path.notes if isinstance(path, Given) else ():
+                say(note)
         rows["train"] = _mended(kind, rows["train"], given.on_bad_answer)
         for part, read in rows.items():
             say_notes(read, say)
@@ -362,7 +368,7 @@ def _outline(kind: Any, rows: Any, known: Labels, part: str = "train") -> dict[s
 
 def _path(path: Any) -> str | None:
     """None of rows that were given in Python."""
-    return None if isinstance(path, Given) else str(path)
+    return path.origin if isinstance(path, Given) else str(path)
 
 
 def _sha256(path: Any) -> str:
