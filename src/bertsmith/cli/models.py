@@ -266,6 +266,7 @@ def add_compare(commands: Any) -> None:
     )
     made.add_argument("--out", metavar="FILE.jsonl", help="all of these, a JSON line each")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 

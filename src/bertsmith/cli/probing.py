@@ -6,6 +6,7 @@ from typing import Any
 
 import bertsmith
 from bertsmith.cli.common import add_columns, add_member, command, loading, natural, positive, table
+from bertsmith.cli.models import names
 from bertsmith.console import Console
 
 
@@ -24,6 +25,13 @@ def add_probe(commands: Any) -> None:
     made.add_argument("--dev", required=True, metavar="FILE|SHARE", help="a file, or a share of the training file")
     made.add_argument("--out", metavar="FILE.json", help="what `bertsmith report` draws a curve of")
     made.add_argument("--no-control", action="store_true", help="without the control task, in half the time")
+    made.add_argument(
+        "--labels",
+        type=names,
+        default=(),
+        metavar="A,B,…",
+        help="all labels there are, where the training file need not hold every one",
+    )
     made.add_argument("--on-long", choices=("truncate", "window", "error"))
     made.add_argument("--seed", type=natural, default=0, help="of the control task, and of what moves in `order`")
     add_columns(made)
@@ -31,8 +39,8 @@ def add_probe(commands: Any) -> None:
 
 
 def probe(arguments: argparse.Namespace, console: Console) -> None:
-    names = ("task", "train", "dev", "out", "on_long", "seed")
-    options = {name: getattr(arguments, name) for name in names} | table(arguments)
+    own = ("task", "train", "dev", "out", "labels", "on_long", "seed")
+    options = {name: getattr(arguments, name) for name in own} | table(arguments)
     found = bertsmith.probe(arguments.model, control=not arguments.no_control, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(found))
