@@ -12,10 +12,13 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.batch import IGNORE
 from bertsmith.downstream.dev_rows import check_folds, drawn
+from bertsmith.downstream.grown import check_encoder_alone
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.smoothed import Smoothed
 from bertsmith.objectives.softened import SOFT, Softened
+from bertsmith.objectives.vectors import WRITTEN
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "dev")
 OnBadAnswer = Literal["error", "mend", "skip"]
-WRITTEN = ("template", "target", "target_step", "metric")  # options of tasks whose answers are written
+ASKING = ("template", "target", "target_step", "metric")  # options of tasks whose answers are written
 ON_BAD_ANSWER = ("error", "mend", "skip")
 Say = Callable[[str], None]
 
@@ -79,7 +82,7 @@ class Files:
     def kind(self) -> kinds.Kind:
         """The task, as it is asked for."""
         found: Any = kinds.kind(self.task)
-        given = {name: getattr(self, name) for name in WRITTEN if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in ASKING if getattr(self, name) is not None}
         if found.writes:
             return found.asking(**given)
         for name in given:
@@ -241,6 +244,14 @@ class Task:
                 )
         if kind.embeds:
             kind = kind.tuned(options, rows["train"], recipe.model.width)  # type: ignore[attr-defined]
+            if kind.goal == WRITTEN:  # type: ignore[attr-defined]
+                check_encoder_alone(
+                    recipe,
+                    setting("loss", value=WRITTEN),
+                    f"{setting('loss', value='negatives')} learns from texts alone, too",
+                )
+            for line in kind.learning(rows["train"]):  # type: ignore[attr-defined]
+                say(line)
         allow = given.allow_unknown or given.few is not None  # of all rows it was looked at before
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.part is not None)
@@ -286,6 +297,8 @@ class Task:
             return Smoothed.of(asked, self.options.smoothing)
         pooler = getattr(asked, "pooler", "tanh")
         made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
+        if isinstance(made, Denoising):  # with the token head of pre-training, where there is one
+            made = replace(made, head=next((h for h in getattr(asked, "heads", ()) if h.name == "token"), made.head))
         if self.options.orders != "one":
             made = replace(made, orders=self.options.orders)
         made = replace(made, pooler=pooler) if hasattr(made, "pooler") else made
