@@ -139,6 +139,8 @@ def test_what_teachers_said_is_checked_when_it_is_read(pretrained, teachers, tas
     data = bytearray(kept.read_bytes())
     data[-1] ^= 1
     kept.write_bytes(data)
+    with pytest.raises(InputError, match=r"teacher-.*npy: damaged: its SHA-256"):
+        bertsmith.verify(tmp_path / "run")
     with pytest.raises(InputError, match=r"teacher-.*npy: damaged: its SHA-256 is not the one in its name"):
         tuned(pretrained, tasks, tmp_path / "run", teacher=teachers[0], resume=True)
 

@@ -79,8 +79,8 @@ def learned(asked: Asked, numbers: Any, world: World) -> dict[str, Any]:
             for arm in (MODEL, SCRATCH)
         ]
         Prepared.of(asked.but(out=out / cells[0].place), world, read=read, free=True)
-        for cell in (*cells[-2:], *cells[:2]):  # what these can do the ones between can, too
-            steps = _prepared(asked, cell, read, world).steps
+        # What these can do the ones between can, too.
+        steps = [_prepared(asked, cell, read, world).steps for cell in (*cells[:2], *cells[-2:])]
     if read.soft is not None and world.first:
         keep(read.soft, out)
     _plan(cells, many, seeds, steps, say)
@@ -193,10 +193,13 @@ def _point(figures: dict[int, Figures], count: int, by: str) -> dict[str, Any]:
 # -- what is said -------------------------------------------------------------------------------------------------------------------
 
 
-def _plan(cells: list[Cell], many: list[int], seeds: int, steps: int, say: Say) -> None:
+def _plan(cells: list[Cell], many: list[int], seeds: int, steps: list[int], say: Say) -> None:
     rows = ", ".join(f"{count:,}" for count in many)
     of = f"{amount(len(many), 'number')} of rows ({rows}), the model and fresh weights, {amount(seeds, 'seed')}"
-    say(f"learning curve: {amount(len(cells), 'run')}: {of}; each about {amount(steps, 'update')}")
+    each = (
+        f"{min(steps):,} to {amount(max(steps), 'update')}" if min(steps) < max(steps) else amount(steps[0], "update")
+    )
+    say(f"learning curve: {amount(len(cells), 'run')}: {of}; {each} each")
 
 
 def table(curve: dict[str, Any]) -> list[str]:
