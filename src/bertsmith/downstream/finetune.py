@@ -93,7 +93,7 @@ def finetune(
     and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
     an encoder, which else writes by filling masks: "fresh", a "copy" of it, "share" (itself), or another encoder; `encoder="fresh"` gives the
     encoder fresh weights beside a copy (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says.
-    `method`: what learns: "full", "frozen", "mix", "adapter", "lora" or "bias" (downstream/methods.py); what is saved alone stands on `model`.
+    `method`: what learns: "full", "frozen", "mix", "adapter", "lora", "prefix" or "bias" (downstream/methods.py); what is saved alone stands on `model`.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
@@ -138,6 +138,8 @@ def finetune(
             options = settings(set)
             check_settings(way, options, FineTuning())
             _check_reinit(way, scratch, options.reinit)
+            if world.size > 1:
+                _check_sliced(shard, options)
             options.check_kind(given.kind)
             if world.first:
                 _check_out(Path(out), seed, seeds, resume)
@@ -302,6 +304,15 @@ def _check_reinit(way: Method, scratch: bool, reinit: int) -> None:
         raise InputError(
             f"{setting('reinit')} with {other}: fresh layers at the top of a trunk that was trained and learns; {option('method', 'full')} has one"
         )
+
+
+def _check_sliced(shard: str, options: FineTuning) -> None:
+    why = {"ema": "have no average yet", "last": "have no average yet", "unfreeze": "all learn from the start"}
+    for name, they in why.items():
+        if shard == "fsdp" and getattr(options, name):
+            raise InputError(
+                f"{option('shard', shard)} with {setting(name)}: weights in slices {they}; {option('shard', 'ddp')} takes it"
+            )
 
 
 def _check_surgery(way: Method, loaded: Loaded) -> None:

@@ -14,6 +14,7 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
+from bertsmith.nn.prefixes import Prefixes
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
@@ -25,7 +26,7 @@ BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-
 MOST_EPOCHS = 50  # however few the texts are
 # Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
 FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
-GROUPS = ("adapter", "lora")  # settings that are several
+GROUPS = ("adapter", "lora", "prefix")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -39,6 +40,7 @@ LATER = (
     "keep",
     "adapter",
     "lora",
+    "prefix",
     "layers",
     "reinit",
     "ema",
@@ -147,6 +149,7 @@ class FineTuning:
     )
     adapter: Adapters = field(default_factory=Adapters)  # of method adapter: adapter.size, adapter.form, …
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
+    prefix: Prefixes = field(default_factory=Prefixes)  # of method prefix: prefix.length, prefix.std
     layers: tuple[
         int, ...
     ] = ()  # frozen: layers that are read side by side, 0 the embedding, -1 the last; mix: those that are mixed; [] = the last; all
