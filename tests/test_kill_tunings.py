@@ -13,15 +13,17 @@ from bertsmith.files import sha256
 # What is killed: "method task" and further settings; methods, tasks and what goes with them are mixed as they come.
 WAYS = {
     "full": ("pairs", ["layer_decay=0.8", "unfreeze=0.1"]),
+    "ulmfit": ("classify", ["decay=slanted", "layer_decay=0.385", "unfreeze=0.2", "pool=concat"]),
     "moving average": ("tag", ["ema=0.9"]),
     "last": ("qa", ["last=2"]),
     "afresh": ("regress", ["reinit=1"]),
     "frozen": ("frozen tag", []),
-    "frozen layers": ("frozen classify", ["layers=[0, 1]"]),
+    "frozen pools": ("frozen classify", ["pool=concat"]),
     "mix": ("mix regress", []),
     "houlsby": ("adapter classify", ["adapter.size=4", "ema=0.9"]),
     "pfeiffer": ("adapter qa", ["adapter.size=4", "adapter.form=pfeiffer", "last=2"]),
     "lora": ("lora tag", ["unfreeze=0.1", "layer_decay=0.8"]),
+    "prefix": ("prefix tag", ["prefix.length=3", "ema=0.9"]),
     "bias": ("bias pairs", ["patience=2"]),
     "vectors": ("retrieval", ["loss=negatives", "tokens=200"]),
     "vectors by lora": ("lora similarity", ["loss=cosent", "ema=0.9"]),
