@@ -1,0 +1,86 @@
+"""Which norm, and where: each kind pre-trained by itself, and what is left of a model whose norm is exchanged afterwards.
+
+    python experiments/norms.py CORPORA --out results [--tokens 1000000] [--seeds 1] [--threads 1]
+
+Tiny BERTs that differ in their norms alone read newswire for as many tokens; held-out masked loss in nats.  Then the norm of the first
+(a layer norm on every sum, BERT's) is exchanged for each of the others, as one might before a fine-tuning: all weights stay that both
+have, and what the other has besides begins as fresh ones do.  Its loss before any update stands beside that of fresh weights.
+Half a minute of a free core for each kind and a million tokens.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import bertsmith
+from bertsmith.config import override
+from bertsmith.nn.blocks import AroundNorm, PostNorm, PreNorm
+from bertsmith.nn.member import build
+from bertsmith.nn.norms import LayerNorm, NoNorm, RMSNorm
+from bertsmith.recipe import Recipe
+from bertsmith.text.store import Store
+from bertsmith.training.evaluate import fixed_batches_of, held_out
+from bertsmith.training.precision import Precision
+from corpora import QUICK, english
+
+FIRST = "post, layer norm"
+NORMS = {
+    FIRST: (PostNorm(), LayerNorm()),
+    "pre, layer norm": (PreNorm(), LayerNorm()),
+    "around, layer norm": (AroundNorm(), LayerNorm()),
+    "post, root mean square": (PostNorm(), RMSNorm()),
+    "pre, root mean square": (PreNorm(), RMSNorm()),
+    "none": (PostNorm(), NoNorm()),
+}
+
+
+def recipe_of(block, norm) -> Recipe:
+    base = override(bertsmith.find("bert:tiny"), [*QUICK, "schedule.lr=2e-3"])
+    return replace(base, model=replace(base.model, block=block, norm=norm))
+
+
+def loss(recipe: Recipe, store: Store, state: dict[str, torch.Tensor]) -> float:
+    """Held-out masked loss of fresh weights with those of `state` in the place of what is called and shaped as they are."""
+    torch.manual_seed(0)
+    member = build(recipe.with_vocab(store.vocab))
+    own = member.state_dict()
+    member.load_state_dict(
+        {
+            name: state.get(name, x) if getattr(state.get(name), "shape", None) == x.shape else x
+            for name, x in own.items()
+        }
+    )
+    exact = Precision(compute="float32", device=torch.device("cpu"), matmul="highest")
+    return held_out(member, fixed_batches_of(recipe, store), exact)["token"]["loss"]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--tokens", type=int, default=1_000_000)
+    arguments.add_argument("--threads", type=int, default=1)
+    arguments.add_argument("--seeds", type=int, default=1)
+    given = arguments.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(given.threads)
+    store = Store.open(english(given.data, given.out))
+    for seed in range(given.seeds):
+        found = {}
+        for name, (block, norm) in NORMS.items():
+            run, recipe = given.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}", recipe_of(block, norm)
+            if not run.exists():
+                bertsmith.pretrain(recipe, store, run, tokens=given.tokens, seed=seed, threads=given.threads)
+            found[name] = bertsmith.load(run).member.state_dict()
+            line = {"seed": seed, "norm": name, "held_out": loss(recipe, store, found[name])}
+            line |= {"fresh": loss(recipe, store, {})}
+            if name != FIRST:
+                line |= {"exchanged": loss(recipe, store, found[FIRST])}
+            print(json.dumps({key: round(x, 3) if isinstance(x, float) else x for key, x in line.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
