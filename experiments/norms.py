@@ -1,11 +1,12 @@
 """Which norm, and where: each kind pre-trained by itself, and what is left of a model whose norm is exchanged afterwards.
 
-    python experiments/norms.py CORPORA --out results [--tokens 1000000] [--seeds 1] [--threads 1]
+    python experiments/norms.py CORPORA --out results [--member gpt] [--tokens 600000] [--seeds 1] [--threads 1]
 
-Tiny BERTs that differ in their norms alone read newswire for as many tokens; held-out masked loss in nats.  Then the norm of the first
-(a layer norm on every sum, BERT's) is exchanged for each of the others, as one might before a fine-tuning: all weights stay that both
-have, and what the other has besides begins as fresh ones do.  Its loss before any update stands beside that of fresh weights.
-Half a minute of a free core for each kind and a million tokens.
+Tiny members that differ in their norms alone read newswire for as many tokens; held-out loss of a token in nats.  Then the norm of the
+first (a layer norm on every sum, BERT's and GPT's) is exchanged for each of the others, as one might before a fine-tuning: all weights
+stay that both have, and what the other has besides begins as fresh ones do.  Its loss before any update stands beside that of fresh
+weights.  A language model learns soonest to read a context; a member that fills masks knows but the words' frequencies after so few
+tokens, which its head's bias holds, and no exchange of a norm can take that from it.  A minute of a free core for each kind.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import torch
 
 import bertsmith
 from bertsmith.config import override
-from bertsmith.nn.blocks import AroundNorm, PostNorm, PreNorm
+from bertsmith.nn.blocks import PostNorm, PreNorm
 from bertsmith.nn.member import build
 from bertsmith.nn.norms import LayerNorm, NoNorm, RMSNorm
 from bertsmith.recipe import Recipe
@@ -30,20 +31,19 @@ FIRST = "post, layer norm"
 NORMS = {
     FIRST: (PostNorm(), LayerNorm()),
     "pre, layer norm": (PreNorm(), LayerNorm()),
-    "around, layer norm": (AroundNorm(), LayerNorm()),
     "post, root mean square": (PostNorm(), RMSNorm()),
     "pre, root mean square": (PreNorm(), RMSNorm()),
     "none": (PostNorm(), NoNorm()),
 }
 
 
-def recipe_of(block, norm) -> Recipe:
-    base = override(bertsmith.find("bert:tiny"), [*QUICK, "schedule.lr=2e-3"])
+def recipe_of(member: str, block, norm) -> Recipe:
+    base = override(bertsmith.find(f"{member}:tiny"), [*QUICK, "schedule.lr=2e-3"])
     return replace(base, model=replace(base.model, block=block, norm=norm))
 
 
 def loss(recipe: Recipe, store: Store, state: dict[str, torch.Tensor]) -> float:
-    """Held-out masked loss of fresh weights with those of `state` in the place of what is called and shaped as they are."""
+    """Held-out loss of a token of fresh weights with those of `state` in the place of what is called and shaped as they are."""
     torch.manual_seed(0)
     member = build(recipe.with_vocab(store.vocab))
     own = member.state_dict()
@@ -61,17 +61,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--tokens", type=int, default=1_000_000)
+    arguments.add_argument("--member", default="gpt")
+    arguments.add_argument("--tokens", type=int, default=600_000)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--seeds", type=int, default=1)
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(given.threads)
     store = Store.open(english(given.data, given.out))
+    print(json.dumps({"unigram_entropy": round(store.unigram_entropy(), 3)}), flush=True)
     for seed in range(given.seeds):
-        found = {}
+        found: dict[str, dict[str, torch.Tensor]] = {}
         for name, (block, norm) in NORMS.items():
-            run, recipe = given.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}", recipe_of(block, norm)
+            run, recipe = (
+                given.out / f"{given.member}-{name.replace(', ', '-').replace(' ', '-')}-{seed}",
+                recipe_of(given.member, block, norm),
+            )
             if not run.exists():
                 bertsmith.pretrain(recipe, store, run, tokens=given.tokens, seed=seed, threads=given.threads)
             found[name] = bertsmith.load(run).member.state_dict()

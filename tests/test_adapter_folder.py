@@ -1,6 +1,7 @@
 """Updates of low rank as a folder of peft: the head with them, the same answers over the base that they were made for."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -85,3 +86,10 @@ def test_what_peft_has_no_place_for_is_refused(libraries, by_method, short, task
     with pytest.raises(InputError, match="in no linear layer, which peft has no updates for; to='hf' merges them"):
         bertsmith.export(run, tmp_path / "no", to="peft")
     assert not (tmp_path / "no").exists()
+
+
+def test_without_peft_it_is_named_before_anything_is_read(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(InputError, match="to='peft': compares with peft before it says done, which is not installed"):
+        bertsmith.export(tmp_path, tmp_path / "no", to="peft")

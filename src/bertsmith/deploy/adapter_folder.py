@@ -45,8 +45,7 @@ def peft_needed() -> Any:
 
 
 def check_updates(loaded: Loaded) -> None:
-    """InputError for a model without updates of low rank, or with a head that is not its own, and where peft is not installed."""
-    peft_needed()
+    """InputError for a model without updates of low rank, or with a head that is not its own."""
     if not isinstance(loaded.recipe.surgery, LowRank):
         raise InputError(
             f"{printable(loaded.run)}: has no updates of low rank; {option('method', 'lora')} makes some, and {option('to', 'hf')} exports this model"

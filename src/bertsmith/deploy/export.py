@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bertsmith import __version__, files
 from bertsmith.deploy import check, named
-from bertsmith.deploy.adapter_folder import ADAPTER, UPDATES, Updates, check_updates
+from bertsmith.deploy.adapter_folder import ADAPTER, UPDATES, Updates, check_updates, peft_needed
 from bertsmith.deploy.card import card
 from bertsmith.deploy.folder_files import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.halves import half_of
@@ -78,6 +78,8 @@ def export(
         hub.library()
         hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
+    if to == "peft":
+        peft_needed()
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
     tuned = opened(model, members=members, say=say, base=base)
     if to == "peft":
