@@ -63,6 +63,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--member", default="gpt")
     arguments.add_argument("--tokens", type=int, default=600_000)
+    arguments.add_argument("--norms", nargs="*", choices=[*NORMS], default=[*NORMS][1:], help="that are pre-trained")
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--seeds", type=int, default=1)
     given = arguments.parse_args()
@@ -71,20 +72,24 @@ def main() -> None:
     store = Store.open(english(given.data, given.out))
     print(json.dumps({"unigram_entropy": round(store.unigram_entropy(), 3)}), flush=True)
     for seed in range(given.seeds):
-        found: dict[str, dict[str, torch.Tensor]] = {}
-        for name, (block, norm) in NORMS.items():
-            run, recipe = (
-                given.out / f"{given.member}-{name.replace(', ', '-').replace(' ', '-')}-{seed}",
-                recipe_of(given.member, block, norm),
-            )
-            if not run.exists():
-                bertsmith.pretrain(recipe, store, run, tokens=given.tokens, seed=seed, threads=given.threads)
-            found[name] = bertsmith.load(run).member.state_dict()
-            line = {"seed": seed, "norm": name, "held_out": loss(recipe, store, found[name])}
-            line |= {"fresh": loss(recipe, store, {})}
-            if name != FIRST:
-                line |= {"exchanged": loss(recipe, store, found[FIRST])}
-            print(json.dumps({key: round(x, 3) if isinstance(x, float) else x for key, x in line.items()}), flush=True)
+        state = weights(FIRST, seed, given, store)
+        for name in NORMS:
+            recipe = recipe_of(given.member, *NORMS[name])
+            line = {"seed": seed, "norm": name, "fresh": loss(recipe, store, {})}
+            line["exchanged" if name != FIRST else "held_out"] = loss(recipe, store, state)
+            print(json.dumps(line), flush=True)
+        for name in given.norms:
+            held_out = loss(recipe_of(given.member, *NORMS[name]), store, weights(name, seed, given, store))
+            print(json.dumps({"seed": seed, "norm": name, "held_out": held_out}), flush=True)
+
+
+def weights(name: str, seed: int, given: argparse.Namespace, store: Store) -> dict[str, torch.Tensor]:
+    """Of a member with that norm, after its tokens."""
+    run = given.out / f"{given.member}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    if not run.exists():
+        recipe = recipe_of(given.member, *NORMS[name])
+        bertsmith.pretrain(recipe, store, run, tokens=given.tokens, seed=seed, threads=given.threads)
+    return bertsmith.load(run).member.state_dict()
 
 
 if __name__ == "__main__":
