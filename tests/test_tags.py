@@ -51,7 +51,7 @@ def test_universal_dependencies_and_json_lines(tmp_path):
     "name, text, says",
     [
         ("a.jsonl", '{"text": ["a", "b"], "label": ["O"]}', "a.jsonl:1: label: 2 words but 1 tag"),
-        ("a.jsonl", '{"text": "a b", "label": ["O"]}', "a.jsonl:1: text: a string where a list"),
+        ("a.jsonl", '{"text": "a b", "label": ["O"]}', "a.jsonl:1: label: a list of tags beside a text that"),
         ("a.jsonl", '{"text": ["a", " "], "label": ["O", "O"]}', "a.jsonl:1: text.1: is empty"),
         ("a.jsonl", '{"text": ["a", 1], "label": ["O", "O"]}', "a.jsonl:1: text.1: a number where a string"),
         ("a.jsonl", '{"text": [], "label": []}', "a.jsonl:1: text: is empty"),

@@ -246,7 +246,7 @@ def _reading(loaded: Loaded, kind: kinds.Kind, on_long: OnLong | None) -> Readin
 
 
 def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
-    from bertsmith.downstream.answering import values_of
+    from bertsmith.downstream.answering import hearing, values_of
 
     reading = _reading(loaded, kind, on_long)
     encoded = kind.encode(loaded.tokenizer, rows, reading, (loaded.task or {})["pairs"])
@@ -258,7 +258,7 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
 
         writing: Any = kind
         return answers_of(loaded.member, encoded, writing, loaded.tokenizer, loaded.exact, beam=writing.beam)
-    return kind.said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
+    return hearing(kind, loaded.member).said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
 
 
 def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]:

@@ -22,8 +22,8 @@ from bertsmith.nn.adapters import brought
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.alongside import Alongside
-from bertsmith.objectives.layers import OverLayers
-from bertsmith.recipe import Recipe
+from bertsmith.objectives.layers import MAIN, OverLayers
+from bertsmith.recipe import Group, Recipe
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.breakdown import beside
@@ -267,16 +267,19 @@ def _trained(recipe: Recipe, method: Method, options: FineTuning) -> dict[str, A
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: Method) -> Recipe:
     objective = task.objective(recipe.objective)
+    rates = getattr(objective, "rates", {})
     if options.layers:
         objective = OverLayers(objective=objective, layers=options.layers, how=method.reads)
     surgery = method.surgery(options)
     if options.auxiliary:
         objective = Alongside(objective=objective, auxiliary=recipe.objective, weight=options.auxiliary)
+    schedule, where = options.schedule(method), f"objective.{MAIN}" if hasattr(objective, "objective") else "objective"
+    faster = (Group(part=f"{where}.{part}", rate=max(1.0, rate / schedule.lr)) for part, rate in rates.items())
     return replace(
         recipe,
         objective=objective,
         model=replace(recipe.model, dropout=options.dropout),
-        schedule=options.schedule(method),
+        schedule=replace(schedule, groups=(*faster, *schedule.groups)),
         training=options.training(),
         surgery=recipe.surgery if surgery is None else surgery,
     )

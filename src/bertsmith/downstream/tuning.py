@@ -14,6 +14,7 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
+from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
@@ -50,6 +51,7 @@ LATER = (
     "scale",
     "margin",
     "sizes",
+    "head",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -128,6 +130,7 @@ class FineTuning:
     mask_rate: float | None = (
         None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
     )
+    head: TagHead = "linear"  # tag: an LSTM over the words, how tags follow one another (a CRF), or both
     thresholds: Literal["one", "each"] = (
         "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )
