@@ -220,8 +220,9 @@ def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_on
     finetune(model, **{**options, "steps": 3}, on_bad_answer="mend", resume=True)
     with pytest.raises(InputError, match="on_bad_answer='menf': unknown; did you mean 'mend'"):
         finetune(model, **{**options, "out": tmp_path / "b"}, on_bad_answer="menf")
-    with pytest.raises(InputError, match="on_bad_answer='skip': task='tag' has no answers in texts"):
-        tune(model, files, tmp_path / "c", "tag", on_bad_answer="skip")
+    with pytest.raises(InputError, match="on_bad_answer='skip': task='classify' has no places in texts"):
+        rows = {"text": ["a", "b"], "label": ["x", "y"]}
+        finetune(model, task="classify", train=rows, dev=0.5, out=tmp_path / "c", on_bad_answer="skip")
     assert (
         command(
             "finetune",

@@ -114,7 +114,7 @@ def add_finetune(commands: Any) -> None:
         "--on-bad-answer",
         choices=("error", "mend", "skip"),
         default="error",
-        help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place",
+        help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place; of spans within others (tag): mend takes the longer",
     )
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--baseline", action="store_true", help="what TF-IDF with a linear model reaches, beside it")

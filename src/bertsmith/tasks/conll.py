@@ -64,6 +64,9 @@ class Sentences:
     notes: list[str] = field(default_factory=list)
     pairs: bool = False
     texts: list[Joined] | None = None
+    nested: list[str] = field(
+        default_factory=list
+    )  # of each text what is wrong with spans that share characters, "" where none do
 
     def __len__(self) -> int:
         return len(self.words)
@@ -87,6 +90,8 @@ class Sentences:
         """These sentences alone."""
         names = ("words", "lines", "tags", "texts")
         lists = {name: None if (of := getattr(self, name)) is None else [of[i] for i in which] for name in names}
+        if self.nested:
+            lists["nested"] = [self.nested[i] for i in which]
         return replace(self, **lists)
 
 
@@ -102,7 +107,7 @@ def read(
     if "text2" in columns:
         raise InputError(f"{option('columns', 'text2')}: words and their tags have no second text")
     suffix, counts = suffix_of(path), Counter(blank=0, documents=0, remarks=0, parts=0)
-    lines, texts = Lines(path, encoding), []
+    lines, texts = Lines(path, encoding), Texts([], [])
     if suffix in (".jsonl", ".json"):
         sentences = _json(lines, columns, labelled, counts, texts)
     else:
@@ -130,8 +135,17 @@ def read(
         lines=numbers,
         counts=counts,
         notes=notes,
-        texts=texts or None,
+        texts=texts.joined or None,
+        nested=texts.nested if any(texts.nested) else [],
     )
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Of rows that have texts and not words."""
+
+    joined: list[Joined]
+    nested: list[str]
 
 
 Word = tuple[int, str, Any]  # line, word, tag
@@ -259,7 +273,7 @@ def _many(count: int) -> str:
 
 
 def _json(
-    lines: Lines, columns: dict[str, str], labelled: bool, counts: Counter[str], texts: list[Joined]
+    lines: Lines, columns: dict[str, str], labelled: bool, counts: Counter[str], texts: Texts
 ) -> Iterator[list[Word]]:
     """Sentences, and into `texts` what they were cut from, where rows have texts and not words."""
     made = 0
@@ -268,16 +282,17 @@ def _json(
         if key not in row:
             raise InputError(_missing(where, "text", key, row))
         marked = isinstance(row[key], str)
-        if made and marked != bool(texts):
+        if made and marked != bool(texts.joined):
             raise InputError(
-                f"{where}: {printable(key)}: {kind_of(row[key])}, where the rows before have {'a text' if texts else 'a list of words'}"
+                f"{where}: {printable(key)}: {kind_of(row[key])}, where the rows before have {'a text' if texts.joined else 'a list of words'}"
             )
         if marked:
             if row.get("answer", "accept") != "accept":  # Prodigy's
                 counts["rejected"] += 1
                 continue
-            joined, tags = _marked(row, where, columns, labelled, counts)
-            texts.append(joined)
+            joined, tags, nested = _marked(row, where, columns, labelled, counts)
+            texts.joined.append(joined)
+            texts.nested.append(nested)
             made += 1
             words = [joined.part(i, i + 1) for i in range(len(joined.begins))]
             yield [(number, word, tag) for word, tag in zip(words, tags, strict=True)]
@@ -302,20 +317,20 @@ def _json(
 
 def _marked(
     row: dict[str, Any], where: str, columns: dict[str, str], labelled: bool, counts: Counter[str]
-) -> tuple[Joined, list[Any]]:
+) -> tuple[Joined, list[Any], str]:
     key = columns.get("text", "text")
     check_text(row[key], f"{where}: {printable(key)}")
     if labelled:
         name = columns.get("label") or next((name for name in marked_texts.KEYS if name in row), "label")
         if name not in row and "answer" not in row:
             raise InputError(_missing(where, "label", name, row))
-        joined, tags = marked_texts.read(row[key], row.get(name), f"{where}: {printable(name)}", counts)
+        joined, tags, nested = marked_texts.read(row[key], row.get(name), f"{where}: {printable(name)}", counts)
     else:
         joined = marked_texts.words(row[key])
-        tags = [None] * len(joined.begins)
+        tags, nested = [None] * len(joined.begins), ""
     if not tags:
         raise InputError(f"{where}: {printable(key)}: is empty")
-    return joined, tags
+    return joined, tags, nested
 
 
 def _missing(where: str, role: str, key: str, row: dict[str, Any]) -> str:
@@ -329,7 +344,7 @@ def _objects(lines: Lines, counts: Counter[str]) -> Iterator[tuple[int, dict[str
     for number, line in rest:
         if not line.strip():
             counts["blank"] += 1
-        elif line.lstrip().startswith("[") and not isinstance(lines.path, Given):
+        elif line.lstrip().startswith("[") and suffix_of(lines.path) == ".json":
             yield from _items(number, "\n".join([line, *(more for _, more in rest)]), lines)
         else:
             yield number, json_object(line, lines.at(number))

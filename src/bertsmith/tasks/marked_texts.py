@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,13 +41,15 @@ class Marked:
     kind: str
 
 
-def read(text: str, marks: Any, where: str, counts: Counter[str]) -> tuple[Joined, list[str]]:
-    """The words of a text and their tags (B-, I-, O).  InputError for spans that are none; `counts`: words that are parted ("cut"), spans with
-    blanks at their ends ("trimmed")."""
-    found = _apart(text, _spans(text, marks, where), where)
+def read(text: str, marks: Any, where: str, counts: Counter[str]) -> tuple[Joined, list[str], str]:
+    """The words of a text, their tags (B-, I-, O), and what is wrong where spans are nested or overlap, of which the longer ones have the tags.
+
+    InputError for spans that are none; `counts`: words that are parted ("cut"), spans with blanks at their ends ("trimmed"), spans that are
+    within others or overlap ("nested").
+    """
+    found, wrong = _apart(text, _spans(text, marks, where), where, counts)
     own = words(text)
-    cuts = sorted({at for span in found for at in (span.start, span.end)})
-    joined = parted(own, cuts)
+    joined = parted(own, sorted({at for span in found for at in (span.start, span.end)}))
     counts["cut"] += len(joined.begins) - len(own.begins)
     tags = [OUTSIDE] * len(joined.begins)
     for span in found:
@@ -57,7 +58,7 @@ def read(text: str, marks: Any, where: str, counts: Counter[str]) -> tuple[Joine
             raise InputError(f"{where}: {_shown(text, span)} holds no word")
         counts["trimmed"] += text[span.start : span.end] != text[span.start : span.end].strip()
         tags[first:end] = [f"B-{span.kind}", *[f"I-{span.kind}"] * (end - first - 1)]
-    return joined, tags
+    return joined, tags, wrong
 
 
 def words(text: str) -> Joined:
@@ -187,16 +188,19 @@ def _check(text: str, span: Marked, where: str) -> None:
         raise InputError(f"{where}: {what} is empty; the end is the character behind the last")
 
 
-def _apart(text: str, found: list[Marked], where: str) -> list[Marked]:
-    """In their order, each once.  InputError for two that share characters."""
-    found = sorted({*found}, key=lambda span: (span.start, -span.end, span.kind))
-    for one, other in pairwise(found):
-        if other.start < one.end:
-            how = "stands within" if other.end <= one.end else "overlaps"
-            raise InputError(
-                f"{where}: {_shown(text, other)} {how} {_shown(text, one)}; a word has one tag here, so leave out one of nested or overlapping spans"
-            )
-    return found
+def _apart(text: str, found: list[Marked], where: str, counts: Counter[str]) -> tuple[list[Marked], str]:
+    """Spans that share no characters, the longer of two and the first of equals, in their order; what is wrong with the first of the others."""
+    kept: list[Marked] = []
+    wrong: list[str] = []
+    for span in sorted({*found}, key=lambda span: (span.start - span.end, span)):
+        other = next((one for one in kept if one.start < span.end and span.start < one.end), None)
+        if other is None:
+            kept.append(span)
+            continue
+        how = "stands within" if other.start <= span.start and span.end <= other.end else "overlaps"
+        wrong.append(f"{where}: {_shown(text, span)} {how} {_shown(text, other)}")
+    counts["nested"] += len(wrong)
+    return sorted(kept), "; ".join(wrong[:1])
 
 
 def _shown(text: str, span: Marked) -> str:

@@ -94,7 +94,29 @@ class Tags:
             return conll.read(path, columns=columns, labelled=labelled, encoding=encoding)
 
     def check(self, rows: Sentences, part: str) -> None:
-        """Whatever the reader lets pass can be learned from."""
+        """A word has one tag."""
+        wrong = [said for said in rows.nested if said]
+        if wrong:
+            more = f" ({amount(len(wrong), 'row')} have such)" if len(wrong) > 1 else ""
+            way = f"; {option('on_bad_answer', 'mend')} takes the longer ones, {option('on_bad_answer', 'skip')} leaves such rows out"
+            raise InputError(f"{wrong[0]}; a word has one tag{more}{way if part == 'train' else ''}")
+
+    def mended(self, rows: Sentences, how: str) -> Sentences:
+        """Without spans that stand within others or overlap them ("mend"), or the rows that have such; said in a note."""
+        wrong = sum(map(bool, rows.nested))
+        if not wrong:
+            return rows
+        if how == "skip":
+            rows = rows.picked([i for i, said in enumerate(rows.nested) if not said])
+            if not len(rows):
+                raise InputError(
+                    f"{printable(rows.path)}: label: every row has nested spans; {option('on_bad_answer')} leaves none"
+                )
+            note = f"{amount(wrong, 'row')} with nested or overlapping spans left out"
+        else:
+            note = f"{amount(rows.counts['nested'], 'span')} left out, within longer ones or overlapping them"
+        note = f"{printable(rows.path)}: {option('on_bad_answer', how)}: {note}"
+        return replace(rows, nested=[], notes=[*rows.notes, note])
 
     def learn(self, rows: Sentences, names: tuple[str, ...] = ()) -> Labels:
         """The tags of the training file; of spans every prefix that it uses on every type."""
@@ -145,6 +167,7 @@ class Tags:
             yield f"warning: train: tags that differ only in case or blanks: {named}"
 
     def targets(self, rows: Sentences, labels: Labels) -> Truth:
+        self.check(rows, "")
         known = {name: i for i, name in enumerate(labels.names)}
         ids = np.empty(sum(map(len, rows.words)), np.int64)
         at = 0
