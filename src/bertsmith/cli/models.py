@@ -173,6 +173,7 @@ def add_predict(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="FILE")
+    made.add_argument("--top", type=positive, metavar="N", help="qa: the N best answers a question, as `answers`")
     made.add_argument(
         "--explain", metavar="FILE.html", help="the first 100 texts, coloured by what the answers lean on"
     )
@@ -182,7 +183,8 @@ def add_predict(commands: Any) -> None:
 
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    options = {"explain": arguments.explain, **table(arguments), **loading(arguments, console)}
+    options = {"top": arguments.top, "explain": arguments.explain}
+    options |= {**table(arguments), **loading(arguments, console)}
     rows = bertsmith.predict(arguments.model, arguments.input, arguments.out, **options)
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
