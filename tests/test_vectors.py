@@ -283,13 +283,16 @@ def test_a_run_in_passes_that_was_broken_off_ends_as_the_one_that_was_not(tune, 
 def test_processes_and_passes_learn_what_one_pass_does(pretrained, tune, tmp_path):
     """The whole batch is compared whoever reads its rows."""
     sets, jobs = ["batch=16", "lr=0.002", "dropout=0", "precision=float32"], []
-    for name, made in (("similarity", scored), ("retrieval", pairs)):
-        task = {"task": name}
-        for part, count in (("train", 30), ("dev", 12)):  # the last update of an epoch has 14 rows
+    alone = lambda count, seed: [{"text": row["text"]} for row in pairs(count, seed)]
+    learned = {"similarity": (scored, scored, ["loss=cosent"]), "retrieval": (pairs, pairs, [])}
+    learned["written"] = alone, scored, ["loss=tsdae"]
+    for name, (train, dev, own) in learned.items():
+        task = {"task": name if name == "retrieval" else "similarity"}
+        for part, made, count in (("train", train, 30), ("dev", dev, 12)):  # the last update of an epoch has 14 rows
             path = tmp_path / f"{name}-{part}.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in made(count, count)))
             task[part] = str(path)
-        own = [*sets, *(["loss=cosent"] if name == "similarity" else [])]
+        own = [*sets, *own]
         common = {"model": str(pretrained), "task": task, "options": {"steps": 3}}
         jobs += [
             {"name": f"{name}-one", "alone": True, "set": own, **common},
@@ -299,7 +302,7 @@ def test_processes_and_passes_learn_what_one_pass_does(pretrained, tune, tmp_pat
         jobs.append({"name": f"{name}-slices", "set": own, **common, "options": {"steps": 3, "shard": "fsdp"}})
     done = work(tmp_path, jobs)
     assert done.returncode == 0, done.stderr
-    for name in ("similarity", "retrieval"):
+    for name in learned:
         for many in ("two", "passes", "slices"):
             assert outcome(tmp_path, f"{name}-{many}")["code"] == 0, outcome(tmp_path, f"{name}-{many}")
             alike(tmp_path / f"{name}-one", tmp_path / f"{name}-{many}")

@@ -68,6 +68,19 @@ def add_finetune(commands: Any) -> None:
         help="cross-validation in place of --dev: each of N parts of the training file by the others",
     )
     made.add_argument(
+        "--learning-curve",
+        metavar="50,500,all",
+        help="with so many training rows each the model, fresh weights and, with --baseline, TF-IDF",
+    )
+    made.add_argument(
+        "--search",
+        nargs="+",
+        metavar="FIELD=A,B,…",
+        help="settings, epochs, steps or method: the best of all combinations on the dev file, by successive halving",
+    )
+    made.add_argument("--trials", type=positive, metavar="N", help="of the search's combinations that are tried")
+    made.add_argument("--eta", type=positive, default=2, metavar="N", help="of N trials one goes on: 2 or 3")
+    made.add_argument(
         "--labels",
         type=names,
         default=(),
@@ -140,6 +153,10 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "train",
         "dev",
         "folds",
+        "learning_curve",
+        "search",
+        "trials",
+        "eta",
         "labels",
         "out",
         "template",

@@ -34,6 +34,7 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.modules.member import MemberModel
+from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.layers import OverLayers
 from bertsmith.objectives.predict import Trunk
 from bertsmith.objectives.vectors import Vectors
@@ -190,8 +191,8 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
 
 
 def _without_task(loaded: Loaded) -> Loaded:
-    """What was tuned to vectors is an encoder without a head, beside which stands how vectors are made of its states."""
-    if not isinstance(loaded.recipe.objective, Vectors):
+    """What was tuned to vectors is an encoder without a head or a decoder, beside which stands how vectors are made of its states."""
+    if not isinstance(loaded.recipe.objective, (Vectors, Denoising)):
         return loaded
     objective = Trunk(pooler=loaded.recipe.objective.pooler)
     member = MemberModel(loaded.member.model, objective.build(loaded.member.model))

@@ -13,8 +13,9 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.config import Settings
+from bertsmith.downstream.asked import check_asked
 from bertsmith.downstream.benchmarked import ARCHIVE, benchmarked, facts, named
-from bertsmith.downstream.finetune import check_asked, finetune
+from bertsmith.downstream.finetune import finetune
 from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Say

@@ -27,6 +27,7 @@ class Line:
     points: Sequence[tuple[float, float]]
     colour: int  # number of the run
     style: Style = "smooth"
+    bars: Sequence[tuple[float, float]] = ()  # (low, high) of each point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +45,15 @@ class Box:
     x: tuple[float, float]
     y: tuple[float, float]
     log: bool = False
+    across_log: bool = False
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         return self.across(x), self.down(y)
 
     def across(self, x: float) -> float:
+        if self.across_log:
+            low, high, x = (math.log(v) for v in (*self.x, x))
+            return LEFT + (x - low) / ((high - low) or 1) * (WIDTH - RIGHT - LEFT)
         return LEFT + (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1) * (WIDTH - RIGHT - LEFT)
 
     def down(self, y: float) -> float:
@@ -64,6 +69,7 @@ class Chart:
     lines: Sequence[Line]
     levels: Sequence[Level] = field(default=())
     zero: bool = False  # whether the y axis begins at 0
+    across_log: bool = False  # whether x is on a logarithmic scale, from its first value
 
     def svg(self) -> str:
         """The picture, or an empty text where there is nothing to draw."""
@@ -83,12 +89,16 @@ class Chart:
         if not every:
             return None
         ys = [y for _, y in points["smooth"] + points["held"] or points["raw"]] + [level.y for level in self.levels]
+        ys += [end for line in self.lines for bar in line.bars for end in bar]
         low, high = (0.0 if self.zero else min(ys)), max(ys)
         log = low > 0 and high > SPREAD * low
         if not high > low:
             low, high = (low * 0.9, high * 1.1) if low > 0 else (low, low + 1)
         pad = 0.04 * (high - low)
         low, high = (low / 1.1, high * 1.1) if log else (low - pad * (not self.zero), high + pad)
+        if self.across_log:
+            xs = [x for x, _ in every]
+            return Box(x=(min(xs) / 1.15, max(xs) * 1.15), y=(low, high), log=log, across_log=True)
         return Box(x=(min(0.0, *(x for x, _ in every)), max(x for x, _ in every)), y=(low, high), log=log)
 
     def _axes(self, box: Box) -> Iterator[str]:
@@ -96,12 +106,13 @@ class Chart:
             y = box.down(value)
             yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>'
-        for value in within(*box.x):
+        for value in decades(*box.x) if box.across_log else within(*box.x):
             x = box.across(value)
             anchor = "end" if x > WIDTH - 30 else "middle"
             yield f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="{anchor}">{short(value)}</text>'
         unit = f"{self.y}, logarithmic" if box.log and self.y else "logarithmic" if box.log else self.y
-        yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(self.x)}</text>'
+        below = f"{self.x}, logarithmic" if box.across_log else self.x
+        yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(below)}</text>'
         middle = (TOP + HEIGHT - BOTTOM) / 2
         yield f'<text x="11" y="{middle}" text-anchor="middle" transform="rotate(-90 11 {middle})">{escape(unit)}</text>'
 
@@ -123,7 +134,10 @@ def _drawn(line: Line, box: Box) -> Iterator[str]:
     if len(points) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         yield f'<polyline class="{line.style} {ink}" points="{path}"><title>{name}</title></polyline>'
-    if line.style == "held" or len(points) == 1:
+    for (x, _), (low, high) in zip(points, line.bars, strict=bool(line.bars)) if line.bars else ():
+        at, ends = box.across(x), (box.down(low), box.down(high))
+        yield f'<line class="whisker {ink}" x1="{at:.1f}" x2="{at:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>'
+    if line.style == "held" or len(points) == 1 or line.bars:
         for (x, y), (said_x, said_y) in zip(places, kept, strict=True):
             told = f"{name}: {said_y:.4f} at {short(said_x)}"
             yield f'<circle class="dot {ink}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{told}</title></circle>'

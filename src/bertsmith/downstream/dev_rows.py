@@ -68,11 +68,14 @@ def dev_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
 def train_rows(task: dict[str, Any], data: dict[str, Any]) -> Any | None:
     """The rows that were learned from, likewise."""
     dev = data.get("dev") or {}
-    rows, part = _read(task, data.get("train") or {}, True), part_of(dev)
-    if rows is None or not part:
-        return rows
-    which, _, digest = drawn(kinds.of_task(task), rows, part)
-    return rows.picked(np.delete(np.arange(len(rows)), which).tolist()) if digest == dev.get("sha256") else None
+    rows, part, kind = _read(task, data.get("train") or {}, True), part_of(dev), kinds.of_task(task)
+    if rows is not None and part:
+        which, _, digest = drawn(kind, rows, part)
+        rows = rows.picked(np.delete(np.arange(len(rows)), which).tolist()) if digest == dev.get("sha256") else None
+    few = (data.get("train") or {}).get("few")
+    return (
+        rows if rows is None or not few else rows.picked(split.first(split.Few(**few), kind.strata(rows)[1]).tolist())
+    )
 
 
 def _read(task: dict[str, Any], source: dict[str, Any], mended: bool) -> Any | None:

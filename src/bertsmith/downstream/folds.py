@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
+from bertsmith.downstream.asked import Asked
 from bertsmith.downstream.task import Files, Rows
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT
 from bertsmith.errors import InputError, printable
@@ -27,29 +28,27 @@ PREDICTIONS = "predictions.jsonl"
 FOLD = re.compile(r"fold-\d+")
 
 
-def cross_validated(
-    tune: Callable[..., dict[str, Any]], model: Any, folds: int, given: Files, **options: Any
-) -> dict[str, Any]:
+def cross_validated(tune: Callable[..., dict[str, Any]], folds: int, asked: Asked) -> dict[str, Any]:
     """What result.json says: {task, folds, over_folds: {score: {mean, spread, folds}}, results, predictions}.
 
-    `tune`: `finetune`, which is called for each fold with `options`.  InputError before anything is written: for fewer than two folds or
+    `tune`: `finetune`, which is called for each fold.  InputError before anything is written: for fewer than two folds or
     more than there are rows, and for a label that stands in one of them alone, which no other could teach.
     """
-    out, say, first = Path(options.pop("out")), options["say"], launch.rank() == 0
+    out, first, options = Path(asked.out), launch.rank() == 0, asked.options
     _check_asked(folds, out, options)
-    say = say if first else silent
+    say = asked.say if first else silent
     results, rows = [], []
     for number in range(folds):
         part = Fold(number, folds)
         say(f"fold {number} of {folds}:")
-        results.append(tune(model, **given.asked, dev=part, out=out / f"fold-{number}", **options))
+        results.append(tune(**options | {"dev": part, "out": out / f"fold-{number}"}))
         if first:
-            rows += _asked(out / f"fold-{number}", given.fold(number, folds), options)
+            rows += _asked(out / f"fold-{number}", asked.files.fold(number, folds), options)
     over = {name: _over(results, name) for name in results[0]["dev"]}
     result: dict[str, Any] = {
         "format": RESULT_FORMAT,
         "kind": "finetune",
-        "task": given.task,
+        "task": asked.task,
         "folds": folds,
         "over_folds": over,
         "results": results,

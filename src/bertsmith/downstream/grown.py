@@ -29,12 +29,7 @@ ENCODERS = ("given", "fresh")
 def with_decoder(recipe: Recipe, how: str) -> Recipe:
     """The recipe of both.  InputError where there is a decoder already, or what reads its own text from the left, or keeps a memory."""
     model = recipe.model
-    if not isinstance(model, TransformerConfig) or not isinstance(model.topology, OneStack):
-        raise InputError(f"{option('decoder', how)}: {recipe.name} is no encoder alone; leave the option out")
-    if getattr(recipe.corruption.rewrite, "causal", False) or model.memory:
-        raise InputError(
-            f"{option('decoder', how)}: {recipe.name} is no encoder: it writes by itself; leave the option out"
-        )
+    check_encoder_alone(recipe, option("decoder", how), "leave the option out")
     topology = EncoderDecoder(stacks="one" if how == "share" else "two")
     rewrite = Denoise(stand="masks", start="cls")
     return replace(
@@ -42,6 +37,15 @@ def with_decoder(recipe: Recipe, how: str) -> Recipe:
         model=replace(model, topology=topology),
         corruption=replace(recipe.corruption, rewrite=rewrite),
     )
+
+
+def check_encoder_alone(recipe: Recipe, asked: str, instead: str) -> None:
+    """InputError, which names what was asked for and what may be, where there is a decoder already, or no encoder."""
+    model = recipe.model
+    if not isinstance(model, TransformerConfig) or not isinstance(model.topology, OneStack):
+        raise InputError(f"{asked}: {recipe.name} is no encoder alone; {instead}")
+    if getattr(recipe.corruption.rewrite, "causal", False) or model.memory:
+        raise InputError(f"{asked}: {recipe.name} is no encoder: it writes by itself; {instead}")
 
 
 @dataclass(frozen=True)

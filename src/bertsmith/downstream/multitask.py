@@ -47,6 +47,7 @@ OPTIONS = (
     "thresholds",
     "class_weights",
     "focal",
+    "head",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 

@@ -19,6 +19,7 @@ from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.probe import read_probe
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import Seen, facts, number, seen, store_of
+from bertsmith.downstream.report_search import searches
 from bertsmith.downstream.surface import is_surface, read_surface
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
@@ -95,6 +96,8 @@ def render(
         "compared": [report_figures.compared(one, colours) for one in (*given, *differences)],
         "runs": [{"run": run, "kind": KINDS.get(run.kind, run.kind), "facts": list(facts(run))} for run in runs],
         "scores": list(report_figures.scores(tuned)),
+        "learned": report_figures.learned(tuned),
+        "searches": list(searches(tuned)),
         "classes": [shown for run in tuned if (shown := report_figures.classes(run))],
         "curves": [
             {"title": "Pre-training", "charts": report_figures.curves(pretrained, entropies)},

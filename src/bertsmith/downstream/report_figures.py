@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bertsmith.downstream.charts import Chart, Level, Line, Scored, difference, intervals, smooth
+from bertsmith.downstream.charts import Chart, Level, Line, Scored, difference, interval, intervals, smooth
 from bertsmith.downstream.report_compared import Difference
+from bertsmith.downstream.report_runs import SAID_ARMS as SAID
 from bertsmith.downstream.report_runs import Seen, evaluations, number
+from bertsmith.spelling import amount
 
 WIDEST = 25  # classes of a confusion matrix that is shown
 
@@ -53,6 +55,33 @@ def _figure(chart: Chart) -> dict[str, Any] | None:
     names = dict.fromkeys((line.name, line.colour) for line in chart.lines if line.style == "smooth" and line.points)
     figure = {"title": chart.title, "svg": drawn, "names": list(names), "raw": "raw" in some, "held": "held" in some}
     return figure if drawn else None
+
+
+def learned(runs: Sequence[Seen]) -> list[dict[str, Any]]:
+    """Of each learning curve a chart of its score by the number of rows, a line for each arm, and what it says: {figure, says, rows}."""
+    found = []
+    for run in runs:
+        curve = (run.result or {}).get("curve")
+        if not isinstance(curve, dict):
+            continue
+        by, lines = curve["by"], []
+        for colour, (arm, points) in enumerate(curve["arms"].items()):
+            bars = [(point["dev"][by]["low"], point["dev"][by]["high"]) for point in points]
+            places = [(point["rows"], point["dev"][by]["value"]) for point in points]
+            lines.append(Line(name=SAID[arm], points=places, colour=colour, bars=bars))
+        chart = Chart(title=f"{run.name}: {by}", x="labelled rows", y=by, lines=lines, across_log=True)
+        figure, seeds = _figure(chart), amount(len(curve["seeds"]), "seed")
+        found.append({"figure": figure, "says": curve["says"], "seeds": seeds, "table": _by_rows(curve)})
+    return found
+
+
+def _by_rows(curve: dict[str, Any]) -> dict[str, Any]:
+    by, arms = curve["by"], curve["arms"]
+    rows = [
+        [f"{count:,}", *(interval(points[i]["dev"][by]) for points in arms.values())]
+        for i, count in enumerate(curve["rows"])
+    ]
+    return {"names": ["labelled rows", *(SAID[arm] for arm in arms)], "rows": rows}
 
 
 def layers(probes: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -93,6 +93,7 @@ class Seen:
 
 
 KEYS = ("value", "low", "high")
+SAID_ARMS = {"model": "the model", "scratch": "fresh weights", "baseline": "TF-IDF"}  # of a learning curve
 
 
 def seen(paths: Sequence[Path]) -> list[Seen]:
@@ -111,10 +112,19 @@ def _seen(path: Path, name: str, colour: int) -> Seen:
     home = path
     if result and "seeds" in result and not (path / "metrics.jsonl").is_file():  # several seeds: the curves of the best
         home = path / f"seed-{int(result.get('best_seed', 0))}"
-        notes.append(f"several seeds; curves and settings are of seed {result.get('best_seed', 0)}, the best")
+        several = len(result["seeds"]) > 1
+        notes += (
+            []
+            if not several
+            else [f"several seeds; curves and settings are of seed {result.get('best_seed', 0)}, the best"]
+        )
     if result and "folds" in result:
         home = path / "fold-0"
         notes.append(f"cross-validation of {amount(int(result['folds']), 'fold')}; curves and settings are of fold 0")
+    if result and "curve" in result:
+        curve = result["curve"]
+        home = path / f"rows-{int(curve['rows'][-1])}" / "model" / f"seed-{int(curve['seeds'][0])}"
+        notes.append(f"a learning curve; curves of losses and settings are of {amount(int(curve['rows'][-1]), 'row')}")
     config = _config(home / "config.json") or _config(path / "config.json") or {"kind": "finetune"}
     metrics, speed = _lines(home / "metrics.jsonl"), _lines(home / "speed.jsonl")
     if not metrics:

@@ -39,7 +39,16 @@ from bertsmith.training.precision import threads_set
 from bertsmith.training.run import METRICS
 from bertsmith.training.saving import learned_alone, load_weights, weights_of
 
-SAME = ("data.tokenizer", "data.train.sha256", "data.dev.sha256", "task", "recipe", "seed", "from.weights")
+SAME = (
+    "data.tokenizer",
+    "data.train.sha256",
+    "data.train.few",
+    "data.dev.sha256",
+    "task",
+    "recipe",
+    "seed",
+    "from.weights",
+)
 
 
 class Tuning:
@@ -116,11 +125,16 @@ class Tuning:
         load_weights(member, load_step(run, step).weights, str(run.step(step)), member.kept)
         return member.to(self.loaded.device)
 
-    @spelt()
-    def run(self, run: Tuned, seed: int, asked: Budget, workers: int, **how: Any) -> dict[str, Any]:
-        journal, feed = Journal(self.say), self.task.feed(seed)
+    def exam(self, seed: int, asked: Budget) -> Dev:
+        """The dev rows, while a run of one seed works."""
         over_dev = lambda whole: self.over("dev", whole)
-        exam = self.task.exam(self.loaded.device, feed.epoch(0).steps, asked.epochs or 0, over=over_dev)
+        return self.task.exam(self.loaded.device, self.task.feed(seed).epoch(0).steps, asked.epochs or 0, over=over_dev)
+
+    @spelt()
+    def run(self, run: Tuned, seed: int, asked: Budget, workers: int, share: float = 1.0, **how: Any) -> dict[str, Any]:
+        """What result.json says; {paused: the update} of a run that pauses before its end."""
+        journal, feed = Journal(self.say), self.task.feed(seed)
+        exam = self.exam(seed, asked)
         if self.world.first:
             exam.past = lambda: _lines(run)
         for note in exam.notes:
@@ -147,6 +161,7 @@ class Tuning:
             trained=self.trained["parameters"],
             alone=self.method.alone,
             learner=lambda whole: self.over("train", whole),
+            share=share,
             workers=workers,
         )
 
@@ -162,6 +177,8 @@ class Tuning:
         place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
         options["default"] = Budget(epochs=self.options.epochs)
         found = learn(job, self.world, journal, place, asked, **options, **how)
+        if "paused" in found:
+            return {"paused": found["steps"]}
         with self.world.agreed():
             made = self.world.tell(run.result() if self.world.first else None)  # it goes where a run goes on
         return made or self._finish(run, seed, found["best"], exam, journal)

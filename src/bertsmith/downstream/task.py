@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.dev_rows import check_folds, drawn
+from bertsmith.downstream.grown import check_encoder_alone
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.smoothed import Smoothed
+from bertsmith.objectives.vectors import WRITTEN
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds
@@ -23,7 +26,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.outlines import small
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import Encoded, OnLong, Reading, say_long
-from bertsmith.tasks.split import Fold, share_of
+from bertsmith.tasks.split import Few, Fold, first, share_of
 from bertsmith.text import unknown
 from bertsmith.text.encodings import checked, is_utf8
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "dev")
 OnBadAnswer = Literal["error", "mend", "skip"]
-WRITTEN = ("template", "target", "target_step", "metric")  # options of tasks whose answers are written
+ASKING = ("template", "target", "target_step", "metric")  # options of tasks whose answers are written
 ON_BAD_ANSWER = ("error", "mend", "skip")
 Say = Callable[[str], None]
 
@@ -61,6 +64,7 @@ class Files:
     target: str | None = None  # text2text: what is to be written, "{label}"; None: the column label
     target_step: float | None = None  # text2text: of which the numbers of targets become multiples
     metric: str | None = None  # text2text: the score that chooses the step
+    few: Few | None = None  # of the training rows, what a learning curve gives
 
     def __post_init__(self) -> None:
         kind = self.kind
@@ -74,7 +78,7 @@ class Files:
     def kind(self) -> kinds.Kind:
         """The task, as it is asked for."""
         found: Any = kinds.kind(self.task)
-        given = {name: getattr(self, name) for name in WRITTEN if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in ASKING if getattr(self, name) is not None}
         if found.writes:
             return found.asking(**given)
         for name in given:
@@ -89,11 +93,6 @@ class Files:
     def fold(self, number: int, of: int) -> Files:
         """The same, with one part of the training rows as the dev set."""
         return replace(self, dev=Fold(number, of))
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What it was made of, but for the dev rows."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "dev"}
 
     def check_apart(self) -> None:
         """InputError where both hold the same bytes."""
@@ -148,14 +147,36 @@ class Rows:
             raise InputError(
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; {option('columns')} says which columns are read"
             )
-        targets = {part: kind.targets(read, known) for part, read in rows.items()}
-        outlines = {part: {"rows": len(read), **kind.outline(read, known)} for part, read in rows.items()}
-        for line in (*kind.told(outlines), *small(outlines, kind.unit)):
+        found = cls.of(given, kind, known, chosen, rows, share, numbers)
+        for line in (*kind.told(found.sources), *small(found.sources, kind.unit)):
             say(line)
         _say_overlap(rows, say)
+        return found if given.few is None else found.fewer(given.few)
+
+    @classmethod
+    def of(
+        cls, given: Files, kind: Any, known: Labels, columns: dict[str, str], rows: Any, share: Any, numbers: Any
+    ) -> Rows:
+        """With what is true of each row, and what config.json says of each part; `share`: of how the dev rows were drawn."""
+        paths = {"train": given.train, **({} if given.part else {"dev": given.dev})}
+        targets = {part: kind.targets(read, known) for part, read in rows.items()}
+        outlines = {part: {"rows": len(read), **kind.outline(read, known)} for part, read in rows.items()}
         sources = {part: {"path": _path(path), "sha256": _sha256(path)} for part, path in paths.items()}
         sources = {part: {**sources.get(part, share), **outlines[part]} for part in PARTS}
-        return cls(kind=kind, known=known, columns=chosen, rows=rows, targets=targets, sources=sources, numbers=numbers)
+        return cls(
+            kind=kind, known=known, columns=columns, rows=rows, targets=targets, sources=sources, numbers=numbers
+        )
+
+    def fewer(self, few: Few) -> Rows:
+        """The same dev rows, and some of the training rows, of which what is not a name of a label is learned again."""
+        which = first(few, self.kind.strata(self.rows["train"])[1])
+        rows = {**self.rows, "train": self.rows["train"].picked(which.tolist())}
+        known = self.kind.learn(rows["train"], self.known.names)
+        targets = {part: self.kind.targets(read, known) for part, read in rows.items()}
+        outline = {"rows": len(which), **self.kind.outline(rows["train"], known)}
+        train = {name: self.sources["train"][name] for name in ("path", "sha256")} | {"few": asdict(few), **outline}
+        sources = {**self.sources, "train": train}
+        return replace(self, known=known, rows=rows, targets=targets, sources=sources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,13 +223,20 @@ class Task:
                 )
         if kind.embeds:
             kind = kind.tuned(options, rows["train"], recipe.model.width)  # type: ignore[attr-defined]
+            if kind.goal == WRITTEN:  # type: ignore[attr-defined]
+                check_encoder_alone(
+                    recipe,
+                    setting("loss", value=WRITTEN),
+                    f"{setting('loss', value='negatives')} learns from texts alone, too",
+                )
+            for line in kind.learning(rows["train"]):  # type: ignore[attr-defined]
+                say(line)
+        allow = given.allow_unknown or given.few is not None  # of all rows it was looked at before
         names = {part: printable(read.path) for part, read in rows.items()}
         names["dev"] += " (dev)" * (given.part is not None)
-        data = {
-            part: _encoded(tokenizer, kind, read, names[part], reading, given.allow_unknown, say)
-            for part, read in rows.items()
-        }
-        _check_lengths(rows["train"], data["train"], reading)
+        data = {part: _encoded(tokenizer, kind, read, names[part], reading, allow, say) for part, read in rows.items()}
+        if given.few is None:
+            _check_lengths(rows["train"], data["train"], reading)
         about = {
             "kind": given.task,
             **known.said(),
@@ -246,6 +274,8 @@ class Task:
             return Smoothed.of(asked, self.options.smoothing)
         pooler = getattr(asked, "pooler", "tanh")
         made = self.kind.objective(self.known, self.options.dropout, self.options.pool)
+        if isinstance(made, Denoising):  # with the token head of pre-training, where there is one
+            made = replace(made, head=next((h for h in getattr(asked, "heads", ()) if h.name == "token"), made.head))
         if self.options.orders != "one":
             made = replace(made, orders=self.options.orders)
         return replace(made, pooler=pooler) if hasattr(made, "pooler") else made

@@ -33,6 +33,13 @@ class Tuned(Run):
             raise InputError(
                 f"{printable(self.path)}: holds a cross-validation; a model is one of its folds, such as {printable(self / 'fold-0')}"
             )
+        if "curve" in result:
+            run = printable(
+                self / f"rows-{result['curve']['rows'][-1]}" / "model" / f"seed-{result['curve']['seeds'][0]}"
+            )
+            raise InputError(
+                f"{printable(self.path)}: holds a learning curve; a model is one of its runs, such as {run}"
+            )
         if "best" not in result and not {"seeds", "best_seed"} <= result.keys():
             raise InputError(f"{printable(path)}: not the result of a fine-tuning")
         return result

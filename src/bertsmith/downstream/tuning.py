@@ -52,6 +52,7 @@ LATER = (
     "margin",
     "sizes",
     "head",
+    "delete",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
@@ -135,13 +136,16 @@ class FineTuning:
         "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )
     loss: str | None = (
-        None  # similarity, retrieval: of objectives/vectors.py; null = cosine where the training file has numbers, else negatives
+        None  # similarity, retrieval: of objectives/vectors.py, or tsdae; null = cosine where the training file has numbers, else negatives
     )
     scale: float = 20.0  # similarity, retrieval: of the cosines that are compared; 1 / temperature
     margin: float = 1.0  # similarity, retrieval: of loss=triplet
     sizes: tuple[
         int, ...
     ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
+    delete: float = (
+        0.6  # similarity, retrieval: of loss=tsdae, the share of a text's words that are not read (Wang et al. 2021)
+    )
     frozen: tuple[str, ...] = ()  # parts that never learn: ["model.embeddings", "model.layers.0"]
     reinit: int = 0  # layers at the top, and the pooler, that begin with fresh weights (Zhang et al. 2021: 1 to 6)
     ema: float = 0.0  # the model is a moving average of the weights, each update's with 1 - ema of it: 0.999; 0 = the weights themselves
@@ -180,6 +184,7 @@ class FineTuning:
         require(0 <= self.smoothing < 1, f"smoothing: {self.smoothing} is not in [0, 1)")
         rate = self.mask_rate
         require(rate is None or 0 < rate <= 1, f"mask_rate: {rate} is not a share above 0 and at most 1")
+        require(0 < self.delete < 1, f"delete: {self.delete} is not a share between 0 and 1")
         require(self.reinit >= 0, f"reinit: {self.reinit} is below 0")
         require(0 <= self.ema < 1, f"ema: {self.ema} is not in [0, 1)")
         require(self.last >= 0, f"last: {self.last} is below 0")

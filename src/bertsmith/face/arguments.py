@@ -149,6 +149,14 @@ def _settings(value: Any) -> Any:
     return value if isinstance(value, Mapping) else [_is(part, str) for part in _is(value, Iterable)]
 
 
+def _numbers(value: Any) -> Any:
+    return value if isinstance(value, (str, int)) and not isinstance(value, bool) else _is(value, list, tuple)
+
+
+def _search(value: Any) -> Any:
+    return [value] if isinstance(value, str) else _is(value, Mapping, list, tuple)
+
+
 def _compared(value: Any) -> Any:
     from bertsmith.downstream.report_compared import Difference
 
@@ -207,6 +215,8 @@ WANTED = {
     **dict.fromkeys(("text", "feeds", "shares", "pairs"), ASIDE),
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
+    "learning_curve": Kind("numbers of rows and 'all', such as [50, 500, 'all'],", _numbers),
+    "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
     "tokenizer_sample": Kind("a size such as '100MB' or a whole number of bytes", _words_or_count),
@@ -217,6 +227,8 @@ WANTED = {
             "tokens",
             "seeds",
             "folds",
+            "trials",
+            "eta",
             "n",
             "layer",
             "dim",

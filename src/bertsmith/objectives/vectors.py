@@ -21,6 +21,7 @@ TERM = "vector"
 SCORED = ("cosine", "cosent")  # of two texts and a number
 PAIRED = ("negatives", "symmetric")  # of two texts that belong together, and perhaps one that does not
 LOSSES = (*SCORED, *PAIRED, "triplet")
+WRITTEN = "tsdae"  # of texts alone: each is written from its vector (objectives/denoising.py)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,3 +146,26 @@ def folded(folds: int, groupings: Sequence[Sequence[Hashable]], strata: Sequence
     if not all(sizes):
         raise InputError(f"{option('folds', folds)}: leaves a fold without a row; take fewer")
     return found, which
+
+
+@dataclass(frozen=True)
+class Few:
+    """Of the training rows so many, drawn by `seed`: those of a smaller number are among those of a larger one."""
+
+    rows: int
+    seed: int
+
+
+def first(few: Few, strata: Sequence[Hashable]) -> Array:
+    """Numbers of the rows, sorted: one of each stratum, the largest first, and then as the strata are, each by its share of all.
+
+    InputError for more than there are."""
+    inside: dict[Hashable, list[int]] = defaultdict(list)
+    for i in np.argsort(hashed(few.seed, "few", np.arange(len(strata))), kind="stable").tolist():
+        inside[strata[i]].append(i)
+    if few.rows > len(strata):
+        raise InputError(f"{amount(few.rows, 'row')}: the training rows are {len(strata):,}; `all` takes all of them")
+    order = sorted(inside.values(), key=lambda members: (-len(members), members[0]))
+    later = [((k + 0.5) / len(members), i) for members in order for k, i in enumerate(members) if k]
+    taken = [members[0] for members in order] + [i for _, i in sorted(later)]
+    return np.sort(np.array(taken[: few.rows], np.int64))

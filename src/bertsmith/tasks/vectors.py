@@ -2,7 +2,8 @@
 
 Each text is a sequence of its own; the texts of a row stand side by side.  A training file has pairs with numbers, pairs that belong together,
 such pairs with a text that does not (`negative`), or texts alone: each is its own pair then, read twice through dropout (SimCSE: Gao et
-al. 2021).  The two kinds differ in their dev files: pairs with numbers, or pairs that belong together.
+al. 2021), or read without most of its words and written from its vector (TSDAE: Wang et al. 2021).  The two kinds differ in their dev
+files: pairs with numbers, or pairs that belong together.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.objectives.vectors import LOSSES, PAIRED, SCORED, TERM
+from bertsmith.objectives.vectors import LOSSES, PAIRED, SCORED, TERM, WRITTEN
 from bertsmith.spelling import amount, flag, option, setting
-from bertsmith.tasks import baselines, metrics, outlines, ranking
+from bertsmith.tasks import baselines, metrics, outlines, ranking, thinned
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
@@ -32,19 +33,21 @@ FLAT = 1e-3  # a deviation of cosines
 
 @dataclass(frozen=True)
 class Vectored(Texts):
-    """What both kinds share.  `goal` (its `loss`), `scale`, `margin`, `sizes`: as objectives/vectors.py has them; `parts`: texts of a training row."""
+    """What both kinds share.  `goal` (its `loss`), `scale`, `margin`, `sizes`: as objectives/vectors.py has them; `parts`: texts of a training row;
+    `delete`: of loss tsdae, the share of a text's words that are not read."""
 
     term: str = TERM
     roles: ClassVar[tuple[str, ...]] = TRIPLETS
     fields: tuple[str, ...] = TRIPLETS
     embeds: ClassVar[bool] = True  # what is learned is a vector for each text
     wants: ClassVar[tuple[str, ...]] = ()  # columns of a file that is scored, beside text
-    settings: tuple[str, ...] = ("loss", "scale", "margin", "sizes")
+    settings: tuple[str, ...] = ("loss", "scale", "margin", "sizes", "delete")
     goal: str = "cosine"
     scale: float = 20.0
     margin: float = 1.0
     sizes: tuple[int, ...] = ()
     parts: int = 2
+    delete: float = 0.6
 
     # -- what is asked for ---------------------------------------------------------------------------------------------------------
 
@@ -52,8 +55,8 @@ class Vectored(Texts):
         """As the options and the training file want it.  InputError where they do not fit each other."""
         texts, scored = [role for role in PARTS if role in table.columns], "label" in table.columns
         loss = options.loss or (SCORED if scored else PAIRED)[0]
-        if loss not in LOSSES:
-            raise InputError(f"{setting('loss', value=loss)}: unknown; {nearest(str(loss), LOSSES)}")
+        if loss not in (*LOSSES, WRITTEN):
+            raise InputError(f"{setting('loss', value=loss)}: unknown; {nearest(str(loss), (*LOSSES, WRITTEN))}")
         name, wanted = printable(table.path), setting("loss", value=loss)
         if loss in SCORED and not (scored and len(texts) == 2):
             raise InputError(
@@ -67,7 +70,11 @@ class Vectored(Texts):
             raise InputError(
                 f"{name}: {wanted} wants a column negative beside text and text2; {setting('loss', value='negatives')} does without"
             )
-        if len(texts) == 1 and not options.dropout:
+        if loss == WRITTEN:
+            _check_written(name, texts, options)
+        elif options.delete != self.delete:
+            raise InputError(f"delete: {options.delete:g}: is of {setting('loss', value=WRITTEN)}; leave it out")
+        elif len(texts) == 1 and not options.dropout:
             raise InputError(
                 f"dropout: 0: {name} has texts alone, and a text that is read twice is one vector; take 0.1"
             )
@@ -83,14 +90,13 @@ class Vectored(Texts):
             raise InputError(
                 f"sizes: {sizes[0]}: the vectors have {width} numbers; the whole of them is learned anyhow, smaller sizes are wanted"
             )
-        return replace(
-            self, goal=loss, scale=options.scale, margin=options.margin, sizes=sizes, parts=max(2, len(texts))
-        )
+        how = {"scale": options.scale, "margin": options.margin, "sizes": sizes, "delete": options.delete}
+        return replace(self, goal=loss, parts=max(2, len(texts)), **how)
 
     def of_task(self, task: Mapping[str, Any]) -> Self:
         """As config.json has it."""
         settings = task.get("settings") or {}
-        given = {name: settings[name] for name in ("scale", "margin") if name in settings}
+        given = {name: settings[name] for name in ("scale", "margin", "delete") if name in settings}
         return replace(self, goal=task["loss"], sizes=tuple(settings.get("sizes", ())), **given)
 
     def about(self) -> dict[str, Any]:
@@ -101,8 +107,11 @@ class Vectored(Texts):
         return {"pool": pool, "normalise": self.goal != "triplet", **({"sizes": [*self.sizes]} if self.sizes else {})}
 
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
+        from bertsmith.objectives.denoising import Denoising
         from bertsmith.objectives.vectors import Vectors
 
+        if self.goal == WRITTEN:
+            return Denoising(pool=pool)  # type: ignore[arg-type]
         return Vectors(
             loss=self.goal,
             parts=self.parts,
@@ -184,15 +193,24 @@ class Vectored(Texts):
             n = one.get("numbers")
             numbers = f", numbers from {n['low']:g} to {n['high']:g}, mean {n['mean']:.4g}" if n else ""
             yield f"{part}: {one['rows']:,} {what[one['texts']]}, {amount(one['different'], 'different text')}{numbers}"
-        if found["train"]["texts"] == 1:
+
+    def learning(self, table: Table) -> Iterator[str]:
+        """How the training rows are learned from, where they do not say so themselves."""
+        if self.goal == WRITTEN:
+            yield f"train: texts alone: each is read without {self.delete:.0%} of its words, and written from its vector"
+        elif "text2" not in table.columns:
             yield "train: texts alone: each is learned as its own pair, read twice through dropout"
 
     # -- what is read ----------------------------------------------------------------------------------------------------------------
 
     def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
+        if self.goal == WRITTEN and "text2" not in table.columns:
+            return thinned.encode(tokenizer, texts_of(table)[0], reading, self.delete, table.where)
         return encode_apart(tokenizer, texts_of(table), reading, table.where)
 
     def asked(self, encoded: Encoded, targets: np.ndarray) -> Asked:
+        if isinstance(encoded, thinned.Thinned):
+            return encoded.asked_for(self.term)
         return Asked.once(self.term, targets[encoded.owner], int(encoded.reads[0]))
 
     def of_rows(self, encoded: Encoded, values: np.ndarray) -> np.ndarray:
@@ -361,3 +379,12 @@ def texts_of(table: Table) -> list[Sequence[str]]:
     """The texts of each row, column by column, without white space round them (as sentence-transformers reads them); a text alone twice."""
     found = [[text.strip() for text in table.columns[role]] for role in PARTS if role in table.columns]
     return found if len(found) > 1 else found * 2
+
+
+def _check_written(name: str, texts: list[str], options: Any) -> None:
+    """InputError for what texts that are written from their vectors have no use for."""
+    wanted = setting("loss", value=WRITTEN)
+    if len(texts) > 1:
+        raise InputError(f"{name}: {wanted} wants texts alone (text); {', '.join(texts)} stand there")
+    if options.sizes:
+        raise InputError(f"sizes: {[*options.sizes]}: {wanted} writes from whole vectors; leave it out")

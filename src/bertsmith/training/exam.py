@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +31,14 @@ class Exam(Protocol):
 
     def seconds(self, member: Any, precision: Precision, world: World) -> float:
         """How long it takes, by a part of it."""
+
+
+def pause_at(share: float, steps: int, exam: Exam | None) -> int:
+    """The update of the first exam that a share of the updates lies behind; the last one where there is none before it."""
+    due = (
+        step for step in range(max(1, math.ceil(share * steps - 1e-9)), steps) if exam is not None and exam.due(step)
+    )
+    return next(due, steps)
 
 
 class Exams:

@@ -80,6 +80,7 @@ class Job:
         False  # a step holds the heads and what learns of the trunk; the rest stands where `start` takes it from
     )
     outcome: Callable[[dict[str, Any]], list[str]] = unsaid  # what a user is told of the last line of metrics.jsonl
+    share: float = 1.0  # of its updates after which it pauses, at the next exam; it goes on as any run does
     workers: int = 0
 
     def loader(self, world: World, cursor: Cursor = BEGINNING, step: int = 0) -> Loader:

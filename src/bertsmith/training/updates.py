@@ -14,6 +14,7 @@ from bertsmith.spelling import again
 from bertsmith.training import checkpoint
 from bertsmith.training.average import average_of
 from bertsmith.training.distributed import World
+from bertsmith.training.exam import pause_at
 from bertsmith.training.job import Job, Loss, Progress, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.optim import build_optimizer, rate_at, restore_optimizer, set_rate
@@ -61,12 +62,13 @@ class Updates:
             Record(job.run, config, job.tokenizer, journal, keep, job.patience) if world.first else Elsewhere()
         )
         self.steps: int = config["steps"]
+        self.end = pause_at(job.share, self.steps, job.exam)
         self.state = checkpoint.State(step=0, tokens=0, cursor=(0, 0))
         self.last: dict[str, Any] = {}  # the newest line of metrics.jsonl
         self.saved = 0
 
     def go(self, old: dict | None, tensorboard: bool) -> dict[str, Any]:
-        """{run, steps, tokens, loss, evaluation, best: the step of the best exam, None where the newest is it, seconds}."""
+        """{run, steps, tokens, loss, evaluation, best: the step of the best exam, None where the newest is it, seconds}; `paused` where its job has a share and is there."""
         begun, world = time.monotonic(), self.world
         with world.agreed():
             stands = world.tell(self.record.stands() if old else None)
@@ -118,6 +120,10 @@ class Updates:
 
     @property
     def _going(self) -> bool:
+        return self.state.step < self.end and not self.state.ends(self.job.patience)
+
+    @property
+    def _paused(self) -> bool:
         return self.state.step < self.steps and not self.state.ends(self.job.patience)
 
     def _train(self) -> None:
@@ -241,6 +247,7 @@ class Updates:
             "tokens": self.last.get("tokens", 0),
             "loss": self.last.get("loss"),
             "evaluation": self.last.get("evaluation"),
+            **({"paused": True} if self._paused else {}),
             **({"best": self.state.best["step"]} if self.state.best else {}),
             "seconds": round(seconds, 3),
         }

@@ -28,7 +28,7 @@ class TwoStacks(nn.Module):
         self.decoder = Transformer(decoder, reads_source=True)
         self.decoder.embeddings.tokens = self.encoder.embeddings.tokens
         if config.topology.stacks == "one":
-            _shared(self.encoder, self.decoder)
+            shared(self.encoder, self.decoder)
 
     @property
     def tokens(self) -> Any:
@@ -59,19 +59,25 @@ class TwoStacks(nn.Module):
         if stream.hidden is None:
             return Source(hidden=fill(self.encoder(stream)), stream=stream)
         seen = torch.nonzero(~stream.hidden)[:, 0]
-        ends = torch.tensor(np.cumsum(stream.lengths) - 1, device=seen.device)
-        before = (~stream.hidden).cumsum(0)[ends]
-        lengths = before.diff(prepend=before.new_zeros(1))
-        arrays = {name: getattr(stream, name)[seen] for name in ARRAYS}
-        left = replace(stream, **arrays, lengths=tuple(lengths.tolist()), hidden=None)
-        return Source(hidden=fill(self.encoder(stream, seen)), stream=left)
+        return Source(hidden=fill(self.encoder(stream, seen)), stream=unhidden(stream))
 
     def states(self, stream: Stream) -> list[Tensor]:
         """The encoder's."""
         return self.encoder.states(stream)
 
 
-def _shared(encoder: Transformer, decoder: Transformer) -> None:
+def unhidden(stream: Stream) -> Stream:
+    """What a decoder may read of a stream."""
+    assert stream.hidden is not None
+    seen = torch.nonzero(~stream.hidden)[:, 0]
+    ends = torch.tensor(np.cumsum(stream.lengths) - 1, device=seen.device)
+    before = (~stream.hidden).cumsum(0)[ends]
+    lengths = before.diff(prepend=before.new_zeros(1))
+    arrays = {name: getattr(stream, name)[seen] for name in ARRAYS}
+    return replace(stream, **arrays, lengths=tuple(lengths.tolist()), hidden=None)
+
+
+def shared(encoder: Any, decoder: Transformer) -> None:
     """The decoder's parts become the encoder's, but for what reads the source."""
     for part in ("embeddings", "positions", "norm"):
         setattr(decoder, part, getattr(encoder, part))

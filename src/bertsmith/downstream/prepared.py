@@ -1,0 +1,202 @@
+"""A fine-tuning whose rows are read, whose model is loaded and whose options are decided: its runs, one for each seed, and what they say.
+
+What cannot be done is refused while it is made, before anything is written; torch is loaded when what is cheap to refuse has been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertsmith import files
+from bertsmith.downstream.asked import Asked, check_asked, check_out, check_reinit, check_surgery, threads_of
+from bertsmith.downstream.based import plain
+from bertsmith.downstream.beside import Beside
+from bertsmith.downstream.grown import Decoder, with_decoder
+from bertsmith.downstream.methods import check_settings, method_of
+from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.task import Rows, Say, Task
+from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
+from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
+from bertsmith.errors import Interrupted
+from bertsmith.spelling import again, amount, option, setting
+from bertsmith.tasks import breakdown, metrics
+from bertsmith.training.budget import Budget, Extent
+from bertsmith.training.distributed import World
+from bertsmith.training.job import check_options
+from bertsmith.training.stop import Stop
+
+if TYPE_CHECKING:
+    from bertsmith.downstream.seeds import Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    asked: Asked
+    world: World
+    tuning: Tuning
+    budget: Budget
+    options: FineTuning
+    read: Rows
+    beside: Beside
+    going: bool = False  # whether a run that has begun is gone on with, unasked
+
+    @classmethod
+    def of(cls, asked: Asked, world: World, read: Rows | None = None, free: bool = False) -> Prepared:
+        """By all processes.  `read`: the rows, where they have been read; `free`: whether OUT may be written in is known."""
+        with world.agreed():
+            say, out, given, budget = asked.say, Path(asked.out), asked.files, asked.budget
+            decoder = None if asked.decoder is None else str(asked.decoder)
+            way, scratch = method_of(asked.method), asked.scratch
+            check_asked(asked.task, way, scratch, asked.seeds, asked.shard, decoder, asked.encoder)
+            check_options(asked.shard, asked.tensorboard)
+            options = settings(asked.set)
+            check_settings(way, options, FineTuning())
+            check_reinit(way, scratch, options.reinit)
+            options.check_kind(given.kind)
+            if world.first and not free:
+                check_out(out, asked.seed, asked.seeds, asked.resume)
+            given.check_apart()
+            budget.check_given(LENGTHS)
+            rows = read or Rows.read(given, say)
+            if not isinstance(asked.model, Loaded):
+                check_model(asked.model)
+            beside = Beside.of(rows, asked.baseline, asked.against, say)
+            from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
+            from bertsmith.training.processes import own_device
+
+            loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say))
+            check_surgery(way, loaded)
+            grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
+            if decoder is not None:
+                loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
+            if given.kind.embeds:
+                options = options.pooled((loaded.config.get("vectors") or {}).get("pool"))
+            elif not way.still and not given.kind.writes:
+                loaded = replace(loaded, recipe=loaded.recipe.for_task())
+            given_epochs = options.epochs
+            options = options.settled(way, loaded.recipe, given.kind.pools)
+            loaded = replace(loaded, recipe=options.formed(loaded.recipe))
+            task = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
+            steps = task.feed(asked.seed).epoch(0).steps
+            options = options.lasting(way, loaded.recipe.model.width, steps, bool(budget.given))
+            task = replace(task, options=options)
+            beside.check_dev(task.sources["dev"]["sha256"])
+            threads = asked.threads or world.tell(threads_of(out) if asked.resume and world.first else None)
+            tuning = Tuning(loaded, task, options, way, scratch, world, say, threads, grown)
+        budget = budget if budget.given else Budget(epochs=given_epochs)
+        return cls(asked=asked, world=world, tuning=tuning, budget=budget, options=options, read=rows, beside=beside)
+
+    @property
+    def out(self) -> Path:
+        return Path(self.asked.out)
+
+    @property
+    def steps(self) -> int:
+        """Updates of a run, where minutes do not decide."""
+        feed = self.tuning.task.feed(self.asked.seed)
+        budget = self.budget if self.budget.given else Budget(epochs=self.options.epochs)
+        steps = budget.in_steps(Extent.of(feed), feed)
+        assert steps is not None
+        return steps
+
+    @cached_property
+    def exam(self) -> Any:
+        return self.tuning.exam(self.asked.seed, self.budget)
+
+    def run(self, run: Tuned, seed: int, share: float = 1.0) -> dict[str, Any]:
+        """What result.json says of one seed."""
+        asked = self.asked
+        how = {name: getattr(asked, name) for name in ("tensorboard", "shard", "progress")}
+        how["resume"] = bool(run.named()) if self.going else asked.resume
+        return self.tuning.run(run, seed, self.budget, asked.workers, share=share, **how)
+
+    def result(self) -> dict[str, Any]:
+        """Of one seed, whose run is OUT, or of several."""
+        if self.asked.seeds > 1:
+            return self.several()
+        asked, run = self.asked, Tuned(self.out)
+        result = self.run(run, asked.seed)
+        said = {asked.seed: self.tuning.said(run, result)} if self.beside.given else {}
+        with self.world.agreed():
+            result = kept(result | self.beside.measured(said, asked.members, asked.say), self.out, self.world)
+        tell([result], result, self.options, asked.say)
+        return result
+
+    def several(self, **more: Any) -> dict[str, Any]:
+        """Runs in OUT/seed-0, …; `more`: what result.json says besides."""
+        asked, world = self.asked, self.world
+        results, runs = [], []
+        with ExitStack() as stack:
+            world.stop = world.stop or stack.enter_context(Stop())
+            for number in range(asked.seed, asked.seed + asked.seeds):
+                if number > asked.seed and world.asked():  # it came when the seed before was done
+                    name = world.caught.name
+                    raise Interrupted(f"{name}: seed {number} is not begun; {again()} goes on", world.caught)
+                run = Tuned(self.out / f"seed-{number}")
+                run.results = (RESULT, f"../{RESULT}")
+                results.append(self.run(run, number))
+                runs.append(run)
+        pairs = zip(runs, results, strict=True) if self.beside.given else ()
+        said = {result["seed"]: self.tuning.said(run, result) for run, result in pairs}
+        with world.agreed():
+            found = over_seeds(results, self.tuning.task, asked.say) | more
+            found = kept(found | self.beside.measured(said, asked.members, asked.say), self.out, world)
+        best = next(r for r in results if r["seed"] == found["best_seed"])
+        tell(results, best, self.options, asked.say)
+        return found
+
+
+def over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:
+    scores = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
+    chosen_by = task.kind.best(task.known)
+    best = max(results, key=lambda r: (r["dev"][chosen_by]["value"], -r["seed"]))["seed"]
+    result = {
+        "format": RESULT_FORMAT,
+        "kind": "finetune",
+        "task": task.kind.name,
+        "seeds": [r["seed"] for r in results],
+        "best_seed": best,
+        "over_seeds": scores,
+        "results": results,
+    }
+    for name, found in scores.items() if len(results) > 1 else ():
+        say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {amount(len(results), 'seed')}")
+    return result
+
+
+def kept(result: dict[str, Any], out: Path, world: World) -> dict[str, Any]:
+    """`result` as result.json has it from now on: what earlier models were measured against stays while they are the same."""
+    if not world.first:
+        return world.tell()
+    old = Tuned(out).result() or {}
+    if old.get("results") == result.get("results"):
+        result = {name: old[name] for name in ("baseline", "against") if name in old} | result
+    result = json.loads(json.dumps(result))
+    if old != result:
+        files.write(out / RESULT, files.sealed(result))
+    return world.tell(result)
+
+
+def tell(results: list[dict], best: dict, options: FineTuning, say: Say) -> None:
+    """Class by class (of several seeds the best one), and which seeds say one thing to all."""
+    if "classes" in best:
+        whose = f"seed {best['seed']}, " if len(results) > 1 else ""
+        say(f"{whose}dev file, class by class:")
+    for line in breakdown.lines(best):
+        say(line)
+    alike: dict[str, list[int]] = {}
+    for result in results:
+        if "says_only" in result:
+            alike.setdefault(breakdown.alike(result["says_only"], result, "dev "), []).append(result["seed"])
+    for line, which in alike.items():
+        epochs = max(10, math.ceil(3 * best["epochs"][-1]["epoch"]))
+        named = f"seed{'s' * (len(which) > 1)} {', '.join(map(str, which))} of {len(results)}: "
+        whose = named if len(results) > 1 else ""
+        advice = f"more updates ({option('epochs', epochs)}) or another rate ({setting('lr')}, it was {options.lr:g}) may help"
+        say(f"warning: {whose}{line}; {advice}")
