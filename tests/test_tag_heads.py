@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.runs import same
+from safetensors.torch import load_file
+from tests.runs import lines, same, small
 
 import bertsmith
 from bertsmith.data.batch import Batch, Stream, Target
+from bertsmith.downstream.task import Files
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
 from bertsmith.objectives.modules.tagging import FORBIDDEN, Transitions, Words
@@ -18,6 +20,7 @@ from bertsmith.objectives.supervised import FIRST, LAST, Tag
 from bertsmith.recipe import find
 from bertsmith.tasks import chains, schemes
 from bertsmith.tasks.spans import parts
+from bertsmith.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HEADS = ("lstm", "crf", "lstm-crf")
@@ -246,6 +249,24 @@ def test_a_crf_that_was_broken_off_goes_on_to_the_same_bits(tune_by, tmp_path):
         tune(tune_by, tmp_path / "run", "lstm-crf", sets=("tokens=64",), progress=Late(7))
     assert tune(tune_by, tmp_path / "run", "lstm-crf", sets=("tokens=64",), resume=True) == straight
     same(tmp_path / "straight", tmp_path / "run", state=False)
+
+
+def test_a_crf_of_one_feed_of_a_mixture_learns_at_its_own_rate_and_its_exam_goes_by_it(tasks, short, tmp_path):
+    kind, train, dev = tasks["tag"]
+    feeds = {"docs": short, "names": Files(task=kind, train=train, dev=dev)}
+    recipe = small("training.precision=float32", "model.dropout=0.0")
+    given = {"steps": 6, "threads": 1, "set": ["batch=8", "head=crf"]}
+    bertsmith.multitask(recipe, feeds, tmp_path / "run", **given)
+    run = Run(tmp_path / "run")
+    state = load_file(run.step(run.steps()[-1]) / "model.safetensors")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    (group,) = config["schedule"]["groups"]
+    assert group["part"] == "objective.feed_names.crf"
+    assert group["rate"] == pytest.approx(1e-2 / config["schedule"]["lr"])
+    moved = state["objective.feed_names.crf.between"].abs().max().item()
+    assert 1e-3 < moved < 6e-2, "some updates of at most 1e-2"
+    found = [line["evaluation"] for line in lines(tmp_path / "run") if "evaluation" in line]
+    assert found and all("names.tag" in each for each in found)
 
 
 class Late:

@@ -12,7 +12,7 @@ from bertsmith import files
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
 from bertsmith.downstream.grown import Decoder, trunk_of
-from bertsmith.downstream.methods import Method
+from bertsmith.downstream.methods import Method, faster
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Say, Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
@@ -23,7 +23,7 @@ from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.alongside import Alongside
 from bertsmith.objectives.layers import MAIN, OverLayers
-from bertsmith.recipe import Group, Recipe
+from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.breakdown import beside
@@ -284,19 +284,19 @@ def _trained(recipe: Recipe, method: Method, options: FineTuning) -> dict[str, A
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: Method) -> Recipe:
     objective = task.objective(recipe.objective)
-    rates = getattr(objective, "rates", {})
+    asked = objective
     if options.layers:
         objective = OverLayers(objective=objective, layers=options.layers, how=method.reads)
     surgery = method.surgery(options)
     if options.auxiliary:
         objective = Alongside(objective=objective, auxiliary=recipe.objective, weight=options.auxiliary)
-    schedule, where = options.schedule(method), f"objective.{MAIN}" if hasattr(objective, "objective") else "objective"
-    faster = (Group(part=f"{where}.{part}", rate=max(1.0, rate / schedule.lr)) for part, rate in rates.items())
+    schedule = options.schedule(method)
+    groups = faster(asked, "objective" if objective is asked else f"objective.{MAIN}", schedule.lr)
     return replace(
         recipe,
         objective=objective,
         model=replace(recipe.model, dropout=options.dropout),
-        schedule=replace(schedule, groups=(*faster, *schedule.groups)),
+        schedule=replace(schedule, groups=(*groups, *schedule.groups)),
         training=options.training(),
         surgery=recipe.surgery if surgery is None else surgery,
     )
