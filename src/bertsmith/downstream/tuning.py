@@ -15,6 +15,7 @@ from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.prefixes import Prefixes
+from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
@@ -55,6 +56,7 @@ LATER = (
     "sizes",
     "hard",
     "temperature",
+    "head",
     "delete",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
@@ -138,6 +140,7 @@ class FineTuning:
     mask_rate: float | None = (
         None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
     )
+    head: TagHead = "linear"  # tag: an LSTM over the words, how tags follow one another (a CRF), or both
     thresholds: Literal["one", "each"] = (
         "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )

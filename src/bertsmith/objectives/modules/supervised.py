@@ -200,21 +200,6 @@ class Ordering(Classification):
         return {self.term: {"loss": self.loss(logits, target.labels).item(), "correct": correct, "count": len(target)}}
 
 
-class Tagging(Classification):
-    """Dropout and a linear layer; keys `objective.tag.out.weight`, `objective.tag.out.bias`."""
-
-    term = "tag"
-
-    def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
-        """Nothing: no member is pre-trained with such a head."""
-        return ()
-
-    def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
-        """`at` (m,): flat indices of tokens, in any order -> (m, classes)."""
-        read, where = torch.unique(at, return_inverse=True)
-        return self.head(pick(model(stream, read), where))
-
-
 class Spans(nn.Module):
     """A linear layer with two outputs, start and end; keys `objective.span.out.weight`, `objective.span.out.bias`.
 
