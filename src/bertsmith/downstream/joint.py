@@ -19,6 +19,7 @@ from bertsmith.downstream import several
 from bertsmith.downstream.beginning import Beginning
 from bertsmith.downstream.devs import Devs
 from bertsmith.downstream.methods import Method
+from bertsmith.downstream.mixing import with_heads
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.seeds import trained_of, written_of
 from bertsmith.downstream.task import Say, Task
@@ -254,11 +255,11 @@ def _objective(recipe: Recipe, feeds: Feeds, tasks: Mapping[str, Task]) -> Mixed
 
 def _recipe(recipe: Recipe, feeds: Feeds, tasks: Mapping[str, Task], options: FineTuning, method: Method) -> Recipe:
     surgery = method.surgery(options)
-    return replace(
+    found = replace(
         recipe,
-        objective=_objective(recipe, feeds, tasks),
         model=replace(recipe.model, dropout=options.dropout),
         schedule=options.schedule(method),
         training=options.training(),
         surgery=recipe.surgery if surgery is None else surgery,
     )
+    return with_heads(found, _objective(recipe, feeds, tasks))

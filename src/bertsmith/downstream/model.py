@@ -152,7 +152,7 @@ def load(
     if name:
         weights = recipe.objective.of(name, weights)
         recipe = replace(recipe, objective=recipe.objective.answering(name))
-    elif hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
+    while hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))

@@ -104,13 +104,16 @@ class Classes(Texts):
     """One of several names.  Names are sorted (as numbers where all are); with two of them the last is the positive one."""
 
     name: str = "classify"
+    teaches: ClassVar[str] = "classes"  # what a teacher's answers are (downstream/teachers.py)
+    lacking: ClassVar[bool] = True  # rows without a label are read where there is a teacher
     settings: tuple[str, ...] = ("class_weights", "focal", "smoothing", "head", "san")
     class_weights: Any = "none"
     focal: float = 0.0
     smoothing: float = 0.0
     weights: tuple[float, ...] = ()  # what `class_weights` are of the classes
-    head: str = "plain"
+    head: str = "linear"
     san: Any = None
+    heads: ClassVar[tuple[str, ...]] = ("linear", "san")
 
     def weighed(self, targets: np.ndarray, labels: Labels) -> Classes:
         """With the weights of the classes in a training file: their mean over its rows is 1.  InputError for a class that is none."""
@@ -188,7 +191,7 @@ class Classes(Texts):
         from bertsmith.objectives.supervised import Classify
 
         how = {"class_weights": self.weights, "focal": self.focal, "smoothing": self.smoothing}
-        return Classify(classes=len(labels.names), dropout=dropout, pool=pool, reads=_reads(self), **how)
+        return Classify(classes=len(labels.names), dropout=dropout, pool=pool, san=_san(self), **how)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
         return metrics.cross_entropy(added(encoded, values), asked.labels)
@@ -263,9 +266,12 @@ class Numbers(Texts):
     """A number.  Trained on (number - mean) / deviation of the training file, so that the learning rate fits every scale."""
 
     name: str = "regress"
+    teaches: ClassVar[str] = "number"
+    lacking: ClassVar[bool] = True
     settings: tuple[str, ...] = ("head", "san")
-    head: str = "plain"
+    head: str = "linear"
     san: Any = None
+    heads: ClassVar[tuple[str, ...]] = ("linear", "san")
 
     def best(self, labels: Labels) -> str:
         return "pearson"
@@ -300,7 +306,7 @@ class Numbers(Texts):
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
         from bertsmith.objectives.supervised import Regress
 
-        return Regress(dropout=dropout, pool=pool, reads=_reads(self))
+        return Regress(dropout=dropout, pool=pool, san=_san(self))
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:
         return float(np.mean((added(encoded, values)[:, 0].astype(np.float64) - asked.labels) ** 2))
@@ -359,7 +365,7 @@ class Numbers(Texts):
         return f"{float(row['truth']):.4g}", f"{a['label']:.4g}", f"{b['label']:.4g}"
 
 
-def _reads(kind: Classes | Numbers) -> Any:
+def _san(kind: Classes | Numbers) -> Any:
     """What the head reads in several steps; None where it reads a text as a whole."""
     return kind.san if kind.head == "san" else None
 
