@@ -177,7 +177,7 @@ def _simple(read: Rows) -> Figures:
 
 def _curve(heard: dict[tuple[str, int], dict[int, Figures]], read: Rows, many: list[int], seeds: list[int]) -> Any:
     count, by, arms = len(read.rows["dev"]), read.kind.best(read.known), {}
-    for arm in dict.fromkeys(arm for arm, _ in heard):
+    for arm in (arm for arm in SAID if any(arm == of for of, _ in heard)):
         arms[arm] = [{"rows": rows, **_point(heard[arm, rows], count, by)} for rows in many]
     curve = {"by": by, "rows": many, "seeds": seeds, "arms": arms}
     return {**curve, "says": says(curve)}
