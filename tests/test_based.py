@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_predictions_in_another_process_are_the_same_to_the_bit(by_method, children, tmp_path):
     made, dev = by_method
-    for method in ("adapter", "lora", "mix"):
+    for method in made:
         ours = bertsmith.predict(made[method], dev, tmp_path / f"{method}.jsonl")
         theirs = tmp_path / f"{method}-other.jsonl"
         assert children.start("predict", made[method], "--input", dev, "--out", theirs).wait() == 0
@@ -112,6 +112,8 @@ def test_every_verb_takes_it_and_an_export_merges_or_refuses(by_method, tmp_path
     bertsmith.export(made["bias"], tmp_path / "biases")
     with pytest.raises(InputError, match="has adapters, for which transformers has no class; method='lora' or 'full'"):
         bertsmith.export(made["adapter"], tmp_path / "no")
+    with pytest.raises(InputError, match="has prefixes, for which transformers has no class"):
+        bertsmith.export(made["prefix"], tmp_path / "no")
     with pytest.raises(InputError, match="its head reads several layers, for which transformers has no class"):
         bertsmith.export(made["mix"], tmp_path / "no")
     assert not (tmp_path / "no").exists()

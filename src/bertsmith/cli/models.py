@@ -109,7 +109,7 @@ def add_finetune(commands: Any) -> None:
     made.add_argument(
         "--method",
         default="full",
-        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, bias: what is small learns and is saved alone",
+        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, prefix, bias: what is small learns and is saved alone",
     )
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
@@ -133,7 +133,7 @@ def add_finetune(commands: Any) -> None:
         "--on-bad-answer",
         choices=("error", "mend", "skip"),
         default="error",
-        help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place",
+        help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place; of spans within others (tag): mend takes the longer",
     )
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--baseline", action="store_true", help="what TF-IDF with a linear model reaches, beside it")
@@ -197,6 +197,7 @@ def add_predict(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="FILE")
+    made.add_argument("--top", type=positive, metavar="N", help="qa: the N best answers a question, as `answers`")
     made.add_argument(
         "--explain", metavar="FILE.html", help="the first 100 texts, coloured by what the answers lean on"
     )
@@ -206,7 +207,8 @@ def add_predict(commands: Any) -> None:
 
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    options = {"explain": arguments.explain, **table(arguments), **loading(arguments, console)}
+    options = {"top": arguments.top, "explain": arguments.explain}
+    options |= {**table(arguments), **loading(arguments, console)}
     rows = bertsmith.predict(arguments.model, arguments.input, arguments.out, **options)
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))

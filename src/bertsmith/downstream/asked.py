@@ -155,6 +155,16 @@ def check_reinit(way: Method, scratch: bool, reinit: int) -> None:
         )
 
 
+def check_sliced(shard: str, options: Any) -> None:
+    """InputError for settings that many processes cannot have with weights in slices."""
+    why = {"ema": "have no average yet", "last": "have no average yet", "unfreeze": "all learn from the start"}
+    for name, they in why.items():
+        if shard == "fsdp" and getattr(options, name):
+            raise InputError(
+                f"{option('shard', shard)} with {setting(name)}: weights in slices {they}; {option('shard', 'ddp')} takes it"
+            )
+
+
 def check_surgery(way: Method, loaded: Loaded) -> None:
     if way.puts and loaded.recipe.surgery is not None:
         source = loaded.config.get("from") or {}

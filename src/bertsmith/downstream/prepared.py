@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
-from bertsmith.downstream.asked import Asked, check_asked, check_out, check_reinit, check_surgery, threads_of
+from bertsmith.downstream.asked import (
+    Asked,
+    check_asked,
+    check_out,
+    check_reinit,
+    check_sliced,
+    check_surgery,
+    threads_of,
+)
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, with_decoder
@@ -59,6 +67,8 @@ class Prepared:
             options = settings(asked.set)
             check_settings(way, options, FineTuning())
             check_reinit(way, scratch, options.reinit)
+            if world.size > 1:
+                check_sliced(asked.shard, options)
             options.check_kind(given.kind)
             options.check_teacher(bool(asked.teacher))
             if world.first and not free:

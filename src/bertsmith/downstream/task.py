@@ -58,7 +58,9 @@ class Files:
     labels: tuple[str, ...] = ()
     on_long: OnLong | None = None  # None: truncate for texts as a whole, window where each token is read
     allow_unknown: bool = False  # accept that more than 5 % of the tokens of a file are [UNK]
-    on_bad_answer: OnBadAnswer = "error"  # qa: of the training file's answers that do not stand where it says
+    on_bad_answer: OnBadAnswer = (
+        "error"  # of the training file's answers that do not stand where it says (qa), of its spans within others (tag)
+    )
     template: str | None = (
         None  # text2text: what is read, "premise: {premise} hypothesis: {hypothesis}"; None: the column text
     )
@@ -411,7 +413,7 @@ def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:
         return rows
     if not hasattr(kind, "mended"):
         raise InputError(
-            f"{option('on_bad_answer', how)}: {option('task', kind.name)} has no answers in texts; {option('task', 'qa')} has"
+            f"{option('on_bad_answer', how)}: {option('task', kind.name)} has no places in texts; {option('task', 'qa', 'tag')} has"
         )
     return kind.mended(rows, how)
 

@@ -14,6 +14,8 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
+from bertsmith.nn.prefixes import Prefixes
+from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
@@ -25,7 +27,7 @@ BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-
 MOST_EPOCHS = 50  # however few the texts are
 # Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
 FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
-GROUPS = ("adapter", "lora")  # settings that are several
+GROUPS = ("adapter", "lora", "prefix")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -39,10 +41,12 @@ LATER = (
     "keep",
     "adapter",
     "lora",
+    "prefix",
     "layers",
     "reinit",
     "ema",
     "last",
+    "decay",
     "thresholds",
     "class_weights",
     "focal",
@@ -52,6 +56,7 @@ LATER = (
     "sizes",
     "hard",
     "temperature",
+    "head",
     "delete",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
@@ -59,6 +64,7 @@ KEEP = 2  # saved steps: the newest, and the best or the one before
 ALIASES = {
     "schedule.lr": "lr",
     "schedule.warmup": "warmup",
+    "schedule.decay": "decay",
     "schedule.weight_decay": "weight_decay",
     "schedule.clip": "clip",
 }
@@ -88,12 +94,15 @@ class FineTuning:
         None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 from 257 on, 1e-3 below; frozen: 1e-3
     )
     warmup: float = 0.1
+    decay: Literal["linear", "cosine", "inverse", "constant", "slanted"] = (
+        "linear"  # of the rate; slanted: from and to a 32nd of it (Howard & Ruder 2018)
+    )
     weight_decay: float = 0.01
     dropout: float = 0.1
     clip: float = 1.0
     length: int | None = None  # tokens of a sequence, specials included; null = the layout's of pre-training
-    pool: Literal["auto", "cls", "mean", "attention", "first-last"] = (
-        "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    pool: Literal["auto", "cls", "mean", "attention", "first-last", "max", "concat"] = (
+        "auto"  # auto: cls when the trunk is trained, mean when it is frozen; concat: [CLS], max and mean side by side (Howard & Ruder 2018)
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     stride: int | None = (
@@ -131,6 +140,7 @@ class FineTuning:
     mask_rate: float | None = (
         None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
     )
+    head: TagHead = "linear"  # tag: an LSTM over the words, how tags follow one another (a CRF), or both
     thresholds: Literal["one", "each"] = (
         "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )
@@ -155,6 +165,7 @@ class FineTuning:
     )
     adapter: Adapters = field(default_factory=Adapters)  # of method adapter: adapter.size, adapter.form, …
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
+    prefix: Prefixes = field(default_factory=Prefixes)  # of method prefix: prefix.length, prefix.std
     layers: tuple[
         int, ...
     ] = ()  # frozen: layers that are read side by side, 0 the embedding, -1 the last; mix: those that are mixed; [] = the last; all
@@ -224,7 +235,8 @@ class FineTuning:
         )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
         require(
-            not method.still or self.pool in ("auto", "cls", "mean"),
+            not method.still
+            or self.pool in ("auto", "cls", "mean", *(() if self._several(method) else ("max", "concat"))),
             f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
         )
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
@@ -251,6 +263,10 @@ class FineTuning:
         found = tuple(layer % (count + 1) for layer in asked)
         require(len({*found}) == len(found), f"layers: {list(self.layers)}: one stands there twice")
         return found
+
+    def _several(self, method: Method) -> bool:
+        """Whether a head reads several layers, mixed or side by side, which only what is linear goes before."""
+        return bool(self.layers) or method.reads == "mix"
 
     def pooled(self, pool: str | None) -> FineTuning:
         """Vectors are read as the model's own are (None: it says nothing), the mean where that is neither [CLS] nor the mean."""
@@ -310,6 +326,7 @@ class FineTuning:
         return Schedule(
             lr=self.lr,
             warmup=self.warmup,
+            decay=self.decay,
             weight_decay=self.weight_decay,
             clip=self.clip,
             layer_decay=self.layer_decay,

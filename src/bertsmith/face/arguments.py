@@ -208,7 +208,7 @@ WANTED = {
     **dict.fromkeys(
         ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
     ),
-    **dict.fromkeys(("generate.text",), TEXT),
+    **dict.fromkeys(("generate.text", "attention.text", "text2"), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(

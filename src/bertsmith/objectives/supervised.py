@@ -21,20 +21,30 @@ if TYPE_CHECKING:
         Ordering,
         Regression,
         Spans,
-        Tagging,
     )
+    from bertsmith.objectives.modules.tagging import Tagging
 
 
 TERM = "label"
 # From [CLS]; from the mean over the tokens; from their mean by weights that are learned (one matrix of a column, and a softmax); from the
-# mean over the tokens of the first and of the last layer's states (Su et al. 2021).
-Pool = Literal["cls", "mean", "attention", "first-last"]
+# mean over the tokens of the first and of the last layer's states (Su et al. 2021); from the greatest of each number over the tokens; from
+# [CLS] (or the end, where a text is read from the left), the greatest and the mean side by side (ULMFiT, Howard & Ruder 2018, section 3.3).
+Pool = Literal["cls", "mean", "attention", "first-last", "max", "concat"]
+SIDE = {"concat": ("cls", "max", "mean")}
+TagHead = Literal["linear", "lstm", "crf", "lstm-crf"]
+CRF_RATE, LSTM_RATE = 1e-2, 1e-3  # at a trunk's rate they would stay as they begin
+FIRST, LAST = 1, 2  # signs of words that begin and end a sentence, beside their tags
+
+
+def reads(width: int, pool: str) -> int:
+    """Numbers that the head of a sequence reads."""
+    return width * len(SIDE.get(pool, (pool,)))
 
 
 def sequence_parameters(width: int, classes: int, pooler: str, pool: str = "cls") -> int:
     """Of the head of a sequence's classes; without a summary it is one matrix (heads.PairHead)."""
-    own = width if pool == "attention" else 0
-    return own + (width * classes if pooler == "none" else (width + 1) * (width + classes))
+    own, read = (width if pool == "attention" else 0), reads(width, pool)
+    return own + (read * classes if pooler == "none" else (read + 1) * width + (width + 1) * classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +80,8 @@ class Classify:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Classification, Weighing
 
-        head = PairHead(model.config.width, self.classes, self.dropout, self.pooler)
+        width = model.config.width
+        head = PairHead(width, self.classes, self.dropout, self.pooler, reads(width, self.pool))
         how = (self.class_weights, self.focal, self.smoothing)
         return Classification(head, self.pool, self.orders, Weighing(*how) if any(how) else None)
 
@@ -99,7 +110,10 @@ class Several:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Labelling
 
-        return Labelling(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders)
+        width = model.config.width
+        return Labelling(
+            PairHead(width, self.classes, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, self.classes, self.pooler, self.pool)
@@ -138,7 +152,10 @@ class Ordered:
         from bertsmith.nn.modules.heads import RankHead
         from bertsmith.objectives.modules.supervised import Ordering
 
-        return Ordering(RankHead(model.config.width, self.begin, self.dropout, self.pooler), self.pool, self.orders)
+        width = model.config.width
+        return Ordering(
+            RankHead(width, self.begin, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, 1, self.pooler, self.pool) + self.classes - 1
@@ -165,7 +182,10 @@ class Regress:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Regression
 
-        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool, self.orders)
+        width = model.config.width
+        return Regression(
+            PairHead(width, 1, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, 1, self.pooler, self.pool)
@@ -189,7 +209,8 @@ class Choose:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Choosing
 
-        return Choosing(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
+        width = model.config.width
+        return Choosing(PairHead(width, 1, self.dropout, self.pooler, reads(width, self.pool)), self.pool)
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, 1, self.pooler, self.pool)
@@ -200,24 +221,53 @@ class Choose:
 
 @dataclass(frozen=True, kw_only=True)
 class Tag:
-    """One class for each token that is asked: a linear layer over its hidden state."""
+    """One class for each token that is asked: by a linear layer over its hidden state, or over that of an LSTM, which reads the states of the
+    tokens that are asked; each by itself, or with how classes follow one another in a sentence (a CRF).
+
+    `allowed`: of a CRF, what may follow what (tasks/schemes.py); () = anything.
+    """
 
     classes: int
     dropout: float = 0.1
     pooler: Summarised = "tanh"  # of the summary that the model would have: whose family it is
+    head: TagHead = "linear"
+    allowed: tuple[str, ...] = ()
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+        fits = {len(row) for row in (self.allowed, *self.allowed)} <= {self.classes + 1}
+        require(
+            not self.allowed or (fits and {*"".join(self.allowed)} <= {*"01"}),
+            f"objective.allowed: {self.classes + 1} rows of as many 0 and 1 are wanted",
+        )
+
+    @property
+    def chained(self) -> bool:
+        return self.head in ("crf", "lstm-crf")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Parts that begin with nothing of the trunk's, and the least rate at which they learn beside it."""
+        return ({"crf": CRF_RATE} if self.chained else {}) | ({"tag.lstm": LSTM_RATE} if self.reads else {})
+
+    @property
+    def reads(self) -> bool:
+        """Whether it has an LSTM."""
+        return self.head in ("lstm", "lstm-crf")
 
     def build(self, model: Body) -> "Tagging":
         from bertsmith.nn.modules.heads import TokenLabel
-        from bertsmith.objectives.modules.supervised import Tagging
+        from bertsmith.objectives.modules.tagging import Tagging, Transitions, Words
 
-        return Tagging(TokenLabel(model.config.width, self.classes, self.dropout))
+        head = (Words if self.reads else TokenLabel)(model.config.width, self.classes, self.dropout)
+        return Tagging(head, Transitions(self.classes, self.allowed) if self.chained else None)
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * self.classes
+        width, side = model.width, model.width // 2
+        lstm = 2 * 4 * side * (width + side + 2) if self.reads else 0
+        out = ((side * 2 if self.reads else width) + 1) * self.classes
+        return out + lstm + (self.classes * (self.classes + 2) if self.chained else 0)
 
     def weights(self) -> dict[str, float]:
         return {"tag": 1.0}
