@@ -92,7 +92,7 @@ def test_a_curve_that_was_killed_goes_on_to_the_same_bytes(run, pretrained, task
 def test_how_many_rows_fresh_weights_need_is_read_off_their_curve():
     assert reached(0.7, [10, 100, 1000], [0.5, 0.6, 0.8]) == pytest.approx(10**2.5)
     assert reached(0.4, [10, 100], [0.5, 0.6]) == 10 and reached(0.9, [10, 100], [0.5, 0.6]) is None
-    point = lambda rows, value: {"rows": rows, "dev": {"accuracy": {"value": value}}}
+    point = lambda rows, value: {"rows": rows, "dev": {"accuracy": {"value": value, "high": value + 0.01}}}
     curve = lambda model, scratch: {
         "by": "accuracy",
         "rows": [10, 100, 1000],
@@ -109,6 +109,8 @@ def test_how_many_rows_fresh_weights_need_is_read_off_their_curve():
     line = says(curve([0.85, 0.9, 0.95], [0.5, 0.6, 0.8]))
     assert "fresh weights do not with 1,000" in line
     assert says(curve([0.5, 0.5, 0.5], [0.5, 0.6, 0.8])) == ""
+    assert says(curve([0.505, 0.605, 0.805], [0.5, 0.6, 0.8])) == "", "within the interval of fresh weights"
+    assert says(curve([0.4, 0.52, 0.4], [0.6, 0.4, 0.5])) == "", "what fewer rows reached by chance is no saving"
 
 
 def test_the_report_draws_a_line_for_each_arm(run, tmp_path):

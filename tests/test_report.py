@@ -297,6 +297,11 @@ def test_a_lone_fine_tuning_is_held_against_its_commonest_class(tmp_path, classe
     assert answer(report([run], tmp_path / "page.html")).startswith(sentence)
 
 
+def test_what_is_said_to_all_is_named_by_its_label(tmp_path):
+    run = tuned(tmp_path / "b", 0.6, says_only={"label": "no", "count": 951, "of": "texts"})
+    assert "It says “no” of every row, so it learned nothing." in report([run], tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [(0.1, 0.2, "is better than"), (-0.1, 0.1, "cannot be told from"), (-0.2, -0.1, "is worse than")],

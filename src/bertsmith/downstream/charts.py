@@ -28,6 +28,7 @@ class Line:
     colour: int  # number of the run
     style: Style = "smooth"
     bars: Sequence[tuple[float, float]] = ()  # (low, high) of each point
+    aside: float = 0.0  # moved to the right, in units of the picture, so that bars stand beside each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +131,12 @@ def _drawn(line: Line, box: Box) -> Iterator[str]:
     kept = points[:: math.ceil(len(points) / POINTS)] if len(points) > POINTS else points
     kept = [*kept, points[-1]] if points and kept[-1] != points[-1] else kept
     top, bottom = TOP - 6.0, HEIGHT - BOTTOM
-    places = [(x, min(max(y, top), bottom)) for x, y in (box.at(*point) for point in kept)]
+    places = [(x + line.aside, min(max(y, top), bottom)) for x, y in (box.at(*point) for point in kept)]
     if len(points) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         yield f'<polyline class="{line.style} {ink}" points="{path}"><title>{name}</title></polyline>'
     for (x, _), (low, high) in zip(points, line.bars, strict=bool(line.bars)) if line.bars else ():
-        at, ends = box.across(x), (box.down(low), box.down(high))
+        at, ends = box.across(x) + line.aside, (box.down(low), box.down(high))
         yield f'<line class="whisker {ink}" x1="{at:.1f}" x2="{at:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>'
     if line.style == "held" or len(points) == 1 or line.bars:
         for (x, y), (said_x, said_y) in zip(places, kept, strict=True):

@@ -177,7 +177,7 @@ def _simple(read: Rows) -> Figures:
 
 def _curve(heard: dict[tuple[str, int], dict[int, Figures]], read: Rows, many: list[int], seeds: list[int]) -> Any:
     count, by, arms = len(read.rows["dev"]), read.kind.best(read.known), {}
-    for arm in dict.fromkeys(arm for arm, _ in heard):
+    for arm in (arm for arm in SAID if any(arm == of for of, _ in heard)):
         arms[arm] = [{"rows": rows, **_point(heard[arm, rows], count, by)} for rows in many]
     curve = {"by": by, "rows": many, "seeds": seeds, "arms": arms}
     return {**curve, "says": says(curve)}
@@ -213,17 +213,18 @@ def table(curve: dict[str, Any]) -> list[str]:
 
 def says(curve: dict[str, Any]) -> str:
     """How many rows fresh weights need for what the model reaches with few: of the largest number that they come up to, or of the smallest,
-    where they never do.  "" where they are not behind."""
+    where they never do.  "" where they are not behind: where the model's score is within the interval of theirs."""
     by, many = curve["by"], curve["rows"]
     model, scratch = ([point["dev"][by]["value"] for point in curve["arms"][arm]] for arm in (MODEL, SCRATCH))
-    for rows, score, fresh in reversed([*zip(many, model, scratch, strict=True)]):
+    behind = [point["dev"][by]["high"] < score for point, score in zip(curve["arms"][SCRATCH], model, strict=True)]
+    for rows, score, less in reversed([*zip(many, model, behind, strict=True)]):
         needed = reached(score, many, scratch)
-        if fresh < score and needed is not None:
+        if less and needed is not None and needed > rows:
             return (
                 f"with {amount(rows, 'labelled row')} the model reaches {by} {score:.3f}, for which fresh weights need about "
                 f"{needed:,.0f}, {needed / rows:.1f} times as many"
             )
-    if max(scratch) < model[0]:
+    if behind[0] and max(scratch) < model[0]:
         return (
             f"with {amount(many[0], 'labelled row')} the model reaches {by} {model[0]:.3f}; fresh weights do not with {many[-1]:,}, "
             f"where they reach {scratch[-1]:.3f}"

@@ -71,7 +71,7 @@ class Prepared:
             if world.size > 1:
                 check_sliced(asked.shard, options)
             options.check_kind(given.kind)
-            options.check_teacher(bool(asked.teacher))
+            options.check_teacher(bool(asked.teacher), given.kind)
             if world.first and not free:
                 check_out(out, asked.seed, asked.seeds, asked.resume)
             given.check_apart()

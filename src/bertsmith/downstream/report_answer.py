@@ -94,7 +94,7 @@ def alone(run: Seen) -> Iterator[str]:
             learned = f"cannot be told from {simple}"
         yield f"{run.name} {learned}: {figures}; {label} has {floor:.3f}."
     if (only := run.best.get("says_only")) is not None:
-        yield f"It says “{only}” of every row, so it learned nothing."
+        yield f"It says “{only['label']}” of every row, so it learned nothing."
     if not run.scratch:
         yield "A fine-tuning with --scratch beside it says what pre-training bought."
 

@@ -68,7 +68,8 @@ def learned(runs: Sequence[Seen]) -> list[dict[str, Any]]:
         for colour, (arm, points) in enumerate(curve["arms"].items()):
             bars = [(point["dev"][by]["low"], point["dev"][by]["high"]) for point in points]
             places = [(point["rows"], point["dev"][by]["value"]) for point in points]
-            lines.append(Line(name=SAID[arm], points=places, colour=colour, bars=bars))
+            aside = 4.0 * (colour - (len(curve["arms"]) - 1) / 2)
+            lines.append(Line(name=SAID[arm], points=places, colour=colour, bars=bars, aside=aside))
         chart = Chart(title=f"{run.name}: {by}", x="labelled rows", y=by, lines=lines, across_log=True)
         figure, seeds = _figure(chart), amount(len(curve["seeds"]), "seed")
         found.append({"figure": figure, "says": curve["says"], "seeds": seeds, "table": _by_rows(curve)})

@@ -328,8 +328,12 @@ class FineTuning:
         heads = getattr(kind, "heads", (self.head,))
         require(self.head in heads, f"head: {self.head}: {option('task', kind.name)} has {', '.join(heads)}")
 
-    def check_teacher(self, given: bool) -> None:
-        """InputError for what is said of a teacher where there is none."""
+    def check_teacher(self, given: bool, kind: Kind) -> None:
+        """InputError for what is said of a teacher where there is none, and for a head whose answers hang together."""
+        if given and getattr(self.of_kind(kind), "chained", False):
+            raise InputError(
+                f"{option('teacher')} with {setting('head', value=self.head)}: its tags are said of a sentence as a whole; head=linear or lstm has teachers"
+            )
         for name in ("hard", "temperature"):
             if not given and getattr(self, name) != getattr(FineTuning(), name):
                 raise InputError(
