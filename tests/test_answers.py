@@ -17,11 +17,12 @@ from tests.folders import tokenizer_of
 from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
 from bertsmith.objectives.modules.supervised import Spans
-from bertsmith.tasks import squad
+from bertsmith.tasks import nbest, squad
 from bertsmith.tasks.answer_scores import CHARACTERS, WORDS, characters, scoring
 from bertsmith.tasks.answers import LONGEST, Answers, Said, Truth, _best, _threshold
 from bertsmith.tasks.blanks import squeezed
 from bertsmith.tasks.labels import Labels
+from bertsmith.tasks.nbest import BEST
 from bertsmith.tasks.sequences import Reading
 
 KIND = Answers()
@@ -58,7 +59,6 @@ BAD = [
     ({}, "a.json:1: data: is missing"),
     ({"data": [[]]}, "data.0: a list where an object is expected"),
     ({"data": []}, "holds no questions"),
-    (question(text=" "), "qas.0: question: is empty"),
     (question(text=None), "qas.0: question: null where a string is expected"),
     (question(name=True), "qas.0: id: true or false where a string is expected"),
     (question(answers=[{"text": "b"}]), "answers.0: answer_start: is missing"),
@@ -240,7 +240,6 @@ def test_rows_as_data_sets_are_saved_are_read(form, tmp_path):
         ({"answers": {"text": ["dog"]}}, "a.jsonl:2: answers: answer_start: is missing"),
         ({"answers": {"text": [3], "answer_start": [4]}}, "a.jsonl:2: answers.0: text: a number where a string"),
         ({"context": 3}, "a.jsonl:2: context: a number where a string"),
-        ({"question": ""}, "a.jsonl:2: question: is empty"),
         ({"id": "a"}, "a.jsonl:2 (a): id: stands in the file before"),
         (None, "a.jsonl:2: column 1: not JSON"),
     ],
@@ -473,12 +472,74 @@ def test_the_best_spans_are_those_of_trying_all():
     assert _best(np.zeros((0, 2))) == []
 
 
+def test_of_the_best_spans_each_text_stands_once_and_the_softmax_is_over_these_and_no_answer():
+    characters = np.array([[0, 3], [4, 7], [8, 11], [12, 15]])
+    found = [(5.0, 0, 0), (4.0, 2, 2), (3.0, 0, 1), (2.0, 3, 3)]
+    best = nbest.distinct(found, characters, "the cat the cat")
+    assert [(c.text, c.start, c.end, c.score) for c in best] == [
+        ("the", 0, 3, 5.0),
+        ("the cat", 0, 7, 3.0),
+        ("cat", 12, 15, 2.0),
+    ]
+    p = np.exp([4.0, 5.0, 3.0, 2.0]) / np.exp([4.0, 5.0, 3.0, 2.0]).sum()
+    assert nbest.shares(4.0, best) == pytest.approx(tuple(p))
+    rows = nbest.listed(4.0, best, True, 3)
+    assert [row["text"] for row in rows] == ["the", "", "the cat"] and rows[1]["start"] is None
+    assert [row["probability"] for row in rows] == pytest.approx(p[[1, 0, 2]].tolist())
+    assert [row["text"] for row in nbest.listed(4.0, best, False, 9)] == ["the", "the cat", "cat"]
+    many = [(float(-i), i % 4, i % 4) for i in range(40)]
+    assert len(nbest.distinct(many, characters, "the cat the cat")) == 2
+    wide = np.array([[i, i + 1] for i in range(60)])
+    assert len(nbest.distinct([(0.0, i, i) for i in range(60)], wide, "".join(map(chr, range(200, 260))))) == BEST
+    for top in (0, 21):
+        with pytest.raises(InputError, match=f"top={top}: 1 to 20 answers a question can be given"):
+            nbest.check(top)
+
+
+def test_an_empty_question_is_read_in_a_dev_file_and_left_out_of_a_training_file_only_where_that_is_asked(tmp_path):
+    answers = [{"text": "dog", "answer_start": 4}]
+    path = write(tmp_path / "a.json", ("the dog", question("a", answers=answers), question("b", " ", answers)))
+    rows = squad.read(path)
+    assert rows.notes == [f"{rows.path}: 1 question is empty; the text alone is read"]
+    KIND.check(rows, "dev")
+    with pytest.raises(InputError, match=r"\(b\): question: is empty; on_bad_answer='skip' leaves it out"):
+        KIND.check(rows, "train")
+    for how in ("skip", "mend"):
+        mended = KIND.mended(rows, how)
+        KIND.check(mended, "train")
+        assert mended.ids == ["a"] and "1 question left out" in mended.notes[0]
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.integers(-3, 3)), min_size=1, max_size=12))
 def test_the_threshold_is_the_best_there_is(questions):
     answered, none, excess = (np.array(column) for column in zip(*questions, strict=True))
     score = lambda t: np.where(excess > t, none, np.where(none, 0.0, answered)).sum()
     best = max(score(t) for t in [excess.min() - 1, *excess, *(excess - 0.5)])
     assert score(_threshold(answered, none, excess.astype(float))) == pytest.approx(best)
+
+
+def best_threshold(preds, scores, nulls, has_answer):
+    """find_best_thresh of evaluate-v2.0 in words of its own: (the best sum of scores, the last null score that still is answered)."""
+    now = best = sum(not answer for answer in has_answer)
+    threshold = 0.0
+    for i in sorted(range(len(nulls)), key=lambda i: nulls[i]):
+        now += scores[i] if has_answer[i] else -bool(preds[i])
+        if now > best:
+            best, threshold = now, nulls[i]
+    return best, threshold
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=12), st.integers(0, 99))
+def test_the_threshold_answers_what_the_official_scripts_does(questions, seed):
+    nulls = np.random.default_rng(seed).permutation(len(questions)) * 1.5 - 4
+    has = [answer for _, answer in questions]
+    scores = [score if answer else 0.0 for score, answer in questions]
+    best, official_one = best_threshold(["x"] * len(has), scores, nulls, has)
+    mine = _threshold(np.array(scores), ~np.array(has), nulls)
+    value = lambda t: sum(scores[i] if nulls[i] <= t else not has[i] for i in range(len(has)))
+    assert value(mine) == pytest.approx(best)
+    if best > sum(not answer for answer in has) + 1e-9:  # else the script keeps 0, which answers by chance
+        assert value(official_one) == pytest.approx(best)
 
 
 def test_a_higher_threshold_answers_more():

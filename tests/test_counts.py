@@ -32,6 +32,8 @@ OBJECTIVES = {
     "classes": Classify(classes=5),
     "a number": Regress(),
     "tags": Tag(classes=9),
+    "tags by an LSTM": Tag(classes=9, head="lstm"),
+    "tags by an LSTM and a CRF": Tag(classes=9, head="lstm-crf"),
     "answers": Span(),
     "a mixture": Mixed(
         parts=(Part(feed="a", objective=TOKENS), Part(feed="b", of="a"), Part(feed="c", objective=Span()))

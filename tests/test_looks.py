@@ -372,7 +372,9 @@ def test_a_class_of_dev_that_is_known_but_for_its_case_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("label", [[[0, 5, "PER"]], {"PER": {"Peter": [[0, 4]]}}, [{"start": 0, "end": 5}]])
-def test_spans_of_texts_are_told_from_tags_of_words(label, tmp_path):
+def test_spans_of_texts_are_told_from_classes(label, tmp_path):
     path = written(tmp_path, "a.jsonl", json.dumps({"text": "Peter slept.", "label": label}) + "\n")
-    with pytest.raises(InputError, match=r"JSON lines of texts with spans, but task='tag' .*; lists of words"):
-        kinds.kind("tag").read(path)
+    with pytest.raises(
+        InputError, match=r"JSON lines of texts with spans, but task='classify' .*; task='tag' reads such"
+    ):
+        kinds.kind("classify").read(path)

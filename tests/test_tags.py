@@ -2,6 +2,7 @@
 
 import json
 import lzma
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from tests.conftest import real_data
 from tests.folders import tokenizer_of
 
 from bertsmith.errors import InputError
+from bertsmith.objectives.supervised import FIRST, LAST
 from bertsmith.tasks import conll
 from bertsmith.tasks.joined import Joined
 from bertsmith.tasks.kinds import kind
 from bertsmith.tasks.sequences import Reading, most_context, windows
+from bertsmith.tasks.tags import Truth
 from bertsmith.text.tokenizer import Tokenizer
 
 CONLL = "-DOCSTART- -X- O O\n\nJapan NNP I-NP I-LOC\nwon VBD I-VP O\n\nNaïve\u00a0x NNP I-NP O\n"
@@ -51,7 +54,7 @@ def test_universal_dependencies_and_json_lines(tmp_path):
     "name, text, says",
     [
         ("a.jsonl", '{"text": ["a", "b"], "label": ["O"]}', "a.jsonl:1: label: 2 words but 1 tag"),
-        ("a.jsonl", '{"text": "a b", "label": ["O"]}', "a.jsonl:1: text: a string where a list"),
+        ("a.jsonl", '{"text": "a b", "label": ["O"]}', "a.jsonl:1: label: a list of tags beside a text that"),
         ("a.jsonl", '{"text": ["a", " "], "label": ["O", "O"]}', "a.jsonl:1: text.1: is empty"),
         ("a.jsonl", '{"text": ["a", 1], "label": ["O", "O"]}', "a.jsonl:1: text.1: a number where a string"),
         ("a.jsonl", '{"text": [], "label": []}', "a.jsonl:1: text: is empty"),
@@ -299,3 +302,21 @@ def test_conll_2003_holds_the_entities_that_are_published():
     rows = conll.read(real_data() / "conll2003" / "eng.testb.xz")
     assert len(rows) == 3453 and sum(map(len, rows.words)) == 46435
     assert sum(len(spans(tags)) for tags in rows.tags) == 5648
+
+
+@pytest.mark.parametrize("on_long", ["window", "truncate"])
+def test_of_a_crf_the_words_that_begin_and_end_a_sentence_are_asked_as_such_and_those_of_a_windows_edge_are_not(
+    documents, tmp_path, on_long
+):
+    rows, found = encoded(tokenizer_of(documents[:20]), SENTENCES, tmp_path, on_long=on_long)
+    ids = np.arange(len([word for words in SENTENCES for word in words])) % 3
+    asked = replace(kind("tag"), head="crf").asked(found, Truth(ids=ids, lengths=rows.lengths))
+    assert (asked.labels[:, 0] == ids[found.key]).all() and asked.labels.shape == (len(found.key), 2)
+    starts, ends = np.cumsum(rows.lengths) - rows.lengths, np.cumsum(rows.lengths) - 1
+    for sign, words in ((FIRST, starts), (LAST, ends)):
+        signed = {
+            word for word, signs in zip(found.key.tolist(), asked.labels[:, 1].tolist(), strict=True) if signs & sign
+        }
+        assert signed == {*words.tolist()} & {*found.key.tolist()}
+    cut = {*range(len(ids))} - {*found.key.tolist()}
+    assert (found.counts["windows"] > len(SENTENCES)) == (on_long == "window") and bool(cut) == (on_long == "truncate")

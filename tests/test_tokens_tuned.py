@@ -119,7 +119,10 @@ def test_predictions_are_one_for_one_with_the_words(tuned, files, tmp_path, caps
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["words"] for row in rows] == [["value", "return", "import", "name"], ["class"]]
     assert rows[0]["label"] == ["O", "B-VERB", "I-VERB", "O"] and all(0.3 < p <= 1 for p in rows[0]["scores"])
-    assert rows[0]["spans"] == [{"type": "VERB", "start": 1, "end": 3, "text": "return import"}]
+    (span,) = rows[0]["spans"]
+    score = span.pop("score")
+    assert span == {"type": "VERB", "start": 1, "end": 3, "text": "return import"}
+    assert score == pytest.approx(np.prod(rows[0]["scores"][1:3]))
     assert command("evaluate", tuned["tag"][0], "--input", files / "dev.conll") == 0
     assert "f1" in capsys.readouterr().out
 
@@ -135,6 +138,28 @@ def test_answers_are_pieces_of_their_texts(tuned, files, tmp_path):
         else:
             assert row["start"] is None is row["end"]
     assert 5 < sum(row["label"] == "" for row in rows) < 30
+
+
+def test_the_best_answers_of_a_question_begin_with_the_one_that_is_said(tuned, files, tmp_path):
+    plain, rows = (predict(tuned["qa"][0], files / "dev.json", top=top) for top in (None, 4))
+    for one, row in zip(plain, rows, strict=True):
+        answers = row.pop("answers")
+        assert row == one and len(answers) == 4 and len({answer["text"] for answer in answers}) == 4
+        sums, shares = ([answer[name] for answer in answers] for name in ("score", "probability"))
+        assert sums == sorted(sums, reverse=True) and 0 < sum(shares) < 1.0001
+        given = next(answer for answer in answers if answer["text"])
+        if row["label"]:
+            assert (given["text"], given["start"], given["end"]) == (row["label"], row["start"], row["end"])
+            assert given["probability"] == pytest.approx(row["scores"]["answer"])
+        assert {answer["probability"] for answer in answers if not answer["text"]} <= {row["scores"]["none"]}
+    assert any(
+        answer["text"] == "" for row in predict(tuned["qa"][0], files / "dev.json", top=1) for answer in row["answers"]
+    )
+    with pytest.raises(InputError, match="top=2: task='tag' has one answer a row; task='qa' has several"):
+        predict(tuned["tag"][0], files / "dev.conll", top=2)
+    assert (
+        command("predict", tuned["qa"][0], "--input", files / "dev.json", "--out", tmp_path / "x", "--top", "21") == 2
+    )
 
 
 @pytest.mark.parametrize("task", ENDS)
@@ -220,8 +245,9 @@ def test_answers_that_stand_elsewhere_are_mended_or_skipped_and_a_run_goes_on_on
     finetune(model, **{**options, "steps": 3}, on_bad_answer="mend", resume=True)
     with pytest.raises(InputError, match="on_bad_answer='menf': unknown; did you mean 'mend'"):
         finetune(model, **{**options, "out": tmp_path / "b"}, on_bad_answer="menf")
-    with pytest.raises(InputError, match="on_bad_answer='skip': task='tag' has no answers in texts"):
-        tune(model, files, tmp_path / "c", "tag", on_bad_answer="skip")
+    with pytest.raises(InputError, match="on_bad_answer='skip': task='classify' has no places in texts"):
+        rows = {"text": ["a", "b"], "label": ["x", "y"]}
+        finetune(model, task="classify", train=rows, dev=0.5, out=tmp_path / "c", on_bad_answer="skip")
     assert (
         command(
             "finetune",

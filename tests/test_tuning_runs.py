@@ -275,6 +275,9 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
     jobs = []
     for task in ("classify", "regress", "tag", "qa"):
         jobs += [job(f"{task}-1", task, "accumulate=2", alone=True), job(f"{task}-2", task)]
+    chained = "head=lstm-crf"
+    jobs += [job("chained-1", "tag", "accumulate=2", chained, alone=True), job("chained-2", "tag", chained)]
+    jobs += [job("sliced-chained", "tag", chained, options={"shard": "fsdp"})]
     frozen, thawing = {"with": {"method": "frozen"}}, ("unfreeze=5", "layer_decay=0.7")
     jobs += [
         job("frozen-1", "classify", alone=True, **frozen),
@@ -321,7 +324,8 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["classify", "regress", "tag", "qa", "frozen", "thawing", "adapter", "lora", "prefix", "one", "all"]
+    "name",
+    ["classify", "regress", "tag", "qa", "chained", "frozen", "thawing", "adapter", "lora", "prefix", "one", "all"],
 )
 def test_two_processes_learn_what_one_does(two, name):
     for rank in (0, 1):
@@ -340,7 +344,7 @@ def test_two_processes_learn_what_one_does(two, name):
 def test_results_are_the_same_on_all_processes_and_slices_learn_alike(two):
     assert outcome(two, "classify-2", 0)["result"] == outcome(two, "classify-2", 1)["result"]
     assert outcome(two, "classify-2", 1)["said"] == []
-    for name in ("", "-adapter", "-lora", "-prefix"):
+    for name in ("", "-adapter", "-lora", "-prefix", "-chained"):
         whole = two / f"{name.removeprefix('-') or 'classify'}-1"
         for a, b in zip(lines(whole), lines(two / f"sliced{name}"), strict=True):
             assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)

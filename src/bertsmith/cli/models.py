@@ -122,12 +122,18 @@ def add_finetune(commands: Any) -> None:
     made.add_argument("--steps", type=positive)
     made.add_argument("--tokens", type=positive)
     made.add_argument("--minutes", type=float)
+    made.add_argument(
+        "--teacher",
+        nargs="+",
+        metavar="RUN",
+        help="fine-tunings of the same task, whose mean is learned beside the labels",
+    )
     made.add_argument("--on-long", choices=("truncate", "window", "error"))
     made.add_argument(
         "--on-bad-answer",
         choices=("error", "mend", "skip"),
         default="error",
-        help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place",
+        help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place; of spans within others (tag): mend takes the longer",
     )
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--baseline", action="store_true", help="what TF-IDF with a linear model reaches, beside it")
@@ -168,6 +174,7 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "method",
         "scratch",
         "seeds",
+        "teacher",
         "on_long",
         "on_bad_answer",
         "allow_unknown",
@@ -190,6 +197,7 @@ def add_predict(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("--input", required=True, metavar="FILE")
     made.add_argument("--out", required=True, metavar="FILE")
+    made.add_argument("--top", type=positive, metavar="N", help="qa: the N best answers a question, as `answers`")
     made.add_argument(
         "--explain", metavar="FILE.html", help="the first 100 texts, coloured by what the answers lean on"
     )
@@ -199,7 +207,8 @@ def add_predict(commands: Any) -> None:
 
 
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    options = {"explain": arguments.explain, **table(arguments), **loading(arguments, console)}
+    options = {"top": arguments.top, "explain": arguments.explain}
+    options |= {**table(arguments), **loading(arguments, console)}
     rows = bertsmith.predict(arguments.model, arguments.input, arguments.out, **options)
     if arguments.json:
         console.out(json.dumps({"predictions": len(rows), "out": arguments.out}))
@@ -259,6 +268,7 @@ def add_compare(commands: Any) -> None:
     )
     made.add_argument("--out", metavar="FILE.jsonl", help="all of these, a JSON line each")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 

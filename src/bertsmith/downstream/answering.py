@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from bertsmith.data.loader import never
 from bertsmith.nn.modules.member import MemberModel
+from bertsmith.tasks.chains import Moves
 from bertsmith.tasks.sequences import Encoded
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.precision import Precision
@@ -58,3 +61,12 @@ def said_at(
     """(p, outputs) float32 at the places of the sequences `which`, in one pass."""
     stream = encoded.batch(which).input.to(device)
     return member.logits(stream, torch.from_numpy(encoded.read(which)[1]).to(device), feed).float()
+
+
+def hearing(kind: Any, member: MemberModel, feed: str = "") -> Any:
+    """`kind` with what its head knows beside what it says at the places: how the tags of a CRF follow one another."""
+    objective: Any = member.objective
+    chain = next(
+        (part for part in (objective.of(feed) if feed else objective).modules() if hasattr(part, "moves")), None
+    )
+    return kind if chain is None else replace(kind, moves=Moves(*member.doing(chain.moves)))

@@ -11,7 +11,7 @@ import torch
 
 from bertsmith.data.batch import term_of
 from bertsmith.data.loader import never
-from bertsmith.downstream.answering import BUDGET, said_at, values_of
+from bertsmith.downstream.answering import BUDGET, hearing, said_at, values_of
 from bertsmith.errors import NumericsError
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.tasks.breakdown import FEW
@@ -118,9 +118,10 @@ class Dev:
         values = values_of(self.over(member), self.data, self.exact, world=world, feed=self.feed, stop=stop)
         if values is None:
             return None
-        said = self.kind.said(self.data, self.rows, values)
-        known = self.kind.settled(self.targets, said, self.known)
-        return said, known, self.kind.loss(self.data, self.asked, values)
+        kind = hearing(self.kind, member, self.feed)
+        said = kind.said(self.data, self.rows, values)
+        known = kind.settled(self.targets, said, self.known)
+        return said, known, kind.loss(self.data, self.asked, values)
 
     def said_of(self, member: MemberModel, world: World = ALONE) -> tuple[Any, Labels]:
         """What is said, and the labels with what was chosen."""

@@ -61,6 +61,12 @@ METHODS = {
 FULL = METHODS["full"]
 
 
+def faster(objective: Any, where: str, lr: float) -> tuple[Group, ...]:
+    """Parts of a head, which stands under the name `where`, that learn at a rate of their own where the trunk's, `lr`, is lower."""
+    rates = getattr(objective, "rates", {})
+    return tuple(Group(part=f"{where}.{part}", rate=max(1.0, rate / lr)) for part, rate in rates.items())
+
+
 def method_of(name: str) -> Method:
     if name not in METHODS:
         raise InputError(f"{option('method', name)}: unknown; {nearest(name, METHODS)}")

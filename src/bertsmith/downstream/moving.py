@@ -12,7 +12,7 @@ import torch
 
 from bertsmith.config import from_dict
 from bertsmith.data.draw import hashed
-from bertsmith.downstream.answering import BUDGET, values_of
+from bertsmith.downstream.answering import BUDGET, hearing, values_of
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.grown import trunk_of
 from bertsmith.downstream.landscape import Weights
@@ -62,7 +62,7 @@ class Moving:
             self._put(weights)
             values = values_of(self.member, encoded, self.exact)
             assert values is not None  # nothing stops it
-            mean = self.kind.loss(encoded, asked, values)
+            mean = hearing(self.kind, self.member).loss(encoded, asked, values)
             return mean if math.isfinite(mean) else HUGE
 
         return at

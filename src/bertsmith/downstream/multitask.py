@@ -11,12 +11,12 @@ from typing import Any, Literal
 from bertsmith.config import Settings, assignments_of, to_dict
 from bertsmith.data.mixture import BySize, Mixture, Shares
 from bertsmith.data.text import Text
-from bertsmith.downstream.methods import FULL
+from bertsmith.downstream.methods import FULL, faster
 from bertsmith.downstream.task import Files, Say, Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.modules.member import MemberModel
-from bertsmith.objectives.mixed import Mixed, Part
+from bertsmith.objectives.mixed import Mixed, Part, module_of
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import an, option
 from bertsmith.training.budget import Budget, Extent
@@ -47,6 +47,7 @@ OPTIONS = (
     "thresholds",
     "class_weights",
     "focal",
+    "head",
 )  # of fine-tuning that a task has; the rest is the recipe's
 
 
@@ -108,7 +109,7 @@ def multitask(
                 seed=seed,
                 each=each,
             )
-            mixed = replace(recipe, objective=_objective(recipe, list(feeds), stores, tasks))
+            mixed = _mixed(recipe, _objective(recipe, list(feeds), stores, tasks))
             store = next(iter(stores.values()))
 
             def start(member: MemberModel, say: Say) -> Any:
@@ -197,6 +198,14 @@ def _task(name: str, given: Files, tokenizer: Any, recipe: Recipe, assignments: 
         say(f"{warning}{name}: {line.removeprefix(warning)}")
 
     return Task.read(given, tokenizer, recipe, options, of_task)
+
+
+def _mixed(recipe: Recipe, objective: Mixed) -> Recipe:
+    """`recipe` with an objective of several feeds, whose heads may have parts that learn faster."""
+    schedule = recipe.schedule
+    found = (faster(part.objective, f"objective.{module_of(part.feed)}", schedule.lr) for part in objective.parts)
+    groups = tuple(group for groups in found for group in groups)
+    return replace(recipe, objective=objective, schedule=replace(schedule, groups=(*groups, *schedule.groups)))
 
 
 def _objective(recipe: Recipe, names: list[str], stores: dict[str, Any], tasks: dict[str, Task]) -> Mixed:

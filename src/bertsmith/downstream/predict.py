@@ -17,8 +17,9 @@ from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_file
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
-from bertsmith.tasks import breakdown, kinds, metrics
+from bertsmith.tasks import breakdown, kinds, metrics, nbest
 from bertsmith.tasks.given import Given, source
+from bertsmith.tasks.hub_rows import HUB, named
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, Reading, say_long
@@ -37,6 +38,7 @@ def predict(
     input: Any,
     out: str | Path | None = None,
     *,
+    top: int | None = None,
     explain: str | Path | None = None,
     columns: Columns = None,
     header: bool | None = None,
@@ -49,15 +51,17 @@ def predict(
     """`{index, label, scores}` for each row of `input`, in its order; `out`: the same as JSON lines.
 
     `input`: a file, or rows: a list of texts, of pairs or of dicts, a dict of columns, a NumPy array (tasks/given.py).  Of a Series or DataFrame
-    of pandas it is a DataFrame, on the same index instead of `index`.  A row of "tag" is a list of words, of "qa" (question, context).
+    of pandas it is a DataFrame, on the same index instead of `index`.  A row of "tag" is a text or a list of words, of "qa" (question, context).
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
-    for each word, with `words` and `spans`; qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
-    `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal and
+    for each word, with `words` and `spans` (of rows that are texts with their `characters`); qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
+    `top`: of "qa" so many best answers a question, the most likely first, as `answers`.  `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal and
     regress).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
     """
     columns = _given(input, columns, encoding)
     if explain is not None:
         explained.check_page(Path(explain))
+    if top is not None:
+        nbest.check(top)
     if (
         out is not None
         and isinstance(input, (str, os.PathLike))
@@ -71,12 +75,19 @@ def predict(
     if explain is not None and not hasattr(kind, "leaning"):
         known = ", ".join(name for name, each in kinds.KINDS.items() if hasattr(each, "leaning"))
         raise InputError(f"{option('explain')}: {option('task', kind.name)} has no answer of one number; {known} have")
+    if top is not None and not hasattr(kind, "ranked"):
+        raise InputError(
+            f"{option('top', top)}: {option('task', kind.name)} has one answer a row; {option('task', 'qa')} has several"
+        )
     read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
-    said = _said(loaded, kind, read, on_long, say)
+    said = said_rows(loaded, kind, read, on_long, say)
     only = kind.only(said, loaded.labels)
     if only is not None and len(said) >= breakdown.FEW:
         say(f"warning: {breakdown.predicted_alike(only, len(said), kind.units)}")
     answers = kind.answer(read, said, loaded.labels)
+    if top is not None:
+        ranked: Any = kind
+        answers = [one | more for one, more in zip(answers, ranked.ranked(read, said, loaded.labels, top), strict=True)]
     rows = [{"index": i, **answer} for i, answer in enumerate(answers)]
     if out is not None:
         files.write_rows(Path(out), rows)
@@ -177,13 +188,13 @@ def judged_rows(
 ) -> tuple[Any, Any, kinds.Kind]:
     """The same of labelled rows that were read before."""
     kind = kinds.of_task(loaded.task or {})
-    return kind.targets(rows, loaded.labels), _said(loaded, kind, rows, on_long, say), kind
+    return kind.targets(rows, loaded.labels), said_rows(loaded, kind, rows, on_long, say), kind
 
 
 def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str] | None:
     """What is cheap to refuse is refused before a model is loaded: a file that is not there, columns that say nothing."""
     checked(encoding or UTF8)
-    if isinstance(input, (str, os.PathLike)):
+    if isinstance(input, (str, os.PathLike)) and not str(input).startswith(HUB):
         check_there(input)
     return None if columns is None else parse_columns(columns, EVERY)
 
@@ -213,6 +224,7 @@ def rows_of(
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
     chosen = trained if columns is None else parse_columns(columns, kind.roles)
+    input = named(input, "input", chosen if columns is not None else {}, kind, labelled=labelled)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
     rows = kind.read(
         path,
@@ -245,8 +257,9 @@ def _reading(loaded: Loaded, kind: kinds.Kind, on_long: OnLong | None) -> Readin
     )
 
 
-def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
-    from bertsmith.downstream.answering import values_of
+def said_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
+    """What the head says of each row, as its kind has it."""
+    from bertsmith.downstream.answering import hearing, values_of
 
     reading = _reading(loaded, kind, on_long)
     encoded = kind.encode(loaded.tokenizer, rows, reading, (loaded.task or {})["pairs"])
@@ -258,7 +271,7 @@ def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, s
 
         writing: Any = kind
         return answers_of(loaded.member, encoded, writing, loaded.tokenizer, loaded.exact, beam=writing.beam)
-    return kind.said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
+    return hearing(kind, loaded.member).said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
 
 
 def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]:

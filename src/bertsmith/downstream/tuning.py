@@ -15,6 +15,7 @@ from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.prefixes import Prefixes
+from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
@@ -53,6 +54,9 @@ LATER = (
     "scale",
     "margin",
     "sizes",
+    "hard",
+    "temperature",
+    "head",
     "delete",
 )  # options that older runs' config.json does not have
 KEEP = 2  # saved steps: the newest, and the best or the one before
@@ -136,6 +140,7 @@ class FineTuning:
     mask_rate: float | None = (
         None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
     )
+    head: TagHead = "linear"  # tag: an LSTM over the words, how tags follow one another (a CRF), or both
     thresholds: Literal["one", "each"] = (
         "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
     )
@@ -147,6 +152,8 @@ class FineTuning:
     sizes: tuple[
         int, ...
     ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
+    hard: float = 0.5  # with a teacher: weight of the labels' own loss; the rest is that of what the teacher says
+    temperature: float = 2.0  # with a teacher: what divides the logits of both before they are compared
     delete: float = (
         0.6  # similarity, retrieval: of loss=tsdae, the share of a text's words that are not read (Wang et al. 2021)
     )
@@ -183,6 +190,8 @@ class FineTuning:
             all(isinstance(size, int) and size > 0 for size in self.sizes),
             f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
         )
+        require(0 <= self.hard < 1, f"hard: {self.hard} is not in [0, 1)")
+        require(self.temperature > 0, f"temperature: {self.temperature} must be above 0")
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(self.keep >= KEEP, f"keep: {self.keep} is below {KEEP}: the newest step and the best")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
@@ -298,6 +307,14 @@ class FineTuning:
             if getattr(self, name) != getattr(FineTuning(), name):
                 have = [other.name for other in KINDS.values() if name in other.settings]
                 raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
+
+    def check_teacher(self, given: bool) -> None:
+        """InputError for what is said of a teacher where there is none."""
+        for name in ("hard", "temperature"):
+            if not given and getattr(self, name) != getattr(FineTuning(), name):
+                raise InputError(
+                    f"{setting(name)}: is of what a teacher says; {option('teacher', like='RUN')} names one"
+                )
 
     def of_kind(self, kind: Any) -> Any:
         """A kind of task with the options that are its own; what learns vectors takes them with its rows (`tuned`)."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         Ordering,
         Regression,
         Spans,
-        Tagging,
     )
+    from bertsmith.objectives.modules.tagging import Tagging
 
 
 TERM = "label"
@@ -31,6 +31,9 @@ TERM = "label"
 # [CLS] (or the end, where a text is read from the left), the greatest and the mean side by side (ULMFiT, Howard & Ruder 2018, section 3.3).
 Pool = Literal["cls", "mean", "attention", "first-last", "max", "concat"]
 SIDE = {"concat": ("cls", "max", "mean")}
+TagHead = Literal["linear", "lstm", "crf", "lstm-crf"]
+CRF_RATE, LSTM_RATE = 1e-2, 1e-3  # at a trunk's rate they would stay as they begin
+FIRST, LAST = 1, 2  # signs of words that begin and end a sentence, beside their tags
 
 
 def reads(width: int, pool: str) -> int:
@@ -218,24 +221,53 @@ class Choose:
 
 @dataclass(frozen=True, kw_only=True)
 class Tag:
-    """One class for each token that is asked: a linear layer over its hidden state."""
+    """One class for each token that is asked: by a linear layer over its hidden state, or over that of an LSTM, which reads the states of the
+    tokens that are asked; each by itself, or with how classes follow one another in a sentence (a CRF).
+
+    `allowed`: of a CRF, what may follow what (tasks/schemes.py); () = anything.
+    """
 
     classes: int
     dropout: float = 0.1
     pooler: Summarised = "tanh"  # of the summary that the model would have: whose family it is
+    head: TagHead = "linear"
+    allowed: tuple[str, ...] = ()
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+        fits = {len(row) for row in (self.allowed, *self.allowed)} <= {self.classes + 1}
+        require(
+            not self.allowed or (fits and {*"".join(self.allowed)} <= {*"01"}),
+            f"objective.allowed: {self.classes + 1} rows of as many 0 and 1 are wanted",
+        )
+
+    @property
+    def chained(self) -> bool:
+        return self.head in ("crf", "lstm-crf")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Parts that begin with nothing of the trunk's, and the least rate at which they learn beside it."""
+        return ({"crf": CRF_RATE} if self.chained else {}) | ({"tag.lstm": LSTM_RATE} if self.reads else {})
+
+    @property
+    def reads(self) -> bool:
+        """Whether it has an LSTM."""
+        return self.head in ("lstm", "lstm-crf")
 
     def build(self, model: Body) -> "Tagging":
         from bertsmith.nn.modules.heads import TokenLabel
-        from bertsmith.objectives.modules.supervised import Tagging
+        from bertsmith.objectives.modules.tagging import Tagging, Transitions, Words
 
-        return Tagging(TokenLabel(model.config.width, self.classes, self.dropout))
+        head = (Words if self.reads else TokenLabel)(model.config.width, self.classes, self.dropout)
+        return Tagging(head, Transitions(self.classes, self.allowed) if self.chained else None)
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * self.classes
+        width, side = model.width, model.width // 2
+        lstm = 2 * 4 * side * (width + side + 2) if self.reads else 0
+        out = ((side * 2 if self.reads else width) + 1) * self.classes
+        return out + lstm + (self.classes * (self.classes + 2) if self.chained else 0)
 
     def weights(self) -> dict[str, float]:
         return {"tag": 1.0}

@@ -19,11 +19,12 @@ import numpy as np
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option
-from bertsmith.tasks import bad_answers, blanks, metrics, outlines, squad
+from bertsmith.tasks import bad_answers, blanks, metrics, nbest, outlines, squad
 from bertsmith.tasks.answer_scores import Scoring, scoring
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
+from bertsmith.tasks.nbest import BEST, Candidate
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.squad import Questions
@@ -32,7 +33,6 @@ from bertsmith.tasks.table import ROLES
 Array = np.ndarray
 QUESTION = 64  # tokens of a question that are read
 LONGEST = 30  # tokens of an answer
-BEST = 20  # answers to a question that share its probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Views:
 class Said:
     """The best answer to a question, in characters of its context; `score` is start + end, `null` that of no answer.
 
-    `p`, `p_null`: their shares among the BEST answers and none.
+    `p`, `p_null`: their shares among the best answers and none; `best`: these, the best first.
     """
 
     text: str
@@ -78,6 +78,7 @@ class Said:
     null: float
     p: float
     p_null: float
+    best: tuple[Candidate, ...] = ()
 
     @property
     def excess(self) -> float:
@@ -117,8 +118,12 @@ class Answers:
             return squad.read(path, labelled=labelled, encoding=encoding)
 
     def check(self, rows: Questions, part: str) -> None:
-        """A training file's answers stand where it says."""
+        """A training file's questions ask something, and its answers stand where it says."""
         for i, answers in enumerate(rows.answers) if part == "train" else ():
+            if not rows.questions[i].strip():
+                raise InputError(
+                    f"{rows.where(i)}: question: is empty; {option('on_bad_answer', 'skip')} leaves it out"
+                )
             for answer in answers[:1]:
                 if answer.start is None:
                     at = rows.contexts[rows.about[i]].find(answer.text)
@@ -232,7 +237,7 @@ class Answers:
                 inside = logits[first : first + stop - start].astype(np.float64)
                 inside[fullest[start:stop] != number, 0] = -np.inf
                 found[i] += [(score, a + start, b + start) for score, a, b in _best(inside)]
-        return [_said(rows, views, i, sorted(found[i], reverse=True)[:BEST], null[i]) for i in range(len(rows))]
+        return [_said(rows, views, i, sorted(found[i], reverse=True), null[i]) for i in range(len(rows))]
 
     def settled(self, targets: Truth, said: list[Said], labels: Labels) -> Labels:
         """The threshold with the highest mean F1, as evaluate-v2.0 finds it; 0 where every question has an answer."""
@@ -301,6 +306,10 @@ class Answers:
             found.append({"label": text, "scores": {"answer": best.p, "none": best.p_null}, "id": name, **place})
         return found
 
+    def ranked(self, rows: Questions, said: list[Said], labels: Labels, top: int) -> list[dict[str, Any]]:
+        """{"answers": the `top` best, at most BEST} of each question."""
+        return [{"answers": nbest.listed(each.null, each.best, labels.nulls, top)} for each in said]
+
 
 def _tokens(characters: Array, place: tuple[int, int]) -> tuple[int, int] | None:
     """First and last token of the characters [start, end); None where no token stands for any of them."""
@@ -322,21 +331,14 @@ def _best(logits: Array) -> list[tuple[float, int, int]]:
     return [each for each in found if each[0] > -np.inf]
 
 
-def _said(rows: Questions, views: Views, i: int, best: list[tuple[float, int, int]], null: float) -> Said:
+def _said(rows: Questions, views: Views, i: int, found: list[tuple[float, int, int]], null: float) -> Said:
+    best = nbest.distinct(found, views.characters[rows.about[i]], rows.contexts[rows.about[i]])
     if not best:  # the tokenizer leaves nothing of the text
         return Said(text="", start=0, end=0, score=null, null=null, p=0.0, p_null=1.0)
-    score, first, last = best[0]
-    characters, context = views.characters[rows.about[i]], rows.contexts[rows.about[i]]
-    start, end = int(characters[first, 0]), blanks.whole(context, int(characters[last, 1]))
-    shares = np.exp(metrics.log_softmax(np.array([null, *(each[0] for each in best)])))
+    none, p, *_ = nbest.shares(null, best)
+    first = best[0]
     return Said(
-        text=context[start:end],
-        start=start,
-        end=end,
-        score=score,
-        null=null,
-        p=float(shares[1]),
-        p_null=float(shares[0]),
+        text=first.text, start=first.start, end=first.end, score=first.score, null=null, p=p, p_null=none, best=best
     )
 
 

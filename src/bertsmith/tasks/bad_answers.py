@@ -12,12 +12,15 @@ from bertsmith.tasks.squad import Answer, Questions
 
 def mended(rows: Questions, how: str) -> Questions:
     """`rows` of which every answer stands where it says.  "mend": one that does not is moved to the nearest place where its text stands;
-    "skip", or where it stands nowhere: it is left out, and a question that has no other.  Counted, and said in a note.
+    "skip", or where it stands nowhere: it is left out, and a question that has no other; an empty question, too.  Counted, and said in a note.
 
     InputError where no question is left.
     """
     kept, answers, counts = [], [], Counter()
     for i, given in enumerate(rows.answers):
+        if not rows.questions[i].strip():
+            counts["lost"] += 1
+            continue
         context, found = rows.contexts[rows.about[i]], []
         for answer in given:
             if answer.start is None and how == "mend":
@@ -39,10 +42,9 @@ def mended(rows: Questions, how: str) -> Questions:
         ("lost", "question left out", "questions left out"),
     )
     said = ", ".join(amount(counts[what], *names) for what, *names in told if counts[what] or what != "moved")
-    notes = [note for note in rows.notes if "answer_start says" not in note]
-    notes += (
-        [f"{printable(rows.path)}: {option('on_bad_answer', how)}: {said}"] if counts["moved"] + counts["out"] else []
-    )
+    mended = counts["moved"] + counts["out"] + counts["lost"]
+    notes = [note for note in rows.notes if "answer_start says" not in note and "empty; the text" not in note]
+    notes += [f"{printable(rows.path)}: {option('on_bad_answer', how)}: {said}"] if mended else []
     return replace(
         rows.picked(kept),
         answers=answers,

@@ -4,7 +4,8 @@ CoNLL   One word a line with its columns, separated by tabs or, in lines without
         column 1 and the tag the last one unless `columns` says otherwise: `text=1,label=4`.  -DOCSTART- lines are passed over, and remarks:
         lines before a sentence that begin with "# " and are no row (`_remarks`).
 .conllu The same with columns 2 and 4, where lines that start with # are remarks, and words without a whole number (2-3, 2.1) are skipped.
-.jsonl  One object a line: `text` a list of words, `label` the list of their tags; `columns` may name other keys.
+.jsonl  One object a line: `text` a list of words, `label` the list of their tags; or `text` as it stands, with spans of characters
+        (marked_texts.py).  `columns` may name other keys.  .json may be one array of such objects.
 
 A word of characters that cannot be seen (U+200B, U+3000) is a word, in all of them; one of blanks alone is refused.
 Each also .gz, .xz, .zst.
@@ -12,15 +13,21 @@ Each also .gz, .xz, .zst.
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
+from bertsmith.tasks import marked_texts
 from bertsmith.tasks.given import Given
+from bertsmith.tasks.joined import Joined
 from bertsmith.tasks.lines import Lines, standing
 from bertsmith.tasks.readers import check_text, json_object, kind_of, suffix_of
 from bertsmith.tasks.spans import OUTSIDE, parts
@@ -30,17 +37,24 @@ SKIPPED = {
     "documents": f"{DOCUMENT} lines",
     "remarks": 'remarks ("# …" before a sentence)',
     "parts": "rows without a whole number",
+    "rejected": "rows that were not accepted",
+}
+MARKED = {
+    "cut": ("word is", "words are", "parted, where spans begin or end inside one"),
+    "trimmed": ("span has", "spans have", "blanks at the ends, which are left out"),
 }
 TABLE = (
     {"text", "sentence", "text_a", "text1", "sentence1"},
     {"label", "labels", "class", "target", "category"},
 )  # names of columns
+GAP = re.compile(r"[\s,]*")  # between the values of an array
 SPACES = re.compile("[ \t]+")  # no others: a word may hold a no-break space
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """Sentences of one file.  `tags[i][j]` is that of `words[i][j]`, which stands in line `lines[i][j]`."""
+    """Sentences of one file.  `tags[i][j]` is that of `words[i][j]`, which stands in line `lines[i][j]`; `texts`: as they stand, where the file
+    has them so."""
 
     path: str | Given
     words: list[list[str]]
@@ -49,22 +63,36 @@ class Sentences:
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     pairs: bool = False
+    texts: list[Joined] | None = None
+    nested: list[str] = field(
+        default_factory=list
+    )  # of each text what is wrong with spans that share characters, "" where none do
 
     def __len__(self) -> int:
         return len(self.words)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(sentences,) words of each."""
+        return np.array([len(words) for words in self.words])
+
+    def joined(self, i: int) -> Joined:
+        """The text that words are read in: as it stood, or put together from them."""
+        return Joined.of(self.words[i]) if self.texts is None else self.texts[i]
 
     def where(self, i: int, word: int = 0) -> str:
         return standing(self.path, self.lines[i][word])
 
     def inputs(self) -> list[Hashable]:
-        return [tuple(words) for words in self.words]
+        return [tuple(words) for words in self.words] if self.texts is None else [text.text for text in self.texts]
 
     def picked(self, which: Sequence[int]) -> Sentences:
         """These sentences alone."""
-        words, lines = ([of[i] for i in which] for of in (self.words, self.lines))
-        return replace(
-            self, words=words, lines=lines, tags=None if self.tags is None else [self.tags[i] for i in which]
-        )
+        names = ("words", "lines", "tags", "texts")
+        lists = {name: None if (of := getattr(self, name)) is None else [of[i] for i in which] for name in names}
+        if self.nested:
+            lists["nested"] = [self.nested[i] for i in which]
+        return replace(self, **lists)
 
 
 def read(
@@ -78,10 +106,10 @@ def read(
     path, columns = path if isinstance(path, Given) else Path(path), dict(columns or {})
     if "text2" in columns:
         raise InputError(f"{option('columns', 'text2')}: words and their tags have no second text")
-    suffix, counts = suffix_of(path), {"blank": 0, "documents": 0, "remarks": 0, "parts": 0}
-    lines = Lines(path, encoding)
+    suffix, counts = suffix_of(path), Counter(blank=0, documents=0, remarks=0, parts=0)
+    lines, texts = Lines(path, encoding), Texts([], [])
     if suffix in (".jsonl", ".json"):
-        sentences = _json(lines, columns, labelled, counts)
+        sentences = _json(lines, columns, labelled, counts, texts)
     else:
         numbered = suffix == ".conllu"
         text, label = _number(columns, "text", 1 if numbered else 0), _number(columns, "label", 3 if numbered else -1)
@@ -95,6 +123,11 @@ def read(
     if not words:
         raise InputError(f"{printable(path)}: holds no sentences")
     notes = [f"{printable(path)}: {counts[what]} {name} skipped" for what, name in SKIPPED.items() if counts[what]]
+    notes += [
+        f"{printable(path)}: {counts[what]:,} {one if counts[what] == 1 else several} {said}"
+        for what, (one, several, said) in MARKED.items()
+        if counts[what]
+    ]
     return Sentences(
         path=path if isinstance(path, Given) else str(path),
         words=words,
@@ -102,7 +135,17 @@ def read(
         lines=numbers,
         counts=counts,
         notes=notes,
+        texts=texts.joined or None,
+        nested=texts.nested if any(texts.nested) else [],
     )
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Of rows that have texts and not words."""
+
+    joined: list[Joined]
+    nested: list[str]
 
 
 Word = tuple[int, str, Any]  # line, word, tag
@@ -111,7 +154,7 @@ Word = tuple[int, str, Any]  # line, word, tag
 Fields = tuple[int, list[str]]  # line, columns; none where a sentence ends
 
 
-def _rows(lines: Lines, counts: dict[str, int], numbered: bool, label: int) -> list[Fields]:
+def _rows(lines: Lines, counts: Counter[str], numbered: bool, label: int) -> list[Fields]:
     """All rows of a file, documents' and sentences' ends among them, remarks left out."""
     rows: list[Fields] = []
     for number, line in lines:
@@ -229,29 +272,98 @@ def _many(count: int) -> str:
     return amount(count, "column")
 
 
-def _json(lines: Lines, columns: dict[str, str], labelled: bool, counts: dict[str, int]) -> Iterator[list[Word]]:
-    keys = {role: columns.get(role, role) for role in ("text", *(("label",) if labelled else ()))}
-    for number, line in lines:
-        if not line.strip():
-            counts["blank"] += 1
-            continue
-        where = lines.at(number)
-        row, found = json_object(line, where), {}
-        for role, key in keys.items():
-            if key not in row:
-                raise InputError(
-                    f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}; {option('columns', f'{role}=NAME')} says which"
-                )
-            found[role] = _list(row[key], f"{where}: {printable(key)}")
-        tags = found.get("label", [None] * len(found["text"]))
-        if len(tags) != len(found["text"]):
+def _json(
+    lines: Lines, columns: dict[str, str], labelled: bool, counts: Counter[str], texts: Texts
+) -> Iterator[list[Word]]:
+    """Sentences, and into `texts` what they were cut from, where rows have texts and not words."""
+    made = 0
+    for number, row in _objects(lines, counts):
+        where, key = lines.at(number), columns.get("text", "text")
+        if key not in row:
+            raise InputError(_missing(where, "text", key, row))
+        marked = isinstance(row[key], str)
+        if made and marked != bool(texts.joined):
             raise InputError(
-                f"{where}: {printable(keys['label'])}: {amount(len(found['text']), 'word')} but {amount(len(tags), 'tag')}"
+                f"{where}: {printable(key)}: {kind_of(row[key])}, where the rows before have {'a text' if texts.joined else 'a list of words'}"
             )
-        if found["text"] == [DOCUMENT]:
+        if marked:
+            if row.get("answer", "accept") != "accept":  # Prodigy's
+                counts["rejected"] += 1
+                continue
+            joined, tags, nested = _marked(row, where, columns, labelled, counts)
+            texts.joined.append(joined)
+            texts.nested.append(nested)
+            made += 1
+            words = [joined.part(i, i + 1) for i in range(len(joined.begins))]
+            yield [(number, word, tag) for word, tag in zip(words, tags, strict=True)]
+            continue
+        words = _list(row[key], f"{where}: {printable(key)}")
+        tags = [None] * len(words)
+        if labelled:
+            name = columns.get("label", "label")
+            if name not in row:
+                raise InputError(_missing(where, "label", name, row))
+            tags = _list(row[name], f"{where}: {printable(name)}")
+            if len(tags) != len(words):
+                raise InputError(
+                    f"{where}: {printable(name)}: {amount(len(words), 'word')} but {amount(len(tags), 'tag')}"
+                )
+        if words == [DOCUMENT]:
             counts["documents"] += 1
             continue
-        yield [(number, word, tag) for word, tag in zip(found["text"], tags, strict=True)]
+        made += 1
+        yield [(number, word, tag) for word, tag in zip(words, tags, strict=True)]
+
+
+def _marked(
+    row: dict[str, Any], where: str, columns: dict[str, str], labelled: bool, counts: Counter[str]
+) -> tuple[Joined, list[Any], str]:
+    key = columns.get("text", "text")
+    check_text(row[key], f"{where}: {printable(key)}")
+    if labelled:
+        name = columns.get("label") or next((name for name in marked_texts.KEYS if name in row), "label")
+        if name not in row and "answer" not in row:
+            raise InputError(_missing(where, "label", name, row))
+        joined, tags, nested = marked_texts.read(row[key], row.get(name), f"{where}: {printable(name)}", counts)
+    else:
+        joined = marked_texts.words(row[key])
+        tags, nested = [None] * len(joined.begins), ""
+    if not tags:
+        raise InputError(f"{where}: {printable(key)}: is empty")
+    return joined, tags, nested
+
+
+def _missing(where: str, role: str, key: str, row: dict[str, Any]) -> str:
+    way = nearest(key, row) if row else "the object is empty"
+    return f"{where}: {printable(key)}: is missing; {way}; {option('columns', f'{role}=NAME')} says which"
+
+
+def _objects(lines: Lines, counts: Counter[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, object) of a file with one a line, or of one array over any lines."""
+    rest = iter(lines)
+    for number, line in rest:
+        if not line.strip():
+            counts["blank"] += 1
+        elif line.lstrip().startswith("[") and suffix_of(lines.path) == ".json":
+            yield from _items(number, "\n".join([line, *(more for _, more in rest)]), lines)
+        else:
+            yield number, json_object(line, lines.at(number))
+
+
+def _items(first: int, text: str, lines: Lines) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON array that begins in line `first`, each with its own line."""
+    at, decoder = text.index("[") + 1, json.JSONDecoder()
+    while True:
+        at = GAP.match(text, at).end()  # type: ignore[union-attr]
+        number = first + text.count("\n", 0, at)
+        if text.startswith("]", at):
+            return
+        try:
+            end = decoder.raw_decode(text, at)[1]
+        except (ValueError, RecursionError):
+            raise InputError(f"{lines.at(number)}: not JSON, within the array that begins in line {first}") from None
+        yield number, json_object(text[at:end], lines.at(number))
+        at = end
 
 
 def _list(values: Any, where: str) -> list[str]:

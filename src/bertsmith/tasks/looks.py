@@ -49,7 +49,6 @@ WRITE = {
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
     "plain text": "label it first",
-    "JSON lines of texts with spans": "lists of words and of their tags are read, too",
     "a JSON array without questions": "its rows have id, question, context and answers",
 }
 BINARY = {
@@ -133,8 +132,8 @@ def _json(lines: list[str], task: str) -> Found | None:
         return None
     if row and all(isinstance(value, (dict, list)) for value in row.values()) and len(lines) < 3 and not _words(row):
         return "pandas' columns in one JSON object", ()
-    if task == "tag" and any(map(_spans, row.values())):
-        return "JSON lines of texts with spans", ()
+    if any(isinstance(value, str) for value in row.values()) and any(map(_spans, row.values())):
+        return "JSON lines of texts with spans", ("tag",)
     if _words(row):
         return "JSON lines of words and tags", ("tag",)
     if any(isinstance(value, str) for value in row.values()):

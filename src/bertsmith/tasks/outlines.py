@@ -59,6 +59,16 @@ def tags(found: Outlines, unit: str) -> Iterator[str]:
     yield from rare(train, dev, f"types of {what}" if what == "entities" else what, what)
 
 
+def mixed(found: Outlines) -> Iterator[str]:
+    """Of tags of spans: what does not go by the scheme of most, and a dev set that goes by another."""
+    for part, one in found.items():
+        if one.get("against"):
+            yield f"warning: {part}: its tags mix schemes: {amount(one['against'], 'does', 'do')} not go by {one['scheme']} as the others do, such as {one['such_as']}"
+    names = [one.get("scheme") for one in found.values() if sum(one.get("entities", {}).values())]
+    if len({*names}) > 1:
+        yield f"warning: dev: its tags go by {found['dev'].get('scheme')}, those of train by {found['train'].get('scheme')}"
+
+
 def questions(found: Outlines, unit: str) -> Iterator[str]:
     for part, one in found.items():
         none = one["unanswered"] / one["rows"]

@@ -131,7 +131,7 @@ def read(path: str | Path | Given, *, labelled: bool = True, encoding: str = "ut
         found.contexts.extend([context] if about == len(found.contexts) else [])
         for question, place in asked:
             found.ids.append(_name(question, place))
-            found.questions.append(_text(question, "question", place))
+            found.questions.append(_text(question, "question", place, empty=True))
             found.about.append(about)
             found.answers.append(_answers(question, context, place) if labelled else [])
             found.places.append(place)
@@ -142,6 +142,11 @@ def read(path: str | Path | Given, *, labelled: bool = True, encoding: str = "ut
     if many > 1:
         first = found.ids.index(twice)
         raise InputError(f"{found.where(found.ids.index(twice, first + 1))}: id: stands in the file before")
+    empty = sum(not question.strip() for question in found.questions)
+    if empty:
+        found.notes.append(
+            f"{printable(path)}: {amount(empty, 'question is', 'questions are')} empty; the text alone is read"
+        )
     lost = sum(bool(answers) and all(a.start is None for a in answers) for answers in found.answers)
     if lost:
         note = f"the answers to {amount(lost, 'question')} do not stand where answer_start says; such can be scored, not learned from"
@@ -260,9 +265,9 @@ def _name(question: dict, place: Place) -> str:
     return str(name) if type(name) is int else _text(question, "id", place)
 
 
-def _text(tree: dict, name: str, place: Place) -> str:
+def _text(tree: dict, name: str, place: Place, empty: bool = False) -> str:
     value = _field(tree, name, str, place)
-    if not value.strip():
+    if not (value.strip() or empty):
         raise InputError(f"{place}: {name}: is empty")
     if SURROGATE.search(value):
         raise InputError(f"{place}: {name}: holds a lone surrogate, which is not text")

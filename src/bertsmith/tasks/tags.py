@@ -17,17 +17,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bertsmith.errors import InputError, printable
+from bertsmith.objectives.supervised import FIRST, LAST, Tag, TagHead
 from bertsmith.spelling import amount, option
-from bertsmith.tasks import baselines, breakdown, conll, metrics, outlines, probing
+from bertsmith.tasks import baselines, breakdown, chains, conll, doubts, metrics, outlines, probing, schemes
+from bertsmith.tasks.chains import Moves
 from bertsmith.tasks.conll import Sentences
-from bertsmith.tasks.doubts import counted, variants
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
+from bertsmith.tasks.marked_texts import KEYS
 from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
 from bertsmith.tasks.spans import OUTSIDE, PREFIXED, closed, mark_spans, parts, spans
 from bertsmith.tasks.table import ROLES
+from bertsmith.tasks.tagged import Said, both_spans, chosen, confidence, counted, shares
 
 Array = np.ndarray
 
@@ -48,17 +51,35 @@ class Tags:
     """Word-level tags.  A tag set of O and B-, I-, E-, S-, all with a type or all without, is scored by its spans, any other by its words."""
 
     name: str = "tag"
+    teaches: ClassVar[str] = "classes"
     units: str = "words"
     long: OnLong = "window"
     term: str = "tag"
     pools: bool = False
     writes: ClassVar[bool] = False
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ("head",)
     embeds: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "sentences"
-    fields: tuple[str, ...] = ("text", "label")
+    fields: tuple[str, ...] = ("text", *KEYS, "answer")
     pair: tuple[str, ...] = ("text",)
+    head: TagHead = "linear"
+    allowed: tuple[str, ...] = ()  # of a CRF: what may follow what, by the training file
+    moves: Moves | None = None  # and what a model has learned of it
+
+    @property
+    def chained(self) -> bool:
+        return self.head in ("crf", "lstm-crf")
+
+    def of_task(self, task: Mapping[str, Any]) -> Tags:
+        """As a model was trained."""
+        return replace(self, head=(task.get("settings") or {}).get("head", "linear"))
+
+    def weighed(self, targets: Truth, labels: Labels) -> Tags:
+        """With what the training file's tags say of how they follow one another."""
+        return (
+            replace(self, allowed=schemes.allowed(labels.names, targets.ids, targets.lengths)) if self.chained else self
+        )
 
     def read(
         self,
@@ -74,7 +95,29 @@ class Tags:
             return conll.read(path, columns=columns, labelled=labelled, encoding=encoding)
 
     def check(self, rows: Sentences, part: str) -> None:
-        """Whatever the reader lets pass can be learned from."""
+        """A word has one tag."""
+        wrong = [said for said in rows.nested if said]
+        if wrong:
+            more = f" ({amount(len(wrong), 'row')} have such)" if len(wrong) > 1 else ""
+            way = f"; {option('on_bad_answer', 'mend')} takes the longer ones, {option('on_bad_answer', 'skip')} leaves such rows out"
+            raise InputError(f"{wrong[0]}; a word has one tag{more}{way if part == 'train' else ''}")
+
+    def mended(self, rows: Sentences, how: str) -> Sentences:
+        """Without spans that stand within others or overlap them ("mend"), or the rows that have such; said in a note."""
+        wrong = sum(map(bool, rows.nested))
+        if not wrong:
+            return rows
+        if how == "skip":
+            rows = rows.picked([i for i, said in enumerate(rows.nested) if not said])
+            if not len(rows):
+                raise InputError(
+                    f"{printable(rows.path)}: label: every row has nested spans; {option('on_bad_answer')} leaves none"
+                )
+            note = f"{amount(wrong, 'row')} with nested or overlapping spans left out"
+        else:
+            note = f"{amount(rows.counts['nested'], 'span')} left out, within longer ones or overlapping them"
+        note = f"{printable(rows.path)}: {option('on_bad_answer', how)}: {note}"
+        return replace(rows, nested=[], notes=[*rows.notes, note])
 
     def learn(self, rows: Sentences, names: tuple[str, ...] = ()) -> Labels:
         """The tags of the training file; of spans every prefix that it uses on every type."""
@@ -111,15 +154,21 @@ class Tags:
             found.update((kind for kind, _, _ in spans(tags)) if marked else tags)
         names = {found[2]: 0 for found in map(PREFIXED.fullmatch, labels.names) if found} if marked else labels.names
         many = {name: found[name] for name in dict.fromkeys([*names, *found])}
-        return {"words": sum(map(len, rows.words)), "entities" if marked else "tags": many}
+        own, scheme = self.targets(rows, labels), {}
+        if marked and rows.tags:
+            scheme = schemes.said(labels.names, own.ids, own.lengths)
+        return {"words": sum(map(len, rows.words)), "entities" if marked else "tags": many, **scheme}
 
     def told(self, found: outlines.Outlines) -> Iterator[str]:
         yield from outlines.tags(found, self.unit)
+        yield from outlines.mixed(found)
         kinds = found["train"].get("entities", found["train"].get("tags", {}))
-        for alike in variants(kinds):
-            yield f"warning: train: tags that differ only in case or blanks: {counted({n: kinds[n] for n in alike})}"
+        for alike in doubts.variants(kinds):
+            named = doubts.counted({n: kinds[n] for n in alike})
+            yield f"warning: train: tags that differ only in case or blanks: {named}"
 
     def targets(self, rows: Sentences, labels: Labels) -> Truth:
+        self.check(rows, "")
         known = {name: i for i, name in enumerate(labels.names)}
         ids = np.empty(sum(map(len, rows.words)), np.int64)
         at = 0
@@ -130,13 +179,13 @@ class Tags:
                     raise InputError(f'{rows.where(i, j)}: label: "{printable(tag, 60)}" is not one of: {allowed}')
                 ids[at] = known[tag]
                 at += 1
-        return Truth(ids=ids, lengths=_lengths(rows))
+        return Truth(ids=ids, lengths=rows.lengths)
 
     def encode(self, tokenizer: Any, rows: Sentences, reading: Reading, pairs: bool | None = None) -> Encoded:
         """The key is (places,): the number of the word that each place is read for."""
         builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=False)
         counts, room, word, key = Counter(), builder.room, 0, []
-        texts = [Joined.of(words) for words in rows.words]
+        texts = [rows.joined(i) for i in range(len(rows))]
         located = parted(tokenizer, texts, tokenizer.located([text.text for text in texts]))
         for i, (words, text, (ids, characters)) in enumerate(zip(rows.words, texts, located, strict=True)):
             ids, at, unknown = _first_tokens(text, ids, characters, tokenizer.vocab.unk)
@@ -156,47 +205,59 @@ class Tags:
         return builder.encoded(len(rows), tuple(notes), np.concatenate(key))
 
     def asked(self, encoded: Encoded, targets: Truth) -> Asked:
+        """The tag of each word, of a CRF also whether the word begins or ends its sentence, (m, 2)."""
         number = np.arange(len(encoded.places)) - np.repeat(encoded.offsets[:-1], encoded.reads)
-        return Asked(term=self.term, labels=targets.ids[encoded.key], at=number, each=encoded.reads)
+        labels = targets.ids[encoded.key]
+        if self.chained:
+            ends = np.cumsum(targets.lengths)
+            signs = np.isin(encoded.key, ends - targets.lengths) * FIRST + np.isin(encoded.key, ends - 1) * LAST
+            labels = np.stack([labels, signs], 1)
+        return Asked(term=self.term, labels=labels, at=number, each=encoded.reads)
 
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
-        from bertsmith.objectives.supervised import Tag
-
-        return Tag(classes=len(labels.names), dropout=dropout)
+        return Tag(classes=len(labels.names), dropout=dropout, head=self.head, allowed=self.allowed)
 
     def loss(self, encoded: Encoded, asked: Asked, values: Array) -> float:
-        return metrics.cross_entropy(values, asked.labels)
+        if self.moves is None:
+            return metrics.cross_entropy(values, asked.labels)
+        reads = encoded.reads[encoded.reads > 0]
+        tags, signs = asked.labels.T
+        first, last = signs[np.cumsum(reads) - reads] & FIRST, signs[np.cumsum(reads) - 1] & LAST
+        return chains.loss(values, tags, reads, self.moves, first > 0, last > 0) / len(tags)
 
-    def said(self, encoded: Encoded, rows: Sentences, values: Array) -> Array:
-        """(p, c) in the order of the file; a word that was not read has NaN."""
+    def said(self, encoded: Encoded, rows: Sentences, values: Array) -> Said:
+        """(p, c) in the order of the file, NaN of a word that was not read; of a CRF each sentence decoded as a whole, whatever windows it was
+        read in."""
         found = np.full((sum(map(len, rows.words)), values.shape[1]), np.nan, np.float32)
         found[encoded.key] = values
-        return found
+        return found if self.moves is None else chains.decoded(found, rows.lengths, self.moves)
 
-    def settled(self, targets: Truth, said: Array, labels: Labels) -> Labels:
+    def settled(self, targets: Truth, said: Said, labels: Labels) -> Labels:
         return labels
 
     def best(self, labels: Labels) -> str:
         return "f1" if mark_spans(labels.names) else "accuracy"
 
     def score(
-        self, targets: Truth, said: Array, labels: Labels, seed: int = 0, resamples: int = metrics.RESAMPLES
+        self, targets: Truth, said: Said, labels: Labels, seed: int = 0, resamples: int = metrics.RESAMPLES
     ) -> dict[str, metrics.Score]:
-        return metrics.tagging(*_counted(targets, said, labels), seed, resamples)
+        return metrics.tagging(*counted(targets.ids, targets.lengths, said, labels), seed, resamples)
 
-    def figures(self, targets: Truth, said: Array, labels: Labels) -> metrics.Figures:
-        return metrics.tag_figures(*_counted(targets, said, labels))
+    def figures(self, targets: Truth, said: Said, labels: Labels) -> metrics.Figures:
+        return metrics.tag_figures(*counted(targets.ids, targets.lengths, said, labels))
 
-    def breakdown(self, targets: Truth, said: Array, labels: Labels) -> dict[str, Any]:
+    def breakdown(self, targets: Truth, said: Said, labels: Labels) -> dict[str, Any]:
         """Of spans by their types, and how common the commonest tag is."""
-        words = breakdown.of_words(targets.ids, _chosen(said), labels.names)
+        words = breakdown.of_words(targets.ids, chosen(said), labels.names)
         if not mark_spans(labels.names):
             return words
-        return breakdown.of_spans(*_both_spans(targets, said, labels)) | {"majority": words["majority"]}
+        return breakdown.of_spans(*both_spans(targets.ids, targets.lengths, said, labels)) | {
+            "majority": words["majority"]
+        }
 
-    def only(self, said: Array, labels: Labels, targets: Truth | None = None) -> str | None:
-        chosen = _chosen(said)
-        at = breakdown.only(chosen[chosen >= 0].tolist())
+    def only(self, said: Said, labels: Labels, targets: Truth | None = None) -> str | None:
+        ids = chosen(said)
+        at = breakdown.only(ids[ids >= 0].tolist())
         return None if at is None or (targets is not None and (targets.ids == at).all()) else labels.names[at]
 
     def baseline(
@@ -211,22 +272,22 @@ class Tags:
         drawn = probing.control(words, targets["train"].ids, len(labels.names), seed)
         return {part: replace(targets[part], ids=ids) for part, ids in drawn.items()}
 
-    def correct(self, targets: Truth, said: Array, labels: Labels | None = None) -> Array:
+    def correct(self, targets: Truth, said: Said, labels: Labels | None = None) -> Array:
         """(s,) the share of each sentence's words that are right."""
-        right = np.add.reduceat(_chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
+        right = np.add.reduceat(chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
         return right / targets.lengths
 
-    def right(self, targets: Truth, said: Array, labels: Labels) -> Array:
+    def right(self, targets: Truth, said: Said, labels: Labels) -> Array:
         """(s,) whether all words of a sentence are right."""
         return self.correct(targets, said) == 1
 
-    def near(self, targets: Truth, said: Array, labels: Labels) -> Array:
+    def near(self, targets: Truth, said: Said, labels: Labels) -> Array:
         """(s,) the mean probability of the true tags, 0 of words that were not read."""
-        shares = np.exp(metrics.log_softmax(said))[np.arange(len(said)), targets.ids]
-        return np.add.reduceat(np.nan_to_num(shares), np.cumsum(targets.lengths) - targets.lengths) / targets.lengths
+        true = shares(said)[np.arange(len(said)), targets.ids]
+        return np.add.reduceat(np.nan_to_num(true), np.cumsum(targets.lengths) - targets.lengths) / targets.lengths
 
     def stated(self, rows: Sentences, i: int, labels: Labels) -> dict[str, Any]:
-        return {"text": Joined.of(rows.words[i]).text, "words": rows.words[i], "truth": (rows.tags or [])[i]}
+        return {"text": rows.joined(i).text, "words": rows.words[i], "truth": (rows.tags or [])[i]}
 
     def beside(self, row: dict[str, Any], a: dict[str, Any], b: dict[str, Any]) -> tuple[str, str, str]:
         """Of the words that they tag otherwise; where there is none, of that where they are sure otherwise."""
@@ -239,23 +300,32 @@ class Tags:
         )
         return ", ".join(f"{row['words'][j]} {row['truth'][j]}" for j in at), one, two
 
-    def answer(self, rows: Sentences, said: Array, labels: Labels) -> list[dict[str, Any]]:
-        """Of each sentence: its words, their tags, how likely each is, and the spans; None for a word that was not read."""
-        ends = np.cumsum(_lengths(rows))
-        chosen, shares = np.split(_chosen(said), ends[:-1]), np.exp(metrics.log_softmax(said)).max(1)
-        rows_of_shares = np.split(shares, ends[:-1])
-        found = []
-        for words, ids, likely in zip(rows.words, chosen, rows_of_shares, strict=True):
-            tags = [None if i < 0 else labels.names[i] for i in ids.tolist()]
-            scores = [None if i < 0 else share for i, share in zip(ids.tolist(), likely.tolist(), strict=True)]
-            row = {"label": tags, "scores": scores, "words": words}
+    def answer(self, rows: Sentences, said: Said, labels: Labels) -> list[dict[str, Any]]:
+        """Of each sentence: its words, their tags, how likely each is, and the spans; None for a word that was not read.
+
+        A span has its words and how likely it is that all their tags are right; in a text that was given as one also its characters."""
+        ids = chosen(said)
+        own = np.take_along_axis(shares(said), np.maximum(ids, 0)[:, None], 1)[:, 0]
+        found, first = [], 0
+        for i, words in enumerate(rows.words):
+            part = slice(first, first + len(words))
+            tags = [None if tag < 0 else labels.names[tag] for tag in ids[part].tolist()]
+            scores = [None if tag is None else p for tag, p in zip(tags, own[part].tolist(), strict=True)]
+            row: dict[str, Any] = {"label": tags, "scores": scores, "words": words}
             if mark_spans(labels.names):
-                text = Joined.of(words)
                 row["spans"] = [
-                    {"type": kind, "start": a, "end": b, "text": text.part(a, b)} for kind, a, b in spans(tags)
+                    _span(kind, a, b, confidence(said, own, first + a, first + b), rows, i)
+                    for kind, a, b in spans(tags)
                 ]
             found.append(row)
+            first += len(words)
         return found
+
+
+def _span(kind: str, a: int, b: int, score: float, rows: Sentences, i: int) -> dict[str, Any]:
+    text = rows.joined(i)
+    row = {"type": kind, "start": a, "end": b, "text": text.part(a, b), "score": score}
+    return row if rows.texts is None else row | {"characters": [int(text.begins[a]), int(text.ends[b - 1])]}
 
 
 NOTES = {
@@ -281,33 +351,3 @@ def _types(tags: list[str]) -> list[str]:
 
 def _bare(tag: str) -> bool:
     return tag != "O" and (parts(tag) is None or len(tag) == 1)
-
-
-def _lengths(rows: Sentences) -> Array:
-    return np.array([len(words) for words in rows.words])
-
-
-def _chosen(said: Array) -> Array:
-    """(p,) the likeliest tag; -1 where none was read."""
-    unread = np.isnan(said[:, 0])
-    return np.where(unread, -1, np.where(np.isnan(said), 0, said).argmax(1))
-
-
-def _counted(targets: Truth, said: Array, labels: Labels) -> tuple[Array, Array, Array | None]:
-    """Of each sentence: words that are right, words; spans found, said and true (s, 3), where there are any."""
-    right = np.add.reduceat(_chosen(said) == targets.ids, np.cumsum(targets.lengths) - targets.lengths)
-    marked = None
-    if mark_spans(labels.names):
-        both = zip(*_both_spans(targets, said, labels), strict=True)
-        marked = np.array([(len(a & b), len(b), len(a)) for a, b in both])
-    return right, targets.lengths, marked
-
-
-def _both_spans(targets: Truth, said: Array, labels: Labels) -> tuple[list[set], list[set]]:
-    """Of each sentence the spans that are true, and those that are said."""
-    return _spans(targets.ids, targets.lengths, labels), _spans(_chosen(said), targets.lengths, labels)
-
-
-def _spans(ids: Array, lengths: Array, labels: Labels) -> list[set]:
-    names = [*labels.names, None]  # -1 is the last
-    return [set(spans([names[i] for i in part.tolist()])) for part in np.split(ids, np.cumsum(lengths)[:-1])]

@@ -109,6 +109,11 @@ class Classification(nn.Module):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return loss_sum(logits, labels) if self.weighing is None else self.weighing.loss(logits, labels)
 
+    def softened(self, logits: Tensor, said: Tensor, temperature: float) -> Tensor:
+        """The divergence from a teacher's probabilities `said` (m, classes), all 0 where it says nothing, times temperature²: summed."""
+        own = (logits.float() / temperature).log_softmax(1)
+        return temperature**2 * (torch.xlogy(said, said) - said * own).sum()
+
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}."""
@@ -120,6 +125,10 @@ class Regression(Classification):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         each = F.mse_loss(logits[:, 0].float(), labels.float(), reduction="none")
         return each.masked_fill(labels == IGNORE, 0).sum()
+
+    def softened(self, logits: Tensor, said: Tensor, temperature: float) -> Tensor:
+        """The squared distance from a teacher's numbers `said` (m, 1), summed; a temperature changes nothing."""
+        return F.mse_loss(logits.float(), said, reduction="sum")
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
@@ -189,21 +198,6 @@ class Ordering(Classification):
         logits = self.added(model, batch.input, target.at)
         correct = int(torch.eq((logits > 0).sum(1), target.labels).sum())
         return {self.term: {"loss": self.loss(logits, target.labels).item(), "correct": correct, "count": len(target)}}
-
-
-class Tagging(Classification):
-    """Dropout and a linear layer; keys `objective.tag.out.weight`, `objective.tag.out.bias`."""
-
-    term = "tag"
-
-    def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
-        """Nothing: no member is pre-trained with such a head."""
-        return ()
-
-    def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
-        """`at` (m,): flat indices of tokens, in any order -> (m, classes)."""
-        read, where = torch.unique(at, return_inverse=True)
-        return self.head(pick(model(stream, read), where))
 
 
 class Spans(nn.Module):
