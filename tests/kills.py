@@ -33,6 +33,7 @@ class Box:
     saving: int = 0  # of them came while a step was being written or removed
     unsaved: int = 0  # of them came before anything was saved
     lost: list[int] = field(default_factory=list)  # updates that each kill cost
+    saves: tuple[int, int] = (1, 4)  # an aimed kill waits for one of so many that begin or are removed
 
     def start(self, out: Path) -> Child:
         return self.children.start(*self.command(out), "--resume")
@@ -72,7 +73,7 @@ class Box:
         if not aimed:
             time.sleep(draw.uniform(0, 1.1 * self.seconds))
             return
-        for _ in range(draw.randint(1, 4)):
+        for _ in range(draw.randint(*self.saves)):
             known = half_written(out)
             while child.running() and half_written(out) <= known:
                 pass

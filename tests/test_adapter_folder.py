@@ -82,6 +82,9 @@ def test_what_peft_has_no_place_for_is_refused(libraries, by_method, short, task
     for method in ("adapter", "bias"):
         with pytest.raises(InputError, match="has no updates of low rank; method='lora' makes some, and to='hf'"):
             bertsmith.export(by_method[0][method], tmp_path / "no", to="peft")
+    _, run = made("gpt2", short, tasks, tmp_path / "gpt2", "regress")
+    with pytest.raises(InputError, match=r"its numbers are [\d.]+ on average, .* the head has no bias; to='hf'"):
+        bertsmith.export(run, tmp_path / "no", to="peft")
     _, run = made("xlnet", short, tasks, tmp_path)
     with pytest.raises(InputError, match="in no linear layer, which peft has no updates for; to='hf' merges them"):
         bertsmith.export(run, tmp_path / "no", to="peft")

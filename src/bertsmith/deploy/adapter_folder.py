@@ -27,6 +27,7 @@ from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.spelling import option
+from bertsmith.training.saving import weights_of
 
 ADAPTER, UPDATES = "adapter_config.json", "adapter_model.safetensors"
 TEXTS = 1000
@@ -58,10 +59,16 @@ def check_updates(loaded: Loaded) -> None:
 
 class Updates:
     """Of a model that was tuned by low rank: what stands in a folder, and what it stands on.  `state`: its state dict, in their scale;
-    `merged`: {name: bytes} of the folder that it is exported to with its updates merged."""
+    `merged`: {name: bytes} of the folder that it is exported to with its updates merged.  InputError where that scale is in the base."""
 
     def __init__(self, loaded: Loaded, state: dict[str, Tensor], merged: dict[str, bytes]):
         self.merged = merged
+        trunk = {name: x for name, x in weights_of(loaded.member).items() if name.startswith("model.")}
+        if any(not torch.equal(x.float().cpu(), state[name]) for name, x in trunk.items()):
+            raise InputError(
+                f"{printable(loaded.run)}: its numbers are {loaded.labels.mean:g} on average, which the base would have to say: the head has no "
+                f"bias; {option('to', 'hf')} exports it"
+            )
         self.loaded, self.pad = loaded, loaded.vocab.pad
         low = (".low_in", ".low_out")
         self.own = {name: x for name, x in state.items() if not name.endswith(low)}
