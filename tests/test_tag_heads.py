@@ -226,6 +226,7 @@ def tune(tune_by, out, head, method="full", **options):
 def test_evaluate_and_predict_of_a_head_are_those_of_its_training(tune_by, tasks, tmp_path, head):
     dev = tasks["tag"][2]
     result = tune(tune_by, tmp_path / "run", head, epochs=2)
+    assert result["dev"]["f1"]["value"] > 0.9
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["task"]["settings"]["head"] == head and config["recipe"]["objective"]["head"] == head
     found, rows = bertsmith.evaluate(tmp_path / "run", dev), bertsmith.predict(tmp_path / "run", dev)
