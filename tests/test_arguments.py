@@ -65,6 +65,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "predict": {"model": tuned, "input": ["a text"]},
         "evaluate": {"model": tuned, "input": OTHERS},
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
+        "attention": {"model": pretrained, "text": "a text"},
         "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
         "surface": {"model": on_file, "rows": 2, "points": 5},
         "embed": {"model": pretrained, "texts": ["a text"]},

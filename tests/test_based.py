@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_predictions_in_another_process_are_the_same_to_the_bit(by_method, children, tmp_path):
     made, dev = by_method
-    for method in ("adapter", "lora", "mix"):
+    for method in made:
         ours = bertsmith.predict(made[method], dev, tmp_path / f"{method}.jsonl")
         theirs = tmp_path / f"{method}-other.jsonl"
         assert children.start("predict", made[method], "--input", dev, "--out", theirs).wait() == 0
@@ -46,6 +46,7 @@ def test_a_base_that_is_gone_or_another_is_named_with_both_digests(by_method, pr
     for verb in (
         lambda **k: bertsmith.predict(tmp_path / "run", dev, **k),
         lambda **k: bertsmith.verify(tmp_path / "run", **k),
+        lambda **k: bertsmith.compare(tmp_path / "run", by_method[0]["bias"], dev, **k),
     ):
         with pytest.raises(
             InputError, match=r"home/steps/step-\d+ is not there any more; base=MODEL says where that is"
@@ -111,6 +112,18 @@ def test_every_verb_takes_it_and_an_export_merges_or_refuses(by_method, tmp_path
     bertsmith.export(made["bias"], tmp_path / "biases")
     with pytest.raises(InputError, match="has adapters, for which transformers has no class; method='lora' or 'full'"):
         bertsmith.export(made["adapter"], tmp_path / "no")
+    with pytest.raises(InputError, match="has prefixes, for which transformers has no class"):
+        bertsmith.export(made["prefix"], tmp_path / "no")
     with pytest.raises(InputError, match="its head reads several layers, for which transformers has no class"):
         bertsmith.export(made["mix"], tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_of_two_that_are_compared_the_one_that_stands_on_a_base_gets_it(by_method, pretrained, tune_by, tmp_path):
+    made, dev = by_method
+    tune_by(tmp_path / "whole", "full", epochs=1)
+    given = bertsmith.compare(made["lora"], tmp_path / "whole", dev, base=pretrained)
+    assert given == bertsmith.compare(made["lora"], tmp_path / "whole", dev)
+    assert given == bertsmith.compare(made["lora"], tmp_path / "whole", dev, base=load(pretrained))
+    with pytest.raises(InputError, match=r"^base: .*whole and .*whole are whole, and need none; leave the option out"):
+        bertsmith.compare(tmp_path / "whole", tmp_path / "whole", dev, base=pretrained)

@@ -122,6 +122,11 @@ def test_balanced_classes_weigh_alike_and_named_ones_as_they_are_told(pretrained
         ({"settings": ["focal=-1"]}, "focal: -1"),
         ({"settings": ["focal=2"], "task": "multilabel"}, "focal: task='multilabel' has none; task='classify' has"),
         ({"settings": ["pool=attention"], "method": "frozen"}, "pool: attention: reads what a frozen trunk's features"),
+        ({"settings": ["pool=concat"], "method": "mix"}, "pool: concat: reads what a frozen trunk's features"),
+        (
+            {"settings": ["decay=triangle"]},
+            "expected 'linear' or 'cosine' or 'inverse' or 'constant' or 'slanted', got 'triangle'",
+        ),
     ],
 )
 def test_weights_that_are_none_are_told(options, says, pretrained, tmp_path):
@@ -131,7 +136,7 @@ def test_weights_that_are_none_are_told(options, says, pretrained, tmp_path):
     assert says in str(raised.value) and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("pool", ["attention", "first-last"])
+@pytest.mark.parametrize("pool", ["attention", "first-last", "max", "concat"])
 def test_a_pool_reads_each_text_by_itself_and_is_the_same_when_it_is_used(pool, pretrained, tmp_path):
     result = tuned(pretrained, tmp_path / "run", f"pool={pool}")
     assert bertsmith.evaluate(tmp_path / "run", DEV) == result["dev"]

@@ -170,6 +170,7 @@ def test_a_line_is_a_turn_from_the_file_to_show(kind, tmp_path):
     assert "pair 1: one turn is of another dialogue" in printed and "pair 0: a real dialogue" in printed
 
 
+@pytest.mark.slow
 def test_fake_dialogues_are_learned_where_the_words_tell_them(tmp_path):
     """Each dialogue keeps to the words of one of four topics."""
     rng = np.random.default_rng(0)

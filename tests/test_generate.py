@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bertsmith
+from bertsmith import cli
 from bertsmith.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -140,3 +141,27 @@ def test_a_language_model_says_bits_per_byte_beside_perplexity(run, short):
     for name in ("value", "low", "high"):
         assert found["token.bits_per_byte"][name] == pytest.approx(found["token.loss"][name] / np.log(2) / each)
     assert np.exp(found["token.loss"]["value"]) == pytest.approx(found["token.perplexity"]["value"])
+
+
+def test_what_is_written_about_a_text_begins_without_the_space_of_a_byte_level_tokenizer(corpus, tmp_path, capsys):
+    """And what goes on with one keeps it."""
+    bertsmith.prepare([corpus], tmp_path / "store", tokenizer="bpe:400")
+    sizes = {"model.width": 16, "model.hidden": 32, "model.heads": 2, "layout.length": 32, "training.batch": 256}
+    bertsmith.pretrain("gpt2:tiny", tmp_path / "store", tmp_path / "lm", steps=1, threads=1, set=sizes)
+    tokenizer = bertsmith.load(tmp_path / "lm").tokenizer
+    (ids, _), (inside, _) = tokenizer.encode(["value", "a value"])
+    assert (
+        tokenizer.decode(ids) == " value" and tokenizer.alone(ids) == "value" and tokenizer.alone(inside) == "a value"
+    )
+    rows = [{"text": f"row {i}", "label": ("value", "object")[i % 2]} for i in range(24)]
+    options = {"train": rows[:16], "dev": rows[16:], "steps": 2, "threads": 1}
+    bertsmith.finetune(tmp_path / "lm", task="text2text", out=tmp_path / "run", **options)
+    said = [row["text"] for row in bertsmith.generate(tmp_path / "run", input=["row 1", "row 2"], answers=["value"])]
+    assert said == ["value", "value"]
+    answers = bertsmith.predict(tmp_path / "run", [{"text": "row 3"}])
+    assert not answers[0]["text"].startswith(" ")
+    assert bertsmith.generate(tmp_path / "lm", "row", answers=["value"])["text"] == " value"
+    (tmp_path / "empty.txt").write_text("\n")
+    command = ["generate", str(tmp_path / "lm"), "--text", "row", "--answers", str(tmp_path / "empty.txt")]
+    assert cli.run(command) == 2
+    assert f"--answers {tmp_path / 'empty.txt'}: is empty; one answer a line is wanted" in capsys.readouterr().err

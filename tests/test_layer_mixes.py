@@ -75,3 +75,25 @@ def test_one_layer_is_read_as_embed_gives_it(tune_by, tasks, pretrained, tmp_pat
         said = (head.eval()(torch.from_numpy(vectors)) / made.labels.temperature).softmax(-1).numpy()
     ours = [list(row["scores"].values()) for row in bertsmith.predict(tmp_path / "run", texts)]
     assert np.allclose(said, ours, atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["max", "concat"])
+def test_pooled_features_that_are_kept_are_those_that_are_computed_anew(tune_by, tasks, tmp_path, monkeypatch, pool):
+    sets = (f"pool={pool}", "dropout=0", "precision=float32")
+    held = tune_by(tmp_path / "held", "frozen", sets=sets)
+    monkeypatch.setattr(frozen, "CACHE", 0)
+    anew = tune_by(tmp_path / "anew", "frozen", sets=sets)
+    for a, b in zip(held["epochs"], anew["epochs"], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+    assert alike(bertsmith.evaluate(tmp_path / "held", tasks["classify"][2]), held["dev"])
+
+
+def test_concat_reads_cls_the_greatest_and_the_mean_of_each_text_side_by_side(pretrained):
+    model, stream = load(pretrained).member.model.eval(), text()
+    head = Classify(classes=2, pool="concat", dropout=0).build(model).eval()
+    with torch.no_grad():
+        states = model(stream)
+        texts = states.split(stream.lengths)
+        wanted = torch.stack([torch.cat([part[0], part.amax(0), part.mean(0)]) for part in texts])
+        said = head.logits(model, stream, torch.tensor([stream.lengths[0], 0]))
+        assert torch.allclose(said, head.head(wanted.flip(0)), atol=1e-6)

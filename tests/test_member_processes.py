@@ -18,17 +18,19 @@ CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     "electra-all": ("electra", TIED),
     "transformer-xl-clusters": ("transformer-xl", CLUSTERS),  # else the store's 1,000 tokens are one
 }
+# What differs from a member by its corruption alone, or is another sharing of one, is distributed in `make test-slow`.
+VARIANTS = ("structbert", "ernie1", "unilm", "albert-attention", "electra-all")
 RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp"}
 
 
-@pytest.fixture(scope="module")
-def two(store, tmp_path_factory):
-    folder, jobs = tmp_path_factory.mktemp("members"), []
-    options = {"ddp": {"steps": 12}, "fsdp": {"steps": 12, "shard": "fsdp"}}
-    for name, (member, sets) in CASES.items():
+def made(store, folder, names):
+    """One process, two in copies and two in slices, of each case; those that are resumed, too."""
+    options, jobs = {"ddp": {"steps": 12}, "fsdp": {"steps": 12, "shard": "fsdp"}}, []
+    for name in names:
+        member, sets = CASES[name]
         jobs.append(job(store, f"{name}-one", *sets, member=member, alone=True, options={"steps": 12}))
         jobs += [job(store, f"{name}-{shard}", *sets, member=member, options=options[shard]) for shard in options]
-    for name, shard in RESUMED.items():
+    for name, shard in ((name, RESUMED[name]) for name in names if name in RESUMED):
         member, sets = CASES[name]
         out = {"member": member, "out": f"{name}-again"}
         jobs.append(job(store, f"{name}-broken-off", *sets, **out, stop=7, options=options[shard]))
@@ -38,12 +40,33 @@ def two(store, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-@pytest.mark.parametrize("name", CASES)
-def test_two_processes_learn_what_one_does(two, name, shard):
+@pytest.fixture(scope="module")
+def two(store, tmp_path_factory):
+    return made(store, tmp_path_factory.mktemp("members"), [name for name in CASES if name not in VARIANTS])
+
+
+@pytest.fixture(scope="module")
+def more(store, tmp_path_factory):
+    return made(store, tmp_path_factory.mktemp("variants"), VARIANTS)
+
+
+def learned_alike(folder, name, shard):
     for run in ("one", shard):
-        assert outcome(two, f"{name}-{run}")["code"] == 0, outcome(two, f"{name}-{run}")
-    alike(two / f"{name}-one", two / f"{name}-{shard}")
+        assert outcome(folder, f"{name}-{run}")["code"] == 0, outcome(folder, f"{name}-{run}")
+    alike(folder / f"{name}-one", folder / f"{name}-{shard}")
+
+
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in VARIANTS])
+def test_two_processes_learn_what_one_does(two, name, shard):
+    learned_alike(two, name, shard)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_two_processes_learn_what_one_does_of_variants(more, name, shard):
+    learned_alike(more, name, shard)
 
 
 def remembered(run):

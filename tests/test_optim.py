@@ -85,6 +85,17 @@ def test_rate_rises_to_its_peak_and_falls_to_zero_one_step_after_the_last():
     assert max(falls) == pytest.approx(min(falls)) == pytest.approx(rates[-1]) == pytest.approx(1 / 91)
 
 
+def test_slanted_triangles_are_those_of_ulmfit():
+    """Howard & Ruder 2018, equation 3, with cut_frac 0.1 and ratio 32; its falling side ends with the run."""
+    steps, cut = 100, 10
+    schedule = Schedule(lr=0.01, warmup=0.1, decay="slanted")
+    for t in range(1, steps + 1):
+        p = t / cut if t <= cut else 1 - (t - cut) / (steps + 1 - cut)
+        assert rate_at(schedule, t, steps) == pytest.approx(0.01 * (1 + p * 31) / 32)
+    assert rate_at(schedule, cut, steps) == 0.01 == rate_at(Schedule(lr=0.01, decay="constant"), 77, steps)
+    assert rate_at(schedule, steps, steps) == pytest.approx(0.01 / 32, rel=0.4)
+
+
 def test_warmup_from_one_on_counts_steps():
     assert rate_at(Schedule(lr=1.0, warmup=4), 2, 100) == 0.5
     assert rate_at(Schedule(lr=1.0, warmup=0), 1, 100) == 1.0

@@ -150,3 +150,11 @@ def test_what_cannot_be_probed_is_one_line(pretrained, tasks, tmp_path):
         bertsmith.probe(pretrained, task="tag", train=tasks["tag"][1], dev=tasks["tag"][2], out=tmp_path / "mine.json")
     with pytest.raises(InputError, match="is no probe, or is damaged"):
         bertsmith.report(tmp_path / "mine.json", tmp_path / "page.html")
+
+
+def test_the_command_takes_all_labels_that_there_are(pretrained, tasks, tmp_path, capsys):
+    kind, train, dev = tasks["classify"]
+    names = ["named", "plain", "rare"]
+    files = ["--train", str(train), "--dev", str(dev), "--out", str(tmp_path / "probe.json")]
+    assert cli.run(["probe", str(pretrained), "--task", kind, *files, "--no-control", "--labels", ",".join(names)]) == 0
+    assert json.loads((tmp_path / "probe.json").read_text())["classes"] == names

@@ -195,6 +195,15 @@ def test_t5s_pieces_have_sentinels_behind_them_from_the_top_down(said, texts, tm
     assert Tokenizer.load(tmp_path / "again").vocab == tokenizer.vocab
 
 
+def test_a_t5s_without_sentinels_is_refused_by_naming_them(texts, tmp_path):
+    trained(texts, tmp_path / "spiece.model", vocab_size=400, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    wanted = r"no cls token: neither \[CLS\] nor <s> nor <cls> is in the vocabulary, nor sentinels \(<extra_id_0>, <extra_id_1>, …\), with which a T5's does without; name it in tokenizer_config\.json"
+    with pytest.raises(InputError, match=wanted):
+        Tokenizer.load(tmp_path)
+
+
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 @pytest.mark.parametrize("prefix", [None, True])
 def test_robertas_two_files_give_transformers_ids(ending, prefix, texts, tmp_path):

@@ -384,3 +384,18 @@ def test_the_page_is_english_and_its_samples_are_in_the_language_of_the_text(lan
     assert not {*shown} & {*"Ġ▁"} and "##" not in shown and "[MASK]" not in shown
     if lang == "zh":
         assert "学生在图书馆" in shown and not re.search("[一-鿿] [一-鿿]", shown)
+
+
+def test_how_a_run_mixes_its_layers_is_drawn_as_bars_as_long_as_its_shares(tmp_path):
+    shares = {"0": 0.05, "1": 0.15, "2": 0.5, "3": 0.3}
+    run = tuned(tmp_path / "mix", 0.8, layers={"shares": shares, "scale": 1.2345})
+    page = report([run, tuned(tmp_path / "plain", 0.7)], tmp_path / "page.html").read_text()
+    section = page[page.index("How layers are mixed") :]
+    section = section[: section.index("</div>")]
+    assert section.count("<figure") == 1 and "multiplied by 1.234" in section
+    names = re.findall(r'<text class="name"[^>]*>([^<]*)<', section)
+    assert names == ["embedding", "layer 1", "layer 2", "layer 3"]
+    wide = [float(width) for width in re.findall(r'<rect class="bar c\d" [^>]*width="([\d.]+)"', section)]
+    assert [width / wide[2] for width in wide] == pytest.approx([0.1, 0.3, 1, 0.6], abs=1e-3)
+    assert re.findall(r">(0\.\d{3})<", section) == ["0.050", "0.150", "0.500", "0.300"]
+    assert "How layers are mixed" not in report([tmp_path / "plain"], tmp_path / "page.html").read_text()

@@ -292,15 +292,16 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
                 alone=count == 1,
                 **{"with": {"method": name}},
             )
-            for name in ("adapter", "lora")
+            for name in ("adapter", "lora", "prefix")
             for count in (1, 2)
         ),
         *(
             job(f"sliced-{name}", "classify", options={"shard": "fsdp"}, **{"with": {"method": name}})
-            for name in ("adapter", "lora")
+            for name in ("adapter", "lora", "prefix")
         ),
         job("sliced", "classify", options={"shard": "fsdp"}),
-        job("sliced-thawing", "classify", *thawing, options={"shard": "fsdp"}),
+        *(job(f"sliced-{n}", "classify", f"{n}=2", options={"shard": "fsdp"}) for n in ("unfreeze", "last")),
+        job("sliced-ema", "classify", "ema=0.9", options={"shard": "fsdp"}),
         job("stopped", "classify", out="mixed", stop=7),
         job("went-on", "classify", "accumulate=2", out="mixed", alone=True, options={"resume": True}),
         job("seeds", "classify", options={"seeds": 2}),
@@ -323,7 +324,8 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["classify", "regress", "tag", "qa", "chained", "frozen", "thawing", "adapter", "lora", "one", "all"]
+    "name",
+    ["classify", "regress", "tag", "qa", "chained", "frozen", "thawing", "adapter", "lora", "prefix", "one", "all"],
 )
 def test_two_processes_learn_what_one_does(two, name):
     for rank in (0, 1):
@@ -342,12 +344,20 @@ def test_two_processes_learn_what_one_does(two, name):
 def test_results_are_the_same_on_all_processes_and_slices_learn_alike(two):
     assert outcome(two, "classify-2", 0)["result"] == outcome(two, "classify-2", 1)["result"]
     assert outcome(two, "classify-2", 1)["said"] == []
-    for name in ("", "-adapter", "-lora", "-chained"):
+    for name in ("", "-adapter", "-lora", "-prefix", "-chained"):
         whole = two / f"{name.removeprefix('-') or 'classify'}-1"
         for a, b in zip(lines(whole), lines(two / f"sliced{name}"), strict=True):
             assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
         assert weights(whole).keys() == weights(two / f"sliced{name}").keys()
-    assert "cannot be sliced; shard='ddp' can" in outcome(two, "sliced-thawing")["error"]
+    for name, they in (
+        ("unfreeze", "all learn from the start"),
+        ("ema", "have no average yet"),
+        ("last", "have no average yet"),
+    ):
+        found = outcome(two, f"sliced-{name}")
+        assert found["code"] == 2 and not (two / f"sliced-{name}").exists()
+        said = f"shard='fsdp' with set={{'{name}': …}}: weights in slices {they}; shard='ddp' takes it"
+        assert said in found["error"]
     assert "nothing.tsv: no such file" in outcome(two, "missing", 1)["error"]
 
 

@@ -197,6 +197,17 @@ def test_only_given_answers_are_written():
         ({"top_p": 0.0}, "top_p=0.0"),
         ({"stop": "now"}, "stop='now'"),
         ({"sample": True, "beam": 4}, "sample=True draws one text"),
+        (
+            {"temperature": 0.7},
+            "temperature=0.7: is for tokens that are drawn, and the likeliest is taken; add sample=True, or leave it out$",
+        ),
+        ({"top_k": 5, "beam": 3}, "top_k=5: is for tokens that are drawn"),
+        ({"top_p": 0.9}, "top_p=0.9: is for tokens that are drawn"),
+        (
+            {"length_penalty": 2.0},
+            "length_penalty=2.0: is for a beam search, and one text is followed; beam=4 makes one, or leave it out$",
+        ),
+        ({"stop": "early", "sample": True}, "stop='early': is for a beam search"),
     ],
 )
 def test_a_search_that_cannot_be_is_told_in_one_line(settings, said):

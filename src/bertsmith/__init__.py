@@ -30,6 +30,7 @@ _VERBS = {
     "predict": "bertsmith.downstream.predict",
     "evaluate": "bertsmith.downstream.predict",
     "compare": "bertsmith.downstream.compare",
+    "attention": "bertsmith.downstream.attention",
     "probe": "bertsmith.downstream.probe",
     "surface": "bertsmith.downstream.surface",
     "embed": "bertsmith.downstream.embed",

@@ -111,10 +111,14 @@ class Last:
         return self.count + 1
 
 
+SLANT = 1 / 32  # ULMFiT's ratio
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """An optimiser and its rate: linear warm-up over `warmup` of the steps, the peak until `hold` of them, then decay: to 0 on a line or half
-    a cosine, or by the inverse of the root of the steps.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
+    a cosine, by the inverse of the root of the steps, or none.  slanted: on lines from `SLANT` of the peak and back to it (ULMFiT's slanted
+    triangles, Howard & Ruder 2018, equation 3).  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -126,7 +130,7 @@ class Schedule:
     weight_decay: float = 0.01  # not on biases and norms
     clip: float = 1.0  # of the global gradient norm; 0 = never
     bias_correction: bool = True  # BERT's own Adam has none
-    decay: Literal["linear", "cosine", "inverse"] = "linear"
+    decay: Literal["linear", "cosine", "inverse", "constant", "slanted"] = "linear"
     hold: float = 0.0  # until this step the rate stays at its peak: a share of them below 1
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first

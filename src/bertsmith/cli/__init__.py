@@ -18,7 +18,7 @@ from bertsmith.cli.exchange import add_export, add_import
 from bertsmith.cli.looking import add_report, add_verify
 from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill, add_finetune, add_predict
 from bertsmith.cli.pretraining import add_plan, add_pretrain
-from bertsmith.cli.probing import add_probe, add_surface
+from bertsmith.cli.probing import add_attention, add_probe, add_surface
 from bertsmith.cli.scoring import add_score
 from bertsmith.cli.writing import add_generate
 from bertsmith.console import Console
@@ -95,6 +95,7 @@ def parser() -> Parser:
         add_evaluate,
         add_compare,
         add_probe,
+        add_attention,
         add_surface,
         add_embed,
         add_score,

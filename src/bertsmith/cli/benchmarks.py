@@ -108,7 +108,8 @@ def _of(result: dict[str, Any]) -> str:
     name, whole = result["kind"].upper(), result["all"]
     if result["of"] == whole:
         return f"all {whole} tasks"
-    return f"{result['of']} of {whole} tasks, human too: not {name}'s score, which has all"
+    also = "" if result["human"] is None else ", human too"
+    return f"{result['of']} of {whole} tasks{also}: not {name}'s score, which has all"
 
 
 def _score(score: dict[str, float]) -> str:

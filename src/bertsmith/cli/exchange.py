@@ -20,7 +20,12 @@ def add_export(commands: Any) -> None:
         example,
     )
     made.add_argument("model", metavar="MODEL")
-    made.add_argument("--to", choices=("hf",), default="hf", help="hf: Hugging Face format")
+    made.add_argument(
+        "--to",
+        choices=("hf", "peft"),
+        default="hf",
+        help="hf: Hugging Face format; peft: updates of --method lora alone, with their head",
+    )
     made.add_argument("--out", required=True, metavar="DIR")
     made.add_argument(
         "--half",

@@ -109,7 +109,7 @@ def add_finetune(commands: Any) -> None:
     made.add_argument(
         "--method",
         default="full",
-        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, bias: what is small learns and is saved alone",
+        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, prefix, bias: what is small learns and is saved alone",
     )
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
@@ -122,6 +122,12 @@ def add_finetune(commands: Any) -> None:
     made.add_argument("--steps", type=positive)
     made.add_argument("--tokens", type=positive)
     made.add_argument("--minutes", type=float)
+    made.add_argument(
+        "--teacher",
+        nargs="+",
+        metavar="RUN",
+        help="fine-tunings of the same task, whose mean is learned beside the labels",
+    )
     made.add_argument("--on-long", choices=("truncate", "window", "error"))
     made.add_argument(
         "--on-bad-answer",
@@ -168,6 +174,7 @@ def finetune(arguments: argparse.Namespace, console: Console) -> None:
         "method",
         "scratch",
         "seeds",
+        "teacher",
         "on_long",
         "on_bad_answer",
         "allow_unknown",
@@ -261,6 +268,7 @@ def add_compare(commands: Any) -> None:
     )
     made.add_argument("--out", metavar="FILE.jsonl", help="all of these, a JSON line each")
     add_columns(made)
+    add_base(made)
     add_member(made)
 
 

@@ -1,12 +1,14 @@
-"""`probe`: what the layers of a model know; `surface`: the loss around tuned weights."""
+"""`probe`: what the layers of a model know; `attention`: what they look at; `surface`: the loss around tuned weights."""
 
 import argparse
 import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_columns, add_member, command, loading, natural, positive, table
+from bertsmith.cli.common import add_base, add_columns, add_member, command, loading, natural, positive, table
+from bertsmith.cli.models import names
 from bertsmith.console import Console
+from bertsmith.errors import InputError
 
 
 def add_probe(commands: Any) -> None:
@@ -24,6 +26,13 @@ def add_probe(commands: Any) -> None:
     made.add_argument("--dev", required=True, metavar="FILE|SHARE", help="a file, or a share of the training file")
     made.add_argument("--out", metavar="FILE.json", help="what `bertsmith report` draws a curve of")
     made.add_argument("--no-control", action="store_true", help="without the control task, in half the time")
+    made.add_argument(
+        "--labels",
+        type=names,
+        default=(),
+        metavar="A,B,…",
+        help="all labels there are, where the training file need not hold every one",
+    )
     made.add_argument("--on-long", choices=("truncate", "window", "error"))
     made.add_argument("--seed", type=natural, default=0, help="of the control task, and of what moves in `order`")
     add_columns(made)
@@ -31,8 +40,8 @@ def add_probe(commands: Any) -> None:
 
 
 def probe(arguments: argparse.Namespace, console: Console) -> None:
-    names = ("task", "train", "dev", "out", "on_long", "seed")
-    options = {name: getattr(arguments, name) for name in names} | table(arguments)
+    own = ("task", "train", "dev", "out", "labels", "on_long", "seed")
+    options = {name: getattr(arguments, name) for name in own} | table(arguments)
     found = bertsmith.probe(arguments.model, control=not arguments.no_control, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(found))
@@ -59,6 +68,27 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def _said(score: dict[str, float]) -> str:
     return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+
+
+def add_attention(commands: Any) -> None:
+    example = 'bertsmith attention run "A bank of the river." --out page.html'
+    about = "what each head of each layer looks at while a text is read"
+    made = command(commands, "attention", attention, about, example)
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("text", metavar="TEXT")
+    made.add_argument("text2", metavar="TEXT2", nargs="?", help="the second text of a pair")
+    made.add_argument("--out", metavar="FILE.html", help="a page of grids, tokens on both axes")
+    add_member(made)
+    add_base(made)
+
+
+def attention(arguments: argparse.Namespace, console: Console) -> None:
+    if not (arguments.out or arguments.json):
+        raise InputError("attention: --out FILE.html draws it, --json prints the numbers; take one")
+    how = loading(arguments, console)
+    found = bertsmith.attention(arguments.model, arguments.text, arguments.text2, out=arguments.out, **how)
+    if arguments.json:
+        console.out(json.dumps(found, default=lambda weights: weights.tolist()))
 
 
 def add_surface(commands: Any) -> None:

@@ -89,8 +89,11 @@ def generate(arguments: argparse.Namespace, console: Console) -> None:
 
 def _lines(path: str) -> list[str]:
     try:
-        return [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"--answers {printable(path)}: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}"
         ) from None
+    if not found:
+        raise InputError(f"--answers {printable(path)}: is empty; one answer a line is wanted")
+    return found

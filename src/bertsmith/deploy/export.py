@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bertsmith import __version__, files
 from bertsmith.deploy import check, named
+from bertsmith.deploy.adapter_folder import ADAPTER, UPDATES, Updates, check_updates, peft_needed
 from bertsmith.deploy.card import card
 from bertsmith.deploy.folder_files import CONFIG, FORMAT, WEIGHTS
 from bertsmith.deploy.halves import half_of
@@ -26,7 +27,7 @@ from bertsmith.deploy.hf import family_of, to_hf
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_families import PAIR
 from bertsmith.deploy.hf_pairs import pair_config, pair_tensors
-from bertsmith.deploy.hf_tokenizer import ROLES_FILE, VOCABULARY, hf_tokenizer
+from bertsmith.deploy.hf_tokenizer import TOKENIZER, hf_tokenizer
 from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
@@ -41,11 +42,10 @@ from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of
 
-TO = ("hf",)
+TO = ("hf", "peft")
 CARD = "README.md"
 GENERATION = "generation_config.json"
-TOKENIZER = {"tokenizer.json", "tokenizer_config.json", ROLES_FILE, *VOCABULARY}
-OURS = {CONFIG, WEIGHTS, CARD, GENERATION, files.MANIFEST, *TOKENIZER, *NAMES}
+OURS = {CONFIG, WEIGHTS, CARD, GENERATION, files.MANIFEST, *TOKENIZER, *NAMES, ADAPTER, UPDATES}
 TEXTS = 1000
 
 
@@ -64,6 +64,7 @@ def export(
 ) -> dict[str, Any]:
     """Write `model` to the new folder `out`; returns what was compared.  `force` replaces an export that stands there.
 
+    `to`: "hf", a folder that transformers opens; "peft", updates of low rank alone and their head, which peft opens over their base.
     `half`: which of its two models, where it has two ("discriminator" unless given, or "generator").
     `push`: "user/name" on the Hugging Face hub, which a new repository there is `private` on.
     InputError for a model that transformers has no class for, for weights that are not finite, where it reads the folder otherwise, and
@@ -77,21 +78,32 @@ def export(
         hub.library()
         hub.check_name(push, owned=True)
     transformers = check.transformers_needed("export")
+    if to == "peft":
+        peft_needed()
     files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
-    given = half_of(plain(opened(model, members=members, say=say, base=base)), half)
-    loaded = _without_task(given)
-    if loaded.device.type != "cpu":
-        loaded = replace(loaded, member=deepcopy(loaded.member).cpu())
+    tuned = opened(model, members=members, say=say, base=base)
+    if to == "peft":
+        check_updates(tuned)
+    given = half_of(plain(tuned), half)
+    loaded = _here(_without_task(given))
     where, home = Path(out).resolve(), loaded.run.resolve()
     if where == home or home in where.parents:
         raise InputError(f"{printable(out)}: {option('out')} lies in the model's own folder; choose another place")
-    content = _content(loaded)
+    content, updates = _content(loaded), None
+    if to == "peft":
+        tuned = _here(_without_task(tuned))
+        updates = Updates(tuned, _in_their_scale(tuned), content)
+        content = updates.content()
     with files.partial(out) as folder, files.writing(out):
         for name, data in content.items():
             (folder / name).parent.mkdir(exist_ok=True)
             files.create(folder / name, data)
-        compared = _compare(transformers, folder, loaded, out)
-        files.create(folder / CARD, card(given, compared).encode())
+        if updates is None:
+            compared = _compare(transformers, folder, loaded, out)
+            files.create(folder / CARD, card(given, compared).encode())
+        else:
+            compared = updates.compared(transformers, folder, out)
+            files.create(folder / CARD, updates.card(compared).encode())
         listed = files.listing(folder, [*content, CARD])
         manifest = {
             "format": FORMAT,
@@ -104,7 +116,7 @@ def export(
         files.create(folder / files.MANIFEST, files.sealed(manifest))
         files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
         files.publish(folder, out)
-    _say(out, compared, say)
+    (_say if updates is None else updates.said)(out, compared, say)
     result = {"out": str(out), **compared}
     if push is not None:
         result["pushed"] = hub.push(Path(out), push, private, say)
@@ -188,6 +200,11 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         **_generation(loaded),
         **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
     }
+
+
+def _here(loaded: Loaded) -> Loaded:
+    """On the CPU, where all are compared."""
+    return loaded if loaded.device.type == "cpu" else replace(loaded, member=deepcopy(loaded.member).cpu())
 
 
 def _without_task(loaded: Loaded) -> Loaded:

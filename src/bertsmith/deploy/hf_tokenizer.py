@@ -24,6 +24,7 @@ from bertsmith.text.tokenizer import Tokenizer
 # Files of a vocabulary alone, for classes that read no tokenizer.json.
 VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt")
 ROLES_FILE = "special_tokens_map.json"
+TOKENIZER = {"tokenizer.json", "tokenizer_config.json", ROLES_FILE, *VOCABULARY}  # files of it
 FLAGS = ("content", "lstrip", "normalized", "rstrip", "single_word")  # of a token in that file
 
 

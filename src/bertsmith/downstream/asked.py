@@ -14,7 +14,7 @@ from bertsmith.downstream.grown import check_encoder, check_way
 from bertsmith.downstream.methods import Method
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Files, OnBadAnswer, Say
-from bertsmith.downstream.tuned import RESULT, SEED, Tuned
+from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import flag, option, setting
 from bertsmith.tasks import kinds
@@ -52,6 +52,7 @@ class Asked:
     steps: int | None
     tokens: int | None
     minutes: float | None
+    teacher: tuple[Any, ...]
     on_long: OnLong | None
     on_bad_answer: OnBadAnswer
     allow_unknown: bool
@@ -76,7 +77,12 @@ class Asked:
         """Of all arguments of the verb those that every run has; rows that can be read once alone are read.
 
         InputError for columns, an encoding or options of writing that the task has not."""
-        made = cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given} | {"labels": (*given["labels"],)})
+        one = given["teacher"]
+        teachers = () if one is None else (*one,) if isinstance(one, (list, tuple)) else (one,)
+        made = cls(
+            **{f.name: given[f.name] for f in fields(cls) if f.name in given}
+            | {"labels": (*given["labels"],), "teacher": teachers}
+        )
         rows = made.files
         return replace(made, train=rows.train, dev=rows.dev)
 
@@ -149,6 +155,16 @@ def check_reinit(way: Method, scratch: bool, reinit: int) -> None:
         )
 
 
+def check_sliced(shard: str, options: Any) -> None:
+    """InputError for settings that many processes cannot have with weights in slices."""
+    why = {"ema": "have no average yet", "last": "have no average yet", "unfreeze": "all learn from the start"}
+    for name, they in why.items():
+        if shard == "fsdp" and getattr(options, name):
+            raise InputError(
+                f"{option('shard', shard)} with {setting(name)}: weights in slices {they}; {option('shard', 'ddp')} takes it"
+            )
+
+
 def check_surgery(way: Method, loaded: Loaded) -> None:
     if way.puts and loaded.recipe.surgery is not None:
         source = loaded.config.get("from") or {}
@@ -184,4 +200,4 @@ def threads_of(out: Path) -> int | None:
 
 
 def _of_seeds(name: str) -> bool:
-    return name == RESULT or name.startswith(f".{RESULT}.tmp-") or SEED.fullmatch(name) is not None
+    return name == RESULT or name.startswith(f".{RESULT}.tmp-") or any(one.fullmatch(name) for one in (SEED, KEPT))

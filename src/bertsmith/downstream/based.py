@@ -59,6 +59,12 @@ def check_base(source: Mapping[str, Any], run: Path, base: str | Path | None = N
     _found(source, run, base)
 
 
+def stands_on(source: Mapping[str, Any], base: str | Path) -> bool:
+    """Whether the weights that a run began with are those of `base`."""
+    path = folder.located(base)
+    return path.is_dir() and any(_digest(place, source["weights"]) == source["weights"] for place in _places(path))
+
+
 def _found(source: Mapping[str, Any], run: Path, base: str | Path | None) -> Path:
     """The folder that holds the weights: where they were, or in `base` (of a run the step that has them)."""
     path, wanted = folder.located(source["path"] if base is None else base), source["weights"]

@@ -167,6 +167,22 @@ def difference(row: Scored) -> str:
     return _whiskers([row], low, high, f"{row.name} with its 95 % interval", zero=True)
 
 
+def bars(rows: Sequence[tuple[str, float]], colour: int, label: str) -> str:
+    """(name, share) of each row as a bar from 0, between its name and its figure."""
+    if not rows:
+        return ""
+    left = 16 + 7 * max(len(name) for name, _ in rows)
+    long, height = WIDTH - left - 56, 22 * len(rows) + 8
+    most, ink = max(share for _, share in rows) or 1.0, f"c{colour % COLOURS}"
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">']
+    for i, (name, share) in enumerate(rows):
+        y, wide = 4 + 22 * i, max(share, 0.0) / most * long
+        parts.append(f'<text class="name" x="{left - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<rect class="bar {ink}" x="{left}" y="{y}" width="{wide:.1f}" height="16" rx="2"/>')
+        parts.append(f'<text x="{left + wide + 6:.1f}" y="{y + 13}">{share:.3f}</text>')
+    return "".join([*parts, "</svg>"])
+
+
 def _whiskers(rows: Sequence[Scored], low: float, high: float, label: str, zero: bool = False) -> str:
     pad = 0.04 * ((high - low) or abs(high) or 1)
     low, high, height = low - pad, high + pad, 38 * len(rows) + 26

@@ -13,6 +13,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.deploy import folder
+from bertsmith.downstream import based
 from bertsmith.downstream import changed as changes
 from bertsmith.downstream.dev_rows import dev_rows
 from bertsmith.downstream.model import Loaded, check_model, opened
@@ -22,6 +23,7 @@ from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds, metrics, paired
+from bertsmith.tasks.hub_rows import HUB
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.lines import check_there
 from bertsmith.tasks.metrics import Figures, Score
@@ -47,6 +49,7 @@ def compare(
     changed: int = changes.CHANGED,
     out: str | Path | None = None,
     seed: int = 0,
+    base: Model | None = None,
     members: tuple[str, ...] = (),
     say: Say = silent,
 ) -> dict[str, Any]:
@@ -56,6 +59,7 @@ def compare(
     sentence of words, and a question, is right where all of it is); `changed`: the so many rows that changed most (changed.py), which
     `out` has as JSON lines.
 
+    `base`: what models that were saved alone (adapters, …) began with, where that has moved; of two that began with others, one of theirs.
     A fine-tuning of several seeds counts as their mean; in `mcnemar` and `changed` its best seed speaks.  `input`: a labelled file, or rows
     (tasks/given.py); None: the dev rows of both.  InputError for other tasks or labels, and for dev files that are not the same bytes,
     before a model is loaded.
@@ -63,7 +67,7 @@ def compare(
     if changed < 0:
         raise InputError(f"{option('changed', changed)}: 0 or more texts can be shown")
     there = out is not None and check_file(Path(out), "changed.jsonl")
-    if isinstance(input, (str, os.PathLike)):
+    if isinstance(input, (str, os.PathLike)) and not str(input).startswith(HUB):
         check_there(input)
         if there and os.path.samefile(Path(out or ""), input):
             raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
@@ -72,6 +76,7 @@ def compare(
     chosen = None if columns is None else parse_columns(columns, EVERY)
     sides = Side.of(a), Side.of(b)
     sides[0].check_like(sides[1])
+    bases = _bases(sides, base)
     say = _once(say)
     shared = _shared_dev(*sides) if input is None else None
 
@@ -82,7 +87,7 @@ def compare(
             rows = rows_of(loaded, kind, input, chosen, header, encoding, say, labelled=True)
         return rows, judged_rows(loaded, rows, say=say)
 
-    mine, theirs = (side.heard(ask, members, say) for side in sides)
+    mine, theirs = (side.heard(ask, members, say, under) for side, under in zip(sides, bases, strict=True))
     found = compared(mine, theirs, seed)
     best = mine[0].best
     speak = [next(each for each in heard if each.seed == side.best) for heard, side in zip((mine, theirs), sides)]
@@ -147,6 +152,7 @@ class Side:
     data: dict | None  # what config.json says of its files
     seeds: tuple[int, ...] = (0,)  # numbers of the models
     best: int = 0  # the number of the one that is best on the dev rows
+    needs: dict | None = None  # what config.json says of the model that it stands on
 
     @classmethod
     def of(cls, model: Model) -> Side:
@@ -175,7 +181,7 @@ class Side:
                 f"{printable(run / RESULT)}: missing; the fine-tuning here did not finish; {flag('resume')} goes on with it"
             )
         best = int((result or {}).get("best_seed", 0)) if numbers else 0
-        return cls(name, tuple(seeds) or (path,), *_facts(name, facts), numbers or (0,), best)
+        return cls(name, tuple(seeds) or (path,), *_facts(name, facts), numbers or (0,), best, based.needed(facts))
 
     @property
     def dev(self) -> dict:
@@ -191,11 +197,13 @@ class Side:
         if self.known is not None and other.known is not None:
             check_same(self.known, other.known)
 
-    def heard(self, ask: Asked, members: tuple[str, ...] = (), say: Say = silent) -> list[Heard]:
+    def heard(
+        self, ask: Asked, members: tuple[str, ...] = (), say: Say = silent, base: Model | None = None
+    ) -> list[Heard]:
         """What each seed says; `say` is told what there is to tell of the first."""
         found = []
         for model, seed in zip(self.models, self.seeds, strict=True):
-            loaded = opened(model, members=members, say=say)
+            loaded = opened(model, members=members, say=say, base=base)
             if loaded.task is None:
                 raise InputError(
                     f"{self.name}: has no head for a task; `bertsmith finetune` makes a model that can be compared"
@@ -204,6 +212,24 @@ class Side:
             found.append(Heard(self.name, kind, targets, said, loaded.labels, seed, rows))
             say = silent
         return found
+
+
+def _bases(sides: tuple[Side, Side], base: Model | None) -> list[Model | None]:
+    """`base` for each side that stands on it.  InputError where neither does."""
+    if base is None:
+        return [None, None]
+    standing = [side for side in sides if side.needs is not None]
+    if not standing:
+        raise InputError(
+            f"{option('base')}: {sides[0].name} and {sides[1].name} are whole, and need none; leave the option out"
+        )
+    if isinstance(base, Loaded):
+        found = [base if side.needs is not None and side.needs["weights"] == base.weights else None for side in sides]
+    else:
+        found = [base if side.needs is not None and based.stands_on(side.needs, base) else None for side in sides]
+    if not any(one is not None for one in found):  # the error of the first tells both digests
+        found = [base if side is standing[0] else None for side in sides]
+    return found
 
 
 def table(a: str, b: str, found: dict[str, dict[str, Score]]) -> Iterator[str]:

@@ -56,6 +56,7 @@ def finetune(
     steps: int | None = None,
     tokens: int | None = None,
     minutes: float | None = None,
+    teacher: Any = None,
     on_long: OnLong | None = None,
     on_bad_answer: OnBadAnswer = "error",
     allow_unknown: bool = False,
@@ -84,12 +85,14 @@ def finetune(
     `baseline`, TF-IDF (downstream/learning_curve.py).
     `search`: {"lr": [1e-5, 3e-5], "epochs": [2, 3]} or ["lr=1e-5,3e-5", …]: all of these, or `trials` drawn of them, chosen between on the dev
     rows by successive halving: of `eta` trials one goes on (downstream/halving.py); the best is what OUT holds, with `seeds` seeds.
+    `teacher`: a fine-tuning of the same task, or several, whose mean is learned beside the labels of the training rows, which may then
+    be missing (downstream/teachers.py); `hard` and `temperature` are settings.
     `encoding`: of the files, where it is not UTF-8.  `on_long`: None is truncate for texts as a whole, window where each token is read.  `labels`: all classes or tags there are, where the
     training file need not hold every one.  Of "text2text" `template` and `target` say what is read and written, columns in braces (None: text
     and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
     an encoder, which else writes by filling masks: "fresh", a "copy" of it, "share" (itself), or another encoder; `encoder="fresh"` gives the
     encoder fresh weights beside a copy (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says, and spans within others of "tag".
-    `method`: what learns: "full", "frozen", "mix", "adapter", "lora" or "bias" (downstream/methods.py); what is saved alone stands on `model`.
+    `method`: what learns: "full", "frozen", "mix", "adapter", "lora", "prefix" or "bias" (downstream/methods.py); what is saved alone stands on `model`.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the

@@ -21,9 +21,9 @@ from bertsmith.downstream import grid
 from bertsmith.downstream.asked import Asked
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.prepared import Prepared
+from bertsmith.downstream.prepared import Prepared, taught_rows
 from bertsmith.downstream.task import Rows, Say
-from bertsmith.downstream.tuned import RESULT, SEED, Tuned
+from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
 from bertsmith.errors import InputError, Interrupted, NumericsError, printable
 from bertsmith.spelling import again, amount, flag, option
 from bertsmith.training.distributed import World
@@ -85,6 +85,7 @@ def searched(asked: Asked, search: grid.Search, most: int | None, eta: int, worl
             if world.first and old is None:
                 out.mkdir(parents=True, exist_ok=True)
                 files.write(out / SEARCH, files.sealed(about))
+            replace(trials[0].prepared, asked=asked).keep()
         if old is None or "found" not in old:
             _halve(trials, shares, world, say)
             with world.agreed():
@@ -111,6 +112,7 @@ def _prepared(asked: Asked, every: list[grid.Trial], world: World) -> tuple[list
     beside = Beside.of(read, asked.baseline, asked.against, asked.say)
     from bertsmith.training.processes import own_device
 
+    read = taught_rows(read, asked, Path(asked.out))
     model = opened(asked.model, str(own_device(asked.device)), asked.members, asked.say)
     beside.check_dev(read.sources["dev"]["sha256"])
     warns = warnings_of(asked.say)
@@ -296,6 +298,7 @@ def _ours(name: str) -> bool:
     own = (RESULT, SEARCH)
     return (
         name in (*own, TRIALS)
+        or KEPT.fullmatch(name) is not None
         or any(name.startswith(f".{one}.tmp-") for one in own)
         or SEED.fullmatch(name) is not None
     )

@@ -20,10 +20,11 @@ from bertsmith import files
 from bertsmith.downstream.asked import Asked
 from bertsmith.downstream.halving import warnings_of
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.prepared import Prepared
+from bertsmith.downstream.prepared import Prepared, taught_rows
 from bertsmith.downstream.report_runs import SAID_ARMS as SAID
 from bertsmith.downstream.task import Rows, Say
-from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
+from bertsmith.downstream.teachers import keep
+from bertsmith.downstream.tuned import KEPT, RESULT, RESULT_FORMAT, Tuned
 from bertsmith.errors import InputError, Interrupted, printable
 from bertsmith.spelling import again, amount, flag, option
 from bertsmith.tasks import metrics, paired
@@ -67,6 +68,7 @@ def learned(asked: Asked, numbers: Any, world: World) -> dict[str, Any]:
             _fewer(read, Few(count, asked.seed))
         from bertsmith.training.processes import own_device
 
+        read = taught_rows(read, asked, out)
         model = opened(asked.model, str(own_device(asked.device)), asked.members, say)
         baseline, seeds = asked.baseline, asked.seeds
         asked = asked.but(model=model, say=warnings_of(say), baseline=False, seeds=1)
@@ -77,8 +79,10 @@ def learned(asked: Asked, numbers: Any, world: World) -> dict[str, Any]:
             for arm in (MODEL, SCRATCH)
         ]
         Prepared.of(asked.but(out=out / cells[0].place), world, read=read, free=True)
-        for cell in (*cells[-2:], *cells[:2]):  # what these can do the ones between can, too
-            steps = _prepared(asked, cell, read, world).steps
+        # What these can do the ones between can, too.
+        steps = [_prepared(asked, cell, read, world).steps for cell in (*cells[:2], *cells[-2:])]
+    if read.soft is not None and world.first:
+        keep(read.soft, out)
     _plan(cells, many, seeds, steps, say)
     heard: dict[tuple[str, int], dict[int, Figures]] = {}
     with ExitStack() as stack:
@@ -189,10 +193,13 @@ def _point(figures: dict[int, Figures], count: int, by: str) -> dict[str, Any]:
 # -- what is said -------------------------------------------------------------------------------------------------------------------
 
 
-def _plan(cells: list[Cell], many: list[int], seeds: int, steps: int, say: Say) -> None:
+def _plan(cells: list[Cell], many: list[int], seeds: int, steps: list[int], say: Say) -> None:
     rows = ", ".join(f"{count:,}" for count in many)
     of = f"{amount(len(many), 'number')} of rows ({rows}), the model and fresh weights, {amount(seeds, 'seed')}"
-    say(f"learning curve: {amount(len(cells), 'run')}: {of}; each about {amount(steps, 'update')}")
+    each = (
+        f"{min(steps):,} to {amount(max(steps), 'update')}" if min(steps) < max(steps) else amount(steps[0], "update")
+    )
+    say(f"learning curve: {amount(len(cells), 'run')}: {of}; {each} each")
 
 
 def table(curve: dict[str, Any]) -> list[str]:
@@ -266,4 +273,4 @@ def _check_out(out: Path, resume: bool) -> None:
 
 
 def _ours(name: str) -> bool:
-    return name == RESULT or name.startswith(f".{RESULT}.tmp-") or ROWS.fullmatch(name) is not None
+    return name == RESULT or name.startswith(f".{RESULT}.tmp-") or any(one.fullmatch(name) for one in (ROWS, KEPT))

@@ -5,9 +5,10 @@ frozen   the head, over features that the trunk has computed once
 mix      the head, and how it mixes the layers of a trunk that has computed them once (Peters et al. 2018)
 adapter  small layers put into a trunk that stays, and its norms (Houlsby et al. 2019, Pfeiffer et al. 2021)
 lora     updates of low rank beside matrices that stay (Hu et al. 2022)
+prefix   vectors in front of each text in every layer (Li & Liang 2021; P-tuning v2, Liu et al. 2022)
 bias     the biases (Ben Zaken et al. 2022, BitFit)
 
-The head learns with all of them.  A step of the last four holds what learns and the heads: the rest stands in the model that they began with.
+The head learns with all of them.  A step of the last five holds what learns and the heads: the rest stands in the model that they began with.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ METHODS = {
         Method(name="mix", learns=(), parts="a mixture of the frozen trunk's layers", still=True, alone=True),
         Method(name="adapter", learns=("*norm*", "*.adapters.*"), parts="adapters, norms", alone=True, puts="adapter"),
         Method(name="lora", learns=("*.low_in", "*.low_out"), parts="updates of low rank", alone=True, puts="lora"),
+        Method(name="prefix", learns=("*.prefix",), parts="prefixes", alone=True, puts="prefix"),
         Method(name="bias", learns=("*.bias",), parts="biases", alone=True),
     )
 }

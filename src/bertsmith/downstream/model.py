@@ -144,7 +144,7 @@ def load(
     recipe = from_dict(config.get("recipe"), members, f"{printable(run / CONFIG)}: recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
-    if hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
+    while hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))

@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics, nbest
 from bertsmith.tasks.given import Given, source
+from bertsmith.tasks.hub_rows import HUB, named
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
 from bertsmith.tasks.sequences import OnLong, Reading, say_long
@@ -79,7 +80,7 @@ def predict(
             f"{option('top', top)}: {option('task', kind.name)} has one answer a row; {option('task', 'qa')} has several"
         )
     read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
-    said = _said(loaded, kind, read, on_long, say)
+    said = said_rows(loaded, kind, read, on_long, say)
     only = kind.only(said, loaded.labels)
     if only is not None and len(said) >= breakdown.FEW:
         say(f"warning: {breakdown.predicted_alike(only, len(said), kind.units)}")
@@ -187,13 +188,13 @@ def judged_rows(
 ) -> tuple[Any, Any, kinds.Kind]:
     """The same of labelled rows that were read before."""
     kind = kinds.of_task(loaded.task or {})
-    return kind.targets(rows, loaded.labels), _said(loaded, kind, rows, on_long, say), kind
+    return kind.targets(rows, loaded.labels), said_rows(loaded, kind, rows, on_long, say), kind
 
 
 def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str] | None:
     """What is cheap to refuse is refused before a model is loaded: a file that is not there, columns that say nothing."""
     checked(encoding or UTF8)
-    if isinstance(input, (str, os.PathLike)):
+    if isinstance(input, (str, os.PathLike)) and not str(input).startswith(HUB):
         check_there(input)
     return None if columns is None else parse_columns(columns, EVERY)
 
@@ -223,6 +224,7 @@ def rows_of(
     task = loaded.task or {}
     trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
     chosen = trained if columns is None else parse_columns(columns, kind.roles)
+    input = named(input, "input", chosen if columns is not None else {}, kind, labelled=labelled)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
     rows = kind.read(
         path,
@@ -255,7 +257,8 @@ def _reading(loaded: Loaded, kind: kinds.Kind, on_long: OnLong | None) -> Readin
     )
 
 
-def _said(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
+def said_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
+    """What the head says of each row, as its kind has it."""
     from bertsmith.downstream.answering import hearing, values_of
 
     reading = _reading(loaded, kind, on_long)

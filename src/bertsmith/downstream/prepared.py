@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
-from bertsmith.downstream.asked import Asked, check_asked, check_out, check_reinit, check_surgery, threads_of
+from bertsmith.downstream.asked import (
+    Asked,
+    check_asked,
+    check_out,
+    check_reinit,
+    check_sliced,
+    check_surgery,
+    threads_of,
+)
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, with_decoder
 from bertsmith.downstream.methods import check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.task import Rows, Say, Task
+from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import Interrupted
@@ -58,7 +67,10 @@ class Prepared:
             options = settings(asked.set)
             check_settings(way, options, FineTuning())
             check_reinit(way, scratch, options.reinit)
+            if world.size > 1:
+                check_sliced(asked.shard, options)
             options.check_kind(given.kind)
+            options.check_teacher(bool(asked.teacher))
             if world.first and not free:
                 check_out(out, asked.seed, asked.seeds, asked.resume)
             given.check_apart()
@@ -70,6 +82,7 @@ class Prepared:
             from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
 
+            rows = taught_rows(rows, asked, out)
             loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say))
             check_surgery(way, loaded)
             grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
@@ -91,6 +104,11 @@ class Prepared:
             tuning = Tuning(loaded, task, options, way, scratch, world, say, threads, grown)
         budget = budget if budget.given else Budget(epochs=given_epochs)
         return cls(asked=asked, world=world, tuning=tuning, budget=budget, options=options, read=rows, beside=beside)
+
+    def keep(self) -> None:
+        """What the teachers said, beside the runs."""
+        if self.read.soft is not None and self.world.first:
+            keep(self.read.soft, self.out)
 
     @property
     def out(self) -> Path:
@@ -121,6 +139,7 @@ class Prepared:
         if self.asked.seeds > 1:
             return self.several()
         asked, run = self.asked, Tuned(self.out)
+        self.keep()
         result = self.run(run, asked.seed)
         said = {asked.seed: self.tuning.said(run, result)} if self.beside.given else {}
         with self.world.agreed():
@@ -131,6 +150,7 @@ class Prepared:
     def several(self, **more: Any) -> dict[str, Any]:
         """Runs in OUT/seed-0, …; `more`: what result.json says besides."""
         asked, world = self.asked, self.world
+        self.keep()
         results, runs = [], []
         with ExitStack() as stack:
             world.stop = world.stop or stack.enter_context(Stop())
@@ -150,6 +170,13 @@ class Prepared:
         best = next(r for r in results if r["seed"] == found["best_seed"])
         tell(results, best, self.options, asked.say)
         return found
+
+
+def taught_rows(rows: Rows, asked: Asked, out: Path) -> Rows:
+    """With what the teachers say, where there are any and it is not there."""
+    if not asked.teacher or rows.soft is not None:
+        return rows
+    return replace(rows, soft=taught(asked.teacher, rows.rows["train"], rows.known, out, asked.members, asked.say))
 
 
 def over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:

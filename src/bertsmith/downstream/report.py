@@ -103,6 +103,7 @@ def render(
             {"title": "Pre-training", "charts": report_figures.curves(pretrained, entropies)},
             {"title": "Fine-tuning", "charts": report_figures.curves(tuned, {})},
         ],
+        "mixtures": report_figures.mixtures(tuned),
         "layers": report_figures.layers(probes),
         "surfaces": report_surface.surfaces(surfaces),
         "names": [run.name for run in runs] + [name for name, _ in (*probes, *surfaces)],

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bertsmith.downstream.charts import Chart, Level, Line, Scored, difference, interval, intervals, smooth
+from bertsmith.downstream.charts import Chart, Level, Line, Scored, bars, difference, interval, intervals, smooth
 from bertsmith.downstream.report_compared import Difference
 from bertsmith.downstream.report_runs import SAID_ARMS as SAID
-from bertsmith.downstream.report_runs import Seen, evaluations, number
+from bertsmith.downstream.report_runs import Seen, evaluations, mixture, number
 from bertsmith.spelling import amount
 
 WIDEST = 25  # classes of a confusion matrix that is shown
@@ -100,6 +100,18 @@ def layers(probes: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]
         chart = _figure(Chart(title=f"{task}: {score}", x="layer, 0 is the embedding", y="", lines=lines))
         if chart:
             found.append(chart)
+    return found
+
+
+def mixtures(runs: Sequence[Seen]) -> list[dict[str, Any]]:
+    """{run, svg, scale} of each run that learned how to mix layers: of several seeds the best one's."""
+    found = []
+    for run in runs:
+        shares, scale = mixture(run.best)
+        names = [("embedding" if layer == "0" else f"layer {layer}", share) for layer, share in shares.items()]
+        if names:
+            svg = bars(names, run.colour, f"how {run.name} mixes layers")
+            found.append({"run": run, "svg": svg, "scale": f"{scale:.3f}", "several": run.several})
     return found
 
 

@@ -210,15 +210,17 @@ def facts(run: Seen) -> Iterator[tuple[str, str]]:
 
 
 def _learned(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """How much of a model a fine-tuning changed, and how it mixes layers."""
+    """How much of a model a fine-tuning changed."""
     count, of = ((result.get("trained") or {}).get(name) for name in ("parameters", "of"))
     if number(count) and number(of) and count < of:
         yield "learned", f"{count:,} of {of:,} parameters ({count / of:.2%})"
+
+
+def mixture(result: dict[str, Any]) -> tuple[dict[str, float], float]:
+    """(the share of each layer by its number, what all are multiplied by); ({}, 0) of a result without."""
     mix = result.get("layers") or {}
     shares = {layer: share for layer, share in (mix.get("shares") or {}).items() if number(share)}
-    if shares and number(mix.get("scale")):
-        shown = ", ".join(f"{layer}: {share:.3f}" for layer, share in shares.items())
-        yield "mixture of layers", f"{shown}; scale {mix['scale']:.3f} (0 is the embedding)"
+    return (shares, mix["scale"]) if shares and number(mix.get("scale")) else ({}, 0.0)
 
 
 def evaluations(run: Seen) -> list[tuple[dict[str, Any], dict[str, dict[str, float]]]]:

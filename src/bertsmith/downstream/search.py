@@ -63,6 +63,22 @@ class How:
             raise InputError(
                 f"{flag('sample')} draws one text; {option('beam', self.beam)} searches for the likeliest: give one of them"
             )
+        self._check_used()
+
+    def _check_used(self) -> None:
+        """InputError for what would have no effect."""
+        for name, usual in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0)):
+            value = getattr(self, name)
+            if not self.sample and value != usual:
+                raise InputError(
+                    f"{option(name, value)}: is for tokens that are drawn, and the likeliest is taken; add {flag('sample')}, or leave it out"
+                )
+        for name, usual in (("length_penalty", 1.0), ("stop", "likely")):
+            value = getattr(self, name)
+            if self.beam == 1 and value != usual:
+                raise InputError(
+                    f"{option(name, value)}: is for a beam search, and one text is followed; {option('beam', 4)} makes one, or leave it out"
+                )
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bertsmith import files
+from bertsmith.data.batch import IGNORE
 from bertsmith.downstream.dev_rows import check_folds, drawn
 from bertsmith.downstream.grown import check_encoder_alone
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.smoothed import Smoothed
+from bertsmith.objectives.softened import SOFT, Softened
 from bertsmith.objectives.vectors import WRITTEN
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds
 from bertsmith.tasks.given import Given, source
+from bertsmith.tasks.hub_rows import named
 from bertsmith.tasks.labelled import Labelled
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.outlines import small
@@ -64,6 +67,7 @@ class Files:
     target: str | None = None  # text2text: what is to be written, "{label}"; None: the column label
     target_step: float | None = None  # text2text: of which the numbers of targets become multiples
     metric: str | None = None  # text2text: the score that chooses the step
+    teacher: tuple[Any, ...] = ()  # fine-tuned models, of whom training rows without a label are learned
     few: Few | None = None  # of the training rows, what a learning curve gives
 
     def __post_init__(self) -> None:
@@ -71,7 +75,9 @@ class Files:
         columns = parse_columns(self.columns, kind.roles)
         checked(self.encoding)
         for part in PARTS[: 1 if self.part is not None else 2]:
-            rows = source(getattr(self, part), part, columns, fields=kind.fields, pair=kind.pair)
+            lacking = part == "train" and bool(self.teacher)
+            rows = named(getattr(self, part), part, columns, kind, lacking)
+            rows = source(rows, part, columns, fields=kind.fields, pair=kind.pair)
             object.__setattr__(self, part, rows)
 
     @property
@@ -121,6 +127,7 @@ class Rows:
     rows: dict[str, Any]  # by part
     targets: dict[str, Any]
     sources: dict[str, dict[str, Any]]  # what config.json says of each part
+    soft: Any = None  # what teachers say of the training rows (downstream/teachers.py)
     numbers: np.ndarray | None = None  # of the dev rows in the training file, where they are of it
 
     @classmethod
@@ -129,16 +136,29 @@ class Rows:
         kind = given.kind
         chosen = parse_columns(given.columns, kind.roles)
         paths = {"train": given.train, **({} if given.part else {"dev": given.dev})}
+        how = {"columns": chosen or None, "header": given.header, "encoding": given.encoding}
         rows = {
-            part: kind.read(path, columns=chosen or None, header=given.header, encoding=given.encoding)
+            part: kind.read(path, **how, labelled=part == "dev" or not (given.teacher and _may_lack(kind)))
             for part, path in paths.items()
         }
+        for path in paths.values():
+            for note in path.notes if isinstance(path, Given) else ():
+                say(note)
         rows["train"] = _mended(kind, rows["train"], given.on_bad_answer)
         for part, read in rows.items():
             say_notes(read, say)
             kind.check(read, part)
-        known, share, numbers = kind.learn(rows["train"], given.labels), {}, None
+        from bertsmith.downstream.teachers import labels_of
+
+        theirs = labels_of(given.teacher, kind) if given.teacher else None
+        have = _labelled(rows["train"]) if theirs is not None and _may_lack(kind) else [*range(len(rows["train"]))]
+        if theirs is not None and not have:
+            known, share, numbers = theirs, {}, None
+        else:
+            names = given.labels or (theirs.names if theirs is not None else ())
+            known, share, numbers = kind.learn(_having(rows["train"], have), names), {}, None
         if given.part:
+            _check_part(given, rows["train"], have)
             if isinstance(given.part, Fold):
                 check_folds(kind, rows["train"], known, given.part.of)
             rows, share, numbers = _divided(kind, rows["train"], given.part, say)
@@ -148,7 +168,7 @@ class Rows:
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; {option('columns')} says which columns are read"
             )
         found = cls.of(given, kind, known, chosen, rows, share, numbers)
-        for line in (*kind.told(found.sources), *small(found.sources, kind.unit)):
+        for line in (*_told(kind, found.sources), *small(found.sources, kind.unit)):
             say(line)
         _say_overlap(rows, say)
         return found if given.few is None else found.fewer(given.few)
@@ -159,8 +179,8 @@ class Rows:
     ) -> Rows:
         """With what is true of each row, and what config.json says of each part; `share`: of how the dev rows were drawn."""
         paths = {"train": given.train, **({} if given.part else {"dev": given.dev})}
-        targets = {part: kind.targets(read, known) for part, read in rows.items()}
-        outlines = {part: {"rows": len(read), **kind.outline(read, known)} for part, read in rows.items()}
+        targets = {part: _targets(kind, read, known, part) for part, read in rows.items()}
+        outlines = {part: _outline(kind, read, known, part) for part, read in rows.items()}
         sources = {part: {"path": _path(path), "sha256": _sha256(path)} for part, path in paths.items()}
         sources = {part: {**sources.get(part, share), **outlines[part]} for part in PARTS}
         return cls(
@@ -171,12 +191,14 @@ class Rows:
         """The same dev rows, and some of the training rows, of which what is not a name of a label is learned again."""
         which = first(few, self.kind.strata(self.rows["train"])[1])
         rows = {**self.rows, "train": self.rows["train"].picked(which.tolist())}
-        known = self.kind.learn(rows["train"], self.known.names)
-        targets = {part: self.kind.targets(read, known) for part, read in rows.items()}
-        outline = {"rows": len(which), **self.kind.outline(rows["train"], known)}
+        have = _labelled(rows["train"])
+        known = self.kind.learn(_having(rows["train"], have), self.known.names) if have else self.known
+        targets = {part: _targets(self.kind, read, known, part) for part, read in rows.items()}
+        outline = _outline(self.kind, rows["train"], known)
         train = {name: self.sources["train"][name] for name in ("path", "sha256")} | {"few": asdict(few), **outline}
         sources = {**self.sources, "train": train}
-        return replace(self, known=known, rows=rows, targets=targets, sources=sources)
+        soft = None if self.soft is None else self.soft.picked(which.tolist())
+        return replace(self, known=known, rows=rows, targets=targets, sources=sources, soft=soft)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +211,7 @@ class Task:
     data: dict[str, Encoded]
     about: dict[str, Any]  # what config.json says of it
     sources: dict[str, dict[str, Any]]  # and of its files
+    soft: np.ndarray | None = None  # what teachers say of what is asked of the training rows
     tokenizer: Any = None
     beside: Any = None  # what the model's pre-training can ask of the same texts
 
@@ -248,6 +271,7 @@ class Task:
             "length": options.length,
             "on_long": reading.on_long,
             **({} if given.on_bad_answer == "error" else {"on_bad_answer": given.on_bad_answer}),
+            **({} if found.soft is None else {"teacher": found.soft.about}),
             **(kind.about() if hasattr(kind, "about") else {}),  # type: ignore[attr-defined]
         }
         return cls(
@@ -259,6 +283,7 @@ class Task:
             data=data,
             about=about,
             sources=found.sources,
+            soft=None if found.soft is None else found.soft.targets(kind.teaches, known, options.temperature),  # type: ignore[attr-defined]
             tokenizer=tokenizer,
             beside=getattr(recipe.corruption.rewrite, "beside", None),
         )
@@ -278,7 +303,10 @@ class Task:
             made = replace(made, head=next((h for h in getattr(asked, "heads", ()) if h.name == "token"), made.head))
         if self.options.orders != "one":
             made = replace(made, orders=self.options.orders)
-        return replace(made, pooler=pooler) if hasattr(made, "pooler") else made
+        made = replace(made, pooler=pooler) if hasattr(made, "pooler") else made
+        if self.soft is None:
+            return made
+        return Softened(objective=made, hard=self.options.hard, temperature=self.options.temperature)
 
     @property
     def shares_head(self) -> bool:
@@ -288,7 +316,13 @@ class Task:
     def feed(self, seed: int) -> Labelled:
         asked = self.kind.asked(self.data["train"], self.targets["train"])
         beside = self.beside if self.options.auxiliary else None
-        return Labelled(encoded=self.data["train"], asked=asked, seed=seed, batch=self.options.batch, beside=beside)
+        how: dict[str, Any] = {"seed": seed, "batch": self.options.batch, "beside": beside}
+        if self.soft is not None:
+            truth = self.targets["train"]
+            said = self.soft if isinstance(truth, np.ndarray) else replace(truth, ids=self.soft)
+            how["soft"] = replace(self.kind.asked(self.data["train"], said), term=SOFT)
+            asked = asked.labelled
+        return Labelled(encoded=self.data["train"], asked=asked, **how)
 
     def exam(self, place: torch.device, steps: int, epochs: float = 0, **options: Any) -> Dev:
         """`steps`: updates of an epoch; `options` go to `Dev`."""
@@ -314,13 +348,62 @@ class Task:
         )
 
 
+def _may_lack(kind: Any) -> bool:
+    """Whether a row of its files may stand there without a label, for a teacher to answer."""
+    return getattr(kind, "lacking", False)
+
+
+def _labelled(rows: Any) -> list[int]:
+    """Numbers of the rows that have a label."""
+    if not hasattr(rows, "columns"):
+        return [*range(len(rows))]
+    empty = lambda value: value is None or (isinstance(value, str) and not value.strip())
+    return [i for i, value in enumerate(rows.rows("label") or ()) if not empty(value)]
+
+
+def _having(rows: Any, have: list[int]) -> Any:
+    return rows if len(have) == len(rows) else rows.picked(have)
+
+
+def _targets(kind: Any, rows: Any, known: Labels, part: str) -> Any:
+    """What is true of each row, IGNORE of one without a label, which a teacher answers."""
+    if part != "train" or not _may_lack(kind) or len(have := _labelled(rows)) == len(rows):
+        return kind.targets(rows, known)
+    true = kind.targets(rows.picked(have), known) if have else np.zeros(0, np.int64)
+    found = np.full(len(rows), IGNORE, true.dtype)
+    found[have] = true
+    return found
+
+
+def _outline(kind: Any, rows: Any, known: Labels, part: str = "train") -> dict[str, Any]:
+    have = _labelled(rows) if part == "train" and _may_lack(kind) else [*range(len(rows))]
+    lacking = {} if len(have) == len(rows) else {"unlabelled": len(rows) - len(have)}
+    return {"rows": len(rows), **lacking, **(kind.outline(_having(rows, have), known) if have else {})}
+
+
 def _path(path: Any) -> str | None:
     """None of rows that were given in Python."""
-    return None if isinstance(path, Given) else str(path)
+    return path.origin if isinstance(path, Given) else str(path)
 
 
 def _sha256(path: Any) -> str:
     return path.sha256 if isinstance(path, Given) else files.sha256(path)
+
+
+def _told(kind: Any, sources: dict[str, Any]) -> Iterator[str]:
+    """What the files hold, and how many rows only teachers answer."""
+    train = sources["train"]
+    if train.get("unlabelled"):
+        yield f"train: {train['unlabelled']:,} of {amount(train['rows'], 'row')} without a label: a teacher says what is learned of them"
+    if train.get("unlabelled") != train["rows"]:
+        yield from kind.told(sources)
+
+
+def _check_part(given: Files, rows: Any, have: list[int]) -> None:
+    if len(have) < len(rows):
+        raise InputError(
+            f"{option('dev', printable(given.dev, 40))}: {len(rows) - len(have):,} of the training rows have no label to be scored by; name a file"
+        )
 
 
 def _mended(kind: kinds.Kind, rows: Any, how: str) -> Any:

@@ -10,6 +10,7 @@ from bertsmith import files
 from bertsmith.errors import InputError, printable
 from bertsmith.training.run import Run
 
+KEPT = re.compile(r"\.?teacher-[0-9a-f]{16}-[0-9a-f]{16}\.npy(\.tmp-\d+)?")  # what teachers said (teachers.py)
 SEED = re.compile(r"seed-\d+")
 RESULT_FORMAT = 1
 RESULT = "result.json"  # of a fine-tuning that finished: scores, and which step (or which seed's run) is the best
@@ -20,6 +21,9 @@ class Tuned(Run):
 
     kind = "finetune"
     results = (RESULT,)
+
+    def owns(self, name: str) -> bool:
+        return super().owns(name) or KEPT.fullmatch(name) is not None
 
     def result(self) -> dict | None:
         """What result.json says; None where the fine-tuning did not finish."""

@@ -14,6 +14,7 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
+from bertsmith.nn.prefixes import Prefixes
 from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
@@ -26,7 +27,7 @@ BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-
 MOST_EPOCHS = 50  # however few the texts are
 # Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
 FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
-GROUPS = ("adapter", "lora")  # settings that are several
+GROUPS = ("adapter", "lora", "prefix")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -40,10 +41,12 @@ LATER = (
     "keep",
     "adapter",
     "lora",
+    "prefix",
     "layers",
     "reinit",
     "ema",
     "last",
+    "decay",
     "thresholds",
     "class_weights",
     "focal",
@@ -51,6 +54,8 @@ LATER = (
     "scale",
     "margin",
     "sizes",
+    "hard",
+    "temperature",
     "head",
     "delete",
 )  # options that older runs' config.json does not have
@@ -59,6 +64,7 @@ KEEP = 2  # saved steps: the newest, and the best or the one before
 ALIASES = {
     "schedule.lr": "lr",
     "schedule.warmup": "warmup",
+    "schedule.decay": "decay",
     "schedule.weight_decay": "weight_decay",
     "schedule.clip": "clip",
 }
@@ -88,12 +94,15 @@ class FineTuning:
         None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 from 257 on, 1e-3 below; frozen: 1e-3
     )
     warmup: float = 0.1
+    decay: Literal["linear", "cosine", "inverse", "constant", "slanted"] = (
+        "linear"  # of the rate; slanted: from and to a 32nd of it (Howard & Ruder 2018)
+    )
     weight_decay: float = 0.01
     dropout: float = 0.1
     clip: float = 1.0
     length: int | None = None  # tokens of a sequence, specials included; null = the layout's of pre-training
-    pool: Literal["auto", "cls", "mean", "attention", "first-last"] = (
-        "auto"  # auto: cls when the trunk is trained, mean when it is frozen
+    pool: Literal["auto", "cls", "mean", "attention", "first-last", "max", "concat"] = (
+        "auto"  # auto: cls when the trunk is trained, mean when it is frozen; concat: [CLS], max and mean side by side (Howard & Ruder 2018)
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     stride: int | None = (
@@ -143,6 +152,8 @@ class FineTuning:
     sizes: tuple[
         int, ...
     ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
+    hard: float = 0.5  # with a teacher: weight of the labels' own loss; the rest is that of what the teacher says
+    temperature: float = 2.0  # with a teacher: what divides the logits of both before they are compared
     delete: float = (
         0.6  # similarity, retrieval: of loss=tsdae, the share of a text's words that are not read (Wang et al. 2021)
     )
@@ -154,6 +165,7 @@ class FineTuning:
     )
     adapter: Adapters = field(default_factory=Adapters)  # of method adapter: adapter.size, adapter.form, …
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
+    prefix: Prefixes = field(default_factory=Prefixes)  # of method prefix: prefix.length, prefix.std
     layers: tuple[
         int, ...
     ] = ()  # frozen: layers that are read side by side, 0 the embedding, -1 the last; mix: those that are mixed; [] = the last; all
@@ -178,6 +190,8 @@ class FineTuning:
             all(isinstance(size, int) and size > 0 for size in self.sizes),
             f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
         )
+        require(0 <= self.hard < 1, f"hard: {self.hard} is not in [0, 1)")
+        require(self.temperature > 0, f"temperature: {self.temperature} must be above 0")
         require(self.auxiliary >= 0, f"auxiliary: {self.auxiliary} is below 0")
         require(self.keep >= KEEP, f"keep: {self.keep} is below {KEEP}: the newest step and the best")
         require(0 <= self.dropout < 1, f"dropout: {self.dropout} is not in [0, 1)")
@@ -221,7 +235,8 @@ class FineTuning:
         )
         require(pools or self.pool == "auto", f"pool: {self.pool}: this task reads each token by itself")
         require(
-            not method.still or self.pool in ("auto", "cls", "mean"),
+            not method.still
+            or self.pool in ("auto", "cls", "mean", *(() if self._several(method) else ("max", "concat"))),
             f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
         )
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
@@ -248,6 +263,10 @@ class FineTuning:
         found = tuple(layer % (count + 1) for layer in asked)
         require(len({*found}) == len(found), f"layers: {list(self.layers)}: one stands there twice")
         return found
+
+    def _several(self, method: Method) -> bool:
+        """Whether a head reads several layers, mixed or side by side, which only what is linear goes before."""
+        return bool(self.layers) or method.reads == "mix"
 
     def pooled(self, pool: str | None) -> FineTuning:
         """Vectors are read as the model's own are (None: it says nothing), the mean where that is neither [CLS] nor the mean."""
@@ -289,6 +308,14 @@ class FineTuning:
                 have = [other.name for other in KINDS.values() if name in other.settings]
                 raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
 
+    def check_teacher(self, given: bool) -> None:
+        """InputError for what is said of a teacher where there is none."""
+        for name in ("hard", "temperature"):
+            if not given and getattr(self, name) != getattr(FineTuning(), name):
+                raise InputError(
+                    f"{setting(name)}: is of what a teacher says; {option('teacher', like='RUN')} names one"
+                )
+
     def of_kind(self, kind: Any) -> Any:
         """A kind of task with the options that are its own; what learns vectors takes them with its rows (`tuned`)."""
         return kind if kind.embeds else replace(kind, **{name: getattr(self, name) for name in kind.settings})
@@ -299,6 +326,7 @@ class FineTuning:
         return Schedule(
             lr=self.lr,
             warmup=self.warmup,
+            decay=self.decay,
             weight_decay=self.weight_decay,
             clip=self.clip,
             layer_decay=self.layer_decay,

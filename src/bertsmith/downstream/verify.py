@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.downstream import based
-from bertsmith.downstream.tuned import RESULT, Tuned
+from bertsmith.downstream import based, teachers
+from bertsmith.downstream.tuned import KEPT, RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import again, amount
 from bertsmith.text import store
@@ -103,6 +103,8 @@ def _tuned(run: Tuned, base: str | Path | None = None) -> dict[str, Any]:
         }
     found = verify_run(run)
     _check_base(run, base)
+    for path in sorted(path for path in run.path.iterdir() if KEPT.fullmatch(path.name) and path.suffix == ".npy"):
+        teachers.check(path)
     if result is None:
         newest, config = run.steps()[-1], run.config()
         patience = ((config.get("task") or {}).get("settings") or {}).get("patience")

@@ -71,16 +71,22 @@ class Writers:
         member, exact = self.loaded.member.eval(), self.loaded.exact
         with torch.no_grad(), exact.policy(), exact.autocast():
             for limit, some in self._batches(rows, batch):
-                hears = None if told is None else _hears(self.loaded, told)
+                hears = None if told is None else _hears(self.said, told)
                 texts_of = self._written(member, [rows[i] for i in some], some, limit, hears)
                 for i, text in zip(some, texts_of, strict=True):
                     found[i] = text
-        decode = self.loaded.tokenizer.decode
         return [
-            {"text": decode(text.tokens, specials=False), "score": text.score, "stopped": text.stopped}
+            {"text": self.said(text.tokens), "score": text.score, "stopped": text.stopped}
             for text in found
             if text is not None
         ]
+
+    def said(self, tokens: Sequence[int]) -> str:
+        """What was written, as text: by itself where it is about another, else as it goes on."""
+        by_itself = self.about or self.loaded.writing is not None
+        return (
+            self.loaded.tokenizer.alone(tokens) if by_itself else self.loaded.tokenizer.decode(tokens, specials=False)
+        )
 
     def _batches(self, rows: list[Array], batch: int) -> Iterator[tuple[int, list[int]]]:
         """(new tokens at most, which rows), of about one length: a row of whatever batch may write as much as alone."""
@@ -127,7 +133,7 @@ class Writers:
         return write(writer_of(member, stream, asks), how, rules, numbers, told)
 
 
-def _hears(loaded: Loaded, told: Callable[[str], None]) -> Callable[[int, int], None]:
+def _hears(said_of: Callable[[Sequence[int]], str], told: Callable[[str], None]) -> Callable[[int, int], None]:
     """Tells what each token adds to the text, as soon as that is whole characters."""
     tokens: list[int] = []
     said = ""
@@ -135,7 +141,7 @@ def _hears(loaded: Loaded, told: Callable[[str], None]) -> Callable[[int, int], 
     def hear(_: int, token: int) -> None:
         nonlocal said
         tokens.append(token)
-        text = loaded.tokenizer.decode(tokens, specials=False)
+        text = said_of(tokens)
         if not text.endswith("\ufffd"):  # a character whose bytes are not all there
             told(text.removeprefix(said))
             said = text

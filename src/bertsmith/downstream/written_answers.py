@@ -96,7 +96,7 @@ def _written(
     vocab, how = tokenizer.vocab, How(limit=kind.limit, beam=beam)
     rules = Rules(size=vocab.size, end=vocab.sep, never=vocab.sentinels)  # no target holds one
     found = write(writer_of(member, stream, pairs.asks), how, rules, which.tolist())
-    return [Answer(tokenizer.decode(text.tokens, specials=False), text.score, text.stopped) for text in found]
+    return [Answer(tokenizer.alone(text.tokens), text.score, text.stopped) for text in found]
 
 
 class WrittenDev(Dev):

@@ -153,6 +153,10 @@ def _numbers(value: Any) -> Any:
     return value if isinstance(value, (str, int)) and not isinstance(value, bool) else _is(value, list, tuple)
 
 
+def _teachers(value: Any) -> Any:
+    return [_model(part) for part in (value if isinstance(value, (list, tuple)) else [value])]
+
+
 def _search(value: Any) -> Any:
     return [value] if isinstance(value, str) else _is(value, Mapping, list, tuple)
 
@@ -204,7 +208,7 @@ WANTED = {
     **dict.fromkeys(
         ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
     ),
-    **dict.fromkeys(("generate.text",), TEXT),
+    **dict.fromkeys(("generate.text", "attention.text", "text2"), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(
@@ -216,6 +220,7 @@ WANTED = {
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "learning_curve": Kind("numbers of rows and 'all', such as [50, 500, 'all'],", _numbers),
+    "teacher": Kind("a fine-tuning, or a list of several", _teachers),
     "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),

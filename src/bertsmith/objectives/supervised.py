@@ -27,17 +27,24 @@ if TYPE_CHECKING:
 
 TERM = "label"
 # From [CLS]; from the mean over the tokens; from their mean by weights that are learned (one matrix of a column, and a softmax); from the
-# mean over the tokens of the first and of the last layer's states (Su et al. 2021).
-Pool = Literal["cls", "mean", "attention", "first-last"]
+# mean over the tokens of the first and of the last layer's states (Su et al. 2021); from the greatest of each number over the tokens; from
+# [CLS] (or the end, where a text is read from the left), the greatest and the mean side by side (ULMFiT, Howard & Ruder 2018, section 3.3).
+Pool = Literal["cls", "mean", "attention", "first-last", "max", "concat"]
+SIDE = {"concat": ("cls", "max", "mean")}
 TagHead = Literal["linear", "lstm", "crf", "lstm-crf"]
 CRF_RATE, LSTM_RATE = 1e-2, 1e-3  # at a trunk's rate they would stay as they begin
 FIRST, LAST = 1, 2  # signs of words that begin and end a sentence, beside their tags
 
 
+def reads(width: int, pool: str) -> int:
+    """Numbers that the head of a sequence reads."""
+    return width * len(SIDE.get(pool, (pool,)))
+
+
 def sequence_parameters(width: int, classes: int, pooler: str, pool: str = "cls") -> int:
     """Of the head of a sequence's classes; without a summary it is one matrix (heads.PairHead)."""
-    own = width if pool == "attention" else 0
-    return own + (width * classes if pooler == "none" else (width + 1) * (width + classes))
+    own, read = (width if pool == "attention" else 0), reads(width, pool)
+    return own + (read * classes if pooler == "none" else (read + 1) * width + (width + 1) * classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +80,8 @@ class Classify:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Classification, Weighing
 
-        head = PairHead(model.config.width, self.classes, self.dropout, self.pooler)
+        width = model.config.width
+        head = PairHead(width, self.classes, self.dropout, self.pooler, reads(width, self.pool))
         how = (self.class_weights, self.focal, self.smoothing)
         return Classification(head, self.pool, self.orders, Weighing(*how) if any(how) else None)
 
@@ -102,7 +110,10 @@ class Several:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Labelling
 
-        return Labelling(PairHead(model.config.width, self.classes, self.dropout, self.pooler), self.pool, self.orders)
+        width = model.config.width
+        return Labelling(
+            PairHead(width, self.classes, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, self.classes, self.pooler, self.pool)
@@ -141,7 +152,10 @@ class Ordered:
         from bertsmith.nn.modules.heads import RankHead
         from bertsmith.objectives.modules.supervised import Ordering
 
-        return Ordering(RankHead(model.config.width, self.begin, self.dropout, self.pooler), self.pool, self.orders)
+        width = model.config.width
+        return Ordering(
+            RankHead(width, self.begin, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, 1, self.pooler, self.pool) + self.classes - 1
@@ -168,7 +182,10 @@ class Regress:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Regression
 
-        return Regression(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool, self.orders)
+        width = model.config.width
+        return Regression(
+            PairHead(width, 1, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+        )
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, 1, self.pooler, self.pool)
@@ -192,7 +209,8 @@ class Choose:
         from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Choosing
 
-        return Choosing(PairHead(model.config.width, 1, self.dropout, self.pooler), self.pool)
+        width = model.config.width
+        return Choosing(PairHead(width, 1, self.dropout, self.pooler, reads(width, self.pool)), self.pool)
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model.width, 1, self.pooler, self.pool)

@@ -34,6 +34,8 @@ class Given:
     sha256: str  # of the fields that are read, whatever the columns are called and whatever else there is
     columns: dict[str, str] = field(default_factory=dict)  # which column is which field, where their names differ
     index: Any = None  # of a Series or DataFrame
+    origin: str | None = None  # of a data set of the hub, its name
+    notes: tuple[str, ...] = ()  # what a user should know of how it was read
     suffixes = (".jsonl",)
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ class Labelled:
     asked: Asked
     seed: int
     batch: int
+    soft: Asked | None = None  # what a teacher says, also where there is no label to ask about
     beside: Any = None  # what is asked of the texts besides (data/causal.py)
 
     def epoch(self, number: int) -> Epoch:
@@ -39,6 +40,8 @@ class Labelled:
             first = np.argsort(-self.encoded.lengths[which], kind="stable")
             keys = hashed(self.seed, "hidden", (epoch[first] << 40) + which[first])
             batch = self.encoded.batch(which[first], self.asked, keys)
+            if self.soft is not None:
+                batch.targets[self.soft.term] = self.encoded.target(which[first], self.soft)
             if self.beside is not None:
                 batch.targets[self.beside.term] = self.beside.asked(batch.input)
             owners = self.encoded.owner[which[first]]
@@ -50,6 +53,8 @@ class Labelled:
 
     def _count(self, which: np.ndarray) -> dict[str, int]:
         found = {self.asked.term: int(self.asked.each[which].sum())}
+        if self.soft is not None:
+            found[self.soft.term] = int(self.soft.each[which].sum())
         if self.beside is not None:
             found[self.beside.term] = self.beside.count(self.encoded.stretches(which))
         return found

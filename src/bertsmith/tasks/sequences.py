@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bertsmith.data.batch import Batch, Stream, Target
+from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.errors import InputError, nearest
 from bertsmith.nn.asks import Asks
 from bertsmith.spelling import amount, option
@@ -221,6 +221,14 @@ class Asked:
     at: Array  # (m,) number of the place among the places of its sequence; (m, k) where it is asked at several together
     each: Array  # (w,) questions of each sequence
 
+    @property
+    def labelled(self) -> Asked:
+        """Without questions whose label is IGNORE."""
+        there = self.labels != IGNORE
+        owner = np.repeat(np.arange(len(self.each)), self.each)[there]
+        each = np.bincount(owner, minlength=len(self.each))
+        return replace(self, labels=self.labels[there], at=self.at[there], each=each)
+
     @classmethod
     def once(cls, term: str, labels: Array, places: int = 1) -> Asked:
         """One question for each place: of a sequence read at one place, of all places of all sequences alike; or at all its `places` together."""
@@ -284,8 +292,7 @@ class Encoded:
         """The sequences `which` as one flat row, in this order; the places asked are indices into it.  `keys` (w,): what draws for each
         begin with; nothing is drawn here."""
         lengths = self.lengths[which]
-        flat, number = _members(self._tokens_from, lengths, which)
-        first = _ends(lengths)[:-1]
+        flat, _ = _members(self._tokens_from, lengths, which)
         lengths = self.stretches(which)
         positions = np.arange(len(flat)) - np.repeat(_ends(lengths)[:-1], lengths)
         rank = positions if self.reading.causal else np.zeros_like(positions)
@@ -298,13 +305,16 @@ class Encoded:
             lengths=tuple(lengths.tolist()),
             visibility="causal" if self.reading.causal else "full",
         )
-        targets = {}
-        if asked is not None:
-            rows, number = _members(_ends(asked.each), asked.each[which], which)
-            at = asked.at[rows].reshape(len(rows), -1)
-            place = self.places[self.offsets[which[number], None] + at]
-            targets[asked.term] = Target(at=first[number, None] + place, labels=asked.labels[rows])
+        targets = {} if asked is None else {asked.term: self.target(which, asked)}
         return Batch(input=stream, targets=targets, examples=tuple((0, int(i)) for i in self.owner[which]))
+
+    def target(self, which: Array, asked: Asked) -> Target:
+        """What is asked of the sequences `which`; places are indices into the flat row of `batch(which)`."""
+        first = _ends(self.lengths[which])[:-1]
+        rows, number = _members(_ends(asked.each), asked.each[which], which)
+        at = asked.at[rows] if asked.at.ndim > 1 else asked.at[rows, None]
+        place = self.places[self.offsets[which[number], None] + at]
+        return Target(at=first[number, None] + place, labels=asked.labels[rows])
 
     def read(self, which: Array) -> tuple[Array, Array]:
         """Of the sequences `which`: (numbers of their places, the same as indices into the flat row of `batch(which)`)."""

@@ -51,6 +51,7 @@ class Tags:
     """Word-level tags.  A tag set of O and B-, I-, E-, S-, all with a type or all without, is scored by its spans, any other by its words."""
 
     name: str = "tag"
+    teaches: ClassVar[str] = "classes"
     units: str = "words"
     long: OnLong = "window"
     term: str = "tag"

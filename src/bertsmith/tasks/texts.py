@@ -104,6 +104,8 @@ class Classes(Texts):
     """One of several names.  Names are sorted (as numbers where all are); with two of them the last is the positive one."""
 
     name: str = "classify"
+    teaches: ClassVar[str] = "classes"  # what a teacher's answers are (downstream/teachers.py)
+    lacking: ClassVar[bool] = True  # rows without a label are read where there is a teacher
     settings: tuple[str, ...] = ("class_weights", "focal", "smoothing")
     class_weights: Any = "none"
     focal: float = 0.0
@@ -261,6 +263,8 @@ class Numbers(Texts):
     """A number.  Trained on (number - mean) / deviation of the training file, so that the learning rate fits every scale."""
 
     name: str = "regress"
+    teaches: ClassVar[str] = "number"
+    lacking: ClassVar[bool] = True
 
     def best(self, labels: Labels) -> str:
         return "pearson"

@@ -317,8 +317,13 @@ def _roles(backend: Backend, settings: dict[str, Any], where: str, alone: str | 
             # T5's: a text has an end and no beginning, and sentinels stand where words are hidden.
             known = [name for name in _NAMES["sep"] if backend.token_to_id(name) is not None]
         if not known:
+            ends = role == "cls" and any(backend.token_to_id(name) is not None for name in _NAMES["sep"])
+            t5 = (
+                f", nor sentinels ({SENTINEL.format(0)}, {SENTINEL.format(1)}, …), with which a T5's does without"
+                * ends
+            )
             raise InputError(
-                f"{where}: no {role} token: neither {' nor '.join(_NAMES[role])} is in the vocabulary; "
+                f"{where}: no {role} token: neither {' nor '.join(_NAMES[role])} is in the vocabulary{t5}; "
                 f'name it in tokenizer_config.json beside it ("{role}_token": "…")'
             )
         roles[role] = known[0]

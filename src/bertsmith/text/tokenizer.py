@@ -169,6 +169,16 @@ class Tokenizer:
                 run.append(i)
         return " ".join(part for part in [*parts, self._decoded(run)] if part)
 
+    def alone(self, ids: Iterable[int]) -> str:
+        """What was written as a text by itself: without special tokens, and without the space that some put before what they take for a
+        beginning."""
+        text = self.decode(ids, specials=False)
+        return text.removeprefix(" ") if self._begins_with_space else text
+
+    @cached_property
+    def _begins_with_space(self) -> bool:
+        return self.decode(self.encode(["a"])[0][0]).startswith(" ")
+
     def shown(self, i: int) -> str:
         """A token as people write it: no ▁, ## or letters that stand for bytes; parts of a character in hexadecimal (shown.py)."""
         return self.people.piece(i).text

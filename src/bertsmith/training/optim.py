@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bertsmith.errors import InputError, nearest
 from bertsmith.nn.modules.member import depths
-from bertsmith.recipe import Group, Schedule
+from bertsmith.recipe import SLANT, Group, Schedule
 from bertsmith.spelling import amount
 from bertsmith.training.adafactor import AdaFactor, joined_in
 from bertsmith.training.distributed import ALONE, World
@@ -34,21 +34,27 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
 
 def rate_at(schedule: Schedule, step: int, steps: int) -> float:
     """The rate of update `step` (1 .. steps): lr * step / warm until warm, lr while it is held, then on a straight line (or half a cosine)
-    to 0 at steps + 1, or by the inverse of the root of the steps that were made.
+    to 0 at steps + 1, or by the inverse of the root of the steps that were made; slanted: on the lines, SLANT of lr in the place of 0.
 
     The paper's schedule, so no update has rate 0.  BERT's released code differs by one step at the start (its first update has
     rate 0) and draws its decay from step 0, so that the rate drops a little where warm-up ends.
     """
+    share = _height(schedule, step, steps)
+    return schedule.lr * (share + (1 - share) * SLANT if schedule.decay == "slanted" else share)
+
+
+def _height(schedule: Schedule, step: int, steps: int) -> float:
+    """The share of the peak, between 0 and it."""
     warm = warmup_steps(schedule, steps)
     if step <= warm:
-        return schedule.lr * (step / warm)
+        return step / warm
     high = max(warm, _steps(schedule.hold, steps))
-    if step <= high:
-        return schedule.lr
+    if step <= high or schedule.decay == "constant":
+        return 1.0
     if schedule.decay == "inverse":
-        return schedule.lr * math.sqrt(high / step)
+        return math.sqrt(high / step)
     left = (steps + 1 - step) / (steps + 1 - high)
-    return schedule.lr * (left if schedule.decay == "linear" else (1 - math.cos(math.pi * left)) / 2)
+    return (1 - math.cos(math.pi * left)) / 2 if schedule.decay == "cosine" else left
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,10 @@ class Run:
             raise InputError(f"{printable(self / CONFIG)}: missing; the steps saved here cannot be gone on with")
         return config
 
+    def owns(self, name: str) -> bool:
+        """Whether what is called so in its folder is part of the run, or half-written by one that was killed."""
+        return name in {*OURS, *self.results} or _TEMPORARY.fullmatch(name) is not None
+
     def check_free(self, resume: bool) -> None:
         """InputError unless a run may be written here: nothing yet, something half-written of ours, or (resume) a run."""
         where = printable(self.path)
@@ -105,7 +109,7 @@ class Run:
         if not self.path.is_dir():
             raise InputError(f"{where}: {option('out')} is a file; choose a folder that does not exist yet")
         for name in sorted(os.listdir(self.path)):
-            if name not in {*OURS, *self.results} and not _TEMPORARY.fullmatch(name):
+            if not self.owns(name):
                 raise InputError(
                     f"{where}: {option('out')} is a folder that is not a run (it holds {printable(name)}); choose another place"
                 )

@@ -6,7 +6,9 @@ A token sees only its own sequence, and there what the stream's ranks and window
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -32,6 +34,32 @@ PLAIN = 512  # up to this length a CPU is faster with plain products than with t
 # What a position scheme adds to the scores: queries (b, q, h, e), flat indices of them (b, q) and of keys (b, k) -> (b, h, q, k).
 Bias = Callable[[Tensor, Tensor, Tensor], Tensor]
 Groups = tuple[tuple[int, ...], ...]  # of sequences
+Shares = list[
+    tuple[bool, Tensor]
+]  # (whether a source is read, (m, h, n) what each query takes of each token), in the order of reading
+_WATCHED: ContextVar[Shares | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def watched() -> Iterator[Shares]:
+    """What all attention inside takes of each token, without dropout; what a cache keeps is not watched."""
+    found: Shares = []
+    before = _WATCHED.set(found)
+    try:
+        yield found
+    finally:
+        _WATCHED.reset(before)
+
+
+def _watch(reads_source: bool, k: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
+    """`shares` of values: where each token's says which it is, what is mixed of them are the shares themselves."""
+    found = _WATCHED.get()
+    if found is None:
+        return
+    quiet = _WATCHED.set(None)
+    n, heads = k.shape[:2]
+    found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
+    _WATCHED.reset(quiet)
 
 
 def attend(
@@ -49,6 +77,7 @@ def attend(
     """
     if len(q) == 0:
         return q
+    _watch(False, k, lambda each: attend(q, k, each, stream, 0.0, bias, queries))
     if _fits_varlen(q, stream, dropout, bias, queries):
         return _varlen(q, k, v, stream, queries)
     if queries is None and len(set(stream.lengths)) == 1:
@@ -69,6 +98,7 @@ def attend_source(
     """
     if len(q) == 0:
         return q
+    _watch(True, k, lambda each: attend_source(q, k, each, stream, source, 0.0, queries))
     counts, seen = _counts(stream, queries), replace(source, visibility="full", window=None)
     if _kernel(q, dropout):
         offsets, asked = _offsets(seen.lengths, q.device), _offsets(counts, q.device)

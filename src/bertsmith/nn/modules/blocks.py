@@ -76,6 +76,8 @@ class Around(nn.Module):
 class Layer(nn.Module):
     """Attention, a source where there is one, feed-forward; `model` is a TransformerConfig."""
 
+    keeps = True  # whether a cache can hold what it reads
+
     def __init__(self, model: Any, number: int, positions: Position | None = None, reads_source: bool = False):
         super().__init__()
         self.block = model.block

@@ -39,13 +39,13 @@ POOLERS = {"tanh": torch.tanh, "gelu": F.gelu, "relu": F.relu}
 class Pooler(nn.Module):
     """A summary of a sequence: tanh (BERT), gelu (ELECTRA) or relu (DistilBERT) of a dense layer over [CLS]."""
 
-    def __init__(self, width: int, activation: str = "tanh"):
+    def __init__(self, width: int, activation: str = "tanh", read: int | None = None):
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dense = nn.Linear(read or width, width)
         self.activation = POOLERS[activation]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(m, d) -> (m, d)."""
+        """(m, d), or (m, read) -> (m, d)."""
         return self.activation(self.dense(hidden))
 
 
@@ -65,17 +65,17 @@ class TokenLabel(nn.Module):
 class PairHead(nn.Module):
     """Pooler and a linear layer.  With dropout between them it is also the head of fine-tuning, which takes the pooler over.
 
-    `pooler` "none": a matrix over the state itself, without bias, as GPT's is in transformers.
+    `pooler` "none": a matrix over the state itself, without bias, as GPT's is in transformers.  `read`: the numbers that it reads, if not d.
     """
 
-    def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: str = "tanh"):
+    def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: str = "tanh", read: int | None = None):
         super().__init__()
-        self.pooler = None if pooler == "none" else Pooler(width, pooler)
+        self.pooler = None if pooler == "none" else Pooler(width, pooler, read)
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, classes, bias=self.pooler is not None)
+        self.out = nn.Linear(width if self.pooler else read or width, classes, bias=self.pooler is not None)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(m, d) -> (m, classes)."""
+        """(m, d), or (m, read) -> (m, classes)."""
         return self.out(self.dropout(hidden if self.pooler is None else self.pooler(hidden)))
 
 
@@ -83,8 +83,15 @@ class RankHead(PairHead):
     """One number of a pair head against thresholds in an order, which begin at `begin` (ascending) and stay in it: the later ones are the
     first and what is above 0 added up."""
 
-    def __init__(self, width: int, begin: tuple[float, ...], dropout: float = 0.0, pooler: str = "tanh"):
-        super().__init__(width, 1, dropout, pooler)
+    def __init__(
+        self,
+        width: int,
+        begin: tuple[float, ...],
+        dropout: float = 0.0,
+        pooler: str = "tanh",
+        read: int | None = None,
+    ):
+        super().__init__(width, 1, dropout, pooler, read)
         self.begin = begin
         self.moved = nn.Parameter(torch.zeros(len(begin)))
 

@@ -5,7 +5,7 @@ Of each column the inputs of all layers, without gradient.  n tokens read now, N
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,42 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 
 Kept = dict[int, tuple[int, Tensor]]  # {column: (turn, (L, M, d))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preceded:
+    """A stream with places before each of its sequences, which everything in these sees and that ask nothing: at -M .. -1 where there are M."""
+
+    stream: Stream  # (N,)
+    own: Tensor  # (n,) where its tokens stand in it
+    before: Tensor  # (N - n,) where the places do
+
+    @classmethod
+    def of(cls, stream: Stream, sizes: Sequence[int]) -> Preceded:
+        """`sizes` (s,): how many before each sequence."""
+        counts, lengths, device = np.array(sizes), np.array(stream.lengths), stream.tokens.device
+        own = np.arange(lengths.sum()) + np.repeat(np.cumsum(counts), lengths)
+        total = int(counts.sum()) + len(own)
+        before = np.setdiff1d(np.arange(total), own, assume_unique=True)
+        own_rows, rows = (torch.from_numpy(x).to(device) for x in (own, before))
+        ages = np.arange(len(before)) - np.repeat(np.cumsum(counts), counts)
+
+        def among(values: Tensor, past: Tensor | int) -> Tensor:
+            wide = torch.empty(total, dtype=values.dtype, device=device)
+            wide[own_rows], wide[rows] = values, past  # type: ignore[assignment]
+            return wide
+
+        wide = replace(
+            stream,
+            tokens=among(stream.tokens, 0),
+            positions=among(stream.positions, torch.from_numpy(ages).to(device)),
+            segments=among(stream.segments, 0),
+            query_rank=among(stream.query_rank, 0),
+            key_rank=among(stream.key_rank, 0),
+            lengths=tuple((lengths + counts).tolist()),
+            visibility="full" if stream.visibility == "full" else "ranks",
+        )
+        return cls(stream=wide, own=own_rows, before=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +94,13 @@ class Memory:
         found = [self._left(*at) for at in zip(stream.thread.column.tolist(), stream.thread.turn.tolist(), strict=True)]
         if all(left is None for left in found):
             return None
-        sizes = np.array([0 if left is None else left.shape[1] for left in found])
-        lengths, device = np.array(stream.lengths), stream.tokens.device
-        own = np.arange(lengths.sum()) + np.repeat(np.cumsum(sizes), lengths)
-        total = int(sizes.sum()) + len(own)
-        remembered = np.setdiff1d(np.arange(total), own, assume_unique=True)
-        order = np.empty(total, np.int64)
-        order[remembered], order[own] = np.arange(len(remembered)), len(remembered) + np.arange(len(own))
-        own_rows, rows = (torch.from_numpy(x).to(device) for x in (own, remembered))
-        ages = np.arange(len(remembered)) - np.repeat(np.cumsum(sizes), sizes)  # -M .. -1
-
-        def among(values: Tensor, past: Tensor | int) -> Tensor:
-            wide = torch.empty(total, dtype=values.dtype, device=device)
-            wide[own_rows], wide[rows] = values, past  # type: ignore[assignment]
-            return wide
-
-        wide = replace(
-            stream,
-            tokens=among(stream.tokens, 0),
-            positions=among(stream.positions, torch.from_numpy(ages).to(device)),
-            segments=among(stream.segments, 0),
-            query_rank=among(stream.query_rank, 0),
-            key_rank=among(stream.key_rank, 0),
-            lengths=tuple((lengths + sizes).tolist()),
-            visibility="full" if stream.visibility == "full" else "ranks",
-        )
+        sizes = [0 if left is None else left.shape[1] for left in found]
+        wide, device = Preceded.of(stream, sizes), stream.tokens.device
+        order = torch.empty(len(wide.own) + len(wide.before), dtype=torch.long, device=device)
+        order[wide.before] = torch.arange(len(wide.before), device=device)
+        order[wide.own] = torch.arange(len(wide.before), len(order), device=device)
         states = torch.cat([left.to(device) for left in found if left is not None], 1)
-        return Past(stream=wide, own=own_rows, order=torch.from_numpy(order).to(device), states=states)
+        return Past(stream=wide.stream, own=wide.own, order=order, states=states)
 
     def _left(self, column: int, turn: int) -> Tensor | None:
         last, states = self.kept.get(column, (None, None))

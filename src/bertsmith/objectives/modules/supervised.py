@@ -13,7 +13,7 @@ from bertsmith.nn.body import Body
 from bertsmith.nn.modules.blocks import initialise, pick
 from bertsmith.nn.modules.heads import TokenLabel
 from bertsmith.objectives.modules.predict import loss_sum, score
-from bertsmith.objectives.supervised import TERM
+from bertsmith.objectives.supervised import SIDE, TERM
 
 
 @dataclass(frozen=True)
@@ -75,25 +75,26 @@ class Classification(nn.Module):
 
     def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (s,): the flat index of each sequence's [CLS], in any order -> (s, classes), or (s, 1) for a regression."""
-        if self.pool == "cls":
+        if self.pool == "cls" or getattr(model, "pooled", False):
             read, where = torch.unique(at, return_inverse=True)
             return self.head(pick(model(stream, read), where))
-        means = self._means(model, stream)
+        states = model.states(stream) if self.pool == "first-last" else [model(stream)]
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
-        return self.head(pick(means, torch.searchsorted(ends, at, right=True)))
+        sequence = torch.searchsorted(ends, at, right=True)
+        made = [
+            pick(states[-1], at) if pool == "cls" else pick(self._made(states, stream.lengths, pool), sequence)
+            for pool in SIDE.get(self.pool, (self.pool,))
+        ]
+        return self.head(torch.cat(made, 1) if len(made) > 1 else made[0])
 
-    def _means(self, model: Body, stream: Stream) -> Tensor:
+    def _made(self, states: list[Tensor], lengths: tuple[int, ...], pool: str) -> Tensor:
         """(s, d) what is read of each sequence."""
-        if self.pool == "first-last":
-            states = model.states(stream)
-            hidden = (states[1] + states[-1]) / 2
-        else:
-            hidden = model(stream)
-        parts = hidden.split(stream.lengths)
-        if self.pool == "attention":
-            looks = self.look(hidden).float().split(stream.lengths)
+        hidden = (states[1] + states[-1]) / 2 if pool == "first-last" else states[-1]
+        parts = hidden.split(lengths)
+        if pool == "attention":
+            looks = self.look(hidden).float().split(lengths)
             return torch.stack([(look.softmax(0).to(x.dtype) * x).sum(0) for look, x in zip(looks, parts, strict=True)])
-        return torch.stack([part.mean(0) for part in parts])
+        return torch.stack([part.amax(0) if pool == "max" else part.mean(0) for part in parts])
 
     def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
         """{term: sum of its losses}."""
@@ -108,6 +109,11 @@ class Classification(nn.Module):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return loss_sum(logits, labels) if self.weighing is None else self.weighing.loss(logits, labels)
 
+    def softened(self, logits: Tensor, said: Tensor, temperature: float) -> Tensor:
+        """The divergence from a teacher's probabilities `said` (m, classes), all 0 where it says nothing, times temperature²: summed."""
+        own = (logits.float() / temperature).log_softmax(1)
+        return temperature**2 * (torch.xlogy(said, said) - said * own).sum()
+
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}."""
@@ -119,6 +125,10 @@ class Regression(Classification):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         each = F.mse_loss(logits[:, 0].float(), labels.float(), reduction="none")
         return each.masked_fill(labels == IGNORE, 0).sum()
+
+    def softened(self, logits: Tensor, said: Tensor, temperature: float) -> Tensor:
+        """The squared distance from a teacher's numbers `said` (m, 1), summed; a temperature changes nothing."""
+        return F.mse_loss(logits.float(), said, reduction="sum")
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
