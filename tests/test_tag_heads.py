@@ -270,6 +270,19 @@ def test_a_crf_of_one_feed_of_a_mixture_learns_at_its_own_rate_and_its_exam_goes
     assert found and all("names.tag" in each for each in found)
 
 
+def test_a_crf_teaches_by_each_words_probabilities_an_lstm_learns_of_it_and_a_crf_does_not(tune_by, tasks, tmp_path):
+    tune(tune_by, tmp_path / "teacher", "crf")
+    result = tune(tune_by, tmp_path / "student", "lstm", teacher=[tmp_path / "teacher"])
+    assert bertsmith.evaluate(tmp_path / "student", tasks["tag"][2]).keys() == result["dev"].keys()
+    (group,) = json.loads((tmp_path / "student" / "config.json").read_text())["recipe"]["schedule"]["groups"]
+    assert group["part"] == "objective.main.tag.lstm"
+    said = chains.decoded(np.random.default_rng(5).normal(size=(6, 4)), np.array([6]), chains.Moves(*crf().moves()))
+    p = np.exp(said.logits)
+    assert np.allclose(p / p.sum(1, keepdims=True), said.shares)
+    with pytest.raises(InputError, match=r"head.*crf.*: learns the tags of a sentence together, and a teacher says"):
+        tune(tune_by, tmp_path / "other", "crf", teacher=[tmp_path / "teacher"])
+
+
 class Late:
     def __init__(self, left):
         self.left = left

@@ -15,7 +15,7 @@ from bertsmith.errors import BertsmithError, InputError, nearest
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.prefixes import Prefixes
-from bertsmith.objectives.supervised import TagHead
+from bertsmith.objectives.supervised import CHAINED, TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
@@ -309,7 +309,11 @@ class FineTuning:
                 raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
 
     def check_teacher(self, given: bool) -> None:
-        """InputError for what is said of a teacher where there is none."""
+        """InputError for what is said of a teacher where there is none, and for a head that learns words together."""
+        if given and self.head in CHAINED:
+            raise InputError(
+                f"{setting('head', value=self.head)}: learns the tags of a sentence together, and a teacher says those of each word; {setting('head', value='lstm')} can be taught"
+            )
         for name in ("hard", "temperature"):
             if not given and getattr(self, name) != getattr(FineTuning(), name):
                 raise InputError(
