@@ -226,6 +226,7 @@ def tune(tune_by, out, head, method="full", **options):
 def test_evaluate_and_predict_of_a_head_are_those_of_its_training(tune_by, tasks, tmp_path, head):
     dev = tasks["tag"][2]
     result = tune(tune_by, tmp_path / "run", head, epochs=2)
+    assert result["dev"]["f1"]["value"] > 0.9
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["task"]["settings"]["head"] == head and config["recipe"]["objective"]["head"] == head
     found, rows = bertsmith.evaluate(tmp_path / "run", dev), bertsmith.predict(tmp_path / "run", dev)
@@ -267,6 +268,19 @@ def test_a_crf_of_one_feed_of_a_mixture_learns_at_its_own_rate_and_its_exam_goes
     assert 1e-3 < moved < 6e-2, "some updates of at most 1e-2"
     found = [line["evaluation"] for line in lines(tmp_path / "run") if "evaluation" in line]
     assert found and all("names.tag" in each for each in found)
+
+
+def test_a_crf_teaches_by_each_words_probabilities_an_lstm_learns_of_it_and_a_crf_does_not(tune_by, tasks, tmp_path):
+    tune(tune_by, tmp_path / "teacher", "crf")
+    result = tune(tune_by, tmp_path / "student", "lstm", teacher=[tmp_path / "teacher"])
+    assert bertsmith.evaluate(tmp_path / "student", tasks["tag"][2]).keys() == result["dev"].keys()
+    (group,) = json.loads((tmp_path / "student" / "config.json").read_text())["recipe"]["schedule"]["groups"]
+    assert group["part"] == "objective.main.tag.lstm"
+    said = chains.decoded(np.random.default_rng(5).normal(size=(6, 4)), np.array([6]), chains.Moves(*crf().moves()))
+    p = np.exp(said.logits)
+    assert np.allclose(p / p.sum(1, keepdims=True), said.shares)
+    with pytest.raises(InputError, match=r"head.*crf.*: learns the tags of a sentence together, and a teacher says"):
+        tune(tune_by, tmp_path / "other", "crf", teacher=[tmp_path / "teacher"])
 
 
 class Late:

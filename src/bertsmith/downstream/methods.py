@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bertsmith.errors import InputError, nearest
+from bertsmith.objectives.layers import MAIN
 from bertsmith.recipe import Group
 from bertsmith.spelling import option, setting
 
@@ -63,6 +64,8 @@ FULL = METHODS["full"]
 
 def faster(objective: Any, where: str, lr: float) -> tuple[Group, ...]:
     """Parts of a head, which stands under the name `where`, that learn at a rate of their own where the trunk's, `lr`, is lower."""
+    if hasattr(objective, "objective"):  # it is around another (MAIN of layers.py, alongside.py and softened.py)
+        return faster(objective.objective, f"{where}.{MAIN}", lr)
     rates = getattr(objective, "rates", {})
     return tuple(Group(part=f"{where}.{part}", rate=max(1.0, rate / lr)) for part, rate in rates.items())
 

@@ -22,7 +22,7 @@ from bertsmith.errors import InputError
 from bertsmith.nn.member import build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.alongside import Alongside
-from bertsmith.objectives.layers import MAIN, OverLayers
+from bertsmith.objectives.layers import OverLayers
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import metrics
@@ -249,14 +249,13 @@ def trained_of(recipe: Recipe, method: Method) -> dict[str, Any]:
 
 def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: Method) -> Recipe:
     objective = task.objective(recipe.objective)
-    asked = objective
     if options.layers:
         objective = OverLayers(objective=objective, layers=options.layers, how=method.reads)
     surgery = method.surgery(options)
     if options.auxiliary:
         objective = Alongside(objective=objective, auxiliary=recipe.objective, weight=options.auxiliary)
     schedule = options.schedule(method)
-    groups = faster(asked, "objective" if objective is asked else f"objective.{MAIN}", schedule.lr)
+    groups = faster(objective, "objective", schedule.lr)
     return replace(
         recipe,
         objective=objective,

@@ -133,7 +133,8 @@ def _check_labels(loaded: Loaded, known: Labels) -> None:
 def _said(loaded: Loaded, rows: Any, known: Labels) -> Array:
     """(n, c), classes in the student's order."""
     kind: Any = kinds.of_task(loaded.task or {})
-    values = np.asarray(said_rows(loaded, kind, rows, None, silent), np.float32)
+    said = said_rows(loaded, kind, rows, None, silent)
+    values = np.asarray(getattr(said, "logits", said), np.float32)
     if kind.teaches == "number":
         return (values * loaded.labels.scale + loaded.labels.mean).astype(np.float32)
     at = {name: i for i, name in enumerate(loaded.labels.names)}

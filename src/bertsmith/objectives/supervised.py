@@ -32,6 +32,7 @@ TERM = "label"
 Pool = Literal["cls", "mean", "attention", "first-last", "max", "concat"]
 SIDE = {"concat": ("cls", "max", "mean")}
 TagHead = Literal["linear", "lstm", "crf", "lstm-crf"]
+CHAINED = ("crf", "lstm-crf")  # those that learn how tags follow one another
 CRF_RATE, LSTM_RATE = 1e-2, 1e-3  # at a trunk's rate they would stay as they begin
 FIRST, LAST = 1, 2  # signs of words that begin and end a sentence, beside their tags
 
@@ -253,7 +254,7 @@ class Tag:
 
     @property
     def chained(self) -> bool:
-        return self.head in ("crf", "lstm-crf")
+        return self.head in CHAINED
 
     @property
     def rates(self) -> dict[str, float]:

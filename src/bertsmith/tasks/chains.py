@@ -41,6 +41,11 @@ class Decoded:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def logits(self) -> Array:
+        """(p, c) numbers whose softmax is `shares`: what a teacher says of each word."""
+        return np.log(np.maximum(self.shares, np.finfo(np.float32).tiny))
+
     def path(self, first: int, end: int) -> float:
         """How likely it is that the words [first, end) of one sentence have these tags, all of them."""
         inside = self.steps[first + 1 : end].sum()

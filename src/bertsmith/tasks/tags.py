@@ -17,7 +17,7 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 
 from bertsmith.errors import InputError, printable
-from bertsmith.objectives.supervised import FIRST, LAST, Tag, TagHead
+from bertsmith.objectives.supervised import CHAINED, FIRST, LAST, Tag, TagHead
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import baselines, breakdown, chains, conll, doubts, metrics, outlines, probing, schemes
 from bertsmith.tasks.chains import Moves
@@ -70,7 +70,7 @@ class Tags:
 
     @property
     def chained(self) -> bool:
-        return self.head in ("crf", "lstm-crf")
+        return self.head in CHAINED
 
     def of_task(self, task: Mapping[str, Any]) -> Tags:
         """As a model was trained."""
