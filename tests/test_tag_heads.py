@@ -324,7 +324,7 @@ def test_a_head_that_transformers_has_no_class_for_is_not_exported_and_other_tas
         InputError, match=r"head=crf\), for which transformers has no class; fine-tune with set=.'head': 'linear'"
     ):
         bertsmith.export(tmp_path / "run", to="hf", out=tmp_path / "folder")
-    with pytest.raises(InputError, match="head: task='classify' has none; task='tag' has"):
+    with pytest.raises(InputError, match="head: crf: task='classify' has linear, san"):
         tune_by(tmp_path / "other", "full", "classify", ("head=crf",))
     with pytest.raises(InputError, match="head"):
         tune_by(tmp_path / "other", "full", "tag", ("head=crv",))
