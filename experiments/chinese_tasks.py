@@ -63,6 +63,7 @@ def _tagged(row: dict) -> str:
 
 
 def answers(data: Path, out: Path, rows: int) -> Parts:
+    """`rows`: texts, of four questions each."""
     tree = json.loads("\n".join(_lines(data / "cmrc2018", "cmrc2018_dev")))
     texts = [paragraph for article in tree["data"] for paragraph in article["paragraphs"]]
     order = np.random.default_rng(0).permutation(len(texts))
@@ -83,6 +84,7 @@ def main() -> None:
     arguments.add_argument("--characters", type=int, default=1_000_000)
     arguments.add_argument("--tokens", type=int, default=4_000_000)
     arguments.add_argument("--rows", type=int, default=3000)
+    arguments.add_argument("--texts", type=int, default=200, help="to learn answers from, of four questions each")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
@@ -94,7 +96,7 @@ def main() -> None:
     print(json.dumps(end), flush=True)
     made = {"reviews": reviews, "names": names, "answers": answers}
     for task, make in made.items():
-        parts = make(given.data, given.out, given.rows)
+        parts = make(given.data, given.out, given.texts if task == "answers" else given.rows)
         sides: dict[bool, list[np.ndarray]] = {False: [], True: []}
         for scratch, tests in sides.items():
             for seed in range(given.seeds):

@@ -2,7 +2,7 @@
 
 python experiments/ways_to_tune.py CORPORA MODEL --out results [--tasks sst2 …] [--ways full adapter-64 …] [--rows 600] [--seeds 3] [--epochs 8]
 
-Tasks are those of seven_tasks.py.  Every way has its default rate unless --lr names one for those that train the trunk; ways with a still
+Tasks are those of seven_tasks.py.  Every way has its default rate unless --lr or --lr-small names one; ways with a still
 trunk learn for 20 epochs, which cost next to nothing.  The epoch is chosen on dev rows; a line of JSON for each task and way has the test
 score of each seed, their mean, the difference to `full` with its 95 % interval over texts (paired) and seeds, and what learns.
 The same command again goes on where it was stopped.  --picture writes the lines of a finished run as SVG, and needs matplotlib.
@@ -43,6 +43,7 @@ WAYS = {
     "unfreeze": ("full", ["unfreeze=0.1"]),
 }
 STILL = ("frozen", "mix")
+SMALL = ("adapter", "pfeiffer", "lora", "bias")
 RATED = ("full", "top", "decay", "unfreeze")  # ways whose rate --lr is
 
 
@@ -54,6 +55,8 @@ def tuned(model: Path, parts: Parts, way: str, out: Path, seed: int, given: argp
         options += [f"epochs={given.epochs}", f"evaluations={given.evaluations}", "precision=bfloat16"]
     if given.lr and way.split("-")[0] in RATED:
         options.append(f"lr={given.lr}")
+    if given.lr_small and way.split("-")[0] in SMALL:
+        options.append(f"lr={given.lr_small}")
     run, kept = out / f"{way}-{seed}", out / f"{way}-{seed}.npy"
     if not kept.exists():
         files = {"task": parts.kind, "train": parts.train, "dev": parts.dev}
@@ -131,6 +134,7 @@ def main() -> None:
     arguments.add_argument("--evaluations", type=float, default=1.0)
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--lr", type=float)
+    arguments.add_argument("--lr-small", type=float, help="of adapters and their like")
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--picture", type=Path)
     given = arguments.parse_args()
