@@ -82,7 +82,7 @@ def theirs(folder: Path, rows: list[dict], out: Path, frozen: bool, epochs: int)
         warmup_steps=0.1,
         num_train_epochs=epochs,
         eval_strategy="no",
-        save_strategy="no",
+        save_strategy="epoch",  # with the optimizer's moments, as ours does, to go on with
         report_to=[],
         disable_tqdm=True,
         logging_steps=10**6,
@@ -90,8 +90,6 @@ def theirs(folder: Path, rows: list[dict], out: Path, frozen: bool, epochs: int)
     trainer = Trainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer)
     said = trainer.train()
     trainer.evaluate(data[:DEV])
-    trainer.save_model(out)
-    torch.save(trainer.optimizer.state_dict(), out / "optimizer.pt")  # as ours does, to go on with
     return time.perf_counter() - begun, said.metrics["train_runtime"]
 
 

@@ -15,7 +15,7 @@ from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 from bertsmith.recipe import find
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.text.tokenizer import Tokenizer
 
 OBJECTIVES = {

@@ -23,7 +23,7 @@ from bertsmith.tasks.answers import LONGEST, Answers, Said, Truth, _best, _thres
 from bertsmith.tasks.blanks import squeezed
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.nbest import BEST
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 
 KIND = Answers()
 

@@ -56,7 +56,8 @@ def test_the_loss_is_the_tasks_and_half_of_what_the_model_says_of_the_texts(name
     assert line["loss"] == pytest.approx(line["terms"]["label"] + 0.5 * line["terms"]["token"], rel=1e-6)
     model = bertsmith.load(models[name])
     sums, count = 0.0, 0
-    from bertsmith.tasks.sequences import Reading, encode
+    from bertsmith.tasks.reading import Reading
+    from bertsmith.tasks.sequences import encode
 
     encoded = encode(model.tokenizer, rows["text"], rows.get("text2"), Reading.of(model.recipe, 32))
     for i in range(len(encoded)):

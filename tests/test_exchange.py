@@ -19,7 +19,7 @@ from bertsmith.deploy import texts as deploy_texts
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.deploy.texts import texts
 from bertsmith.errors import InputError
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.start import SEGMENTS, recipe_for
 

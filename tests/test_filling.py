@@ -24,7 +24,7 @@ from bertsmith.nn.modules.writing import Again, Filling, asking, writer_of
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.rotary import Rotary
 from bertsmith.tasks import given, kinds
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MEMBERS = ("bert", "unilm", "roberta")
@@ -109,8 +109,9 @@ def test_what_is_hidden_depends_on_the_epoch_and_the_text_and_not_on_the_batch(m
 
 
 def _task(models, name, train):
+    from bertsmith.downstream.labelled_files import Files
     from bertsmith.downstream.methods import FULL
-    from bertsmith.downstream.task import Files, Task
+    from bertsmith.downstream.task import Task
     from bertsmith.downstream.tuning import FineTuning
 
     loaded = load(models / name)
@@ -274,7 +275,7 @@ def test_a_run_that_was_broken_off_ends_as_the_one_that_was_not(models, tmp_path
 
 
 def test_a_mixture_teaches_to_write_too_and_goes_on_where_it_was(models, tmp_path):
-    from bertsmith.downstream.task import Files
+    from bertsmith.downstream.labelled_files import Files
 
     task = Files(task="text2text", train=rows(40, 3, backwards, 0), dev=rows(9, 3, backwards, 1))
     sets = ["training.evaluate=4", "training.checkpoint=3", "training.batch=256"]

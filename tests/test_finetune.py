@@ -14,7 +14,8 @@ from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError
 from bertsmith.tasks import kinds
 from bertsmith.tasks.readers import read
-from bertsmith.tasks.sequences import Asked, Reading, encode, kept
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Asked, encode, kept
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

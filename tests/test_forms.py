@@ -12,7 +12,7 @@ from tokenizers import pre_tokenizers
 import bertsmith
 from bertsmith.deploy import check
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.text.forms import inward, outward
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.words import PARTING, REMOVED

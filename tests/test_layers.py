@@ -46,6 +46,7 @@ BELOW = {
         "data",
         "text",
         "recipe",
+        "tasks.reading",
         "tasks.sequences",
         "downstream.dev_rows",
         "downstream.fill",

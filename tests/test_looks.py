@@ -8,7 +8,7 @@ import pytest
 
 import bertsmith
 from bertsmith.downstream.dev_rows import dev_rows
-from bertsmith.downstream.task import Files, Rows
+from bertsmith.downstream.labelled_files import Files, Rows
 from bertsmith.errors import InputError
 from bertsmith.tasks import kinds
 from bertsmith.tasks.doubts import counted, doubts, several

@@ -218,3 +218,10 @@ def test_a_model_of_texts_says_spans_as_characters_of_the_text_that_it_is_given(
     assert bertsmith.evaluate(out / "run", [{"text": text, "entities": [[6, 20, "THING"]]} for text in texts[:1]])
     (row,) = bertsmith.predict(out / "run", [["The", "module", ","]])
     assert all("characters" not in span for span in row["spans"]), "words have no text that was given"
+
+
+def test_a_text_of_which_nothing_is_said_is_no_text_without_spans(tmp_path):
+    path = written(tmp_path / "train.jsonl", {"text": TEXT, "label": [[0, 6, "PER"]]}, {"text": TEXT, "label": None})
+    with pytest.raises(InputError, match=r"null: was nothing said of this text\? one without spans has \[\]"):
+        conll.read(path)
+    assert conll.read(path, labelled=False).tags is None

@@ -19,7 +19,7 @@ from bertsmith.data.mixture import Annealed, BySize, Equal, Mixture, Stages, Wei
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens
 from bertsmith.data.text import Text
-from bertsmith.downstream.task import Files
+from bertsmith.downstream.labelled_files import Files
 from bertsmith.errors import InputError, Interrupted
 from bertsmith.recipe import Corruption
 from bertsmith.text.layout import FullSentences

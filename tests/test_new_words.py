@@ -17,7 +17,7 @@ from bertsmith.downstream.fill import _asked
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build
 from bertsmith.recipe import find
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.text.extend import new_tokens, restored
 from bertsmith.text.store import Store
 from bertsmith.text.tokenizer import Tokenizer

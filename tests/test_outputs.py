@@ -61,6 +61,18 @@ def test_predict_never_replaces_what_it_reads_and_says_what_it_replaced(tuned, t
         assert capsys.readouterr().out.splitlines()[-1] == line + more
 
 
+def test_what_is_written_of_rows_replaces_such_lines_and_no_file_of_another(tuned, tmp_path):
+    mine = tmp_path / "mine.tsv"
+    mine.write_text("text\tlabel\none\tcode\n")
+    for write in (
+        lambda: bertsmith.predict(tuned, ["one"], mine),
+        lambda: bertsmith.compare(tuned, tuned, out=mine),
+    ):
+        with pytest.raises(InputError, match=r"mine\.tsv: stands here and is not what was written of rows before"):
+            write()
+    assert mine.read_text() == "text\tlabel\none\tcode\n"
+
+
 def test_report_replaces_a_report_and_nothing_else(tuned, tmp_path):
     mine, page, said = tmp_path / "mine.html", tmp_path / "page.html", []
     mine.write_text("<html>mine</html>")

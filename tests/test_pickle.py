@@ -20,6 +20,7 @@ ALLOWED = {
     ("src/bertsmith/config.py", "import_module"): "after a check that the module is ours, or was named with --member",
     ("src/bertsmith/recipe.py", "import_module"): "our own recipes; or package.module:function as typed by the user",
     ("src/bertsmith/deploy/check.py", "import_module"): "transformers, by that name",
+    ("src/bertsmith/deploy/adapter_folder.py", "import_module"): "peft, by that name",
 }
 
 

@@ -14,7 +14,8 @@ from bertsmith.data.batch import NEVER
 from bertsmith.data.causal import Causal
 from bertsmith.errors import InputError
 from bertsmith.recipe import members
-from bertsmith.tasks.sequences import Builder, Reading, encode
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Builder, encode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LAST = {"xlnet": (True, "last", False), **dict.fromkeys(("transformer-xl", "gpt", "gpt2"), (False, "last", True))}

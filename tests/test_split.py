@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bertsmith
-from bertsmith.downstream.task import Files, Rows
+from bertsmith.downstream.labelled_files import Files, Rows
 from bertsmith.errors import InputError
 from bertsmith.tasks.split import drawn, linked, share_of
 

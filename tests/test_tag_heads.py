@@ -12,7 +12,7 @@ from tests.runs import lines, same, small
 
 import bertsmith
 from bertsmith.data.batch import Batch, Stream, Target
-from bertsmith.downstream.task import Files
+from bertsmith.downstream.labelled_files import Files
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
 from bertsmith.objectives.modules.tagging import FORBIDDEN, Transitions, Words

@@ -14,7 +14,7 @@ from bertsmith.objectives.supervised import FIRST, LAST
 from bertsmith.tasks import conll
 from bertsmith.tasks.joined import Joined
 from bertsmith.tasks.kinds import kind
-from bertsmith.tasks.sequences import Reading, most_context, windows
+from bertsmith.tasks.reading import Reading, most_context, windows
 from bertsmith.tasks.tags import Truth
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -320,3 +320,15 @@ def test_of_a_crf_the_words_that_begin_and_end_a_sentence_are_asked_as_such_and_
         assert signed == {*words.tolist()} & {*found.key.tolist()}
     cut = {*range(len(ids))} - {*found.key.tolist()}
     assert (found.counts["windows"] > len(SENTENCES)) == (on_long == "window") and bool(cut) == (on_long == "truncate")
+
+
+def test_texts_of_a_line_each_are_told_that_their_lines_are_read_as_words(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("Anna lives in Rome .\n" * 6)
+    read = conll.read(path, labelled=False)
+    assert read.words == [["Anna"] * 6]
+    assert read.notes == [
+        f'warning: {path}: is read as one sentence, the first word of each of its 6 lines; texts of a line each go into .jsonl, {{"text": …}}'
+    ]
+    path.write_text("Anna\nlives\nin\nRome\n.\nthere\n")
+    assert conll.read(path, labelled=False).notes == []

@@ -201,7 +201,10 @@ def test_methods_seeds_and_a_search_have_teachers(pretrained, teachers, tasks, t
         ({"set": ["hard=1"], "teacher": 0}, "hard: 1.0 is not in [0, 1)"),
         ({"set": ["temperature=0"], "teacher": 0}, "temperature: 0.0 must be above 0"),
         ({"teacher": "pretrained"}, "is a pre-training run"),
-        ({"teacher": 0, "name": "tag", "set": ["head=crf"]}, "its tags are said of a sentence as a whole"),
+        (
+            {"teacher": 0, "name": "tag", "set": ["head=crf"]},
+            "learns the tags of a sentence together, and a teacher says those of each word",
+        ),
         ({"teacher": 0, "name": "regress"}, "is of task='classify'; a teacher of task='regress' is wanted"),
         ({"teacher": 0, "name": "qa"}, "teacher: task='qa' has no teachers; task='classify' or 'regress' or 'tag' has"),
         (

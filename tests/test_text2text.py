@@ -21,7 +21,7 @@ from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
 from bertsmith.recipe import find
 from bertsmith.tasks import kinds
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -203,7 +203,7 @@ def test_two_processes_learn_what_one_does_in_copies_and_in_slices(models, tmp_p
 
 
 def test_a_mixture_asks_the_head_of_pre_training_and_goes_on_where_it_was(models, tmp_path):
-    from bertsmith.downstream.task import Files
+    from bertsmith.downstream.labelled_files import Files
 
     task = Files(task="text2text", train=rows(40, 3, backwards, 0), dev=rows(9, 3, backwards, 1))
     recipe = override(

@@ -21,7 +21,7 @@ from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
 from bertsmith.objectives.denoising import Denoising
 from bertsmith.tasks import thinned
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = [row["text"] for row in scored(40, 3)] + ["Unbelievable!", "a class of objects, and functions: 12 of them"]

@@ -25,7 +25,7 @@ from bertsmith.objectives.vectors import Vectors
 from bertsmith.recipe import find
 from bertsmith.tasks import kinds, ranking
 from bertsmith.tasks.labels import Labels
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.training.precision import Precision
 from bertsmith.training.step import train_step
 
@@ -529,7 +529,7 @@ def test_what_does_not_fit_is_refused_in_one_line(pretrained, tmp_path, task, tr
 
 
 def test_a_mixture_has_no_vectors(short, tmp_path):
-    from bertsmith.downstream.task import Files
+    from bertsmith.downstream.labelled_files import Files
 
     task = Files(task="retrieval", train=pairs(12, 0), dev=pairs(12, 1))
     said = "^multitask: pairs: task='retrieval' compares the rows of an update, .*; finetune learns it$"

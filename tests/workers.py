@@ -77,7 +77,7 @@ def attempt(job: dict, folder: Path, rank: int) -> dict:
             heads = (*recipe.objective.heads, Summary())
             recipe = replace(recipe, objective=Predict(heads=heads))
         if "feeds" in job:
-            from bertsmith.downstream.task import Files
+            from bertsmith.downstream.labelled_files import Files
 
             feeds = {name: Files(**given) if isinstance(given, dict) else given for name, given in job["feeds"].items()}
             return bertsmith.multitask(recipe, feeds, out, set=["batch=8", "dropout=0.0"], **more)

@@ -25,7 +25,8 @@ from bertsmith.deploy.hf_stacks import start_of
 from bertsmith.downstream.fill import masked
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks.sequences import Encoded, Reading, encode
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Encoded, encode
 
 TOLERANCE = 1e-5  # of the largest answer, or of 1 where all are smaller
 EXACT = 1e-6  # the same in float64

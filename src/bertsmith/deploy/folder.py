@@ -45,7 +45,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build
 from bertsmith.recipe import Recipe, find
 from bertsmith.spelling import amount, an, option
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.text.load import gaps
 from bertsmith.text.tokenizer import Tokenizer
 

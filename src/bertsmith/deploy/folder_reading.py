@@ -11,7 +11,7 @@ import numpy as np
 from bertsmith.deploy import sentences
 from bertsmith.deploy.folder_files import json_of
 from bertsmith.errors import InputError, printable
-from bertsmith.tasks.sequences import Reading, Template
+from bertsmith.tasks.reading import Reading, Template
 from bertsmith.text import load, owners
 from bertsmith.text.tokenizer import Tokenizer
 

@@ -16,7 +16,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from bertsmith.errors import InputError
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.text.forms import outward
 from bertsmith.text.starts import flat
 from bertsmith.text.tokenizer import Tokenizer

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Backend
 from bertsmith.deploy.check import differing_ids, quiet
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.text.tokenizer import Tokenizer
 
 # By model_type; both spellings, where a release has both.

@@ -11,14 +11,14 @@ from typing import Any
 from bertsmith import files
 from bertsmith.config import Settings
 from bertsmith.downstream.grown import check_encoder, check_way
+from bertsmith.downstream.labelled_files import Files, OnBadAnswer, Say
 from bertsmith.downstream.methods import Method
 from bertsmith.downstream.model import Loaded
-from bertsmith.downstream.task import Files, OnBadAnswer, Say
 from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import flag, option, setting
 from bertsmith.tasks import kinds
-from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.reading import OnLong
 from bertsmith.tasks.split import Few
 from bertsmith.training.budget import Budget
 from bertsmith.training.job import Progress

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertsmith.downstream.grown import Decoder, trunk_of
+from bertsmith.downstream.labelled_files import Say
 from bertsmith.downstream.methods import Method
 from bertsmith.downstream.model import Loaded
-from bertsmith.downstream.task import Say
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError
 from bertsmith.nn.adapters import brought

@@ -16,16 +16,16 @@ from bertsmith.config import Settings
 from bertsmith.downstream.asked import check_asked
 from bertsmith.downstream.benchmarked import ARCHIVE, benchmarked, facts, named
 from bertsmith.downstream.finetune import finetune
+from bertsmith.downstream.labelled_files import Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.task import Say
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import flag, option
 from bertsmith.tasks import kinds, official
 from bertsmith.tasks.benchmarks import CLUE, GLUE, Benchmark
 from bertsmith.tasks.official import Present
-from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.reading import OnLong
 from bertsmith.training import launch
 from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
+from bertsmith.downstream.labelled_files import Say
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.predict import judged, predict
-from bertsmith.downstream.task import Say
 from bertsmith.downstream.tuned import seeds_of
 from bertsmith.spelling import amount
 from bertsmith.tasks import averaged

@@ -17,7 +17,7 @@ from bertsmith.downstream import based, several
 from bertsmith.downstream import changed as changes
 from bertsmith.downstream.dev_rows import dev_rows
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.outputs import check_lines
 from bertsmith.downstream.predict import Columns, judged_rows, rows_of
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
@@ -66,7 +66,7 @@ def compare(
     """
     if changed < 0:
         raise InputError(f"{option('changed', changed)}: 0 or more texts can be shown")
-    there = out is not None and check_file(Path(out), "changed.jsonl")
+    there = out is not None and check_lines(Path(out), "changed.jsonl")
     if isinstance(input, (str, os.PathLike)) and not str(input).startswith(HUB):
         check_there(input)
         if there and os.path.samefile(Path(out or ""), input):

@@ -17,7 +17,8 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.readers import parse_columns, read, say_notes
-from bertsmith.tasks.sequences import OnLong, encode, say_long
+from bertsmith.tasks.reading import OnLong
+from bertsmith.tasks.sequences import encode, say_long
 from bertsmith.text import unknown
 
 BUDGET = 8192  # tokens in one pass

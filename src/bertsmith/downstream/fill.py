@@ -17,7 +17,8 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import source
 from bertsmith.tasks.readers import parse_columns, read
-from bertsmith.tasks.sequences import Builder, Reading
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Builder
 from bertsmith.text import unknown
 
 MASK = "[MASK]"

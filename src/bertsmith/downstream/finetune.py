@@ -15,12 +15,12 @@ from typing import Any
 from bertsmith.config import Settings
 from bertsmith.downstream.asked import Asked
 from bertsmith.downstream.grid import Search
+from bertsmith.downstream.labelled_files import OnBadAnswer, Say
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.prepared import Prepared
-from bertsmith.downstream.task import OnBadAnswer, Say
 from bertsmith.errors import InputError
 from bertsmith.spelling import option
-from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.reading import OnLong
 from bertsmith.tasks.split import Fold
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Progress, silent

@@ -15,7 +15,7 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.downstream.asked import Asked
-from bertsmith.downstream.task import Files, Rows
+from bertsmith.downstream.labelled_files import Files, Rows
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option

@@ -11,7 +11,7 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.outputs import check_lines
 from bertsmith.downstream.predict import rows_of
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
@@ -19,7 +19,7 @@ from bertsmith.tasks import kinds
 from bertsmith.tasks.given import source
 from bertsmith.tasks.lines import check_there
 from bertsmith.tasks.readers import parse_columns, read, say_notes
-from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.reading import OnLong
 from bertsmith.tasks.table import Table
 from bertsmith.text import unknown
 
@@ -89,7 +89,7 @@ def generate(
         check_there(input)
         if out is not None and Path(out).exists() and os.path.samefile(out, input):
             raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
-    there = out is not None and check_file(Path(out), "written.jsonl")
+    there = out is not None and check_lines(Path(out), "written.jsonl")
     if not isinstance(model, Loaded):
         check_model(model)
     loaded = opened(model, members=members, say=say, base=base)

@@ -20,9 +20,9 @@ from bertsmith import files
 from bertsmith.downstream import grid
 from bertsmith.downstream.asked import Asked
 from bertsmith.downstream.beside import Beside
+from bertsmith.downstream.labelled_files import Rows, Say
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.prepared import Prepared, taught_rows
-from bertsmith.downstream.task import Rows, Say
 from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
 from bertsmith.errors import InputError, Interrupted, NumericsError, printable
 from bertsmith.spelling import again, amount, flag, option

@@ -18,11 +18,12 @@ from bertsmith.data.text import Text
 from bertsmith.downstream import several
 from bertsmith.downstream.beginning import Beginning
 from bertsmith.downstream.devs import Devs
+from bertsmith.downstream.labelled_files import Say
 from bertsmith.downstream.methods import Method
 from bertsmith.downstream.mixing import with_heads
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.seeds import trained_of, written_of
-from bertsmith.downstream.task import Say, Task
+from bertsmith.downstream.task import Task
 from bertsmith.downstream.tasks_file import OF_ONE, Feeds
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt

@@ -19,10 +19,10 @@ from typing import Any
 from bertsmith import files
 from bertsmith.downstream.asked import Asked
 from bertsmith.downstream.halving import warnings_of
+from bertsmith.downstream.labelled_files import Rows, Say
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.prepared import Prepared, taught_rows
 from bertsmith.downstream.report_runs import SAID_ARMS as SAID
-from bertsmith.downstream.task import Rows, Say
 from bertsmith.downstream.teachers import keep
 from bertsmith.downstream.tuned import KEPT, RESULT, RESULT_FORMAT, Tuned
 from bertsmith.errors import InputError, Interrupted, printable

@@ -11,7 +11,8 @@ import torch
 
 from bertsmith.data.batch import NEVER, Stream
 from bertsmith.downstream.model import Loaded
-from bertsmith.tasks.sequences import Builder, Encoded, OnLong, most_context
+from bertsmith.tasks.reading import OnLong, most_context
+from bertsmith.tasks.sequences import Builder, Encoded
 
 Array = np.ndarray
 BUDGET = 8192  # tokens in one pass

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from bertsmith.config import Settings, assignments_of, to_dict
 from bertsmith.data.mixture import BySize, Mixture, Shares
 from bertsmith.data.text import Text
+from bertsmith.downstream.labelled_files import Files, Say
 from bertsmith.downstream.methods import FULL, faster
-from bertsmith.downstream.task import Files, Say, Task
+from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.modules.member import MemberModel
@@ -75,7 +76,7 @@ def mixed_run(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train one trunk on a mixture of `feeds`, {name: a store, or `task.Files` of labelled rows}, into the run folder `out`.
+    """Train one trunk on a mixture of `feeds`, {name: a store, or `labelled_files.Files` of labelled rows}, into the run folder `out`.
 
     Each step reads one of them, drawn by `shares` (in proportion to size unless told otherwise), or all (`each="all"`).  All stores share the
     recipe's own heads; a task has one of its own.  Terms are `name.term`.  The first store's tokenizer reads all; `set`: options of the
@@ -150,11 +151,11 @@ def mixed_run(
 
 def _check_asked(feeds: Any, shares: Any, seed: Any, workers: Any) -> None:
     if not isinstance(feeds, Mapping) or not feeds:
-        raise InputError("multitask: feeds: expected {name: a store, or task.Files}")
+        raise InputError("multitask: feeds: expected {name: a store, or labelled_files.Files}")
     for name, given in feeds.items():
         if isinstance(given, (dict, list, tuple, int, float)) or given is None:
             raise InputError(
-                f"multitask: {printable(name)}: {an(type(given).__name__)}, where a store or task.Files is expected"
+                f"multitask: {printable(name)}: {an(type(given).__name__)}, where a store or labelled_files.Files is expected"
             )
     if shares is not None and (isinstance(shares, type) or not hasattr(shares, "at")):
         raise InputError(

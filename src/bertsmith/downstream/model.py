@@ -21,7 +21,7 @@ from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds
 from bertsmith.tasks.labels import Labels
-from bertsmith.tasks.sequences import Reading
+from bertsmith.tasks.reading import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
 from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
 

@@ -18,10 +18,11 @@ from bertsmith.data.mixture import Annealed, Shares
 from bertsmith.downstream import several
 from bertsmith.downstream.asked import check_asked, check_out, check_reinit, check_surgery, threads_of
 from bertsmith.downstream.based import plain
+from bertsmith.downstream.labelled_files import Files, Rows, Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.prepared import kept
-from bertsmith.downstream.task import Files, Rows, Say, Task
+from bertsmith.downstream.task import Task
 from bertsmith.downstream.tasks_file import OF_KINDS, Feeds, check_apart, read_tasks
 from bertsmith.downstream.tuned import RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import ALIASES, LENGTHS, FineTuning, settings
@@ -70,7 +71,7 @@ def multitask(
 ) -> dict[str, Any]:
     """Tune a MODEL to several tasks at once, or train a recipe on texts beside tasks, into the run folder `out`.
 
-    `feeds`: a file of tasks (tasks_file.py), or {name: a store, or `task.Files` of labelled rows}; `recipe`: the MODEL (a path or what
+    `feeds`: a file of tasks (tasks_file.py), or {name: a store, or `labelled_files.Files` of labelled rows}; `recipe`: the MODEL (a path or what
     `load` gave), whose tokenizer reads all.  Each step reads one of them, drawn by `shares` ("size" unless told otherwise, "equal",
     "annealed", or one of data/mixture.py), or all (`each="all"`).  All else is as in `finetune`; an epoch has the rows of all tasks, and a
     store's text, whose loss is that of the model's own pre-training, is read meanwhile.  Returns what result.json says: dev scores of each
@@ -200,7 +201,7 @@ def _is_model(recipe: Any) -> bool:
 def _given(feeds: Mapping[str, Any]) -> Feeds:
     tasks = {name: files for name, files in feeds.items() if isinstance(files, Files)}
     if not tasks:
-        raise InputError("multitask: feeds: holds no task.Files; a MODEL is tuned to labelled rows")
+        raise InputError("multitask: feeds: holds no labelled_files.Files; a MODEL is tuned to labelled rows")
     texts = {name: store for name, store in feeds.items() if name not in tasks}
     return Feeds(names=tuple(feeds), tasks=tasks, texts=texts)
 

@@ -33,6 +33,23 @@ def check_file(out: Path, example: str) -> bool:
     return place.is_file()
 
 
+def check_lines(out: Path, example: str) -> bool:
+    """As `check_file`; InputError, too, where what stands there is not lines of JSON as ours, {"index": …}."""
+    there = check_file(out, example)
+    if there and not _is_lines(out):
+        raise InputError(
+            f"{printable(out)}: stands here and is not what was written of rows before; choose another place"
+        )
+    return there
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether the first line of a file says which row it is about, or there is none."""
+    with path.open("rb") as file:
+        line = file.readline(1 << 20)
+    return not line.strip() or line.startswith(b'{"index": ')
+
+
 def check_kept(out: Path, kind: str) -> None:
     """InputError where a file that is no `kind` ("probe", "surface") of ours stands at `out`, and as `check_file` has it."""
     if check_file(out, f"{kind}.json") and not is_kept(out, kind):

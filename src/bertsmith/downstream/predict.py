@@ -14,7 +14,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.downstream import explained, several
 from bertsmith.downstream.model import Loaded, opened
-from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.outputs import check_lines
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics, nbest
@@ -22,7 +22,8 @@ from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.hub_rows import HUB, named
 from bertsmith.tasks.lines import check_there, trained_encoding
 from bertsmith.tasks.readers import parse_columns, say_notes
-from bertsmith.tasks.sequences import OnLong, Reading, say_long
+from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.sequences import say_long
 from bertsmith.tasks.table import EVERY
 from bertsmith.text import unknown
 from bertsmith.text.encodings import UTF8, checked
@@ -69,7 +70,7 @@ def predict(
         and os.path.samefile(out, input)
     ):
         raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
-    there = out is not None and check_file(Path(out), "predictions.jsonl")
+    there = out is not None and check_lines(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say, base)
     kind = kinds.of_task(loaded.task)
     if explain is not None and not hasattr(kind, "leaning"):

@@ -27,9 +27,10 @@ from bertsmith.downstream.asked import (
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, with_decoder
+from bertsmith.downstream.labelled_files import Rows, Say
 from bertsmith.downstream.methods import check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.task import Rows, Say, Task
+from bertsmith.downstream.task import Task
 from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
+from bertsmith.downstream.labelled_files import Files, Rows
 from bertsmith.downstream.methods import method_of
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_kept, read_kept
-from bertsmith.downstream.task import Files, Rows, Task
+from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import option
@@ -24,7 +25,7 @@ from bertsmith.tasks import kinds, probing
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import parse_columns, read
-from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.reading import OnLong
 
 FORMAT, KIND = 1, "probe"
 HELD = 1 << 30  # bytes of states that are held at once

@@ -19,7 +19,7 @@ from bertsmith.spelling import amount, option
 from bertsmith.tasks import metrics, ranking
 from bertsmith.tasks.lines import Lines, check_there
 from bertsmith.tasks.readers import json_object
-from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.reading import OnLong
 
 Say = Callable[[str], None]
 ASKING, ASKED = ("query",), ("document", "passage", "corpus")  # names of prompts, where an encoder has some

@@ -20,7 +20,7 @@ from bertsmith.tasks import metrics
 from bertsmith.tasks.given import source
 from bertsmith.tasks.lines import Lines, check_there
 from bertsmith.tasks.readers import check_text, parse_columns, read, say_notes
-from bertsmith.tasks.sequences import OnLong
+from bertsmith.tasks.reading import OnLong
 from bertsmith.tasks.table import ROLES, Table
 from bertsmith.text import unknown
 

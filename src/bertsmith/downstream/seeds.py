@@ -13,9 +13,10 @@ from bertsmith.downstream.beginning import Beginning
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
 from bertsmith.downstream.grown import Decoder
+from bertsmith.downstream.labelled_files import Say
 from bertsmith.downstream.methods import Method, faster
 from bertsmith.downstream.model import Loaded
-from bertsmith.downstream.task import Say, Task
+from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.errors import InputError

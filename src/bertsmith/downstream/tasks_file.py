@@ -30,7 +30,7 @@ from typing import Any, Literal
 from bertsmith import files
 from bertsmith.config import assignments_of
 from bertsmith.data.mixture import Annealed, BySize, Equal, Shares, Weighted, check_name
-from bertsmith.downstream.task import Files
+from bertsmith.downstream.labelled_files import Files
 from bertsmith.downstream.tuning import GROUPS
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, an
@@ -228,9 +228,10 @@ def _mixture(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Shares, 
     lacks = [name for name in names if name not in kind]
     if lacks or options:
         what = f"{lacks[0]} has none" if lacks else f"{next(iter(options))} goes with shares by size"
-        raise InputError(
-            f"shares: {printable(what)}; give {amount(len(names), 'number')}, one for each task, 0 for never"
-        )
+        raise InputError(f"shares: {printable(what)}; give {amount(len(names), 'number')}, one for each task")
+    for name in names:
+        if kind[name] == 0:
+            raise InputError(f"shares: {printable(name)} = 0: is never learned; take its table out")
     return Weighted(weights=tuple(kind[name] for name in names)), each
 
 

@@ -92,10 +92,6 @@ def labels_of(teachers: Sequence[Any], kind: Any) -> Labels:
             raise InputError(
                 f"{option('teacher', side.name)}: {what}; a teacher of {option('task', kind.name)} is wanted"
             )
-        if getattr(kinds.of_task(task), "chained", False):
-            raise InputError(
-                f"{option('teacher', side.name)}: its tags are said of a sentence as a whole, and no word has probabilities of its own; one with head=linear or lstm has"
-            )
         known = Labels.of_task(task)
         if found is not None and {*known.names} != {*found.names}:
             more = sorted({*known.names} ^ {*found.names})[0]

@@ -20,7 +20,7 @@ from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
-from bertsmith.tasks.sequences import Reading, Template
+from bertsmith.tasks.reading import Reading, Template
 
 LENGTHS = ("epochs", "steps", "tokens", "minutes")  # one of which says how long
 # By width, up to: the rate (Turc et al. 2019 for small sizes, Devlin et al. 2019), and updates that it wants at least (LOG.md, ten tasks).
@@ -332,7 +332,7 @@ class FineTuning:
         """InputError for what is said of a teacher where there is none, and for a head whose answers hang together."""
         if given and getattr(self.of_kind(kind), "chained", False):
             raise InputError(
-                f"{option('teacher')} with {setting('head', value=self.head)}: its tags are said of a sentence as a whole; head=linear or lstm has teachers"
+                f"{setting('head', value=self.head)}: learns the tags of a sentence together, and a teacher says those of each word; {setting('head', value='lstm')} can be taught"
             )
         for name in ("hard", "temperature"):
             if not given and getattr(self, name) != getattr(FineTuning(), name):

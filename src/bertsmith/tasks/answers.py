@@ -25,7 +25,8 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.nbest import BEST, Candidate
-from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
+from bertsmith.tasks.reading import OnLong, Reading, most_context
+from bertsmith.tasks.sequences import Asked, Builder, Encoded
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.squad import Questions
 from bertsmith.tasks.table import ROLES

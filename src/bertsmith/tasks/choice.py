@@ -20,7 +20,8 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.offered import COUNTED, ROLES, Offered, counted, place_of, read_offered
-from bertsmith.tasks.sequences import Asked, Builder, Encoded, Reading, kept
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Asked, Builder, Encoded, kept
 from bertsmith.tasks.split import plain
 from bertsmith.tasks.texts import Texts
 

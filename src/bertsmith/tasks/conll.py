@@ -106,6 +106,7 @@ def read(
     path, columns = path if isinstance(path, Given) else Path(path), dict(columns or {})
     if "text2" in columns:
         raise InputError(f"{option('columns', 'text2')}: words and their tags have no second text")
+    wide = False  # whether lines hold more than a word
     suffix, counts = suffix_of(path), Counter(blank=0, documents=0, remarks=0, parts=0)
     lines, texts = Lines(path, encoding), Texts([], [])
     if suffix in (".jsonl", ".json"):
@@ -115,6 +116,7 @@ def read(
         text, label = _number(columns, "text", 1 if numbered else 0), _number(columns, "label", 3 if numbered else -1)
         rows = _rows(lines, counts, numbered, label)
         sentences = _columns(rows, lines.name, text, label, labelled)
+        wide = not labelled and "text" not in columns and sum(len(cells) > 1 for _, cells in rows) > FEW
     words, tags, numbers = [], [], []
     for rows in sentences:
         numbers.append([number for number, _, _ in rows])
@@ -128,6 +130,10 @@ def read(
         for what, (one, several, said) in MARKED.items()
         if counts[what]
     ]
+    if wide and len(words) == 1:
+        notes.append(
+            f'warning: {printable(path)}: is read as one sentence, the first word of each of its {len(words[0]):,} lines; texts of a line each go into .jsonl, {{"text": …}}'
+        )
     return Sentences(
         path=path if isinstance(path, Given) else str(path),
         words=words,
@@ -147,6 +153,8 @@ class Texts:
     joined: list[Joined]
     nested: list[str]
 
+
+FEW = 4  # lines, up to which one sentence is nothing odd
 
 Word = tuple[int, str, Any]  # line, word, tag
 
@@ -324,7 +332,7 @@ def _marked(
         name = columns.get("label") or next((name for name in marked_texts.KEYS if name in row), "label")
         if name not in row and "answer" not in row:
             raise InputError(_missing(where, "label", name, row))
-        joined, tags, nested = marked_texts.read(row[key], row.get(name), f"{where}: {printable(name)}", counts)
+        joined, tags, nested = marked_texts.read(row[key], row.get(name, []), f"{where}: {printable(name)}", counts)
     else:
         joined = marked_texts.words(row[key])
         tags, nested = [None] * len(joined.begins), ""

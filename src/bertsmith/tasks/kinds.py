@@ -21,7 +21,8 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.multilabel import MultiLabel
 from bertsmith.tasks.ordinal import Ordinal
-from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading
+from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.sequences import Asked, Encoded
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
 from bertsmith.tasks.texts import Classes, Numbers

@@ -97,7 +97,7 @@ def _spans(text: str, marks: Any, where: str) -> list[Marked]:
     if isinstance(marks, Mapping):
         return _by_type(text, marks, where)
     if marks is None:
-        return []
+        raise InputError(f"{where}: null: was nothing said of this text? one without spans has []")
     if not isinstance(marks, list):
         raise InputError(
             f"{where}: {kind_of(marks)} where a list of spans is expected, each {FORM}; texts that are one class as a whole are for {option('task', 'classify')}"

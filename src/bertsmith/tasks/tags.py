@@ -27,7 +27,8 @@ from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.marked_texts import KEYS
-from bertsmith.tasks.sequences import Asked, Builder, Encoded, OnLong, Reading, most_context
+from bertsmith.tasks.reading import OnLong, Reading, most_context
+from bertsmith.tasks.sequences import Asked, Builder, Encoded
 from bertsmith.tasks.spans import OUTSIDE, PREFIXED, closed, mark_spans, parts, spans
 from bertsmith.tasks.table import ROLES
 from bertsmith.tasks.tagged import Said, both_spans, chosen, confidence, counted, shares

@@ -18,7 +18,8 @@ from bertsmith.tasks.given import TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import read
-from bertsmith.tasks.sequences import Asked, Reading
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Asked
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.template import Template, number_of, shown
 from bertsmith.tasks.texts import Texts

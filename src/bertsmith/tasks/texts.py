@@ -19,7 +19,8 @@ from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
-from bertsmith.tasks.sequences import Asked, Encoded, OnLong, Reading, encode
+from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.sequences import Asked, Encoded, encode
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.table import ROLES
 

@@ -18,7 +18,8 @@ from bertsmith.data.decoded import decoded, shifted
 from bertsmith.data.denoise import seen
 from bertsmith.data.draw import counted, hashed, uniform
 from bertsmith.data.ranges import numbers, sums
-from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded, Reading
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,8 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import read
-from bertsmith.tasks.sequences import Asked, Encoded, Reading, encode_apart
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Asked, Encoded, encode_apart
 from bertsmith.tasks.table import TRIPLETS, Table
 from bertsmith.tasks.texts import Texts, numbers_of
 

@@ -21,7 +21,8 @@ from bertsmith.data.hidden import hidden, hidden_of
 from bertsmith.errors import InputError
 from bertsmith.nn.asks import Asks
 from bertsmith.spelling import amount, setting
-from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded, Reading
+from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded
 
 TERM = "token"
 
