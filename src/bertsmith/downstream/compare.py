@@ -66,13 +66,13 @@ def compare(
     """
     if changed < 0:
         raise InputError(f"{option('changed', changed)}: 0 or more texts can be shown")
-    there = out is not None and check_lines(Path(out), "changed.jsonl")
     if isinstance(input, (str, os.PathLike)) and not str(input).startswith(HUB):
         check_there(input)
-        if there and os.path.samefile(Path(out or ""), input):
+        if out is not None and Path(out).exists() and os.path.samefile(out, input):
             raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     elif isinstance(input, Iterator):  # both read it
         input = list(input)
+    there = out is not None and check_lines(Path(out), "changed.jsonl")
     chosen = None if columns is None else parse_columns(columns, EVERY)
     sides = Side.of(a), Side.of(b)
     sides[0].check_like(sides[1])
