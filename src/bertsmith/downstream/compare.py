@@ -72,7 +72,8 @@ def compare(
             raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     elif isinstance(input, Iterator):  # both read it
         input = list(input)
-    there = out is not None and check_lines(Path(out), "changed.jsonl")
+    if out is not None:
+        check_lines(Path(out), "changed.jsonl")
     chosen = None if columns is None else parse_columns(columns, EVERY)
     sides = Side.of(a), Side.of(b)
     sides[0].check_like(sides[1])
