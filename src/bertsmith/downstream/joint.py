@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from bertsmith import files
 from bertsmith.config import from_dict, to_dict
@@ -22,12 +21,11 @@ from bertsmith.downstream.labelled_files import Say
 from bertsmith.downstream.methods import Method
 from bertsmith.downstream.mixing import with_heads
 from bertsmith.downstream.model import Loaded
-from bertsmith.downstream.seeds import trained_of, written_of
+from bertsmith.downstream.seeds import best_step, learning, trained_of, written_of
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tasks_file import OF_ONE, Feeds
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
-from bertsmith.nn.member import build
 from bertsmith.objectives.mixed import Mixed, Part
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount
@@ -40,7 +38,6 @@ from bertsmith.training.learn import learn
 from bertsmith.training.log import Journal
 from bertsmith.training.precision import threads_set
 from bertsmith.training.pretraining import exam_of, said_of
-from bertsmith.training.saving import weights_of
 
 MEAN = "mean"  # of the tasks' main scores: what chooses the step
 CONTENT = ("digest", "train.sha256", "dev.sha256", "task")  # of a feed: what its files hold, and how rows are read
@@ -134,7 +131,8 @@ class Joint:
 
         def expect(extent: Extent, steps: int) -> None:
             lasts = f"{amount(steps, 'update')} in {amount(steps / extent.steps, 'epoch', form='.3g')}"
-            journal.say(f"seed {seed}: {self._said()}, lr {self.options.lr:g}, {lasts}")
+            what = "fresh weights" if self.scratch else learning(self.method, self.trained, "heads")
+            journal.say(f"seed {seed}: {what}, lr {self.options.lr:g}, {lasts}")
             journal.say(_said_shares(mixture))
 
         place, options = self.loaded.device, {"options": LENGTHS, "threads": self.threads, "expect": expect}
@@ -152,12 +150,8 @@ class Joint:
 
     def _finish(self, run: Tuned, seed: int, best: int, exam: Devs, journal: Journal) -> dict[str, Any]:
         """Scores with intervals of the best step, by all processes; result.json."""
-        world, place = self.world, self.loaded.device
-        with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-            member = self.beginning.restored(run, best) if world.first else build(self.recipe).to(place)
-            threads, lines = world.tell(written_of(run) if world.first else None)
-        for tensor in weights_of(member).values():
-            world.put(tensor.data, tensor.data)
+        world = self.world
+        member, threads, lines = best_step(self.beginning, run, best, world)
         tasks, drawn = {}, []
         with threads_set(threads):
             for number, (name, dev) in enumerate(exam.devs.items()):
@@ -191,15 +185,6 @@ class Joint:
                         journal.say(line)
                     journal.close()
         return json.loads(json.dumps(result))
-
-    def _said(self) -> str:
-        """What learns, in words."""
-        if self.scratch:
-            return "fresh weights"
-        count, of = self.trained["parameters"], self.trained["of"]
-        heads = "" if self.method.learns is None else " and heads"
-        some = f": {count:,} of {amount(of, 'parameter')} ({count / of:.2%})"
-        return f"{self.method.parts}{heads}{some if count < of else ''}"
 
 
 def scores_said(result: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,21 +20,19 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.labelled_files import Files, Rows, Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.prepared import kept
+from bertsmith.downstream.prepared import each_seed, kept, over_seeds
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tasks_file import OF_KINDS, Feeds, check_apart, read_tasks
-from bertsmith.downstream.tuned import RESULT_FORMAT, Tuned
+from bertsmith.downstream.tuned import Tuned
 from bertsmith.downstream.tuning import ALIASES, LENGTHS, FineTuning, settings
-from bertsmith.errors import InputError, Interrupted, printable
+from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import again, amount, option, setting
-from bertsmith.tasks import metrics
+from bertsmith.spelling import option, setting
 from bertsmith.tasks.kinds import Kind
 from bertsmith.training.budget import Budget
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Progress, check_options, silent
 from bertsmith.training.run import open_store
-from bertsmith.training.stop import Stop
 
 NOT_HERE = ("auxiliary", "layers")
 
@@ -148,40 +145,10 @@ def multitask(
         asked = asked if asked.given else Budget(epochs=options.all.epochs)
         if seeds == 1:
             return joint.run(Tuned(out), seed, asked, workers, **how)
-        results = _each_seed(joint, Path(out), range(seed, seed + seeds), asked, workers, world, how)
+        run_one = lambda run, number: joint.run(run, number, asked, workers, **how)
+        _, results = each_seed(Path(out), range(seed, seed + seeds), world, run_one)
         with world.agreed():
-            return kept(_over_seeds(results, say), Path(out), world)
-
-
-def _each_seed(
-    joint: Any, out: Path, numbers: range, asked: Budget, workers: int, world: World, how: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    results = []
-    with ExitStack() as stack:
-        world.stop = world.stop or stack.enter_context(Stop())
-        for number in numbers:
-            if results and world.asked():  # it came when the seed before was done
-                raise Interrupted(f"{world.caught.name}: seed {number} is not begun; {again()} goes on", world.caught)
-            run = Tuned(out / f"seed-{number}")
-            run.results = (*Tuned.results, f"../{Tuned.results[0]}")
-            results.append(joint.run(run, number, asked, workers, **how))
-    return results
-
-
-def _over_seeds(results: list[dict[str, Any]], say: Say) -> dict[str, Any]:
-    over = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
-    best = max(results, key=lambda r: (r["dev"][r["chosen_by"]]["value"], -r["seed"]))["seed"]
-    for name, found in over.items():
-        say(f"{name}: {found['mean']:.4f} ± {found['spread']:.4f} over {amount(len(results), 'seed')}")
-    return {
-        "format": RESULT_FORMAT,
-        "kind": "finetune",
-        "task": several.KIND,
-        "seeds": [r["seed"] for r in results],
-        "best_seed": best,
-        "over_seeds": over,
-        "results": results,
-    }
+            return kept(over_seeds(results, say), Path(out), world)
 
 
 # -- before anything is written -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -155,21 +156,12 @@ class Prepared:
         """Runs in OUT/seed-0, …; `more`: what result.json says besides."""
         asked, world = self.asked, self.world
         self.keep()
-        results, runs = [], []
-        with ExitStack() as stack:
-            world.stop = world.stop or stack.enter_context(Stop())
-            for number in range(asked.seed, asked.seed + asked.seeds):
-                if number > asked.seed and world.asked():  # it came when the seed before was done
-                    name = world.caught.name
-                    raise Interrupted(f"{name}: seed {number} is not begun; {again()} goes on", world.caught)
-                run = Tuned(self.out / f"seed-{number}")
-                run.results = (RESULT, f"../{RESULT}")
-                results.append(self.run(run, number))
-                runs.append(run)
+        numbers = range(asked.seed, asked.seed + asked.seeds)
+        runs, results = each_seed(self.out, numbers, world, self.run)
         pairs = zip(runs, results, strict=True) if self.beside.given else ()
         said = {result["seed"]: self.tuning.said(run, result) for run, result in pairs}
         with world.agreed():
-            found = over_seeds(results, self.tuning.task, asked.say) | more
+            found = over_seeds(results, asked.say) | more
             found = kept(found | self.beside.measured(said, asked.members, asked.say), self.out, world)
         best = next(r for r in results if r["seed"] == found["best_seed"])
         tell(results, best, self.options, asked.say)
@@ -197,14 +189,32 @@ def taught_rows(rows: Rows, asked: Asked, out: Path) -> Rows:
     return replace(rows, soft=taught(asked.teacher, rows.rows["train"], rows.known, out, asked.members, asked.say))
 
 
-def over_seeds(results: list[dict], task: Task, say: Say) -> dict[str, Any]:
+def each_seed(
+    out: Path, numbers: range, world: World, run_one: Callable[[Tuned, int], dict[str, Any]]
+) -> tuple[list[Tuned], list[dict[str, Any]]]:
+    """`run_one` in OUT/seed-N of each number; what is told to stop between two of them stops there."""
+    runs, results = [], []
+    with ExitStack() as stack:
+        world.stop = world.stop or stack.enter_context(Stop())
+        for number in numbers:
+            if results and world.asked():  # it came when the seed before was done
+                name = world.caught.name  # type: ignore[union-attr]
+                raise Interrupted(f"{name}: seed {number} is not begun; {again()} goes on", world.caught)  # type: ignore[arg-type]
+            run = Tuned(out / f"seed-{number}")
+            run.results = (RESULT, f"../{RESULT}")
+            results.append(run_one(run, number))
+            runs.append(run)
+    return runs, results
+
+
+def over_seeds(results: list[dict], say: Say) -> dict[str, Any]:
+    """What result.json says of several: the mean and spread of each score, and which seed is the best."""
     scores = {name: metrics.spread([r["dev"][name]["value"] for r in results]) for name in results[0]["dev"]}
-    chosen_by = task.kind.best(task.known)
-    best = max(results, key=lambda r: (r["dev"][chosen_by]["value"], -r["seed"]))["seed"]
+    best = max(results, key=lambda r: (r["dev"][r["chosen_by"]]["value"], -r["seed"]))["seed"]
     result = {
         "format": RESULT_FORMAT,
         "kind": "finetune",
-        "task": task.kind.name,
+        "task": results[0]["task"],
         "seeds": [r["seed"] for r in results],
         "best_seed": best,
         "over_seeds": scores,

@@ -132,7 +132,7 @@ class Tuning:
         )
 
         def expect(extent: Extent, steps: int) -> None:
-            what = "fresh weights" if self.scratch else self._said()
+            what = "fresh weights" if self.scratch else learning(self.method, self.trained, "head")
             if self.decoder is not None and self.decoder.encoder == "fresh":
                 what = "all weights, the encoder's fresh"
             lasts = f"{amount(steps, 'update')} in {amount(steps / extent.steps, 'epoch', form='.3g')}"
@@ -202,24 +202,31 @@ class Tuning:
 
     def _hear(self, run: Tuned, seed: int, best: int, exam: Dev) -> list[dict]:
         """Into `heard`; returns the lines of metrics.jsonl."""
-        world, place = self.world, self.loaded.device
-        with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-            member = self.beginning.restored(run, best) if world.first else build(self.recipe).to(place)
-            threads, lines = world.tell(written_of(run) if world.first else None)
-        for tensor in weights_of(member).values():
-            world.put(tensor.data, tensor.data)
+        member, threads, lines = best_step(self.beginning, run, best, self.world)
         if getattr(member.objective, "mix", None) is not None:
             self.mixed[seed] = member.objective.shares()
         with threads_set(threads):
-            self.heard[seed] = exam.said_of(member, world)
+            self.heard[seed] = exam.said_of(member, self.world)
         return lines
 
-    def _said(self) -> str:
-        """What learns, in words."""
-        count, of = self.trained["parameters"], self.trained["of"]
-        head = "" if self.method.learns is None else " and head"
-        some = f": {count:,} of {amount(of, 'parameter')} ({count / of:.2%})"
-        return f"{self.method.parts}{head}{some if count < of else ''}"
+
+def learning(method: Method, trained: dict[str, Any], head: str) -> str:
+    """What learns, in words; `head`: "head", or "heads" of several tasks."""
+    count, of = trained["parameters"], trained["of"]
+    beside = "" if method.learns is None else f" and {head}"
+    some = f": {count:,} of {amount(of, 'parameter')} ({count / of:.2%})"
+    return f"{method.parts}{beside}{some if count < of else ''}"
+
+
+def best_step(beginning: Beginning, run: Tuned, best: int, world: World) -> tuple[MemberModel, int, list[dict]]:
+    """(the member at step `best`, on all processes; threads; the lines of metrics.jsonl)."""
+    place = beginning.loaded.device
+    with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        member = beginning.restored(run, best) if world.first else build(beginning.recipe).to(place)
+        threads, lines = world.tell(written_of(run) if world.first else None)
+    for tensor in weights_of(member).values():
+        world.put(tensor.data, tensor.data)
+    return member, threads, lines
 
 
 def written_of(run: Tuned) -> tuple[int, list[dict]]:
