@@ -189,6 +189,24 @@ def check_model(model: str | Path) -> None:
         raise InputError(no_model(path))
 
 
+def body_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Any:
+    """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does."""
+    if isinstance(model, Loaded):
+        return model.recipe.model
+    try:
+        path = folder.located(model)
+        if folder.is_foreign(path):
+            return folder.architecture(path)
+        run = path.parent.parent if path.parent.name == STEPS else path
+        run = min(run.glob(f"seed-*/{CONFIG}"), default=run / CONFIG)
+        data = files.plain(run)
+        tree = None if data is None else files.unsealed(data, run).get("recipe")
+        recipe = None if tree is None else from_dict(tree, members, printable(run))
+    except InputError:  # of a folder that is damaged loading it tells more
+        return None
+    return recipe.model if isinstance(recipe, Recipe) else None
+
+
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:
     import torch
 
