@@ -94,7 +94,7 @@ def check(asked: Asked, grid: Grid, every: Iterable[Trial]) -> None:
                 one.budget.check_given(LENGTHS)
                 method_of(one.method)
     for trial in every:
-        with within(said(trial)):
+        with within(typed(trial)):
             check_early(tried(asked, trial))
 
 
@@ -105,6 +105,11 @@ def within(what: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{option('search', like=what)}: {error}") from None
+
+
+def typed(trial: Trial) -> str:
+    """`lr=3e-05 epochs=2`."""
+    return " ".join(f"{name}={shown(value)}" for name, value in trial.items())
 
 
 def said(trial: Trial) -> str:

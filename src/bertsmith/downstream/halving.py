@@ -119,7 +119,7 @@ def _prepared(asked: Asked, every: list[grid.Trial], world: World) -> tuple[list
     for number, values in enumerate(every):
         place = Path(asked.out) / TRIALS / f"trial-{number}"
         one = grid.tried(shared, values).but(out=place)
-        with grid.within(grid.said(values)):
+        with grid.within(grid.typed(values)):
             prepared = replace(Prepared.of(one, world, read=read, free=True), going=True)
         trials.append(Trial(number, values, prepared, prepared.steps))
     return trials, beside

@@ -154,6 +154,10 @@ class Rows:
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; {option('columns')} says which columns are read"
             )
         found = cls.of(given, kind, known, chosen, rows, share, numbers)
+        if given.teacher:
+            from bertsmith.downstream.unseen import check_teachers
+
+            check_teachers(given.teacher, found.sources)
         for line in (*_told(kind, found.sources), *small(found.sources, kind.unit)):
             say(line)
         _say_overlap(rows, say)

@@ -123,9 +123,7 @@ def parsed(numbers: Any) -> list[int | str]:
         raise InputError(f"{option('learning_curve')}: no numbers; 50,500,all are three")
     twice = next((one for i, one in enumerate(found) if one in found[:i]), None)
     if twice is not None:
-        raise InputError(
-            f"{option('learning_curve')}: {twice if twice == ALL else amount(twice, 'row')} stands there twice"
-        )
+        raise InputError(f"{option('learning_curve')}: {twice}: stands there twice")
     if len(found) < 2:
         more = "50,500,all" if found[0] == ALL else f"{found[0]},{ALL}"
         raise InputError(

@@ -189,19 +189,34 @@ def check_model(model: str | Path) -> None:
         raise InputError(no_model(path))
 
 
+def data_of(model: str | Path | Loaded) -> dict[str, Any]:
+    """{its name: what config.json says of the rows of a run, which is {} where nothing does}; no weights are read."""
+    if isinstance(model, Loaded):
+        return {printable(model.run): model.config.get("data") or {}}
+    return {printable(model): (_config_of(model) or {}).get("data") or {}}
+
+
+def _config_of(model: str | Path) -> dict[str, Any] | None:
+    """config.json of a run (of several seeds that of the first); None of a folder of Hugging Face format, and of what is damaged, which loading it tells."""
+    try:
+        path = folder.located(model)
+        run = path.parent.parent if path.parent.name == STEPS else path
+        config = min(run.glob(f"seed-*/{CONFIG}"), default=run / CONFIG)
+        data = None if folder.is_foreign(path) else files.plain(config)
+        return None if data is None else files.unsealed(data, config)
+    except InputError:
+        return None
+
+
 def body_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Any:
     """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does."""
     if isinstance(model, Loaded):
         return model.recipe.model
     try:
-        path = folder.located(model)
-        if folder.is_foreign(path):
-            return folder.architecture(path)
-        run = path.parent.parent if path.parent.name == STEPS else path
-        run = min(run.glob(f"seed-*/{CONFIG}"), default=run / CONFIG)
-        data = files.plain(run)
-        tree = None if data is None else files.unsealed(data, run).get("recipe")
-        recipe = None if tree is None else from_dict(tree, members, printable(run))
+        if folder.is_foreign(folder.located(model)):
+            return folder.architecture(folder.located(model))
+        tree = (_config_of(model) or {}).get("recipe")
+        recipe = None if tree is None else from_dict(tree, members, "recipe")
     except InputError:  # of a folder that is damaged loading it tells more
         return None
     return recipe.model if isinstance(recipe, Recipe) else None

@@ -34,6 +34,7 @@ from bertsmith.downstream.task import Task
 from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import FineTuning
+from bertsmith.downstream.unseen import learned
 from bertsmith.errors import Interrupted, printable
 from bertsmith.spelling import again, amount, option, setting
 from bertsmith.tasks import breakdown, metrics
@@ -78,6 +79,10 @@ class Prepared:
             if loaded.task is None and not scratch:
                 loaded = _with_head(loaded, asked.task, rows, asked.members, say)
             check_surgery(way, loaded)
+            if not scratch and learned(loaded.config.get("data") or {}, rows.sources):
+                say(
+                    f"warning: {printable(loaded.run)} learned dev rows before, as its config.json says: scores on them are too good"
+                )
             grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))

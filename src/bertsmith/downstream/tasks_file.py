@@ -35,6 +35,7 @@ from bertsmith.downstream.tuning import GROUPS
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, an
 from bertsmith.tasks.kinds import KINDS
+from bertsmith.tasks.lines import check_there
 
 EACH = ("one", "all")
 OF_FILES = tuple(f.name for f in fields(Files))
@@ -204,6 +205,9 @@ def _beside(path: Path, table: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{name}: {printable(repr(value), 60)}: a path is wanted")
     found = path.parent / value
+    if name != "data" and found.is_dir():
+        with _within(name):
+            check_there(found)
     if name != "data" and not found.is_file():
         raise InputError(
             f"{name}: {printable(found)}: no such file; paths are taken from the folder of {printable(path.name)}"

@@ -28,13 +28,13 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
-from bertsmith.tasks.lines import Lines
+from bertsmith.tasks.lines import PACKED_AS as PACKED
+from bertsmith.tasks.lines import READ, Lines, check_there
 from bertsmith.tasks.parquet import Parquet
 from bertsmith.tasks.table import ROLES, TRIPLETS, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
-PACKED = (".gz", ".xz", ".zst")
 
 
 def parse_columns(spec: str | Mapping[str, str | int] | None, roles: tuple[str, ...] = ROLES) -> dict[str, str]:
@@ -81,6 +81,8 @@ def read(
         if role not in roles:
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
     suffix = suffix_of(path)
+    if suffix not in READ or (isinstance(path, Path) and path.is_dir()):
+        check_there(path)
     lines: Any = Parquet(path) if suffix == ".parquet" and isinstance(path, Path) else Lines(path, encoding)
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
@@ -97,8 +99,9 @@ def read(
     elif suffix in (".tsv", ".csv"):
         table = delimited(path, lines, suffix, chosen, header, required, roles)
     else:
+        what = f"unknown kind of file {printable(suffix)!r}" if suffix else "its name does not end with a kind of file"
         raise InputError(
-            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}, and .parquet"
+            f"{printable(path)}: {what}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}, and .parquet"
         )
     if not len(table):
         raise InputError(
