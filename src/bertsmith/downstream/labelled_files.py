@@ -145,6 +145,7 @@ class Rows:
             known, share, numbers = kind.learn(_having(rows["train"], have), names), {}, None
         if given.part:
             _check_part(given, rows["train"], have)
+            kind.check(rows["train"], "dev")  # some of them will be
             if isinstance(given.part, Fold):
                 check_folds(kind, rows["train"], known, given.part.of)
             rows, share, numbers = _divided(kind, rows["train"], given.part, say)

@@ -136,6 +136,8 @@ def load(
     from bertsmith.text.tokenizer import Tokenizer
 
     path, name = folder.located(model), folder.parted(model)[1]
+    if not path.is_dir():
+        folder.check_task(path)
     if folder.is_foreign(path):
         if name:
             raise InputError(several.not_one(path, name, {}))
@@ -186,6 +188,7 @@ def check_model(model: str | Path) -> None:
     """InputError for a MODEL that names no folder, before torch is loaded; what stands in it is not looked at."""
     path = folder.located(model)
     if not path.is_dir() and path.parent.name != STEPS:  # of a step, `load` says which there are
+        folder.check_task(path)
         raise InputError(no_model(path))
 
 

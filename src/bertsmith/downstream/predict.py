@@ -246,10 +246,14 @@ def rows_of(
     if task["pairs"] is False and rows.pairs and not kind.embeds and not told:
         way = option("columns", f"text={chosen.get('text', 'text')}")
         raise InputError(
-            f"{printable(rows.path)}: text2: {printable(loaded.run)} reads single texts, and these are pairs; {way} leaves the second texts out"
+            f"{printable(rows.path)}: text2: {_name(loaded)} reads single texts, and these are pairs; {way} leaves the second texts out"
         )
     say_notes(rows, say)
     return rows
+
+
+def _name(loaded: Loaded) -> str:
+    return printable(f"{loaded.run}:{loaded.named}" if loaded.named else loaded.run)
 
 
 @contextmanager
@@ -258,8 +262,8 @@ def _reads_pairs(loaded: Loaded, pairs: bool | None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if pairs and "'text2'" in str(error):
-            raise InputError(f"{error}; {printable(loaded.run)} reads pairs of texts") from None
+        if pairs and "text2" in str(error):
+            raise InputError(f"{error}; {_name(loaded)} reads pairs of texts") from None
         raise
 
 

@@ -90,10 +90,14 @@ def read_tasks(path: str | Path) -> Feeds:
         raise InputError(f"{where}: holds no task; [task.NAME] with task, train and dev is one")
     tasks, texts, weights, sets = {}, {}, {}, {}
     for name, table in tables.items():
-        with _within(f"{where}: task.{printable(name)}"):
+        with _within(f"{where}: task.{printable(name) or repr(name)}"):
             check_name(name)
             if not isinstance(table, dict):
                 raise InputError(f"{printable(repr(table), 60)} is no table; write [task.{printable(name)}]")
+            if "data" in table and (both := [key for key in ("task", "train", "dev") if key in table]):
+                raise InputError(
+                    f"data, {', '.join(both)}: stand there together; a table has a text (data) or labelled rows (task, train, dev); give each its own"
+                )
             _check_keys(table, OF_TEXT if "data" in table else OF_TASK)
             weights[name] = _weight(table.get("weight", 1.0))
             if "data" in table:

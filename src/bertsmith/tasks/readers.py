@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, near, nearest, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
@@ -153,7 +153,7 @@ def _json(
                 if there:
                     way = "" if own else f"; {option('columns', f'{role}=NAME')} says which"
                     raise InputError(
-                        f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}{way}"
+                        f"{where}: {printable(key)}: is missing; {_instead(key, row, {*keys.values()})}{way}"
                     )
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
@@ -176,6 +176,14 @@ def _json(
                 elif isinstance(row[key], str):
                     check_text(row[key], f"{where}: {printable(key)}")
         yield number, found
+
+
+def _instead(key: str, row: Mapping[str, Any], read: set[str]) -> str:
+    """What of a row may be meant by a key that it has not, but for those that are `read` as something else; else what there is."""
+    found = near(key, [name for name in row if name not in read])
+    if found:
+        return f"did you mean {' or '.join(map(repr, found))}?"
+    return f"the row has: {', '.join(map(printable, row))}" if row else "the object is empty"
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:

@@ -188,11 +188,12 @@ class Vectored(Texts):
         return found | {"texts": sum(role in table.columns for role in PARTS)}
 
     def told(self, found: outlines.Outlines) -> Iterator[str]:
-        what = {1: "texts", 2: "pairs", 3: "pairs with a text that does not belong to them"}
+        what = {1: ("text", ""), 2: ("pair", ""), 3: ("pair", " with a text that does not belong to them")}
         for part, one in found.items():
             n = one.get("numbers")
             numbers = f", numbers from {n['low']:g} to {n['high']:g}, mean {n['mean']:.4g}" if n else ""
-            yield f"{part}: {one['rows']:,} {what[one['texts']]}, {amount(one['different'], 'different text')}{numbers}"
+            unit, more = what[one["texts"]]
+            yield f"{part}: {amount(one['rows'], unit)}{more}, {amount(one['different'], 'different text')}{numbers}"
 
     def learning(self, table: Table) -> Iterator[str]:
         """How the training rows are learned from, where they do not say so themselves."""
