@@ -55,6 +55,7 @@ def learned(asked: Asked, numbers: Any, world: World) -> dict[str, Any]:
     out, say = Path(asked.out), asked.say
     with world.agreed():
         wanted = parsed(numbers)
+        _check_wanted(wanted)
         _check_asked(asked)
         if world.first:
             _check_out(out, asked.resume)
@@ -121,24 +122,24 @@ def parsed(numbers: Any) -> list[int | str]:
         found.append(int(text) if whole else ALL)
     if not found:
         raise InputError(f"{option('learning_curve')}: no numbers; 50,500,all are three")
-    twice = next((one for i, one in enumerate(found) if one in found[:i]), None)
+    return found
+
+
+def _check_wanted(wanted: list[int | str]) -> None:
+    """InputError for one that stands twice, and for one alone."""
+    twice = next((one for i, one in enumerate(wanted) if one in wanted[:i]), None)
     if twice is not None:
         raise InputError(f"{option('learning_curve')}: {twice}: stands there twice")
-    if len(found) < 2:
-        more = "50,500,all" if found[0] == ALL else f"{found[0]},{ALL}"
-        raise InputError(
-            f"{option('learning_curve')}: {found[0]}: one number is no curve; give several, such as {more}"
-        )
-    return found
+    if len(wanted) < 2:
+        more = f"50,500,{ALL}" if wanted[0] == ALL else f"{wanted[0]},{ALL}"
+        raise InputError(f"{option('learning_curve')}: one number is no curve; give several, such as {more}")
 
 
 def _counted(wanted: list[int | str], there: int) -> list[int]:
     """Ascending.  InputError for more than there are, and for one that stands twice."""
     many = sorted(there if one == ALL else int(one) for one in wanted)
     if many.count(there) > 1:
-        raise InputError(
-            f"{option('learning_curve')}: {ALL}: is {amount(there, 'row')}, which stand there, too; leave one of the two out"
-        )
+        raise InputError(f"{option('learning_curve')}: {there:,} rows stand there twice: {ALL} is as many")
     if many[-1] > there:
         raise InputError(
             f"{option('learning_curve')}: {amount(many[-1], 'row')}, and there are {there:,} to learn from; {ALL} takes all of them"

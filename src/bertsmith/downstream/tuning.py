@@ -236,7 +236,7 @@ class FineTuning:
         longest, layers, width = body.longest, body.layers, body.width
         require(
             longest is None or self.length is None or self.length <= longest,
-            f"length: {self.length} is more than the {longest} positions of {where}",
+            f"length: {self.length} is more than the model's {longest} positions",
         )
         require(self.reinit <= layers, f"reinit: {self.reinit}: {where} has {amount(layers, 'layer')}; lower it")
         self._layers(method, layers)

@@ -49,6 +49,7 @@ WRITE = {
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
     "plain text": "label it first",
+    "a table of texts": 'texts go into .jsonl, {"text": …} a line',
     "a JSON array without questions": "its rows have id, question, context and answers",
 }
 BINARY = {
@@ -188,6 +189,8 @@ def _table(lines: list[str], suffix: str) -> Found | None:
     if suffix == ".csv" and lines and by in lines[0]:
         return found
     rows = [line.split(by) for line in lines if line.strip()]
+    if suffix in (".tsv", ".csv") and rows and len(rows[0]) == 1 and rows[0][0].strip().strip('"').lower() in TEXTS:
+        return "a table of texts", ()
     if not rows or len(rows[0]) < 2 or (suffix not in (".tsv", ".csv") and len({len(row) for row in rows}) > 1):
         return None
     texts = max(sum(" " in cell.strip() for cell in column) for column in zip(*rows, strict=False))
