@@ -113,7 +113,7 @@ def test_second_texts_that_a_model_does_not_read_are_told_and_left_out_where_the
     single, _ = classifiers
     pairs = rows(4, second=True)
     for ask in (bertsmith.predict, bertsmith.evaluate):
-        with pytest.raises(InputError, match="text2: .*single reads single texts, and these are pairs; columns='text"):
+        with pytest.raises(InputError, match=r"text2: .*single reads single texts, and these are pairs; columns='text"):
             ask(single, pairs)
     with pytest.raises(InputError, match="reads single texts"):
         bertsmith.predict(single, [("a", "b")])
@@ -177,3 +177,10 @@ def test_spans_within_others_of_a_dev_file_are_told_with_what_to_do(pretrained, 
     good = [{"text": "the list of a class", "label": [[4, 8, "Y"]]}] * 4
     told, _ = refused(pretrained, tmp_path, task="tag", train=good, dev=[one], on_bad_answer="mend")
     assert told.endswith("leave one of the two out, as on_bad_answer mends training files alone")
+
+
+def test_a_table_of_texts_given_to_a_tagger_is_told_where_texts_go(pretrained, tmp_path):
+    path = tmp_path / "new.tsv"
+    path.write_text("text\nthe list of a class\nthe name of a call\n")
+    told, _ = refused(pretrained, tmp_path, task="tag", train=path)
+    assert "looks like a table of texts" in told and 'texts go into .jsonl, {"text": …} a line' in told

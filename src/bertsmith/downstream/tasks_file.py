@@ -94,7 +94,8 @@ def read_tasks(path: str | Path) -> Feeds:
             check_name(name)
             if not isinstance(table, dict):
                 raise InputError(f"{printable(repr(table), 60)} is no table; write [task.{printable(name)}]")
-            if "data" in table and (both := [key for key in ("task", "train", "dev") if key in table]):
+            both = [key for key in ("task", "train", "dev") if key in table]
+            if "data" in table and {"task", "train"} & {*both}:
                 raise InputError(
                     f"data, {', '.join(both)}: stand there together; a table has a text (data) or labelled rows (task, train, dev); give each its own"
                 )

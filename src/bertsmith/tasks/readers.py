@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -81,7 +82,7 @@ def read(
         if role not in roles:
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
     suffix = suffix_of(path)
-    if suffix not in READ or (isinstance(path, Path) and path.is_dir()):
+    if suffix not in READ or (isinstance(path, Path) and os.path.isdir(path)):
         check_there(path)
     lines: Any = Parquet(path) if suffix == ".parquet" and isinstance(path, Path) else Lines(path, encoding)
     if suffix == ".txt":
