@@ -43,7 +43,7 @@ def refused(model, tmp_path, **options):
         ({"set": ["layer_decay=0"]}, "layer_decay: 0.0 is not above 0 and at most 1"),
         ({"set": ["unfreeze=-1"]}, "unfreeze: -1.0 is negative"),
         ({"set": ["weight_decay=-1"]}, "weight_decay: -1.0 is below 0"),
-        ({"set": ["reinit=99"]}, "has 1 layer; lower it"),
+        ({"set": ["reinit=99"]}, "reinit: 99: the model has 1 layer; lower it"),
         ({"set": ["layers=[7]"], "method": "frozen"}, "layers: 7: this model has 0 (the embedding) to 1"),
         ({"set": {"class_weights": {"a": -1}}}, "class_weights: a: -1 is not a number above 0"),
         ({"set": ["sizes=[16]"], "task": "similarity"}, "sizes: 16: the vectors have 16 numbers"),

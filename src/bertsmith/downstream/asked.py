@@ -122,7 +122,7 @@ def check_early(asked: Asked) -> FineTuning:
         check_model(asked.model)
     body = body_of(asked.model, asked.members)
     if body is not None:
-        options.check_body(way, body, printable(asked.model.run if isinstance(asked.model, Loaded) else asked.model))
+        options.check_body(way, body)
     return options
 
 

@@ -115,10 +115,10 @@ def multitask(
             asked.check_given(LENGTHS)
             if not isinstance(recipe, Loaded):
                 check_model(recipe)
-            body, where = body_of(recipe, members), printable(recipe.run if isinstance(recipe, Loaded) else recipe)
+            body = body_of(recipe, members)
             for name, own in options.own.items() if body is not None else ():
                 with given.about(name):
-                    own.check_body(way, body, where)
+                    own.check_body(way, body)
             options.all.check_steps(asked.steps)
             check_apart(given)
             rows = {name: _rows(given, name, allow_unknown, say) for name in given.tasks}

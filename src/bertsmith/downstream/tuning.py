@@ -231,14 +231,14 @@ class FineTuning:
             f"mask_rate: {self.mask_rate}: is for an encoder that fills masks; this model is asked for every token of a target",
         )
 
-    def check_body(self, method: Method, body: Any, where: str) -> None:
-        """InputError for what a model (`where`) of this configuration cannot do, whatever the rows are: told before they are read."""
+    def check_body(self, method: Method, body: Any) -> None:
+        """InputError for what a model of this configuration cannot do, whatever the rows are: told before they are read."""
         longest, layers, width = body.longest, body.layers, body.width
         require(
             longest is None or self.length is None or self.length <= longest,
             f"length: {self.length} is more than the model's {longest} positions",
         )
-        require(self.reinit <= layers, f"reinit: {self.reinit}: {where} has {amount(layers, 'layer')}; lower it")
+        require(self.reinit <= layers, f"reinit: {self.reinit}: the model has {amount(layers, 'layer')}; lower it")
         self._layers(method, layers)
         require(
             all(size < width for size in self.sizes),
