@@ -248,6 +248,12 @@ def rows_of(
         raise InputError(
             f"{printable(rows.path)}: text2: {_name(loaded)} reads single texts, and these are pairs; {way} leaves the second texts out"
         )
+    if labelled and (digest := (((loaded.config.get("data") or {}).get("train")) or {}).get("sha256")):
+        given = path.sha256 if isinstance(path, Given) else files.sha256(path)
+        if given == digest:
+            say(
+                f"warning: {printable(rows.path)}: {_name(loaded)} learned these rows: scores on them say little of new ones"
+            )
     say_notes(rows, say)
     return rows
 

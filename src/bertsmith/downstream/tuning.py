@@ -185,6 +185,11 @@ class FineTuning:
             all(isinstance(part, str) for part in self.frozen),
             f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
         )
+        wrong = next((part for part in self.frozen if part.partition(".")[0] not in ("model", "objective")), None)
+        require(
+            wrong is None,
+            f"frozen: {printable(repr(wrong), 60)}: names of parts begin with model or objective, such as model.embeddings",
+        )
         require(
             all(isinstance(layer, int) and not isinstance(layer, bool) for layer in self.layers),
             f"layers: {list(self.layers)}: numbers of layers are wanted, such as [-4, -3, -2, -1]",
