@@ -65,6 +65,14 @@ def test_what_can_be_known_before_a_row_is_read_is_told_before(options, says, pr
     assert says in told and before == []
 
 
+@pytest.mark.parametrize(
+    ("part", "says"), [("nothing", "begin with model or objective"), ("model.layer", "did you mean")]
+)
+def test_parts_that_stay_and_are_none_are_told_as_what_was_set(part, says, pretrained, tmp_path):
+    told, _ = refused(pretrained, tmp_path, set={"frozen": [part]})
+    assert told.startswith("frozen: ") and says in told
+
+
 def test_a_model_that_is_not_there_is_told_before_the_rows_are_read(tmp_path):
     told, before = refused(tmp_path / "nothing", tmp_path)
     assert "no such folder" in told and before == []
@@ -154,6 +162,13 @@ def test_a_model_that_learned_the_dev_rows_goes_on_with_a_warning(classifiers, t
     options = {"task": "classify", "steps": 1, "set": SETS, "threads": 1, "say": said.append}
     bertsmith.finetune(classifiers[0], train=rows(20)[12:], dev=rows(12), out=tmp_path / "run", **options)
     assert any("learned dev rows before" in line and line.startswith("warning") for line in said)
+
+
+def test_the_file_that_a_model_learned_is_warned_of_where_it_is_scored_on(classifiers):
+    for asked, many in ((rows(12), 1), (rows(20)[12:], 0)):
+        said = []
+        bertsmith.evaluate(classifiers[0], asked, say=said.append)
+        assert sum("learned these rows" in line for line in said) == many
 
 
 def test_libraries_of_the_hub_log_nothing_while_they_are_asked(capfd):

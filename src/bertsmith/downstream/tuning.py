@@ -448,7 +448,7 @@ def spelt() -> Iterator[None]:
     except BertsmithError as error:
         if error.args and isinstance(error.args[0], str):
             said = error.args[0]
-            for theirs, ours in ALIASES.items():
+            for theirs, ours in {**ALIASES, "schedule.groups": "frozen"}.items():
                 said = re.sub(rf"(?<![\w.]){re.escape(theirs)}(?![\w.])", ours, said)
             error.args = (said, *error.args[1:])
         raise
