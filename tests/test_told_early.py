@@ -48,6 +48,10 @@ def refused(model, tmp_path, **options):
         ({"set": {"class_weights": {"a": -1}}}, "class_weights: a: -1 is not a number above 0"),
         ({"set": ["sizes=[16]"], "task": "similarity"}, "sizes: 16: the vectors have 16 numbers"),
         ({"set": ["loss=cosin"], "task": "similarity"}, "did you mean 'cosine'"),
+        (
+            {"task": "retrieval", "baseline": True},
+            "baseline=True: task='retrieval' has none; classify, multilabel, ordinal, ",
+        ),
         ({"learning_curve": ["all"]}, "learning_curve: one number is no curve; give several, such as 50,500,all"),
         ({"learning_curve": [8]}, "learning_curve: one number is no curve; give several, such as 8,all"),
         ({"learning_curve": [8, 8]}, "learning_curve: 8: stands there twice"),

@@ -116,6 +116,9 @@ def check_early(asked: Asked) -> FineTuning:
     check_reinit(way, asked.scratch, options.reinit)
     options.check_kind(kind)
     options.check_teacher(bool(asked.teacher), kind)
+    if asked.baseline and not kind.simple:
+        have = ", ".join(name for name, other in kinds.KINDS.items() if other.simple)
+        raise InputError(f"{flag('baseline')}: {option('task', kind.name)} has none; {have} have")
     asked.budget.check_given(LENGTHS)
     options.check_steps(asked.steps)
     if not isinstance(asked.model, Loaded):

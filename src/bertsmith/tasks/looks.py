@@ -97,6 +97,7 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
     found = _json(lines, task)
     if found is None and not "".join(lines[:1]).lstrip().startswith(("{", "[")):
         found = _conll(lines, suffix) or _table(lines, suffix) or _plain(lines, suffix, task)
+        found = found or _one_column(lines, suffix, task)
     if not found or LIKE.get(task, task) in found[1]:
         return ""
     looks, tasks = found
@@ -189,14 +190,18 @@ def _table(lines: list[str], suffix: str) -> Found | None:
     if suffix == ".csv" and lines and by in lines[0]:
         return found
     rows = [line.split(by) for line in lines if line.strip()]
-    if suffix in (".tsv", ".csv") and rows and len(rows[0]) == 1 and rows[0][0].strip().strip('"').lower() in TEXTS:
-        return "a table of texts", ()
     if not rows or len(rows[0]) < 2 or (suffix not in (".tsv", ".csv") and len({len(row) for row in rows}) > 1):
         return None
     texts = max(sum(" " in cell.strip() for cell in column) for column in zip(*rows, strict=False))
     if texts < 0.5 * len(rows) and not TEXTS & {cell.strip().strip('"').lower() for cell in rows[0]}:
         return None
     return found
+
+
+def _one_column(lines: list[str], suffix: str, task: str) -> Found | None:
+    """Texts alone under their header, for a tagger: of other tasks the header says what they lack."""
+    first = "".join(lines[:1]).strip().strip('"').lower()
+    return ("a table of texts", ()) if task == "tag" and suffix in (".tsv", ".csv") and first in TEXTS else None
 
 
 def _plain(lines: list[str], suffix: str, task: str) -> Found | None:

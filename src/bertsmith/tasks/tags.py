@@ -58,6 +58,7 @@ class Tags:
     term: str = "tag"
     pools: bool = False
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ("head",)
     embeds: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ROLES

@@ -37,6 +37,7 @@ class Texts:
     term: str = "label"
     pools: bool = True
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ROLES

@@ -325,6 +325,7 @@ class Retrieval(Vectored):
     """The dev file's pairs belong together: whether the second text of each is found among all that the file has."""
 
     name: str = "retrieval"
+    simple: ClassVar[bool] = False
     goal: str = "negatives"
     units: str = "queries"
     wants: ClassVar[tuple[str, ...]] = ("text2",)
