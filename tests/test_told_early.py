@@ -52,6 +52,8 @@ def refused(model, tmp_path, **options):
             {"task": "retrieval", "baseline": True},
             "baseline=True: task='retrieval' has none; classify, multilabel, ordinal, ",
         ),
+        ({"teacher": "nowhere"}, "teacher: nowhere: no such folder"),
+        ({"against": "nowhere"}, "nowhere: no such folder"),
         ({"learning_curve": ["all"]}, "learning_curve: one number is no curve; give several, such as 50,500,all"),
         ({"learning_curve": [8]}, "learning_curve: one number is no curve; give several, such as 8,all"),
         ({"learning_curve": [8, 8]}, "learning_curve: 8: stands there twice"),

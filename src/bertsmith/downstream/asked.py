@@ -121,12 +121,25 @@ def check_early(asked: Asked) -> FineTuning:
         raise InputError(f"{flag('baseline')}: {option('task', kind.name)} has none; {have} have")
     asked.budget.check_given(LENGTHS)
     options.check_steps(asked.steps)
+    _check_sides(asked, kind)
     if not isinstance(asked.model, Loaded):
         check_model(asked.model)
     body = body_of(asked.model, asked.members)
     if body is not None:
         options.check_body(way, body)
     return options
+
+
+def _check_sides(asked: Asked, kind: kinds.Kind) -> None:
+    """InputError for another fine-tuning, to compare with or to learn of, that is none or of another task."""
+    from bertsmith.downstream.compare import Side, check_same
+    from bertsmith.downstream.teachers import labels_of
+
+    side = None if asked.against is None else Side.of(asked.against)
+    if side is not None and side.task is not None and side.task["kind"] != kind.name:
+        check_same((side.name, side.task["kind"], ()), ("this fine-tuning", kind.name, ()))
+    if asked.teacher:
+        labels_of(asked.teacher, kind, load=False)
 
 
 def check_asked(
