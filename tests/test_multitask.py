@@ -239,6 +239,10 @@ ROWS = {"task": "classify", "train": "train.tsv", "dev": "dev.tsv"}
         ({"1st": ROWS}, r"'1st' is not a name"),
         ({"a": ROWS, "text": {"data": "store"}}, r"task\.text: data: .*store: no such store"),
         ({"a": ROWS, "text": {"data": ".", "dev": "x"}}, r"task\.text: dev: unknown"),
+        ({"a": ROWS, "b": {**ROWS, "data": "."}}, r"task\.b: data, task, train, dev: stand there together; a table has a text \(data\) or labelled rows"),
+        ({'""': ROWS}, r"tasks\.toml: task\.'': '' is not a name: letters"),
+        ({"a": {**ROWS, "train": "."}}, r"task\.a: train: .*: is a folder, where a file is wanted, such as .*dev\.tsv"),
+        ({"a": {**ROWS, "length": 9999}}, r"tasks\.toml: a: length: 9999 is more than the model's 512 positions"),
         ({}, "holds no task; "),
     ],
 )  # fmt: skip
@@ -305,3 +309,18 @@ def test_mistakes_about_tasks_load_no_torch(pretrained, tmp_path):
     good = rows_beside(file_of(tmp_path / "good", {"a": ROWS}))
     missing = ["multitask", tmp_path / "none", good, "--out", tmp_path / "run"]
     assert started(["multitask", pretrained, file, "--out", tmp_path / "run"], missing, code=2) == ""
+
+
+def test_one_task_of_a_run_is_verified_with_it_and_what_is_none_is_told(many, tmp_path):
+    run, _ = many
+    assert bertsmith.verify(f"{run}:pairs") == bertsmith.verify(run)
+    for name, says in (
+        ("pears", "no task 'pears'; did you mean 'pairs'"),
+        ("", "no name stands behind the colon"),
+        ("1st", "'1st' is no name of a task"),
+    ):
+        for ask in (bertsmith.verify, bertsmith.load):
+            with pytest.raises(InputError, match=says):
+                ask(f"{run}:{name}")
+    with pytest.raises(InputError, match="a report is of all tasks of a run: "):
+        bertsmith.report([f"{run}:pairs"], tmp_path / "page.html")

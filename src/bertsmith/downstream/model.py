@@ -136,6 +136,8 @@ def load(
     from bertsmith.text.tokenizer import Tokenizer
 
     path, name = folder.located(model), folder.parted(model)[1]
+    if not path.is_dir():
+        folder.check_task(path)
     if folder.is_foreign(path):
         if name:
             raise InputError(several.not_one(path, name, {}))
@@ -186,7 +188,41 @@ def check_model(model: str | Path) -> None:
     """InputError for a MODEL that names no folder, before torch is loaded; what stands in it is not looked at."""
     path = folder.located(model)
     if not path.is_dir() and path.parent.name != STEPS:  # of a step, `load` says which there are
+        folder.check_task(path)
         raise InputError(no_model(path))
+
+
+def data_of(model: str | Path | Loaded) -> dict[str, Any]:
+    """{its name: what config.json says of the rows of a run, which is {} where nothing does}; no weights are read."""
+    if isinstance(model, Loaded):
+        return {printable(model.run): model.config.get("data") or {}}
+    return {printable(model): (_config_of(model) or {}).get("data") or {}}
+
+
+def _config_of(model: str | Path) -> dict[str, Any] | None:
+    """config.json of a run (of several seeds that of the first); None of a folder of Hugging Face format, and of what is damaged, which loading it tells."""
+    try:
+        path = folder.located(model)
+        run = path.parent.parent if path.parent.name == STEPS else path
+        config = min(run.glob(f"seed-*/{CONFIG}"), default=run / CONFIG)
+        data = None if folder.is_foreign(path) else files.plain(config)
+        return None if data is None else files.unsealed(data, config)
+    except InputError:
+        return None
+
+
+def body_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Any:
+    """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does."""
+    if isinstance(model, Loaded):
+        return model.recipe.model
+    try:
+        if folder.is_foreign(folder.located(model)):
+            return folder.architecture(folder.located(model))
+        tree = (_config_of(model) or {}).get("recipe")
+        recipe = None if tree is None else from_dict(tree, members, "recipe")
+    except InputError:  # of a folder that is damaged loading it tells more
+        return None
+    return recipe.model if isinstance(recipe, Recipe) else None
 
 
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:

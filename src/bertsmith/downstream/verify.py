@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.downstream import based, teachers
+from bertsmith.deploy import folder
+from bertsmith.downstream import based, several, teachers
 from bertsmith.downstream.tuned import KEPT, RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import again, amount
@@ -22,9 +23,11 @@ def verify(
 
     Of a run that holds what it learned alone the weights of its base, too; `base`: where that is, if not where it was.
     """
-    path = Path(path)
+    named, path = path, Path(folder.parted(path)[0])
     found = _verified(path, base)
     what = found["kind"]
+    if one := folder.parted(named)[1]:  # one task of a run of several stands in the files of all
+        several.chosen(Tuned(path).config() or {}, one, path)
     say(
         f"{printable(path)}: {amount(found['files'], f'file of this {what} is as it was', f'files of this {what} are as they were')} written"
     )
@@ -33,6 +36,7 @@ def verify(
 
 def _verified(path: Path, base: str | Path | None = None) -> dict[str, Any]:
     if not path.is_dir():
+        folder.check_task(path)
         raise InputError(
             f"{printable(path)}: no such folder; a store, a run, a step inside a run or an export is wanted"
         )

@@ -37,6 +37,7 @@ class Texts:
     term: str = "label"
     pools: bool = True
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ROLES
@@ -124,13 +125,8 @@ class Classes(Texts):
         if self.class_weights == "balanced":
             each = 1 / np.maximum(many, 1)
         else:
-            for name, weight in self.class_weights.items():
+            for name in self.class_weights:
                 require(name in labels.names, f"class_weights: {printable(name, 60)}: {nearest(name, labels.names)}")
-                number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-                require(
-                    number and 0 < weight < float("inf"),
-                    f"class_weights: {printable(name, 60)}: {weight!r} is not a number above 0",
-                )
             each = np.array([float(self.class_weights.get(name, 1.0)) for name in labels.names])
         return replace(self, weights=tuple((each * many.sum() / (each @ many)).tolist()))
 
