@@ -260,7 +260,7 @@ class contextless:
 
 
 @pytest.fixture(scope="module")
-def two(pretrained, tasks, short, tmp_path_factory) -> Path:
+def two(children, pretrained, tasks, short, tmp_path_factory) -> Path:
     """What one process and two make of the same fine-tunings and of a mixture."""
     folder = tmp_path_factory.mktemp("two")
     exact = ["batch=8", "lr=0.003", "dropout=0.0", "precision=float32"]
@@ -318,8 +318,7 @@ def two(pretrained, tasks, short, tmp_path_factory) -> Path:
             {**mixed, "name": f"{each}-1", "alone": True, "options": options},
             {**mixed, "name": f"{each}-2", "options": options},
         ]
-    done = work(folder, jobs)
-    assert done.returncode == 0, done.stderr
+    work(children, folder, jobs)
     return folder
 
 
