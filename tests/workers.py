@@ -85,6 +85,8 @@ def attempt(job: dict, folder: Path, rank: int) -> dict:
     said: list[str] = []
 
     def run(out: Path, **more: object) -> dict:
+        if "tasks" in job:
+            return bertsmith.multitask(job["model"], job["tasks"], out, set=job["set"], **more)
         if "task" in job:
             return bertsmith.finetune(job["model"], out=out, set=job.get("set", []), **job["task"], **more)
         recipe = small(*job.get("set", []), member=job.get("member", "bert"))
