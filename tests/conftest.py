@@ -135,6 +135,15 @@ def by_method(pretrained, tasks, tmp_path_factory):
     return made, dev
 
 
+@pytest.fixture
+def few_texts(monkeypatch):
+    """An export and an import read 100 texts beside transformers and not 1,000: for tests of something else than how texts are read."""
+    from bertsmith.deploy import export, importing
+
+    monkeypatch.setattr(export, "TEXTS", 100)
+    monkeypatch.setattr(importing, "TEXTS", 100)
+
+
 @pytest.fixture(scope="session")
 def children(tmp_path_factory):
     """Starts commands in processes of their own: `children.start("verify", run).wait()`."""

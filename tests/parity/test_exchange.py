@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tests.folders import OBJECTIVES, TASKS, loaded, randomised, recipe_of, theirs, tokenizer_of
 
 import bertsmith
-from bertsmith.deploy import export, importing
+from bertsmith.deploy import export
 from bertsmith.deploy.check import EVERYWHERE, answers, groups
 from bertsmith.deploy.hf_families import FAMILIES
 
@@ -49,12 +49,6 @@ HEADS = [pytest.param(which, id="-".join(which), marks=marks(*which)) for which 
 @pytest.fixture(scope="module")
 def tokenizer(documents):
     return tokenizer_of(documents[:20])
-
-
-@pytest.fixture
-def few_texts(monkeypatch):
-    monkeypatch.setattr(export, "TEXTS", 100)
-    monkeypatch.setattr(importing, "TEXTS", 100)
 
 
 @pytest.fixture(scope="module", params=HEADS)
