@@ -7,7 +7,7 @@ import torch
 from tests.runs import small
 from torch import nn
 
-from bertsmith.nn.member import build
+from bertsmith.nn.member import blank, build
 from bertsmith.nn.modules.drawn import cut_normal, without_memory
 from bertsmith.recipe import members
 from bertsmith.training.distributed import World
@@ -98,3 +98,15 @@ def test_what_a_machine_must_hold_of_a_sliced_model_is_its_share_of_the_processe
         assert world.share == share
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
     assert world.share == 1.0
+
+
+@pytest.mark.parametrize("name", members())
+def test_a_blank_member_has_the_same_parts_and_draws_nothing(name):
+    recipe = small("model.layers=2", member=name).with_vocab(100)
+    state = torch.get_rng_state()
+    member, beside = blank(recipe), blank(recipe)
+    assert torch.equal(torch.get_rng_state(), state)
+    shapes = {name: p.shape for name, p in build(recipe).state_dict().items()}
+    assert {name: p.shape for name, p in member.state_dict().items()} == shapes
+    for (name, one), (_, two) in zip(member.state_dict().items(), beside.state_dict().items(), strict=True):
+        assert torch.equal(one, two), f"{name}: what was not drawn is defined nevertheless"

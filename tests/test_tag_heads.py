@@ -19,7 +19,9 @@ from bertsmith.objectives.modules.tagging import FORBIDDEN, Transitions, Words
 from bertsmith.objectives.supervised import FIRST, LAST, Tag
 from bertsmith.recipe import find
 from bertsmith.tasks import chains, schemes
+from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.spans import parts
+from bertsmith.tasks.tags import Tags, Truth
 from bertsmith.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -164,6 +166,20 @@ def stream(*lengths):
     positions = torch.cat([torch.arange(length) for length in lengths])
     tokens = torch.arange(count) % 7 + 5
     return Stream(tokens=tokens, positions=positions, segments=zeros, query_rank=zeros, key_rank=zeros, lengths=lengths)
+
+
+@pytest.mark.parametrize("head", ["linear", "crf", "lstm", "lstm-crf"])
+def test_a_head_says_what_the_file_has_most_until_it_has_learned(head):
+    recipe = small("model.layers=1")
+    kind = Tags(head=head).weighed(
+        Truth(ids=np.array([0, 0, 0, 1]), lengths=np.array([4])), Labels(names=("O", "B-x", "I-x"))
+    )
+    objective = kind.objective(Labels(names=("O", "B-x", "I-x")), 0.0, "cls")
+    member = build(replace(recipe, objective=objective).with_vocab(100))
+    shares = torch.tensor([3.5, 1.5, 0.5]) / 5.5
+    assert torch.allclose(member.objective.tag.out.bias, shares.log())
+    with pytest.raises(InputError, match=r"objective\.shares: 2 for 3 classes"):
+        replace(objective, shares=(0.5, 0.5))
 
 
 @pytest.mark.parametrize("head", HEADS)

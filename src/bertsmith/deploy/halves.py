@@ -8,7 +8,7 @@ import torch
 
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.nn.member import build
+from bertsmith.nn.member import blank
 from bertsmith.spelling import option
 from bertsmith.training.saving import load_weights
 
@@ -28,8 +28,7 @@ def half_of(loaded: Loaded, name: str | None) -> Loaded:
         raise InputError(f"{option('half', str(name))}: unknown; {nearest(str(name), halves)}")
     model, objective, names = halves[name or FIRST]
     recipe = replace(loaded.recipe, model=model, objective=objective)
-    with torch.random.fork_rng(devices=[]):
-        member = build(recipe)
+    member = blank(recipe)
     weights = {
         new + tensor_name.removeprefix(old): tensor
         for old, new in names.items()

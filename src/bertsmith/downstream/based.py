@@ -15,7 +15,7 @@ from bertsmith import files
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.lowrank import LowRank
-from bertsmith.nn.member import build
+from bertsmith.nn.member import blank
 from bertsmith.spelling import option
 from bertsmith.training.checkpoint import MODEL
 from bertsmith.training.run import STEPS
@@ -115,8 +115,7 @@ def member_over(recipe: Any, weights: dict[str, Tensor], base: Loaded, where: st
 
     from bertsmith.training.saving import learned_alone, load_weights, weights_of
 
-    with torch.random.fork_rng(devices=[]):
-        member = build(recipe)
+    member = blank(recipe)
     member.kept = learned_alone(member, recipe.schedule)
     load_weights(member, weights, where, member.kept)
     member = member.to(base.device)

@@ -13,7 +13,7 @@ from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.errors import InputError
 from bertsmith.nn.adapters import brought
-from bertsmith.nn.member import build
+from bertsmith.nn.member import blank
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount
@@ -91,7 +91,7 @@ class Beginning:
 
     def restored(self, run: Run, step: int) -> MemberModel:
         """The member as a step left it."""
-        member = build(self.recipe)
+        member = blank(self.recipe)
         if self.method.alone:
             self.start(member, silent)
             member.kept = learned_alone(member, self.recipe.schedule)

@@ -16,7 +16,7 @@ from bertsmith.deploy import folder
 from bertsmith.downstream import based, several
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.member import build
+from bertsmith.nn.member import blank
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds
@@ -195,8 +195,7 @@ def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, devic
     from bertsmith.training.precision import choose_device
     from bertsmith.training.saving import load_weights
 
-    with torch.random.fork_rng(devices=[]):
-        member = build(recipe)
+    member = blank(recipe)
     load_weights(member, weights, str(where))
     return member.to(choose_device(device)).eval()
 

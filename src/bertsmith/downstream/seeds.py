@@ -20,7 +20,7 @@ from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
 from bertsmith.errors import InputError
-from bertsmith.nn.member import build
+from bertsmith.nn.member import blank, build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.alongside import Alongside
 from bertsmith.objectives.layers import OverLayers
@@ -222,7 +222,7 @@ def best_step(beginning: Beginning, run: Tuned, best: int, world: World) -> tupl
     """(the member at step `best`, on all processes; threads; the lines of metrics.jsonl)."""
     place = beginning.loaded.device
     with world.agreed(), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        member = beginning.restored(run, best) if world.first else build(beginning.recipe).to(place)
+        member = beginning.restored(run, best) if world.first else blank(beginning.recipe).to(place)
         threads, lines = world.tell(written_of(run) if world.first else None)
     for tensor in weights_of(member).values():
         world.put(tensor.data, tensor.data)

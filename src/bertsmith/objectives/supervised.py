@@ -37,6 +37,13 @@ CRF_RATE, LSTM_RATE = 1e-2, 1e-3  # at a trunk's rate they would stay as they be
 FIRST, LAST = 1, 2  # signs of words that begin and end a sentence, beside their tags
 
 
+def _check_shares(shares: tuple[float, ...], classes: int) -> None:
+    require(
+        not shares or (len(shares) == classes and min(shares) > 0),
+        f"objective.shares: {len(shares)} for {classes} classes; one above 0 for each is wanted",
+    )
+
+
 def reads(width: int, pool: str) -> int:
     """Numbers that the head of a sequence reads."""
     return width * len(SIDE.get(pool, (pool,)))
@@ -142,10 +149,7 @@ class Ordered:
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
-        require(
-            not self.shares or (len(self.shares) == self.classes and min(self.shares) > 0),
-            f"objective.shares: {len(self.shares)} for {self.classes} classes; one above 0 for each is wanted",
-        )
+        _check_shares(self.shares, self.classes)
 
     @property
     def begin(self) -> tuple[float, ...]:
@@ -235,6 +239,7 @@ class Tag:
     tokens that are asked; each by itself, or with how classes follow one another in a sentence (a CRF).
 
     `allowed`: of a CRF, what may follow what (tasks/schemes.py); () = anything.
+    `shares`: of the classes, which the head begins with (Lin et al. 2017, section 3.3, for one class); () = all alike.
     """
 
     classes: int
@@ -242,10 +247,12 @@ class Tag:
     pooler: Summarised = "tanh"  # of the summary that the model would have: whose family it is
     head: TagHead = "linear"
     allowed: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self):
         require(self.classes > 1, f"objective.classes: {self.classes} is below 2")
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
+        _check_shares(self.shares, self.classes)
         fits = {len(row) for row in (self.allowed, *self.allowed)} <= {self.classes + 1}
         require(
             not self.allowed or (fits and {*"".join(self.allowed)} <= {*"01"}),
@@ -271,7 +278,7 @@ class Tag:
         from bertsmith.objectives.modules.tagging import Tagging, Transitions, Words
 
         head = (Words if self.reads else TokenLabel)(model.config.width, self.classes, self.dropout)
-        return Tagging(head, Transitions(self.classes, self.allowed) if self.chained else None)
+        return Tagging(head, Transitions(self.classes, self.allowed) if self.chained else None, self.shares)
 
     def parameters(self, model: BodyConfig) -> int:
         width, side = model.width, model.width // 2

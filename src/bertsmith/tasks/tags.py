@@ -66,6 +66,7 @@ class Tags:
     pair: tuple[str, ...] = ("text",)
     head: TagHead = "linear"
     heads: ClassVar[tuple[str, ...]] = get_args(TagHead)
+    often: tuple[float, ...] = ()  # the share of each tag in the training file
     allowed: tuple[str, ...] = ()  # of a CRF: what may follow what, by the training file
     moves: Moves | None = None  # and what a model has learned of it
 
@@ -78,10 +79,10 @@ class Tags:
         return replace(self, head=(task.get("settings") or {}).get("head", "linear"))
 
     def weighed(self, targets: Truth, labels: Labels) -> Tags:
-        """With what the training file's tags say of how they follow one another."""
-        return (
-            replace(self, allowed=schemes.allowed(labels.names, targets.ids, targets.lengths)) if self.chained else self
-        )
+        """With how often the training file has each tag, and of a CRF what it says of how they follow one another."""
+        often = np.bincount(targets.ids, minlength=len(labels.names)) + 0.5
+        allowed = schemes.allowed(labels.names, targets.ids, targets.lengths) if self.chained else ()
+        return replace(self, often=tuple((often / often.sum()).tolist()), allowed=allowed)
 
     def read(
         self,
@@ -217,7 +218,7 @@ class Tags:
         return Asked(term=self.term, labels=labels, at=number, each=encoded.reads)
 
     def objective(self, labels: Labels, dropout: float, pool: str) -> Any:
-        return Tag(classes=len(labels.names), dropout=dropout, head=self.head, allowed=self.allowed)
+        return Tag(classes=len(labels.names), dropout=dropout, head=self.head, allowed=self.allowed, shares=self.often)
 
     def loss(self, encoded: Encoded, asked: Asked, values: Array) -> float:
         if self.moves is None:

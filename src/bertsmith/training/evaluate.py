@@ -135,7 +135,7 @@ def evaluate_run(
     `precision` None takes the run's own, which gives the numbers of metrics.jsonl again.  Returns {step, evaluation}.
     """
     from bertsmith.config import from_dict
-    from bertsmith.nn.member import build
+    from bertsmith.nn.member import blank
     from bertsmith.training.checkpoint import load_model
     from bertsmith.training.precision import threads_set
     from bertsmith.training.run import open_store
@@ -148,7 +148,7 @@ def evaluate_run(
     place = choose_device(device)
     policy = Precision.choose(precision or config["precision"], place)
     recipe = from_dict(config["recipe"])
-    member = build(recipe).to(place)
+    member = blank(recipe).to(place)
     load_weights(member, state, str(where))
     with policy.policy(), threads_set(threads or config["threads"]):
         return {

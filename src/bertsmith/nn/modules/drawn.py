@@ -107,6 +107,15 @@ class _Notes(TorchDispatchMode):
         self.steps.append(Step(operation, storage._cdata, tuple(tensor.shape), tuple(arguments), draws))
 
 
+class Undrawn(TorchDispatchMode):
+    """Zeros for all numbers that are drawn in place while it stands."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in FILLING and torch.Tag.nondeterministic_seeded in func.tags:
+            return args[0].zero_()
+        return func(*args, **(kwargs or {}))
+
+
 def without_memory(make: Callable[[], nn.Module], seed: int, place: torch.device) -> tuple[nn.Module, Draws] | None:
     """What `make` makes on the meta device, and how its parameters are filled; None where that cannot be done one after the other."""
     with torch.device("meta"), _Notes() as notes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -93,12 +95,18 @@ class Transitions(nn.Module):
 
 class Tagging(Classification):
     """Dropout and a linear layer, or an LSTM before it; keys `objective.tag.out.weight`, `objective.tag.out.bias`, `objective.tag.lstm.…`;
-    of a CRF also `objective.crf.between`, `.begin`, `.end`."""
+    of a CRF also `objective.crf.between`, `.begin`, `.end`.
+
+    With `shares` (c,) a tag is said as often as it stands in the training file until something is learned: one that the file lacks would
+    have to be unlearned otherwise."""
 
     term = "tag"
 
-    def __init__(self, head: nn.Module, crf: Transitions | None = None):
+    def __init__(self, head: nn.Module, crf: Transitions | None = None, shares: Sequence[float] = ()):
         super().__init__(head)
+        if shares:
+            with torch.no_grad():
+                head.out.bias.copy_(torch.tensor(shares).log())
         if crf is not None:
             self.crf = crf
 
