@@ -20,6 +20,15 @@ def real_data() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_power_fails():
+    """In this process nothing waits for the disk: what was written is read from the page cache, which outlives a kill.  What is synced
+    before what is looked at in tests/test_checkpoint.py and, in processes of their own, tests/test_faults.py."""
+    sync, os.fsync = os.fsync, lambda descriptor: None
+    yield
+    os.fsync = sync
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Small models gain nothing from more, and a busy machine loses much."""
@@ -124,6 +133,15 @@ def by_method(pretrained, tasks, tmp_path_factory):
         made[method] = folder / method
         bertsmith.finetune(pretrained, out=made[method], set=sets, **options)
     return made, dev
+
+
+@pytest.fixture
+def few_texts(monkeypatch):
+    """An export and an import read 100 texts beside transformers and not 1,000: for tests of something else than how texts are read."""
+    from bertsmith.deploy import export, importing
+
+    monkeypatch.setattr(export, "TEXTS", 100)
+    monkeypatch.setattr(importing, "TEXTS", 100)
 
 
 @pytest.fixture(scope="session")

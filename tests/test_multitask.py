@@ -1,13 +1,12 @@
 """Several tasks at once, from a file: `multitask`, and `RUN:name` for every task of such a run."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 from tests.runs import Breaking, lines, same
 from tests.test_startup import started
+from tests.workers import outcome, work
 
 import bertsmith
 from bertsmith.data.mixture import Weighted
@@ -194,18 +193,18 @@ def test_several_seeds_have_mean_and_spread_and_the_best_is_taken(pretrained, gi
     assert apart["seeds"] == {"a": 2, "b": 2}
 
 
-def test_two_processes_share_a_mixture(pretrained, given, tmp_path):
+def test_two_processes_share_a_mixture(children, pretrained, given, tmp_path):
     file = file_of(tmp_path / "file", {name: given[name] for name in ("classify", "tag")})
     sets = ["batch=8", "dropout=0", "precision=float32"]
     alone = tune(pretrained, file, tmp_path / "one", steps=6, set=sets)
-    asked = ["multitask", str(pretrained), str(file), "--out", str(tmp_path / "two"), "--steps", "6", "--seed", "3"]
-    asked += ["--threads", "1", "--processes", "2", "--json", *(part for one in sets for part in ("--set", one))]
-    done = subprocess.run([sys.executable, "-m", "bertsmith", *asked], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    main = lambda found: {name: score["value"] for name, score in found["dev"].items()}
+    asked = {"name": "two", "model": str(pretrained), "tasks": str(file), "set": sets, "options": {"steps": 6}}
+    work(children, tmp_path, [asked])
+    shared = outcome(tmp_path, "two")
+    assert shared["code"] == 0, shared
+    assert main(shared["result"]) == pytest.approx(main(alone), abs=1e-6)
     losses, shared = ([line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two"))
     assert shared == pytest.approx(losses, rel=1e-6)
-    main = lambda found: {name: score["value"] for name, score in found["dev"].items()}
-    assert main(json.loads(done.stdout)) == pytest.approx(main(alone), abs=1e-6)
 
 
 def test_tasks_given_in_python_need_no_file(pretrained, given, tmp_path):

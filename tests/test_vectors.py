@@ -280,7 +280,7 @@ def test_a_run_in_passes_that_was_broken_off_ends_as_the_one_that_was_not(tune, 
     same(tmp_path / "straight", tmp_path / "run", state=False)
 
 
-def test_processes_and_passes_learn_what_one_pass_does(pretrained, tune, tmp_path):
+def test_processes_and_passes_learn_what_one_pass_does(children, pretrained, tune, tmp_path):
     """The whole batch is compared whoever reads its rows."""
     sets, jobs = ["batch=16", "lr=0.002", "dropout=0", "precision=float32"], []
     alone = lambda count, seed: [{"text": row["text"]} for row in pairs(count, seed)]
@@ -300,8 +300,7 @@ def test_processes_and_passes_learn_what_one_pass_does(pretrained, tune, tmp_pat
         ]
         jobs.append({"name": f"{name}-passes", "alone": True, "set": [*own, "accumulate=4"], **common})
         jobs.append({"name": f"{name}-slices", "set": own, **common, "options": {"steps": 3, "shard": "fsdp"}})
-    done = work(tmp_path, jobs)
-    assert done.returncode == 0, done.stderr
+    work(children, tmp_path, jobs)
     for name in learned:
         for many in ("two", "passes", "slices"):
             assert outcome(tmp_path, f"{name}-{many}")["code"] == 0, outcome(tmp_path, f"{name}-{many}")
