@@ -336,6 +336,11 @@ class Batch:
         )
 
 
+def wide(tokens: Array) -> Array:
+    """Ids as int64; frames as they are."""
+    return tokens.astype(np.int64) if tokens.dtype.kind in "iub" else tokens
+
+
 def _tensor(array: Array | Tensor, device: str | torch.device) -> Tensor:
     """Integers become int64 on the device: what travels is as narrow as NumPy holds it."""
     import torch

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertsmith.config import require
-from bertsmith.data.batch import NEVER, Array, Batch, Examples, Row, Stream, Target, Vocab
+from bertsmith.data.batch import NEVER, Array, Batch, Examples, Row, Stream, Target, Vocab, wide
 from bertsmith.data.draw import Draw, hashed, integers, uniform
 from bertsmith.data.ranges import numbers, sums
 from bertsmith.data.rewrite import bits_at
@@ -153,7 +153,7 @@ class Permuted:
             visibility="ranks",
             thread=row.thread,
         )
-        targets = {self.term: Target(at=asks[:, None], labels=answers(row.tokens[at]))}
+        targets = {self.term: Target(at=asks[:, None], labels=wide(row.tokens[at]))}
         return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
 
     def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
@@ -175,8 +175,3 @@ class Permuted:
         rank = np.repeat(base, parts.lengths)
         rank[where[order]] += 1 + np.arange(len(where)) - np.repeat(np.cumsum(count) - count, count)
         return rank.astype(np.int32)
-
-
-def answers(tokens: Array) -> Array:
-    """As labels: ids are int64, frames what they are."""
-    return tokens.astype(np.int64) if tokens.dtype.kind in "iu" else tokens

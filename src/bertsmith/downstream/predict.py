@@ -145,7 +145,7 @@ def evaluate(
     if input is not None:
         columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)
-    loaded = opened(model, members=members, say=say, base=base)
+    loaded = opened(model, members=members, say=say, base=base, sound=True)
     if loaded.task is None:
         tasks = several.tasks_of(loaded.config)
         if data is None and tasks:
@@ -206,7 +206,7 @@ def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str]
 def _tuned(
     model: str | Path | Loaded, members: tuple[str, ...], say: Say, base: str | Path | Loaded | None = None
 ) -> Loaded:
-    loaded = opened(model, members=members, say=say, base=base)
+    loaded = opened(model, members=members, say=say, base=base, sound=True)
     if loaded.task is None:
         if tasks := several.tasks_of(loaded.config):
             raise InputError(several.unnamed(loaded.run, tasks))
@@ -228,7 +228,8 @@ def rows_of(
 ) -> Any:
     """Rows of `input` as the task of a fine-tuned model reads them: by its columns and encoding unless others are given."""
     task = loaded.task or {}
-    trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
+    left = ("group",) if labelled else ("group", "label")
+    trained = {role: column for role, column in (task.get("columns") or {}).items() if role not in left}
     chosen = trained if columns is None else parse_columns(columns, kind.roles)
     input = named(input, "input", chosen if columns is not None else {}, kind, labelled=labelled)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
