@@ -124,8 +124,9 @@ def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
 
 def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
     """The held-out batches of a recipe on a store; they depend on nothing else.  InputError if its layout cannot use them."""
-    from bertsmith.data.text import fixed_batches
+    from bertsmith.data.text import check_reads, fixed_batches
 
+    check_reads(recipe.layout, store.held_out)
     recipe.layout.check(store.held_out)
     training = recipe.training
     return fixed_batches(
