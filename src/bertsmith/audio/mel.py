@@ -48,8 +48,12 @@ class LogMel:
         good = 0 < self.hop <= self.window <= 1 and self.step >= 1 and self.span >= 2
         require(good, f"window {self.window:g} s and hop {self.hop:g} s: 0 < hop <= window <= 1 is wanted")
         top = self.rate / 2 if self.high is None else self.high
-        require(0 <= self.low < top <= self.rate / 2, f"bands from {self.low:g} to {top:g} Hz: up to half of {self.rate}")
-        require(self.normalise in ("utterance", "none"), f"normalise: {self.normalise!r} is neither 'utterance' nor 'none'")
+        require(
+            0 <= self.low < top <= self.rate / 2, f"bands from {self.low:g} to {top:g} Hz: up to half of {self.rate}"
+        )
+        require(
+            self.normalise in ("utterance", "none"), f"normalise: {self.normalise!r} is neither 'utterance' nor 'none'"
+        )
 
     @property
     def span(self) -> int:

@@ -9,6 +9,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -35,7 +36,7 @@ def silent(line: str) -> None:
 
 
 def prepare_audio(
-    sources: list[str],
+    sources: str | os.PathLike | list[str],
     out: str | Path,
     *,
     rate: int = 16000,
@@ -60,15 +61,18 @@ def prepare_audio(
             f"{option('holdout')}: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01"
         )
     files.refuse_unless_replaceable(out, store.ours, "store", force)
-    found, others = listed([sources] if isinstance(sources, (str, os.PathLike)) else [*sources])
+    named = [os.fspath(sources)] if isinstance(sources, (str, os.PathLike)) else [*map(os.fspath, sources)]
+    found, others = listed(named)
     if not found:
         raise InputError(
-            f"{', '.join(printable(source, 60) for source in sources[:3])}: no sound file; {', '.join(SUFFIXES)} are read"
+            f"{', '.join(printable(source, 60) for source in named[:3])}: no sound file; {', '.join(SUFFIXES)} are read"
         )
     say(f"{amount(len(found), 'sound file')}, {amount(others, 'other file')} passed over")
-    with files.partial(out) as folder:
+    with files.partial(out) as folder, ExitStack() as stack:
         account = _Account(others)
         splits = {name: store.SplitWriter(folder, name, mels, dtype) for name in store.SPLITS}
+        for writer in splits.values():
+            stack.callback(writer.frames.file.close)
         for made in ordered(_chunks(found), partial(_made, mel), partial(_maker, mel), workers):
             for name, result in made:
                 if isinstance(result, Bad):
@@ -110,7 +114,7 @@ def listed(sources: list[str]) -> tuple[list[tuple[str, str]], int]:
     Names are as they were given, below a folder from there on.  InputError for a source that is not there."""
     found: dict[str, str] = {}
     others = 0
-    for source in map(os.fspath, sources):
+    for source in sources:
         places = [source] if os.path.lexists(source) else sorted(glob.glob(source, recursive=True))
         if not places:
             raise InputError(f"{printable(source)}: no such file or folder")

@@ -29,7 +29,9 @@ from bertsmith.errors import InputError, printable
 KIND, FORMAT = "frames", 1
 SPLITS = ("train", "held-out")
 TOKENIZER = "tokenizer.json"
-_OURS = re.compile(r"manifest\.json|tokenizer\.json|(train|held-out)-(frames|utterances)\.npy|(train|held-out)-names\.jsonl")
+_OURS = re.compile(
+    r"manifest\.json|tokenizer\.json|(train|held-out)-(frames|utterances)\.npy|(train|held-out)-names\.jsonl"
+)
 
 
 def ours(name: str) -> bool:
@@ -204,5 +206,11 @@ def close_store(folder: Path, mel: LogMel, splits: dict[str, dict[str, int]], ac
     """tokenizer.json, then the manifest, last."""
     files.create(folder / TOKENIZER, mel.json())
     names = sorted(path.name for path in folder.iterdir())
-    manifest = {"format": FORMAT, "kind": KIND, "splits": splits, "account": account, "files": files.listing(folder, names)}
+    manifest = {
+        "format": FORMAT,
+        "kind": KIND,
+        "splits": splits,
+        "account": account,
+        "files": files.listing(folder, names),
+    }
     files.create(folder / files.MANIFEST, files.sealed(manifest))

@@ -9,7 +9,6 @@ from bertsmith.cli.common import command, natural, positive
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 
-
 OF_SOUND, OF_BOTH = ("rate", "mels", "dtype"), ("holdout", "workers", "force")  # options of prepare
 
 
@@ -53,7 +52,13 @@ def recipes(arguments: argparse.Namespace, console: Console) -> None:
 
 def add_prepare(commands: Any) -> None:
     example = "bertsmith prepare corpus/ --out store --tokenizer wordpiece:8000"
-    made = command(commands, "prepare", prepare, "text to token store, sound to a store of frames; trains the tokenizer if asked", example)
+    made = command(
+        commands,
+        "prepare",
+        prepare,
+        "text to token store, sound to a store of frames; trains the tokenizer if asked",
+        example,
+    )
     made.add_argument(
         "sources",
         nargs="+",
@@ -132,8 +137,12 @@ def add_prepare(commands: Any) -> None:
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--workers", type=positive, default=1)
     made.add_argument("--force", action="store_true", help="replace a store")
-    made.add_argument("--audio", action="store_true", help="SOURCE is sound (.wav, .flac): log-mel frames in place of tokens")
-    made.add_argument("--rate", type=positive, help="with --audio: samples a second, to which sound is resampled (16000)")
+    made.add_argument(
+        "--audio", action="store_true", help="SOURCE is sound (.wav, .flac): log-mel frames in place of tokens"
+    )
+    made.add_argument(
+        "--rate", type=positive, help="with --audio: samples a second, to which sound is resampled (16000)"
+    )
     made.add_argument("--mels", type=positive, help="with --audio: bands of a frame (80)")
     made.add_argument("--dtype", choices=("float16", "float32"), help="with --audio: what is kept (float16)")
 

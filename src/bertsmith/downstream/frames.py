@@ -96,7 +96,9 @@ def printed(recipe: Any, store: Any, n: int, seed: int, epoch: int) -> Iterator[
 
 
 def _rates(summary: dict[str, Any]) -> Iterator[str]:
-    found = (f"{name} {summary['achieved'][name]:.4f} (asked {value:.4f})" for name, value in summary["requested"].items())
+    found = (
+        f"{name} {summary['achieved'][name]:.4f} (asked {value:.4f})" for name, value in summary["requested"].items()
+    )
     yield f"{amount(summary['examples'], 'example')}, {amount(summary['tokens']['used'], 'place')}: {', '.join(found)}"
 
 

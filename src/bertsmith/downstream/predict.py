@@ -306,8 +306,10 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         if not rows:
             continue
         means = {key: _mean(rows, key, seed) for key in rows[0] if key != "count"}
-        scores |= {f"{term}.loss": means.pop("loss"), f"{term}.accuracy": means.pop("correct")}
-        scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
+        scores[f"{term}.loss"] = means.pop("loss")
+        if "correct" in means:  # of one class among several
+            scores[f"{term}.accuracy"] = means.pop("correct")
+            scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
         scores |= {f"{term}.{key}": _moved(score, whole[term][key]) for key, score in means.items()}
     if (
         getattr(recipe.corruption.rewrite, "causal", False)

@@ -31,7 +31,9 @@ def audio_bert(size: str = "base", stack: int = 1) -> Recipe:
         tokenizer="log-mel:80",
         layout=Utterances(length=1500 // stack, stack=stack),  # 15 s
         # Runs of 7 frames; of stacked ones 3, which still are more than a place shows (the released configurations).
-        corruption=Corruption(select=Runs(rate=0.15, length=7 if stack == 1 else 3), rewrite=Blanked(blank=0.8, moved=0.1)),
+        corruption=Corruption(
+            select=Runs(rate=0.15, length=7 if stack == 1 else 3), rewrite=Blanked(blank=0.8, moved=0.1)
+        ),
         model=TransformerConfig(
             vocab=MELS * stack,
             layers=layers,

@@ -246,7 +246,9 @@ def encode(
     room = builder.room
     first = pieces(tokenizer, texts, reading, where, beside)
     if first and first[0].ndim > 1 and seconds is not None:
-        raise InputError(f"text2: pairs of sounds are not read; {option('columns', 'text=NAME,label=NAME')} leaves it out")
+        raise InputError(
+            f"text2: pairs of sounds are not read; {option('columns', 'text=NAME,label=NAME')} leaves it out"
+        )
     second = (
         [None] * len(first) if seconds is None else [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(seconds)]
     )

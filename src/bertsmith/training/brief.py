@@ -130,12 +130,16 @@ def foreseen(known: Mapping[str, float]) -> str:
     )
 
 
-def outcome(line: dict[str, Any], known: Mapping[str, float], copied: float) -> list[str]:
-    """What a run has learned beyond frequencies, or beyond the mean of an utterance, by the last line of metrics.jsonl; nothing without a
-    held-out loss."""
+def concluded(line: dict[str, Any], known: Mapping[str, float], copied: float) -> list[str]:
+    """What a run has learned beyond a store's prospects (`known`), by the last line of metrics.jsonl; nothing without a held-out loss."""
     if "mean_frame_loss" in known:
         return _of_frames(line.get("evaluation", {}).get("frames"))
-    loss, entropy = line.get("evaluation", {}).get("token", {}).get("loss"), known["unigram_entropy"]
+    return outcome(line, known["unigram_entropy"], copied)
+
+
+def outcome(line: dict[str, Any], entropy: float, copied: float) -> list[str]:
+    """What a run has learned beyond frequencies, by the last line of metrics.jsonl; nothing without a loss of held-out tokens."""
+    loss = line.get("evaluation", {}).get("token", {}).get("loss")
     if loss is None:
         return []
     below, plateau = learned(loss, entropy, copied)
@@ -157,7 +161,9 @@ def _of_frames(found: dict[str, float] | None) -> list[str]:
         return []
     loss, mean = found["loss"], found["mean"]
     if loss < (1 - LEARNED) * mean:
-        return [f"held-out frame loss {loss:.3f}: {1 - loss / mean:.0%} below {mean:.3f}, which the mean of each utterance gives"]
+        return [
+            f"held-out frame loss {loss:.3f}: {1 - loss / mean:.0%} below {mean:.3f}, which the mean of each utterance gives"
+        ]
     return [
         f"warning: held-out frame loss {loss:.3f} against {mean:.3f}, which the mean of each utterance gives: nothing of the neighbours is "
         f"learned yet; more updates ({option('minutes')}, {option('steps')}) may"

@@ -267,7 +267,9 @@ def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
         loader = Loader(Text(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens))
         return next(iter(loader)).batches[0]
     if recipe.reads == "frames":
-        return recipe.corruption(full_frames(recipe, tokens), Vocab(size=0, pad=0, unk=0, cls=0, sep=0, mask=0, special=()), Draw(0))
+        return recipe.corruption(
+            full_frames(recipe, tokens), Vocab(size=0, pad=0, unk=0, cls=0, sep=0, mask=0, special=()), Draw(0)
+        )
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     vocab = vocab.counted(np.ones(vocab.size, np.int64))
     return recipe.corruption(full_row(recipe, vocab, tokens), vocab, Draw(0))

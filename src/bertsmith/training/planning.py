@@ -118,7 +118,9 @@ def left_out(feed: Text) -> list[str]:
     if lost <= SOME * corpus:
         return []
     if getattr(feed.layout, "reads", "tokens") == "frames":
-        return [f"warning: {lost:,} of {amount(corpus, 'frame')} stand behind the last whole place of an utterance and are not read"]
+        return [
+            f"warning: {lost:,} of {amount(corpus, 'frame')} stand behind the last whole place of an utterance and are not read"
+        ]
     return [
         f"warning: the layout {type(feed.layout).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {amount(corpus, 'token')}); "
         "FullSentences and DocSentences (roberta, spanbert) read all of it"

@@ -14,7 +14,7 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
-from bertsmith.training.brief import foreseen, kept, leaves, outcome, settled, too_short
+from bertsmith.training.brief import concluded, foreseen, kept, leaves, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, fresh, silent
@@ -113,10 +113,8 @@ def pretrain(
             journal.say(line)
         with world.agreed():
             known = store.prospects()
-            concluded = partial(outcome, known=known, copied=kept(recipe.corruption.rewrite))
-            job = job_of(
-                recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=concluded
-            )
+            told = partial(concluded, known=known, copied=kept(recipe.corruption.rewrite))
+            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=told)
 
         def expect(extent: Extent, steps: int) -> None:
             journal.say(foreseen(known))

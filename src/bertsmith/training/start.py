@@ -122,7 +122,9 @@ def _check_sound(theirs: Any, ours: Any, from_: str | os.PathLike) -> None:
     if theirs is None or not isinstance(ours, LogMel):
         what = ("text", "sound") if theirs is None else ("sound", "text")
         raise InputError(f"{option('from_', from_)}: reads {what[0]}, and the store holds {what[1]}")
-    name, was, now = next((name, was, getattr(ours, name)) for name, was in vars(theirs).items() if was != getattr(ours, name))
+    name, was, now = next(
+        (name, was, getattr(ours, name)) for name, was in vars(theirs).items() if was != getattr(ours, name)
+    )
     raise InputError(
         f"{option('from_', from_)}: {name}: its frames were made with {printable(was)}, the store's with {printable(now)}; prepare the sound again"
     )
