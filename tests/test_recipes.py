@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.reading_what import TEXT
 
 from bertsmith.config import override
 from bertsmith.data.batch import NEVER
@@ -17,10 +18,10 @@ from bertsmith.data.ranges import numbers
 from bertsmith.data.text import Text
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.member import build
-from bertsmith.recipe import find, members
+from bertsmith.recipe import find
 from bertsmith.training.pretraining import pretrain
 
-NAMES = sorted(members())
+NAMES = TEXT
 # Terms that take millions of tokens, thirty times what is read here: how two segments belong together (test_albert.py has it learned
 # by heart, test_dialogue.py on easy text; BERT's own next-sentence term is at 0.68 then, where luck decides).
 SLOW = {"albert": {"pair"}, "bert-ngram": {"pair"}, "ernie1-dialogue": {"pair"}, "unilm": {"pair"}}
@@ -58,7 +59,7 @@ WIDE = {"t5": 0.5}  # logits of variance 1: a loss of half a nat above that of a
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in VARIANTS | LATER else n for n in sorted(members())]
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in VARIANTS | LATER else n for n in NAMES]
 )
 def test_it_learns_real_text(name, store, tmp_path):
     steps, batch = RUNS.get(name, USUAL)

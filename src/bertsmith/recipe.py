@@ -208,7 +208,8 @@ class Brief:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has."""
+    """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has; of sound it is the
+    numbers of a frame, or of several that the layout stacks."""
 
     name: str  # "bert"
     tokenizer: str  # what `prepare --tokenizer` would be given for it: "wordpiece:30522"
@@ -238,6 +239,11 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
+    @property
+    def reads(self) -> str:
+        """ "tokens" of text, or "frames" of sound."""
+        return getattr(self.layout, "reads", "tokens")
+
     def for_task(self) -> Recipe:
         """As it reads texts for a task that has a head of its own."""
         topology = getattr(self.model, "topology", None)
@@ -248,7 +254,7 @@ class Recipe:
     def with_vocab(self, vocab: int | Vocab, rows: int | None = None) -> Recipe:
         """For a tokenizer of so many tokens, with a table of `rows`: never fewer than it takes, and more where it was made so (None: just
         as many).  Sentinels that the tokenizer does not have are rows behind its own."""
-        size = vocab if isinstance(vocab, int) else vocab.size
+        size = (vocab if isinstance(vocab, int) else vocab.size) * getattr(self.layout, "stack", 1)
         named = not isinstance(vocab, int) and vocab.sentinels
         rows = max(size + (0 if named else getattr(self.corruption.rewrite, "sentinels", 0)), rows or 0)
         objective = self.objective

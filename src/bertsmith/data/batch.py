@@ -92,7 +92,7 @@ class Lazy:
 class Row:
     """Clean sequences, specials included: what a layout emits and a corruption consumes.  NumPy only."""
 
-    tokens: Array  # (n,) int32
+    tokens: Array  # (n,) int32; of sound (n, b) float32, frames of b numbers in the place of ids
     segments: Array  # (n,) uint8
     starts: Lazy = Lazy()  # (n,) bool: a word starts here; False on specials
     special: Array  # (n,) bool: [CLS], [SEP]: never hidden
@@ -159,7 +159,7 @@ class Row:
 class Stream:
     """One side of a model's input, packed: flat (n,) tokens of s sequences; NumPy or torch alike."""
 
-    tokens: Array | Tensor
+    tokens: Array | Tensor  # (n,), or frames (n, b)
     positions: Array | Tensor
     segments: Array | Tensor
     query_rank: Array | Tensor
@@ -243,7 +243,7 @@ ARRAYS = ("tokens", "positions", "segments", "query_rank", "key_rank")
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What one loss term is asked: `labels` (m,), read off the predicting side at `at` (m, k).
+    """What one loss term is asked: `labels` (m,), of frames (m, b), read off the predicting side at `at` (m, k).
 
     Column 0 of `at` is the place of the answer, and ascends; further columns are places that its head reads (SpanBERT's two
     boundaries).  All of `at` are indices into the flat row, so that packing shifts them.
@@ -334,6 +334,11 @@ class Batch:
         return replace(
             self, input=self.input.to(device), output=self.output and self.output.to(device), targets=targets
         )
+
+
+def wide(tokens: Array) -> Array:
+    """Ids as int64; frames as they are."""
+    return tokens.astype(np.int64) if tokens.dtype.kind in "iub" else tokens
 
 
 def _tensor(array: Array | Tensor, device: str | torch.device) -> Tensor:

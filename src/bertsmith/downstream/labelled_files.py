@@ -63,7 +63,8 @@ class Files:
         for part in PARTS[: 1 if self.part is not None else 2]:
             lacking = part == "train" and bool(self.teacher)
             rows = named(getattr(self, part), part, columns, kind, lacking)
-            rows = source(rows, part, columns, fields=kind.fields, pair=kind.pair)
+            fields = kind.fields + tuple(role for role in ("group",) if role in columns)
+            rows = source(rows, part, columns, fields=fields, pair=kind.pair)
             object.__setattr__(self, part, rows)
 
     @property

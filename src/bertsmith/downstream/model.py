@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
+from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
@@ -157,7 +158,9 @@ def load(
     while hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective)
-    tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
+    tokenizer: Any = LogMel.load(run / TOKENIZER)
+    if tokenizer is None:
+        tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size > recipe.model.vocab:
         raise InputError(
             f"{printable(run / TOKENIZER)}: {amount(tokenizer.size, 'token')}, but the model's table has {amount(recipe.model.vocab, 'row')}; it is not this model's tokenizer"
@@ -282,8 +285,15 @@ def opened(
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
     base: str | Path | Loaded | None = None,
+    sound: bool = False,
 ) -> Loaded:
-    return model if isinstance(model, Loaded) else load(model, device, members, say, base)
+    """`sound`: whether the verb takes a model that reads sound.  InputError where it does not."""
+    loaded = model if isinstance(model, Loaded) else load(model, device, members, say, base)
+    if loaded.recipe.reads == "frames" and not sound:
+        raise InputError(
+            f"{printable(loaded.run)}: reads sound, and text is wanted here; finetune, predict, evaluate and embed take it"
+        )
+    return loaded
 
 
 def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:

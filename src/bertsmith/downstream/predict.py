@@ -146,7 +146,7 @@ def evaluate(
     if input is not None:
         columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)
-    loaded = opened(model, members=members, say=say, base=base)
+    loaded = opened(model, members=members, say=say, base=base, sound=True)
     if loaded.task is None:
         tasks = several.tasks_of(loaded.config)
         if data is None and tasks:
@@ -207,7 +207,7 @@ def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str]
 def _tuned(
     model: str | Path | Loaded, members: tuple[str, ...], say: Say, base: str | Path | Loaded | None = None
 ) -> Loaded:
-    loaded = opened(model, members=members, say=say, base=base)
+    loaded = opened(model, members=members, say=say, base=base, sound=True)
     if loaded.task is None:
         if tasks := several.tasks_of(loaded.config):
             raise InputError(several.unnamed(loaded.run, tasks))
@@ -229,7 +229,8 @@ def rows_of(
 ) -> Any:
     """Rows of `input` as the task of a fine-tuned model reads them: by its columns and encoding unless others are given."""
     task = loaded.task or {}
-    trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
+    left = ("group",) if labelled else ("group", "label")
+    trained = {role: column for role, column in (task.get("columns") or {}).items() if role not in left}
     chosen = trained if columns is None else parse_columns(columns, kind.roles)
     input = named(input, "input", chosen if columns is not None else {}, kind, labelled=labelled)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
@@ -334,8 +335,10 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         if not rows:
             continue
         means = {key: _mean(rows, key, seed) for key in rows[0] if key != "count"}
-        scores |= {f"{term}.loss": means.pop("loss"), f"{term}.accuracy": means.pop("correct")}
-        scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
+        scores[f"{term}.loss"] = means.pop("loss")
+        if "correct" in means:  # of one class among several
+            scores[f"{term}.accuracy"] = means.pop("correct")
+            scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
         scores |= {f"{term}.{key}": _moved(score, whole[term][key]) for key, score in means.items()}
     if (
         getattr(recipe.corruption.rewrite, "causal", False)

@@ -35,9 +35,10 @@ from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.downstream.unseen import learned
-from bertsmith.errors import Interrupted, printable
-from bertsmith.spelling import again, amount, option, setting
+from bertsmith.errors import InputError, Interrupted, printable
+from bertsmith.spelling import again, amount, flag, option, setting
 from bertsmith.tasks import breakdown, metrics
+from bertsmith.tasks.kinds import KINDS
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
 from bertsmith.training.stop import Stop
@@ -75,7 +76,7 @@ class Prepared:
             from bertsmith.training.processes import own_device
 
             rows = taught_rows(rows, asked, out)
-            loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say))
+            loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say, sound=True))
             if loaded.task is None and not scratch:
                 loaded = _with_head(loaded, asked.task, rows, asked.members, say)
             check_surgery(way, loaded)
@@ -83,6 +84,7 @@ class Prepared:
                 say(
                     f"warning: {printable(loaded.run)} learned dev rows before, as its config.json says: scores on them are too good"
                 )
+            _check_sound(loaded, asked, given.kind)
             grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
@@ -161,13 +163,26 @@ class Prepared:
         return found
 
 
+def _check_sound(loaded: Loaded, asked: Asked, kind: Any) -> None:
+    """InputError for what is asked of text alone, where the model reads sound."""
+    if loaded.recipe.reads != "frames":
+        return
+    if not getattr(kind, "hears", False):
+        known = [name for name, each in KINDS.items() if getattr(each, "hears", False)]
+        raise InputError(
+            f"{option('task', kind.name)}: reads text, and {printable(loaded.run)} reads sound; {option('task', *known)} can"
+        )
+    if asked.baseline:
+        raise InputError(f"{flag('baseline')}: counts words, and {printable(loaded.run)} reads sound; leave it out")
+
+
 def _with_head(loaded: Loaded, task: str, rows: Rows, members: tuple[str, ...], say: Say) -> Loaded:
     """Of a run of several tasks the one whose head fits, if one does; else the trunk, which is said."""
     tasks, run = several.tasks_of(loaded.config), printable(loaded.run)
     asked = task, rows.known.names, rows.rows["train"].pairs, rows.sources["train"]["sha256"]
     found = several.fitting(loaded.config, *asked)
     if len(found) == 1:
-        return plain(opened(Path(f"{loaded.path}:{found[0]}"), str(loaded.device), members, say))
+        return plain(opened(Path(f"{loaded.path}:{found[0]}"), str(loaded.device), members, say, sound=True))
     if tasks:
         why = f"those of {' and '.join(found)} fit" if found else "none has this kind and these labels"
         way = f"; {run}:{found[0]} says which" if found else ""

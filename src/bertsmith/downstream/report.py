@@ -88,7 +88,7 @@ def render(
     )
     pretrained, tuned = ([run for run in runs if run.kind == kind] for kind in ("pretrain", "finetune"))
     stores = {run.name: store_of(run) for run in pretrained}
-    entropies = {name: store.unigram_entropy() if store else None for name, store in stores.items()}
+    entropies = {name: store.prospects().get("unigram_entropy") if store else None for name, store in stores.items()}
     differences, answers = report_answer.found(tuned, given)
     answers += [line for line in report_answer.pretrained(pretrained, entropies, len(runs) == 1) if line]
     colours = {run.name: run.colour for run in runs}

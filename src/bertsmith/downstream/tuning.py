@@ -336,7 +336,7 @@ class FineTuning:
     @staticmethod
     def _pool(method: Method, reading: Reading) -> Literal["cls", "mean"]:
         """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
-        neither = reading.cls == "none" and not reading.ends
+        neither = (reading.cls == "none" and not reading.ends) or (reading.bare and not reading.causal)
         return "mean" if method.still or neither else "cls"
 
     def lasting(self, method: Method, width: int, steps: int, asked: bool) -> FineTuning:

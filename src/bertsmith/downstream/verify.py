@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
+from bertsmith.audio import store as frames
 from bertsmith.deploy import folder
 from bertsmith.downstream import based, several, teachers
 from bertsmith.downstream.tuned import KEPT, RESULT, Tuned
@@ -47,7 +48,8 @@ def _verified(path: Path, base: str | Path | None = None) -> dict[str, Any]:
         _check_base(run, base)
         return {"kind": "step", "files": 1 + len(manifest["files"]) + len(manifest["run"])}
     if os.path.lexists(path / files.MANIFEST):
-        return _export(path) if _says(path / files.MANIFEST, "kind") == "export" else store.verify(path)
+        kind = _says(path / files.MANIFEST, "kind")
+        return _export(path) if kind == "export" else (frames if kind == frames.KIND else store).verify(path)
     if (path / STEPS).is_dir() or any(os.path.lexists(path / name) for name in (CONFIG, RESULT)):
         run = _run(path)
         return _tuned(run, base) if isinstance(run, Tuned) else verify_run(run)

@@ -32,7 +32,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import PACKED_AS as PACKED
 from bertsmith.tasks.lines import READ, Lines, check_there
 from bertsmith.tasks.parquet import Parquet
-from bertsmith.tasks.table import ROLES, TRIPLETS, Table, collect
+from bertsmith.tasks.table import GROUPED, ROLES, TRIPLETS, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
@@ -76,7 +76,7 @@ def read(
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = path if isinstance(path, Given) else Path(path)
-    own = roles not in (ROLES, TRIPLETS)
+    own = roles not in (ROLES, GROUPED, TRIPLETS)
     chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns, ROLES if own else roles)
     for role in chosen:
         if role not in roles:
@@ -134,7 +134,7 @@ def _json(
     roles: tuple[str, ...],
     lists: tuple[str, ...] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    own = roles not in (ROLES, TRIPLETS)
+    own = roles not in (ROLES, GROUPED, TRIPLETS)
     keys = {role: chosen.get(role, role) for role in roles}
     present: dict[
         str, bool
@@ -163,6 +163,8 @@ def _json(
                     for part in row[key]:
                         check_field(part, f"{where}: {printable(key)}")
                 elif own:
+                    check_field(row[key], f"{where}: {printable(key)}")
+                elif role == "group":
                     check_field(row[key], f"{where}: {printable(key)}")
                 elif role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")

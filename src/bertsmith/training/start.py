@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
+from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
@@ -93,6 +94,7 @@ def weights_from(
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}
         tokenizer = step.parent.parent
         same = config["data"]["tokenizer"] == store.tokenizer.digest
+        _check_sound(LogMel.load(tokenizer / TOKENIZER), store.tokenizer, from_)
         theirs = None if same else Tokenizer.load(tokenizer / TOKENIZER, roles=store.tokenizer.roles)
     added = {} if same or theirs is None else new_tokens(theirs, store.tokenizer)
     if added is None:
@@ -111,6 +113,21 @@ def weights_from(
         weights = with_rows(weights, recipe, added, option("from_", from_), say)
         source["new_tokens"] = {"of": theirs.digest, "first": min(added), "count": len(added)} if theirs else {}
     return weights, source
+
+
+def _check_sound(theirs: Any, ours: Any, from_: str | os.PathLike) -> None:
+    """InputError where one of them reads sound, and the other text or sound otherwise."""
+    if theirs == ours or not (isinstance(theirs, LogMel) or isinstance(ours, LogMel)):
+        return
+    if theirs is None or not isinstance(ours, LogMel):
+        what = ("text", "sound") if theirs is None else ("sound", "text")
+        raise InputError(f"{option('from_', from_)}: reads {what[0]}, and the store holds {what[1]}")
+    name, was, now = next(
+        (name, was, getattr(ours, name)) for name, was in vars(theirs).items() if was != getattr(ours, name)
+    )
+    raise InputError(
+        f"{option('from_', from_)}: {name}: its frames were made with {printable(was)}, the store's with {printable(now)}; prepare the sound again"
+    )
 
 
 def _check_heads(objective: Any, recipe: Recipe, from_: str | os.PathLike) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
@@ -102,7 +102,11 @@ class Prediction(nn.Module):
         asked = self._asked(batch)
         where = {name: places(target) for name, target in asked.items()}
         logits = self._logits(model, batch.input, where, batch.output)
-        return {name: score(logits[name], target.labels) for name, target in asked.items()}
+        return {name: self._scored(name)(logits[name], target.labels) for name, target in asked.items()}
+
+    def _scored(self, name: str) -> Callable[[Tensor, Tensor], dict[str, float]]:
+        """How what a term's head says is judged: as classes, unless it has a way of its own."""
+        return getattr(self.get_submodule(self.answers.get(name, name)), "scored", score)
 
     def logits(
         self, model: Body, stream: Stream, at: Tensor, term: str = "token", output: Stream | None = None
@@ -164,7 +168,8 @@ def filled(target: Target) -> Target:
     at: Tensor = target.at
     extra = filler(len(target), at.device)
     at = torch.cat([at, at[-1:].expand(extra, -1)])
-    return Target(at=at, labels=F.pad(target.labels, (0, extra), value=IGNORE))
+    labels: Tensor = target.labels
+    return Target(at=at, labels=torch.cat([labels, labels.new_full((extra, *labels.shape[1:]), IGNORE)]))
 
 
 def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
