@@ -256,6 +256,8 @@ WANTED = {
             "batch",
             "changed",
             "surface.rows",
+            "convert.length",
+            "convert.window",
             "points",
         ),
         WHOLE,

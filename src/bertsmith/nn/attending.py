@@ -81,8 +81,8 @@ class Sliding(Full):
     """Tokens read `window` places to either side; those that the stream calls wide read all, by matrices of their own, and all read them
     (Beltagy et al. 2020, section 3).
 
-    `windows`, `gaps`: of each layer, the lowest first; (): all `window`, none.  A gap of g takes every g-th place (dilation), in the last
-    `gapped` heads; null: in all.
+    `windows`, `gaps`: of each layer, the lowest first, the last of them of all above; (): all `window`, none.  A gap of g takes every g-th
+    place (dilation), in the last `gapped` heads; null: in all.
     """
 
     window: int = 256
@@ -97,22 +97,16 @@ class Sliding(Full):
 
     def check(self, model: Any) -> None:
         super().check(model)
-        for name in ("windows", "gaps"):
-            count = len(getattr(self, name))
-            require(
-                count in (0, model.layers),
-                f"model.attention.{name}: {count} for {model.layers} layers; one for each is wanted, or none",
-            )
         require(
             self.gapped is None or 0 <= self.gapped <= model.heads,
             f"model.attention.gapped: {self.gapped} of {model.heads} heads",
         )
 
     def window_of(self, layer: int) -> int:
-        return self.windows[layer] if self.windows else self.window
+        return self.windows[min(layer, len(self.windows) - 1)] if self.windows else self.window
 
     def gap_of(self, layer: int) -> int:
-        return self.gaps[layer] if self.gaps else 1
+        return self.gaps[min(layer, len(self.gaps) - 1)] if self.gaps else 1
 
     def build(self, model: Any, layer: int, positions: Position | None) -> "SlidingAttention":
         from bertsmith.nn.modules.sliding import SlidingAttention

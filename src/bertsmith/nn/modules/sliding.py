@@ -25,6 +25,11 @@ class SlidingAttention(Attention):
         self.gap, self.gapped = gap, gapped
         self.wide = nn.Linear(width, 3 * self.inner, bias=self.qkv.bias is not None)
 
+    @torch.no_grad()
+    def settle(self) -> None:
+        """The matrices of wide tokens, which a text without any teaches nothing, become copies of the ordinary ones."""
+        self.wide.load_state_dict(self.qkv.state_dict())
+
     def mixed(
         self,
         q: Tensor,

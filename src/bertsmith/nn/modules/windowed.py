@@ -58,9 +58,7 @@ def blocks(stream: Stream) -> Blocks:
 
 # Made once for all layers; plain tensors even when first asked for in inference mode.
 @lru_cache(maxsize=8)
-def _blocks(
-    lengths: tuple[int, ...], size: int, gap: int, sides: tuple[int, ...], device: torch.device
-) -> Blocks:
+def _blocks(lengths: tuple[int, ...], size: int, gap: int, sides: tuple[int, ...], device: torch.device) -> Blocks:
     of = np.array(lengths)
     begins, parts = np.cumsum(of) - of, np.minimum(gap, of)
     owner = np.repeat(np.arange(len(of)), parts)  # of each part
