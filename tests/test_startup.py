@@ -93,7 +93,7 @@ def test_mistakes_about_a_benchmark_load_no_torch(run, tmp_path):
 
 
 def test_help_and_recipes_load_no_torch():
-    commands = "recipes prepare show plan pretrain fill finetune multitask glue clue predict evaluate compare embed score export import verify report"
+    commands = "recipes prepare show plan pretrain fill finetune multitask glue clue predict evaluate compare embed score export import convert verify report"
     assert started(["--help"], ["--version"], *([name, "--help"] for name in commands.split())) == ""
     assert started(["recipes"]) == ""
     assert started(["recipes", "electra"], ["recipes", "xlnet:tiny", "--json"]) == ""

@@ -22,6 +22,7 @@ _VERBS = {
     "plan": "bertsmith.training.planning",
     "export": "bertsmith.deploy.export",
     "import_": "bertsmith.deploy.importing",
+    "convert": "bertsmith.deploy.convert",
     "load": "bertsmith.downstream.model",
     "fill": "bertsmith.downstream.fill",
     "finetune": "bertsmith.downstream.finetune",

@@ -167,6 +167,10 @@ class Stream:
     lengths: tuple[int, ...]  # a token sees only its own sequence
     visibility: str = "full"  # what the ranks amount to: "full", "causal" or "ranks"; attention dispatches on it
     window: int | None = None  # with a window w a token also sees only |position difference| <= w
+    gap: int = 1  # with a window, only every gap-th place to either side, `window` of them
+    wide: Array | Tensor | None = (
+        None  # (n,) bool: what sees and is seen beyond all windows (Longformer's global tokens); None: nothing
+    )
     thread: Thread | None = None  # what a model with memory goes by
     hidden: Array | Tensor | None = None  # (n,) bool: what a decoder must not read of it; None: nothing
 
@@ -185,8 +189,28 @@ class Stream:
         )
 
     def to(self, device: str | torch.device) -> "Stream":
-        hidden = None if self.hidden is None else _tensor(self.hidden, device)
-        return replace(self, **{name: _tensor(getattr(self, name), device) for name in ARRAYS}, hidden=hidden)
+        marks = {name: None if (x := getattr(self, name)) is None else _tensor(x, device) for name in MARKS}
+        return replace(self, **{name: _tensor(getattr(self, name), device) for name in ARRAYS}, **marks)
+
+    def narrowed(self, window: int | None, gap: int = 1) -> "Stream":
+        """The same, in which no token but the wide ones sees further than `window` places, each `gap` from the next; None: as it is."""
+        if window is None or (self.window is not None and self.window <= window and gap == 1):
+            return self
+        made = self.__dict__.setdefault("_narrowed", {})  # for all layers alike
+        if (window, gap) not in made:
+            made[window, gap] = replace(self, window=window, gap=gap)
+        return made[window, gap]
+
+    def spread(self) -> "Stream":
+        """The same without windows."""
+        return replace(self, window=None, gap=1)
+
+    @cached_property
+    def sides(self) -> "tuple[Tensor, Tensor] | None":
+        """Flat indices of what a window binds, and of what is wide; None where nothing is; torch."""
+        if self.wide is None or not self.wide.any():
+            return None
+        return (~self.wide).nonzero()[:, 0], self.wide.nonzero()[:, 0]  # type: ignore[operator, union-attr]
 
     @cached_property
     def reach(self) -> tuple[int, int]:
@@ -231,14 +255,16 @@ class Stream:
                 lengths=self.lengths[first:last],
                 visibility=self.visibility,
                 window=self.window,
+                gap=self.gap,
                 thread=self.thread and self.thread[first:last],
-                hidden=None if self.hidden is None else self.hidden[a:b],
+                **{name: None if (x := getattr(self, name)) is None else x[a:b] for name in MARKS},
             )
             for first, last, a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), at[:-1], at[1:], strict=True)
         ]
 
 
 ARRAYS = ("tokens", "positions", "segments", "query_rank", "key_rank")
+MARKS = ("hidden", "wide")  # of tokens, where there are any
 
 
 @dataclass(frozen=True, kw_only=True)

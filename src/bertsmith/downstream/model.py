@@ -108,7 +108,8 @@ class Loaded:
         """How it reads texts of up to `length` tokens (None: as many as it was trained on)."""
         if self.task is None and getattr(self.recipe.layout, "bare", False):
             options = {"marks": "none", **options}
-        found = Reading.of(self.recipe, length or self.length(), **options)
+        wide = kinds.of_task(self.task).wide if self.task else "none"
+        found = Reading.of(self.recipe, length or self.length(), wide, **options)
         return found.to_write() if found.causal and self.writing is not None else found
 
     @property
@@ -170,6 +171,8 @@ def load(
     else:
         under = based.base_of(source, run, base, device, members, say)
         member = based.member_over(recipe, weights, under, str(step))
+    if config["kind"] == "pretrain" and not several.tasks_of(config):
+        settled(member)
     return Loaded(
         member=member,
         recipe=recipe,
@@ -180,6 +183,14 @@ def load(
         config=config,
         named=name,
     )
+
+
+def settled(member: MemberModel) -> MemberModel:
+    """What no text taught, because only tasks use it, begins as what was taught in its place."""
+    for part in member.modules():
+        if hasattr(part, "settle"):
+            part.settle()
+    return member
 
 
 def _check_whole(source: dict | None, path: Path, base: Any) -> None:

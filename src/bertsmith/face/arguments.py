@@ -260,6 +260,8 @@ WANTED = {
             "batch",
             "changed",
             "surface.rows",
+            "convert.length",
+            "convert.window",
             "points",
         ),
         WHOLE,

@@ -27,7 +27,7 @@ from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.marked_texts import KEYS
-from bertsmith.tasks.reading import OnLong, Reading, most_context
+from bertsmith.tasks.reading import OnLong, Reading, Wide, most_context
 from bertsmith.tasks.sequences import Asked, Builder, Encoded
 from bertsmith.tasks.spans import OUTSIDE, PREFIXED, closed, mark_spans, parts, spans
 from bertsmith.tasks.table import ROLES
@@ -61,6 +61,7 @@ class Tags:
     simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ("head",)
     embeds: ClassVar[bool] = False
+    wide: ClassVar[Wide] = "none"
     roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "sentences"
     fields: tuple[str, ...] = ("text", *KEYS, "answer")

@@ -19,7 +19,7 @@ from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
-from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.reading import OnLong, Reading, Wide
 from bertsmith.tasks.sequences import Asked, Encoded, encode
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.table import GROUPED, ROLES
@@ -41,6 +41,7 @@ class Texts:
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
     hears: ClassVar[bool] = True  # whether its texts may be files of sound
+    wide: ClassVar[Wide] = "first"
     roles: ClassVar[tuple[str, ...]] = GROUPED
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS

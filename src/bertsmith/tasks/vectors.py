@@ -23,7 +23,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import read
-from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.reading import Reading, Wide
 from bertsmith.tasks.sequences import Asked, Encoded, encode_apart
 from bertsmith.tasks.table import TRIPLETS, Table
 from bertsmith.tasks.texts import Texts, numbers_of
@@ -41,6 +41,7 @@ class Vectored(Texts):
     roles: ClassVar[tuple[str, ...]] = TRIPLETS
     fields: tuple[str, ...] = TRIPLETS
     embeds: ClassVar[bool] = True  # what is learned is a vector for each text
+    wide: ClassVar[Wide] = "none"
     wants: ClassVar[tuple[str, ...]] = ()  # columns of a file that is scored, beside text
     settings: tuple[str, ...] = ("loss", "scale", "margin", "sizes", "delete")
     losses: ClassVar[tuple[str, ...]] = (*LOSSES, WRITTEN)
