@@ -47,11 +47,24 @@ class Vocab:
         int, ...
     ] = ()  # ids that stand for hidden spans, the first one's first (T5), where the tokenizer has them
     unigrams: ClassVar[Array | None] = None  # (size,) how often each stands in the corpus: no part of what it is
+    entities: ClassVar[tuple[int, int]] = (
+        0,
+        0,
+    )  # that a corpus is linked to, and numbers in the vector of each: likewise
 
     def counted(self, unigrams: Array) -> "Vocab":
         """The same, for what draws tokens from a corpus."""
+        return self._known(unigrams=unigrams)
+
+    def linked(self, count: int, width: int) -> "Vocab":
+        """The same, for what reads or draws entities: so many, each a vector of `width` numbers."""
+        return self._known(entities=(count, width))
+
+    def _known(self, **more: Any) -> "Vocab":
         vocab = replace(self)
-        vocab.__dict__["unigrams"] = unigrams
+        vocab.__dict__.update(
+            {name: self.__dict__[name] for name in ("unigrams", "entities") if name in self.__dict__} | more
+        )
         return vocab
 
     @cached_property

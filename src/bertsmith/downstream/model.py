@@ -190,7 +190,6 @@ def check_model(model: str | Path) -> None:
 
 
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:
-    import torch
 
     from bertsmith.training.precision import choose_device
     from bertsmith.training.saving import load_weights

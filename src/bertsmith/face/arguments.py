@@ -216,6 +216,7 @@ WANTED = {
     ),
     **dict.fromkeys(("generate.text", "attention.text", "text2"), TEXT),
     **dict.fromkeys(("runs",), PATHS),
+    **dict.fromkeys(("triples", "test", "graph.dev", "links", "entity_vectors"), FILE),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(
         ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),
