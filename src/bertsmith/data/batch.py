@@ -111,6 +111,9 @@ class Row:
     special: Array  # (n,) bool: [CLS], [SEP]: never hidden
     sentences: Lazy = Lazy()  # (n,) bool: a sentence starts here
     annotations: Lazy = Lazy(optional=True)  # (n,) uint8: phrases and entities, see levels.py
+    entities: Lazy = Lazy(
+        optional=True
+    )  # (n,) int32: i + 1 where a mention of entity i begins, -i - 1 where it goes on, 0 elsewhere
     lengths: Array  # (s,) int64
     labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
     epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
@@ -153,6 +156,7 @@ class Row:
             special=self.special[a:b],
             sentences=lambda: self.sentences[a:b],
             annotations=lambda: self.annotations[a:b],
+            entities=lambda: self.entities[a:b],
             lengths=self.lengths[first:last],
             labels=self.labels[first:last],
             epoch=self.epoch[first:last],
@@ -182,6 +186,9 @@ class Stream:
     window: int | None = None  # with a window w a token also sees only |position difference| <= w
     thread: Thread | None = None  # what a model with memory goes by
     hidden: Array | Tensor | None = None  # (n,) bool: what a decoder must not read of it; None: nothing
+    features: dict[str, Array | Tensor] = field(
+        default_factory=dict
+    )  # (n,) each: what a part of the model reads besides, by name
 
     @classmethod
     def plain(cls, row: Row, tokens: Array) -> "Stream":
@@ -199,7 +206,9 @@ class Stream:
 
     def to(self, device: str | torch.device) -> "Stream":
         hidden = None if self.hidden is None else _tensor(self.hidden, device)
-        return replace(self, **{name: _tensor(getattr(self, name), device) for name in ARRAYS}, hidden=hidden)
+        features = {name: _tensor(values, device) for name, values in self.features.items()}
+        arrays = {name: _tensor(getattr(self, name), device) for name in ARRAYS}
+        return replace(self, **arrays, hidden=hidden, features=features)
 
     @cached_property
     def reach(self) -> tuple[int, int]:
@@ -246,6 +255,7 @@ class Stream:
                 window=self.window,
                 thread=self.thread and self.thread[first:last],
                 hidden=None if self.hidden is None else self.hidden[a:b],
+                features={name: values[a:b] for name, values in self.features.items()},
             )
             for first, last, a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), at[:-1], at[1:], strict=True)
         ]
