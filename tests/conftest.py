@@ -61,16 +61,27 @@ def corpus(documents, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def store(corpus, tmp_path_factory):
-    """A real store: lower-cased WordPiece, 1,000 pieces, a twentieth held out; phrases by statistics, entities are capitalised words."""
+    """A real store: lower-cased WordPiece, 1,000 pieces, a twentieth held out; phrases by statistics, entities are capitalised words, which are
+    linked to vectors drawn at random."""
     from bertsmith.text.prepare import prepare
     from bertsmith.text.store import Store
 
     folder = tmp_path_factory.mktemp("store")
     names = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", corpus.read_text(encoding="utf-8"))
     (folder / "names.txt").write_text("\n".join(sorted({*names})) + "\n", encoding="utf-8")
-    levels = {"phrases": "npmi", "entities": str(folder / "names.txt")}
+    levels = {"phrases": "npmi", "entities": str(folder / "names.txt")} | linked(folder, sorted({*names}))
     prepare([str(corpus)], folder / "store", tokenizer="wordpiece:1000", lowercase=True, holdout=0.05, **levels)
     return Store.open(folder / "store")
+
+
+def linked(folder: Path, names: list[str]) -> dict[str, str]:
+    """Options of `prepare` that link each of these names to an entity of its own."""
+    import numpy as np
+
+    (folder / "mentions.tsv").write_text("".join(f"{name}\tE{i}\n" for i, name in enumerate(names)), encoding="utf-8")
+    (folder / "vectors.txt").write_text("".join(f"E{i}\n" for i in range(len(names))), encoding="utf-8")
+    np.save(folder / "vectors.npy", np.random.default_rng(0).normal(size=(len(names), 20)).astype(np.float32) / 20**0.5)
+    return {"links": str(folder / "mentions.tsv"), "entity_vectors": str(folder / "vectors.npy")}
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ TIED = ["objective.generator=1", "objective.share=all"]
 CLUSTERS = ["model.embeddings.cutoffs=[300,600]", "model.embeddings.divide=2"]
 CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     **{name: (name, []) for name in ("albert", "electra", "spanbert", "structbert", "ernie1", "unilm")},
-    **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2")},
+    **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2", "ernie-thu")},
     "albert-attention": ("albert", SHARES),
     "electra-all": ("electra", TIED),
     "transformer-xl-clusters": ("transformer-xl", CLUSTERS),  # else the store's 1,000 tokens are one

@@ -44,9 +44,10 @@ class Corruption:
         return replace(self, select=self.select.opening()) if hasattr(self.select, "opening") else self
 
     def check(self, split: Any) -> None:
-        """InputError where the select needs what the corpus does not have."""
-        if hasattr(self.select, "check"):
-            self.select.check(split)
+        """InputError where the select or the rewrite needs what the corpus does not have."""
+        for part in (self.select, self.rewrite):
+            if hasattr(part, "check"):
+                part.check(split)
 
     def moved(self, row: Row, draw: Draw) -> Row:
         """The row in the order that it is read in."""
@@ -260,7 +261,11 @@ class Recipe:
         objective = self.objective
         if hasattr(objective, "for_vocab"):  # it draws tokens
             objective = objective.for_vocab(size if rows > size else None)
-        return replace(self, model=replace(self.model, vocab=rows), objective=objective)
+        changed: dict[str, Any] = {"vocab": rows}
+        topology = getattr(self.model, "topology", None)
+        if hasattr(topology, "for_vocab") and isinstance(vocab, Vocab):  # it reads what a corpus is linked to
+            changed["topology"] = topology.for_vocab(vocab)
+        return replace(self, model=replace(self.model, **changed), objective=objective)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,7 @@ def join(rows: list[Row]) -> Row:
         "special",
         "sentences",
         "annotations",
+        "entities",
         "lengths",
         "labels",
         "epoch",

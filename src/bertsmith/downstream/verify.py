@@ -14,7 +14,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import again, amount
 from bertsmith.text import store
 from bertsmith.training.checkpoint import verify_run, verify_state, verify_step
-from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
+from bertsmith.training.run import CONFIG, RANKS, STEP, STEPS, GraphRun, Run, run_at
 
 
 def verify(
@@ -52,7 +52,13 @@ def _verified(path: Path, base: str | Path | None = None) -> dict[str, Any]:
         return _export(path) if kind == "export" else (frames if kind == frames.KIND else store).verify(path)
     if (path / STEPS).is_dir() or any(os.path.lexists(path / name) for name in (CONFIG, RESULT)):
         run = _run(path)
-        return _tuned(run, base) if isinstance(run, Tuned) else verify_run(run)
+        return (
+            _tuned(run, base)
+            if isinstance(run, Tuned)
+            else _graph(run)
+            if isinstance(run, GraphRun)
+            else verify_run(run)
+        )
     Tuned(path).check_seeds()
     return store.verify(path)
 
@@ -76,6 +82,16 @@ def _run(path: Path) -> Run:
 def _hugging_face(path: Path) -> bool:
     data = files.plain(path / CONFIG)
     return data is not None and b'"model_type"' in data
+
+
+def _graph(run: GraphRun) -> dict[str, Any]:
+    """Its steps, and the vectors that were made of one."""
+    found, ranks = verify_run(run), files.plain(run / RANKS)
+    if ranks is None:
+        return found
+    listed = files.unsealed(ranks, run / RANKS).get("files") or {}
+    files.check(run.path, listed)
+    return {**found, "files": found["files"] + 1 + len(listed)}
 
 
 def _export(path: Path) -> dict[str, Any]:

@@ -220,6 +220,7 @@ WANTED = {
     "prepare_audio.sources": PATHS,
     **dict.fromkeys(("prepare_audio.rate", "prepare_audio.mels"), POSITIVE),
     "prepare_audio.dtype": TEXT,
+    **dict.fromkeys(("triples", "test", "graph.dev", "links", "entity_vectors"), FILE),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(
         ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),

@@ -84,10 +84,15 @@ def pretrain(
 
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
-            starts = world.tell(from_ is not None)
+            linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
+            starts = world.tell(from_ is not None or linked)
 
         def start(member: Any, say: Callable[[str], None]) -> Any:
-            if not world.first or from_ is None:
+            if not world.first:
+                return None
+            if linked:
+                member.model.take(store.vectors)
+            if from_ is None:
                 return None
             return start_from(from_, member, recipe, store, new_heads, say)
 
