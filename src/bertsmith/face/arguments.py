@@ -235,6 +235,7 @@ WANTED = {
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "learning_curve": Kind("numbers of rows and 'all', such as [50, 500, 'all'],", _numbers),
     "teacher": Kind("a fine-tuning, or a list of several", _teachers),
+    "pretrain.teacher": PATH,
     "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),

@@ -20,6 +20,7 @@ from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.objectives.alongside import Alongside
+from bertsmith.objectives.distilled import Distilled
 from bertsmith.objectives.mixed import Mixed
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.spelling import an, option, setting
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
-SEVERAL = [f"{kind.__module__}:{kind.__name__}" for kind in (Mixed, Alongside)]  # objectives, one of which is used
+SEVERAL = [
+    f"{kind.__module__}:{kind.__name__}" for kind in (Mixed, Alongside, Distilled)
+]  # objectives, one of which is used
 SEGMENTS = "model.embeddings.segments.weight"
 LR = 1e-4  # of a model that was trained already; the small sizes' own rate is for fresh weights
 
