@@ -64,10 +64,10 @@ class Prepared:
         with world.agreed():
             say, out, given, budget = asked.say, Path(asked.out), asked.files, asked.budget
             decoder = None if asked.decoder is None else str(asked.decoder)
-            way, scratch = method_of(asked.method), asked.scratch
+            options, scratch = settings(asked.set), asked.scratch
+            way = method_of(asked.method).under(options)
             check_asked(asked.task, way, scratch, asked.seeds, asked.shard, decoder, asked.encoder)
             check_options(asked.shard, asked.tensorboard)
-            options = settings(asked.set)
             check_settings(way, options, FineTuning())
             check_reinit(way, scratch, options.reinit)
             if world.size > 1:

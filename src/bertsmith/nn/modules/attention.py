@@ -51,15 +51,24 @@ def watched() -> Iterator[Shares]:
         _WATCHED.reset(before)
 
 
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """What stands beside a layer's own attention is no layer to look at."""
+    before = _WATCHED.set(None)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(before)
+
+
 def _watch(reads_source: bool, k: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
     """`shares` of values: where each token's says which it is, what is mixed of them are the shares themselves."""
     found = _WATCHED.get()
     if found is None:
         return
-    quiet = _WATCHED.set(None)
     n, heads = k.shape[:2]
-    found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
-    _WATCHED.reset(quiet)
+    with unwatched():
+        found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
 
 
 def attend(
