@@ -199,5 +199,5 @@ def test_a_body_without_layers_has_no_place_for_them():
 
 
 def test_dropout_is_that_of_the_model():
-    model = body("bert", Pals(size=4))
+    model = build(tiny("bert", Pals(size=4), "model.dropout=0.1")).model
     assert [part.attention.dropout for part in model.modules() if isinstance(part, Pal)] == [0.1] * 2
