@@ -138,7 +138,7 @@ def by_method(pretrained, tasks, tmp_path_factory):
 
     folder, (kind, train, dev) = tmp_path_factory.mktemp("methods"), tasks["classify"]
     made = {}
-    for method in ("adapter", "lora", "prefix", "bias", "mix"):
+    for method in ("adapter", "lora", "prefix", "pal", "bias", "mix"):
         sets = ["batch=8", "lr=0.02", "adapter.size=4"] if method == "adapter" else ["batch=8", "lr=0.02"]
         options = {"task": kind, "train": train, "dev": dev, "method": method, "epochs": 3, "threads": 1}
         made[method] = folder / method

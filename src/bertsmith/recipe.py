@@ -240,7 +240,7 @@ class Recipe:
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
     surgery: Any = (
-        None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py)
+        None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py, …)
     )
 
     def __post_init__(self):

@@ -107,11 +107,11 @@ class Asked:
 
 def check_early(asked: Asked) -> FineTuning:
     """Its settings.  InputError for what can be refused by what was asked for and by the model's configuration, before rows or weights are read."""
-    way, kind = method_of(asked.method), asked.files.kind
+    options, kind = settings(asked.set), asked.files.kind
+    way = method_of(asked.method).under(options)
     decoder = None if asked.decoder is None else str(asked.decoder)
     check_asked(asked.task, way, asked.scratch, asked.seeds, asked.shard, decoder, asked.encoder)
     check_options(asked.shard, asked.tensorboard)
-    options = settings(asked.set)
     check_settings(way, options, FineTuning())
     check_reinit(way, asked.scratch, options.reinit)
     options.check_kind(kind)

@@ -80,7 +80,7 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
         asked = Budget(epochs=epochs, steps=steps, tokens=tokens, minutes=minutes)
         asked.check_given(LENGTHS)
         options, tasks = settings(set), (tasks,) if isinstance(tasks, str) else tuple(tasks)
-        way = method_of(method)
+        way = method_of(method).under(options)
         for task in benchmark.tasks:
             check_asked(task.kind, way, scratch, seeds, shard)
         check_settings(way, options, FineTuning())

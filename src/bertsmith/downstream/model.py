@@ -17,6 +17,7 @@ from bertsmith.deploy import folder
 from bertsmith.downstream import based, several
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
+from bertsmith.nn.apart import one_of
 from bertsmith.nn.member import blank
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag, option
@@ -153,6 +154,8 @@ def load(
     if not isinstance(recipe, Recipe):
         raise InputError(f"{printable(run / CONFIG)}: recipe: is not a recipe")
     name, config = several.chosen(config, name, path)
+    surgery, weights = one_of(recipe.surgery, name, weights)
+    recipe = replace(recipe, surgery=surgery)
     if name:
         weights = recipe.objective.of(name, weights)
         recipe = replace(recipe, objective=recipe.objective.answering(name))

@@ -108,6 +108,7 @@ def multitask(
             way = method_of(method)
             given = (_given(feeds) if isinstance(feeds, Mapping) else read_tasks(feeds)).with_shares(shares, each)
             options = _Settings.of(set, given)
+            way = way.under(options.all, several=True)
             _check(given, way, options.all, scratch, seeds, shard, asked)
             check_options(shard, tensorboard)
             if world.first:

@@ -64,7 +64,8 @@ class Prepared:
         with world.agreed():
             say, out, given, budget = asked.say, Path(asked.out), asked.files, asked.budget
             decoder = None if asked.decoder is None else str(asked.decoder)
-            way, scratch, options = method_of(asked.method), asked.scratch, check_early(asked)
+            options, scratch = check_early(asked), asked.scratch
+            way = method_of(asked.method).under(options)
             if world.size > 1:
                 check_sliced(asked.shard, options)
             if world.first and not free:

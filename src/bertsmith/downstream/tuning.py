@@ -14,6 +14,7 @@ from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
+from bertsmith.nn.pals import Pals
 from bertsmith.nn.prefixes import Prefixes
 from bertsmith.objectives.san import San
 from bertsmith.objectives.supervised import TagHead
@@ -28,7 +29,7 @@ BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-
 MOST_EPOCHS = 50  # however few the texts are
 # Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
 FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
-GROUPS = ("adapter", "lora", "prefix", "san")  # settings that are several
+GROUPS = ("adapter", "lora", "prefix", "pal", "san")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -43,6 +44,7 @@ LATER = (
     "adapter",
     "lora",
     "prefix",
+    "pal",
     "layers",
     "reinit",
     "ema",
@@ -171,6 +173,7 @@ class FineTuning:
     adapter: Adapters = field(default_factory=Adapters)  # of method adapter: adapter.size, adapter.form, …
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
     prefix: Prefixes = field(default_factory=Prefixes)  # of method prefix: prefix.length, prefix.std
+    pal: Pals = field(default_factory=Pals)  # of method pal: pal.size, pal.trunk, pal.std
     san: San = field(default_factory=San)  # of head=san: san.steps, san.drop
     layers: tuple[
         int, ...

@@ -19,6 +19,7 @@ from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
+from bertsmith.nn.apart import one_of
 from bertsmith.objectives.alongside import Alongside
 from bertsmith.objectives.distilled import Distilled
 from bertsmith.objectives.mixed import Mixed
@@ -94,6 +95,7 @@ def weights_from(
         asked = None
         if isinstance(objective, dict) and objective.get("type") in SEVERAL:
             weights = from_dict(objective).alone(weights)
+            _, weights = one_of(from_dict(config["recipe"].get("surgery")), "", weights)
         elif config["kind"] == "import":
             asked = from_dict(objective)
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}

@@ -52,6 +52,16 @@ def watched() -> Iterator[Shares]:
         _WATCHED.reset(before)
 
 
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """What stands beside a layer's own attention is no layer to look at."""
+    before = _WATCHED.set(None)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(before)
+
+
 class Heard(NamedTuple):
     """Of one layer, (n, h, e) each: what tokens ask by, what they are found by, and what they say; scores are q k / e ** 0.5."""
 
@@ -79,10 +89,9 @@ def watch(reads_source: bool, k: Tensor, shares: Callable[[Tensor], Tensor]) -> 
     found = _WATCHED.get()
     if found is None:
         return
-    quiet = _WATCHED.set(None)
     n, heads = k.shape[:2]
-    found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
-    _WATCHED.reset(quiet)
+    with unwatched():
+        found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
 
 
 def attend(
