@@ -136,9 +136,10 @@ def _any_model(value: Any) -> Any:
 
 
 def _store(value: Any) -> Any:
+    from bertsmith.audio.store import FrameStore
     from bertsmith.text.store import Store
 
-    return value if isinstance(value, Store) else _path(value)
+    return value if isinstance(value, (Store, FrameStore)) else _path(value)
 
 
 def _columns(value: Any) -> Any:
@@ -216,6 +217,10 @@ WANTED = {
     ),
     **dict.fromkeys(("generate.text", "attention.text", "text2"), TEXT),
     **dict.fromkeys(("runs",), PATHS),
+    "prepare_audio.sources": PATHS,
+    **dict.fromkeys(("prepare_audio.rate", "prepare_audio.mels"), POSITIVE),
+    "prepare_audio.dtype": TEXT,
+    **dict.fromkeys(("triples", "test", "graph.dev", "links", "entity_vectors"), FILE),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(
         ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),
@@ -257,6 +262,8 @@ WANTED = {
             "batch",
             "changed",
             "surface.rows",
+            "convert.length",
+            "convert.window",
             "points",
         ),
         WHOLE,

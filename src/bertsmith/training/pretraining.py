@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
-from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
+from bertsmith.training.brief import concluded, foreseen, kept, leaves, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
@@ -94,13 +93,18 @@ def pretrain(
 
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
-            starts = world.tell(from_ is not None or begins)
+            linked = getattr(store, "vectors", None) is not None and hasattr(
+                getattr(recipe.model, "topology", None), "for_vocab"
+            )
+            starts = world.tell(from_ is not None or begins or linked)
             for line in [] if taught else unasked(recipe):
                 journal.say(line)
 
         def start(member: Any, say: Callable[[str], None]) -> Any:
             if not world.first:
                 return None
+            if linked:
+                member.model.take(store.vectors)
             if from_ is not None:
                 return start_from(from_, member, recipe, store, new_heads, say)
             return taught.begins(member, recipe, say) if taught else None
@@ -127,18 +131,13 @@ def pretrain(
         for line in check_batch(recipe, store.train.count, world.size):
             journal.say(line)
         with world.agreed():
-            entropy = store.unigram_entropy()
-            concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
-            job = job_of(
-                recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=concluded
-            )
+            known = store.prospects()
+            told = partial(concluded, known=known, copied=kept(recipe.corruption.rewrite))
+            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=told)
 
         def expect(extent: Extent, steps: int) -> None:
-            journal.say(
-                f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, "
-                "waits, and leaves it once the model has learned more than frequencies"
-            )
-            if from_ is None and not old:
+            journal.say(foreseen(known))
+            if from_ is None and not old and recipe.reads == "tokens":
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
             for line in (*few_pairs(recipe.layout, store.train), *left_out(job.feed)):
@@ -147,7 +146,7 @@ def pretrain(
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
     seconds = result.pop("seconds")
-    return {**result, "unigram_entropy": entropy, "seconds": seconds}
+    return {**result, **known, "seconds": seconds}
 
 
 def said_of(store: Any) -> dict[str, Any]:
