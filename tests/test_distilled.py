@@ -314,6 +314,10 @@ def test_from_the_command_line_a_student_has_half_of_its_teachers_layers(store, 
     assert type(model.recipe.objective).__name__ == "Predict"
     assert bertsmith.verify(tmp_path / "run")["kind"] == "run"
     assert bertsmith.fill(model, "a [MASK] of names")["masks"]
+    pytest.importorskip("transformers")
+    bertsmith.export(model, tmp_path / "hf")
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["architectures"] == ["DistilBertForMaskedLM"]
+    assert bertsmith.load(tmp_path / "hf").recipe.name == "distilbert"
     # What goes on from it is a student again, with another teacher or alone.
     pretrain(
         "distilbert", store, tmp_path / "on", steps=2, from_=tmp_path / "run", teacher=teacher, set=SMALL[4:], threads=1
