@@ -1,6 +1,7 @@
 """Smaller models: what each way of making one does to its numbers, and that none is written that loses too much."""
 
 import json
+import math
 from contextlib import ExitStack
 
 import numpy as np
@@ -212,12 +213,33 @@ def test_what_is_written_is_a_model_like_any_other(method, tuned, files, tmp_pat
             smaller.int8(bertsmith.load(tmp_path / "small"))
 
 
-def test_a_model_that_loses_more_than_the_tolerance_leaves_nothing(tuned, files, unpeaked, tmp_path, capsys):
-    command = ["compress", str(tuned), "--method", "magnitude", "--amount", "0.999", "--dev", str(files[1])]
-    assert cli.run([*command, "--tolerance", "1", "--out", str(tmp_path / "small")]) == 2
+def test_a_model_that_loses_more_than_the_tolerance_leaves_nothing(
+    tuned, files, unpeaked, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(compress.OfTask, "lost", lambda judge, before, after: 1.25)
+    command = [
+        "compress",
+        str(tuned),
+        "--method",
+        "magnitude",
+        "--dev",
+        str(files[1]),
+        "--out",
+        str(tmp_path / "small"),
+    ]
+    assert cli.run([*command, "--tolerance", "1.2"]) == 2
     said = capsys.readouterr()
-    assert "magnitude loses" in said.err and "--tolerance 1.0 allows 1 %" in said.err and said.err.count("\n") == 1
+    assert "not written: magnitude loses 1.25 % of " in said.err and said.err.count("\n") == 1
+    assert "--tolerance 1.2 allows 1.2 %; a smaller --amount, another --method, or a higher tolerance" in said.err
     assert "before" in said.out and "after" in said.out and not list(tmp_path.iterdir())
+    assert cli.run([*command, "--tolerance", "1.25"]) == 0
+
+
+def test_what_is_lost_is_a_share_of_what_there_was():
+    task = compress.OfTask(loaded=None, kind=None, dev=None, train=None, file=None)
+    assert task.lost(0.8, 0.6) == pytest.approx(25) and task.lost(0.8, 0.88) == pytest.approx(-10)
+    assert task.lost(-0.1, -0.2) == pytest.approx(100) and task.lost(0.0, 0.1) == 0 and task.lost(0.0, -0.1) == math.inf
+    assert compress.OfText(loaded=None, store=None, place=None).lost(2.0, 2.1) == pytest.approx(5)
 
 
 def test_a_student_of_fewer_layers_learns_from_the_whole_model(tuned, files, unpeaked, tmp_path):

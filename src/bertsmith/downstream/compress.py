@@ -99,9 +99,10 @@ def compress(
         for line in lines:
             say(line)
         if not found["lost"] <= tolerance:
+            ways = [*([] if method == "int8" else [f"a smaller {option('amount')}"]), f"another {option('method')}"]
             raise InputError(
                 f"{printable(out)}: not written: {method} loses {found['lost']:.2f} % of {judge.score}, and {option('tolerance', tolerance)} allows "
-                f"{tolerance:g} %; a smaller {option('amount')}, another {option('method')}, or a higher tolerance"
+                f"{tolerance:g} %; {', '.join(ways)}, or a higher tolerance"
             )
         files.create(temporary / TABLE, json.dumps(found, indent=1).encode() + b"\n")
         files.publish(temporary, out)
@@ -401,7 +402,7 @@ def table(found: dict[str, Any]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lost = found["lost"]
-    kept = f"loses {lost:.2f} %" if lost > 0 else f"gains {-lost:.2f} %"
+    kept = f"loses {lost:.2f} %" if lost >= 0 else f"gains {-lost:.2f} %"
     return [
         *lines,
         f"{found['method']}: {kept} of {found['score']} ({counted(found['tolerance'], 'per cent', 'per cent', 'g')} allowed)",
