@@ -169,6 +169,9 @@ class Training:
     evaluate: int = 500  # steps between held-out evaluations; 0 = at the end only
     held_out: int = 65536  # tokens that an evaluation reads at most
     corpus: float = 1.0  # the share of the training sequences that is read, again and again
+    smoothing: float = (
+        1.0  # a language of n tokens is read in proportion to n to this power; 1 reads each once in an epoch
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # layers by torch.compile: for GPUs; on a CPU minutes of waiting for a few per cent
 
@@ -180,6 +183,10 @@ class Training:
             f"training.keep: {self.keep} is below 2; the newest step and the one before it are always kept",
         )
         require(self.most is None or self.most > 0, f"training.most: {self.most} must be above 0, or null for no limit")
+        require(
+            0 <= self.smoothing <= 1,
+            f"training.smoothing: {self.smoothing} is not a power from 0 (languages alike) to 1 (as much as there is)",
+        )
         require(0 < self.corpus <= 1, f"training.corpus: {self.corpus} is not a share; above 0, at most 1")
         require(self.evaluate >= 0, f"training.evaluate: {self.evaluate} is negative; 0 evaluates at the end only")
 

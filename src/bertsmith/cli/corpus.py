@@ -55,7 +55,7 @@ def add_prepare(commands: Any) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), or hf:NAME",
+        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), or hf:NAME; en=SOURCE names a language, en+de=A.en+A.de parallel lines",
     )
     made.add_argument(
         "--only",
@@ -112,6 +112,12 @@ def add_prepare(commands: Any) -> None:
     made.add_argument("--field", default="text", help="the field or column that holds the text")
     made.add_argument("--holdout", type=float, default=0.01, help="share of the documents held out")
     made.add_argument("--tokenizer-sample", default="100MB", help="text that the tokenizer learns from, at most")
+    made.add_argument(
+        "--smoothing",
+        type=float,
+        metavar="POWER",
+        help="of several languages (en=FILE zh=FILE): each in that sample by its size to this power (0.7)",
+    )
     made.add_argument(
         "--phrases", metavar="FILE|npmi", help="a word list (.txt), annotated text (.jsonl), or npmi[:0.5]"
     )

@@ -43,7 +43,8 @@ class Text:
     def of(cls, recipe: Any, store: Any, seed: int) -> "Text":
         """What a recipe reads of a store in training."""
         batch, share = recipe.training.batch, recipe.training.corpus
-        return cls(store.train, recipe.layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share)
+        layout = store.laid(recipe.layout, recipe.training.smoothing)
+        return cls(store.train, layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share)
 
     def epoch(self, number: int) -> Epoch:
         plan = self._plan(self.corruption.view(number))
@@ -72,6 +73,8 @@ class Text:
 
     def left_out(self) -> tuple[int, int]:
         """(tokens that stand in no sequence of the first epoch, tokens of the corpus)."""
+        if hasattr(self.layout, "left_out"):
+            return self.layout.left_out(self.split, self.vocab, self.seed)
         plan = self._plan(self.corruption.view(0))
         return plan.unread, plan.account["corpus"]
 

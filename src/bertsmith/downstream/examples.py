@@ -39,18 +39,29 @@ def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
 
 
 def lines(
-    recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any = None
+    recipe: Recipe,
+    split: Any,
+    vocab: Vocab,
+    tokenizer: Any,
+    n: int,
+    seed: int,
+    epoch: int,
+    writer: Any = None,
+    layout: Any = None,
 ) -> Iterator[dict[str, Any]]:
-    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
+    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`.
+
+    `layout`: as it reads the store that `split` is of, where that has several languages."""
+    layout = recipe.layout if layout is None else layout
     if writer is not None and writer.tokenizer.reading != tokenizer.reading:
         raise InputError(f"{option('model', writer.run)}: its tokenizer is not that of the text")
     require(n > 0, f"show: -n {n}: at least 1 example")
-    recipe.layout.check(split)
+    layout.check(split)
     recipe.corruption.check(split)
     tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
     draw, index = Draw(seed), 0
     while index < n:
-        plan = recipe.layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
+        plan = layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
         order = plan.shuffled(epoch)[: n - index]
         for at in range(0, len(order), CHUNK):
             some = order[at : at + CHUNK]
@@ -59,6 +70,7 @@ def lines(
             batch = recipe.corruption.rewrite(row, spans, vocab, draw)
             tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
             tally.add_levels(row, spans, recipe.corruption.select)
+            tally.add_languages(plan, some, row)
             tally.add_views(row, recipe.corruption.rewrite, draw)
             names = Named(tokenizer, recipe.corruption.rewrite, vocab)
             for line in _examples(row, spans, _decided(batch, recipe, writer), names):

@@ -10,6 +10,7 @@ import numpy as np
 from bertsmith.data.batch import Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.recipe import Recipe
+from bertsmith.text.multilingual import languages_of
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Tally:
     by_span: bool
     vocab: Vocab
     counts: dict[str, float] = field(default_factory=dict)
+    languages: dict[str, float] = field(default_factory=dict)  # the share of each in an epoch
 
     def _count(self, **more: float) -> None:
         for key, value in more.items():
@@ -60,6 +62,17 @@ class Tally:
             for number, view in enumerate(rewrite.views.shares):
                 self._count(**{f"views.{view}": int((drawn == number).sum())})
 
+    def add_languages(self, plan: Any, indices: np.ndarray, row: Row) -> None:
+        """Tokens of each language, where the store tells them apart."""
+        wanted = plan.account.get("languages", {})
+        if not wanted:
+            return
+        of = np.bincount(languages_of(plan, indices), weights=row.lengths, minlength=len(plan.split.languages))
+        for (language, *_), tokens in zip(plan.split.languages, of.tolist(), strict=True):
+            if language in wanted:
+                self._count(**{f"languages.{language}": int(tokens)})
+                self.languages[language] = wanted[language]
+
     def summary(self, recipe: Recipe) -> dict[str, Any]:
         """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
         c, select, rewrite = self.counts, recipe.corruption.select, recipe.corruption.rewrite
@@ -80,6 +93,9 @@ class Tally:
             achieved[f"rate.{level}"] = c[f"asked.{level}"] / c[f"source.{level}"]
         for view, share in rewrite.views.shares.items() if hasattr(rewrite, "views") else ():
             requested[f"views.{view}"], achieved[f"views.{view}"] = share, c[f"views.{view}"] / c["examples"]
+        for language, share in self.languages.items():
+            requested[f"languages.{language}"] = share
+            achieved[f"languages.{language}"] = c[f"languages.{language}"] / c["source"]
         if "pairs" in c:
             requested["pair"] = c["expected"] / c["pairs"]
             achieved["pair"] = c["label_1"] / c["pairs"]

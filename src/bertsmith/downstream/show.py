@@ -126,10 +126,10 @@ def _writer(model: str | Path, recipe: Recipe) -> Any:
 def _of_store(
     recipe: Recipe, store: Store, n: int, seed: int, epoch: int, writer: Any, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    for line in few_pairs(recipe.layout, store.train):
+    layout, lost = store.laid(recipe.layout, recipe.training.smoothing), (0, 0)
+    for line in few_pairs(layout, store.train):
         say(line)
-    lost = 0, 0
-    for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer):
+    for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer, layout):
         if "summary" in line:
             lost = line["summary"]["tokens"]["unknown"], line["summary"]["tokens"]["text"]
         yield line

@@ -263,7 +263,18 @@ WANTED = {
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
     **dict.fromkeys(("threads",), POSITIVE),
     **dict.fromkeys(
-        ("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"), NUMBER
+        (
+            "minutes",
+            "epochs",
+            "holdout",
+            "timeout",
+            "length_penalty",
+            "temperature",
+            "top_p",
+            "target_step",
+            "smoothing",
+        ),
+        NUMBER,
     ),
     # how
     **dict.fromkeys(FLAGS, FLAG),

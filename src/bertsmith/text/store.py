@@ -26,6 +26,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.batch import Vocab
 from bertsmith.errors import InputError, printable
+from bertsmith.text.multilingual import ByLanguage, Part, Stretch
 
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
@@ -57,11 +58,17 @@ class Split:
     shard: int = SHARD
     noted: tuple[np.ndarray, ...] = ()  # annotations, a byte for each token
     levels: tuple[str, ...] = ()  # of the annotations: phrase, entity
+    languages: tuple[Stretch, ...] = ()  # in the order of the documents, where the sources were named by theirs
 
     @cached_property
     def count(self) -> int:
         """Tokens of the split."""
         return int(sum(map(len, self.shards)))
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Each language that has text here."""
+        return tuple(Part(self, stretch) for stretch in self.languages if stretch.last > stretch.first)
 
     def gather(self, indices: np.ndarray | slice) -> np.ndarray:
         """The ids of these tokens, int32; of a (contiguous) slice or an array of indices, in their order.  IndexError outside the split."""
@@ -167,6 +174,7 @@ class Store:
                 shard=_count(manifest, "shard", where),
                 noted=tuple(_map(path, f"{name}-spans-{i:05d}.npy", "u") for i in numbers if levels),
                 levels=levels,
+                languages=_stretches(manifest, name, _count(counts, "documents", where), where),
             )
             _agree(split, counts, path / f"{name}-sentences.npy")
             splits[name] = split
@@ -187,6 +195,10 @@ class Store:
             train=splits["train"],
             held_out=splits["held-out"],
         )
+
+    def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False) -> Any:
+        """A layout as it reads this store: of several languages each by itself (multilingual.py)."""
+        return ByLanguage(layout, smoothing, lenient) if self.train.languages else layout
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
@@ -291,6 +303,20 @@ def _count(tree: dict, name: str, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2**48:
         raise InputError(f"{where}: {name}: expected a count, got {printable(repr(value))}")
     return value
+
+
+def _stretches(manifest: dict, split: str, documents: int, where: str) -> tuple[Stretch, ...]:
+    """Where each language stands in a split; () where nobody named any."""
+    if "languages" not in manifest:
+        return ()
+    found, at = [], 0
+    for language, of in _field(manifest, "languages", where=where).items():
+        count = _count(_field(of, split, where=where), "documents", where)
+        found.append(Stretch(language, at, at + count))
+        at += count
+    if at != documents:
+        raise InputError(f"{where}: languages: say {at} documents, the files hold {documents}")
+    return tuple(found)
 
 
 def _vocab(manifest: dict, where: str) -> Vocab:

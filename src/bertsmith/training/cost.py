@@ -264,6 +264,7 @@ def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
         tokens = max(tokens, _longest(recipe))
         layout = recipe.layout.for_batch(tokens) if hasattr(recipe.layout, "for_batch") else recipe.layout
         tokens = max(tokens, getattr(layout, "columns", 1) * layout.length)  # two directions take two rows
+        layout = store.laid(layout, recipe.training.smoothing)
         loader = Loader(Text(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens))
         return next(iter(loader)).batches[0]
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))

@@ -120,11 +120,9 @@ def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
     """The held-out batches of a recipe on a store; they depend on nothing else.  InputError if its layout cannot use them."""
     from bertsmith.data.text import fixed_batches
 
-    recipe.layout.check(store.held_out)
-    training = recipe.training
-    return fixed_batches(
-        store.held_out, recipe.layout, recipe.corruption, store.vocab, training.held_out, training.batch
-    )
+    layout, training = store.laid(recipe.layout, lenient=True), recipe.training
+    layout.check(store.held_out)
+    return fixed_batches(store.held_out, layout, recipe.corruption, store.vocab, training.held_out, training.batch)
 
 
 def evaluate_run(

@@ -97,7 +97,7 @@ def planned(
     if store is not None:
         feed = Text.of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
-        for line in (*batch, *few_pairs(recipe.layout, store.train), *left_out(feed)):
+        for line in (*batch, *few_pairs(feed.layout, store.train), *left_out(feed)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):
@@ -108,6 +108,7 @@ def planned(
 def few_pairs(layout: Any, split: Any) -> list[str]:
     """A warning where a layout of pairs finds few of them in a split: most documents are one sentence."""
     said = layout.few(split) if hasattr(layout, "few") else ""
+    layout = getattr(layout, "layout", layout)  # of one that reads languages by themselves
     way = "blank lines between documents (`prepare --documents`) make longer ones, recipes without pairs (roberta) need none"
     return [f"warning: the layout {type(layout).__name__}: {said}; {way}"] if said else []
 
@@ -118,6 +119,6 @@ def left_out(feed: Text) -> list[str]:
     if lost <= SOME * corpus:
         return []
     return [
-        f"warning: the layout {type(feed.layout).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {amount(corpus, 'token')}); "
+        f"warning: the layout {type(getattr(feed.layout, 'layout', feed.layout)).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {amount(corpus, 'token')}); "
         "FullSentences and DocSentences (roberta, spanbert) read all of it"
     ]

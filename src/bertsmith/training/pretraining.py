@@ -127,7 +127,7 @@ def pretrain(
             if from_ is None and not old:
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
-            for line in (*few_pairs(recipe.layout, store.train), *left_out(job.feed)):
+            for line in (*few_pairs(job.feed.layout, store.train), *left_out(job.feed)):
                 journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
