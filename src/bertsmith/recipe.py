@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from bertsmith.config import require
 from bertsmith.data.batch import Batch, Row, Vocab
 from bertsmith.data.draw import Draw
@@ -28,6 +30,7 @@ class Corruption:
     rewrite: Any
     copies: int = 0
     order: Any = None
+    task: int = 0  # which of its tasks the model is told that this is, where its embeddings have some (nn/tasked.py)
 
     def __post_init__(self):
         require(
@@ -54,7 +57,45 @@ class Corruption:
 
     def __call__(self, row: Row, vocab: Vocab, draw: Draw) -> Batch:
         row = self.moved(row, draw)
-        return self.rewrite(row, self.select(row, draw), vocab, draw)
+        return self.told(self.rewrite(row, self.select(row, draw), vocab, draw))
+
+    def told(self, batch: Batch) -> Batch:
+        """With the number of the task in its segments."""
+        if not self.task:
+            return batch
+        segments = (batch.input.segments + 2 * self.task).astype(np.uint8)
+        return replace(batch, input=replace(batch.input, segments=segments))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Something else that a run reads of its store and is asked about: a layout and a corruption of its own.  Its rows are as long as the
+    recipe's own (`Recipe.alone`)."""
+
+    name: str
+    layout: Any
+    corruption: Corruption
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Feeds over one store beside the recipe's own layout and corruption, which are the feed `main`.
+
+    The recipe's objective is a `Mixed` with a part for each.  `shares`: how often each is read (data/mixture.py), in the order main, feeds.
+    """
+
+    main: str
+    feeds: tuple[Asked, ...]
+    shares: Any
+    each: Literal["one", "all"] = "one"
+
+    def __post_init__(self):
+        names = [self.main, *(feed.name for feed in self.feeds)]
+        require(len(set(names)) == len(names), f"mixture.feeds: {names}: each needs a name of its own")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.main, *(feed.name for feed in self.feeds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +268,7 @@ class Recipe:
     training: Training = field(default_factory=Training)
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
+    mixture: Any = None  # a Several: what else is read of the store, and asked
     surgery: Any = (
         None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py)
     )
@@ -244,6 +286,27 @@ class Recipe:
             not 0 < segments < needed,
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
+
+    def alone(self, name: str | None = None) -> Recipe:
+        """As if one of its feeds (None: the main one) were all that it reads and is asked; itself where it has no others."""
+        if self.mixture is None:
+            require(name is None, f"recipe {self.name}: reads one text alone, and has no feed {name!r}")
+            return self
+        known = self.mixture.names
+        name = self.mixture.main if name is None else name
+        if name not in known:
+            raise InputError(f"recipe {self.name}: no feed {name!r}; {nearest(name, known)}")
+        found = replace(self, mixture=None, objective=self.objective.answering(name))
+        for feed in self.mixture.feeds:
+            if feed.name == name:
+                layout = replace(feed.layout, length=self.layout.length)
+                return replace(found, layout=layout, corruption=feed.corruption)
+        return found
+
+    @property
+    def feeds(self) -> dict[str, Recipe]:
+        """By name, what each feed reads and is asked; {"": itself} where it has no others."""
+        return {"": self} if self.mixture is None else {name: self.alone(name) for name in self.mixture.names}
 
     def for_task(self) -> Recipe:
         """As it reads texts for a task that has a head of its own."""

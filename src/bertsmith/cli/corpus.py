@@ -158,6 +158,7 @@ def add_show(commands: Any) -> None:
     made.add_argument("--seed", type=natural, default=0)
     made.add_argument("--epoch", type=natural, default=0)
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    made.add_argument("--feed", metavar="NAME", help="of a recipe that reads several, which (the main one)")
     made.add_argument("--model", metavar="RUN", help="an ELECTRA run: show what its generator writes, too")
 
 
@@ -165,7 +166,8 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.downstream import show as page
 
     options = {
-        key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
+        key: getattr(arguments, key)
+        for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model", "feed")
     }
     if arguments.json:
         for line in page.show(arguments.recipe, say=console.say, **options):

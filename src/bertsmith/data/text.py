@@ -12,6 +12,7 @@ import numpy as np
 from bertsmith.data.batch import Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.data.feed import Epoch, Pieces
+from bertsmith.data.mixture import Mixture
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
@@ -99,6 +100,19 @@ class Text:
             part, (begin, end) = row.part(first, last), np.searchsorted(spans[:, 0], row.offsets[[first, last]])
             found.append(self.corruption.rewrite.counts(part, spans[begin:end] - row.offsets[first], self.draw))
         return found
+
+
+def feed_of(recipe: Any, store: Any, seed: int) -> Any:
+    """What a recipe reads of a store: its text, or the mixture of its feeds."""
+    if recipe.mixture is None:
+        return Text.of(recipe, store, seed)
+    parts = {name: Text.of(alone, store, seed) for name, alone in recipe.feeds.items()}
+    return Mixture(parts, recipe.mixture.shares, seed=seed, each=recipe.mixture.each)
+
+
+def texts_of(feed: Any) -> list[Text]:
+    """The texts of a feed that `feed_of` made."""
+    return list(feed.feeds.values()) if isinstance(feed, Mixture) else [feed]
 
 
 def _sizes(rows: Sequence[Pieces]) -> list[int]:

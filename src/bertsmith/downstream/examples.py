@@ -67,7 +67,7 @@ def lines(
             some = order[at : at + CHUNK]
             row = recipe.corruption.moved(plan.row(some), draw)
             spans = recipe.corruption.select(row, draw)
-            batch = recipe.corruption.rewrite(row, spans, vocab, draw)
+            batch = recipe.corruption.told(recipe.corruption.rewrite(row, spans, vocab, draw))
             tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
             tally.add_levels(row, spans, recipe.corruption.select)
             tally.add_languages(plan, some, row)

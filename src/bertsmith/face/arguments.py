@@ -284,7 +284,7 @@ WANTED = {
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop"), TEXT),
-    **dict.fromkeys(("template", "target", "metric", "encoder"), TEXT),
+    **dict.fromkeys(("template", "target", "metric", "encoder", "feed"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "labels": Kind("a list of classes or tags", _classes),

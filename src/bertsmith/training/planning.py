@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import Settings, assignments_of, override
-from bertsmith.data.text import Text
+from bertsmith.data.text import Text, feed_of, texts_of
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
 from bertsmith.spelling import amount, option
@@ -95,9 +95,10 @@ def planned(
         for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
     if store is not None:
-        feed = Text.of(recipe.with_vocab(store.vocab), store, seed=0)
+        feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
-        for line in (*batch, *few_pairs(feed.layout, store.train), *left_out(feed)):
+        said = [line for text in texts_of(feed) for line in (*few_pairs(text.layout, store.train), *left_out(text))]
+        for line in (*batch, *said):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):

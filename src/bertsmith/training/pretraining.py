@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import Settings, assignments_of, override
-from bertsmith.data.text import Text
+from bertsmith.data.text import feed_of, texts_of
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
 from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
+from bertsmith.training.exam import Exam, Exams
 from bertsmith.training.job import Job, Progress, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
@@ -96,7 +97,7 @@ def pretrain(
             return Job(
                 run=run,
                 recipe=recipe,
-                feed=Text.of(recipe, store, seed),
+                feed=feed_of(recipe, store, seed),
                 seed=seed,
                 kept={"kind": run.kind, "data": said_of(store)},
                 same=SAME,
@@ -114,9 +115,10 @@ def pretrain(
             journal.say(line)
         with world.agreed():
             entropy = store.unigram_entropy()
-            concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
+            main = recipe.mixture.main if recipe.mixture else ""
+            concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite), feed=main)
             job = job_of(
-                recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=concluded
+                recipe, exam=exams_of(recipe, store, journal), start=start if starts else fresh, outcome=concluded
             )
 
         def expect(extent: Extent, steps: int) -> None:
@@ -127,8 +129,9 @@ def pretrain(
             if from_ is None and not old:
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
-            for line in (*few_pairs(job.feed.layout, store.train), *left_out(job.feed)):
-                journal.say(line)
+            for text in texts_of(job.feed):
+                for line in (*few_pairs(text.layout, store.train), *left_out(text)):
+                    journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
@@ -144,6 +147,15 @@ def said_of(store: Any) -> dict[str, Any]:
         "tokenizer": store.tokenizer.digest,
         "vocab": asdict(store.vocab),
     }
+
+
+def exams_of(recipe: Recipe, store: Any, journal: Journal) -> Exam | None:
+    """Of each feed that a recipe reads, together."""
+    if recipe.mixture is None:
+        return exam_of(recipe, store, journal)
+    found = [exam_of(alone, store, journal, name) for name, alone in recipe.feeds.items()]
+    known = [exam for exam in found if exam is not None]
+    return Exams(known, recipe.training.evaluate) if known else None
 
 
 def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> HeldOut | None:
