@@ -47,9 +47,10 @@ class Corruption:
         return replace(self, select=self.select.opening()) if hasattr(self.select, "opening") else self
 
     def check(self, split: Any) -> None:
-        """InputError where the select needs what the corpus does not have."""
-        if hasattr(self.select, "check"):
-            self.select.check(split)
+        """InputError where the select or the rewrite needs what the corpus does not have."""
+        for part in (self.select, self.rewrite):
+            if hasattr(part, "check"):
+                part.check(split)
 
     def moved(self, row: Row, draw: Draw) -> Row:
         """The row in the order that it is read in."""

@@ -123,6 +123,11 @@ def add_prepare(commands: Any) -> None:
     )
     made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
     made.add_argument(
+        "--capitals",
+        action="store_true",
+        help="keep which words begin with a capital letter, for members that ask for it (ernie2)",
+    )
+    made.add_argument(
         "--clean",
         metavar="RULES",
         help="of web pages keep what passes: c4, duplicates, near-duplicates, or rules by name, by commas (docs/prepare.md)",

@@ -111,7 +111,7 @@ def feed_of(recipe: Any, store: Any, seed: int) -> Any:
 
 
 def texts_of(feed: Any) -> list[Text]:
-    """The texts of a feed that `feed_of` made."""
+    """The texts of a feed that `feed_of` made, the main one first."""
     return list(feed.feeds.values()) if isinstance(feed, Mixture) else [feed]
 
 

@@ -30,6 +30,7 @@ class Encoded:
     without_token: int  # bytes of sentences of which the tokenizer made nothing (zero-width characters, say)
     dropped: int  # such sentences
     japanese: int  # kana and Han that were read as Japanese
+    capitals: np.ndarray | None = None  # (n,) bool: of a word that begins with a capital letter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Reading:
     lines: str = "paragraph"
     words: tuple[str, ...] = ()  # a user's
     segmented: bool = False  # blanks part words, and go beside scripts that have none
+    capitals: bool = False  # whether it is told which words begin with a capital letter
 
 
 # The language of a chunk ("": that of the reading; two, "en+de", of parallel lines), and the paragraphs of each part of a document in it.
@@ -79,11 +81,13 @@ class Encoder:
             counts[i] = len(sentences) - before
         dtype = np.uint16 if self.tokenizer.size < 65536 else np.uint32
         ids, starts, lengths = runs.encoded(self.tokenizer)
+        capitals = runs.capitals(self.tokenizer, starts, lengths) if self.reading.capitals else None
         used = len("".join(sentences).encode())
         if paired and (lengths == 0).any():
             half = (lengths.reshape(-1, 2) == 0).any(1)
             tokens = np.repeat(np.repeat(half, 2), lengths)
             ids, starts = ids[~tokens], starts[~tokens]
+            capitals = None if capitals is None else capitals[~tokens]
             lengths[np.repeat(half, 2)] = 0
         empty = np.flatnonzero(lengths == 0)
         lost = sum(len(sentences[i].encode()) for i in empty.tolist())
@@ -91,7 +95,7 @@ class Encoder:
             part = np.repeat(np.arange(len(parts)), counts)
             counts -= np.bincount(part[empty], minlength=len(parts))
             lengths = lengths[lengths > 0]
-        return Encoded(ids.astype(dtype), starts, lengths, counts, used - lost, lost, len(empty), japanese)
+        return Encoded(ids.astype(dtype), starts, lengths, counts, used - lost, lost, len(empty), japanese, capitals)
 
     def _sides(self, pairs: list[list[str]], languages: list[str]) -> tuple[list[list[str]], list[bytes | None], int]:
         """As `Words` does, each side by the rules of its own language."""

@@ -228,7 +228,9 @@ def _joined(pieces: list[Piece], split: Any, vocab: Vocab, seed: int, epoch: int
     if (labels >= 0).any():
         account["label_1"] = float((labels[labels >= 0] == 1).mean())
     cls = pieces[0].plan.cls
-    made = Plan(split=split, vocab=vocab, seed=seed, epoch=epoch, first=first, account=account, cls=cls, **arrays)
+    made = type(pieces[0].plan)(
+        split=split, vocab=vocab, seed=seed, epoch=epoch, first=first, account=account, cls=cls, **arrays
+    )
     account["used"] = split.count - made.unread
     account["repeated"] = int((made.end - made.begin).sum()) - account["used"]
     return made

@@ -81,6 +81,7 @@ def prepare(
     allow_unknown: bool = False,
     new_words: str | int | os.PathLike | None = None,
     smoothing: float | None = None,
+    capitals: bool = False,
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
@@ -89,6 +90,7 @@ def prepare(
     `sources`: files, folders, globs, hf:NAME, and rows: `bertsmith.prepare` takes a list of texts or of dicts (`field` says which of
     theirs), a DataFrame, whatever yields texts; each is a document.  "en=FILE" names the language of a source, then all must have one;
     "en+de=FILE" parallel lines (parallel.py).
+    `capitals`: keep which words begin with a capital letter, for members that ask for it (ernie2).
     `smoothing`: of several languages, in the tokenizer's sample: each in proportion to its bytes to this power (None: 0.7).
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file, folder or hf:NAME to load.
     `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
@@ -109,7 +111,7 @@ def prepare(
     if smoothing is not None and not (isinstance(smoothing, (int, float)) and 0 <= smoothing <= 1):
         raise InputError(f"{option('smoothing')}: {printable(repr(smoothing))} is not a power from 0 to 1")
     mine, read_as = _own_words(words, segmented, lines, encoding)
-    reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented)
+    reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented, capitals=capitals)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(
@@ -178,6 +180,8 @@ def prepare(
             }
             described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
             described |= {"tokenizer_sample": sample_size, "segmented": segmented}
+            if capitals:
+                described["capitals"] = True
             if languages and learns:
                 described["smoothing"] = sample["smoothing"]
             if what:
@@ -255,7 +259,8 @@ class _Work:
 
     def run(self, corpus: Texts | Cleaned, reading: Reading, workers: int, whole: int) -> None:
         """Fill both splits; `whole`: bytes that will be read, 0 where only reading tells."""
-        self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
+        made = {"capitals": reading.capitals}
+        self.splits = [SplitWriter(self.folder, name, self.backend.size, **made) for name in store.SPLITS]
         waiting: list[tuple[list[int], list[bool], str]] = []
         pieces, self.read = corpus.read()
         ours = self.backend.drops_unseen  # then the store's text is what the tokenizer makes of it anyway
@@ -310,12 +315,13 @@ class _Work:
         for writer, mine in zip(self.splits, (~aside, aside), strict=True):
             if not mine.any():
                 continue
-            ids, starts, lengths = part.ids, part.starts, part.lengths
+            ids, starts, lengths, capitals = part.ids, part.starts, part.lengths, part.capitals
             if not mine.all():
                 sentences = np.repeat(mine, part.counts)
                 tokens = np.repeat(sentences, lengths)
                 ids, starts, lengths = ids[tokens], starts[tokens], lengths[sentences]
-            writer.append(ids, starts, lengths, np.cumsum(part.counts[mine])[last[mine]])
+                capitals = None if capitals is None else capitals[tokens]
+            writer.append(ids, starts, lengths, np.cumsum(part.counts[mine])[last[mine]], capitals)
 
     def account(self, sample: dict[str, int] | None) -> dict[str, Any]:
         """Where every byte went: used + newlines + markup + the sum of dropped == read + recoded."""

@@ -97,8 +97,8 @@ def planned(
     if store is not None:
         feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
-        said = [line for text in texts_of(feed) for line in (*few_pairs(text.layout, store.train), *left_out(text))]
-        for line in (*batch, *said):
+        text, *_ = texts_of(feed)
+        for line in (*batch, *few_pairs(text.layout, store.train), *left_out(text)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):

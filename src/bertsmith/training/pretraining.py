@@ -129,9 +129,9 @@ def pretrain(
             if from_ is None and not old:
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
-            for text in texts_of(job.feed):
-                for line in (*few_pairs(text.layout, store.train), *left_out(text)):
-                    journal.say(line)
+            text, *_ = texts_of(job.feed)
+            for line in (*few_pairs(text.layout, store.train), *left_out(text)):
+                journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
