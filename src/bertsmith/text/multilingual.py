@@ -8,7 +8,6 @@ language of the first.  l languages.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,27 +179,32 @@ class ByLanguage:
             return self.layout.plan(split, vocab, seed, epoch)
         share = shares(np.array([part.count for part in parts]), self.smoothing)
         read = np.array([plan.lengths.sum() for plan in plans], np.float64)
-        times = share * read.sum() / read if self.smoothing != 1 else np.ones(len(parts))
+        wanted = share * read.sum() if self.smoothing != 1 else read
         pieces = []
-        for part, plan, own, often in zip(parts, plans, seeds, times.tolist(), strict=True):
-            pieces += [Piece(*piece, part.base) for piece in self._copies(part, plan, own, often, vocab, epoch)]
+        for part, plan, own, tokens in zip(parts, plans, seeds, wanted.tolist(), strict=True):
+            pieces += [Piece(*piece, part.base) for piece in self._copies(part, plan, own, tokens, vocab, epoch)]
         made = _joined(pieces, split, vocab, seed, epoch)
         share = share if self.smoothing != 1 else read / read.sum()
         made.account["languages"] = dict(zip((part.language for part in parts), share.tolist(), strict=True))
         return made
 
     def _copies(
-        self, part: Part, plan: Plan, seed: int, often: float, vocab: Vocab, epoch: int
+        self, part: Part, plan: Plan, seed: int, tokens: float, vocab: Vocab, epoch: int
     ) -> Iterator[tuple[Plan, Array]]:
-        """(a plan, numbers of the sequences that are read of it) `often` times: the first one, further ones of other draws, a part of the
-        last."""
-        for copy in range(math.ceil(often - 1e-9)):
+        """(a plan, numbers of the sequences that are read of it), about so many `tokens` in all: the first plan, further ones of other draws, and
+        as much of the last as fits, by a random order."""
+        copy = 0
+        while tokens > 0:
             own = int(hashed(seed, "copy", copy)[0])
             found = self.layout.plan(part, vocab, own, epoch) if copy else plan
-            kept = np.arange(len(found.labels))
-            if often - copy < 1 - 1e-9:
-                kept = np.sort(shuffled(own, epoch, len(kept))[: max(1, round((often - copy) * len(kept)))])
-            yield found, kept
+            order = shuffled(own, epoch, len(found.labels))
+            ends = np.cumsum(found.lengths[order])
+            many = int(np.searchsorted(ends - found.lengths[order] / 2, tokens))  # to the nearest sequence
+            if not many and copy:
+                return
+            yield found, np.sort(order[: max(many, 1)])
+            tokens -= int(ends[-1])
+            copy += 1
 
 
 class Piece(NamedTuple):
