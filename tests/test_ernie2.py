@@ -1,6 +1,7 @@
 """ERNIE 2.0's tasks, each label counted again from the text; its curriculum; embeddings that are told the task."""
 
 import itertools
+import json
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from tests.test_several import knowing  # noqa: F401  (a fixture)
 
+import bertsmith
 from bertsmith.config import override
 from bertsmith.data.draw import Draw
 from bertsmith.data.mixture import Curriculum
@@ -273,3 +275,20 @@ def test_show_tells_classes(knowing):  # noqa: F811
     assert [at for at, _ in line["targets"]["capital"]] == words
     with pytest.raises(InputError, match="no feed 'distanc'"):
         next(show("ernie2:tiny", store, feed="distanc"))
+
+
+def test_it_is_exported_as_an_ernie_that_says_the_same(knowing, tmp_path):  # noqa: F811
+    """Task 0's row goes into those of the segments; the folder, read again, has the same probabilities."""
+    pytest.importorskip("transformers")
+    store, _ = knowing
+    small = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
+    recipe = override(find("ernie2:tiny"), [*small, "training.evaluate=0", "mixture.shares.order=together"])
+    bertsmith.pretrain(recipe, store, tmp_path / "run", steps=12, threads=1)
+    found = bertsmith.export(tmp_path / "run", to="hf", out=tmp_path / "folder")
+    config = json.loads((tmp_path / "folder" / "config.json").read_text())
+    assert config["model_type"] == "ernie" and config["architectures"] == ["ErnieForMaskedLM"]
+    assert not config["use_task_id"] and found
+    text = ["a [MASK] of the class is a method"]
+    ours, theirs = (bertsmith.fill(tmp_path / name, text, top=5)[0]["masks"][0]["top"] for name in ("run", "folder"))
+    assert [guess["token"] for guess in ours] == [guess["token"] for guess in theirs]
+    assert np.allclose([guess["p"] for guess in ours], [guess["p"] for guess in theirs], rtol=1e-4)

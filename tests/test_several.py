@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.test_distributed import alike, job
 from tests.workers import outcome, work
 
@@ -188,6 +189,23 @@ def test_a_run_is_a_model_of_its_main_text(name, read, tmp_path):
     assert "dev" in tuned
     cost = bertsmith.plan(small(name), store, steps=10)
     assert cost["tokens"] == 512
+
+
+@every
+def test_a_run_goes_on_from_one_with_or_without_feeds(name, read, tmp_path):
+    first, store = tmp_path / "first", read(name)
+    member = "mbert" if name.startswith("mbert") else name
+    sets = ["training.evaluate=0", "training.precision=float32"]
+    pretrain(small(member, *sets), store, first, steps=2, threads=1)
+    pretrain(small(name, *sets), store, tmp_path / "next", steps=2, threads=1, from_=first)
+    start = lambda folder: load_file(folder / "steps" / "step-00000002" / "model.safetensors")
+    old, new = start(first), start(tmp_path / "next")
+    front = "objective.feed_text." if member == "mbert" else "objective."
+    for key, tensor in old.items():
+        mine = new[key if key in new else front + key.removeprefix("objective.")]
+        assert (mine - tensor).abs().max() < 0.02, key  # two updates away, not drawn anew
+    table = "model.embeddings.tokens.weight"
+    assert (old[table] - new[table]).abs().mean() < 0.2 * old[table].abs().mean()
 
 
 @every
