@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bertsmith.config import require
-from bertsmith.data.batch import Batch, Row, Vocab
+from bertsmith.data.batch import Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import an
@@ -24,6 +24,8 @@ class Corruption:
 
     `copies`: 0 draws anew in every epoch (dynamic), 1 always gives the same view (static), k gives k views in turn (static x k).
     `order`: sentences or tokens are put into another order before; what is asked for is the text as it was.
+    `everywhere`: terms that are asked of every token that is read, `again`: of those that "token" asks for.  Their answers are not in the
+    text but a teacher's; both follow the objective.
     """
 
     select: Any
@@ -31,6 +33,8 @@ class Corruption:
     copies: int = 0
     order: Any = None
     task: int = 0  # which of its tasks the model is told that this is, where its embeddings have some (nn/tasked.py)
+    everywhere: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
     def __post_init__(self):
         require(
@@ -58,7 +62,18 @@ class Corruption:
 
     def __call__(self, row: Row, vocab: Vocab, draw: Draw) -> Batch:
         row = self.moved(row, draw)
-        return self.told(self.rewrite(row, self.select(row, draw), vocab, draw))
+        batch = self.told(self.rewrite(row, self.select(row, draw), vocab, draw))
+        if not (self.everywhere or self.again):
+            return batch
+        every = Target(at=np.arange(len(row.tokens))[:, None], labels=np.zeros(len(row.tokens), np.int64))
+        more = dict.fromkeys(self.everywhere, every) | dict.fromkeys(self.again, batch.targets["token"])
+        return replace(batch, targets={**batch.targets, **more})
+
+    def counts(self, row: Row, spans: Any, draw: Draw) -> dict[str, int]:
+        """Predictions of each term of the batch that `row`, which was moved, and its hidden `spans` become."""
+        found = self.rewrite.counts(row, spans, draw)
+        more = dict.fromkeys(self.everywhere, len(row.tokens)) | dict.fromkeys(self.again, found.get("token", 0))
+        return {**found, **more}
 
     def told(self, batch: Batch) -> Batch:
         """With the number of the task in its segments."""
@@ -257,7 +272,8 @@ class Brief:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has."""
+    """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has; of sound it is the
+    numbers of a frame, or of several that the layout stacks."""
 
     name: str  # "bert"
     tokenizer: str  # what `prepare --tokenizer` would be given for it: "wordpiece:30522"
@@ -271,12 +287,15 @@ class Recipe:
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
     mixture: Any = None  # a Several: what else is read of the store, and asked
     surgery: Any = (
-        None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py)
+        None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py, …)
     )
 
     def __post_init__(self):
         if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds
             object.__setattr__(self, "layout", self.layout.for_batch(self.training.batch))
+        taught = {name: getattr(self.objective, name, ()) for name in ("everywhere", "again")}
+        if any(getattr(self.corruption, name, ()) != terms for name, terms in taught.items()):
+            object.__setattr__(self, "corruption", replace(self.corruption, **taught))
         positions = getattr(self.model, "longest", None)
         require(
             positions is None or self.layout.length <= positions,
@@ -309,6 +328,11 @@ class Recipe:
         """By name, what each feed reads and is asked; {"": itself} where it has no others."""
         return {"": self} if self.mixture is None else {name: self.alone(name) for name in self.mixture.names}
 
+    @property
+    def reads(self) -> str:
+        """ "tokens" of text, or "frames" of sound."""
+        return getattr(self.layout, "reads", "tokens")
+
     def for_task(self) -> Recipe:
         """As it reads texts for a task that has a head of its own."""
         topology = getattr(self.model, "topology", None)
@@ -319,13 +343,17 @@ class Recipe:
     def with_vocab(self, vocab: int | Vocab, rows: int | None = None) -> Recipe:
         """For a tokenizer of so many tokens, with a table of `rows`: never fewer than it takes, and more where it was made so (None: just
         as many).  Sentinels that the tokenizer does not have are rows behind its own."""
-        size = vocab if isinstance(vocab, int) else vocab.size
+        size = (vocab if isinstance(vocab, int) else vocab.size) * getattr(self.layout, "stack", 1)
         named = not isinstance(vocab, int) and vocab.sentinels
         rows = max(size + (0 if named else getattr(self.corruption.rewrite, "sentinels", 0)), rows or 0)
         objective = self.objective
         if hasattr(objective, "for_vocab"):  # it draws tokens
             objective = objective.for_vocab(size if rows > size else None)
-        return replace(self, model=replace(self.model, vocab=rows), objective=objective)
+        changed: dict[str, Any] = {"vocab": rows}
+        topology = getattr(self.model, "topology", None)
+        if hasattr(topology, "for_vocab") and isinstance(vocab, Vocab):  # it reads what a corpus is linked to
+            changed["topology"] = topology.for_vocab(vocab)
+        return replace(self, model=replace(self.model, **changed), objective=objective)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ A folder of plain .npy files (little endian, no objects), the same bytes for the
     train-starts-00000.npy, ...   uint8: one bit for each id of the shard of that number, first bit highest: a word starts here
     train-spans-00000.npy, ...    uint8, only where `prepare` was given phrases or entities: which of them a token belongs to (data/levels.py)
     train-capitals-00000.npy, ... uint8, only where `prepare` was told to: one bit for each id, a word that begins with a capital letter
+    entities.txt, vectors.npy     only where `prepare` was given links: the names of entities, a line each, and (e, w) float32, the vector of each
+    train-link-begins.npy, -link-ends.npy, -linked.npy   (l,) uint64, uint64, uint32: the tokens of each linked mention, and its entity's number
     train-sentences.npy           (k + 1,) uint64: token offset of each sentence; the last entry is the number of tokens
     train-documents.npy           (d + 1,) uint64: sentence offset of each document; the last entry is the number of sentences
     held-out-...                  the same for the documents that training never sees
@@ -40,13 +42,23 @@ HASHED = 1e9  # bytes a second, about
 SPLITS = ("train", "held-out")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _OURS = re.compile(
-    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|(train|held-out)-(starts-|spans-|capitals-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
+    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|entities\.txt|vectors\.npy|(train|held-out)-(link-begins|link-ends|linked)\.npy|(train|held-out)-(starts-|spans-|capitals-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
 )
 
 
 def ours(name: str) -> bool:
     """Whether a store holds a file of this name."""
     return _OURS.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Links:
+    """Mentions of a split that are linked to entities, ascending and disjoint."""
+
+    begin: np.ndarray  # (l,) int64 token offsets
+    end: np.ndarray  # (l,)
+    entity: np.ndarray  # (l,) numbers of `names`
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +77,7 @@ class Split:
     ] = ()  # of words that begin with a capital letter, eight to a byte; () where nobody looked
     spelled: Callable[[str], list[list[int]]] | None = None  # the ids that a text may have in it
     languages: tuple[Stretch, ...] = ()  # in the order of the documents, where the sources were named by theirs
+    links: Links | None = None
 
     @cached_property
     def count(self) -> int:
@@ -167,6 +180,7 @@ class Store:
     unigrams: np.ndarray  # (size,) int64, of the training split
     train: Split
     held_out: Split
+    vectors: np.ndarray | None = None  # (e, w) float32 of the entities that it is linked to
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True, say: Callable[[str], None] = lambda line: None) -> "Store":
@@ -184,6 +198,7 @@ class Store:
             return made.tokenizer.spelled(text)
 
         levels = tuple(_field(manifest, "annotations", where=where)) if "annotations" in manifest else ()
+        names, vectors = _entities(path) if "links" in manifest else ((), None)
         for name in SPLITS:
             counts = _field(manifest, "splits", name, where=where)
             numbers = range(_count(counts, "shards", where))
@@ -198,6 +213,7 @@ class Store:
                 capital=tuple(_map(path, f"{name}-capitals-{i:05d}.npy", "u") for i in numbers if _told(manifest)),
                 spelled=spelling,
                 languages=_stretches(manifest, name, _count(counts, "documents", where), where),
+                links=None if vectors is None else _links(path, name, names),
             )
             _agree(split, counts, path / f"{name}-sentences.npy")
             splits[name] = split
@@ -208,6 +224,7 @@ class Store:
                 f"{printable(path / 'unigrams.npy')}: {len(unigrams)} counts for a vocabulary of {vocab.size}"
             )
         vocab = vocab.counted(unigrams)
+        vocab = vocab if vectors is None else vocab.linked(*vectors.shape)
         digest = files.sha256(path / files.MANIFEST)
         made = cls(
             path=path,
@@ -217,6 +234,7 @@ class Store:
             unigrams=unigrams,
             train=splits["train"],
             held_out=splits["held-out"],
+            vectors=vectors,
         )
         return made
 
@@ -235,6 +253,10 @@ class Store:
         counts = self.unigrams[self.unigrams > 0].astype(np.float64)
         p = counts / counts.sum()
         return float(-(p * np.log(p)).sum()) if len(counts) else 0.0
+
+    def prospects(self) -> dict[str, float]:
+        """What is lost without a look at the context."""
+        return {"unigram_entropy": self.unigram_entropy()}
 
 
 def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -273,7 +295,24 @@ def verify(path: str | Path) -> dict[str, Any]:
     return {"kind": "store", "files": len(listed) + 1, "bytes": sum(file["bytes"] for file in listed.values())}
 
 
-def _map(folder: Path, name: str, kind: str) -> np.ndarray:
+def _entities(folder: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names, and a vector of each."""
+    vectors = _map(folder, "vectors.npy", "f", 2)
+    names = tuple((folder / "entities.txt").read_text(encoding="utf-8").split("\n")[:-1])
+    if len(names) != len(vectors):
+        raise InputError(f"{printable(folder / 'entities.txt')}: {len(names):,} names for {len(vectors):,} vectors")
+    return names, vectors
+
+
+def _links(folder: Path, split: str, names: tuple[str, ...]) -> Links:
+    begin, end = (_map(folder, f"{split}-link-{part}.npy", "u").view(np.int64) for part in ("begins", "ends"))
+    entity = _map(folder, f"{split}-linked.npy", "u")
+    if not len(begin) == len(end) == len(entity) or (len(entity) and int(entity.max()) >= len(names)):
+        raise InputError(f"{printable(folder / f'{split}-linked.npy')}: does not fit the other files of its links")
+    return Links(begin=begin, end=end, entity=entity, names=names)
+
+
+def _map(folder: Path, name: str, kind: str, dimensions: int = 1) -> np.ndarray:
     path = folder / name
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -281,8 +320,9 @@ def _map(folder: Path, name: str, kind: str) -> np.ndarray:
         raise InputError(f"{printable(path)}: missing") from None
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise InputError(f"{printable(path)}: not a plain .npy file: {printable(error)}") from None
-    if array.ndim != 1 or array.dtype.kind != kind or not array.dtype.isnative:
-        raise InputError(f"{printable(path)}: expected a plain row of integers, found {array.dtype} {array.shape}")
+    if array.ndim != dimensions or array.dtype.kind != kind or not array.dtype.isnative:
+        wanted = "row of integers" if dimensions == 1 else "table of floats"
+        raise InputError(f"{printable(path)}: expected a plain {wanted}, found {array.dtype} {array.shape}")
     return np.asarray(array)  # a plain view of the mapped file: indexing a np.memmap costs more
 
 
