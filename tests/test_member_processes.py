@@ -16,10 +16,15 @@ CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2")},
     "albert-attention": ("albert", SHARES),
     "electra-all": ("electra", TIED),
+    "longformer": ("longformer", ["model.attention.window=8"]),
+    "reformer": (
+        "reformer",
+        ["model.attention.chunk=8"],
+    ),  # its layers are computed together, and are no slices by themselves
     "transformer-xl-clusters": ("transformer-xl", CLUSTERS),  # else the store's 1,000 tokens are one
 }
 # What differs from a member by its corruption alone, or is another sharing of one, is distributed in `make test-slow`.
-VARIANTS = ("structbert", "ernie1", "unilm", "albert-attention", "electra-all")
+VARIANTS = ("structbert", "ernie1", "unilm", "longformer", "reformer", "albert-attention", "electra-all")
 RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp"}
 
 
