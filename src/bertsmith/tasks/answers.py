@@ -94,6 +94,7 @@ class Answers:
     term: str = "span"
     pools: bool = False
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = False
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
     wide: ClassVar[Wide] = "question"

@@ -53,6 +53,7 @@ class Kind(Protocol):
     wide: Wide  # what of a sequence reads all of it, in a model with windows
     embeds: bool  # whether a vector of each text is what is learned: no head, and `tuned` and `vectors` as tasks/vectors.py has them
     roles: tuple[str, ...]  # columns of its files
+    simple: bool  # whether there is a simple method beside it (`baseline`)
     writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
     settings: tuple[str, ...]  # of fine-tuning that are fields of the kind, too
     fields: tuple[str, ...]  # what a row that is given in Python may have

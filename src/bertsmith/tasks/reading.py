@@ -56,6 +56,7 @@ class Reading:
     fills: bool = False  # it fills masks where they stand, and so can write behind a text
     sides: tuple[int, int] = (0, 0)  # segments of a text that something is written behind, and of that
     segment: int = 0  # of a text by itself
+    stack: int = 1  # frames of sound that are read as one
     wide: Wide = "none"  # of a model with windows
 
     def __post_init__(self):
@@ -72,6 +73,8 @@ class Reading:
         fills = not (causal or model.asks or getattr(model, "decodes", False))
         template = getattr(recipe, "template", None)
         said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
+        if recipe.reads == "frames":  # nothing stands round a sound
+            said = {"marks": "none", "stack": recipe.layout.stack}
         options = {**said, **options}
         return cls(
             length=length,
@@ -155,6 +158,8 @@ class Reading:
 
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""
+        if first.ndim > 1:
+            return first, np.zeros(len(first), np.uint8)
         before, apart, after = ([getattr(vocab, role) for role in roles] for roles in self.roles)
         texts = [first] if second is None else [first, np.array(apart, np.int32), second]
         if self.bare and not any(map(len, texts)):  # an empty text is the end of one, or nothing could be read

@@ -58,6 +58,7 @@ class Tags:
     term: str = "tag"
     pools: bool = False
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ("head",)
     embeds: ClassVar[bool] = False
     wide: ClassVar[Wide] = "none"
@@ -104,7 +105,8 @@ class Tags:
         if wrong:
             more = f" ({amount(len(wrong), 'row')} have such)" if len(wrong) > 1 else ""
             way = f"; {option('on_bad_answer', 'mend')} takes the longer ones, {option('on_bad_answer', 'skip')} leaves such rows out"
-            raise InputError(f"{wrong[0]}; a word has one tag{more}{way if part == 'train' else ''}")
+            ours = f"; leave one of the two out, as {option('on_bad_answer')} mends training files alone"
+            raise InputError(f"{wrong[0]}; a word has one tag{more}{way if part == 'train' else ours}")
 
     def mended(self, rows: Sentences, how: str) -> Sentences:
         """Without spans that stand within others or overlap them ("mend"), or the rows that have such; said in a note."""

@@ -49,6 +49,7 @@ class Text2Text(Texts):
     visibility: str = "causal"
     mask_rate: float = MASK_RATE
     writes: ClassVar[bool] = True
+    simple: ClassVar[bool] = False
     wide: ClassVar[Wide] = "none"
     smoothing: float = 0.0
     settings: tuple[str, ...] = ("beam", "visibility", "smoothing")

@@ -52,15 +52,46 @@ def watched() -> Iterator[Shares]:
         _WATCHED.reset(before)
 
 
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """What stands beside a layer's own attention is no layer to look at."""
+    before = _WATCHED.set(None)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(before)
+
+
+class Heard(NamedTuple):
+    """Of one layer, (n, h, e) each: what tokens ask by, what they are found by, and what they say; scores are q k / e ** 0.5."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+
+_HEARD: ContextVar[list[Heard] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def heard() -> Iterator[list[Heard]]:
+    """What every attention inside is given, layer by layer, part of the graph where there is one; a source's and a cache's are not heard."""
+    found: list[Heard] = []
+    before = _HEARD.set(found)
+    try:
+        yield found
+    finally:
+        _HEARD.reset(before)
+
+
 def watch(reads_source: bool, k: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
     """`shares` of values: where each token's says which it is, what is mixed of them are the shares themselves."""
     found = _WATCHED.get()
     if found is None:
         return
-    quiet = _WATCHED.set(None)
     n, heads = k.shape[:2]
-    found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
-    _WATCHED.reset(quiet)
+    with unwatched():
+        found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
 
 
 def attend(
@@ -77,6 +108,8 @@ def attend(
     `queries` (m,): the flat indices, ascending, that the rows of `q` stand for; None: all n.  Exact for every subset.
     """
     if len(q):
+        if (listening := _HEARD.get()) is not None:
+            listening.append(Heard(q, k, v))
         watch(False, k, lambda each: mix(q, k, each, stream, 0.0, bias, queries))
     return mix(q, k, v, stream, dropout, bias, queries)
 

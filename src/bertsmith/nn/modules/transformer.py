@@ -33,11 +33,15 @@ class Transformer(nn.Module):
         for number in range(config.layers):
             first = self.layers[0].attention.positions if number else None
             place = own(config, number, first) if own else None
-            self.layers.append(Layer(config, number, place, reads_source))
+            self.layers.append(self.make_layer(number, place, reads_source))
             for part in SHARED[config.share]:
                 for name in (part, f"{part}_norm"):
                     setattr(self.layers[-1], name, getattr(self.layers[0], name))
         self.norm = config.block.build_last(config)
+
+    def make_layer(self, number: int, place: Any, reads_source: bool) -> Layer:
+        """`place`: where the position scheme has a part in each layer."""
+        return Layer(self.config, number, place, reads_source)
 
     @property
     def tokens(self) -> Any:
