@@ -40,8 +40,8 @@ class Vectored(Texts):
     term: str = TERM
     roles: ClassVar[tuple[str, ...]] = TRIPLETS
     fields: tuple[str, ...] = TRIPLETS
-    embeds: ClassVar[bool] = True
-    hears: ClassVar[bool] = False  # what is learned is a vector for each text
+    embeds: ClassVar[bool] = True  # what is learned is a vector for each text
+    hears: ClassVar[bool] = False
     wants: ClassVar[tuple[str, ...]] = ()  # columns of a file that is scored, beside text
     settings: tuple[str, ...] = ("loss", "scale", "margin", "sizes", "delete")
     goal: str = "cosine"
