@@ -87,7 +87,9 @@ def blanked(run: Path, path: Path) -> dict[str, float]:
         at = target.at[:, 0]
         with torch.no_grad(), loaded.exact.policy():
             given = batch.to("cpu")
-            said = loaded.member.objective.logits(loaded.member.model, given.input, given.targets["frames"].at[:, 0], term="frames").numpy()
+            said = loaded.member.objective.logits(
+                loaded.member.model, given.input, given.targets["frames"].at[:, 0], term="frames"
+            ).numpy()
         hidden = np.flatnonzero((read[at] == 0).all(1))
         edges = np.concatenate([[0], np.cumsum(batch.input.lengths)])
         for run_of in np.split(hidden, np.flatnonzero(np.diff(at[hidden]) != 1) + 1):

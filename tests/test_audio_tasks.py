@@ -36,7 +36,13 @@ def folder(tmp_path_factory):
 
 
 def tuned(folder, out, **options):
-    given = {"task": "classify", "train": folder / "sounds" / "labels.tsv", "dev": 0.25, "columns": COLUMNS, "threads": 1}
+    given = {
+        "task": "classify",
+        "train": folder / "sounds" / "labels.tsv",
+        "dev": 0.25,
+        "columns": COLUMNS,
+        "threads": 1,
+    }
     return bertsmith.finetune(folder / "run", out=out, **{**given, **options})
 
 

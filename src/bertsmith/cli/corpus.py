@@ -125,6 +125,14 @@ def add_prepare(commands: Any) -> None:
     )
     made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
     made.add_argument(
+        "--links",
+        metavar="FILE",
+        help="mentions of entities: linked text (.jsonl), or a dictionary, a mention, a tab and an id a line",
+    )
+    made.add_argument(
+        "--entity-vectors", metavar="FILE", help="of these entities: what `graph` wrote, .npy or word2vec's text"
+    )
+    made.add_argument(
         "--clean",
         metavar="RULES",
         help="of web pages keep what passes: c4, duplicates, near-duplicates, or rules by name, by commas (docs/prepare.md)",

@@ -95,7 +95,7 @@ class Text:
         found = []
         for first, last in pairwise(bounds):
             part, (begin, end) = row.part(first, last), np.searchsorted(spans[:, 0], row.offsets[[first, last]])
-            found.append(self.corruption.rewrite.counts(part, spans[begin:end] - row.offsets[first], self.draw))
+            found.append(self.corruption.counts(part, spans[begin:end] - row.offsets[first], self.draw))
         return found
 
 
@@ -133,6 +133,7 @@ def join(rows: list[Row]) -> Row:
         "special",
         "sentences",
         "annotations",
+        "entities",
         "lengths",
         "labels",
         "epoch",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -233,16 +234,44 @@ def rows_of(
     chosen = trained if columns is None else parse_columns(columns, kind.roles)
     input = named(input, "input", chosen if columns is not None else {}, kind, labelled=labelled)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
-    rows = kind.read(
-        path,
-        columns=path.columns if isinstance(path, Given) else chosen,
-        header=task.get("header", True) if header is None else header,
-        labelled=labelled,
-        pairs=task["pairs"],
-        encoding=encoding or trained_encoding(path, task.get("encoding", UTF8)),
-    )
+    with _reads_pairs(loaded, task["pairs"]):
+        rows = kind.read(
+            path,
+            columns=path.columns if isinstance(path, Given) else chosen,
+            header=task.get("header", True) if header is None else header,
+            labelled=labelled,
+            pairs=task["pairs"],
+            encoding=encoding or trained_encoding(path, task.get("encoding", UTF8)),
+        )
+    told = columns is not None and "text" in chosen and "text2" not in chosen
+    if task["pairs"] is False and rows.pairs and not kind.embeds and not told:
+        way = option("columns", f"text={chosen.get('text', 'text')}")
+        raise InputError(
+            f"{printable(rows.path)}: text2: {_name(loaded)} reads single texts, and these are pairs; {way} leaves the second texts out"
+        )
+    if labelled and (digest := (((loaded.config.get("data") or {}).get("train")) or {}).get("sha256")):
+        given = path.sha256 if isinstance(path, Given) else files.sha256(path)
+        if given == digest:
+            say(
+                f"warning: {printable(rows.path)}: {_name(loaded)} learned these rows: scores on them say little of new ones"
+            )
     say_notes(rows, say)
     return rows
+
+
+def _name(loaded: Loaded) -> str:
+    return printable(f"{loaded.run}:{loaded.named}" if loaded.named else loaded.run)
+
+
+@contextmanager
+def _reads_pairs(loaded: Loaded, pairs: bool | None) -> Iterator[None]:
+    """Errors about a second text say who wants it."""
+    try:
+        yield
+    except InputError as error:
+        if pairs and "text2" in str(error):
+            raise InputError(f"{error}; {_name(loaded)} reads pairs of texts") from None
+        raise
 
 
 def _explain(

@@ -18,9 +18,8 @@ from bertsmith import files
 from bertsmith.downstream import several
 from bertsmith.downstream.asked import (
     Asked,
-    check_asked,
+    check_early,
     check_out,
-    check_reinit,
     check_sliced,
     check_surgery,
     threads_of,
@@ -29,19 +28,19 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, with_decoder
 from bertsmith.downstream.labelled_files import Rows, Say
-from bertsmith.downstream.methods import check_settings, method_of
-from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.methods import method_of
+from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
-from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
+from bertsmith.downstream.tuning import FineTuning
+from bertsmith.downstream.unseen import learned
 from bertsmith.errors import InputError, Interrupted, printable
 from bertsmith.spelling import again, amount, flag, option, setting
 from bertsmith.tasks import breakdown, metrics
 from bertsmith.tasks.kinds import KINDS
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
-from bertsmith.training.job import check_options
 from bertsmith.training.stop import Stop
 
 if TYPE_CHECKING:
@@ -65,23 +64,14 @@ class Prepared:
         with world.agreed():
             say, out, given, budget = asked.say, Path(asked.out), asked.files, asked.budget
             decoder = None if asked.decoder is None else str(asked.decoder)
-            way, scratch = method_of(asked.method), asked.scratch
-            check_asked(asked.task, way, scratch, asked.seeds, asked.shard, decoder, asked.encoder)
-            check_options(asked.shard, asked.tensorboard)
-            options = settings(asked.set)
-            check_settings(way, options, FineTuning())
-            check_reinit(way, scratch, options.reinit)
+            options, scratch = check_early(asked), asked.scratch
+            way = method_of(asked.method).under(options)
             if world.size > 1:
                 check_sliced(asked.shard, options)
-            options.check_kind(given.kind)
-            options.check_teacher(bool(asked.teacher), given.kind)
             if world.first and not free:
                 check_out(out, asked.seed, asked.seeds, asked.resume)
             given.check_apart()
-            budget.check_given(LENGTHS)
             rows = read or Rows.read(given, say)
-            if not isinstance(asked.model, Loaded):
-                check_model(asked.model)
             beside = Beside.of(rows, asked.baseline, asked.against, say)
             from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
@@ -91,6 +81,10 @@ class Prepared:
             if loaded.task is None and not scratch:
                 loaded = _with_head(loaded, asked.task, rows, asked.members, say)
             check_surgery(way, loaded)
+            if not scratch and learned(loaded.config.get("data") or {}, rows.sources):
+                say(
+                    f"warning: {printable(loaded.run)} learned dev rows before, as its config.json says: scores on them are too good"
+                )
             _check_sound(loaded, asked, given.kind)
             grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
             if decoder is not None:

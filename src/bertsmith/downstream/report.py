@@ -65,10 +65,11 @@ def report(
     for answer in answers:
         say(answer)
     replaced = "; the one that stood there is replaced" if there else ""
-    of = " and ".join(
-        amount(len(some), name) for some, name in ((found, "run"), (probes, "probe"), (surfaces, "surface")) if some
+    held = ((found, "run"), (probes, "probe"), (surfaces, "surface"))
+    *more, last = [amount(len(some), name) for some, name in held if some]
+    say(
+        f"report of {', '.join(more)}{' and ' * bool(more)}{last}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}"
     )
-    say(f"report of {of}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
     return out
 
 

@@ -110,6 +110,9 @@ def seen(paths: Sequence[Path]) -> list[Seen]:
 
 def _seen(path: Path, name: str, colour: int) -> Seen:
     if not (path / "config.json").is_file() and not (path / "result.json").is_file():
+        run, colon, _ = str(path).rpartition(":")
+        if colon and (Path(run) / "config.json").is_file() and not path.exists():
+            raise InputError(f"{printable(path)}: a report is of all tasks of a run: {printable(run)}")
         what = "no such folder" if not path.exists() else "is not a run: it holds no config.json"
         raise InputError(f"{printable(path)}: {what}")
     notes: list[str] = []

@@ -70,6 +70,7 @@ class Encoded:
     counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
+    wide: Array | None = None  # (n,) what reads and is read beyond windows
     parts: Array | None = (
         None  # (p,) where a sequence has parts, which do not see each other and are read at a place each: their tokens
     )
@@ -111,6 +112,7 @@ class Encoded:
             key_rank=rank,
             lengths=tuple(lengths.tolist()),
             visibility="causal" if self.reading.causal else "full",
+            wide=None if self.wide is None else self.wide[flat],
         )
         targets = {} if asked is None else {asked.term: self.target(which, asked)}
         return Batch(input=stream, targets=targets, examples=tuple((0, int(i)) for i in self.owner[which]))
@@ -147,6 +149,7 @@ class Encoded:
             segments=np.zeros(count, np.uint8),
             lengths=self.reads,
             places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
+            wide=None,
             parts=None if self.parts is None else np.ones(count, np.int64),
         )
 
@@ -173,6 +176,7 @@ class Builder:
     owner: list[int] = field(default_factory=list)
     places: list[Array] = field(default_factory=list)
     parts: list[Array] = field(default_factory=list)
+    wide: list[Array] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"tokens": 0, "long": 0, "cut": 0})
 
     @property
@@ -192,6 +196,7 @@ class Builder:
         self.segments.append(segments)
         self.owner.append(owner)
         self.places.append(self.reading.whole_at(np.array([len(tokens)])) if places is None else places)
+        self.wide.append(self.reading.spread(len(tokens), None if second is None else len(first)))
         return len(tokens)
 
     def add_parts(self, owner: int, pairs: list[tuple[Array, Array]]) -> None:
@@ -209,6 +214,7 @@ class Builder:
         self.owner.append(owner)
         self.places.append(_ends(lengths)[:-1] + self.reading.whole_at(lengths))
         self.parts.append(lengths)
+        self.wide += [self.reading.spread(length) for length in lengths]
 
     def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
         lengths = np.array([len(tokens) for tokens in self.tokens], np.int64)
@@ -225,6 +231,7 @@ class Builder:
             counts=counts,
             notes=notes,
             key=key,
+            wide=None if self.reading.wide == "none" else np.concatenate([np.zeros(0, bool), *self.wide]),
             parts=np.concatenate(self.parts) if self.parts else None,
         )
 

@@ -19,7 +19,7 @@ from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
-from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.reading import OnLong, Reading, Wide
 from bertsmith.tasks.sequences import Asked, Encoded, encode
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.table import GROUPED, ROLES
@@ -37,9 +37,11 @@ class Texts:
     term: str = "label"
     pools: bool = True
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
     hears: ClassVar[bool] = True  # whether its texts may be files of sound
+    wide: ClassVar[Wide] = "first"
     roles: ClassVar[tuple[str, ...]] = GROUPED
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS
@@ -131,13 +133,8 @@ class Classes(Texts):
         if self.class_weights == "balanced":
             each = 1 / np.maximum(many, 1)
         else:
-            for name, weight in self.class_weights.items():
+            for name in self.class_weights:
                 require(name in labels.names, f"class_weights: {printable(name, 60)}: {nearest(name, labels.names)}")
-                number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-                require(
-                    number and 0 < weight < float("inf"),
-                    f"class_weights: {printable(name, 60)}: {weight!r} is not a number above 0",
-                )
             each = np.array([float(self.class_weights.get(name, 1.0)) for name in labels.names])
         return replace(self, weights=tuple((each * many.sum() / (each @ many)).tolist()))
 

@@ -94,15 +94,23 @@ class Prediction(nn.Module):
         head = self.get_submodule(self.answers.get(name, name))
         if hasattr(head, "losses"):
             return head.losses(hidden, target.labels, model)
-        return loss_sum(self._said(name, hidden, model, stream, places(target)), target.labels)
+        return loss_sum(*self._judged(name, hidden, model, stream, target))
+
+    def _judged(self, name: str, hidden: Tensor, model: Body, stream: Stream, target: Target) -> tuple[Tensor, Tensor]:
+        """(logits, labels); of a head with other choices in every sequence the labels are among these."""
+        head = self.get_submodule(self.answers.get(name, name))
+        if hasattr(head, "among"):
+            return head.among(hidden, target, stream, model)
+        return self._said(name, hidden, model, stream, places(target)), target.labels
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
         asked = self._asked(batch)
         where = {name: places(target) for name, target in asked.items()}
-        logits = self._logits(model, batch.input, where, batch.output)
-        return {name: self._scored(name)(logits[name], target.labels) for name, target in asked.items()}
+        hidden = self._hidden(model, batch.input, where, batch.output)
+        said = {name: self._judged(name, hidden[name], model, batch.asking, target) for name, target in asked.items()}
+        return {name: self._scored(name)(*judged) for name, judged in said.items()}
 
     def _scored(self, name: str) -> Callable[[Tensor, Tensor], dict[str, float]]:
         """How what a term's head says is judged: as classes, unless it has a way of its own."""
