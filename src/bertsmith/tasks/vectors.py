@@ -41,7 +41,6 @@ class Vectored(Texts):
     roles: ClassVar[tuple[str, ...]] = TRIPLETS
     fields: tuple[str, ...] = TRIPLETS
     embeds: ClassVar[bool] = True  # what is learned is a vector for each text
-    hears: ClassVar[bool] = False
     wide: ClassVar[Wide] = "none"
     wants: ClassVar[tuple[str, ...]] = ()  # columns of a file that is scored, beside text
     settings: tuple[str, ...] = ("loss", "scale", "margin", "sizes", "delete")
