@@ -23,7 +23,7 @@ from bertsmith.tasks import kinds
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.reading import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
-from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
+from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, entities_of
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +44,7 @@ class Loaded:
     task: dict | None = None
     config: dict = field(default_factory=dict)
     named: str = ""  # which task it is of a run of several
+    marks: tuple[str, ...] = ()  # tokens that its tokenizer has beside those of the file
 
     def __repr__(self) -> str:
         from bertsmith.downstream.about import about
@@ -84,10 +85,15 @@ class Loaded:
         path = self.path / MODEL
         return files.sha256(path) if self._is_step else self.config["source"]["weights"]
 
+    def entities_txt(self) -> bytes | None:
+        """What entities.txt of a run on this model holds; None where it reads none."""
+        names = self.tokenizer.entities
+        return "".join(f"{name}\n" for name in names).encode() if names else None
+
     def tokenizer_json(self) -> bytes:
         """What tokenizer.json of a run on this model holds."""
         path = self.run / TOKENIZER
-        return path.read_bytes() if self._is_step else self.tokenizer.backend.to_str().encode()
+        return path.read_bytes() if self._is_step and not self.marks else self.tokenizer.backend.to_str().encode()
 
     @property
     def labels(self) -> Labels:
@@ -156,6 +162,7 @@ def load(
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective)
     tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
+    tokenizer.entities = entities_of(run, config)
     if tokenizer.size > recipe.model.vocab:
         raise InputError(
             f"{printable(run / TOKENIZER)}: {amount(tokenizer.size, 'token')}, but the model's table has {amount(recipe.model.vocab, 'row')}; it is not this model's tokenizer"

@@ -31,6 +31,7 @@ from bertsmith.downstream.grown import Decoder, with_decoder
 from bertsmith.downstream.labelled_files import Rows, Say
 from bertsmith.downstream.methods import check_settings, method_of
 from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.signed import with_marks
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
@@ -90,6 +91,7 @@ class Prepared:
             if loaded.task is None and not scratch:
                 loaded = _with_head(loaded, asked.task, rows, asked.members, say)
             check_surgery(way, loaded)
+            loaded = with_marks(loaded, getattr(given.kind, "marks", {}), way, say)
             grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))

@@ -69,6 +69,7 @@ class Encoded:
     counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
+    features: dict[str, Array] = field(default_factory=dict)  # (n,) each: what a part of the model reads besides
     parts: Array | None = (
         None  # (p,) where a sequence has parts, which do not see each other and are read at a place each: their tokens
     )
@@ -110,6 +111,7 @@ class Encoded:
             key_rank=rank,
             lengths=tuple(lengths.tolist()),
             visibility="causal" if self.reading.causal else "full",
+            features={name: values[flat] for name, values in self.features.items()},
         )
         targets = {} if asked is None else {asked.term: self.target(which, asked)}
         return Batch(input=stream, targets=targets, examples=tuple((0, int(i)) for i in self.owner[which]))
@@ -147,6 +149,7 @@ class Encoded:
             lengths=self.reads,
             places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
             parts=None if self.parts is None else np.ones(count, np.int64),
+            features={},
         )
 
 

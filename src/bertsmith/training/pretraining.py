@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertsmith import files
 from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
@@ -21,7 +22,7 @@ from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.job import Job, Progress, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
-from bertsmith.training.run import TOKENIZER, Run, open_store
+from bertsmith.training.run import ENTITIES, TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 
 if TYPE_CHECKING:
@@ -103,9 +104,10 @@ def pretrain(
                 recipe=recipe,
                 feed=Text.of(recipe, store, seed),
                 seed=seed,
-                kept={"kind": run.kind, "data": said_of(store)},
+                kept={"kind": run.kind, "data": said_of(store) | (entities_said(store) if linked else {})},
                 same=SAME,
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
+                entities=(Path(store.path) / ENTITIES).read_bytes() if linked else None,
                 workers=workers,
                 **more,
             )
@@ -149,6 +151,11 @@ def said_of(store: Any) -> dict[str, Any]:
         "tokenizer": store.tokenizer.digest,
         "vocab": asdict(store.vocab),
     }
+
+
+def entities_said(store: Any) -> dict[str, Any]:
+    """What it says of the entities that a member reads besides."""
+    return {"entities": files.sha256(Path(store.path) / ENTITIES)}
 
 
 def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> HeldOut | None:
