@@ -16,6 +16,7 @@ LEGEND = (
     "[k:x] x asked as number k of a random order"
 )
 WRITTEN = "[x->y] hidden x, for which the generator wrote y"
+LINKED = "{x|Q} x is linked to Q, which is given · {x|[MASK:Q]} which is not · {x|[R<-Q]} R is given in its place"
 PIECES = "a·b: two pieces of one word"
 SIDES = "reads: what the encoder is given · writes: what the decoder is asked for, from left to right"
 SEEN = {(1,): "left to right", (-1,): "right to left", (0, 1): "source to target"}
@@ -34,7 +35,8 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
         written = line["output"] is not None
         if line["index"] == 0:
             legend = [SIDES if written else LEGEND, *([WRITTEN] if "replaced" in line["targets"] else [])]
-            yield " · ".join([*legend, *([PIECES] if people else [])])
+            linked = [LINKED] if "entities" in line["input"] else []
+            yield " · ".join([*legend, *linked, *([PIECES] if people else [])])
         targets = line["targets"]
         asked, replaced = asked + len(targets.get("token", [])), replaced + len(targets.get("replaced", []))
         yield f"\n{_head(line, pairs)}"
@@ -93,7 +95,24 @@ def _marked(line: dict[str, Any], people: Shown | None) -> str:
         places = [*(given[place] for place in apart), *(i for _, _, i in line["targets"].get("replaced", []))]
         single = {i: people.piece(i).text for i in places}
     marks = {place: _mark(place, line, asked, pieces[place].text, single) for place in apart}
-    return "".join(before + marks.get(place, pieces[place].text) for place, before in joined(pieces, apart))
+    opens, closes = _links(line)
+    return "".join(
+        before + opens.get(place, "") + marks.get(place, pieces[place].text) + closes.get(place, "")
+        for place, before in joined(pieces, apart)
+    )
+
+
+def _links(line: dict[str, Any]) -> tuple[dict[int, str], dict[int, str]]:
+    """What stands before the first and behind the last token of each linked mention."""
+    given = dict(map(tuple, line["input"].get("entities", ())))
+    if "entities" not in line["input"]:
+        return {}, {}
+    opens, closes = {}, {}
+    for begin, end, name in line["source"].get("entities", ()):
+        now = given.get(begin)
+        said = name if now == name else f"[MASK:{name}]" if now is None else f"[{now}<-{name}]"
+        opens[begin], closes[end - 1] = "{", f"|{said}}}"
+    return opens, closes
 
 
 def _asked(line: dict[str, Any]) -> dict[int, int]:

@@ -53,6 +53,15 @@ class Tally:
             here = stages == stage
             self._count(**{f"asked.{level}": int(asked[here].sum()), f"source.{level}": int(row.lengths[here].sum())})
 
+    def add_links(self, row: Row, batch: Batch) -> None:
+        """Linked mentions by what the model is given of them."""
+        if "entity" not in batch.input.features:
+            return
+        at = np.flatnonzero(row.entities > 0)
+        clean, given = row.entities[at], batch.input.features["entity"][at]
+        hidden = given == 0
+        self._count(links=len(at), wrong=int((~hidden & (given != clean)).sum()), hidden=int(hidden.sum()))
+
     def add_views(self, row: Row, rewrite: Any, draw: Draw) -> None:
         """Sequences by who sees whom, where that is drawn."""
         if hasattr(rewrite, "views"):
@@ -80,6 +89,9 @@ class Tally:
             achieved[f"rate.{level}"] = c[f"asked.{level}"] / c[f"source.{level}"]
         for view, share in rewrite.views.shares.items() if hasattr(rewrite, "views") else ():
             requested[f"views.{view}"], achieved[f"views.{view}"] = share, c[f"views.{view}"] / c["examples"]
+        if c.get("links"):
+            requested |= {"links.wrong": rewrite.wrong, "links.hidden": rewrite.hidden}
+            achieved |= {f"links.{how}": c[how] / c["links"] for how in ("wrong", "hidden")}
         if "pairs" in c:
             requested["pair"] = c["expected"] / c["pairs"]
             achieved["pair"] = c["label_1"] / c["pairs"]
