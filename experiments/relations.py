@@ -13,11 +13,11 @@ import lzma
 from pathlib import Path
 
 import numpy as np
+from glue import _lines
 
 import bertsmith
 from bertsmith.config import override
 from corpora import QUICK, mean, paired
-from glue import _lines
 
 KINDS = ("bert", "ernie-thu", "ernie-thu without ids")
 

@@ -20,6 +20,15 @@ def real_data() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_power_fails():
+    """In this process nothing waits for the disk: what was written is read from the page cache, which outlives a kill.  What is synced
+    before what is looked at in tests/test_checkpoint.py and, in processes of their own, tests/test_faults.py."""
+    sync, os.fsync = os.fsync, lambda descriptor: None
+    yield
+    os.fsync = sync
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Small models gain nothing from more, and a busy machine loses much."""
@@ -129,12 +138,21 @@ def by_method(pretrained, tasks, tmp_path_factory):
 
     folder, (kind, train, dev) = tmp_path_factory.mktemp("methods"), tasks["classify"]
     made = {}
-    for method in ("adapter", "lora", "prefix", "bias", "mix"):
+    for method in ("adapter", "lora", "prefix", "pal", "bias", "mix"):
         sets = ["batch=8", "lr=0.02", "adapter.size=4"] if method == "adapter" else ["batch=8", "lr=0.02"]
         options = {"task": kind, "train": train, "dev": dev, "method": method, "epochs": 3, "threads": 1}
         made[method] = folder / method
         bertsmith.finetune(pretrained, out=made[method], set=sets, **options)
     return made, dev
+
+
+@pytest.fixture
+def few_texts(monkeypatch):
+    """An export and an import read 100 texts beside transformers and not 1,000: for tests of something else than how texts are read."""
+    from bertsmith.deploy import export, importing
+
+    monkeypatch.setattr(export, "TEXTS", 100)
+    monkeypatch.setattr(importing, "TEXTS", 100)
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,7 @@ PARTS = {
     "adapter": lambda name: "norm" in name or ".adapters." in name,
     "lora": lambda name: name.endswith((".low_in", ".low_out")),
     "prefix": lambda name: name.endswith(".prefix"),
+    "pal": lambda name: "norm" in name or ".pal." in name,
     "bias": lambda name: name.endswith(".bias"),
     "mix": lambda name: False,
 }
@@ -162,6 +163,7 @@ def test_what_learns_is_said_before_it_does(tune_by, tmp_path):
         ("adapter", "qa"),
         ("lora", "tag"),
         ("prefix", "tag"),
+        ("pal", "pairs"),
         ("bias", "regress"),
         ("mix", "tag"),
     ],
@@ -210,12 +212,18 @@ def test_a_model_that_writes_learns_by_adapters_too(member, short, tmp_path):
     bertsmith.pretrain(recipe, short, tmp_path / "model", steps=2, threads=1)
     rows = [{"text": f"the {word}", "label": "yes" if i % 2 else "no"} for i, word in enumerate(["class", "name"] * 8)]
     options = {"task": "text2text", "train": rows, "dev": [{"text": "a class", "label": "no"}], "threads": 1}
-    for method in ("adapter", "lora", *(["prefix"] if member == "gpt2" else [])):  # bart's decoder has no place for one
+    for method in (
+        "adapter",
+        "lora",
+        *(["prefix", "pal"] if member == "gpt2" else ["pal"]),
+    ):  # bart's decoder has no place for one
         result = bertsmith.finetune(tmp_path / "model", out=tmp_path / method, method=method, epochs=2, **options)
         again = bertsmith.evaluate(tmp_path / method, [{"text": "a class", "label": "no"}])
         assert again == result["dev"]
         trunk = {name for name in saved(tmp_path / method) if name.startswith("model.")}
-        assert trunk and all(".adapters." in n or "norm" in n or ".low_" in n or ".prefix" in n for n in trunk)
+        assert trunk and all(
+            ".adapters." in n or "norm" in n or ".low_" in n or ".prefix" in n or ".pal." in n for n in trunk
+        )
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------------------------
@@ -231,6 +239,9 @@ def test_a_model_that_writes_learns_by_adapters_too(member, short, tmp_path):
         ({"method": "adapter", "sets": ("adapter.size=0",)}, r"adapter\.size: 0 must be above 0"),
         ({"method": "adapter", "sets": ("adapter.sise=8",)}, "no field 'sise'; did you mean 'size'"),
         ({"method": "adapter", "sets": ("adapter=8",)}, r"is a group of fields; set one of adapter\.size"),
+        ({"method": "pal", "sets": ("pal.size=5",)}, r"pal\.size: 5: the model's 2 heads must divide it; nearest: 4"),
+        ({"method": "adapter", "sets": ("pal.size=4",)}, "'pal'.*method='adapter' has none; method='pal' has"),
+        ({"method": "pal", "scratch": True}, "scratch=True with method='pal': a trunk of fresh weights that never learns"),
         ({"method": "prefix", "sets": ("prefix.length=0",)}, r"prefix\.length: 0 must be above 0"),
         ({"method": "lora", "sets": ('lora.parts=["query"]',)}, "lora.parts: .*some of attention, source, feedforward"),
         ({"method": "full", "sets": ("layers=[-1]",)}, "layers.*method='frozen' and method='mix' read layers"),

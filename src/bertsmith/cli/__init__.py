@@ -14,7 +14,7 @@ import bertsmith
 from bertsmith.cli.benchmarks import add_clue, add_glue
 from bertsmith.cli.common import Parser
 from bertsmith.cli.corpus import add_prepare, add_recipes, add_show
-from bertsmith.cli.exchange import add_export, add_import
+from bertsmith.cli.exchange import add_convert, add_export, add_import
 from bertsmith.cli.graph import add_graph
 from bertsmith.cli.looking import add_report, add_verify
 from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill, add_finetune, add_predict
@@ -106,6 +106,7 @@ def parser() -> Parser:
         add_generate,
         add_export,
         add_import,
+        add_convert,
         add_verify,
         add_report,
     ):

@@ -47,6 +47,7 @@ SAME = ("data.tokenizer", "task", "recipe", "seed", "from.weights", "mixture")
 class Joint:
     """What all seeds share; `run` trains one.  `stores`: the texts of `feeds`, opened."""
 
+    @spelt()
     def __init__(
         self,
         loaded: Loaded,
@@ -63,7 +64,7 @@ class Joint:
         self.loaded, self.feeds, self.tasks, self.stores = loaded, feeds, tasks, stores
         self.options, self.method, self.scratch = options, method, scratch
         self.world, self.say, self.threads = world, say, threads
-        chosen = options.said() | ({method.puts: asdict(getattr(options, method.puts))} if method.puts else {})
+        chosen = options.said() | method.said(options)
         self.about = {"kind": several.KIND, "method": method.name, "scratch": scratch, "settings": chosen}
         self.text = text_recipe(loaded.recipe, options)
         self.recipe = _recipe(loaded.recipe, feeds, tasks, options, method)
@@ -240,7 +241,7 @@ def _objective(recipe: Recipe, feeds: Feeds, tasks: Mapping[str, Task]) -> Mixed
 
 
 def _recipe(recipe: Recipe, feeds: Feeds, tasks: Mapping[str, Task], options: FineTuning, method: Method) -> Recipe:
-    surgery = method.surgery(options)
+    surgery = method.surgery(options, tuple(tasks))
     found = replace(
         recipe,
         model=replace(recipe.model, dropout=options.dropout),

@@ -6,17 +6,20 @@ mix      the head, and how it mixes the layers of a trunk that has computed them
 adapter  small layers put into a trunk that stays, and its norms (Houlsby et al. 2019, Pfeiffer et al. 2021)
 lora     updates of low rank beside matrices that stay (Hu et al. 2022)
 prefix   vectors in front of each text in every layer (Li & Liang 2021; P-tuning v2, Liu et al. 2022)
+pal      attention of a small width beside every layer, and its norms (Stickland & Murray 2019)
 bias     the biases (Ben Zaken et al. 2022, BitFit)
 
-The head learns with all of them.  A step of the last five holds what learns and the heads: the rest stands in the model that they began with.
+The head learns with all of them.  A step of the last six holds what learns and the heads: the rest stands in the model that they began with,
+unless that learns, too (`adapter.trunk`, `pal.trunk`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from bertsmith.errors import InputError, nearest
+from bertsmith.nn.apart import Apart
 from bertsmith.objectives.layers import MAIN
 from bertsmith.recipe import Group
 from bertsmith.spelling import option, setting
@@ -43,8 +46,24 @@ class Method:
     def groups(self) -> tuple[Group, ...]:
         return () if self.learns is None else (Group(part="model", rate=0.0, but=self.learns),)
 
-    def surgery(self, options: Any) -> Any:
-        return None if self.puts is None else getattr(options, self.puts)
+    def under(self, options: Any, several: bool = False) -> Method:
+        """As the setting of what it puts into the body has it: the trunk may learn, too.  `several`: tasks."""
+        trunk = None if self.puts is None else getattr(getattr(options, self.puts), "trunk", False)
+        if not (several if trunk is None else trunk):
+            return self
+        return replace(self, learns=None, parts=f"all weights, with {self.parts.partition(',')[0]}", alone=False)
+
+    def surgery(self, options: Any, tasks: tuple[str, ...] = ()) -> Any:
+        """What is put into the body.  Of several tasks each has parts of its own where the trunk is what all learn together."""
+        found = None if self.puts is None else getattr(options, self.puts)
+        return Apart(surgery=found, feeds=tasks) if found is not None and tasks and self.learns is None else found
+
+    def said(self, options: Any) -> dict[str, Any]:
+        """What config.json has of it among the settings; a trunk that stays as the method has it is not said."""
+        if self.puts is None:
+            return {}
+        found = asdict(getattr(options, self.puts))
+        return {self.puts: {name: value for name, value in found.items() if name != "trunk" or value}}
 
 
 METHODS = {
@@ -56,6 +75,9 @@ METHODS = {
         Method(name="adapter", learns=("*norm*", "*.adapters.*"), parts="adapters, norms", alone=True, puts="adapter"),
         Method(name="lora", learns=("*.low_in", "*.low_out"), parts="updates of low rank", alone=True, puts="lora"),
         Method(name="prefix", learns=("*.prefix",), parts="prefixes", alone=True, puts="prefix"),
+        Method(
+            name="pal", learns=("*norm*", "*.pal.*"), parts="projected attention layers, norms", alone=True, puts="pal"
+        ),
         Method(name="bias", learns=("*.bias",), parts="biases", alone=True),
     )
 }
@@ -80,7 +102,7 @@ def check_settings(method: Method, options: Any, default: Any) -> None:
     """InputError for settings of a method that was not asked for."""
     for other in METHODS.values():
         puts = other.puts
-        if puts and other is not method and getattr(options, puts) != getattr(default, puts):
+        if puts and other.name != method.name and getattr(options, puts) != getattr(default, puts):
             raise InputError(
                 f"{setting(puts)}: {option('method', method.name)} has none; {option('method', other.name)} has"
             )

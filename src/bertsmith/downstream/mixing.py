@@ -16,8 +16,9 @@ from bertsmith.downstream.methods import FULL, faster
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, printable
+from bertsmith.nn.apart import module_of
 from bertsmith.nn.modules.member import MemberModel
-from bertsmith.objectives.mixed import Mixed, Part, module_of
+from bertsmith.objectives.mixed import Mixed, Part
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import an, option
 from bertsmith.training.budget import Budget, Extent

@@ -55,6 +55,7 @@ SAME = (
 class Tuning:
     """What all seeds share; `run` trains one."""
 
+    @spelt()
     def __init__(
         self,
         loaded: Loaded,
@@ -71,7 +72,7 @@ class Tuning:
         self.world, self.say, self.threads = world, say, threads
         self.decoder = decoder
         self.method = method
-        chosen = options.said() | ({method.puts: asdict(getattr(options, method.puts))} if method.puts else {})
+        chosen = options.said() | method.said(options)
         self.about = {**task.about, "method": method.name, "scratch": scratch, "settings": chosen}
         if decoder is not None:
             self.about |= decoder.about

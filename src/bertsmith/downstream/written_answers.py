@@ -16,6 +16,7 @@ from bertsmith.data.loader import never
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.search import How, Rules, write
 from bertsmith.errors import NumericsError
+from bertsmith.nn.modules.apart import reading
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.nn.modules.writing import writer_of
 from bertsmith.tasks.labels import Labels
@@ -55,7 +56,7 @@ def answers_of(
     which = np.arange(len(pairs)) if which is None else which
     groups = _groups(pairs, which, max(1, TEXTS // beam))
     found: dict[int, Answer] = {}
-    with precision.policy(), precision.autocast():
+    with precision.policy(), precision.autocast(), reading(feed):
         for at in range(0, len(groups), size):
             mine = groups[min(at + rank, len(groups) - 1)]  # who has none left keeps step with the others
             wrote = member.doing(partial(_written, alone, pairs, mine, kind, tokenizer, precision.device, beam))

@@ -32,6 +32,7 @@ class Adapters:
     form: Literal["houlsby", "pfeiffer"] = "houlsby"
     activation: Activation = "gelu"
     std: float = 1e-2
+    trunk: bool = False  # whether it learns, too
 
     brings: ClassVar[tuple[str, ...]] = ("*.adapters.*",)  # names of parameters
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import require
 from bertsmith.data.batch import term_of
+from bertsmith.nn.apart import module_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,8 +92,3 @@ class Mixed:
             for part in self.parts
             for term, weight in self.answering(part.feed).weights().items()
         }
-
-
-def module_of(feed: str) -> str:
-    """How the heads of a feed are called among a module's parts, whose own names a feed may have ("train")."""
-    return f"feed_{feed}"

@@ -218,6 +218,10 @@ class Store:
         p = counts / counts.sum()
         return float(-(p * np.log(p)).sum()) if len(counts) else 0.0
 
+    def prospects(self) -> dict[str, float]:
+        """What is lost without a look at the context."""
+        return {"unigram_entropy": self.unigram_entropy()}
+
 
 def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """The manifest of a store whose every file is as written; InputError naming the first that is not.  `bertsmith verify` calls it.

@@ -267,9 +267,12 @@ def at(tree: Any, dotted: str) -> Any:
 
 
 def open_store(data: Any, say: Callable[[str], None] = lambda line: None) -> Any:
-    """A Store, or the folder of one, which is checked against its manifest."""
+    """A store of text or of sound, or the folder of one, which is checked against its manifest."""
     if isinstance(data, (str, os.PathLike)):
+        from bertsmith.audio.store import FrameStore
         from bertsmith.text.store import Store
 
+        if FrameStore.is_at(data):
+            return FrameStore.open(data)
         return Store.open(data, say=say)
     return data

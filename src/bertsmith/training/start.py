@@ -15,10 +15,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
+from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
+from bertsmith.nn.apart import one_of
 from bertsmith.objectives.alongside import Alongside
+from bertsmith.objectives.distilled import Distilled
 from bertsmith.objectives.mixed import Mixed
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.spelling import an, option, setting
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
-SEVERAL = [f"{kind.__module__}:{kind.__name__}" for kind in (Mixed, Alongside)]  # objectives, one of which is used
+SEVERAL = [
+    f"{kind.__module__}:{kind.__name__}" for kind in (Mixed, Alongside, Distilled)
+]  # objectives, one of which is used
 SEGMENTS = "model.embeddings.segments.weight"
 LR = 1e-4  # of a model that was trained already; the small sizes' own rate is for fresh weights
 
@@ -90,11 +95,13 @@ def weights_from(
         asked = None
         if isinstance(objective, dict) and objective.get("type") in SEVERAL:
             weights = from_dict(objective).alone(weights)
+            _, weights = one_of(from_dict(config["recipe"].get("surgery")), "", weights)
         elif config["kind"] == "import":
             asked = from_dict(objective)
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}
         tokenizer = step.parent.parent
         same = config["data"]["tokenizer"] == store.tokenizer.digest
+        _check_sound(LogMel.load(tokenizer / TOKENIZER), store.tokenizer, from_)
         theirs = None if same else Tokenizer.load(tokenizer / TOKENIZER, roles=store.tokenizer.roles)
     added = {} if same or theirs is None else new_tokens(theirs, store.tokenizer)
     if added is None:
@@ -113,6 +120,21 @@ def weights_from(
         weights = with_rows(weights, recipe, added, option("from_", from_), say)
         source["new_tokens"] = {"of": theirs.digest, "first": min(added), "count": len(added)} if theirs else {}
     return weights, source
+
+
+def _check_sound(theirs: Any, ours: Any, from_: str | os.PathLike) -> None:
+    """InputError where one of them reads sound, and the other text or sound otherwise."""
+    if theirs == ours or not (isinstance(theirs, LogMel) or isinstance(ours, LogMel)):
+        return
+    if theirs is None or not isinstance(ours, LogMel):
+        what = ("text", "sound") if theirs is None else ("sound", "text")
+        raise InputError(f"{option('from_', from_)}: reads {what[0]}, and the store holds {what[1]}")
+    name, was, now = next(
+        (name, was, getattr(ours, name)) for name, was in vars(theirs).items() if was != getattr(ours, name)
+    )
+    raise InputError(
+        f"{option('from_', from_)}: {name}: its frames were made with {printable(was)}, the store's with {printable(now)}; prepare the sound again"
+    )
 
 
 def _check_heads(objective: Any, recipe: Recipe, from_: str | os.PathLike) -> None:

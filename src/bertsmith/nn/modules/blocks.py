@@ -99,6 +99,12 @@ class Layer(nn.Module):
         cache: Any = None,
     ) -> Tensor:
         """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler.  `cache`: a LayerCache."""
+        return self.finish(*self.mixing(x, stream, positions, read, source, cache))
+
+    def mixing(
+        self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None, source: Any, cache: Any
+    ) -> tuple[Tensor, Tensor]:
+        """(what asks, what attention, and a source that is read, say to it): (m, d) each."""
         entered = self.block.enter(self.attention_norm, x)
         asking = x if read is None else fill(pick(x, read))
         asked = entered if read is None else self.block.enter(self.attention_norm, asking)
@@ -106,7 +112,7 @@ class Layer(nn.Module):
         if self.source is not None:
             asking = self.add("attention", asking, mixed)
             mixed = self.source(self.block.enter(self.source_norm, asking), stream, source, read, cache)
-        return self.finish(asking, mixed)
+        return asking, mixed
 
     def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:
         """All that follows attention, row by row: (m, d) and (m, d) -> (m, d).  What `training.compile` compiles."""

@@ -92,9 +92,18 @@ class LayerCache:
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
         self.source: tuple[Tensor, ...] | None = None
+        self._beside: LayerCache | None = None
+
+    @property
+    def beside(self) -> LayerCache:
+        """Of attention that stands beside the layer's own (pals.py)."""
+        self._beside = self._beside or LayerCache(self.of)
+        return self._beside
 
     def keep(self, rows: Tensor) -> None:
         self.keys, self.values = self.keys[rows], self.values[rows]
+        if self._beside is not None:
+            self._beside.keep(rows)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, stream: Stream, positions: Position) -> Tensor:
         """`attention.attend` of a stream, whose tokens see those that were read before, too: q, k, v (n, h, e) -> (n, h, e)."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Stream
+from bertsmith.nn.modules.apart import reading
 from bertsmith.nn.modules.drawn import Draws
 
 
@@ -29,9 +30,11 @@ class MemberModel(nn.Module):
         return self.objective.scores(self.model, batch)
 
     def logits(self, stream: Stream, at: Tensor, feed: str = "") -> Tensor:
-        """What the objective's head says at the flat indices `at` (m,) -> (m, outputs); `feed`: whose head, in a mixture."""
+        """What the objective's head says at the flat indices `at` (m,) -> (m, outputs); `feed`: whose head, and whose
+        parts of the body, in a mixture."""
         objective = self.objective.of(feed) if feed else self.objective
-        return objective.logits(self.model, stream, at)
+        with reading(feed):
+            return objective.logits(self.model, stream, at)
 
     def doing(self, work: Callable[[], Any]) -> Any:
         """What `work` gives, which computes with parts of the member: where it is held in slices, these are together for that long."""

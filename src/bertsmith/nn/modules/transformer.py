@@ -52,7 +52,9 @@ class Transformer(nn.Module):
     def keeps(self) -> bool:
         """Whether a cache can hold what its layers read."""
         placed = hasattr(self.config.positions, "build_layer")
-        return self.memory is None and not placed and all(layer.keeps for layer in self.layers)
+        return (
+            self.memory is None and not placed and all(layer.keeps and layer.attention.keeps for layer in self.layers)
+        )
 
     def depth_of(self, name: str) -> int:
         """0: embeddings and positions, i + 1: layer i; the norm behind the last layer stands as high as it."""

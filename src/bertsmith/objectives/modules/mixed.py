@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, term_of
-from bertsmith.objectives.mixed import module_of
+from bertsmith.nn.apart import module_of
+from bertsmith.nn.modules.apart import reading
 
 if TYPE_CHECKING:
     from bertsmith.objectives.mixed import Mixed
@@ -39,10 +40,13 @@ class MixedObjective(nn.Module):
 
     def forward(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """{feed.term: sum of its losses} of the batch's own feed."""
-        return {term_of(batch.feed, term): value for term, value in self.of(batch.feed)(model, batch).items()}
+        with reading(batch.feed):
+            found = self.of(batch.feed)(model, batch)
+        return {term_of(batch.feed, term): value for term, value in found.items()}
 
     def scores(self, model: nn.Module, batch: Batch) -> dict[str, dict[str, float]]:
-        found = self.of(batch.feed).scores(model, batch)
+        with reading(batch.feed):
+            found = self.of(batch.feed).scores(model, batch)
         return {term_of(batch.feed, term): value for term, value in found.items()}
 
     def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
