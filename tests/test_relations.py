@@ -100,6 +100,8 @@ def test_the_relation_that_only_the_marks_tell_is_learned(pretrained, tmp_path):
     answers = bertsmith.predict(tmp_path / "run", rows(8, 2))
     assert [answer["label"] for answer in answers].count("after") in range(1, 8)
     assert bertsmith.evaluate(tmp_path / "run", files["dev"])["accuracy"] == result["dev"]["accuracy"]
+    with pytest.raises(InputError, match=r"reads \[HD\] and \[TL\] round places of a text"):
+        bertsmith.export(tmp_path / "run", to="hf", out=tmp_path / "folder")
     again = bertsmith.finetune(
         tmp_path / "run", task="relation", out=tmp_path / "more", **files, **options | {"epochs": 1}
     )
@@ -130,6 +132,11 @@ def knowing(store, tmp_path_factory):
     recipe = override(find("ernie-thu:tiny"), [*small, "training.evaluate=0", "training.precision=float32"])
     pretrain(recipe, store, out, steps=2, threads=1)
     return out
+
+
+def test_a_model_that_reads_entities_is_not_exported(knowing, tmp_path):
+    with pytest.raises(InputError, match="transformers has no class for these together"):
+        bertsmith.export(knowing, to="hf", out=tmp_path / "folder")
 
 
 def encoded(model, row, length=64):

@@ -102,6 +102,11 @@ class Loaded:
         return Labels.of_task(self.task or {})
 
     @property
+    def signs(self) -> tuple[str, ...]:
+        """Marks that stand round places of its task's texts."""
+        return (*getattr(kinds.of_task(self.task), "marks", ()),) if self.task else ()
+
+    @property
     def writing(self) -> Any:
         """The task (tasks/text2text.py) of a model that was tuned to write; None of any other."""
         kind: Any = kinds.of_task(self.task) if self.task else None
