@@ -25,7 +25,11 @@ def add_multitask(commands: Any) -> None:
     made.add_argument("--out", required=True, metavar="RUN")
     made.add_argument("--shares", metavar="size|equal|annealed", help="of the updates, in place of what the file says")
     made.add_argument("--each", choices=("one", "all"), help="an update reads one task, or all of them; likewise")
-    made.add_argument("--method", default="full", help="full, adapter, lora, prefix or bias, as finetune has them; pal: and attention of its own for each task")
+    made.add_argument(
+        "--method",
+        default="full",
+        help="full, adapter, lora, prefix or bias, as finetune has them; pal: and attention of its own for each task",
+    )
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")
     made.add_argument("--epochs", type=float, metavar="N", help="over the rows of all tasks; unless given 3 or more")
