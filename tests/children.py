@@ -97,9 +97,12 @@ def serve() -> None:
         "training.trial",
         "text.store",
         "text.tokenizer",
+        "training.processes",
+        "training.shard",
         "downstream.verify",
     ):
         importlib.import_module(f"bertsmith.{module}")
+    importlib.import_module("torch.distributed.fsdp")
     importlib.import_module("bertsmith.recipe").members()
     orders = b""
     os.write(1, b"ready\n")

@@ -20,6 +20,15 @@ def real_data() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_power_fails():
+    """In this process nothing waits for the disk: what was written is read from the page cache, which outlives a kill.  What is synced
+    before what is looked at in tests/test_checkpoint.py and, in processes of their own, tests/test_faults.py."""
+    sync, os.fsync = os.fsync, lambda descriptor: None
+    yield
+    os.fsync = sync
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Small models gain nothing from more, and a busy machine loses much."""
@@ -52,16 +61,27 @@ def corpus(documents, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def store(corpus, tmp_path_factory):
-    """A real store: lower-cased WordPiece, 1,000 pieces, a twentieth held out; phrases by statistics, entities are capitalised words."""
+    """A real store: lower-cased WordPiece, 1,000 pieces, a twentieth held out; phrases by statistics, entities are capitalised words, which are
+    linked to vectors drawn at random."""
     from bertsmith.text.prepare import prepare
     from bertsmith.text.store import Store
 
     folder = tmp_path_factory.mktemp("store")
     names = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", corpus.read_text(encoding="utf-8"))
     (folder / "names.txt").write_text("\n".join(sorted({*names})) + "\n", encoding="utf-8")
-    levels = {"phrases": "npmi", "entities": str(folder / "names.txt")}
+    levels = {"phrases": "npmi", "entities": str(folder / "names.txt")} | linked(folder, sorted({*names}))
     prepare([str(corpus)], folder / "store", tokenizer="wordpiece:1000", lowercase=True, holdout=0.05, **levels)
     return Store.open(folder / "store")
+
+
+def linked(folder: Path, names: list[str]) -> dict[str, str]:
+    """Options of `prepare` that link each of these names to an entity of its own."""
+    import numpy as np
+
+    (folder / "mentions.tsv").write_text("".join(f"{name}\tE{i}\n" for i, name in enumerate(names)), encoding="utf-8")
+    (folder / "vectors.txt").write_text("".join(f"E{i}\n" for i in range(len(names))), encoding="utf-8")
+    np.save(folder / "vectors.npy", np.random.default_rng(0).normal(size=(len(names), 20)).astype(np.float32) / 20**0.5)
+    return {"links": str(folder / "mentions.tsv"), "entity_vectors": str(folder / "vectors.npy")}
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +144,15 @@ def by_method(pretrained, tasks, tmp_path_factory):
         made[method] = folder / method
         bertsmith.finetune(pretrained, out=made[method], set=sets, **options)
     return made, dev
+
+
+@pytest.fixture
+def few_texts(monkeypatch):
+    """An export and an import read 100 texts beside transformers and not 1,000: for tests of something else than how texts are read."""
+    from bertsmith.deploy import export, importing
+
+    monkeypatch.setattr(export, "TEXTS", 100)
+    monkeypatch.setattr(importing, "TEXTS", 100)
 
 
 @pytest.fixture(scope="session")

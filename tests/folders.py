@@ -52,7 +52,7 @@ OBJECTIVES |= {("xlnet", "token"): Predict(heads=(Tokens(transform=False),))}
 OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
 OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
 OBJECTIVES |= {("electra", "tag"): Tag(classes=3, pooler="gelu"), ("electra", "qa"): Span(pooler="gelu")}
-LIKE_ROBERTA = ("xlm-roberta", "camembert")
+LIKE_ROBERTA = ("xlm-roberta", "camembert", "longformer")
 OBJECTIVES |= {
     (f, head): made for f in LIKE_ROBERTA for (family, head), made in OBJECTIVES.items() if family == "roberta"
 }
@@ -111,6 +111,7 @@ def recipe_of(family: str, head: str, vocab: int):
         embeddings=replace(base.model.embeddings, **embeddings),
         dropout=0.1,
         memory=base.model.memory and replace(base.model.memory, length=20),
+        **({"attention": replace(base.model.attention, window=4)} if base.model.spreads else {}),
     )
     layout = replace(base.layout, length=LENGTH)
     name = family if FAMILIES[family].like else base.name

@@ -44,6 +44,7 @@ def ran(folder, capsys):
     return capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("few_texts")
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")  # their pipeline, without WordPiece
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize(("family", "head", "kind"), KINDS)

@@ -29,7 +29,7 @@ def job(store, name: str, *sets: str, **rest) -> dict:
 
 
 @pytest.fixture(scope="module")
-def two(store, tmp_path_factory) -> Path:
+def two(children, store, tmp_path_factory) -> Path:
     """What one process and two make of the same commands: a folder of runs and outcomes."""
     folder = tmp_path_factory.mktemp("two")
     fsdp, again = {"shard": "fsdp"}, {"resume": True}
@@ -57,8 +57,7 @@ def two(store, tmp_path_factory) -> Path:
         job(store, "diverged", "schedule.lr=1e30", "schedule.warmup=0"),
         job(store, "memory", trouble={"rank": 1, "module": "step", "name": "_backward", "at": 3, "words": NO_MEMORY}),
     ]
-    done = work(folder, jobs)
-    assert done.returncode == 0, done.stderr
+    work(children, folder, jobs)
     return folder
 
 
@@ -83,7 +82,7 @@ def alike(one: Path, other: Path, loss: float = 1e-6, weight: float = 1e-4) -> N
 
 
 @pytest.fixture(scope="module")
-def more(store, tmp_path_factory) -> Path:
+def more(children, store, tmp_path_factory) -> Path:
     """As `two`: what takes longer."""
     folder, fsdp = tmp_path_factory.mktemp("more"), {"shard": "fsdp"}
     jobs = [
@@ -96,8 +95,7 @@ def more(store, tmp_path_factory) -> Path:
         job(store, "exact-1", out="exact", stop=7, options=fsdp),
         job(store, "exact-2", out="exact", options={"resume": True, **fsdp}),
     ]
-    done = work(folder, jobs)
-    assert done.returncode == 0, done.stderr
+    work(children, folder, jobs)
     return folder
 
 
@@ -186,14 +184,13 @@ def test_memory_that_runs_out_on_one_ends_all_and_is_named_by_all(two):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-def test_a_head_that_nobody_asks_keeps_its_weights(store, tmp_path, shard):
+def test_a_head_that_nobody_asks_keeps_its_weights(children, store, tmp_path, shard):
     """As in one process: no gradient, so neither decay nor moments."""
     jobs = [
         job(store, "one", unasked=True, alone=True, options={"steps": 5}),
         job(store, "two", unasked=True, options={"steps": 5, "shard": shard}),
     ]
-    done = work(tmp_path, jobs)
-    assert done.returncode == 0, done.stderr
+    work(children, tmp_path, jobs)
     assert outcome(tmp_path, "one")["code"] == 0, outcome(tmp_path, "one")
     alike(tmp_path / "one", tmp_path / "two")
     name = "objective.summary.pooler.dense.weight"
@@ -252,7 +249,7 @@ def workers(agent: int) -> dict[int, tuple[int, int]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are looked up in /proc")
-def test_the_command_says_who_died_saves_when_told_and_goes_on(store, tmp_path):
+def test_the_command_says_who_died_and_ends(store, tmp_path):
     out = tmp_path / "run"
     process = start(store, out)
     updated(out, process)
@@ -264,6 +261,10 @@ def test_the_command_says_who_died_saves_when_told_and_goes_on(store, tmp_path):
         "the same command with --resume goes on\n"
     )
 
+
+@pytest.mark.slow
+def test_the_command_saves_when_told_and_goes_on(store, tmp_path):
+    out = tmp_path / "run"
     process = start(store, out)
     updated(out, process)
     process.send_signal(signal.SIGTERM)
@@ -273,6 +274,10 @@ def test_the_command_says_who_died_saves_when_told_and_goes_on(store, tmp_path):
     assert said == (
         f"bertsmith: error: SIGTERM: saved {Run(out).step(stands)}; the same command with --resume goes on\n"
     )
+    process = start(store, out)
+    assert updated(out, process) > stands
+    process.kill()
+    process.communicate()
 
 
 @pytest.mark.slow
@@ -325,21 +330,21 @@ def test_workers_whose_launcher_was_killed_save_and_end(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_bfloat16_keeps_the_bound(store, tmp_path):
+def test_bfloat16_keeps_the_bound(children, store, tmp_path):
     half = {"set": [*PLAIN, "training.precision=bfloat16"]}
     jobs = [
         {**job(store, "one", alone=True), **half},
         {**job(store, "ddp"), **half},
         {**job(store, "fsdp", options={"shard": "fsdp"}), **half},
     ]
-    assert work(tmp_path, jobs).returncode == 0
+    work(children, tmp_path, jobs)
     for name in ("ddp", "fsdp"):
         alike(tmp_path / "one", tmp_path / name, loss=2e-2, weight=2e-2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-def test_three_processes_resume_bit_for_bit(store, tmp_path, shard):
+def test_three_processes_resume_bit_for_bit(children, store, tmp_path, shard):
     """Where more than two numbers are added, their order shows."""
     options = {"shard": shard}
     jobs = [
@@ -348,8 +353,7 @@ def test_three_processes_resume_bit_for_bit(store, tmp_path, shard):
         job(store, "first", out="run", stop=7, options=options),
         job(store, "second", out="run", options={**options, "resume": True}),
     ]
-    done = work(tmp_path, jobs, processes=3)
-    assert done.returncode == 0, done.stderr
+    work(children, tmp_path, jobs, processes=3)
     same(tmp_path / "straight", tmp_path / "run")
     alike(tmp_path / "one", tmp_path / "straight")
 

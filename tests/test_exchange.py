@@ -202,6 +202,7 @@ def test_a_choice_among_texts_is_no_regression(tokenizer, tmp_path):
     assert list(bertsmith.load(tmp_path / "model").member.weights()) == ["summary"]
 
 
+@pytest.mark.usefixtures("few_texts")
 @pytest.mark.parametrize("head", ["token+pair", "token", "summary", "none", "classify"])
 @pytest.mark.parametrize(
     "named", [{"model_type": "roberta"}, {"model_type": None}, {"model_type": None, "architectures": None}]
@@ -459,6 +460,7 @@ def test_vocab_txt_is_read_by_the_rules_beside_it(documents, folder, tmp_path):
 # -- export --------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_texts")  # a thousand are read below
 @pytest.mark.parametrize("lowercase", [True, False])
 @pytest.mark.parametrize("kind", ["wordpiece:300", "bpe:400", "bpe-char:300", "unigram:200"])
 @pytest.mark.parametrize("family", ["bert", "roberta"])

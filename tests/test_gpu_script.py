@@ -29,6 +29,7 @@ def quick(tmp_path_factory):
     return done.stdout, json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_every_cell_is_measured_written_and_named_in_the_table(quick):
     from gpu_ways import QUICK, cells
 
@@ -46,12 +47,14 @@ def test_every_cell_is_measured_written_and_named_in_the_table(quick):
     assert found["left_out"] == []
 
 
+@pytest.mark.slow
 def test_operations_are_counted_as_by_hand(quick):
     """What is computed is less than what counts as useful by the last layer's places that nobody asks for, and filler more."""
     for row in quick[1]["rows"]:
         assert 0.5 < row["flops"]["counted"] / row["flops"]["useful"] < 1.5
 
 
+@pytest.mark.slow
 def test_the_tests_are_run_with_their_figures(quick):
     printed, found = quick
     tests = found["tests"]["results"]
@@ -124,6 +127,7 @@ def test_a_way_that_fails_is_named_and_ends_nothing(monkeypatch):
     assert found["rate"].keys() == {"ours"}
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_newest_result_of_each_card(quick, tmp_path, monkeypatch):
     import table
 

@@ -30,7 +30,7 @@ WAYS = {
     "written": ("text2text", ["target_length=4"]),
     "written by adapters": ("adapter text2text", ["target_length=4", "adapter.size=4"]),
 }
-QUICK = ("lora", "houlsby", "vectors", "mix")
+QUICK = ("lora", "vectors")  # the others are killed in `make test-slow`
 
 
 @pytest.fixture(scope="session")

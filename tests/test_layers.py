@@ -19,11 +19,12 @@ BELOW = {
     "files": {"errors", "spelling"},
     "console": set(),
     "data": {"recipe"},
+    "audio": {"data", "text.pool"},
     "text": {"data"},
     "nn": {"data.batch"},
     "objectives": {"nn", "data.batch", "recipe"},
-    "training": {"objectives", "nn", "data", "text", "recipe", "deploy.folder", ""},
-    "tasks": {"training", "objectives", "nn", "data", "text", "recipe"},
+    "training": {"objectives", "nn", "data", "text", "audio", "recipe", "deploy.folder", ""},
+    "tasks": {"training", "objectives", "nn", "data", "text", "audio.layout", "recipe"},
     "downstream": {
         "tasks",
         "training",
@@ -31,6 +32,7 @@ BELOW = {
         "nn",
         "data",
         "text",
+        "audio",
         "recipe",
         "console",
         "recipes",
@@ -56,13 +58,14 @@ BELOW = {
         "downstream.tuned",
         "",
     },
-    "face": {"console", "downstream", "training", "tasks", "text", "recipe"},
-    "recipes": {"objectives", "training.optim", "nn", "data", "text", "recipe"},
+    "face": {"console", "downstream", "training", "tasks", "text", "audio", "recipe"},
+    "recipes": {"objectives", "training.optim", "nn", "data", "text", "audio.layout", "recipe"},
     "recipe": {"data", "config", "recipes"},
 }
 # What may load torch when it is imported: what configurations build, training, and what uses models.  All other modules must not.
 LIGHT = (
     "data",
+    "audio",
     "text",
     "tasks",
     "nn",
@@ -79,6 +82,7 @@ LIGHT = (
 HEAVY = ("nn.modules", "objectives.modules")
 VERBS = (
     "text.prepare",
+    "audio.prepare",
     "downstream.documentation",
     "downstream.verify",
     "downstream.show",

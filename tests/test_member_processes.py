@@ -13,17 +13,18 @@ TIED = ["objective.generator=1", "objective.share=all"]
 CLUSTERS = ["model.embeddings.cutoffs=[300,600]", "model.embeddings.divide=2"]
 CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     **{name: (name, []) for name in ("albert", "electra", "spanbert", "structbert", "ernie1", "unilm")},
-    **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2")},
+    **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2", "ernie-thu")},
     "albert-attention": ("albert", SHARES),
     "electra-all": ("electra", TIED),
     "transformer-xl-clusters": ("transformer-xl", CLUSTERS),  # else the store's 1,000 tokens are one
 }
-# What differs from a member by its corruption alone, or is another sharing of one, is distributed in `make test-slow`.
-VARIANTS = ("structbert", "ernie1", "unilm", "albert-attention", "electra-all")
+# What differs from a member by its corruption alone, by a head that reads the ends of spans, or is another sharing of one, is
+# distributed in `make test-slow`; Transformer-XL with all of its vocabulary in one cluster, too.
+VARIANTS = ("structbert", "ernie1", "unilm", "spanbert", "albert-attention", "electra-all", "transformer-xl")
 RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp"}
 
 
-def made(store, folder, names):
+def made(children, store, folder, names):
     """One process, two in copies and two in slices, of each case; those that are resumed, too."""
     options, jobs = {"ddp": {"steps": 12}, "fsdp": {"steps": 12, "shard": "fsdp"}}, []
     for name in names:
@@ -35,19 +36,18 @@ def made(store, folder, names):
         out = {"member": member, "out": f"{name}-again"}
         jobs.append(job(store, f"{name}-broken-off", *sets, **out, stop=7, options=options[shard]))
         jobs.append(job(store, f"{name}-on", *sets, **out, options={**options[shard], "resume": True}))
-    done = work(folder, jobs)
-    assert done.returncode == 0, done.stderr
+    work(children, folder, jobs)
     return folder
 
 
 @pytest.fixture(scope="module")
-def two(store, tmp_path_factory):
-    return made(store, tmp_path_factory.mktemp("members"), [name for name in CASES if name not in VARIANTS])
+def two(children, store, tmp_path_factory):
+    return made(children, store, tmp_path_factory.mktemp("members"), [name for name in CASES if name not in VARIANTS])
 
 
 @pytest.fixture(scope="module")
-def more(store, tmp_path_factory):
-    return made(store, tmp_path_factory.mktemp("variants"), VARIANTS)
+def more(children, store, tmp_path_factory):
+    return made(children, store, tmp_path_factory.mktemp("variants"), VARIANTS)
 
 
 def learned_alike(folder, name, shard):

@@ -1,13 +1,12 @@
 """Several tasks at once, from a file: `multitask`, and `RUN:name` for every task of such a run."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 from tests.runs import Breaking, lines, same
 from tests.test_startup import started
+from tests.workers import outcome, work
 
 import bertsmith
 from bertsmith.data.mixture import Weighted
@@ -194,18 +193,18 @@ def test_several_seeds_have_mean_and_spread_and_the_best_is_taken(pretrained, gi
     assert apart["seeds"] == {"a": 2, "b": 2}
 
 
-def test_two_processes_share_a_mixture(pretrained, given, tmp_path):
+def test_two_processes_share_a_mixture(children, pretrained, given, tmp_path):
     file = file_of(tmp_path / "file", {name: given[name] for name in ("classify", "tag")})
     sets = ["batch=8", "dropout=0", "precision=float32"]
     alone = tune(pretrained, file, tmp_path / "one", steps=6, set=sets)
-    asked = ["multitask", str(pretrained), str(file), "--out", str(tmp_path / "two"), "--steps", "6", "--seed", "3"]
-    asked += ["--threads", "1", "--processes", "2", "--json", *(part for one in sets for part in ("--set", one))]
-    done = subprocess.run([sys.executable, "-m", "bertsmith", *asked], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    main = lambda found: {name: score["value"] for name, score in found["dev"].items()}
+    asked = {"name": "two", "model": str(pretrained), "tasks": str(file), "set": sets, "options": {"steps": 6}}
+    work(children, tmp_path, [asked])
+    shared = outcome(tmp_path, "two")
+    assert shared["code"] == 0, shared
+    assert main(shared["result"]) == pytest.approx(main(alone), abs=1e-6)
     losses, shared = ([line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two"))
     assert shared == pytest.approx(losses, rel=1e-6)
-    main = lambda found: {name: score["value"] for name, score in found["dev"].items()}
-    assert main(json.loads(done.stdout)) == pytest.approx(main(alone), abs=1e-6)
 
 
 def test_tasks_given_in_python_need_no_file(pretrained, given, tmp_path):
@@ -239,6 +238,10 @@ ROWS = {"task": "classify", "train": "train.tsv", "dev": "dev.tsv"}
         ({"1st": ROWS}, r"'1st' is not a name"),
         ({"a": ROWS, "text": {"data": "store"}}, r"task\.text: data: .*store: no such store"),
         ({"a": ROWS, "text": {"data": ".", "dev": "x"}}, r"task\.text: dev: unknown"),
+        ({"a": ROWS, "b": {**ROWS, "data": "."}}, r"task\.b: data, task, train, dev: stand there together; a table has a text \(data\) or labelled rows"),
+        ({'""': ROWS}, r"tasks\.toml: task\.'': '' is not a name: letters"),
+        ({"a": {**ROWS, "train": "."}}, r"task\.a: train: .*: is a folder, where a file is wanted, such as .*dev\.tsv"),
+        ({"a": {**ROWS, "length": 9999}}, r"tasks\.toml: a: length: 9999 is more than the model's 512 positions"),
         ({}, "holds no task; "),
     ],
 )  # fmt: skip
@@ -305,3 +308,18 @@ def test_mistakes_about_tasks_load_no_torch(pretrained, tmp_path):
     good = rows_beside(file_of(tmp_path / "good", {"a": ROWS}))
     missing = ["multitask", tmp_path / "none", good, "--out", tmp_path / "run"]
     assert started(["multitask", pretrained, file, "--out", tmp_path / "run"], missing, code=2) == ""
+
+
+def test_one_task_of_a_run_is_verified_with_it_and_what_is_none_is_told(many, tmp_path):
+    run, _ = many
+    assert bertsmith.verify(f"{run}:pairs") == bertsmith.verify(run)
+    for name, says in (
+        ("pears", "no task 'pears'; did you mean 'pairs'"),
+        ("", "no name stands behind the colon"),
+        ("1st", "'1st' is no name of a task"),
+    ):
+        for ask in (bertsmith.verify, bertsmith.load):
+            with pytest.raises(InputError, match=says):
+                ask(f"{run}:{name}")
+    with pytest.raises(InputError, match="a report is of all tasks of a run: "):
+        bertsmith.report([f"{run}:pairs"], tmp_path / "page.html")

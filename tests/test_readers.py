@@ -254,7 +254,7 @@ def test_what_is_not_a_file_is_refused_and_a_near_name_offered(tmp_path):
     (tmp_path / "train.tsv").write_text("text\na\n")
     (tmp_path / "folder.tsv").mkdir()
     for name, says in (
-        ("folder.tsv", "not a regular file"),
+        ("folder.tsv", "is a folder, where a file is wanted"),
         ("trian.tsv", "no such file; did you mean .*train.tsv"),
         ("x" * 300 + ".tsv", "too long|no such"),
     ):

@@ -26,7 +26,7 @@ def test_layers_at_the_top_begin_afresh_and_the_others_as_they_were(tune_by, sho
     ours, theirs = after["objective.label.pooler.dense.weight"], before["objective.pair.pooler.dense.weight"]
     assert not torch.allclose(ours, theirs, atol=1e-3), "the pooler, too"
     for options, says in (
-        ({"sets": ("reinit=4",)}, "reinit: 4: bert has 3 layers; lower it"),
+        ({"sets": ("reinit=4",)}, "reinit: 4: the model has 3 layers; lower it"),
         ({"sets": ("reinit=1",), "method": "lora"}, "reinit.*method='lora': fresh layers at the top of a trunk"),
         ({"sets": ("reinit=1",), "scratch": True}, "reinit.*scratch=True: fresh layers"),
     ):

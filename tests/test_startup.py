@@ -93,7 +93,7 @@ def test_mistakes_about_a_benchmark_load_no_torch(run, tmp_path):
 
 
 def test_help_and_recipes_load_no_torch():
-    commands = "recipes prepare show plan pretrain fill finetune multitask glue clue predict evaluate compare embed score export import verify report"
+    commands = "recipes prepare show plan pretrain fill finetune multitask glue clue predict evaluate compare embed score export import convert verify report"
     assert started(["--help"], ["--version"], *([name, "--help"] for name in commands.split())) == ""
     assert started(["recipes"]) == ""
     assert started(["recipes", "electra"], ["recipes", "xlnet:tiny", "--json"]) == ""
@@ -101,8 +101,7 @@ def test_help_and_recipes_load_no_torch():
 
 def test_verify_loads_no_torch(store, run, tuned, exported):
     folders = [store.path, run, run / "steps" / "step-00000002", tuned / "one", tuned / "two", exported]
-    for folder in folders:
-        assert started(["verify", folder]) == ""
+    assert started(*(["verify", folder] for folder in folders)) == ""
 
 
 def test_verify_of_an_unfinished_fine_tuning_loads_no_torch(tuned, tmp_path):
@@ -111,13 +110,12 @@ def test_verify_of_an_unfinished_fine_tuning_loads_no_torch(tuned, tmp_path):
     assert started(["verify", tmp_path / "run"], code=2) == ""
 
 
-@pytest.mark.parametrize("kind", ["wordpiece:300", "bpe:300", "bpe-char:300", "unigram:300", "vocab.txt", "store"])
-def test_prepare_loads_no_torch(kind, corpus, store, tmp_path):
-    if kind == "vocab.txt":
-        pieces = Tokenizer.load(store.path).backend.get_vocab()
-        (tmp_path / kind).write_text("\n".join(sorted(pieces, key=pieces.get)) + "\n", encoding="utf-8")
-    given = {"vocab.txt": tmp_path / "vocab.txt", "store": store.path}.get(kind, kind)
-    assert started(["prepare", corpus, "--out", tmp_path / "out", "--tokenizer", given, "--allow-unknown"]) == ""
+def test_prepare_loads_no_torch(corpus, store, tmp_path):
+    pieces = Tokenizer.load(store.path).backend.get_vocab()
+    (tmp_path / "vocab.txt").write_text("\n".join(sorted(pieces, key=pieces.get)) + "\n", encoding="utf-8")
+    kinds = ["wordpiece:300", "bpe:300", "bpe-char:300", "unigram:300", tmp_path / "vocab.txt", store.path]
+    asked = ["prepare", corpus, "--allow-unknown", "--out"]
+    assert started(*([*asked, tmp_path / f"{i}", "--tokenizer", kind] for i, kind in enumerate(kinds))) == ""
 
 
 def test_prepare_with_phrases_and_another_language_loads_no_torch(tmp_path):

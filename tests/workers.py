@@ -1,30 +1,42 @@
-"""Jobs for processes that torchrun started once: starting them takes longer than the small runs that they make.
+"""Jobs for processes that are started once, as torchrun would but forked: starting them takes longer than the small runs that they make.
 
-Run as a script: a JSON list of jobs; each process writes what came of job NAME to NAME.RANK.json beside it.
+A JSON list of jobs; each process writes what came of job NAME to NAME.RANK.json beside it.  What torchrun and `--processes` add is for
+tests/test_distributed.py.
 """
 
 import json
 import os
 import signal
-import subprocess
-import sys
+import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
+from tests.children import Children
 from tests.runs import small
 
 errors: list[Exception] = []
 HOME = Path(__file__).resolve().parents[1]
 
 
-def work(folder: Path, jobs: list[dict], processes: int = 2, **variables: str) -> subprocess.CompletedProcess:
-    """The jobs, by `processes`; stdout and stderr are torchrun's and the processes'."""
+def work(children: Children, folder: Path, jobs: list[dict], processes: int = 2) -> None:
+    """The jobs, by `processes`.  One that breaks ends the others; its stderr is told."""
     path = folder / "jobs.json"
     path.write_text(json.dumps(jobs))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
-    return subprocess.run(
-        [*torchrun, __file__, str(path)], env=environment(**variables), capture_output=True, text=True, timeout=280
-    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        children.start(path, call="tests.workers:worker", rank=rank, size=processes, port=port)
+        for rank in range(processes)
+    ]
+    until = time.monotonic() + 280
+    while any(child.running() for child in ranks):
+        if any(child.code for child in ranks) or time.monotonic() > until:
+            for child in ranks:
+                child.kill()
+        time.sleep(0.02)
+    assert [child.code for child in ranks] == [0] * processes, "\n".join(child.err for child in ranks)
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -42,8 +54,11 @@ def outcome(folder: Path, name: str, rank: int = 0) -> dict:
     return json.loads((folder / f"{name}.{rank}.json").read_text())
 
 
-def main() -> None:
-    path, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+def worker(arguments: list[str], *, rank: int, size: int, port: int) -> None:
+    """One process of `size`, by the variables that torchrun gives it."""
+    found = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in found.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    path = Path(arguments[0])
     for job in json.loads(path.read_text()):
         size = os.environ["WORLD_SIZE"]
         if job.get("alone"):  # process 0 by itself; the other waits where the next job begins
@@ -70,6 +85,8 @@ def attempt(job: dict, folder: Path, rank: int) -> dict:
     said: list[str] = []
 
     def run(out: Path, **more: object) -> dict:
+        if "tasks" in job:
+            return bertsmith.multitask(job["model"], job["tasks"], out, set=job["set"], **more)
         if "task" in job:
             return bertsmith.finetune(job["model"], out=out, set=job.get("set", []), **job["task"], **more)
         recipe = small(*job.get("set", []), member=job.get("member", "bert"))
@@ -120,7 +137,3 @@ class trouble:
     def __exit__(self, *_: object) -> None:
         if self.module:
             setattr(self.where, self.name, self.whole)
-
-
-if __name__ == "__main__":
-    main()

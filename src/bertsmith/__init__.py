@@ -15,12 +15,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Loaded on first use: `bertsmith --help` needs no torch.
 _VERBS = {
+    "graph": "bertsmith.downstream.graph",
     "prepare": "bertsmith.text.prepare",
+    "prepare_audio": "bertsmith.audio.prepare",
     "show": "bertsmith.downstream.show",
     "pretrain": "bertsmith.training.pretraining",
     "plan": "bertsmith.training.planning",
     "export": "bertsmith.deploy.export",
     "import_": "bertsmith.deploy.importing",
+    "convert": "bertsmith.deploy.convert",
     "load": "bertsmith.downstream.model",
     "fill": "bertsmith.downstream.fill",
     "finetune": "bertsmith.downstream.finetune",

@@ -5,6 +5,7 @@ file can never name code to import.  A member of one's own is admitted by name: 
 """
 
 import dataclasses
+import functools
 import importlib
 import json
 import math
@@ -167,7 +168,7 @@ def _elsewhere(config: Any, name: str) -> list[str]:
 
 def checked(cls: type, name: str, value: Any, where: str) -> Any:
     """`value` as the annotation of field `name` of `cls` wants it; an int serves where a float is asked, a bool never as a number."""
-    wanted = typing.get_type_hints(cls)[name]
+    wanted = _hints(cls)[name]
     options = typing.get_args(wanted) if typing.get_origin(wanted) in (types.UnionType, typing.Union) else (wanted,)
     for one in options:
         kind = typing.get_origin(one) or one
@@ -185,6 +186,12 @@ def checked(cls: type, name: str, value: Any, where: str) -> Any:
         elif isinstance(kind, type) and isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
             return value
     raise InputError(f"{where}: expected {_spell(options)}, got {value!r} ({type(value).__name__})")
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """What the fields of a class want; read once, as a recipe asks hundreds of times."""
+    return typing.get_type_hints(cls)
 
 
 def _spell(options: tuple) -> str:

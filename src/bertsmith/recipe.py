@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from bertsmith.config import require
-from bertsmith.data.batch import Batch, Row, Vocab
+from bertsmith.data.batch import Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import an
@@ -22,12 +24,16 @@ class Corruption:
 
     `copies`: 0 draws anew in every epoch (dynamic), 1 always gives the same view (static), k gives k views in turn (static x k).
     `order`: sentences or tokens are put into another order before; what is asked for is the text as it was.
+    `everywhere`: terms that are asked of every token that is read, `again`: of those that "token" asks for.  Their answers are not in the
+    text but a teacher's; both follow the objective.
     """
 
     select: Any
     rewrite: Any
     copies: int = 0
     order: Any = None
+    everywhere: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
     def __post_init__(self):
         require(
@@ -44,9 +50,10 @@ class Corruption:
         return replace(self, select=self.select.opening()) if hasattr(self.select, "opening") else self
 
     def check(self, split: Any) -> None:
-        """InputError where the select needs what the corpus does not have."""
-        if hasattr(self.select, "check"):
-            self.select.check(split)
+        """InputError where the select or the rewrite needs what the corpus does not have."""
+        for part in (self.select, self.rewrite):
+            if hasattr(part, "check"):
+                part.check(split)
 
     def moved(self, row: Row, draw: Draw) -> Row:
         """The row in the order that it is read in."""
@@ -54,7 +61,18 @@ class Corruption:
 
     def __call__(self, row: Row, vocab: Vocab, draw: Draw) -> Batch:
         row = self.moved(row, draw)
-        return self.rewrite(row, self.select(row, draw), vocab, draw)
+        batch = self.rewrite(row, self.select(row, draw), vocab, draw)
+        if not (self.everywhere or self.again):
+            return batch
+        every = Target(at=np.arange(len(row.tokens))[:, None], labels=np.zeros(len(row.tokens), np.int64))
+        more = dict.fromkeys(self.everywhere, every) | dict.fromkeys(self.again, batch.targets["token"])
+        return replace(batch, targets={**batch.targets, **more})
+
+    def counts(self, row: Row, spans: Any, draw: Draw) -> dict[str, int]:
+        """Predictions of each term of the batch that `row`, which was moved, and its hidden `spans` become."""
+        found = self.rewrite.counts(row, spans, draw)
+        more = dict.fromkeys(self.everywhere, len(row.tokens)) | dict.fromkeys(self.again, found.get("token", 0))
+        return {**found, **more}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +226,8 @@ class Brief:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has."""
+    """One member at one size.  `model.vocab` follows the store's tokenizer, or has more rows where the start of a run has; of sound it is the
+    numbers of a frame, or of several that the layout stacks."""
 
     name: str  # "bert"
     tokenizer: str  # what `prepare --tokenizer` would be given for it: "wordpiece:30522"
@@ -227,6 +246,9 @@ class Recipe:
     def __post_init__(self):
         if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds
             object.__setattr__(self, "layout", self.layout.for_batch(self.training.batch))
+        taught = {name: getattr(self.objective, name, ()) for name in ("everywhere", "again")}
+        if any(getattr(self.corruption, name, ()) != terms for name, terms in taught.items()):
+            object.__setattr__(self, "corruption", replace(self.corruption, **taught))
         positions = getattr(self.model, "longest", None)
         require(
             positions is None or self.layout.length <= positions,
@@ -238,6 +260,11 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
+    @property
+    def reads(self) -> str:
+        """ "tokens" of text, or "frames" of sound."""
+        return getattr(self.layout, "reads", "tokens")
+
     def for_task(self) -> Recipe:
         """As it reads texts for a task that has a head of its own."""
         topology = getattr(self.model, "topology", None)
@@ -248,13 +275,17 @@ class Recipe:
     def with_vocab(self, vocab: int | Vocab, rows: int | None = None) -> Recipe:
         """For a tokenizer of so many tokens, with a table of `rows`: never fewer than it takes, and more where it was made so (None: just
         as many).  Sentinels that the tokenizer does not have are rows behind its own."""
-        size = vocab if isinstance(vocab, int) else vocab.size
+        size = (vocab if isinstance(vocab, int) else vocab.size) * getattr(self.layout, "stack", 1)
         named = not isinstance(vocab, int) and vocab.sentinels
         rows = max(size + (0 if named else getattr(self.corruption.rewrite, "sentinels", 0)), rows or 0)
         objective = self.objective
         if hasattr(objective, "for_vocab"):  # it draws tokens
             objective = objective.for_vocab(size if rows > size else None)
-        return replace(self, model=replace(self.model, vocab=rows), objective=objective)
+        changed: dict[str, Any] = {"vocab": rows}
+        topology = getattr(self.model, "topology", None)
+        if hasattr(topology, "for_vocab") and isinstance(vocab, Vocab):  # it reads what a corpus is linked to
+            changed["topology"] = topology.for_vocab(vocab)
+        return replace(self, model=replace(self.model, **changed), objective=objective)
 
 
 @dataclass(frozen=True, kw_only=True)

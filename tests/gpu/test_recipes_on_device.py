@@ -7,12 +7,11 @@ import pytest
 import torch
 from tests.goldens import NEAR
 from tests.gpu.runs import apart, losses, pretrained
-
-from bertsmith.recipe import members
+from tests.reading_what import TEXT
 
 pytestmark = pytest.mark.gpu
 CURVE, CLOSE = 0.06, 0.03  # of bfloat16: any one loss, and the mean of the last ten
-every_member = pytest.mark.parametrize("name", sorted(members()))
+every_member = pytest.mark.parametrize("name", TEXT)
 
 
 @every_member

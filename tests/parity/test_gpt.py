@@ -21,6 +21,7 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.saving import load_weights, weights_of
 
 transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("few_texts")
 FAMILIES = ("openai-gpt", "gpt2")
 END = "<|endoftext|>"
 TEXTS = ["a list of names", "while the loop runs, it counts", "an object", "the value of a name in a class body"]

@@ -28,6 +28,7 @@ from bertsmith.recipe import find
 from bertsmith.training.saving import load_weights, weights_of
 
 transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("few_texts")
 LENGTHS, SOURCES = (7, 40, 3, 25), (9, 4, 33, 17)
 TEXTS = ["a list of names", "while the loop runs, it counts", "an object", "the value of a name in a class body"]
 NAMES = [f"<extra_id_{k}>" for k in range(100)]

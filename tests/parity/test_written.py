@@ -17,7 +17,7 @@ from bertsmith.errors import InputError
 from bertsmith.recipe import find
 
 transformers = pytest.importorskip("transformers")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_texts")
 __all__ = ["of_bytes"]
 LETTERS = "bcdefg"
 SHAPE = ["model.layers=1", "model.width=32", "model.hidden=128", "model.heads=2", "model.dropout=0"]

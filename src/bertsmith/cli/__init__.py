@@ -14,7 +14,8 @@ import bertsmith
 from bertsmith.cli.benchmarks import add_clue, add_glue
 from bertsmith.cli.common import Parser
 from bertsmith.cli.corpus import add_prepare, add_recipes, add_show
-from bertsmith.cli.exchange import add_export, add_import
+from bertsmith.cli.exchange import add_convert, add_export, add_import
+from bertsmith.cli.graph import add_graph
 from bertsmith.cli.looking import add_report, add_verify
 from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill, add_finetune, add_predict
 from bertsmith.cli.multitask import add_multitask
@@ -27,7 +28,7 @@ from bertsmith.errors import BertsmithError, Lost, printable
 from bertsmith.spelling import typed
 from bertsmith.training import launch
 
-SHARED = ("pretrain", "finetune", "multitask", "glue", "clue")  # what many processes share
+SHARED = ("graph", "pretrain", "finetune", "multitask", "glue", "clue")  # what many processes share
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -91,6 +92,7 @@ def parser() -> Parser:
     for add in (add_recipes, add_prepare, add_show, add_plan, add_pretrain, add_fill, add_finetune, add_predict):
         add(commands)
     for add in (
+        add_graph,
         add_multitask,
         add_glue,
         add_clue,
@@ -104,6 +106,7 @@ def parser() -> Parser:
         add_generate,
         add_export,
         add_import,
+        add_convert,
         add_verify,
         add_report,
     ):

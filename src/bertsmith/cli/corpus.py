@@ -9,6 +9,8 @@ from bertsmith.cli.common import command, natural, positive
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 
+OF_SOUND, OF_BOTH = ("rate", "mels", "dtype"), ("holdout", "workers", "force")  # options of prepare
+
 
 def add_recipes(commands: Any) -> None:
     example = "bertsmith recipes bert"
@@ -50,7 +52,13 @@ def recipes(arguments: argparse.Namespace, console: Console) -> None:
 
 def add_prepare(commands: Any) -> None:
     example = "bertsmith prepare corpus/ --out store --tokenizer wordpiece:8000"
-    made = command(commands, "prepare", prepare, "text to token store; trains the tokenizer if asked", example)
+    made = command(
+        commands,
+        "prepare",
+        prepare,
+        "text to token store, sound to a store of frames; trains the tokenizer if asked",
+        example,
+    )
     made.add_argument(
         "sources",
         nargs="+",
@@ -117,6 +125,14 @@ def add_prepare(commands: Any) -> None:
     )
     made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
     made.add_argument(
+        "--links",
+        metavar="FILE",
+        help="mentions of entities: linked text (.jsonl), or a dictionary, a mention, a tab and an id a line",
+    )
+    made.add_argument(
+        "--entity-vectors", metavar="FILE", help="of these entities: what `graph` wrote, .npy or word2vec's text"
+    )
+    made.add_argument(
         "--clean",
         metavar="RULES",
         help="of web pages keep what passes: c4, duplicates, near-duplicates, or rules by name, by commas (docs/prepare.md)",
@@ -129,12 +145,30 @@ def add_prepare(commands: Any) -> None:
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--workers", type=positive, default=1)
     made.add_argument("--force", action="store_true", help="replace a store")
+    made.add_argument(
+        "--audio", action="store_true", help="SOURCE is sound (.wav, .flac): log-mel frames in place of tokens"
+    )
+    made.add_argument(
+        "--rate", type=positive, help="with --audio: samples a second, to which sound is resampled (16000)"
+    )
+    made.add_argument("--mels", type=positive, help="with --audio: bands of a frame (80)")
+    made.add_argument("--dtype", choices=("float16", "float32"), help="with --audio: what is kept (float16)")
 
 
 def prepare(arguments: argparse.Namespace, console: Console) -> None:
-    ours = ("command", "json", "typed", "sources", "out")
-    options = {key: value for key, value in vars(arguments).items() if key not in ours}
-    account = bertsmith.prepare(arguments.sources, arguments.out, say=console.say, **options)
+    ours = ("command", "json", "typed", "sources", "out", "audio", *OF_SOUND)
+    sound = {key: value for key in OF_SOUND if (value := getattr(arguments, key)) is not None}
+    typed = {word.partition("=")[0] for word in arguments.typed if word.startswith("--")}
+    if arguments.audio:
+        if of_text := sorted(typed - {f"--{name}" for name in ("audio", "json", "out", *OF_SOUND, *OF_BOTH)}):
+            raise InputError(f"{of_text[0]}: is of text; leave it out with --audio")
+        options = sound | {key: getattr(arguments, key) for key in OF_BOTH}
+        account = bertsmith.prepare_audio(arguments.sources, arguments.out, say=console.say, **options)
+    else:
+        if sound:
+            raise InputError(f"--{next(iter(sound))}: is of sound; --audio says that SOURCE is sound")
+        options = {key: value for key, value in vars(arguments).items() if key not in ours}
+        account = bertsmith.prepare(arguments.sources, arguments.out, say=console.say, **options)
     if arguments.json:
         console.out(json.dumps(account))
 

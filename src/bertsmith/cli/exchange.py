@@ -1,4 +1,4 @@
-"""`export` and `import`: Hugging Face folders."""
+"""`export` and `import`: Hugging Face folders; `convert`: the same model as another."""
 
 import argparse
 import json
@@ -83,5 +83,38 @@ def import_(arguments: argparse.Namespace, console: Console) -> None:
     if not located(arguments.folder).is_dir():
         raise InputError(f"{printable(arguments.folder)}: no such folder")
     result = bertsmith.import_(arguments.folder, arguments.out, say=console.say, **options)
+    if arguments.json:
+        console.out(json.dumps(result))
+
+
+def add_convert(commands: Any) -> None:
+    example = "bertsmith convert run --to longformer --length 4096 --out long"
+    made = command(
+        commands, "convert", convert, "a BERT or RoBERTa as a model of long texts; compared before it is done", example
+    )
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument(
+        "--to", choices=("longformer",), default="longformer", help="longformer: windows, and tokens that read all"
+    )
+    made.add_argument("--length", type=natural, required=True, metavar="N", help="tokens that it will read at once")
+    made.add_argument(
+        "--window",
+        type=natural,
+        metavar="N",
+        help="tokens that each sees to either side; unless given, half of what the model read at once, 256 at most",
+    )
+    made.add_argument("--out", required=True, metavar="MODEL")
+    made.add_argument("--force", action="store_true", help="replace a model that was imported or converted")
+    add_member(made)
+
+
+def convert(arguments: argparse.Namespace, console: Console) -> None:
+    from bertsmith.downstream.model import check_model
+
+    options = {name: getattr(arguments, name) for name in ("to", "length", "window", "force")}
+    check_model(arguments.model)
+    result = bertsmith.convert(
+        arguments.model, arguments.out, members=tuple(arguments.member), say=console.say, **options
+    )
     if arguments.json:
         console.out(json.dumps(result))

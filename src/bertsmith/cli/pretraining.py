@@ -27,6 +27,11 @@ def add_pretrain(commands: Any) -> None:
     )
     add_new_head(made)
     made.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="a student learns from it beside the text (distilbert, tinybert, any encoder); RECIPE without a size: half of its layers",
+    )
+    made.add_argument(
         "--set",
         action="append",
         default=[],
@@ -39,7 +44,7 @@ def add_pretrain(commands: Any) -> None:
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
-    names = ("steps", "tokens", "minutes", "from_", "new_heads", "set", *WORK)
+    names = ("steps", "tokens", "minutes", "from_", "new_heads", "teacher", "set", *WORK)
     options = {name: getattr(arguments, name) for name in names}
     result = bertsmith.pretrain(
         arguments.recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options

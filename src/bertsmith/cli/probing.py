@@ -54,7 +54,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     """A table, the layer that is best by the score that would choose a step marked."""
     scores = list(found["layers"][0]["scores"])
     scores.sort(key=lambda name: name != found["chosen_by"])
-    width = 25
+    width = 26  # 0.1234 [-0.1234, 0.1234], and a sign before it
     more = ("control", "selectivity") if "control" in found["layers"][0] else ()
     head = f"{'layer':14}" + "".join(f"{name:{width}}" for name in scores) + "".join(f"{name:>12}" for name in more)
     shown = [head.rstrip()]

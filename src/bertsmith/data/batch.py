@@ -47,11 +47,24 @@ class Vocab:
         int, ...
     ] = ()  # ids that stand for hidden spans, the first one's first (T5), where the tokenizer has them
     unigrams: ClassVar[Array | None] = None  # (size,) how often each stands in the corpus: no part of what it is
+    entities: ClassVar[tuple[int, int]] = (
+        0,
+        0,
+    )  # that a corpus is linked to, and numbers in the vector of each: likewise
 
     def counted(self, unigrams: Array) -> "Vocab":
         """The same, for what draws tokens from a corpus."""
+        return self._known(unigrams=unigrams)
+
+    def linked(self, count: int, width: int) -> "Vocab":
+        """The same, for what reads or draws entities: so many, each a vector of `width` numbers."""
+        return self._known(entities=(count, width))
+
+    def _known(self, **more: Any) -> "Vocab":
         vocab = replace(self)
-        vocab.__dict__["unigrams"] = unigrams
+        vocab.__dict__.update(
+            {name: self.__dict__[name] for name in ("unigrams", "entities") if name in self.__dict__} | more
+        )
         return vocab
 
     @cached_property
@@ -92,12 +105,15 @@ class Lazy:
 class Row:
     """Clean sequences, specials included: what a layout emits and a corruption consumes.  NumPy only."""
 
-    tokens: Array  # (n,) int32
+    tokens: Array  # (n,) int32; of sound (n, b) float32, frames of b numbers in the place of ids
     segments: Array  # (n,) uint8
     starts: Lazy = Lazy()  # (n,) bool: a word starts here; False on specials
     special: Array  # (n,) bool: [CLS], [SEP]: never hidden
     sentences: Lazy = Lazy()  # (n,) bool: a sentence starts here
     annotations: Lazy = Lazy(optional=True)  # (n,) uint8: phrases and entities, see levels.py
+    entities: Lazy = Lazy(
+        optional=True
+    )  # (n,) int32: i + 1 where a mention of entity i begins, -i - 1 where it goes on, 0 elsewhere
     lengths: Array  # (s,) int64
     labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
     epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
@@ -140,6 +156,7 @@ class Row:
             special=self.special[a:b],
             sentences=lambda: self.sentences[a:b],
             annotations=lambda: self.annotations[a:b],
+            entities=lambda: self.entities[a:b],
             lengths=self.lengths[first:last],
             labels=self.labels[first:last],
             epoch=self.epoch[first:last],
@@ -159,7 +176,7 @@ class Row:
 class Stream:
     """One side of a model's input, packed: flat (n,) tokens of s sequences; NumPy or torch alike."""
 
-    tokens: Array | Tensor
+    tokens: Array | Tensor  # (n,), or frames (n, b)
     positions: Array | Tensor
     segments: Array | Tensor
     query_rank: Array | Tensor
@@ -167,8 +184,15 @@ class Stream:
     lengths: tuple[int, ...]  # a token sees only its own sequence
     visibility: str = "full"  # what the ranks amount to: "full", "causal" or "ranks"; attention dispatches on it
     window: int | None = None  # with a window w a token also sees only |position difference| <= w
+    gap: int = 1  # with a window, only every gap-th place to either side, `window` of them
+    wide: Array | Tensor | None = (
+        None  # (n,) bool: what sees and is seen beyond all windows (Longformer's global tokens); None: nothing
+    )
     thread: Thread | None = None  # what a model with memory goes by
     hidden: Array | Tensor | None = None  # (n,) bool: what a decoder must not read of it; None: nothing
+    features: dict[str, Array | Tensor] = field(
+        default_factory=dict
+    )  # (n,) each: what a part of the model reads besides, by name
 
     @classmethod
     def plain(cls, row: Row, tokens: Array) -> "Stream":
@@ -185,8 +209,31 @@ class Stream:
         )
 
     def to(self, device: str | torch.device) -> "Stream":
-        hidden = None if self.hidden is None else _tensor(self.hidden, device)
-        return replace(self, **{name: _tensor(getattr(self, name), device) for name in ARRAYS}, hidden=hidden)
+        marks = {name: None if (x := getattr(self, name)) is None else _tensor(x, device) for name in MARKS}
+        features = {name: _tensor(values, device) for name, values in self.features.items()}
+        return replace(
+            self, **{name: _tensor(getattr(self, name), device) for name in ARRAYS}, **marks, features=features
+        )
+
+    def narrowed(self, window: int | None, gap: int = 1) -> "Stream":
+        """The same, in which no token but the wide ones sees further than `window` places, each `gap` from the next; None: as it is."""
+        if window is None or (self.window is not None and self.window <= window and gap == 1):
+            return self
+        made = self.__dict__.setdefault("_narrowed", {})  # for all layers alike
+        if (window, gap) not in made:
+            made[window, gap] = replace(self, window=window, gap=gap)
+        return made[window, gap]
+
+    def spread(self) -> "Stream":
+        """The same without windows."""
+        return replace(self, window=None, gap=1)
+
+    @cached_property
+    def sides(self) -> "tuple[Tensor, Tensor] | None":
+        """Flat indices of what a window binds, and of what is wide; None where nothing is; torch."""
+        if self.wide is None or not self.wide.any():
+            return None
+        return (~self.wide).nonzero()[:, 0], self.wide.nonzero()[:, 0]  # type: ignore[operator, union-attr]
 
     @cached_property
     def reach(self) -> tuple[int, int]:
@@ -231,19 +278,22 @@ class Stream:
                 lengths=self.lengths[first:last],
                 visibility=self.visibility,
                 window=self.window,
+                gap=self.gap,
                 thread=self.thread and self.thread[first:last],
-                hidden=None if self.hidden is None else self.hidden[a:b],
+                **{name: None if (x := getattr(self, name)) is None else x[a:b] for name in MARKS},
+                features={name: values[a:b] for name, values in self.features.items()},
             )
             for first, last, a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), at[:-1], at[1:], strict=True)
         ]
 
 
 ARRAYS = ("tokens", "positions", "segments", "query_rank", "key_rank")
+MARKS = ("hidden", "wide")  # of tokens, where there are any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What one loss term is asked: `labels` (m,), read off the predicting side at `at` (m, k).
+    """What one loss term is asked: `labels` (m,), of frames (m, b), read off the predicting side at `at` (m, k).
 
     Column 0 of `at` is the place of the answer, and ascends; further columns are places that its head reads (SpanBERT's two
     boundaries).  All of `at` are indices into the flat row, so that packing shifts them.
@@ -334,6 +384,11 @@ class Batch:
         return replace(
             self, input=self.input.to(device), output=self.output and self.output.to(device), targets=targets
         )
+
+
+def wide(tokens: Array) -> Array:
+    """Ids as int64; frames as they are."""
+    return tokens.astype(np.int64) if tokens.dtype.kind in "iub" else tokens
 
 
 def _tensor(array: Array | Tensor, device: str | torch.device) -> Tensor:

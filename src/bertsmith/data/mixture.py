@@ -160,7 +160,7 @@ def check_name(name: str) -> None:
     """InputError for what a feed cannot be called: its terms are `name.term`, its model `RUN:name`."""
     require(
         name.replace("-", "_").isidentifier(),
-        f"mixture: {name!r} is not a name: letters, digits, _ and -, no digit first",
+        f"{name!r} is not a name: letters, digits, _ and -, no digit first",
     )
 
 

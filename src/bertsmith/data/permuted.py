@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertsmith.config import require
-from bertsmith.data.batch import NEVER, Array, Batch, Examples, Row, Stream, Target, Vocab
+from bertsmith.data.batch import NEVER, Array, Batch, Examples, Row, Stream, Target, Vocab, wide
 from bertsmith.data.draw import Draw, hashed, integers, uniform
 from bertsmith.data.ranges import numbers, sums
 from bertsmith.data.rewrite import bits_at
@@ -123,10 +123,12 @@ class PartialSpans:
 
 @dataclass(frozen=True, kw_only=True)
 class Permuted:
-    """Each asked token is asked for by a token of its own behind the text, at the answer's position and segment.
+    """Each asked token, or frame, is asked for by one of its own behind the text, at the answer's position and segment.
 
     In every part, asked tokens and separators come in a random order; the other tokens come before all of these and see each other.
     """
+
+    term: str = "token"
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         at = numbers(spans[:, 0], spans[:, 1])
@@ -137,7 +139,7 @@ class Permuted:
         asks = np.arange(len(at)) + np.repeat(row.offsets[1:], asked)
 
         def both(content: Array, asking: Array | int) -> Array:
-            values = np.empty(len(place) + len(asks), content.dtype)
+            values = np.empty((len(place) + len(asks), *content.shape[1:]), content.dtype)
             values[place], values[asks] = content, asking
             return values
 
@@ -151,12 +153,13 @@ class Permuted:
             visibility="ranks",
             thread=row.thread,
         )
-        targets = {"token": Target(at=asks[:, None], labels=row.tokens[at].astype(np.int64))}
+        targets = {self.term: Target(at=asks[:, None], labels=wide(row.tokens[at]))}
         return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
 
     def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         """What `counts()` of the batch will be, without making it."""
-        return {"token": int((spans[:, 1] - spans[:, 0]).sum())}
+        asked = int((spans[:, 1] - spans[:, 0]).sum())
+        return {self.term: asked} if asked or self.term == "token" else {}
 
     def _ranks(self, row: Row, at: Array, draw: Draw) -> Array:
         """(n,) int32: 0 for the first part's other tokens, 1, 2, ... for its ordered ones; the second part goes on from there."""

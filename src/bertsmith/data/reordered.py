@@ -57,6 +57,7 @@ def moved(row: Row, order: Array) -> Row:
         starts=lambda: row.starts[order],
         sentences=lambda: row.sentences[order],
         annotations=lambda: row.annotations[order],
+        entities=lambda: row.entities[order],
         order=order,
     )
 

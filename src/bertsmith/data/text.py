@@ -36,6 +36,7 @@ class Text:
                 "tokenizer: has one special token, and none can stand for a hidden word; take a member that reads from the left, "
                 "or a tokenizer with a mask token"
             )
+        check_reads(layout, split)
         layout.check(split)
         corruption.check(split)
 
@@ -94,8 +95,19 @@ class Text:
         found = []
         for first, last in pairwise(bounds):
             part, (begin, end) = row.part(first, last), np.searchsorted(spans[:, 0], row.offsets[[first, last]])
-            found.append(self.corruption.rewrite.counts(part, spans[begin:end] - row.offsets[first], self.draw))
+            found.append(self.corruption.counts(part, spans[begin:end] - row.offsets[first], self.draw))
         return found
+
+
+def check_reads(layout: Any, split: Any) -> None:
+    """InputError where a layout of text is given sound, or the other way round."""
+    reads, holds = getattr(layout, "reads", "tokens"), getattr(split, "holds", "tokens")
+    if reads != holds:
+        ways = {"tokens": "a store of text (`prepare`)", "frames": "a store of sound (`prepare --audio`)"}
+        others = {"tokens": "a member that reads text, such as bert", "frames": "audio-bert"}
+        raise InputError(
+            f"layout: {type(layout).__name__} reads {reads}, and the store holds {holds}; take {ways[reads]}, or {others[holds]}"
+        )
 
 
 def _sizes(rows: Sequence[Pieces]) -> list[int]:
@@ -121,6 +133,7 @@ def join(rows: list[Row]) -> Row:
         "special",
         "sentences",
         "annotations",
+        "entities",
         "lengths",
         "labels",
         "epoch",
@@ -133,6 +146,7 @@ def join(rows: list[Row]) -> Row:
 
 def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens: int, batch: int) -> list[Batch]:
     """Held-out sequences of `tokens` tokens at most (one at least) in rows of `batch`, with the same masks in every run."""
+    check_reads(layout, split)
     plan, draw, corruption = layout.plan(split, vocab, HELD_OUT_SEED, 0), Draw(HELD_OUT_SEED), corruption.opening()
     epoch = Epoch(order=plan.shuffled(0), lengths=plan.lengths, room=min(batch, plan.step or batch))
     last = max(epoch.fill(0, tokens), 1)

@@ -34,6 +34,7 @@ EVERYWHERE = ("hidden", "decoded", "token", "replaced", "tag", "start", "end")  
 WRITTEN = ("decoded", "token")  # of a decoder, where there is one
 SEQUENCES = 12  # that answers are compared on, besides one of full length
 SHORT = 64  # tokens of each
+UNTOLD = ("position_ids", "global_attention_mask")  # what no tokenizer makes
 
 
 def transformers_needed(verb: str) -> Any:
@@ -191,6 +192,7 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
     }
     inputs = side(stream, "")
     inputs |= {"token_type_ids": rows(stream.segments, stream, 0)} if reading.segments else {}
+    inputs |= {} if stream.wide is None else {UNTOLD[1]: rows(stream.wide.long(), stream, 0)}
     if reading.causal and reading.padding == "left":  # what `generate` makes of the mask
         inputs["position_ids"] = rows(stream.positions, stream, 0)
     says = not {"label", "tag", "span"} & {
@@ -214,7 +216,7 @@ def check_inputs(theirs: Any, made: Sequence[Group]) -> None:
         cut = {"truncation": True, "max_length": group.length} if group.second is None else {}
         found = theirs(group.first, group.second, padding=True, return_tensors="pt", **cut)
         for name, tensor in group.inputs.items():
-            if name.startswith("decoder_") or name == "position_ids":
+            if name.startswith("decoder_") or name in UNTOLD:
                 continue
             if name not in found or not torch.equal(found[name], tensor):
                 raise InputError(f"AutoTokenizer of transformers makes other {name} of the same texts")

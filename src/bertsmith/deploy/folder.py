@@ -99,6 +99,14 @@ def parted(model: str | os.PathLike) -> tuple[str | os.PathLike, str]:
     return (run if isinstance(model, str) else Path(run)), name
 
 
+def check_task(path: Path) -> None:
+    """InputError for `RUN:` and `RUN:1st`, behind whose colon no name of a task stands."""
+    run, colon, name = str(path).rpartition(":")
+    if colon and os.path.isdir(run):
+        what = f"{printable(repr(name), 60)} is no name of a task" if name else "no name stands behind the colon"
+        raise InputError(f"{printable(path)}: {what}; RUN:NAME is a task of a run of several, {printable(run)} the run")
+
+
 def located(model: str | os.PathLike) -> Path:
     """The folder that a MODEL names: itself, that of `RUN:rte`, or what the hub holds under `hf:[user/]name[@revision]`."""
     model, _ = parted(model)

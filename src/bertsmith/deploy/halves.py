@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import blank

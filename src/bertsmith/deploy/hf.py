@@ -65,7 +65,7 @@ def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
     fits = model.share in family.share and (inner is not None) in family.factorised
     # Where the table need not be factorised, one of full width has no projection.
     fits = fits and not (False in family.factorised and inner == model.width)
-    fits = fits and bool(model.segments) == family.segments and pooler == family.pooler
+    fits = fits and (family.told or bool(model.segments) == family.segments) and pooler == family.pooler
     fits = fits and model.activation in family.activations and model.decodes == (len(family.stacks) > 1)
     try:
         return fits and _alike(family.body(numbers_of(model)), model)
@@ -137,7 +137,8 @@ def _places_out(family: Family, left: dict[str, Tensor], pad: int | None) -> dic
         import torch
 
         unread = places.new_zeros(offset(family, pad), places.shape[1])
-        segments, places = places.new_zeros(1, places.shape[1]), torch.cat([unread, places])
+        none = places.new_zeros(1, places.shape[1])
+        segments, places = left.pop("model.embeddings.segments.weight", none), torch.cat([unread, places])
     elif family.segments:
         segments = left.pop("model.embeddings.segments.weight")
     else:
@@ -277,6 +278,9 @@ def _places_back(table: Family, left: dict[str, Tensor], pad: int | None) -> dic
     segments = _take(left, table.under(SEGMENTS))
     if not table.folded:
         return {"model.positions.table.weight": places.clone(), "model.embeddings.segments.weight": segments.clone()}
+    if len(segments) != 1 and table.told:
+        places = places[offset(table, pad) :].clone()
+        return {"model.positions.table.weight": places, "model.embeddings.segments.weight": segments.clone()}
     if len(segments) != 1:
         raise InputError(f"{table.base}.{SEGMENTS}: {len(segments)} segments; {table.model_type} has 1")
     places = places[offset(table, pad) :]

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from bertsmith.deploy.hf_stacks import NUMBERS, two_numbers
-from bertsmith.nn.attending import Full
+from bertsmith.errors import InputError, printable
+from bertsmith.nn.attending import Full, Sliding
 from bertsmith.nn.blocks import PostNorm, PreNorm
 from bertsmith.nn.embeddings import Asking, Summed
 from bertsmith.nn.feedforward import Plain
@@ -15,6 +16,7 @@ from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.spelling import amount
 
 # Fields of our model and their names in config.json.
 KEYS = {
@@ -70,6 +72,27 @@ def bert_body(values: dict[str, Any]) -> TransformerConfig:
     )
 
 
+def longformer_body(values: dict[str, Any]) -> TransformerConfig:
+    return replace(bert_body(values), attention=Sliding(window=values["window"], windows=values["windows"]))
+
+
+def windows_out(model: TransformerConfig) -> dict[str, Any]:
+    """Their windows count both sides."""
+    return {"attention_window": [2 * model.attention.window_of(layer) for layer in range(model.layers)]}
+
+
+def windows_back(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """InputError for windows that are none, or not those of all layers."""
+    said, layers = config.get("attention_window", 512), values["layers"]
+    found = said if isinstance(said, list) else [said] * layers
+    if len(found) != layers or not all(type(each) is int and each > 0 and each % 2 == 0 for each in found):
+        raise InputError(
+            f"config.json: attention_window: {printable(repr(said), 60)}: an even number above 0, or one for each of {amount(layers, 'layer')}, can be read"
+        )
+    alike = len({*found}) == 1
+    return {"window": found[0] // 2, "windows": () if alike else tuple(each // 2 for each in found)}
+
+
 def distilbert_body(values: dict[str, Any]) -> TransformerConfig:
     """Its norms' eps is no number of its own."""
     return bert_body({**values, "eps": 1e-12})
@@ -113,5 +136,7 @@ def numbers_of(model: TransformerConfig) -> dict[str, Any]:
         "length": model.longest or 1,
         "clamp": getattr(model.positions, "clamp", None),
         "memory": getattr(model.memory, "length", 0),
+        "window": getattr(model.attention, "window", 0),
+        "windows": getattr(model.attention, "windows", ()),
         **two_numbers(model),
     }

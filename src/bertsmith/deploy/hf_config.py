@@ -79,6 +79,8 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         "pad_token_id": pad,
         "tie_word_embeddings": True,
     }
+    if family.out:
+        config |= family.out(model)
     if family.says:
         return config | family.says(recipe, vocab) | _outputs(recipe.objective, family, terms, labels)
     if family.project:
@@ -182,6 +184,8 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
         values["embedding"] = inner if inner != values["width"] or False not in family.factorised else None
     if "all" in family.share:
         values["share"] = _sharing(config, values["layers"])
+    if family.back:
+        values |= family.back(config, values)
     if family.means:
         values |= family.means(config, values)
     else:
@@ -190,12 +194,13 @@ def model_config(config: dict[str, Any]) -> TransformerConfig:
 
 
 def _absolute(config: dict[str, Any], family: Family) -> dict[str, Any]:
-    segments = 0 if not family.segments else _value(config, "type_vocab_size", "segments")
+    told = family.told and config.get("type_vocab_size", 1) not in (None, 1)
+    segments = _value(config, "type_vocab_size", "segments") if family.segments or told else 0
     if family.segments and segments < 2:
         raise InputError(
             f"config.json: type_vocab_size: {segments}; {an(family.model_type)} needs at least 2 segments here"
         )
-    if family.folded and config.get("type_vocab_size", 1) not in (None, 1):
+    if family.folded and not told and config.get("type_vocab_size", 1) not in (None, 1):
         said = printable(repr(config["type_vocab_size"]), 60)
         raise InputError(f"config.json: type_vocab_size: {said}; {an(family.model_type)} has 1 segment here")
     places = _value(config, family.length, "layers")

@@ -16,6 +16,9 @@ from bertsmith.deploy.hf_bodies import (
     distilbert_body,
     gpt2_body,
     gpt_body,
+    longformer_body,
+    windows_back,
+    windows_out,
     xlnet_body,
 )
 from bertsmith.deploy.hf_layers import (
@@ -25,6 +28,7 @@ from bertsmith.deploy.hf_layers import (
     GPT_TENSORS,
     LAYER,
     LINE,
+    LONGFORMER_LAYER,
     PARTS,
     POSITIONS,
     SOURCE,
@@ -96,6 +100,7 @@ class Family:
     members: tuple[str, ...] = ()
     like: str | None = None  # the member whose recipe a folder of this family is given; None: its own
     folded: bool = False  # positions offset by pad + 1 and the single segment row folded into them
+    told: bool = False  # folded, but with two segments and more a table of them beside its positions
     segmented: bool = True  # it has a table of segments
     keys: dict[str, str] = field(default_factory=lambda: KEYS)
     body: Callable[[dict[str, Any]], TransformerConfig] = bert_body  # ours, of the numbers that it is free in
@@ -127,6 +132,8 @@ class Family:
         None  # config.json besides `keys`, of a recipe and a Vocab or None
     )
     means: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None  # the other way round
+    out: Callable[[Any], dict[str, Any]] | None = None  # numbers of its body that config.json has otherwise, of a model
+    back: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None  # the other way round
     scaled: Callable[[dict[str, Any]], bool] | None = None  # whether states are divided before the table
     project: str | None = None  # between a factorised token table and the layers; None: there is none
     factorised: tuple[bool, ...] = (False,)  # whether the token table may be
@@ -232,27 +239,26 @@ def _like_bert(model_type: str, name: str, members: tuple[str, ...] = ()) -> Fam
     )
 
 
-def _like_roberta(model_type: str, name: str, **other: Any) -> Family:
+def _like_roberta(model_type: str, name: str, base: str = "roberta", chooses: bool = True, **other: Any) -> Family:
     """RoBERTa's tensors under a family's own class names."""
     return Family(
         model_type=model_type,
-        base="roberta",
+        base=base,
         folded=True,
-        source=SOURCE,
         activation="gelu",
         heads={
             "token": (("dense", "lm_head.dense"), ("norm", "lm_head.layer_norm"), ("=bias", "lm_head.bias")),
-            "summary": (("pooler.dense", "roberta.pooler.dense"),),
+            "summary": (("pooler.dense", f"{base}.pooler.dense"),),
             "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
-            "choice": (("pooler.dense", "roberta.pooler.dense"), ("out", "classifier")),
+            "choice": (("pooler.dense", f"{base}.pooler.dense"), ("out", "classifier")),
             **OVER_TOKENS,
         },
-        tied={"lm_head.decoder.weight": f"roberta.{TOKENS}", "lm_head.decoder.bias": "lm_head.bias"},
+        tied={"lm_head.decoder.weight": f"{base}.{TOKENS}", "lm_head.decoder.bias": "lm_head.bias"},
         architectures={
             ("token",): f"{name}ForMaskedLM",
             ("token", "summary"): f"{name}ForMaskedLM",
             ("label",): f"{name}ForSequenceClassification",
-            ("choice",): f"{name}ForMultipleChoice",
+            **({("choice",): f"{name}ForMultipleChoice"} if chooses else {}),
             ("tag",): f"{name}ForTokenClassification",
             ("span",): f"{name}ForQuestionAnswering",
             ("summary",): f"{name}Model",
@@ -265,9 +271,21 @@ def _like_roberta(model_type: str, name: str, **other: Any) -> Family:
 
 FAMILIES = {
     "bert": _like_bert("bert", "Bert"),
-    "roberta": _like_roberta("roberta", "Roberta"),
-    "xlm-roberta": _like_roberta("xlm-roberta", "XLMRoberta", members=("xlm-roberta",), like="roberta"),
-    "camembert": _like_roberta("camembert", "Camembert", members=("camembert",), like="roberta"),
+    "roberta": _like_roberta("roberta", "Roberta", source=SOURCE),
+    "xlm-roberta": _like_roberta("xlm-roberta", "XLMRoberta", members=("xlm-roberta",), like="roberta", source=SOURCE),
+    "camembert": _like_roberta("camembert", "Camembert", members=("camembert",), like="roberta", source=SOURCE),
+    # RoBERTa's with windows and matrices of their own for what reads all; a BERT that was made one keeps its segments.
+    "longformer": _like_roberta(
+        "longformer",
+        "Longformer",
+        base="longformer",
+        chooses=False,  # their class of choices lets every token of a choice read all
+        told=True,
+        body=longformer_body,
+        layer=LONGFORMER_LAYER,
+        out=windows_out,
+        back=windows_back,
+    ),
     # BERT's layers without segments; its classifier has a layer and ReLU before it, and it has no other summary.
     "distilbert": Family(
         model_type="distilbert",

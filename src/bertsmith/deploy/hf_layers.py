@@ -18,6 +18,10 @@ LAYER = (
     ("layers.#.feedforward.down", "encoder.layer.#.output.dense"),
     ("layers.#.feedforward_norm", "encoder.layer.#.output.LayerNorm"),
 )
+LONGFORMER_LAYER = (
+    *LAYER,
+    ("layers.#.attention.wide", *(f"encoder.layer.#.attention.self.{x}_global" for x in ("query", "key", "value"))),
+)
 # What reads a source, in a decoder of such layers.
 SOURCE = (
     ("layers.#.source.q", "encoder.layer.#.crossattention.self.query"),

@@ -210,7 +210,9 @@ def reading_note(loaded: Loaded) -> list[str]:
         ]
     if kind == "qa":
         long = "slides through windows that overlap" if windows else "is cut"
-        return [f"A question and a text of more than {length} tokens: the text {long}."]
+        spread = "The question's tokens read all (`global_attention_mask`), which the class sees to where two separators follow it."
+        own = [spread] if loaded.reading().wide != "none" else []
+        return [f"A question and a text of more than {length} tokens: the text {long}.", *own]
     if kind is None:
         return []
     if (writes := loaded.writing) is not None:

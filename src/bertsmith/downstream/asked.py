@@ -12,16 +12,17 @@ from bertsmith import files
 from bertsmith.config import Settings
 from bertsmith.downstream.grown import check_encoder, check_way
 from bertsmith.downstream.labelled_files import Files, OnBadAnswer, Say
-from bertsmith.downstream.methods import Method
-from bertsmith.downstream.model import Loaded
+from bertsmith.downstream.methods import Method, check_settings, method_of
+from bertsmith.downstream.model import Loaded, body_of, check_model
 from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
+from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import flag, option, setting
 from bertsmith.tasks import kinds
 from bertsmith.tasks.reading import OnLong
 from bertsmith.tasks.split import Few
 from bertsmith.training.budget import Budget
-from bertsmith.training.job import Progress
+from bertsmith.training.job import Progress, check_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,43 @@ class Asked:
     def options(self) -> dict[str, Any]:
         """As `finetune` takes them."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("share", "few")}
+
+
+def check_early(asked: Asked) -> FineTuning:
+    """Its settings.  InputError for what can be refused by what was asked for and by the model's configuration, before rows or weights are read."""
+    options, kind = settings(asked.set), asked.files.kind
+    way = method_of(asked.method).under(options)
+    decoder = None if asked.decoder is None else str(asked.decoder)
+    check_asked(asked.task, way, asked.scratch, asked.seeds, asked.shard, decoder, asked.encoder)
+    check_options(asked.shard, asked.tensorboard)
+    check_settings(way, options, FineTuning())
+    check_reinit(way, asked.scratch, options.reinit)
+    options.check_kind(kind)
+    options.check_teacher(bool(asked.teacher), kind)
+    if asked.baseline and not kind.simple:
+        have = ", ".join(name for name, other in kinds.KINDS.items() if other.simple)
+        raise InputError(f"{flag('baseline')}: {option('task', kind.name)} has none; {have} have")
+    asked.budget.check_given(LENGTHS)
+    options.check_steps(asked.steps)
+    _check_sides(asked, kind)
+    if not isinstance(asked.model, Loaded):
+        check_model(asked.model)
+    body = body_of(asked.model, asked.members)
+    if body is not None:
+        options.check_body(way, body)
+    return options
+
+
+def _check_sides(asked: Asked, kind: kinds.Kind) -> None:
+    """InputError for another fine-tuning, to compare with or to learn of, that is none or of another task."""
+    from bertsmith.downstream.compare import Side, check_same
+    from bertsmith.downstream.teachers import labels_of
+
+    side = None if asked.against is None else Side.of(asked.against)
+    if side is not None and side.task is not None and side.task["kind"] != kind.name:
+        check_same((side.name, side.task["kind"], ()), ("this fine-tuning", kind.name, ()))
+    if asked.teacher:
+        labels_of(asked.teacher, kind, load=False)
 
 
 def check_asked(

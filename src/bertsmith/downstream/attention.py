@@ -10,7 +10,7 @@ from bertsmith import files
 from bertsmith.downstream import attention_page
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import amount, option
+from bertsmith.spelling import amount
 from bertsmith.tasks.sequences import encode
 
 
@@ -54,7 +54,5 @@ def attention(
     found = {"heads": len(windows[0]["layers"][0]["weights"]), "windows": windows}
     if out is not None:
         files.write(Path(out), attention_page.page(printable(loaded.run.name), found).encode())
-        say(
-            f"{printable(out)}: {amount(len(windows[0]['layers']), 'layer')} of {amount(found['heads'], 'head')}; {option('out')} is a page"
-        )
+        say(f"{printable(out)}: {amount(len(windows[0]['layers']), 'layer')} of {amount(found['heads'], 'head')}")
     return found

@@ -13,12 +13,12 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.config import Settings
-from bertsmith.downstream.asked import check_asked
+from bertsmith.downstream.asked import check_asked, check_reinit
 from bertsmith.downstream.benchmarked import ARCHIVE, benchmarked, facts, named
 from bertsmith.downstream.finetune import finetune
 from bertsmith.downstream.labelled_files import Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
-from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.model import Loaded, body_of, check_model, opened
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import flag, option
@@ -84,10 +84,16 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
         for task in benchmark.tasks:
             check_asked(task.kind, way, scratch, seeds, shard)
         check_settings(way, options, FineTuning())
+        check_reinit(way, scratch, options.reinit)
+        options.check_steps(steps)
         if not isinstance(model, Loaded):
             check_model(model)
+        body = body_of(model, members)
+        if body is not None:
+            options.check_body(way, body)
         if plan:
             found, missing = official.present(Path(folder), benchmark, tasks)
+            _check_kinds(found, options)
             loaded = opened(model, members=members, say=say)
             return _planned(found, missing, loaded, options, way, asked, seeds)
         if out is None:
@@ -97,6 +103,7 @@ def _verb(benchmark: Benchmark) -> Callable[..., dict[str, Any]]:
             if world.first:
                 _check_out(out, benchmark, resume)
             found, missing = official.present(Path(folder), benchmark, tasks)
+            _check_kinds(found, options)
             say = say if world.first else silent
             _tell(benchmark, found, missing, say)
             found = [one.placed(out / COPIES / one.task.name, write=world.first) for one in found]
@@ -126,6 +133,15 @@ def _learn(one: Present, model: Any, out: Path, how: Mapping[str, Any]) -> None:
 
 
 # -- before anything is written -----------------------------------------------------------------------------------------------------
+
+
+def _check_kinds(found: Sequence[Present], options: FineTuning) -> None:
+    """InputError for a setting that one of the tasks has not, before the first of them begins."""
+    for one in found:
+        try:
+            options.check_kind(kinds.kind(one.task.kind))
+        except InputError as error:
+            raise InputError(f"{one.task.name}: {error}; {option('tasks')} names those that are run") from None
 
 
 def _check_out(out: Path, benchmark: Benchmark, resume: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.deploy.sentences import POOLS
-from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.given import Given, source
@@ -57,6 +57,8 @@ def embed(
     `precision`: exact (float32 'highest'), or as in pre-training: auto, float32, bfloat16 (several times faster; the whole model rounded, 2 to 3 digits).
     """
     _check_asked(pool, precision, out)
+    if not isinstance(model, Loaded):
+        check_model(model)
     texts = source(texts, "texts", parse_columns(columns))
     if isinstance(texts, Given) and not texts.lines:
         raise InputError("no texts to embed")
@@ -65,7 +67,7 @@ def embed(
     )
     say_notes(table, say)
     first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
-    loaded = opened(model, members=members, say=say, base=base)
+    loaded = opened(model, members=members, say=say, base=base, sound=True)
     layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
     pool = says.get("pool", "mean") if pool is None else pool
     normalise = (says.get("normalise", False) or dim is not None) if normalise is None else normalise

@@ -12,6 +12,7 @@ import numpy as np
 from bertsmith.config import require
 from bertsmith.data.batch import NEVER, Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
+from bertsmith.data.text import check_reads
 from bertsmith.downstream.rates import Tally
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe
@@ -45,6 +46,7 @@ def lines(
     if writer is not None and writer.tokenizer.reading != tokenizer.reading:
         raise InputError(f"{option('model', writer.run)}: its tokenizer is not that of the text")
     require(n > 0, f"show: -n {n}: at least 1 example")
+    check_reads(recipe.layout, split)
     recipe.layout.check(split)
     recipe.corruption.check(split)
     tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.downstream.asked import Asked
+from bertsmith.downstream.asked import Asked, check_early
 from bertsmith.downstream.labelled_files import Files, Rows
+from bertsmith.downstream.model import data_of
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT
+from bertsmith.downstream.unseen import check_folds
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import metrics
@@ -37,6 +39,10 @@ def cross_validated(tune: Callable[..., dict[str, Any]], folds: int, asked: Aske
     out, first, options = Path(asked.out), launch.rank() == 0, asked.options
     _check_asked(folds, out, options)
     say = asked.say if first else silent
+    check_early(asked)
+    if first:  # what is wrong with the rows is told before anything begins
+        read = Rows.read(asked.files, silent)
+        check_folds(folds, read.sources["train"]["sha256"], asked.teacher, data_of(asked.model))
     results, rows = [], []
     for number in range(folds):
         part = Fold(number, folds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from bertsmith.config import assignments_of
 from bertsmith.data.draw import hashed
-from bertsmith.downstream.asked import Asked
-from bertsmith.downstream.methods import check_settings, method_of
+from bertsmith.downstream.asked import Asked, check_early
+from bertsmith.downstream.methods import method_of
 from bertsmith.downstream.tuning import ALIASES, GROUPS, LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option, setting
+from bertsmith.tasks.reading import ON_LONG
 
 ARGUMENTS = ("epochs", "steps", "method", "on_long")  # of finetune that a search may go over; all else are settings
 Search = Mapping[str, Iterable[Any]] | Iterable[str]
@@ -83,17 +85,31 @@ def check(asked: Asked, grid: Grid, every: Iterable[Trial]) -> None:
     for name, values in grid.items():
         for value in values:
             one = tried(asked, {name: value})
-            try:
+            with within(name):
+                if name in ("method", "on_long") and not isinstance(value, str):
+                    raise InputError(f"{printable(repr(value), 40)} is not a name")
+                if name == "on_long" and value not in ON_LONG:
+                    raise InputError(f"{value}: unknown; {nearest(value, ON_LONG)}")
                 settings(one.set)
                 one.budget.check_given(LENGTHS)
-                method_of(one.method) if isinstance(one.method, str) else None
-            except InputError as error:
-                raise InputError(f"{option('search', like=name)}: {error}") from None
-            if name in ("method", "on_long") and not isinstance(value, str):
-                raise InputError(f"{option('search', like=name)}: {value!r} is not a name")
+                method_of(one.method)
     for trial in every:
-        one = tried(asked, trial)
-        check_settings(method_of(one.method), settings(one.set), FineTuning())
+        with within(typed(trial)):
+            check_early(tried(asked, trial))
+
+
+@contextmanager
+def within(what: str) -> Iterator[None]:
+    """Errors name the search, and what of it they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{option('search', like=what)}: {error}") from None
+
+
+def typed(trial: Trial) -> str:
+    """`lr=3e-05 epochs=2`."""
+    return " ".join(f"{name}={shown(value)}" for name, value in trial.items())
 
 
 def said(trial: Trial) -> str:
@@ -143,7 +159,8 @@ def _value(text: str) -> Any:
 def _known() -> list[str]:
     usual = FineTuning()
     groups = [f"{group}.{f.name}" for group in GROUPS for f in fields(getattr(usual, group))]
-    return [*(f.name for f in fields(FineTuning) if f.name not in GROUPS), *ALIASES, *groups, *ARGUMENTS]
+    own = (f.name for f in fields(FineTuning) if f.name not in GROUPS)
+    return [*dict.fromkeys((*own, *ALIASES, *groups, *ARGUMENTS))]
 
 
 def rungs(count: int, eta: int) -> list[tuple[float, int]]:

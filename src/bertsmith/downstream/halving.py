@@ -21,7 +21,7 @@ from bertsmith.downstream import grid
 from bertsmith.downstream.asked import Asked
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.labelled_files import Rows, Say
-from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.model import opened
 from bertsmith.downstream.prepared import Prepared, taught_rows
 from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
 from bertsmith.errors import InputError, Interrupted, NumericsError, printable
@@ -105,8 +105,6 @@ def searched(asked: Asked, search: grid.Search, most: int | None, eta: int, worl
 
 def _prepared(asked: Asked, every: list[grid.Trial], world: World) -> tuple[list[Trial], Beside]:
     """Every trial before it begins: what one of them cannot do is told now.  Rows are read once, and the model is loaded once."""
-    if not isinstance(asked.model, Loaded):
-        check_model(asked.model)
     asked.files.check_apart()
     read = Rows.read(asked.files, asked.say)
     beside = Beside.of(read, asked.baseline, asked.against, asked.say)
@@ -121,7 +119,8 @@ def _prepared(asked: Asked, every: list[grid.Trial], world: World) -> tuple[list
     for number, values in enumerate(every):
         place = Path(asked.out) / TRIALS / f"trial-{number}"
         one = grid.tried(shared, values).but(out=place)
-        prepared = replace(Prepared.of(one, world, read=read, free=True), going=True)
+        with grid.within(grid.typed(values)):
+            prepared = replace(Prepared.of(one, world, read=read, free=True), going=True)
         trials.append(Trial(number, values, prepared, prepared.steps))
     return trials, beside
 

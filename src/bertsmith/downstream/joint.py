@@ -47,6 +47,7 @@ SAME = ("data.tokenizer", "task", "recipe", "seed", "from.weights", "mixture")
 class Joint:
     """What all seeds share; `run` trains one.  `stores`: the texts of `feeds`, opened."""
 
+    @spelt()
     def __init__(
         self,
         loaded: Loaded,

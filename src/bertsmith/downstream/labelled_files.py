@@ -63,7 +63,8 @@ class Files:
         for part in PARTS[: 1 if self.part is not None else 2]:
             lacking = part == "train" and bool(self.teacher)
             rows = named(getattr(self, part), part, columns, kind, lacking)
-            rows = source(rows, part, columns, fields=kind.fields, pair=kind.pair)
+            fields = kind.fields + tuple(role for role in ("group",) if role in columns)
+            rows = source(rows, part, columns, fields=fields, pair=kind.pair)
             object.__setattr__(self, part, rows)
 
     @property
@@ -145,6 +146,7 @@ class Rows:
             known, share, numbers = kind.learn(_having(rows["train"], have), names), {}, None
         if given.part:
             _check_part(given, rows["train"], have)
+            kind.check(rows["train"], "dev")  # some of them will be
             if isinstance(given.part, Fold):
                 check_folds(kind, rows["train"], known, given.part.of)
             rows, share, numbers = _divided(kind, rows["train"], given.part, say)
@@ -154,6 +156,10 @@ class Rows:
                 f"{printable(given.dev)}: text2: pairs in one of train and dev only; {option('columns')} says which columns are read"
             )
         found = cls.of(given, kind, known, chosen, rows, share, numbers)
+        if given.teacher:
+            from bertsmith.downstream.unseen import check_teachers
+
+            check_teachers(given.teacher, found.sources)
         for line in (*_told(kind, found.sources), *small(found.sources, kind.unit)):
             say(line)
         _say_overlap(rows, say)

@@ -6,7 +6,6 @@ number among those of a larger one, the same for all arms; so an interval is ove
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.downstream.asked import Asked
+from bertsmith.downstream.asked import Asked, check_early
 from bertsmith.downstream.halving import warnings_of
 from bertsmith.downstream.labelled_files import Rows, Say
-from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.model import opened
 from bertsmith.downstream.prepared import Prepared, taught_rows
 from bertsmith.downstream.report_runs import SAID_ARMS as SAID
 from bertsmith.downstream.teachers import keep
@@ -56,11 +55,11 @@ def learned(asked: Asked, numbers: Any, world: World) -> dict[str, Any]:
     out, say = Path(asked.out), asked.say
     with world.agreed():
         wanted = parsed(numbers)
+        _check_wanted(wanted)
         _check_asked(asked)
         if world.first:
             _check_out(out, asked.resume)
-        if not isinstance(asked.model, Loaded):
-            check_model(asked.model)
+        check_early(asked)
         asked.files.check_apart()
         read = Rows.read(asked.files, say)
         many = _counted(wanted, len(read.rows["train"]))
@@ -126,14 +125,21 @@ def parsed(numbers: Any) -> list[int | str]:
     return found
 
 
+def _check_wanted(wanted: list[int | str]) -> None:
+    """InputError for one that stands twice, and for one alone."""
+    twice = next((one for i, one in enumerate(wanted) if one in wanted[:i]), None)
+    if twice is not None:
+        raise InputError(f"{option('learning_curve')}: {twice}: stands there twice")
+    if len(wanted) < 2:
+        more = f"50,500,{ALL}" if wanted[0] == ALL else f"{wanted[0]},{ALL}"
+        raise InputError(f"{option('learning_curve')}: one number is no curve; give several, such as {more}")
+
+
 def _counted(wanted: list[int | str], there: int) -> list[int]:
     """Ascending.  InputError for more than there are, and for one that stands twice."""
     many = sorted(there if one == ALL else int(one) for one in wanted)
-    twice = next((a for a, b in itertools.pairwise(many) if a == b), None)
-    if twice is not None:
-        raise InputError(f"{option('learning_curve')}: {twice:,} rows stand there twice")
-    if len(many) < 2:
-        raise InputError(f"{option('learning_curve')}: one number is no curve; give it two: {many[0]},all")
+    if many.count(there) > 1:
+        raise InputError(f"{option('learning_curve')}: {there:,} rows stand there twice: {ALL} is as many")
     if many[-1] > there:
         raise InputError(
             f"{option('learning_curve')}: {amount(many[-1], 'row')}, and there are {there:,} to learn from; {ALL} takes all of them"

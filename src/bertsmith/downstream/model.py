@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
+from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
@@ -108,7 +109,8 @@ class Loaded:
         """How it reads texts of up to `length` tokens (None: as many as it was trained on)."""
         if self.task is None and getattr(self.recipe.layout, "bare", False):
             options = {"marks": "none", **options}
-        found = Reading.of(self.recipe, length or self.length(), **options)
+        wide = kinds.of_task(self.task).wide if self.task else "none"
+        found = Reading.of(self.recipe, length or self.length(), wide, **options)
         return found.to_write() if found.causal and self.writing is not None else found
 
     @property
@@ -137,6 +139,8 @@ def load(
     from bertsmith.text.tokenizer import Tokenizer
 
     path, name = folder.located(model), folder.parted(model)[1]
+    if not path.is_dir():
+        folder.check_task(path)
     if folder.is_foreign(path):
         if name:
             raise InputError(several.not_one(path, name, {}))
@@ -158,7 +162,9 @@ def load(
     while hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective)
-    tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
+    tokenizer: Any = LogMel.load(run / TOKENIZER)
+    if tokenizer is None:
+        tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
     if tokenizer.size > recipe.model.vocab:
         raise InputError(
             f"{printable(run / TOKENIZER)}: {amount(tokenizer.size, 'token')}, but the model's table has {amount(recipe.model.vocab, 'row')}; it is not this model's tokenizer"
@@ -168,6 +174,8 @@ def load(
     else:
         under = based.base_of(source, run, base, device, members, say)
         member = based.member_over(recipe, weights, under, str(step))
+    if config["kind"] == "pretrain" and not several.tasks_of(config):
+        settled(member)
     return Loaded(
         member=member,
         recipe=recipe,
@@ -180,6 +188,14 @@ def load(
     )
 
 
+def settled(member: MemberModel) -> MemberModel:
+    """What no text taught, because only tasks use it, begins as what was taught in its place."""
+    for part in member.modules():
+        if hasattr(part, "settle"):
+            part.settle()
+    return member
+
+
 def _check_whole(source: dict | None, path: Path, base: Any) -> None:
     if source is None and base is not None:
         raise InputError(f"{printable(path)}: is whole, and needs no {option('base')}; leave the option out")
@@ -189,11 +205,44 @@ def check_model(model: str | Path) -> None:
     """InputError for a MODEL that names no folder, before torch is loaded; what stands in it is not looked at."""
     path = folder.located(model)
     if not path.is_dir() and path.parent.name != STEPS:  # of a step, `load` says which there are
+        folder.check_task(path)
         raise InputError(no_model(path))
 
 
+def data_of(model: str | Path | Loaded) -> dict[str, Any]:
+    """{its name: what config.json says of the rows of a run, which is {} where nothing does}; no weights are read."""
+    if isinstance(model, Loaded):
+        return {printable(model.run): model.config.get("data") or {}}
+    return {printable(model): (_config_of(model) or {}).get("data") or {}}
+
+
+def _config_of(model: str | Path) -> dict[str, Any] | None:
+    """config.json of a run (of several seeds that of the first); None of a folder of Hugging Face format, and of what is damaged, which loading it tells."""
+    try:
+        path = folder.located(model)
+        run = path.parent.parent if path.parent.name == STEPS else path
+        config = min(run.glob(f"seed-*/{CONFIG}"), default=run / CONFIG)
+        data = None if folder.is_foreign(path) else files.plain(config)
+        return None if data is None else files.unsealed(data, config)
+    except InputError:
+        return None
+
+
+def body_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Any:
+    """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does."""
+    if isinstance(model, Loaded):
+        return model.recipe.model
+    try:
+        if folder.is_foreign(folder.located(model)):
+            return folder.architecture(folder.located(model))
+        tree = (_config_of(model) or {}).get("recipe")
+        recipe = None if tree is None else from_dict(tree, members, "recipe")
+    except InputError:  # of a folder that is damaged loading it tells more
+        return None
+    return recipe.model if isinstance(recipe, Recipe) else None
+
+
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:
-    import torch
 
     from bertsmith.training.precision import choose_device
     from bertsmith.training.saving import load_weights
@@ -250,8 +299,15 @@ def opened(
     members: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
     base: str | Path | Loaded | None = None,
+    sound: bool = False,
 ) -> Loaded:
-    return model if isinstance(model, Loaded) else load(model, device, members, say, base)
+    """`sound`: whether the verb takes a model that reads sound.  InputError where it does not."""
+    loaded = model if isinstance(model, Loaded) else load(model, device, members, say, base)
+    if loaded.recipe.reads == "frames" and not sound:
+        raise InputError(
+            f"{printable(loaded.run)}: reads sound, and text is wanted here; finetune, predict, evaluate and embed take it"
+        )
+    return loaded
 
 
 def _read(path: Path, say: Callable[[str], None]) -> tuple[dict, dict, Path]:

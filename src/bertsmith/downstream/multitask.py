@@ -19,7 +19,7 @@ from bertsmith.downstream.asked import check_asked, check_out, check_reinit, che
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.labelled_files import Files, Rows, Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
-from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.model import Loaded, body_of, check_model, opened
 from bertsmith.downstream.prepared import each_seed, kept, over_seeds
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tasks_file import OF_KINDS, Feeds, check_apart, read_tasks
@@ -114,10 +114,15 @@ def multitask(
             if world.first:
                 check_out(Path(out), seed, seeds, resume)
             asked.check_given(LENGTHS)
-            check_apart(given)
-            rows = {name: _rows(given, name, allow_unknown, say) for name in given.tasks}
             if not isinstance(recipe, Loaded):
                 check_model(recipe)
+            body = body_of(recipe, members)
+            for name, own in options.own.items() if body is not None else ():
+                with given.about(name):
+                    own.check_body(way, body)
+            options.all.check_steps(asked.steps)
+            check_apart(given)
+            rows = {name: _rows(given, name, allow_unknown, say) for name in given.tasks}
             stores = {name: open_store(path, say) for name, path in given.texts.items()}
             from bertsmith.downstream.joint import Joint  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def evaluate(
     if input is not None:
         columns = _given(input, columns, encoding)
     store = None if data is None else open_store(data)
-    loaded = opened(model, members=members, say=say, base=base)
+    loaded = opened(model, members=members, say=say, base=base, sound=True)
     if loaded.task is None:
         tasks = several.tasks_of(loaded.config)
         if data is None and tasks:
@@ -206,7 +207,7 @@ def _given(input: Any, columns: Columns, encoding: str | None) -> dict[str, str]
 def _tuned(
     model: str | Path | Loaded, members: tuple[str, ...], say: Say, base: str | Path | Loaded | None = None
 ) -> Loaded:
-    loaded = opened(model, members=members, say=say, base=base)
+    loaded = opened(model, members=members, say=say, base=base, sound=True)
     if loaded.task is None:
         if tasks := several.tasks_of(loaded.config):
             raise InputError(several.unnamed(loaded.run, tasks))
@@ -228,20 +229,49 @@ def rows_of(
 ) -> Any:
     """Rows of `input` as the task of a fine-tuned model reads them: by its columns and encoding unless others are given."""
     task = loaded.task or {}
-    trained = {role: column for role, column in (task.get("columns") or {}).items() if labelled or role != "label"}
+    left = ("group",) if labelled else ("group", "label")
+    trained = {role: column for role, column in (task.get("columns") or {}).items() if role not in left}
     chosen = trained if columns is None else parse_columns(columns, kind.roles)
     input = named(input, "input", chosen if columns is not None else {}, kind, labelled=labelled)
     path = source(input, "input", chosen, fields=kind.fields, pair=kind.pair, strict=columns is not None)
-    rows = kind.read(
-        path,
-        columns=path.columns if isinstance(path, Given) else chosen,
-        header=task.get("header", True) if header is None else header,
-        labelled=labelled,
-        pairs=task["pairs"],
-        encoding=encoding or trained_encoding(path, task.get("encoding", UTF8)),
-    )
+    with _reads_pairs(loaded, task["pairs"]):
+        rows = kind.read(
+            path,
+            columns=path.columns if isinstance(path, Given) else chosen,
+            header=task.get("header", True) if header is None else header,
+            labelled=labelled,
+            pairs=task["pairs"],
+            encoding=encoding or trained_encoding(path, task.get("encoding", UTF8)),
+        )
+    told = columns is not None and "text" in chosen and "text2" not in chosen
+    if task["pairs"] is False and rows.pairs and not kind.embeds and not told:
+        way = option("columns", f"text={chosen.get('text', 'text')}")
+        raise InputError(
+            f"{printable(rows.path)}: text2: {_name(loaded)} reads single texts, and these are pairs; {way} leaves the second texts out"
+        )
+    if labelled and (digest := (((loaded.config.get("data") or {}).get("train")) or {}).get("sha256")):
+        given = path.sha256 if isinstance(path, Given) else files.sha256(path)
+        if given == digest:
+            say(
+                f"warning: {printable(rows.path)}: {_name(loaded)} learned these rows: scores on them say little of new ones"
+            )
     say_notes(rows, say)
     return rows
+
+
+def _name(loaded: Loaded) -> str:
+    return printable(f"{loaded.run}:{loaded.named}" if loaded.named else loaded.run)
+
+
+@contextmanager
+def _reads_pairs(loaded: Loaded, pairs: bool | None) -> Iterator[None]:
+    """Errors about a second text say who wants it."""
+    try:
+        yield
+    except InputError as error:
+        if pairs and "text2" in str(error):
+            raise InputError(f"{error}; {_name(loaded)} reads pairs of texts") from None
+        raise
 
 
 def _explain(
@@ -305,8 +335,10 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         if not rows:
             continue
         means = {key: _mean(rows, key, seed) for key in rows[0] if key != "count"}
-        scores |= {f"{term}.loss": means.pop("loss"), f"{term}.accuracy": means.pop("correct")}
-        scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
+        scores[f"{term}.loss"] = means.pop("loss")
+        if "correct" in means:  # of one class among several
+            scores[f"{term}.accuracy"] = means.pop("correct")
+            scores[f"{term}.perplexity"] = {k: math.exp(min(v, 700.0)) for k, v in scores[f"{term}.loss"].items()}
         scores |= {f"{term}.{key}": _moved(score, whole[term][key]) for key, score in means.items()}
     if (
         getattr(recipe.corruption.rewrite, "causal", False)

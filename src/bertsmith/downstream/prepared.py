@@ -18,9 +18,8 @@ from bertsmith import files
 from bertsmith.downstream import several
 from bertsmith.downstream.asked import (
     Asked,
-    check_asked,
+    check_early,
     check_out,
-    check_reinit,
     check_sliced,
     check_surgery,
     threads_of,
@@ -29,18 +28,19 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, with_decoder
 from bertsmith.downstream.labelled_files import Rows, Say
-from bertsmith.downstream.methods import check_settings, method_of
-from bertsmith.downstream.model import Loaded, check_model, opened
+from bertsmith.downstream.methods import method_of
+from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
-from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
-from bertsmith.errors import Interrupted, printable
-from bertsmith.spelling import again, amount, option, setting
+from bertsmith.downstream.tuning import FineTuning
+from bertsmith.downstream.unseen import learned
+from bertsmith.errors import InputError, Interrupted, printable
+from bertsmith.spelling import again, amount, flag, option, setting
 from bertsmith.tasks import breakdown, metrics
+from bertsmith.tasks.kinds import KINDS
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
-from bertsmith.training.job import check_options
 from bertsmith.training.stop import Stop
 
 if TYPE_CHECKING:
@@ -64,32 +64,28 @@ class Prepared:
         with world.agreed():
             say, out, given, budget = asked.say, Path(asked.out), asked.files, asked.budget
             decoder = None if asked.decoder is None else str(asked.decoder)
-            options, scratch = settings(asked.set), asked.scratch
+            options, scratch = check_early(asked), asked.scratch
             way = method_of(asked.method).under(options)
-            check_asked(asked.task, way, scratch, asked.seeds, asked.shard, decoder, asked.encoder)
-            check_options(asked.shard, asked.tensorboard)
-            check_settings(way, options, FineTuning())
-            check_reinit(way, scratch, options.reinit)
             if world.size > 1:
                 check_sliced(asked.shard, options)
-            options.check_kind(given.kind)
-            options.check_teacher(bool(asked.teacher), given.kind)
             if world.first and not free:
                 check_out(out, asked.seed, asked.seeds, asked.resume)
             given.check_apart()
-            budget.check_given(LENGTHS)
             rows = read or Rows.read(given, say)
-            if not isinstance(asked.model, Loaded):
-                check_model(asked.model)
             beside = Beside.of(rows, asked.baseline, asked.against, say)
             from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
 
             rows = taught_rows(rows, asked, out)
-            loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say))
+            loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say, sound=True))
             if loaded.task is None and not scratch:
                 loaded = _with_head(loaded, asked.task, rows, asked.members, say)
             check_surgery(way, loaded)
+            if not scratch and learned(loaded.config.get("data") or {}, rows.sources):
+                say(
+                    f"warning: {printable(loaded.run)} learned dev rows before, as its config.json says: scores on them are too good"
+                )
+            _check_sound(loaded, asked, given.kind)
             grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
@@ -168,13 +164,26 @@ class Prepared:
         return found
 
 
+def _check_sound(loaded: Loaded, asked: Asked, kind: Any) -> None:
+    """InputError for what is asked of text alone, where the model reads sound."""
+    if loaded.recipe.reads != "frames":
+        return
+    if not getattr(kind, "hears", False):
+        known = [name for name, each in KINDS.items() if getattr(each, "hears", False)]
+        raise InputError(
+            f"{option('task', kind.name)}: reads text, and {printable(loaded.run)} reads sound; {option('task', *known)} can"
+        )
+    if asked.baseline:
+        raise InputError(f"{flag('baseline')}: counts words, and {printable(loaded.run)} reads sound; leave it out")
+
+
 def _with_head(loaded: Loaded, task: str, rows: Rows, members: tuple[str, ...], say: Say) -> Loaded:
     """Of a run of several tasks the one whose head fits, if one does; else the trunk, which is said."""
     tasks, run = several.tasks_of(loaded.config), printable(loaded.run)
     asked = task, rows.known.names, rows.rows["train"].pairs, rows.sources["train"]["sha256"]
     found = several.fitting(loaded.config, *asked)
     if len(found) == 1:
-        return plain(opened(Path(f"{loaded.path}:{found[0]}"), str(loaded.device), members, say))
+        return plain(opened(Path(f"{loaded.path}:{found[0]}"), str(loaded.device), members, say, sound=True))
     if tasks:
         why = f"those of {' and '.join(found)} fit" if found else "none has this kind and these labels"
         way = f"; {run}:{found[0]} says which" if found else ""

@@ -15,7 +15,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.downstream.labelled_files import Files, Rows
 from bertsmith.downstream.methods import method_of
-from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.downstream.outputs import check_kept, read_kept
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuning import settings
@@ -60,6 +60,8 @@ def probe(
     """
     if out is not None:
         check_kept(Path(out), KIND)
+    if not isinstance(model, Loaded):
+        check_model(model)
     name, train, dev, notes = _labelled(task, train, dev, columns, header, encoding, seed)
     for note in notes:
         say(note)

@@ -65,10 +65,11 @@ def report(
     for answer in answers:
         say(answer)
     replaced = "; the one that stood there is replaced" if there else ""
-    of = " and ".join(
-        amount(len(some), name) for some, name in ((found, "run"), (probes, "probe"), (surfaces, "surface")) if some
+    held = ((found, "run"), (probes, "probe"), (surfaces, "surface"))
+    *more, last = [amount(len(some), name) for some, name in held if some]
+    say(
+        f"report of {', '.join(more)}{' and ' * bool(more)}{last}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}"
     )
-    say(f"report of {of}: {printable(out)}, {len(page) / 1000:.0f} kB{replaced}")
     return out
 
 
@@ -87,7 +88,7 @@ def render(
     )
     pretrained, tuned = ([run for run in runs if run.kind == kind] for kind in ("pretrain", "finetune"))
     stores = {run.name: store_of(run) for run in pretrained}
-    entropies = {name: store.unigram_entropy() if store else None for name, store in stores.items()}
+    entropies = {name: store.prospects().get("unigram_entropy") if store else None for name, store in stores.items()}
     differences, answers = report_answer.found(tuned, given)
     answers += [line for line in report_answer.pretrained(pretrained, entropies, len(runs) == 1) if line]
     colours = {run.name: run.colour for run in runs}

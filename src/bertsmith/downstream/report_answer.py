@@ -8,7 +8,7 @@ from typing import Any
 from bertsmith.downstream.report_compared import Difference, commonest, compared
 from bertsmith.downstream.report_runs import Score, Seen, evaluations, number
 from bertsmith.spelling import amount
-from bertsmith.training.brief import ABOVE, LEFT, kept, learned
+from bertsmith.training.brief import ABOVE, LEARNED, LEFT, kept, learned
 
 
 def found(runs: Sequence[Seen], given: Sequence[Difference] = ()) -> tuple[list[Difference], list[str]]:
@@ -173,12 +173,29 @@ def pretrained(runs: Sequence[Seen], entropies: Mapping[str, float | None], alon
     for group in alike.values():
         if len(group) > 1:
             (a, best), (b, second) = sorted(((_held_out(run), run) for run in group), key=lambda pair: pair[0])[:2]
-            yield f"Of {len(group)} that learned the same from one store {best.name} has the lowest held-out token loss: {a:.3f}; next {second.name}, {b:.3f}."
+            term = "frame" if _frames(best) else "token"
+            yield f"Of {len(group)} that learned the same from one store {best.name} has the lowest held-out {term} loss: {a:.3f}; next {second.name}, {b:.3f}."
 
 
 def _held_out(run: Seen) -> float | None:
     found = [terms["token"]["loss"] for _, terms in evaluations(run) if "token" in terms]
+    if not found and (frames := _frames(run)):
+        return frames["loss"]
     return found[-1] if found else None
+
+
+def _frames(run: Seen) -> dict[str, float] | None:
+    """The last evaluation of frames."""
+    found = [terms["frames"] for _, terms in evaluations(run) if number(terms.get("frames", {}).get("mean"))]
+    return found[-1] if found else None
+
+
+def _restored(found: dict[str, float], name: str, run: Seen) -> str:
+    read, below = f"after {amount(run.metrics[-1]['step'], 'update')}", 1 - found["loss"] / found["mean"]
+    said = f"held-out frame loss {found['loss']:.3f} {read}, {abs(below):.0%} {'below' if below >= 0 else 'above'} {found['mean']:.3f}, which the mean of each utterance gives"
+    if below >= LEARNED:
+        return f"{name} restores frames from their neighbours: {said}."
+    return f"{name} has learned nothing of the neighbours of a frame yet: {said}; it needs more updates."
 
 
 def _frequencies(run: Seen, entropy: float | None, name: str) -> str:
@@ -189,6 +206,8 @@ def _frequencies(run: Seen, entropy: float | None, name: str) -> str:
             if run.metrics
             else ""
         )
+    if frames := _frames(run):
+        return _restored(frames, name, run)
     if entropy is None:
         return f"{name}: held-out token loss {loss:.3f} nats."
     rewrite = (run.recipe.get("corruption") or {}).get("rewrite") or {}

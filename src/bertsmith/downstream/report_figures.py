@@ -23,13 +23,22 @@ def _charts(runs: Sequence[Seen], entropies: Mapping[str, float | None]) -> Iter
         lines = [line for run in runs for line in _losses(run, term)]
         plateaus = {round(y, 6) for y in entropies.values() if y is not None} if term == "token" else set()
         levels = [Level(name="unigram entropy", y=y) for y in sorted(plateaus)]
-        yield Chart(title=f"{term} loss", x="tokens read", y="nats", lines=lines, levels=levels)
+        means = {round(y, 6) for run in runs if (y := _mean_of(run, term)) is not None}
+        levels += [Level(name="the utterance's mean", y=y) for y in sorted(means)]
+        x, y = ("frames read", "") if means else ("tokens read", "nats")
+        yield Chart(title=f"{term} loss", x=x, y=y, lines=lines, levels=levels)
     for title, key, zero in (("learning rate", "lr", True), ("gradient norm, before clipping", "grad_norm", False)):
         yield Chart(
             title=title, x="tokens read", y="", lines=[_line(run, run.metrics, _tokens, key) for run in runs], zero=zero
         )
     rates = [_line(run, run.speed, lambda line: line["step"], "tokens_per_second") for run in runs]
     yield Chart(title="speed", x="step", y="tokens/s", lines=rates, zero=True)
+
+
+def _mean_of(run: Seen, term: str) -> float | None:
+    """What the mean of each utterance loses on the held-out frames; None of a term of classes."""
+    found = [terms[term]["mean"] for _, terms in evaluations(run) if number(terms.get(term, {}).get("mean"))]
+    return found[-1] if found else None
 
 
 def _losses(run: Seen, term: str) -> Iterator[Line]:

@@ -110,6 +110,9 @@ def seen(paths: Sequence[Path]) -> list[Seen]:
 
 def _seen(path: Path, name: str, colour: int) -> Seen:
     if not (path / "config.json").is_file() and not (path / "result.json").is_file():
+        run, colon, _ = str(path).rpartition(":")
+        if colon and (Path(run) / "config.json").is_file() and not path.exists():
+            raise InputError(f"{printable(path)}: a report is of all tasks of a run: {printable(run)}")
         what = "no such folder" if not path.exists() else "is not a run: it holds no config.json"
         raise InputError(f"{printable(path)}: {what}")
     notes: list[str] = []
@@ -208,6 +211,7 @@ def facts(run: Seen) -> Iterator[tuple[str, str]]:
         yield "tokens read", f"{last['tokens']:,}"
     for term, found in evaluations(run)[-1][1].items() if run.kind == "pretrain" and evaluations(run) else ():
         accuracy = f" (accuracy {found['accuracy']:.1%})" if number(found.get("accuracy")) else ""
+        accuracy += f" (the utterance's mean: {found['mean']:.4f})" if number(found.get("mean")) else ""
         yield f"held-out {term} loss", f"{found['loss']:.4f}{accuracy}"
     rates = [entry["tokens_per_second"] for entry in run.speed if number(entry.get("tokens_per_second"))]
     if rates:
@@ -244,11 +248,13 @@ def evaluations(run: Seen) -> list[tuple[dict[str, Any], dict[str, dict[str, flo
 
 def store_of(run: Seen) -> Any:
     """The store that the run learned from, where it still is what it was; else None, and a note."""
+    from bertsmith.audio.store import FrameStore
     from bertsmith.text.store import Store
 
     data, lost = run.config.get("data") or {}, "no plateau, no samples, no account of the data"
     try:
-        store = Store.open(data.get("path", ""), verify=False)
+        path = data.get("path", "")
+        store: Any = (FrameStore if path and FrameStore.is_at(path) else Store).open(path, verify=False)
     except (InputError, OSError):
         run.notes.append(f"{'a mixture' if 'feeds' in data else 'its store is not where it was'}: {lost}")
         return None

@@ -54,6 +54,7 @@ SAME = (
 class Tuning:
     """What all seeds share; `run` trains one."""
 
+    @spelt()
     def __init__(
         self,
         loaded: Loaded,

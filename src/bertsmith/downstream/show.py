@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertsmith.audio.store import FrameStore
 from bertsmith.config import Settings, assignments_of, override
+from bertsmith.downstream import frames
 from bertsmith.downstream.examples import lines, split_of
 from bertsmith.downstream.marks import text
 from bertsmith.errors import InputError
@@ -22,6 +24,7 @@ from bertsmith.text import unknown
 from bertsmith.text.store import Store
 from bertsmith.training.brief import as_it_stands
 from bertsmith.training.planning import few_pairs
+from bertsmith.training.run import open_store
 
 __all__ = ["lines", "meanings", "printed", "show", "split_of", "text"]
 
@@ -80,12 +83,18 @@ class _Asked:
 
     def found(self, n: int, seed: int, epoch: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         with self._store() as store:
-            yield from self._examples(store, n, seed, epoch, say)
+            if isinstance(store, FrameStore):
+                yield from frames.lines(self.recipe, store, n, seed, epoch)
+            else:
+                yield from self._examples(store, n, seed, epoch, say)
 
     def printed(
         self, n: int = 3, seed: int = 0, epoch: int = 0, say: Callable[[str], None] = lambda line: None
     ) -> Iterator[str]:
         with self._store() as store:
+            if isinstance(store, FrameStore):
+                yield from frames.printed(self.recipe, store, n, seed, epoch)
+                return
             found = self._examples(store, n, seed, epoch, say)
             yield from text(found, meanings(self.recipe), store.tokenizer.people)
 
@@ -97,10 +106,10 @@ class _Asked:
         yield from _of_store(self.recipe, store, n, seed, epoch, self.writer, say)
 
     @contextmanager
-    def _store(self) -> Iterator[Store]:
+    def _store(self) -> Iterator[Any]:
         """A text is read as `prepare` reads it, so that what is shown is what would be trained on."""
         if self.source is None:
-            yield self.data if isinstance(self.data, Store) else Store.open(self.data)
+            yield open_store(self.data)
             return
         from bertsmith.text.prepare import prepare
 

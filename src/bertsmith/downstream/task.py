@@ -54,7 +54,8 @@ class Task:
     def encoded(cls, given: Files, found: Rows, tokenizer: Any, recipe: Recipe, options: FineTuning, say: Say) -> Task:
         """The same, of rows that were read before."""
         kind, known, rows = found.kind, found.known, found.rows
-        reading = Reading.of(recipe, options.length, on_long=given.on_long or kind.long, stride=options.stride)
+        how = {"on_long": given.on_long or kind.long, "stride": options.stride}
+        reading = Reading.of(recipe, options.length, kind.wide, **how)
         if reading.orders == "both" and not rows["train"].pairs:
             raise InputError(
                 f"orders: both: the training file has no pairs; {option('columns', like='text2=NAME')} says where the second texts stand"

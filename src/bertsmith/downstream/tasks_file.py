@@ -35,6 +35,7 @@ from bertsmith.downstream.tuning import GROUPS
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, an
 from bertsmith.tasks.kinds import KINDS
+from bertsmith.tasks.lines import check_there
 
 EACH = ("one", "all")
 OF_FILES = tuple(f.name for f in fields(Files))
@@ -89,10 +90,15 @@ def read_tasks(path: str | Path) -> Feeds:
         raise InputError(f"{where}: holds no task; [task.NAME] with task, train and dev is one")
     tasks, texts, weights, sets = {}, {}, {}, {}
     for name, table in tables.items():
-        with _within(f"{where}: task.{printable(name)}"):
+        with _within(f"{where}: task.{printable(name) or repr(name)}"):
             check_name(name)
             if not isinstance(table, dict):
                 raise InputError(f"{printable(repr(table), 60)} is no table; write [task.{printable(name)}]")
+            both = [key for key in ("task", "train", "dev") if key in table]
+            if "data" in table and {"task", "train"} & {*both}:
+                raise InputError(
+                    f"data, {', '.join(both)}: stand there together; a table has a text (data) or labelled rows (task, train, dev); give each its own"
+                )
             _check_keys(table, OF_TEXT if "data" in table else OF_TASK)
             weights[name] = _weight(table.get("weight", 1.0))
             if "data" in table:
@@ -204,6 +210,9 @@ def _beside(path: Path, table: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{name}: {printable(repr(value), 60)}: a path is wanted")
     found = path.parent / value
+    if name != "data" and found.is_dir():
+        with _within(name):
+            check_there(found)
     if name != "data" and not found.is_file():
         raise InputError(
             f"{name}: {printable(found)}: no such file; paths are taken from the folder of {printable(path.name)}"

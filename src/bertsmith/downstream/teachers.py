@@ -76,8 +76,8 @@ class Taught:
         return (total / np.maximum(read.sum(0), 1)[:, None]).astype(np.float32)
 
 
-def labels_of(teachers: Sequence[Any], kind: Any) -> Labels:
-    """What the teachers know; no torch is loaded where they are runs.  InputError for another task, other labels, or a kind that none can teach."""
+def labels_of(teachers: Sequence[Any], kind: Any, load: bool = True) -> Labels:
+    """What the teachers know; no torch is loaded where they are runs, and without `load` nothing is asked of others.  InputError for another task, other labels, or a kind that none can teach."""
     if not hasattr(kind, "teaches"):
         able = [name for name, other in kinds.KINDS.items() if hasattr(other, "teaches")]
         raise InputError(
@@ -85,7 +85,12 @@ def labels_of(teachers: Sequence[Any], kind: Any) -> Labels:
         )
     found = None
     for teacher in teachers:
-        side = Side.of(teacher)
+        try:
+            side = Side.of(teacher)
+        except InputError as error:
+            raise InputError(f"{option('teacher')}: {error}") from None
+        if side.task is None and not load:
+            continue
         task = side.task or (opened(teacher).task if not isinstance(teacher, Loaded) else None)
         if task is None or task["kind"] != kind.name:
             what = "has no head for a task" if task is None else f"is of {option('task', task['kind'])}"
@@ -97,8 +102,7 @@ def labels_of(teachers: Sequence[Any], kind: Any) -> Labels:
             more = sorted({*known.names} ^ {*found.names})[0]
             raise InputError(f"{option('teacher', side.name)}: has other labels than the first: {printable(more, 60)}")
         found = found or known
-    assert found is not None
-    return found
+    return found or Labels()
 
 
 def taught(teachers: Sequence[Any], rows: Any, known: Labels, out: Path, members: tuple[str, ...], say: Any) -> Taught:

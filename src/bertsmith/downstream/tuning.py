@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.downstream.methods import FULL, Method
-from bertsmith.errors import BertsmithError, InputError, nearest
+from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.nn.adapters import Adapters
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.pals import Pals
@@ -19,7 +19,7 @@ from bertsmith.nn.prefixes import Prefixes
 from bertsmith.objectives.san import San
 from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
-from bertsmith.spelling import option, setting
+from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks.kinds import KINDS, Kind
 from bertsmith.tasks.reading import Reading, Template
 
@@ -63,6 +63,7 @@ LATER = (
     "san",
     "delete",
 )  # options that older runs' config.json does not have
+SHORTEST = 3  # tokens of a text with what stands round it
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -187,6 +188,11 @@ class FineTuning:
             all(isinstance(part, str) for part in self.frozen),
             f'frozen: {list(self.frozen)}: names of parts are wanted, such as ["model.embeddings"]',
         )
+        wrong = next((part for part in self.frozen if part.partition(".")[0] not in ("model", "objective")), None)
+        require(
+            wrong is None,
+            f"frozen: {printable(repr(wrong), 60)}: names of parts begin with model or objective, such as model.embeddings",
+        )
         require(
             all(isinstance(layer, int) and not isinstance(layer, bool) for layer in self.layers),
             f"layers: {list(self.layers)}: numbers of layers are wanted, such as [-4, -3, -2, -1]",
@@ -194,8 +200,22 @@ class FineTuning:
         require(self.focal >= 0, f"focal: {self.focal} is below 0")
         for name in ("scale", "margin"):
             require(getattr(self, name) > 0, f"{name}: {getattr(self, name)} must be above 0")
+        for name in ("weight_decay", "clip"):
+            require(getattr(self, name) >= 0, f"{name}: {getattr(self, name)} is below 0")
+        with spelt():  # what the loop would refuse, before any file is read
+            Schedule(lr=self.lr or 1.0, warmup=self.warmup, layer_decay=self.layer_decay, unfreeze=self.unfreeze)
         require(
-            all(isinstance(size, int) and size > 0 for size in self.sizes),
+            self.length is None or self.length >= SHORTEST,
+            f"length: {amount(self.length or 0, 'token leaves', 'tokens leave')} no room for a text beside the special ones",
+        )
+        for name, weight in self.class_weights.items() if isinstance(self.class_weights, dict) else ():
+            number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+            require(
+                number and 0 < weight < math.inf,
+                f"class_weights: {printable(name, 60)}: {printable(repr(weight), 40)} is not a number above 0",
+            )
+        require(
+            all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in self.sizes),
             f"sizes: {[*self.sizes]}: numbers above 0 are wanted",
         )
         require(0 <= self.hard < 1, f"hard: {self.hard} is not in [0, 1)")
@@ -218,6 +238,29 @@ class FineTuning:
             fills or self.mask_rate is None,
             f"mask_rate: {self.mask_rate}: is for an encoder that fills masks; this model is asked for every token of a target",
         )
+
+    def check_body(self, method: Method, body: Any) -> None:
+        """InputError for what a model of this configuration cannot do, whatever the rows are: told before they are read."""
+        longest, layers, width = body.longest, body.layers, body.width
+        require(
+            longest is None or self.length is None or self.length <= longest,
+            f"length: {self.length} is more than the model's {longest} positions",
+        )
+        require(self.reinit <= layers, f"reinit: {self.reinit}: the model has {amount(layers, 'layer')}; lower it")
+        self._layers(method, layers)
+        require(
+            all(size < width for size in self.sizes),
+            f"sizes: {max(self.sizes, default=0)}: the vectors have {amount(width, 'number')}; the whole of them is learned anyhow, smaller sizes are wanted",
+        )
+
+    def check_steps(self, steps: int | None) -> None:
+        """InputError for a warm-up of more updates than there are."""
+        if steps is not None:
+            with spelt():
+                require(
+                    self.warmup < 1 or int(self.warmup) <= steps,
+                    f"warmup: {amount(int(self.warmup), 'step')} of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1",
+                )
 
     def settled(self, method: Method, recipe: Recipe, pools: bool = True) -> FineTuning:
         """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
@@ -296,7 +339,7 @@ class FineTuning:
     @staticmethod
     def _pool(method: Method, reading: Reading) -> Literal["cls", "mean"]:
         """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
-        neither = reading.cls == "none" and not reading.ends
+        neither = (reading.cls == "none" and not reading.ends) or (reading.bare and not reading.causal)
         return "mean" if method.still or neither else "cls"
 
     def lasting(self, method: Method, width: int, steps: int, asked: bool) -> FineTuning:
@@ -328,6 +371,9 @@ class FineTuning:
             if getattr(self, name) != getattr(FineTuning(), name):
                 have = [other.name for other in KINDS.values() if name in other.settings]
                 raise InputError(f"{name}: {option('task', kind.name)} has none; {option('task', *have)} has")
+        losses = getattr(kind, "losses", None)
+        if losses is not None and self.loss is not None and self.loss not in losses:
+            raise InputError(f"{setting('loss', value=self.loss)}: unknown; {nearest(self.loss, losses)}")
         heads = getattr(kind, "heads", (self.head,))
         require(self.head in heads, f"head: {self.head}: {option('task', kind.name)} has {', '.join(heads)}")
 
@@ -405,7 +451,7 @@ def spelt() -> Iterator[None]:
     except BertsmithError as error:
         if error.args and isinstance(error.args[0], str):
             said = error.args[0]
-            for theirs, ours in ALIASES.items():
+            for theirs, ours in {**ALIASES, "schedule.groups": "frozen"}.items():
                 said = re.sub(rf"(?<![\w.]){re.escape(theirs)}(?![\w.])", ours, said)
             error.args = (said, *error.args[1:])
         raise

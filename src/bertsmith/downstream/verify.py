@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import files
-from bertsmith.downstream import based, teachers
+from bertsmith.audio import store as frames
+from bertsmith.deploy import folder
+from bertsmith.downstream import based, several, teachers
 from bertsmith.downstream.tuned import KEPT, RESULT, Tuned
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import again, amount
 from bertsmith.text import store
 from bertsmith.training.checkpoint import verify_run, verify_state, verify_step
-from bertsmith.training.run import CONFIG, STEP, STEPS, Run, run_at
+from bertsmith.training.run import CONFIG, RANKS, STEP, STEPS, GraphRun, Run, run_at
 
 
 def verify(
@@ -22,9 +24,11 @@ def verify(
 
     Of a run that holds what it learned alone the weights of its base, too; `base`: where that is, if not where it was.
     """
-    path = Path(path)
+    named, path = path, Path(folder.parted(path)[0])
     found = _verified(path, base)
     what = found["kind"]
+    if one := folder.parted(named)[1]:  # one task of a run of several stands in the files of all
+        several.chosen(Tuned(path).config() or {}, one, path)
     say(
         f"{printable(path)}: {amount(found['files'], f'file of this {what} is as it was', f'files of this {what} are as they were')} written"
     )
@@ -33,6 +37,7 @@ def verify(
 
 def _verified(path: Path, base: str | Path | None = None) -> dict[str, Any]:
     if not path.is_dir():
+        folder.check_task(path)
         raise InputError(
             f"{printable(path)}: no such folder; a store, a run, a step inside a run or an export is wanted"
         )
@@ -43,10 +48,17 @@ def _verified(path: Path, base: str | Path | None = None) -> dict[str, Any]:
         _check_base(run, base)
         return {"kind": "step", "files": 1 + len(manifest["files"]) + len(manifest["run"])}
     if os.path.lexists(path / files.MANIFEST):
-        return _export(path) if _says(path / files.MANIFEST, "kind") == "export" else store.verify(path)
+        kind = _says(path / files.MANIFEST, "kind")
+        return _export(path) if kind == "export" else (frames if kind == frames.KIND else store).verify(path)
     if (path / STEPS).is_dir() or any(os.path.lexists(path / name) for name in (CONFIG, RESULT)):
         run = _run(path)
-        return _tuned(run, base) if isinstance(run, Tuned) else verify_run(run)
+        return (
+            _tuned(run, base)
+            if isinstance(run, Tuned)
+            else _graph(run)
+            if isinstance(run, GraphRun)
+            else verify_run(run)
+        )
     Tuned(path).check_seeds()
     return store.verify(path)
 
@@ -70,6 +82,16 @@ def _run(path: Path) -> Run:
 def _hugging_face(path: Path) -> bool:
     data = files.plain(path / CONFIG)
     return data is not None and b'"model_type"' in data
+
+
+def _graph(run: GraphRun) -> dict[str, Any]:
+    """Its steps, and the vectors that were made of one."""
+    found, ranks = verify_run(run), files.plain(run / RANKS)
+    if ranks is None:
+        return found
+    listed = files.unsealed(ranks, run / RANKS).get("files") or {}
+    files.check(run.path, listed)
+    return {**found, "files": found["files"] + 1 + len(listed)}
 
 
 def _export(path: Path) -> dict[str, Any]:

@@ -136,9 +136,10 @@ def _any_model(value: Any) -> Any:
 
 
 def _store(value: Any) -> Any:
+    from bertsmith.audio.store import FrameStore
     from bertsmith.text.store import Store
 
-    return value if isinstance(value, Store) else _path(value)
+    return value if isinstance(value, (Store, FrameStore)) else _path(value)
 
 
 def _columns(value: Any) -> Any:
@@ -216,6 +217,10 @@ WANTED = {
     ),
     **dict.fromkeys(("generate.text", "attention.text", "text2"), TEXT),
     **dict.fromkeys(("runs",), PATHS),
+    "prepare_audio.sources": PATHS,
+    **dict.fromkeys(("prepare_audio.rate", "prepare_audio.mels"), POSITIVE),
+    "prepare_audio.dtype": TEXT,
+    **dict.fromkeys(("triples", "test", "graph.dev", "links", "entity_vectors"), FILE),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(
         ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),
@@ -230,6 +235,7 @@ WANTED = {
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "learning_curve": Kind("numbers of rows and 'all', such as [50, 500, 'all'],", _numbers),
     "teacher": Kind("a fine-tuning, or a list of several", _teachers),
+    "pretrain.teacher": PATH,
     "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
@@ -256,6 +262,8 @@ WANTED = {
             "batch",
             "changed",
             "surface.rows",
+            "convert.length",
+            "convert.window",
             "points",
         ),
         WHOLE,

@@ -7,13 +7,14 @@ A part is a configuration that builds an `Attention` for each layer; what it is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertsmith.config import require
 
 if TYPE_CHECKING:
     from bertsmith.nn.modules.attending import Attention, SourceAttention
     from bertsmith.nn.modules.positions import Position
+    from bertsmith.nn.modules.sliding import SlidingAttention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +74,47 @@ class Local(Full):
 
     def window_of(self, layer: int) -> int | None:
         return None if self.every and layer % self.every == 0 else self.window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sliding(Full):
+    """Tokens read `window` places to either side; those that the stream calls wide read all, by matrices of their own, and all read them
+    (Beltagy et al. 2020, section 3).
+
+    `windows`, `gaps`: of each layer, the lowest first, the last of them of all above; (): all `window`, none.  A gap of g takes every g-th
+    place (dilation), in the last `gapped` heads; null: in all.
+    """
+
+    window: int = 256
+    windows: tuple[int, ...] = ()
+    gaps: tuple[int, ...] = ()
+    gapped: int | None = None
+    wide: ClassVar[bool] = True  # whether there are tokens that read all: a task says which
+
+    def __post_init__(self):
+        for name, found in (("window", (self.window,)), ("windows", self.windows), ("gaps", self.gaps)):
+            require(min(found, default=1) > 0, f"model.attention.{name}: {min(found, default=1)} must be above 0")
+
+    def check(self, model: Any) -> None:
+        super().check(model)
+        require(
+            self.gapped is None or 0 <= self.gapped <= model.heads,
+            f"model.attention.gapped: {self.gapped} of {model.heads} heads",
+        )
+
+    def window_of(self, layer: int) -> int:
+        return self.windows[min(layer, len(self.windows) - 1)] if self.windows else self.window
+
+    def gap_of(self, layer: int) -> int:
+        return self.gaps[min(layer, len(self.gaps) - 1)] if self.gaps else 1
+
+    def build(self, model: Any, layer: int, positions: Position | None) -> "SlidingAttention":
+        from bertsmith.nn.modules.sliding import SlidingAttention
+
+        made = (model.width, model.heads, model.dropout, self.bias, positions)
+        window, gap, inner = self.window_of(layer), self.gap_of(layer), self.inner(model)
+        gapped = model.heads if self.gapped is None else self.gapped
+        return SlidingAttention(*made, window, inner, self.scaled, gap=gap, gapped=gapped if gap > 1 else 0)
+
+    def parameters(self, model: Any) -> int:
+        return super().parameters(model) + 3 * self.inner(model) * (model.width + self.bias)

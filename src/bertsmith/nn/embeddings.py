@@ -1,7 +1,7 @@
 """Tokens to vectors.  A part is a configuration that builds the module; `model` is a TransformerConfig.  n tokens, d width.
 
 Every part says its `segments` (rows of its segment table; 0: none), its `width` (of a factorised table; None: the model's) and whether
-it `asks` (has a vector for tokens that only ask).  Its module has the table as `tokens`.
+it `asks` (has a vector for tokens that only ask).  Its module has the table as `tokens`; None where it reads frames.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bertsmith.config import require
 
 if TYPE_CHECKING:
-    from bertsmith.nn.modules.embeddings import AskingEmbeddings, Embeddings
+    from bertsmith.nn.modules.embeddings import AskingEmbeddings, Embeddings, FrameEmbeddings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +57,23 @@ class Asking:
 
     def parameters(self, model: Any) -> int:
         return (model.vocab + 1) * model.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """Frames of `model.vocab` numbers through a matrix, with positions, a norm on the sum, dropout (Mockingjay).
+
+    `asks`: a learned vector in the place of those that only ask.
+    """
+
+    asks: bool = False
+    segments: ClassVar[int] = 0
+    width: ClassVar[None] = None
+
+    def build(self, model: Any) -> "FrameEmbeddings":
+        from bertsmith.nn.modules.embeddings import FrameEmbeddings
+
+        return FrameEmbeddings(self, model)
+
+    def parameters(self, model: Any) -> int:
+        return (model.vocab + 1 + self.asks) * model.width + model.norm.parameters(model.width)

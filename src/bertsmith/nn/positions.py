@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith.config import require
 
 if TYPE_CHECKING:
-    from bertsmith.nn.modules.positions import LearnedTable, Position
+    from bertsmith.nn.modules.positions import LearnedTable, Position, Waves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,19 @@ class Learned:
 
     def parameters(self, model: Any) -> int:
         return self.length * model.inner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sinusoid:
+    """Sines and cosines of each place, added to the embedding (Vaswani et al. 2017, section 3.5); any place has them."""
+
+    def build(self, model: Any) -> "Waves":
+        from bertsmith.nn.modules.positions import Waves
+
+        return Waves()
+
+    def parameters(self, model: Any) -> int:
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)

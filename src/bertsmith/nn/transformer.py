@@ -134,6 +134,11 @@ class TransformerConfig:
         return self.embeddings.asks
 
     @property
+    def spreads(self) -> bool:
+        """Whether some of its tokens read all, where others have a window: what reads a text says which (`Stream.wide`)."""
+        return bool(getattr(self.attention, "wide", False))
+
+    @property
     def decodes(self) -> bool:
         """Whether a second stack reads what the first one says."""
         return self.topology.decodes

@@ -50,7 +50,7 @@ class Tokens:
 
         require(
             isinstance(model.tokens, nn.Embedding),
-            "model.embeddings: tokens in clusters, but the objective asks over one table; take embeddings that have one",
+            "model.embeddings: tokens in clusters, or frames, but the objective asks over one table; take embeddings that have one",
         )
         return initialise(TokenTerm(model, self))
 

@@ -25,7 +25,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.nbest import BEST, Candidate
-from bertsmith.tasks.reading import OnLong, Reading, most_context
+from bertsmith.tasks.reading import OnLong, Reading, Wide, most_context
 from bertsmith.tasks.sequences import Asked, Builder, Encoded
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.squad import Questions
@@ -94,8 +94,10 @@ class Answers:
     term: str = "span"
     pools: bool = False
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = False
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
+    wide: ClassVar[Wide] = "question"
     roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "questions"
     fields: tuple[str, ...] = ("question", "context", "answers", "id", "is_impossible")

@@ -68,7 +68,7 @@ def source(
     keys = {role: (columns or {}).get(role, role) for role in fields}
     if not named:
         rows, keys = (
-            [_unnamed(row, f"{name}[{i}]", pair) for i, row in enumerate(rows)],
+            [_unnamed(row, f"{name}[{i}]", pair, fields) for i, row in enumerate(rows)],
             {role: role for role in fields},
         )
     elif rows and not strict:
@@ -166,13 +166,13 @@ def _table(value: Mapping[Any, Any], name: str) -> list[dict[str, Any]]:
     return _across(columns, *lengths or (0,))
 
 
-def _unnamed(row: Any, where: str, pair: tuple[str, ...]) -> dict[str, Any]:
+def _unnamed(row: Any, where: str, pair: tuple[str, ...], fields: tuple[str, ...]) -> dict[str, Any]:
     if len(pair) == 1:
         return {pair[0]: row}
     if (isinstance(row, Sequence) and not isinstance(row, str)) or getattr(row, "ndim", 0) == 1:
         if len(row) != 2 or isinstance(row, bytes):
             raise InputError(
-                f"{where}: {kind_of(row)} of {len(row)}; a text, a pair ({', '.join(pair)}) or a dict is wanted"
+                f"{where}: {kind_of(row)} of {len(row)}; a text, a pair ({', '.join(pair)}) or a dict ({', '.join(fields)}) is wanted"
             )
         return dict(zip(pair, row, strict=True))
     return {pair[0]: row}

@@ -18,6 +18,7 @@ from typing import Any
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
 from bertsmith.tasks.given import Given, source
+from bertsmith.text.hub import alone
 
 HUB = "hf:"
 WAY = "; without a network what the library has in its cache is read, or hf:FOLDER of save_to_disk"
@@ -135,7 +136,8 @@ def _library(value: str) -> Iterator[Any]:
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
-        yield datasets
+        with alone():
+            yield datasets
     except InputError:
         raise
     except Exception as error:  # the hub's errors have no common class

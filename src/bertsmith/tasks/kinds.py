@@ -21,7 +21,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.multilabel import MultiLabel
 from bertsmith.tasks.ordinal import Ordinal
-from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.reading import OnLong, Reading, Wide
 from bertsmith.tasks.sequences import Asked, Encoded
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
@@ -50,8 +50,10 @@ class Kind(Protocol):
     term: str  # of the loss
     unit: str  # what its rows are called: "rows", "sentences", "questions"
     pools: bool  # whether the head reads a sequence as a whole
+    wide: Wide  # what of a sequence reads all of it, in a model with windows
     embeds: bool  # whether a vector of each text is what is learned: no head, and `tuned` and `vectors` as tasks/vectors.py has them
     roles: tuple[str, ...]  # columns of its files
+    simple: bool  # whether there is a simple method beside it (`baseline`)
     writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
     settings: tuple[str, ...]  # of fine-tuning that are fields of the kind, too
     fields: tuple[str, ...]  # what a row that is given in Python may have

@@ -18,6 +18,9 @@ from bertsmith.spelling import option
 from bertsmith.tasks.given import Given
 from bertsmith.text.encodings import UTF8, Recoder, checked, is_utf8
 
+READ = (".tsv", ".csv", ".jsonl", ".parquet", ".conll", ".conllu", ".json", ".txt")  # kinds of files that hold rows
+PACKED_AS = (".gz", ".xz", ".zst")
+SAVED = ("dataset_dict.json", "dataset_info.json")  # of what `save_to_disk` of the library datasets wrote
 BLOCK = 1 << 20  # bytes of another encoding that are read at once
 
 
@@ -153,6 +156,8 @@ def opened(path: Path):
     """A binary stream of a regular file, unpacked by its last suffix."""
     name, suffix = printable(path), path.suffix.lower()
     try:
+        if path.is_dir():
+            raise InputError(f"{name}: is a folder, where a file is wanted{_inside(path)}")
         if not path.is_file():
             raise InputError(
                 f"{name}: is not a regular file" if path.exists() else f"{name}: no such file{_beside(path)}"
@@ -172,6 +177,17 @@ def opened(path: Path):
         raise ResourceError(f"{name}: permission denied") from None
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}") from None
+
+
+def _inside(path: Path) -> str:
+    """What of a folder can be named in its place."""
+    if any((path / name).is_file() for name in SAVED):
+        return f"; hf:{printable(path if path.is_absolute() else Path('.', path))} is the data set that was saved in it"
+    kinds = {*READ, *(kind + packed for kind in READ for packed in PACKED_AS)}
+    there = sorted(
+        one for one in path.iterdir() if one.is_file() and "".join(one.suffixes[-2:]).lower().endswith((*kinds,))
+    )
+    return f", such as {printable(there[0])}" if there else ""
 
 
 def _beside(path: Path) -> str:

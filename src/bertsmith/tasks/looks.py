@@ -49,6 +49,7 @@ WRITE = {
 RECORDS = "to_json(…, orient='records', lines=True) of pandas"
 WAY = {
     "plain text": "label it first",
+    "a table of texts": 'texts go into .jsonl, {"text": …} a line',
     "a JSON array without questions": "its rows have id, question, context and answers",
 }
 BINARY = {
@@ -96,6 +97,7 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
     found = _json(lines, task)
     if found is None and not "".join(lines[:1]).lstrip().startswith(("{", "[")):
         found = _conll(lines, suffix) or _table(lines, suffix) or _plain(lines, suffix, task)
+        found = found or _one_column(lines, suffix, task)
     if not found or LIKE.get(task, task) in found[1]:
         return ""
     looks, tasks = found
@@ -194,6 +196,12 @@ def _table(lines: list[str], suffix: str) -> Found | None:
     if texts < 0.5 * len(rows) and not TEXTS & {cell.strip().strip('"').lower() for cell in rows[0]}:
         return None
     return found
+
+
+def _one_column(lines: list[str], suffix: str, task: str) -> Found | None:
+    """Texts alone under their header, for a tagger: of other tasks the header says what they lack."""
+    first = "".join(lines[:1]).strip().strip('"').lower()
+    return ("a table of texts", ()) if task == "tag" and suffix in (".tsv", ".csv") and first in TEXTS else None
 
 
 def _plain(lines: list[str], suffix: str, task: str) -> Found | None:

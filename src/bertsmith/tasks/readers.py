@@ -19,22 +19,23 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, near, nearest, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.delimited import delimited
 from bertsmith.tasks.given import Given
-from bertsmith.tasks.lines import Lines
+from bertsmith.tasks.lines import PACKED_AS as PACKED
+from bertsmith.tasks.lines import READ, Lines, check_there
 from bertsmith.tasks.parquet import Parquet
-from bertsmith.tasks.table import ROLES, TRIPLETS, Table, collect
+from bertsmith.tasks.table import GROUPED, ROLES, TRIPLETS, Table, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
-PACKED = (".gz", ".xz", ".zst")
 
 
 def parse_columns(spec: str | Mapping[str, str | int] | None, roles: tuple[str, ...] = ROLES) -> dict[str, str]:
@@ -75,12 +76,14 @@ def read(
     Texts are str, without lone surrogates; labels are what the file holds (str; in .jsonl also int, float, bool or None).  No rows: InputError.
     """
     path = path if isinstance(path, Given) else Path(path)
-    own = roles not in (ROLES, TRIPLETS)
+    own = roles not in (ROLES, GROUPED, TRIPLETS)
     chosen = {**columns} if own and isinstance(columns, Mapping) else parse_columns(columns, ROLES if own else roles)
     for role in chosen:
         if role not in roles:
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
     suffix = suffix_of(path)
+    if suffix not in READ or (isinstance(path, Path) and os.path.isdir(path)):
+        check_there(path)
     lines: Any = Parquet(path) if suffix == ".parquet" and isinstance(path, Path) else Lines(path, encoding)
     if suffix == ".txt":
         rows, table_notes, counts = _text(lines), [], {}
@@ -97,8 +100,9 @@ def read(
     elif suffix in (".tsv", ".csv"):
         table = delimited(path, lines, suffix, chosen, header, required, roles)
     else:
+        what = f"unknown kind of file {printable(suffix)!r}" if suffix else "its name does not end with a kind of file"
         raise InputError(
-            f"{printable(path)}: unknown kind of file {printable(suffix)!r}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}, and .parquet"
+            f"{printable(path)}: {what}; known: .tsv .csv .jsonl .txt, each also {' '.join(PACKED)}, and .parquet"
         )
     if not len(table):
         raise InputError(
@@ -130,7 +134,7 @@ def _json(
     roles: tuple[str, ...],
     lists: tuple[str, ...] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    own = roles not in (ROLES, TRIPLETS)
+    own = roles not in (ROLES, GROUPED, TRIPLETS)
     keys = {role: chosen.get(role, role) for role in roles}
     present: dict[
         str, bool
@@ -150,7 +154,7 @@ def _json(
                 if there:
                     way = "" if own else f"; {option('columns', f'{role}=NAME')} says which"
                     raise InputError(
-                        f"{where}: {printable(key)}: is missing; {nearest(key, row) if row else 'the object is empty'}{way}"
+                        f"{where}: {printable(key)}: is missing; {_instead(key, row, {*keys.values()})}{way}"
                     )
                 raise InputError(f"{where}: {printable(key)}: is here but not in the rows before")
             if there:
@@ -159,6 +163,8 @@ def _json(
                     for part in row[key]:
                         check_field(part, f"{where}: {printable(key)}")
                 elif own:
+                    check_field(row[key], f"{where}: {printable(key)}")
+                elif role == "group":
                     check_field(row[key], f"{where}: {printable(key)}")
                 elif role != "label":
                     check_text(row[key], f"{where}: {printable(key)}")
@@ -173,6 +179,14 @@ def _json(
                 elif isinstance(row[key], str):
                     check_text(row[key], f"{where}: {printable(key)}")
         yield number, found
+
+
+def _instead(key: str, row: Mapping[str, Any], read: set[str]) -> str:
+    """What of a row may be meant by a key that it has not, but for those that are `read` as something else; else what there is."""
+    found = near(key, [name for name in row if name not in read])
+    if found:
+        return f"did you mean {' or '.join(map(repr, found))}?"
+    return f"the row has: {', '.join(map(printable, row))}" if row else "the object is empty"
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ OnLong = Literal["truncate", "window", "error"]
 # What stands round a text: [CLS] and [SEP]; nothing; or GPT's start, delimiter and extract tokens.
 Marks = Literal["usual", "none", "extract"]
 Orders = Literal["one", "both"]  # in which the texts of a pair are read
+# What reads and is read beyond a model's windows: [CLS], or that and the first text of a pair (Beltagy et al. 2020, section 3.1).
+Wide = Literal["none", "first", "question"]
 ON_LONG = ("truncate", "window", "error")
 
 
@@ -54,14 +56,16 @@ class Reading:
     fills: bool = False  # it fills masks where they stand, and so can write behind a text
     sides: tuple[int, int] = (0, 0)  # segments of a text that something is written behind, and of that
     segment: int = 0  # of a text by itself
+    stack: int = 1  # frames of sound that are read as one
+    wide: Wide = "none"  # of a model with windows
 
     def __post_init__(self):
         if self.on_long not in ON_LONG:
             raise InputError(f"{option('on_long', self.on_long)}: unknown; {nearest(self.on_long, ON_LONG)}")
 
     @classmethod
-    def of(cls, recipe: Any, length: int, **options: Any) -> Reading:
-        """As the layout and the rewrite of `recipe` had its text in pre-training."""
+    def of(cls, recipe: Any, length: int, wide: Wide = "none", **options: Any) -> Reading:
+        """As the layout and the rewrite of `recipe` had its text in pre-training; `wide`: as its task wants it, where the model has windows."""
         model, causal = recipe.model, getattr(recipe.corruption.rewrite, "causal", False)
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
@@ -69,6 +73,8 @@ class Reading:
         fills = not (causal or model.asks or getattr(model, "decodes", False))
         template = getattr(recipe, "template", None)
         said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
+        if recipe.reads == "frames":  # nothing stands round a sound
+            said = {"marks": "none", "stack": recipe.layout.stack}
         options = {**said, **options}
         return cls(
             length=length,
@@ -80,6 +86,7 @@ class Reading:
             start=getattr(recipe.corruption.rewrite, "start", None),
             ends=getattr(getattr(model, "topology", None), "alone", "encoder") == "decoder",
             fills=fills,
+            wide=wide if getattr(model, "spreads", False) else "none",
             sides=_sides(model.segments, getattr(recipe.corruption.rewrite, "sides", (0, 1))) if fills else (0, 0),
             **options,
         )
@@ -151,6 +158,8 @@ class Reading:
 
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""
+        if first.ndim > 1:
+            return first, np.zeros(len(first), np.uint8)
         before, apart, after = ([getattr(vocab, role) for role in roles] for roles in self.roles)
         texts = [first] if second is None else [first, np.array(apart, np.int32), second]
         if self.bare and not any(map(len, texts)):  # an empty text is the end of one, or nothing could be read
@@ -162,6 +171,15 @@ class Reading:
         if self.segments and after[-1:] == [vocab.cls]:
             segments[-1] = 2
         return tokens, segments
+
+    def spread(self, length: int, first: int | None = None) -> Array:
+        """(length,) what is wide of a sequence; `first`: tokens of the first text of a pair."""
+        found = np.zeros(length, bool)
+        if self.wide != "none":
+            found[self.cls_at(np.array(length))] = True
+        if self.wide == "question" and first is not None:
+            found[: self.lead + first] = True
+        return found
 
     def cls_at(self, lengths: Array) -> Array:
         """Where [CLS] stands in sequences of these lengths, or the last token without one."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.data.batch import IGNORE, Batch, Stream, Target
-from bertsmith.errors import InputError
+from bertsmith.audio.layout import stacked
+from bertsmith.data.batch import IGNORE, Batch, Stream, Target, wide
+from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.reading import Array, Reading
 
@@ -58,7 +59,7 @@ def by_length(lengths: Array, budget: int) -> list[Array]:
 class Encoded:
     """w sequences in flat arrays; `owner[i]` is the row of the file that sequence i came from (several where texts are windowed)."""
 
-    tokens: Array  # (n,) int32
+    tokens: Array  # (n,) int32; of sound (n, b) float32
     segments: Array  # (n,) uint8
     lengths: Array  # (w,) int64
     owner: Array  # (w,) int64
@@ -69,6 +70,7 @@ class Encoded:
     counts: dict[str, int]  # texts, tokens, long, cut (tokens), windows; a task's own
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
+    wide: Array | None = None  # (n,) what reads and is read beyond windows
     parts: Array | None = (
         None  # (p,) where a sequence has parts, which do not see each other and are read at a place each: their tokens
     )
@@ -103,13 +105,14 @@ class Encoded:
         positions = np.arange(len(flat)) - np.repeat(_ends(lengths)[:-1], lengths)
         rank = positions if self.reading.causal else np.zeros_like(positions)
         stream = Stream(
-            tokens=self.tokens[flat].astype(np.int64),
+            tokens=wide(self.tokens[flat]),
             positions=positions,
             segments=self.segments[flat].astype(np.int64),
             query_rank=rank,
             key_rank=rank,
             lengths=tuple(lengths.tolist()),
             visibility="causal" if self.reading.causal else "full",
+            wide=None if self.wide is None else self.wide[flat],
         )
         targets = {} if asked is None else {asked.term: self.target(which, asked)}
         return Batch(input=stream, targets=targets, examples=tuple((0, int(i)) for i in self.owner[which]))
@@ -146,6 +149,7 @@ class Encoded:
             segments=np.zeros(count, np.uint8),
             lengths=self.reads,
             places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
+            wide=None,
             parts=None if self.parts is None else np.ones(count, np.int64),
         )
 
@@ -172,6 +176,7 @@ class Builder:
     owner: list[int] = field(default_factory=list)
     places: list[Array] = field(default_factory=list)
     parts: list[Array] = field(default_factory=list)
+    wide: list[Array] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"tokens": 0, "long": 0, "cut": 0})
 
     @property
@@ -191,6 +196,7 @@ class Builder:
         self.segments.append(segments)
         self.owner.append(owner)
         self.places.append(self.reading.whole_at(np.array([len(tokens)])) if places is None else places)
+        self.wide.append(self.reading.spread(len(tokens), None if second is None else len(first)))
         return len(tokens)
 
     def add_parts(self, owner: int, pairs: list[tuple[Array, Array]]) -> None:
@@ -208,12 +214,13 @@ class Builder:
         self.owner.append(owner)
         self.places.append(_ends(lengths)[:-1] + self.reading.whole_at(lengths))
         self.parts.append(lengths)
+        self.wide += [self.reading.spread(length) for length in lengths]
 
     def encoded(self, rows: int, notes: tuple[str, ...] = (), key: Any = None) -> Encoded:
         lengths = np.array([len(tokens) for tokens in self.tokens], np.int64)
         counts = {"texts": rows, **self.counts, "tokens": int(lengths.sum()), "windows": len(lengths)}
         return Encoded(
-            tokens=np.concatenate([np.zeros(0, np.int32), *self.tokens]),
+            tokens=np.concatenate(self.tokens or [np.zeros(0, np.int32)]),
             segments=np.concatenate([np.zeros(0, np.uint8), *self.segments]),
             lengths=lengths,
             owner=np.array(self.owner, np.int64),
@@ -224,6 +231,7 @@ class Builder:
             counts=counts,
             notes=notes,
             key=key,
+            wide=None if self.reading.wide == "none" else np.concatenate([np.zeros(0, bool), *self.wide]),
             parts=np.concatenate(self.parts) if self.parts else None,
         )
 
@@ -234,14 +242,20 @@ def encode(
     seconds: list[str] | None,
     reading: Reading,
     where: Callable[[int], str] = "text {}".format,
+    beside: Any = None,
 ) -> Encoded:
-    """Texts or pairs of them, each read at [CLS].  `where(i)` names row i in the error that `on_long="error"` raises.
+    """Texts or pairs of them, each read at [CLS].  `where(i)` names row i in the error that `on_long="error"` raises.  Where sound is read,
+    texts are places of files, from the folder of the file `beside`.
 
     window: the longer text slides through windows that overlap by a quarter, the other one stays (cut to half the room if longer).
     """
     builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=seconds is not None)
     room = builder.room
-    first = [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(texts)]
+    first = pieces(tokenizer, texts, reading, where, beside)
+    if first and first[0].ndim > 1 and seconds is not None:
+        raise InputError(
+            f"text2: pairs of sounds are not read; {option('columns', 'text=NAME,label=NAME')} leaves it out"
+        )
     second = (
         [None] * len(first) if seconds is None else [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(seconds)]
     )
@@ -253,6 +267,23 @@ def encode(
             else:
                 builder.add(i, a_view, b_view)
     return builder.encoded(len(texts))
+
+
+def pieces(
+    tokenizer: Any, texts: Sequence[str], reading: Reading, where: Callable[[int], str], beside: Any = None
+) -> list[Array]:
+    """Of each text its ids, int32; of each file of sound its frames, as many as the model takes for one.  InputError for sound that is too
+    short for that."""
+    if not hasattr(tokenizer, "read"):
+        return [np.asarray(ids, np.int32) for ids, _ in tokenizer.encode(texts)]
+    found = []
+    for i, (frames, _) in enumerate(tokenizer.read(texts, where, beside)):
+        found.append(stacked(frames, reading.stack))
+        if not len(found[-1]):
+            raise InputError(
+                f"{where(i)}: {printable(texts[i], 80)}: has {amount(len(frames), 'frame')}, and the model takes {reading.stack} at a time"
+            )
+    return found
 
 
 def encode_apart(

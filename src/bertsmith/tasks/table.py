@@ -12,8 +12,9 @@ from bertsmith.tasks.lines import standing
 
 ROLES = ("text", "text2", "label")
 CHOICES = tuple(f"choice{number}" for number in range(27))  # texts that a row offers, where each has a column
+GROUPED = (*ROLES, "group")  # with what rows that stay on one side have in common, where `columns` names it
 TRIPLETS = (*ROLES, "negative")  # with a text that does not belong to the first one
-EVERY = (*TRIPLETS, "choices", *CHOICES)
+EVERY = (*TRIPLETS, "group", "choices", *CHOICES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from bertsmith.tasks.joined import Joined, parted
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.marked_texts import KEYS
-from bertsmith.tasks.reading import OnLong, Reading, most_context
+from bertsmith.tasks.reading import OnLong, Reading, Wide, most_context
 from bertsmith.tasks.sequences import Asked, Builder, Encoded
 from bertsmith.tasks.spans import OUTSIDE, PREFIXED, closed, mark_spans, parts, spans
 from bertsmith.tasks.table import ROLES
@@ -58,8 +58,10 @@ class Tags:
     term: str = "tag"
     pools: bool = False
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ("head",)
     embeds: ClassVar[bool] = False
+    wide: ClassVar[Wide] = "none"
     roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "sentences"
     fields: tuple[str, ...] = ("text", *KEYS, "answer")
@@ -103,7 +105,8 @@ class Tags:
         if wrong:
             more = f" ({amount(len(wrong), 'row')} have such)" if len(wrong) > 1 else ""
             way = f"; {option('on_bad_answer', 'mend')} takes the longer ones, {option('on_bad_answer', 'skip')} leaves such rows out"
-            raise InputError(f"{wrong[0]}; a word has one tag{more}{way if part == 'train' else ''}")
+            ours = f"; leave one of the two out, as {option('on_bad_answer')} mends training files alone"
+            raise InputError(f"{wrong[0]}; a word has one tag{more}{way if part == 'train' else ours}")
 
     def mended(self, rows: Sentences, how: str) -> Sentences:
         """Without spans that stand within others or overlap them ("mend"), or the rows that have such; said in a note."""

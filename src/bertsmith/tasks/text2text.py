@@ -18,7 +18,7 @@ from bertsmith.tasks.given import TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import read
-from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.reading import Reading, Wide
 from bertsmith.tasks.sequences import Asked
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.template import Template, number_of, shown
@@ -49,6 +49,8 @@ class Text2Text(Texts):
     visibility: str = "causal"
     mask_rate: float = MASK_RATE
     writes: ClassVar[bool] = True
+    simple: ClassVar[bool] = False
+    wide: ClassVar[Wide] = "none"
     smoothing: float = 0.0
     settings: tuple[str, ...] = ("beam", "visibility", "smoothing")
 

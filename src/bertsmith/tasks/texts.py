@@ -19,10 +19,10 @@ from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
-from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.reading import OnLong, Reading, Wide
 from bertsmith.tasks.sequences import Asked, Encoded, encode
 from bertsmith.tasks.split import linked, plain
-from bertsmith.tasks.table import ROLES
+from bertsmith.tasks.table import GROUPED, ROLES
 
 FLAT = 0.01  # a deviation, in the scale of training
 
@@ -37,9 +37,12 @@ class Texts:
     term: str = "label"
     pools: bool = True
     writes: ClassVar[bool] = False
+    simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
-    roles: ClassVar[tuple[str, ...]] = ROLES
+    hears: ClassVar[bool] = True  # whether its texts may be files of sound
+    wide: ClassVar[Wide] = "first"
+    roles: ClassVar[tuple[str, ...]] = GROUPED
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS
     pair: tuple[str, ...] = PAIR
@@ -56,7 +59,8 @@ class Texts:
     ) -> Table:
         required = ("text", *(("text2",) if pairs else ()), *(("label",) if labelled else ()))
         with fitting(path, self.name, encoding):
-            return read(path, columns=columns, header=header, required=required, encoding=encoding)
+            roles = GROUPED if "group" in (columns or ()) else ROLES
+            return read(path, columns=columns, header=header, required=required, encoding=encoding, roles=roles)
 
     def check(self, table: Table, part: str) -> None:
         for role in ("text", "text2"):
@@ -68,7 +72,8 @@ class Texts:
 
     def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
         second = None if pairs is False else table.rows("text2")
-        return encode(tokenizer, table.columns["text"], second, reading, table.where)
+        beside = None if isinstance(table.path, Given) else table.path
+        return encode(tokenizer, table.columns["text"], second, reading, table.where, beside)
 
     def asked(self, encoded: Encoded, targets: np.ndarray) -> Asked:
         return Asked.once(self.term, targets[encoded.owner], 1 if encoded.parts is None else int(encoded.reads[0]))
@@ -85,8 +90,12 @@ class Texts:
         return {**texts, "truth": table.columns["label"][i]}
 
     def groupings(self, table: Table) -> list[tuple[str, Sequence[Hashable]]]:
-        """Pairs with a text in common stay together, or with the longer one of both; equal rows in any case."""
+        """Pairs with a text in common stay together, or with the longer one of both; equal rows in any case.  Where a column says groups (who
+        speaks, who wrote), rows of a group do, and nothing else."""
         texts = [[plain(text) for text in table.columns[role]] for role in ("text", "text2") if table.rows(role)]
+        if table.rows("group"):
+            groups = [str(group) for group in table.columns["group"]]
+            return [(", rows of a group on one side", linked([groups, [*zip(*texts, strict=True)]]))]
         equal: list[Hashable] = list(zip(*texts, strict=True))
         if all(len(set(column)) == len(set(equal)) for column in texts):
             return [("", equal)]
@@ -124,13 +133,8 @@ class Classes(Texts):
         if self.class_weights == "balanced":
             each = 1 / np.maximum(many, 1)
         else:
-            for name, weight in self.class_weights.items():
+            for name in self.class_weights:
                 require(name in labels.names, f"class_weights: {printable(name, 60)}: {nearest(name, labels.names)}")
-                number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-                require(
-                    number and 0 < weight < float("inf"),
-                    f"class_weights: {printable(name, 60)}: {weight!r} is not a number above 0",
-                )
             each = np.array([float(self.class_weights.get(name, 1.0)) for name in labels.names])
         return replace(self, weights=tuple((each * many.sum() / (each @ many)).tolist()))
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from bertsmith.errors import InputError, nearest, printable
+from bertsmith.errors import InputError, printable
 from bertsmith.objectives.vectors import LOSSES, PAIRED, SCORED, TERM, WRITTEN
 from bertsmith.spelling import amount, flag, option, setting
 from bertsmith.tasks import baselines, metrics, outlines, ranking, thinned
@@ -23,7 +23,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import read
-from bertsmith.tasks.reading import Reading
+from bertsmith.tasks.reading import Reading, Wide
 from bertsmith.tasks.sequences import Asked, Encoded, encode_apart
 from bertsmith.tasks.table import TRIPLETS, Table
 from bertsmith.tasks.texts import Texts, numbers_of
@@ -41,8 +41,10 @@ class Vectored(Texts):
     roles: ClassVar[tuple[str, ...]] = TRIPLETS
     fields: tuple[str, ...] = TRIPLETS
     embeds: ClassVar[bool] = True  # what is learned is a vector for each text
+    wide: ClassVar[Wide] = "none"
     wants: ClassVar[tuple[str, ...]] = ()  # columns of a file that is scored, beside text
     settings: tuple[str, ...] = ("loss", "scale", "margin", "sizes", "delete")
+    losses: ClassVar[tuple[str, ...]] = (*LOSSES, WRITTEN)
     goal: str = "cosine"
     scale: float = 20.0
     margin: float = 1.0
@@ -56,8 +58,6 @@ class Vectored(Texts):
         """As the options and the training file want it.  InputError where they do not fit each other."""
         texts, scored = [role for role in PARTS if role in table.columns], "label" in table.columns
         loss = options.loss or (SCORED if scored else PAIRED)[0]
-        if loss not in (*LOSSES, WRITTEN):
-            raise InputError(f"{setting('loss', value=loss)}: unknown; {nearest(str(loss), (*LOSSES, WRITTEN))}")
         name, wanted = printable(table.path), setting("loss", value=loss)
         if loss in SCORED and not (scored and len(texts) == 2):
             raise InputError(
@@ -189,11 +189,12 @@ class Vectored(Texts):
         return found | {"texts": sum(role in table.columns for role in PARTS)}
 
     def told(self, found: outlines.Outlines) -> Iterator[str]:
-        what = {1: "texts", 2: "pairs", 3: "pairs with a text that does not belong to them"}
+        what = {1: ("text", ""), 2: ("pair", ""), 3: ("pair", " with a text that does not belong to them")}
         for part, one in found.items():
             n = one.get("numbers")
             numbers = f", numbers from {n['low']:g} to {n['high']:g}, mean {n['mean']:.4g}" if n else ""
-            yield f"{part}: {one['rows']:,} {what[one['texts']]}, {amount(one['different'], 'different text')}{numbers}"
+            unit, more = what[one["texts"]]
+            yield f"{part}: {amount(one['rows'], unit)}{more}, {amount(one['different'], 'different text')}{numbers}"
 
     def learning(self, table: Table) -> Iterator[str]:
         """How the training rows are learned from, where they do not say so themselves."""
@@ -325,6 +326,7 @@ class Retrieval(Vectored):
     """The dev file's pairs belong together: whether the second text of each is found among all that the file has."""
 
     name: str = "retrieval"
+    simple: ClassVar[bool] = False
     goal: str = "negatives"
     units: str = "queries"
     wants: ClassVar[tuple[str, ...]] = ("text2",)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,42 +33,54 @@ if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
 Find = Callable[[Array, Array, Array], Array]  # ids (n,), word starts (n,), sentence offsets (k + 1,) -> spans (m, 2)
-FIELDS = {"phrase": "phrases", "entity": "entities"}
+FIELDS = {"phrase": "phrases", "entity": "entities", "link": "links"}
+Span = tuple[int, ...]  # where it begins and ends, and what else is known of it
 THRESHOLD, FEWEST = 0.5, 5  # of a phrase: information, and times that it must stand in the corpus
 BLOCK = 1 << 20  # tokens that are looked at together
 
 
 class Marked:
-    """Sentences of an annotated text, found again by their ids."""
+    """Sentences of an annotated text, found again by their ids.  `columns` of what is found: where it begins and ends, and what else is known."""
+
+    columns: ClassVar[int] = 2
 
     def __init__(self, path: str, level: str, tokenizer: Tokenizer, language: str, lines: str):
         self.said: dict[str, int] = {"sentences": 0, "without_place": 0}
-        self.spans: dict[bytes, list[tuple[int, int]]] = {}
+        self.spans: dict[bytes, list[Span]] = {}
         if lines == "wrapped":
             raise InputError(
                 f"{printable(path)}: {option('lines', 'wrapped')} joins lines, so that places in this text mean nothing"
             )
-        for where, text, spans in _records(path, FIELDS[level]):
+        for where, text, spans in _records(path, FIELDS[level], self._span):
             self._add(where, text, spans, tokenizer, language, lines)
+
+    def _span(self, found: Any) -> Span:
+        """One of a record's.  ValueError, TypeError for what is none."""
+        begin, end = found
+        return int(begin), int(end)
 
     def _add(self, where: str, text: str, spans: list, tokenizer: Tokenizer, language: str, lines: str) -> None:
         at, left = 0, sorted(spans)
         for line in text.split("\n"):
             paragraph = line.strip()
             runs = Runs(tokenizer.borders)
-            places: list[list[tuple[int, int]]] = []  # in the paragraph
+            places: list[list[Span]] = []  # in the paragraph
             first = text.find(paragraph, at)
             for sentence in runs.add([paragraph] if lines == "sentence" else split(paragraph, language)):
                 begin = text.find(sentence, at)
                 at = begin + len(sentence)
-                places.append([(a - first, b - first) for a, b in left if begin <= a and b <= at])
+                places.append([(a - first, b - first, *more) for a, b, *more in left if begin <= a and b <= at])
                 left = [span for span in left if span[0] >= at or span[1] > at]
             if any(places):
                 self._enter(paragraph, runs, places, tokenizer)
         if left:
-            raise InputError(f"{where}: characters {left[0][0]} to {left[0][1]} are not within one sentence")
+            self._astray(where, left)
 
-    def _enter(self, paragraph: str, runs: Runs, places: list[list[tuple[int, int]]], tokenizer: Tokenizer) -> None:
+    def _astray(self, where: str, left: list[Span]) -> None:
+        """Spans that are not within one sentence."""
+        raise InputError(f"{where}: characters {left[0][0]} to {left[0][1]} are not within one sentence")
+
+    def _enter(self, paragraph: str, runs: Runs, places: list[list[Span]], tokenizer: Tokenizer) -> None:
         """Each sentence as it stands here, and as it would stand at the start of a paragraph and after a space."""
         ids, _, lengths = runs.encoded(tokenizer)
         located, characters = tokenizer.located([paragraph])[0]
@@ -81,23 +93,29 @@ class Marked:
             first = paragraph.find(sentence, at)
             at = first + len(sentence)
             if spans:
-                inner = [(x - first, y - first) for x, y in spans]
+                inner = [(x - first, y - first, *more) for x, y, *more in spans]
                 for before, found in zip((0, 1), tokenizer.located([sentence, " " + sentence]), strict=True):
-                    self._keep(*found, [(x + before, y + before) for x, y in inner])
+                    self._keep(*found, [(x + before, y + before, *more) for x, y, *more in inner])
                 self._keep(ids[a:b], characters[a:b], spans)
 
-    def _keep(self, ids: Array, characters: Array, spans: list[tuple[int, int]]) -> None:
+    def _keep(self, ids: Array, characters: Array, spans: list[Span]) -> None:
         begin, end = characters.T
-        found = [(int(np.searchsorted(end, x, "right")), int(np.searchsorted(begin, y))) for x, y in spans]
-        self.spans[np.asarray(ids, np.int32).tobytes()] = [span for span in found if span[0] < span[1]]
+        places = [
+            (int(np.searchsorted(end, x, "right")), int(np.searchsorted(begin, y)), *more) for x, y, *more in spans
+        ]
+        self._known(np.asarray(ids, np.int32).tobytes(), [span for span in places if span[0] < span[1]])
+
+    def _known(self, sentence: bytes, spans: list[Span]) -> None:
+        """The tokens of these spans in a sentence of such ids."""
+        self.spans[sentence] = spans
 
     def __call__(self, ids: Array, starts: Array, sentences: Array) -> Array:
         found = []
         for a, b in pairwise(sentences.tolist()):
-            for begin, end in self.spans.get(ids[a:b].tobytes(), ()):
-                found.append((a + begin, a + end))
+            for begin, end, *more in self.spans.get(ids[a:b].tobytes(), ()):
+                found.append((a + begin, a + end, *more))
             self.said["sentences"] += ids[a:b].tobytes() in self.spans
-        return np.array(found, np.int64).reshape(-1, 2)
+        return np.array(found, np.int64).reshape(-1, self.columns)
 
 
 class Statistics:
@@ -272,7 +290,7 @@ class SpansRow:
             row.close()
 
 
-def _records(path: str, field: str) -> Iterator[tuple[str, str, list[tuple[int, int]]]]:
+def _records(path: str, field: str, span: Callable[[Any], Span]) -> Iterator[tuple[str, str, list[Span]]]:
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             where = f"{printable(path)}:{number}"
@@ -280,10 +298,11 @@ def _records(path: str, field: str) -> Iterator[tuple[str, str, list[tuple[int, 
                 continue
             try:
                 record = json.loads(line)
-                text, spans = record["text"], [(int(a), int(b)) for a, b in record.get(field, [])]
+                text, spans = record["text"], [span(found) for found in record.get(field, [])]
             except (ValueError, TypeError, KeyError, RecursionError, AttributeError):
-                raise InputError(f'{where}: expected {{"text": ..., "{field}": [[start, end], ...]}}') from None
-            for a, b in spans:
+                each = "[start, end, id]" if field == FIELDS["link"] else "[start, end]"
+                raise InputError(f'{where}: expected {{"text": ..., "{field}": [{each}, ...]}}') from None
+            for a, b, *_ in spans:
                 if not 0 <= a < b <= len(text):
                     raise InputError(
                         f"{where}: {field}: [{a}, {b}] is no part of a text of {amount(len(text), 'character')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from bertsmith.errors import InputError, ResourceError, printable
 
 HUB = "hf:"
+LOGGERS = ("huggingface_hub", "datasets", "fsspec", "urllib3", "httpx")
 # What a tokenizer is read from; never a pickle, never code.
 TOKENIZER = (
     "tokenizer*.json",
@@ -64,15 +66,30 @@ def library() -> Any:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """What the libraries of the hub log (each of their tries, where there is no network) is not shown: our one line says how it ended."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logger.level, logging.ERROR))
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars where nobody watches them."""
+    """No progress bars where nobody watches them, and no lines but ours."""
     from huggingface_hub import utils  # no attribute of the package until somebody imports it
 
     silent = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
     if silent:
         utils.disable_progress_bars()
     try:
-        yield
+        with alone():
+            yield
     finally:
         if silent:
             utils.enable_progress_bars()

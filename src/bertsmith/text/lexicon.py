@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,12 @@ class Lexicon:
     """Matches begin and end where words do; within a script without spaces they may part a segmenter's word."""
 
     def __init__(self, entries: list[str], tokenizer: Tokenizer):
-        self.said = {"entries": len(entries), "unknown": 0, "too_long": 0}
+        self.said: dict[str, Any] = {"entries": len(entries), "unknown": 0, "too_long": 0}
         sizes: dict[int, set[tuple[int, ...]]] = {}
         ways = [tokenizer.encode([before + entry for entry in entries]) for before in ("", "a ", "(")]
-        for encoded in zip(*ways, strict=True):  # as a text begins, behind a space, and behind another word
+        for number, encoded in enumerate(
+            zip(*ways, strict=True)
+        ):  # as a text begins, behind a space, and behind another word
             count = int(encoded[0][1].sum())
             known = {_words(ids, starts, count, count + (way > 0)) for way, (ids, starts) in enumerate(encoded)}
             known = {ids for ids in known if ids and tokenizer.vocab.unk not in ids}
@@ -33,10 +35,14 @@ class Lexicon:
             for ids in known:
                 if len(ids) <= LONGEST:
                     sizes.setdefault(len(ids), set()).add(ids)
+                    self.note(ids, number)
         self.rows = {size: hashed_rows(np.array(sorted(rows), np.int32)) for size, rows in sorted(sizes.items())}
         first = [token.removeprefix("##").lstrip("▁Ġ")[:1] for token in tokenizer.tokens(range(tokenizer.size))]
         # Beside these tokens a word may always end: a space, a character of a script without spaces.
         self.free = np.array([not c or classes()[ord(c)] == UNSPACED for c in first])
+
+    def note(self, ids: tuple[int, ...], number: int) -> None:
+        """Entry `number` may stand as these tokens."""
 
     @classmethod
     def read(cls, path: str, tokenizer: Tokenizer) -> Lexicon:

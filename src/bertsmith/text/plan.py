@@ -109,6 +109,9 @@ class Plan:
             special=special,
             sentences=lambda: self._sentences(begin, end, front, len(source)),
             annotations=(lambda: self._annotations(source, special)) if getattr(self.split, "levels", ()) else None,
+            entities=(lambda: self._entities(begin, end, front, len(source)))
+            if getattr(self.split, "links", None)
+            else None,
             lengths=lengths,
             labels=self.labels[indices],
             epoch=np.full(len(indices), self.epoch, np.int64),
@@ -127,6 +130,18 @@ class Plan:
         annotations = self.split.annotations(source)
         annotations[special] = 0
         return annotations
+
+    def _entities(self, begin: Array, end: Array, front: Array, total: int) -> Array:
+        """(total,) int32 as Row has them; of a mention that a piece begins within nothing is known."""
+        links = self.split.links
+        number, piece = spread(np.searchsorted(links.begin, begin), np.searchsorted(links.begin, end))
+        first, last = links.begin[number], np.minimum(links.end[number], end[piece])
+        moved = (front - begin)[piece]
+        entities, entity = np.zeros(total, np.int32), links.entity[number].astype(np.int32) + 1
+        inside, owner = spread(first + moved, last + moved)
+        entities[inside] = -entity[owner]
+        entities[first + moved] = entity
+        return entities
 
     def _sentences(self, begin: Array, end: Array, front: Array, total: int) -> Array:
         """(total,) bool: a sentence of the split starts in one of the pieces, or a piece does."""

@@ -26,6 +26,8 @@ from bertsmith.text.characters import Characters
 from bertsmith.text.cleaning import Cleaned, asked, cleaning
 from bertsmith.text.corpus import Texts, chunked
 from bertsmith.text.encode import Encoded, Encoder, Reading, encoded
+from bertsmith.text.links import checked as links_of
+from bertsmith.text.links import write as write_links
 from bertsmith.text.said import cleaned_said, layouts_said, listing_said, summary
 from bertsmith.text.sample import loaded, no_text, sampled, trained, trains
 from bertsmith.text.segment import described as scripts_described
@@ -71,6 +73,8 @@ def prepare(
     tokenizer_sample: str | int = "100MB",
     phrases: str | None = None,
     entities: str | None = None,
+    links: str | None = None,
+    entity_vectors: str | None = None,
     clean: str | list[str] | tuple[str, ...] | None = None,
     clean_language: str | None = None,
     bad_words: str | None = None,
@@ -94,6 +98,8 @@ def prepare(
     `new_words`: what a loaded tokenizer is to have as tokens, too: a word list, or the number of words of the sample that save most.
     `allow_unknown`: accept that more than 5 % of the tokens are [UNK].
     `phrases`, `entities`: where these are found (annotations.py): a word list, an annotated text, or npmi.
+    `links`: where mentions of entities stand (links.py): a linked text or a dictionary of mentions; `entity_vectors`: what `graph` wrote, or
+    vectors with names (entities.py).
     `clean`: rules that lines and pages must pass, "c4" or their names (clean.RULES); `clean_language`: the language that pages must be in;
     `bad_words`: a list of words that none may hold; `clean_sample`: a file for some of what each rule took.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
@@ -116,7 +122,8 @@ def prepare(
     more = more_words.checked(new_words, learns)
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
-    if segmented and any(of.endswith(".jsonl") for of in sources.values()):
+    linked = links_of(links, entity_vectors)
+    if segmented and any(of.endswith(".jsonl") for of in (*sources.values(), *(linked or ())[:1])):
         raise InputError(
             f"{flag('segmented')}: takes blanks out of the text, so that places in an annotated text mean nothing"
         )
@@ -186,6 +193,8 @@ def prepare(
                 rest["annotations"] = account["annotations"] = annotations.write(
                     folder, work.splits, sources, backend, spoken, lines, say
                 )
+            if linked:
+                rest["links"] = account["links"] = write_links(folder, work.splits, linked, backend, spoken, lines, say)
             close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
             files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
             files.publish(folder, out)

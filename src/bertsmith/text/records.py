@@ -11,6 +11,7 @@ from bertsmith.spelling import amount, option
 from bertsmith.text import raw
 from bertsmith.text.account import Account, Options
 from bertsmith.text.fields import SAMPLE, SEPARATORS, parting, quoted, told, tsv_fields
+from bertsmith.text.hub import alone
 from bertsmith.text.paragraphs import joined
 from bertsmith.text.sources import Source
 
@@ -232,7 +233,8 @@ def _hub(source: Source, options: Options, account: Account) -> Iterator[tuple[l
         ) from None
     dataset, config, split = [*source.name.removeprefix("hf:").split(":"), "", ""][:3]
     try:
-        rows = iter(datasets.load_dataset(dataset, config or None, split=split or "train", streaming=True))
+        with alone():
+            rows = iter(datasets.load_dataset(dataset, config or None, split=split or "train", streaming=True))
     except Exception as error:  # the hub's errors have no common class
         reason = printable(str(error).split("\n")[0] or type(error).__name__, 120)
         raise InputError(f"{printable(source.name)}: cannot be loaded: {reason}") from None

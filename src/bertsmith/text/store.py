@@ -8,6 +8,8 @@ A folder of plain .npy files (little endian, no objects), the same bytes for the
     train-00000.npy, ...          (<= 2**27,) uint16, or uint32 from 65536 tokens on: the ids, sentence after sentence
     train-starts-00000.npy, ...   uint8: one bit for each id of the shard of that number, first bit highest: a word starts here
     train-spans-00000.npy, ...    uint8, only where `prepare` was given phrases or entities: which of them a token belongs to (data/levels.py)
+    entities.txt, vectors.npy     only where `prepare` was given links: the names of entities, a line each, and (e, w) float32, the vector of each
+    train-link-begins.npy, -link-ends.npy, -linked.npy   (l,) uint64, uint64, uint32: the tokens of each linked mention, and its entity's number
     train-sentences.npy           (k + 1,) uint64: token offset of each sentence; the last entry is the number of tokens
     train-documents.npy           (d + 1,) uint64: sentence offset of each document; the last entry is the number of sentences
     held-out-...                  the same for the documents that training never sees
@@ -37,13 +39,23 @@ HASHED = 1e9  # bytes a second, about
 SPLITS = ("train", "held-out")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _OURS = re.compile(
-    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|(train|held-out)-(starts-|spans-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
+    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|entities\.txt|vectors\.npy|(train|held-out)-(link-begins|link-ends|linked)\.npy|(train|held-out)-(starts-|spans-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
 )
 
 
 def ours(name: str) -> bool:
     """Whether a store holds a file of this name."""
     return _OURS.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Links:
+    """Mentions of a split that are linked to entities, ascending and disjoint."""
+
+    begin: np.ndarray  # (l,) int64 token offsets
+    end: np.ndarray  # (l,)
+    entity: np.ndarray  # (l,) numbers of `names`
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +69,7 @@ class Split:
     shard: int = SHARD
     noted: tuple[np.ndarray, ...] = ()  # annotations, a byte for each token
     levels: tuple[str, ...] = ()  # of the annotations: phrase, entity
+    links: Links | None = None
 
     @cached_property
     def count(self) -> int:
@@ -143,6 +156,7 @@ class Store:
     unigrams: np.ndarray  # (size,) int64, of the training split
     train: Split
     held_out: Split
+    vectors: np.ndarray | None = None  # (e, w) float32 of the entities that it is linked to
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True, say: Callable[[str], None] = lambda line: None) -> "Store":
@@ -156,6 +170,7 @@ class Store:
         where = printable(path / files.MANIFEST)
         splits = {}
         levels = tuple(_field(manifest, "annotations", where=where)) if "annotations" in manifest else ()
+        names, vectors = _entities(path) if "links" in manifest else ((), None)
         for name in SPLITS:
             counts = _field(manifest, "splits", name, where=where)
             numbers = range(_count(counts, "shards", where))
@@ -167,6 +182,7 @@ class Store:
                 shard=_count(manifest, "shard", where),
                 noted=tuple(_map(path, f"{name}-spans-{i:05d}.npy", "u") for i in numbers if levels),
                 levels=levels,
+                links=None if vectors is None else _links(path, name, names),
             )
             _agree(split, counts, path / f"{name}-sentences.npy")
             splits[name] = split
@@ -177,6 +193,7 @@ class Store:
                 f"{printable(path / 'unigrams.npy')}: {len(unigrams)} counts for a vocabulary of {vocab.size}"
             )
         vocab = vocab.counted(unigrams)
+        vocab = vocab if vectors is None else vocab.linked(*vectors.shape)
         digest = files.sha256(path / files.MANIFEST)
         return cls(
             path=path,
@@ -186,6 +203,7 @@ class Store:
             unigrams=unigrams,
             train=splits["train"],
             held_out=splits["held-out"],
+            vectors=vectors,
         )
 
     @cached_property
@@ -199,6 +217,10 @@ class Store:
         counts = self.unigrams[self.unigrams > 0].astype(np.float64)
         p = counts / counts.sum()
         return float(-(p * np.log(p)).sum()) if len(counts) else 0.0
+
+    def prospects(self) -> dict[str, float]:
+        """What is lost without a look at the context."""
+        return {"unigram_entropy": self.unigram_entropy()}
 
 
 def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -237,7 +259,24 @@ def verify(path: str | Path) -> dict[str, Any]:
     return {"kind": "store", "files": len(listed) + 1, "bytes": sum(file["bytes"] for file in listed.values())}
 
 
-def _map(folder: Path, name: str, kind: str) -> np.ndarray:
+def _entities(folder: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names, and a vector of each."""
+    vectors = _map(folder, "vectors.npy", "f", 2)
+    names = tuple((folder / "entities.txt").read_text(encoding="utf-8").split("\n")[:-1])
+    if len(names) != len(vectors):
+        raise InputError(f"{printable(folder / 'entities.txt')}: {len(names):,} names for {len(vectors):,} vectors")
+    return names, vectors
+
+
+def _links(folder: Path, split: str, names: tuple[str, ...]) -> Links:
+    begin, end = (_map(folder, f"{split}-link-{part}.npy", "u").view(np.int64) for part in ("begins", "ends"))
+    entity = _map(folder, f"{split}-linked.npy", "u")
+    if not len(begin) == len(end) == len(entity) or (len(entity) and int(entity.max()) >= len(names)):
+        raise InputError(f"{printable(folder / f'{split}-linked.npy')}: does not fit the other files of its links")
+    return Links(begin=begin, end=end, entity=entity, names=names)
+
+
+def _map(folder: Path, name: str, kind: str, dimensions: int = 1) -> np.ndarray:
     path = folder / name
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -245,8 +284,9 @@ def _map(folder: Path, name: str, kind: str) -> np.ndarray:
         raise InputError(f"{printable(path)}: missing") from None
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise InputError(f"{printable(path)}: not a plain .npy file: {printable(error)}") from None
-    if array.ndim != 1 or array.dtype.kind != kind or not array.dtype.isnative:
-        raise InputError(f"{printable(path)}: expected a plain row of integers, found {array.dtype} {array.shape}")
+    if array.ndim != dimensions or array.dtype.kind != kind or not array.dtype.isnative:
+        wanted = "row of integers" if dimensions == 1 else "table of floats"
+        raise InputError(f"{printable(path)}: expected a plain {wanted}, found {array.dtype} {array.shape}")
     return np.asarray(array)  # a plain view of the mapped file: indexing a np.memmap costs more
 
 

@@ -34,6 +34,8 @@ def of_texts(tokenizer: Tokenizer, ids: np.ndarray, texts: Callable[[], Iterable
     Where the token for what is not known is one of these, too (GPT-2's only one, GPT's), the texts alone tell.
     """
     vocab = tokenizer.vocab
+    if ids.ndim > 1:  # frames
+        return counted(0, len(ids), dict)
     if vocab.unk in (vocab.cls, vocab.sep):
         alone = [one for one, _ in tokenizer.encode(list(texts()))]
         ids, vocab = np.concatenate([np.zeros(0, np.int32), *alone]), replace(vocab, cls=-1, sep=-1)

@@ -16,6 +16,7 @@ from bertsmith.training.run import at
 
 LEAVES = 5000  # updates that a published size wants at least; its papers warm up over 10,000 and more
 FEWEST = 20  # updates below which their number says little of how long more of them take
+LEARNED = 0.02  # of the loss of an utterance's mean, by which frames are known better
 LEFT, ABOVE = 0.1, 0.25  # nats below and above the plateau of word frequencies within which a model is on it
 MEASURED = 0.03  # of the minutes: what finding out about an update's time may take
 
@@ -118,6 +119,24 @@ def learned(loss: float, entropy: float, copied: float) -> tuple[float, str]:
     return plateau - loss, said
 
 
+def foreseen(known: Mapping[str, float]) -> str:
+    """What is said of a loss before it is there; `known`: a store's prospects."""
+    if "mean_frame_loss" in known:
+        return f"who says the mean of each utterance everywhere loses {known['mean_frame_loss']:.4f} on these frames, by absolute differences"
+    entropy = known["unigram_entropy"]
+    return (
+        f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, "
+        "waits, and leaves it once the model has learned more than frequencies"
+    )
+
+
+def concluded(line: dict[str, Any], known: Mapping[str, float], copied: float) -> list[str]:
+    """What a run has learned beyond a store's prospects (`known`), by the last line of metrics.jsonl; nothing without a held-out loss."""
+    if "mean_frame_loss" in known:
+        return _of_frames(line.get("evaluation", {}).get("frames"))
+    return outcome(line, known["unigram_entropy"], copied)
+
+
 def outcome(line: dict[str, Any], entropy: float, copied: float) -> list[str]:
     """What a run has learned beyond frequencies, by the last line of metrics.jsonl; nothing without a loss of held-out tokens."""
     loss = line.get("evaluation", {}).get("token", {}).get("loss")
@@ -134,4 +153,18 @@ def outcome(line: dict[str, Any], entropy: float, copied: float) -> list[str]:
     return [
         f"warning: held-out token loss {loss:.3f} against {plateau}: the run {where}; more updates ({option('minutes')}, {option('steps')}) leave it, or smaller "
         f"ones ({setting('training.batch')}) and a smaller size"
+    ]
+
+
+def _of_frames(found: dict[str, float] | None) -> list[str]:
+    if not found:
+        return []
+    loss, mean = found["loss"], found["mean"]
+    if loss < (1 - LEARNED) * mean:
+        return [
+            f"held-out frame loss {loss:.3f}: {1 - loss / mean:.0%} below {mean:.3f}, which the mean of each utterance gives"
+        ]
+    return [
+        f"warning: held-out frame loss {loss:.3f} against {mean:.3f}, which the mean of each utterance gives: nothing of the neighbours is "
+        f"learned yet; more updates ({option('minutes')}, {option('steps')}) may"
     ]

@@ -266,6 +266,10 @@ def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
         tokens = max(tokens, getattr(layout, "columns", 1) * layout.length)  # two directions take two rows
         loader = Loader(Text(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens))
         return next(iter(loader)).batches[0]
+    if recipe.reads == "frames":
+        return recipe.corruption(
+            full_frames(recipe, tokens), Vocab(size=0, pad=0, unk=0, cls=0, sep=0, mask=0, special=()), Draw(0)
+        )
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     vocab = vocab.counted(np.ones(vocab.size, np.int64))
     return recipe.corruption(full_row(recipe, vocab, tokens), vocab, Draw(0))
@@ -286,6 +290,23 @@ def full_row(recipe: Recipe, vocab: Vocab, tokens: int) -> Row:
         sentences=np.zeros(count * length, bool),
         lengths=np.full(count, length),
         labels=drawn.integers(0, 2, count) if pairs else np.full(count, IGNORE),
+        epoch=np.zeros(count, np.int64),
+        example=np.arange(count),
+    )
+
+
+def full_frames(recipe: Recipe, tokens: int) -> Row:
+    """Full sequences of random frames."""
+    length = _longest(recipe)
+    count = max(1, tokens // length)
+    return Row(
+        tokens=np.random.default_rng(0).standard_normal((count * length, recipe.model.vocab), np.float32),
+        segments=np.zeros(count * length, np.uint8),
+        starts=np.ones(count * length, bool),
+        special=np.zeros(count * length, bool),
+        sentences=np.zeros(count * length, bool),
+        lengths=np.full(count, length),
+        labels=np.full(count, IGNORE),
         epoch=np.zeros(count, np.int64),
         example=np.arange(count),
     )

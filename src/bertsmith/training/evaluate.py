@@ -88,7 +88,7 @@ class HeldOut:
 
     def said(self, line: dict) -> str:
         found = line["evaluation"].items()
-        text = ", ".join(f"{term} {means['loss']:.4f} (accuracy {means['accuracy']:.1%})" for term, means in found)
+        text = ", ".join(f"{term} {means['loss']:.4f} ({_beside(means)})" for term, means in found)
         return f"step {line['step']}: held-out {text}"
 
     def rank(self, found: dict) -> None:
@@ -100,17 +100,23 @@ class HeldOut:
         return (time.monotonic() - start) * math.ceil(len(self.batches) / world.size)
 
 
+def _beside(means: dict[str, float]) -> str:
+    """What a loss is held against: how much is right, or what is lost without a look at the context."""
+    return f"accuracy {means['accuracy']:.1%}" if "accuracy" in means else f"the mean: {means['mean']:.4f}"
+
+
 def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
     loss = total["loss"] / total["count"]
     if not math.isfinite(loss):
         raise NumericsError(
             f"held-out evaluation: {term}: loss {loss} is not finite; a lower schedule.lr helps most often"
         )
-    perplexity = math.exp(min(loss, 700.0))  # above that a double overflows
+    found = {"loss": loss}
+    if "correct" in total:  # of one class among several
+        perplexity = math.exp(min(loss, 700.0))  # above that a double overflows
+        found |= {"accuracy": total["correct"] / total["count"], "perplexity": perplexity}
     return {
-        "loss": loss,
-        "accuracy": total["correct"] / total["count"],
-        "perplexity": perplexity,
+        **found,
         "count": int(total["count"]),
         **{key: value / total["count"] for key, value in total.items() if key not in ("loss", "correct", "count")},
     }
@@ -118,8 +124,9 @@ def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
 
 def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
     """The held-out batches of a recipe on a store; they depend on nothing else.  InputError if its layout cannot use them."""
-    from bertsmith.data.text import fixed_batches
+    from bertsmith.data.text import check_reads, fixed_batches
 
+    check_reads(recipe.layout, store.held_out)
     recipe.layout.check(store.held_out)
     training = recipe.training
     return fixed_batches(

@@ -89,7 +89,7 @@ def planned(
         say(line)
     per_second = found.tokens / found.seconds
     wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
-    if wanted:
+    if wanted and recipe.reads == "tokens":
         updates = wanted / found.tokens
         suffices = f"{amount(updates, 'update', form=',.0f')}: models leave the plateau of word frequencies after {enough:,} on most texts"
         for line in too_short(enough, updates, asked) or [suffices]:
@@ -117,6 +117,10 @@ def left_out(feed: Text) -> list[str]:
     lost, corpus = feed.left_out()
     if lost <= SOME * corpus:
         return []
+    if getattr(feed.layout, "reads", "tokens") == "frames":
+        return [
+            f"warning: {lost:,} of {amount(corpus, 'frame')} stand behind the last whole place of an utterance and are not read"
+        ]
     return [
         f"warning: the layout {type(feed.layout).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {amount(corpus, 'token')}); "
         "FullSentences and DocSentences (roberta, spanbert) read all of it"

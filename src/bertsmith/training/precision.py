@@ -45,6 +45,14 @@ class Precision:
         finally:
             torch.set_float32_matmul_precision(before)
 
+    def seed(self, seed: int) -> None:
+        """What is drawn next on the device follows from `seed`, as after torch.manual_seed, which takes longer than a small model's pass:
+        for each kind of device that is not there it keeps the whole stack of who asked."""
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.compute == "bfloat16")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -15,19 +14,20 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
-from bertsmith.training.brief import kept, leaves, outcome, settled, too_short
+from bertsmith.training.brief import concluded, foreseen, kept, leaves, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
-from bertsmith.training.job import Job, Progress, check_options, fresh, silent
+from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
 from bertsmith.training.run import TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
+from bertsmith.training.teacher import teacher_of, unasked
 
 if TYPE_CHECKING:
     from bertsmith.training.evaluate import HeldOut
 
-SAME = ("mixture", "data.tokenizer", "data.digest", "recipe", "seed", "from")
+SAME = ("mixture", "data.tokenizer", "data.digest", "data.teacher.weights", "recipe", "seed", "from")
 
 
 def pretrain(
@@ -45,6 +45,7 @@ def pretrain(
     resume: bool = False,
     from_: str | Path | None = None,
     new_heads: Iterable[str] = (),
+    teacher: str | Path | None = None,
     set: Settings = (),
     tensorboard: bool = False,
     shard: str = "ddp",
@@ -56,6 +57,8 @@ def pretrain(
 
     `set`: fields of the recipe that are to be others: {"model.layers": 6}, or ["model.layers=6"].
     `from_`: a run, an import, a Hugging Face folder or hf:NAME to start from; a head that it lacks is fresh if `new_heads` names it.
+    `teacher`: what MODEL a student learns from beside the text (objectives/distilled.py); RECIPE without a size takes its shapes and half of
+    its layers.  A run that is gone on with has the teacher that it began with, and no other.
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
     Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
@@ -67,8 +70,9 @@ def pretrain(
         say, progress = (say, progress) if world.first else (silent, silent)
         run, journal = Run(out), Journal(say)
         with world.agreed():
+            taught = teacher_of(teacher, run, resume, journal.say)
             if isinstance(recipe, str):
-                recipe = override(recipe_for(recipe, from_), set)
+                recipe = override(taught.student(recipe, from_) if taught else recipe_for(recipe, from_), set)
             else:  # somebody made it as it is to be
                 recipe = replace(override(recipe, set), brief=None)
             check_options(shard, tensorboard)
@@ -77,7 +81,11 @@ def pretrain(
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
-            recipe = recipe.with_vocab(store.vocab, world.tell(rows_of(from_, run, resume) if world.first else None))
+            recipe = taught.taught(recipe, store) if taught else recipe
+            rows = rows_of(from_, run, resume) if world.first else None
+            begins = taught is not None and recipe.objective.begin != "fresh"
+            rows = taught.recipe.model.vocab if taught and begins and rows is None else rows
+            recipe = recipe.with_vocab(store.vocab, world.tell(rows))
             check_batch(recipe, store.train.count, world.size)
             from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
@@ -85,12 +93,21 @@ def pretrain(
 
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
-            starts = world.tell(from_ is not None)
+            linked = getattr(store, "vectors", None) is not None and hasattr(
+                getattr(recipe.model, "topology", None), "for_vocab"
+            )
+            starts = world.tell(from_ is not None or begins or linked)
+            for line in [] if taught else unasked(recipe):
+                journal.say(line)
 
         def start(member: Any, say: Callable[[str], None]) -> Any:
-            if not world.first or from_ is None:
+            if not world.first:
                 return None
-            return start_from(from_, member, recipe, store, new_heads, say)
+            if linked:
+                member.model.take(store.vectors)
+            if from_ is not None:
+                return start_from(from_, member, recipe, store, new_heads, say)
+            return taught.begins(member, recipe, say) if taught else None
 
         def job_of(recipe: Recipe, **more: Any) -> Job:
             return Job(
@@ -98,7 +115,8 @@ def pretrain(
                 recipe=recipe,
                 feed=Text.of(recipe, store, seed),
                 seed=seed,
-                kept={"kind": run.kind, "data": said_of(store)},
+                kept={"kind": run.kind, "data": said_of(store) | ({"teacher": taught.said} if taught else {})},
+                learner=partial(taught.teaches, place=place) if taught else as_it_is,
                 same=SAME,
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
                 workers=workers,
@@ -113,18 +131,13 @@ def pretrain(
         for line in check_batch(recipe, store.train.count, world.size):
             journal.say(line)
         with world.agreed():
-            entropy = store.unigram_entropy()
-            concluded = partial(outcome, entropy=entropy, copied=kept(recipe.corruption.rewrite))
-            job = job_of(
-                recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=concluded
-            )
+            known = store.prospects()
+            told = partial(concluded, known=known, copied=kept(recipe.corruption.rewrite))
+            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=told)
 
         def expect(extent: Extent, steps: int) -> None:
-            journal.say(
-                f"unigram entropy of this corpus: {entropy:.4f} nats (perplexity {math.exp(entropy):,.1f}); the token loss falls to this plateau, "
-                "waits, and leaves it once the model has learned more than frequencies"
-            )
-            if from_ is None and not old:
+            journal.say(foreseen(known))
+            if from_ is None and not old and recipe.reads == "tokens":
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
             for line in (*few_pairs(recipe.layout, store.train), *left_out(job.feed)):
@@ -133,7 +146,7 @@ def pretrain(
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)
     seconds = result.pop("seconds")
-    return {**result, "unigram_entropy": entropy, "seconds": seconds}
+    return {**result, **known, "seconds": seconds}
 
 
 def said_of(store: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS = (
     "events",
     "steps",
 )
+RANKS = "ranks.json"  # of a graph: which step its vectors are of, how they rank, and what else was made with it
 OURS = {CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS}
 STEP = re.compile(r"step-(\d{8,12})")
 _TEMPORARY = re.compile(
@@ -190,6 +191,13 @@ class Imported(Run):
     kind = "import"
 
 
+class GraphRun(Run):
+    """Vectors of a knowledge graph (downstream/graph.py)."""
+
+    kind = "graph"
+    results = (RANKS, "vectors.npy", "entities.txt")
+
+
 def run_at(path: str | Path) -> Run:
     """The run in a folder, imported or pre-trained, by what its config.json says; a damaged one is told when it is read."""
     try:
@@ -197,7 +205,7 @@ def run_at(path: str | Path) -> Run:
         kind = None if data is None else files.unsealed(data, Path(path) / CONFIG).get("kind")
     except InputError:
         kind = None
-    return Imported(path) if kind == Imported.kind else Run(path)
+    return {each.kind: each for each in (Imported, GraphRun)}.get(kind, Run)(path)
 
 
 def remove(path: Path) -> None:
@@ -245,9 +253,12 @@ def at(tree: Any, dotted: str) -> Any:
 
 
 def open_store(data: Any, say: Callable[[str], None] = lambda line: None) -> Any:
-    """A Store, or the folder of one, which is checked against its manifest."""
+    """A store of text or of sound, or the folder of one, which is checked against its manifest."""
     if isinstance(data, (str, os.PathLike)):
+        from bertsmith.audio.store import FrameStore
         from bertsmith.text.store import Store
 
+        if FrameStore.is_at(data):
+            return FrameStore.open(data)
         return Store.open(data, say=say)
     return data

@@ -11,14 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
+from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.apart import one_of
 from bertsmith.objectives.alongside import Alongside
+from bertsmith.objectives.distilled import Distilled
 from bertsmith.objectives.mixed import Mixed
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.spelling import an, option, setting
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SIZE = "mini"  # whose settings are for one machine; every member has it
-SEVERAL = [f"{kind.__module__}:{kind.__name__}" for kind in (Mixed, Alongside)]  # objectives, one of which is used
+SEVERAL = [
+    f"{kind.__module__}:{kind.__name__}" for kind in (Mixed, Alongside, Distilled)
+]  # objectives, one of which is used
 SEGMENTS = "model.embeddings.segments.weight"
 LR = 1e-4  # of a model that was trained already; the small sizes' own rate is for fresh weights
 
@@ -42,7 +47,7 @@ def recipe_for(name: str, from_: str | os.PathLike | None) -> Recipe:
         return find(name)
     model, recipe = _architecture(from_), find(f"{name}:{SIZE}")
     length = min(recipe.layout.length, getattr(model, "longest", None) or recipe.layout.length)
-    model = _grown(model, _new_segments(model, recipe))
+    model = _over(_grown(model, _new_segments(model, recipe)), recipe)
     return replace(
         recipe,
         model=model,
@@ -64,7 +69,8 @@ def start_from(
 ) -> dict[str, Any]:
     """Put the weights of `from_` into `member`; what config.json keeps of it.  InputError as `weights_from` and `adopt` say."""
     weights, source = weights_from(from_, recipe, store, say)
-    adopt(member, weights, tuple(new_heads), option("from_", from_), say)
+    trunk = _fresh_trunk(member, weights, recipe, from_, say)
+    adopt(member, weights | trunk, tuple(new_heads), option("from_", from_), say)
     say(f"starting from the weights of {printable(from_)}")
     return source
 
@@ -95,6 +101,7 @@ def weights_from(
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}
         tokenizer = step.parent.parent
         same = config["data"]["tokenizer"] == store.tokenizer.digest
+        _check_sound(LogMel.load(tokenizer / TOKENIZER), store.tokenizer, from_)
         theirs = None if same else Tokenizer.load(tokenizer / TOKENIZER, roles=store.tokenizer.roles)
     added = {} if same or theirs is None else new_tokens(theirs, store.tokenizer)
     if added is None:
@@ -103,7 +110,7 @@ def weights_from(
             f"({option('new_words', like='FILE|N')} for more words than it has)"
         )
     new = _new_segments(model, recipe)
-    _check_shapes(_grown(model, new), recipe, from_)
+    _check_shapes(_over(_grown(model, new), recipe), recipe, from_)
     _check_heads(asked, recipe, from_)
     if new:
         weights = _with_segments(weights, new, say)
@@ -113,6 +120,21 @@ def weights_from(
         weights = with_rows(weights, recipe, added, option("from_", from_), say)
         source["new_tokens"] = {"of": theirs.digest, "first": min(added), "count": len(added)} if theirs else {}
     return weights, source
+
+
+def _check_sound(theirs: Any, ours: Any, from_: str | os.PathLike) -> None:
+    """InputError where one of them reads sound, and the other text or sound otherwise."""
+    if theirs == ours or not (isinstance(theirs, LogMel) or isinstance(ours, LogMel)):
+        return
+    if theirs is None or not isinstance(ours, LogMel):
+        what = ("text", "sound") if theirs is None else ("sound", "text")
+        raise InputError(f"{option('from_', from_)}: reads {what[0]}, and the store holds {what[1]}")
+    name, was, now = next(
+        (name, was, getattr(ours, name)) for name, was in vars(theirs).items() if was != getattr(ours, name)
+    )
+    raise InputError(
+        f"{option('from_', from_)}: {name}: its frames were made with {printable(was)}, the store's with {printable(now)}; prepare the sound again"
+    )
 
 
 def _check_heads(objective: Any, recipe: Recipe, from_: str | os.PathLike) -> None:
@@ -174,6 +196,32 @@ def _new_segments(model: Any, recipe: Recipe) -> tuple[int, ...]:
 
 def _grown(model: Any, new: tuple[int, ...]) -> Any:
     return model.with_segments(model.segments + len(new)) if new else model
+
+
+def _over(model: Any, recipe: Recipe) -> Any:
+    """The model as the recipe's topology has it, where that may begin with what such a model knows and have fresh parts besides."""
+    own = getattr(recipe.model, "topology", None)
+    begins = hasattr(own, "continues") and own.continues(getattr(model, "topology", None))
+    return replace(model, topology=own) if begins else model
+
+
+def _fresh_trunk(
+    member: nn.Module, weights: dict[str, Tensor], recipe: Recipe, from_: str | os.PathLike, say: Callable[[str], None]
+) -> dict[str, Tensor]:
+    """Parts of the trunk that such a start never has, as they are, which is said; {} where the topology has none."""
+    if not hasattr(getattr(recipe.model, "topology", None), "continues"):
+        return {}
+    from bertsmith.training.saving import weights_of
+
+    new = recipe.model.topology.new
+    found = {
+        name: tensor.detach().clone()
+        for name, tensor in weights_of(member).items()
+        if name not in weights and any(fnmatchcase(name, pattern) for pattern in new)
+    }
+    if found:
+        say(f"{printable(from_)} reads text alone: what reads entities is fresh, but for their vectors")
+    return found
 
 
 def _with_segments(weights: dict[str, Tensor], new: tuple[int, ...], say: Callable[[str], None]) -> dict[str, Tensor]:

@@ -107,7 +107,7 @@ def _backward(
     shared: Shared, batch: Batch, counts: dict[str, int], weights: dict[str, float], precision: Precision, seed: int
 ) -> dict[str, Tensor]:
     """Gradients of one micro-batch are added to what is there; returns the detached sums."""
-    torch.manual_seed(seed)
+    precision.seed(seed)
     with precision.autocast():
         sums = shared(batch.to(precision.device))
     parts = [weights[name] * sums[name].float() / counts[name] for name in sums if counts.get(name)]

@@ -30,7 +30,7 @@ def together(
     objective, term = member.objective, member.objective.term
     targets, read = [batch.to(precision.device).targets[term] for batch in batches], []
     for batch, target, seed in zip(batches, targets, dropouts, strict=True):
-        torch.manual_seed(seed)
+        precision.seed(seed)
         with torch.no_grad(), precision.autocast():
             found = member.logits(batch.input.to(precision.device), target.at.flatten())
         read.append(found.float().unflatten(0, target.at.shape))

@@ -5,7 +5,7 @@ What they are computed by stands in attention.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from bertsmith.nn.modules.positions import Position
 
 class Attention(nn.Module):
     """`positions`: where a scheme has a part in this layer; `window`: where the layer sees less than the stream lets it."""
+
+    keeps = True  # whether a cache can hold what it reads
 
     def __init__(
         self,
@@ -53,24 +55,44 @@ class Attention(nn.Module):
 
         With a cache (and all rows read) x goes on from what it keeps.
         """
-        n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
         positions = self.positions or positions
+        q, k, v = self.projected(self.qkv, x, asking, stream, positions, read)
+        if cache is None:
+            mixed = self.mixed(q, k, v, x, asking, stream, positions, read)
+        else:
+            mixed = cache.attend(q, k, v, stream.narrowed(self.window), positions)
+        return self.out(as_many(mixed.flatten(1), asking))
+
+    def projected(
+        self, qkv: nn.Linear, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q (m, h, e) of the rows `read`, k and v (n, h, e) by the matrices `qkv`, without filler."""
+        n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
         if read is None:
-            q, k, v = self.qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
+            q, k, v = qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
         else:
             parts = self.inner, 2 * self.inner
-            of_q, of_kv = self.qkv.weight.split(parts)
-            bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split(parts)
+            of_q, of_kv = qkv.weight.split(parts)
+            bias_q, bias_kv = (None, None) if qkv.bias is None else qkv.bias.split(parts)
             q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
             k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
         q = q if self.factor is None else q * self.factor
-        q, k = positions.rotate(q, k, stream, read)
-        dropout, seen = self.dropout if self.training else 0.0, narrowed(stream, self.window)
-        if cache is None:
-            mixed = attend(q, k, v, seen, dropout, positions.bias(stream), read)
-        else:
-            mixed = cache.attend(q, k, v, seen, positions)
-        return self.out(as_many(mixed.flatten(1), asking))
+        return *positions.rotate(q, k, stream, read), v
+
+    def mixed(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        x: Tensor,
+        asking: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None,
+    ) -> Tensor:
+        """(m, h, e) what each of `read` takes of the values."""
+        dropout = self.dropout if self.training else 0.0
+        return attend(q, k, v, stream.narrowed(self.window), dropout, positions.bias(stream), read)
 
 
 def as_many(x: Tensor, asking: Tensor) -> Tensor:
@@ -82,13 +104,6 @@ def as_many(x: Tensor, asking: Tensor) -> Tensor:
 def factor(head: int, scaled: bool) -> float | None:
     """By which queries are multiplied where scores are not to be divided by the root of the head's width, as `attend` does."""
     return None if scaled else head**0.5
-
-
-def narrowed(stream: Stream, window: int | None) -> Stream:
-    """The stream, in which no token sees further than `window`."""
-    if window is None or (stream.window is not None and stream.window <= window):
-        return stream
-    return replace(stream, window=window)
 
 
 @dataclass(frozen=True, kw_only=True)

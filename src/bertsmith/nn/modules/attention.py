@@ -6,7 +6,7 @@ A token sees only its own sequence, and there what the stream's ranks and window
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bertsmith.data.batch import Stream
+from bertsmith.nn.modules import windowed
 
 try:  # since torch 2.10; CUDA only
     from torch.nn.attention.varlen import varlen_attn
@@ -61,7 +62,29 @@ def unwatched() -> Iterator[None]:
         _WATCHED.reset(before)
 
 
-def _watch(reads_source: bool, k: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
+class Heard(NamedTuple):
+    """Of one layer, (n, h, e) each: what tokens ask by, what they are found by, and what they say; scores are q k / e ** 0.5."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+
+_HEARD: ContextVar[list[Heard] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def heard() -> Iterator[list[Heard]]:
+    """What every attention inside is given, layer by layer, part of the graph where there is one; a source's and a cache's are not heard."""
+    found: list[Heard] = []
+    before = _HEARD.set(found)
+    try:
+        yield found
+    finally:
+        _HEARD.reset(before)
+
+
+def watch(reads_source: bool, k: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
     """`shares` of values: where each token's says which it is, what is mixed of them are the shares themselves."""
     found = _WATCHED.get()
     if found is None:
@@ -84,11 +107,29 @@ def attend(
 
     `queries` (m,): the flat indices, ascending, that the rows of `q` stand for; None: all n.  Exact for every subset.
     """
+    if len(q):
+        if (listening := _HEARD.get()) is not None:
+            listening.append(Heard(q, k, v))
+        watch(False, k, lambda each: mix(q, k, each, stream, 0.0, bias, queries))
+    return mix(q, k, v, stream, dropout, bias, queries)
+
+
+def mix(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    stream: Stream,
+    dropout: float = 0.0,
+    bias: Bias | None = None,
+    queries: Tensor | None = None,
+) -> Tensor:
+    """`attend`, unwatched: a part of what a layer reads, which says itself what all of it is."""
     if len(q) == 0:
-        return q
-    _watch(False, k, lambda each: attend(q, k, each, stream, 0.0, bias, queries))
+        return v[:0]
     if _fits_varlen(q, stream, dropout, bias, queries):
         return _varlen(q, k, v, stream, queries)
+    if stream.window is not None and windowed.worth(stream):
+        return _attend_near(q, k, v, stream, dropout, bias, queries)
     if queries is None and len(set(stream.lengths)) == 1:
         shape = (len(stream.lengths), stream.lengths[0])
         places = _places(stream.lengths, q.device).view(shape)
@@ -107,7 +148,7 @@ def attend_source(
     """
     if len(q) == 0:
         return q
-    _watch(True, k, lambda each: attend_source(q, k, each, stream, source, 0.0, queries))
+    watch(True, k, lambda each: attend_source(q, k, each, stream, source, 0.0, queries))
     counts, seen = _counts(stream, queries), replace(source, visibility="full", window=None)
     if _kernel(q, dropout):
         offsets, asked = _offsets(seen.lengths, q.device), _offsets(counts, q.device)
@@ -153,6 +194,54 @@ def _attend_in(groups, q, k, v, stream, dropout, bias, queries, counts=None) -> 
     return _Unpad.apply(torch.cat(done) if len(done) > 1 else done[0], of_asks)
 
 
+def _attend_near(q, k, v, stream, dropout, bias, queries) -> Tensor:
+    """With a window, by blocks of it: each reads itself, the blocks beside it and what is wide; linear in the length."""
+    if stream.sides is not None:
+        asking = stream.wide if queries is None else stream.wide[queries]
+        if asking.any():  # what is wide reads everything
+            near, far = (~asking).nonzero()[:, 0], asking.nonzero()[:, 0]
+            rows = (near, far) if queries is None else (queries[near], queries[far])
+            found = [
+                mix(q.index_select(0, own), k, v, seen, dropout, bias, of)
+                for own, seen, of in ((near, stream, rows[0]), (far, stream.spread(), rows[1]))
+            ]
+            return parted(found, (near, far))
+    of_keys = windowed.blocks(stream)
+    of_asks, used = (of_keys, of_keys.every) if queries is None else windowed.asked(of_keys, queries)
+    beside, there = of_keys.beside[used], of_keys.there[used]
+    size, count = of_keys.size, len(used)
+    padded = lambda x: _Pad.apply(x, of_keys).view(-1, size * x.shape[1:].numel())
+    together = lambda x: gathered(padded(x), beside).view(count, -1, *x.shape[1:])
+    rows = lambda x: x.view(-1, size)[beside]
+    keys = rows(of_keys.rows).flatten(1)
+    real = (rows(of_keys.real) & there[..., None]).flatten(1)
+    seen, read = together(k), together(v)
+    if stream.sides is not None:
+        real &= ~stream.wide[keys]  # each is seen once
+        wide, is_wide = (x[of_keys.sequence[used]] for x in windowed.wide(stream))
+        keys, real = torch.cat([keys, wide], 1), torch.cat([real, is_wide], 1)
+        seen, read = (torch.cat([x, gathered(of, wide)], 1) for x, of in ((seen, k), (read, v)))
+    asks = of_asks.rows.view(count, -1)
+    asks = asks if queries is None else queries[asks]
+    asking = _Pad.apply(q, of_asks).unflatten(0, (count, -1))
+    padding = real[:, None, :], ~of_asks.real.view(count, -1)[..., None]
+    said = _attend(asking, seen, read, stream, asks, keys, padding, dropout, bias)
+    return _Unpad.apply(said.flatten(0, 1), of_asks)
+
+
+def gathered(x: Tensor, rows: Tensor) -> Tensor:
+    """`x[rows]` of x with any shape, as blocks.pick: backward adds in a fixed order."""
+    return F.embedding(rows, x.flatten(1)).view(*rows.shape, *x.shape[1:])
+
+
+def parted(found: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
+    """What stands at `rows`, which are all there are, each once, as one."""
+    order = torch.cat([*rows])
+    where = torch.empty_like(order)
+    where[order] = torch.arange(len(order), device=order.device)
+    return torch.cat([*found]).index_select(0, where)
+
+
 def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) -> Tensor:
     """Rectangles: q (b, q, h, e), k and v (b, k, h, e); `asks` (b, q) and `keys` (b, k) are their flat indices."""
     causal = stream.visibility == "causal" and stream.window is None and padding is None and all_ask
@@ -195,14 +284,21 @@ def _plain(q, k, v, mask, added, dropout) -> Tensor:
 def sees(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
     """Whether each query may see each key of its own sequence; flat indices that broadcast."""
     seen = stream.key_rank[keys] <= stream.query_rank[asks]
-    if stream.window is not None:
-        seen = seen & ((stream.positions[asks] - stream.positions[keys]).abs() <= stream.window)
-    return seen
+    if stream.window is None:
+        return seen
+    apart = (stream.positions[asks] - stream.positions[keys]).abs()
+    near = apart <= stream.window * stream.gap
+    if stream.gap > 1:
+        near &= apart % stream.gap == 0
+    if stream.wide is not None:
+        near |= stream.wide[asks] | stream.wide[keys]
+    return seen & near
 
 
 def _fits_varlen(q: Tensor, stream: Stream, dropout: float, bias: Bias | None, queries: Tensor | None) -> bool:
     """The kernel knows no dropout, ranks or biases; it counts places from a sequence's end, so that subsets must see everything."""
-    everything = stream.visibility == "full" and (stream.window is None or queries is None)
+    plain = stream.window is None or (queries is None and stream.gap == 1 and stream.sides is None)
+    everything = stream.visibility == "full" and plain
     in_order = stream.visibility == "causal" and stream.window is None and queries is None
     return _kernel(q, dropout) and bias is None and (everything or in_order)
 

@@ -15,11 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 aten = torch.ops.aten
 
 
+@torch.no_grad()
 def cut_normal(tensor: Tensor, cut: float = 0.04, std: float = 0.02) -> Tensor:
     """Numbers from a normal distribution cut at +-`cut`, in place.  How many are drawn depends on what was drawn, so it is noted as a whole."""
-    notes = _get_current_dispatch_mode()
-    if isinstance(notes, _Notes):
-        notes.note(_cut_normal, tensor, (cut, std), True)
+    mode = _get_current_dispatch_mode()
+    if isinstance(mode, Undrawn):
+        return tensor.zero_()
+    if isinstance(mode, _Notes):
+        mode.note(_cut_normal, tensor, (cut, std), True)
     return tensor if tensor.is_meta else _cut_normal(tensor, cut, std)
 
 

@@ -12,7 +12,7 @@ from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
-    from bertsmith.nn.embeddings import Summed
+    from bertsmith.nn.embeddings import Frames, Summed
 
 
 class Embeddings(nn.Module):
@@ -45,3 +45,21 @@ class AskingEmbeddings(nn.Module):
         """(n, d)."""
         x = torch.where((stream.key_rank == NEVER)[:, None], self.asking, self.tokens(stream.tokens))
         return self.dropout(positions.embed(x, stream))
+
+
+class FrameEmbeddings(nn.Module):
+    tokens = None  # there is no table
+
+    def __init__(self, part: Frames, model: Any):
+        super().__init__()
+        self.frames = nn.Linear(model.vocab, model.width)
+        self.asking = nn.Parameter(cut_normal(torch.empty(model.width), cut=2.0)) if part.asks else None
+        self.norm = model.norm.build(model.width)
+        self.dropout = nn.Dropout(model.dropout)
+
+    def forward(self, stream: Stream, positions: Position) -> Tensor:
+        """(n, d)."""
+        x = self.frames(stream.tokens.to(self.frames.weight.dtype))
+        if self.asking is not None:
+            x = torch.where((stream.key_rank == NEVER)[:, None], self.asking.to(x.dtype), x)
+        return self.dropout(self.norm(positions.embed(x, stream)))

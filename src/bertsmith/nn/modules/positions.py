@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
@@ -43,3 +46,12 @@ class LearnedTable(Position):
                 f"a sequence of {amount(longest, 'token')} is longer than the model's {self.table.num_embeddings} positions; cut or split it"
             )
         return x + self.table(stream.positions)
+
+
+class Waves(Position):
+    def embed(self, x: Tensor, stream: Stream) -> Tensor:
+        """Numbers 2i and 2i + 1 of a vector are sine and cosine of position / 10000^(2i / d); computed in float32, held nowhere."""
+        half = torch.arange(0, x.shape[1], 2, device=x.device, dtype=torch.float32)
+        angles = stream.positions[:, None].float() * torch.exp(half * (-math.log(10000.0) / x.shape[1]))
+        waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, : x.shape[1]]
+        return x + waves.to(x.dtype)

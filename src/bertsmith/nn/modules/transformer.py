@@ -33,11 +33,15 @@ class Transformer(nn.Module):
         for number in range(config.layers):
             first = self.layers[0].attention.positions if number else None
             place = own(config, number, first) if own else None
-            self.layers.append(Layer(config, number, place, reads_source))
+            self.layers.append(self.make_layer(number, place, reads_source))
             for part in SHARED[config.share]:
                 for name in (part, f"{part}_norm"):
                     setattr(self.layers[-1], name, getattr(self.layers[0], name))
         self.norm = config.block.build_last(config)
+
+    def make_layer(self, number: int, place: Any, reads_source: bool) -> Layer:
+        """`place`: where the position scheme has a part in each layer."""
+        return Layer(self.config, number, place, reads_source)
 
     @property
     def tokens(self) -> Any:
@@ -48,7 +52,9 @@ class Transformer(nn.Module):
     def keeps(self) -> bool:
         """Whether a cache can hold what its layers read."""
         placed = hasattr(self.config.positions, "build_layer")
-        return self.memory is None and not placed and all(layer.keeps for layer in self.layers)
+        return (
+            self.memory is None and not placed and all(layer.keeps and layer.attention.keeps for layer in self.layers)
+        )
 
     def depth_of(self, name: str) -> int:
         """0: embeddings and positions, i + 1: layer i; the norm behind the last layer stands as high as it."""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class Seen:
     """A trunk that has read a stream already: asked for any of its places, it says what it said."""
 
-    def __init__(self, model: Body, stream: Stream):
+    def __init__(self, model: Body, stream: Stream, hidden: Tensor | None = None):
+        """`hidden` (n, d): what it said, where that is known."""
         self.config, self.tokens = model.config, model.tokens
-        self._hidden = model(stream)
+        self._hidden = model(stream) if hidden is None else hidden
 
     def __call__(self, stream: Stream, read: Tensor | None = None) -> Tensor:
         return self._hidden if read is None else pick(self._hidden, read)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
@@ -94,15 +94,27 @@ class Prediction(nn.Module):
         head = self.get_submodule(self.answers.get(name, name))
         if hasattr(head, "losses"):
             return head.losses(hidden, target.labels, model)
-        return loss_sum(self._said(name, hidden, model, stream, places(target)), target.labels)
+        return loss_sum(*self._judged(name, hidden, model, stream, target))
+
+    def _judged(self, name: str, hidden: Tensor, model: Body, stream: Stream, target: Target) -> tuple[Tensor, Tensor]:
+        """(logits, labels); of a head with other choices in every sequence the labels are among these."""
+        head = self.get_submodule(self.answers.get(name, name))
+        if hasattr(head, "among"):
+            return head.among(hidden, target, stream, model)
+        return self._said(name, hidden, model, stream, places(target)), target.labels
 
     @torch.no_grad()
     def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
         """{term: {loss: sum, correct: number, count: number}}; in the mode (train, eval) that the model is in."""
         asked = self._asked(batch)
         where = {name: places(target) for name, target in asked.items()}
-        logits = self._logits(model, batch.input, where, batch.output)
-        return {name: score(logits[name], target.labels) for name, target in asked.items()}
+        hidden = self._hidden(model, batch.input, where, batch.output)
+        said = {name: self._judged(name, hidden[name], model, batch.asking, target) for name, target in asked.items()}
+        return {name: self._scored(name)(*judged) for name, judged in said.items()}
+
+    def _scored(self, name: str) -> Callable[[Tensor, Tensor], dict[str, float]]:
+        """How what a term's head says is judged: as classes, unless it has a way of its own."""
+        return getattr(self.get_submodule(self.answers.get(name, name)), "scored", score)
 
     def logits(
         self, model: Body, stream: Stream, at: Tensor, term: str = "token", output: Stream | None = None
@@ -164,7 +176,8 @@ def filled(target: Target) -> Target:
     at: Tensor = target.at
     extra = filler(len(target), at.device)
     at = torch.cat([at, at[-1:].expand(extra, -1)])
-    return Target(at=at, labels=F.pad(target.labels, (0, extra), value=IGNORE))
+    labels: Tensor = target.labels
+    return Target(at=at, labels=torch.cat([labels, labels.new_full((extra, *labels.shape[1:]), IGNORE)]))
 
 
 def loss_sum(logits: Tensor, labels: Tensor) -> Tensor:

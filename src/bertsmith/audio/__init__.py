@@ -1,0 +1,1 @@
+"""Sound: files to frames, a store of them, and the layout that makes sequences of it."""

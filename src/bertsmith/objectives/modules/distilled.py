@@ -1,0 +1,189 @@
+"""A teacher reads what a student reads.  n tokens, m <= n of them asked, d width, h heads of width e; b sequences of L tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bertsmith.data.batch import IGNORE, Batch, Stream
+from bertsmith.nn.body import Body
+from bertsmith.nn.modules.attention import Heard, heard
+from bertsmith.nn.modules.blocks import initialise, pick
+from bertsmith.objectives.distilled import LED, beside
+from bertsmith.objectives.modules.alongside import Seen
+
+if TYPE_CHECKING:
+    from bertsmith.nn.modules.member import MemberModel
+    from bertsmith.objectives.distilled import Distilled
+
+LISTENED = ("attention", "relations")  # terms of what attention is given
+
+
+class Teacher:
+    """A member that is asked and never learns.  It is no module of who learns of it, so that no step holds it and no copy is made of it."""
+
+    def __init__(self, member: MemberModel):
+        self.member = member.eval().requires_grad_(False)
+
+    def __deepcopy__(self, memo: dict) -> Teacher:
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What a body made of a stream: the embedding and every layer's output, and what each layer's attention was given, where that is asked."""
+
+    body: Any
+    states: list[Tensor]
+    layers: list[Heard]
+
+    @classmethod
+    def of(cls, body: Any, stream: Stream, listen: bool) -> Read:
+        with heard() if listen else nullcontext([]) as layers:
+            return cls(body=body, states=body.states(stream), layers=layers)
+
+
+class DistilledObjective(nn.Module):
+    """The parts of the student's own objective stand here under their own names."""
+
+    def __init__(self, config: Distilled, model: Body):
+        super().__init__()
+        self.config, inner = config, config.objective.build(model)
+        for name, part in inner.named_children():
+            self.add_module(name, part)
+        self._inner = [inner]  # in a list, so that its parts have one name
+        self.add_module(LED, initialise(nn.Linear(model.config.width, config.teacher)) if config.teacher else None)
+        self.teacher: Teacher | None = None
+
+    @property
+    def inner(self) -> Any:
+        return self._inner[0]
+
+    @property
+    def columns(self) -> dict[str, int]:
+        return {**self.inner.columns, **dict.fromkeys(self.config.terms, 1)}
+
+    def weights(self) -> dict[str, float]:
+        return self.config.objective.weights() if self.teacher is None else self.config.weights()
+
+    def forward(self, model: Body, batch: Batch) -> dict[str, Tensor]:
+        """{term: sum of its losses}; student and teacher read the batch once each."""
+        if self.teacher is None:
+            return self.inner(model, batch)
+        listen = any(name in self.config.terms for name in LISTENED)
+        mine = Read.of(model, batch.input, listen)
+        with torch.no_grad():
+            theirs = Read.of(self.teacher.member.model, batch.input, listen)
+        found = self.inner(Seen(model, batch.input, mine.states[-1]), batch)
+        for name in self.config.terms:
+            target = batch.asked(name)
+            if name == "soft":
+                each = self._soft(mine, theirs, batch.input, target.at[:, 0])
+            else:
+                each = pick(getattr(self, f"_{name}")(mine, theirs, batch.input)[:, None], target.at[:, 0])[:, 0]
+            found[name] = (each * (target.labels != IGNORE)).sum()
+        return found
+
+    @torch.no_grad()
+    def scores(self, model: Body, batch: Batch) -> dict[str, dict[str, float]]:
+        """As the student's own objective; of `soft` besides, how often it says what the teacher says."""
+        found = self.inner.scores(model, batch)
+        if self.teacher is not None and "soft" in batch.targets and self.config.soft:
+            at = batch.targets["soft"].at[:, 0]
+            mine, theirs = Read.of(model, batch.input, False), Read.of(self.teacher.member.model, batch.input, False)
+            ours, other = self._answers(mine, theirs, batch.input, at)
+            same = int((ours.argmax(-1) == other.argmax(-1)).sum())
+            loss = float(apart(ours, other, self.config.temperature).sum())
+            found["soft"] = {"loss": loss, "correct": same, "count": len(at)}
+        return found
+
+    def logits(
+        self, model: Body, stream: Stream, at: Tensor, term: str = "token", output: Stream | None = None
+    ) -> Tensor:
+        return self.inner.logits(model, stream, at, term, output)
+
+    def logprobs(
+        self, model: Body, stream: Stream, at: Tensor, tokens: Tensor, term: str = "token", output: Stream | None = None
+    ) -> Tensor:
+        return self.inner.logprobs(model, stream, at, tokens, term, output)
+
+    def _answers(self, mine: Read, theirs: Read, stream: Stream, at: Tensor) -> tuple[Tensor, Tensor]:
+        """(m, V) logits of both for the rows that both tables have."""
+        assert self.teacher is not None
+        read = stream.tokens[at]
+        ours = self.inner.answer("token", pick(mine.states[-1], at), mine.body, read)
+        with torch.no_grad():
+            other = self.teacher.member.objective.answer("token", pick(theirs.states[-1], at), theirs.body, read)
+        size = min(ours.shape[1], other.shape[1])
+        return ours[:, :size], other[:, :size]
+
+    def _soft(self, mine: Read, theirs: Read, stream: Stream, at: Tensor) -> Tensor:
+        """(m,)"""
+        return apart(*self._answers(mine, theirs, stream, at), self.config.temperature)
+
+    def _cosine(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,)"""
+        return 1 - torch.cosine_similarity(wide(mine.states[-1]), wide(theirs.states[-1]), dim=-1)
+
+    def _hidden(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the sum over layers of means over the width."""
+        led = self.get_submodule(LED) if self.config.teacher else nn.Identity()
+        which = beside(len(mine.states) - 1, len(theirs.states) - 1)
+        pairs = zip(mine.states, (theirs.states[i] for i in which), strict=True)
+        return torch.stack([(wide(led(ours)) - wide(other)).square().mean(-1) for ours, other in pairs]).sum(0)
+
+    def _attention(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the sum over layers of means over heads and over the tokens that each may see."""
+        which = beside(len(mine.layers), len(theirs.layers))[1:]
+        total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
+        for ours, other in zip(mine.layers, (theirs.layers[i - 1] for i in which), strict=True):
+            for rows, seen in sequences(stream):
+                apart_by = (scores(ours.q, ours.k, rows) - scores(other.q, other.k, rows)).square()
+                apart_by = (apart_by * seen).sum((1, 3)) / (apart_by.shape[1] * seen.sum((1, 3)))
+                total = total.to(apart_by.dtype).index_add(0, rows.flatten(), apart_by.flatten())
+        return total
+
+    def _relations(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the sum over queries, keys and values of means over relation heads."""
+        ours, other = mine.layers[-1], theirs.layers[(self.config.layer or len(theirs.layers)) - 1]
+        split = self.config.split or ours.q.shape[1]
+        total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
+        for x, y in zip(ours, other, strict=True):
+            x, y = (part.flatten(1).unflatten(1, (split, -1)) for part in (x, y))
+            for rows, seen in sequences(stream):
+                hidden = ~seen
+                each = apart(*(scores(part, part, rows).masked_fill(hidden, -1e9) for part in (x, y)), 1.0).mean(1)
+                total = total.to(each.dtype).index_add(0, rows.flatten(), each.flatten())
+        return total
+
+
+def wide(x: Tensor) -> Tensor:
+    """In float32 at least."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def apart(mine: Tensor, theirs: Tensor, temperature: float) -> Tensor:
+    """(…) of logits (…, c): the divergence of the student's distribution from the teacher's at a temperature, times its square."""
+    ours, other = ((wide(x) / temperature).log_softmax(-1) for x in (mine, theirs))
+    return (other.exp() * (other - ours)).sum(-1) * temperature**2
+
+
+def sequences(stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
+    """Sequences of one length together: (b, L) flat indices of their tokens, and (b, 1, L, L) whom each of these sees."""
+    lengths = torch.tensor(stream.lengths)
+    begins = lengths.cumsum(0) - lengths
+    for length in sorted({*stream.lengths}):
+        rows = (begins[lengths == length][:, None] + torch.arange(length)).to(stream.tokens.device)
+        seen = stream.key_rank[rows][:, None, None, :] <= stream.query_rank[rows][:, None, :, None]
+        yield rows, seen
+
+
+def scores(q: Tensor, k: Tensor, rows: Tensor) -> Tensor:
+    """(b, h, L, L) of q and k (n, h, e)."""
+    asks, keys = (wide(x[rows]) for x in (q, k))
+    return torch.einsum("bqhe,bkhe->bhqk", asks, keys) * q.shape[-1] ** -0.5

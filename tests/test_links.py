@@ -1,0 +1,101 @@
+"""Text with linked entities: mentions by a dictionary or by linked text, in the store and in what a model reads."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bertsmith
+from bertsmith.errors import InputError
+from bertsmith.text.layout import DocSentences
+from bertsmith.text.store import Store
+
+TEXT = [
+    "New York is large. York is old. Paris is in France.",
+    "The mayor of Paris met the mayor of York in New York.",
+    "Springfield is anywhere. Atlantis is nowhere. Nobody knows York City.",
+]
+VECTORS = "Q60 1 0\nQ42462 0 1\nQ90 1 1\nQ142 2 1\nQ1 3 3\nQ2 4 4\n"
+MENTIONS = "New York\tQ60\nYork\tQ42462\nParis\tQ90\nFrance\tQ142\nSpringfield\tQ1\nSpringfield\tQ2\nAtlantis\tQ999\n"
+MENTIONS += "York City\tQ1\nYork City\tQ2\n"
+
+
+def prepared(folder, links, text=TEXT, **options):
+    (folder / "text.txt").write_text("\n\n".join(text) + "\n")
+    (folder / "vectors.vec").write_text(VECTORS)
+    given = {"links": str(folder / links), "entity_vectors": str(folder / "vectors.vec"), **options}
+    said = []
+    options = {"tokenizer": "wordpiece:120", "holdout": 0, "say": said.append, "force": True}
+    account = bertsmith.prepare([str(folder / "text.txt")], folder / "store", **options, **given)
+    return Store.open(folder / "store"), account, said
+
+
+def mentions(store):
+    links, split = store.train.links, store.train
+    words = lambda a, b: store.tokenizer.people.text(split.gather(slice(a, b)).tolist())
+    rows = zip(links.begin.tolist(), links.end.tolist(), links.entity.tolist(), strict=True)
+    return [(words(a, b), links.names[entity]) for a, b, entity in rows]
+
+
+def test_a_dictionary_links_the_longest_mention_and_counts_what_it_leaves_out(tmp_path):
+    (tmp_path / "mentions.tsv").write_text(MENTIONS)
+    store, account, said = prepared(tmp_path, "mentions.tsv")
+    assert mentions(store) == [
+        ("New York", "Q60"),
+        ("York", "Q42462"),
+        ("Paris", "Q90"),
+        ("France", "Q142"),
+        ("Paris", "Q90"),
+        ("York", "Q42462"),
+        ("New York", "Q60"),
+    ], "and York City, which is ambiguous, is no York"
+    links = account["links"]
+    assert (links["mentions"], links["entities"], links["ambiguous"], links["unknown"]) == (7, 4, 2, 1)
+    assert (links["vectors"], links["width"]) == (6, 2) and store.vocab.entities == (6, 2)
+    assert any(line.startswith("links: mentions 7, ") for line in said)
+    assert np.array_equal(store.vectors[:3], [[1, 0], [0, 1], [1, 1]])
+    assert bertsmith.verify(tmp_path / "store")["kind"] == "store"
+
+
+def test_linked_text_is_found_again_wherever_its_sentences_stand(tmp_path):
+    records = [
+        {"text": "York is old. Paris is in France.", "links": [[0, 4, "Q42462"], [13, 18, "Q90"], [25, 31, "Q7"]]},
+        {"text": "Nobody knows York City.", "links": [[13, 22, "Q1"]]},
+        {"text": "Nobody knows York City.", "links": [[13, 22, "Q2"]]},
+    ]
+    (tmp_path / "linked.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
+    store, account, _ = prepared(tmp_path, "linked.jsonl")
+    assert mentions(store) == [("York", "Q42462"), ("Paris", "Q90")]
+    links = account["links"]
+    assert links["unknown"] == 1 and links["ambiguous"] >= 1, "France has no vector, York City two meanings"
+
+
+def test_a_row_knows_where_mentions_begin_and_go_on_and_a_cut_one_is_none(tmp_path):
+    (tmp_path / "mentions.tsv").write_text(MENTIONS)
+    store, _, _ = prepared(tmp_path, "mentions.tsv")
+    plan = DocSentences(length=64).plan(store.train, store.vocab, 0, 0)
+    row = plan.row(np.arange(3))
+    begins = np.flatnonzero(row.entities > 0)
+    links, text = store.train.links, store.train.gather(slice(0, store.train.count))
+    assert (row.entities[begins] - 1).tolist() == links.entity.tolist()
+    assert row.tokens[begins].tolist() == text[links.begin].tolist()
+    assert (row.entities != 0).sum() == (links.end - links.begin).sum() and not row.entities[row.special].any()
+    assert np.array_equal(row.part(1, 2).entities, row.entities[row.offsets[1] : row.offsets[2]])
+    short = DocSentences(length=6).plan(store.train, store.vocab, 0, 0)
+    whole = short.row(np.arange(len(short.labels)))
+    for number in range(len(short.labels)):
+        one = short.row(np.array([number]))
+        assert np.array_equal(one.entities, whole.part(number, number + 1).entities)
+        assert one.entities[1] >= 0, "what a sequence begins within is not known there"
+
+
+def test_links_and_vectors_come_together(tmp_path):
+    (tmp_path / "mentions.tsv").write_text(MENTIONS)
+    with pytest.raises(InputError, match="links: needs entity_vectors"):
+        prepared(tmp_path, "mentions.tsv", entity_vectors=None)
+    (tmp_path / "mentions.tsv").write_text("York Q1\n")
+    with pytest.raises(InputError, match=r"mentions\.tsv:1: a mention and an id"):
+        prepared(tmp_path, "mentions.tsv")
+    (tmp_path / "linked.jsonl").write_text('{"text": "York", "links": [[0, 4]]}\n')
+    with pytest.raises(InputError, match=r"\[start, end, id\]"):
+        prepared(tmp_path, "linked.jsonl")
