@@ -60,6 +60,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "clue": {"folder": benchmark_files.clue(folder / "CLUE"), "model": pretrained, "plan": True},
         "export": {"model": folder / "none"},  # these need transformers to be gone on with
         "import_": {"folder": folder / "none"},
+        "convert": {"model": pretrained, "length": 40},
         "load": {"model": pretrained},
         "fill": {"model": pretrained, "text": "one [MASK]"},
         "predict": {"model": tuned, "input": ["a text"]},

@@ -15,7 +15,7 @@ from bertsmith.nn.apart import Apart, one_of
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.apart import reading
-from bertsmith.nn.modules.attention import watched
+from bertsmith.nn.modules.attention import heard, watched
 from bertsmith.nn.modules.blocks import Layer
 from bertsmith.nn.modules.cache import Cache
 from bertsmith.nn.modules.pals import Pal
@@ -112,9 +112,9 @@ def test_a_language_models_token_sees_nothing_behind_it_and_writes_from_what_is_
 @torch.no_grad()
 def test_who_looks_at_attention_sees_that_of_the_layers():
     model = drawn(body("bert", Pals(size=4)))
-    with watched() as found:
+    with watched() as found, heard() as given:
         model(text())
-    assert len(found) == 2
+    assert len(found) == len(given) == 2
 
 
 # -- parts of several feeds ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
 from bertsmith.nn.modules.adapters import check_plain, placed_layers
 from bertsmith.nn.modules.attending import Attention
-from bertsmith.nn.modules.attention import unwatched
+from bertsmith.nn.modules.attention import aside
 from bertsmith.nn.modules.blocks import Layer, fill, pick
 from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
@@ -36,7 +36,7 @@ class Pal(nn.Module):
         """x (n, d), what the layer reads -> (m, d), what is to be added.  All may end in filler."""
         low = self.down(x)
         asking = low if read is None else fill(pick(low, read))
-        with unwatched():
+        with aside():
             mixed = self.attention(low, asking, stream, self.attention.positions, read, cache and cache.beside)
         return F.gelu(self.up(mixed))
 
