@@ -14,7 +14,10 @@ from tests.workers import outcome, work
 import bertsmith
 from bertsmith.config import from_dict, override, to_dict
 from bertsmith.data.loader import Loader
+from bertsmith.data.mixture import Curriculum
 from bertsmith.data.text import feed_of
+from bertsmith.downstream.labelled_files import Files
+from bertsmith.downstream.mixing import mixed_run
 from bertsmith.nn.member import build
 from bertsmith.recipe import find, members
 from bertsmith.text.prepare import prepare
@@ -148,7 +151,7 @@ def test_a_run_that_was_resumed_in_another_stage_equals_one_that_was_not(name, r
 
 
 @pytest.fixture(scope="module")
-def two(knowing, paired, tmp_path_factory):
+def two(children, knowing, paired, tmp_path_factory):
     folder, jobs = tmp_path_factory.mktemp("several"), []
     for name, store in (("ernie2", knowing[0]), ("mbert-tlm", paired)):
         options = {"options": {"steps": 12}}
@@ -156,8 +159,7 @@ def two(knowing, paired, tmp_path_factory):
             job(store, f"{name}-one", member=name, alone=True, **options),
             job(store, f"{name}-ddp", member=name, **options),
         ]
-    done = work(folder, jobs)
-    assert done.returncode == 0, done.stderr
+    work(children, folder, jobs)
     return folder
 
 
@@ -206,6 +208,28 @@ def test_a_run_goes_on_from_one_with_or_without_feeds(name, read, tmp_path):
         assert (mine - tensor).abs().max() < 0.02, key  # two updates away, not drawn anew
     table = "model.embeddings.tokens.weight"
     assert (old[table] - new[table]).abs().mean() < 0.2 * old[table].abs().mean()
+
+
+def test_labelled_rows_are_the_last_stage_of_a_curriculum(knowing, tmp_path):
+    """Queries and titles, where somebody has them: a task of three classes behind the six of the text."""
+    rows = [
+        {"text": f"what is {w}", "text2": f"{w} is here", "label": str(n % 3)}
+        for n, w in enumerate("if for def".split() * 4)
+    ]
+    path = tmp_path / "clicks.tsv"
+    path.write_text("text\ttext2\tlabel\n" + "".join("\t".join(row.values()) + "\n" for row in rows), encoding="utf-8")
+    files = Files(task="classify", train=path, dev=path)
+    recipe = small("ernie2", "training.evaluate=0", "training.checkpoint=4")
+    options = {"steps": 56, "threads": 1, "set": ["batch=4"]}
+    mixed_run(recipe, {"text": knowing[0], "relevance": files}, tmp_path / "run", **options)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    read = [{term.partition(".")[0] for term, value in line["terms"].items() if value is not None} for line in lines]
+    begins = Curriculum().of(56).begins(7)
+    assert all(found == {"knowledge"} for found in read[: begins[1]])
+    late = [number for number, found in enumerate(read) if "relevance" in found]
+    assert late and late[0] >= begins[6]
+    assert {term.partition(".")[0] for term in lines[-1]["evaluation"]} == {*recipe.mixture.names, "relevance"}
+    assert bertsmith.load(tmp_path / "run").recipe.mixture is None
 
 
 @every
