@@ -61,6 +61,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "clue": {"folder": benchmark_files.clue(folder / "CLUE"), "model": pretrained, "plan": True},
         "export": {"model": folder / "none"},  # these need transformers to be gone on with
         "import_": {"folder": folder / "none"},
+        "convert": {"model": pretrained, "length": 40},
         "load": {"model": pretrained},
         "fill": {"model": pretrained, "text": "one [MASK]"},
         "predict": {"model": tuned, "input": ["a text"]},
@@ -68,6 +69,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "attention": {"model": pretrained, "text": "a text"},
         "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
+        "compress": {"model": tuned, "method": "int8", "dev": OTHERS, "tolerance": 1e9},
         "surface": {"model": on_file, "rows": 2, "points": 5},
         "embed": {"model": pretrained, "texts": ["a text"]},
         "score": {"model": pretrained, "input": ["a text"]},

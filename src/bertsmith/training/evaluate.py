@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +127,13 @@ def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
     """The held-out batches of a recipe on a store; they depend on nothing else.  InputError if its layout cannot use them."""
     from bertsmith.data.text import check_reads, fixed_batches
 
-    check_reads(recipe.layout, store.held_out)
-    recipe.layout.check(store.held_out)
-    training = recipe.training
-    return fixed_batches(
-        store.held_out, recipe.layout, recipe.corruption, store.vocab, training.held_out, training.batch
-    )
+    if recipe.mixture is not None:
+        parts = recipe.feeds.items()
+        return [replace(batch, feed=name) for name, alone in parts for batch in fixed_batches_of(alone, store)]
+    layout, training = store.laid(recipe.layout, lenient=True), recipe.training
+    check_reads(layout, store.held_out)
+    layout.check(store.held_out)
+    return fixed_batches(store.held_out, layout, recipe.corruption, store.vocab, training.held_out, training.batch)
 
 
 def evaluate_run(
