@@ -84,6 +84,7 @@ VERBS = (
     "text.prepare",
     "audio.prepare",
     "downstream.documentation",
+    "downstream.graph",
     "downstream.verify",
     "downstream.show",
     "downstream.report",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -40,30 +40,45 @@ def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
 
 
 def lines(
-    recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any = None
+    recipe: Recipe,
+    split: Any,
+    vocab: Vocab,
+    tokenizer: Any,
+    n: int,
+    seed: int,
+    epoch: int,
+    writer: Any = None,
+    layout: Any = None,
 ) -> Iterator[dict[str, Any]]:
-    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
+    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`.
+
+    `layout`: as it reads the store that `split` is of, where that has several languages."""
+    layout = recipe.layout if layout is None else layout
     if writer is not None and writer.tokenizer.reading != tokenizer.reading:
         raise InputError(f"{option('model', writer.run)}: its tokenizer is not that of the text")
     require(n > 0, f"show: -n {n}: at least 1 example")
-    check_reads(recipe.layout, split)
-    recipe.layout.check(split)
+    check_reads(layout, split)
+    layout.check(split)
     recipe.corruption.check(split)
     tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
     draw, index = Draw(seed), 0
     while index < n:
-        plan = recipe.layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
+        plan = layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
         order = plan.shuffled(epoch)[: n - index]
         for at in range(0, len(order), CHUNK):
             some = order[at : at + CHUNK]
             row = recipe.corruption.moved(plan.row(some), draw)
             spans = recipe.corruption.select(row, draw)
-            batch = recipe.corruption.rewrite(row, spans, vocab, draw)
+            batch = recipe.corruption.told(recipe.corruption.rewrite(row, spans, vocab, draw))
             tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
             tally.add_levels(row, spans, recipe.corruption.select)
+            tally.add_languages(plan, some, row)
             tally.add_views(row, recipe.corruption.rewrite, draw)
-            names = Named(tokenizer, recipe.corruption.rewrite, vocab)
-            for line in _examples(row, spans, _decided(batch, recipe, writer), names):
+            tally.add_links(row, batch)
+            links = getattr(split, "links", None)
+            names = Named(tokenizer, recipe.corruption.rewrite, vocab, () if links is None else links.names)
+            classes = () if "token" in batch.targets else tuple(batch.targets)
+            for line in _examples(row, spans, _decided(batch, recipe, writer), names, classes):
                 yield {"index": index, "epoch": epoch, **line}
                 index += 1
         epoch += 1
@@ -88,11 +103,15 @@ def _decided(batch: Batch, recipe: Recipe, writer: Any) -> Batch:
 
 
 class Named:
-    """Tokens by name, sentinels that are not the tokenizer's own included."""
+    """Tokens by name, sentinels that are not the tokenizer's own included, and entities by theirs."""
 
-    def __init__(self, tokenizer: Any, rewrite: Any, vocab: Vocab):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, rewrite: Any, vocab: Vocab, entities: Sequence[str] = ()):
+        self.tokenizer, self.entities = tokenizer, entities
+        self.linked: tuple[str, ...] = getattr(rewrite, "of_entities", ())  # terms whose labels are entities
         self.marks: dict[int, str] = rewrite.names(vocab) if getattr(rewrite, "sentinels", 0) else {}
+
+    def labels(self, term: str, ids: list[int]) -> list[str]:
+        return [self.entities[i] for i in ids] if term in self.linked else self.tokens(ids)
 
     def tokens(self, ids: list[int]) -> list[str]:
         if not self.marks:
@@ -101,8 +120,10 @@ class Named:
         return [self.marks[i] if i in self.marks else next(plain) for i in ids]
 
 
-def _examples(row: Row, spans: np.ndarray, batch: Batch, names: Named) -> Iterator[dict[str, Any]]:
-    """Each sequence of a corrupted row on its own, with indices of its own."""
+def _examples(
+    row: Row, spans: np.ndarray, batch: Batch, names: Named, classes: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """Each sequence of a corrupted row on its own, with indices of its own.  `classes`: terms whose answers are no tokens."""
     words, sentences = np.flatnonzero(row.starts), np.flatnonzero(row.sentences)
     read = np.concatenate([[0], np.cumsum(batch.input.lengths)])  # with tokens that only ask an input is longer
     asks = np.concatenate([[0], np.cumsum(batch.asking.lengths)])
@@ -117,21 +138,25 @@ def _examples(row: Row, spans: np.ndarray, batch: Batch, names: Named) -> Iterat
         }
         if row.order is not None:
             source["order"] = (row.order[begin:end] - begin).tolist()
+        if names.entities:
+            source["entities"] = _mentions(row.entities[begin:end], names)
         yield {
             "source": source,
             "input": _side(batch.input, first, last, names),
             "output": None if batch.output is None else _side(batch.output, low, high, names),
             "spans": (spans[np.searchsorted(spans[:, 0], begin) : np.searchsorted(spans[:, 0], end)] - begin).tolist(),
-            "targets": _targets(batch, low, high, names),
+            "targets": _targets(batch, low, high, names, classes),
         }
 
 
-def _targets(batch: Batch, first: int, last: int, names: Named) -> dict[str, Any]:
+def _targets(batch: Batch, first: int, last: int, names: Named, classes: tuple[str, ...] = ()) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, target in batch.targets.items():
         low, high = np.searchsorted(target.at[:, 0], [first, last])
         labels = target.labels[low:high].tolist()
-        if name == "pair":
+        if name in classes and low < high and (high - low > 1 or target.at[low, 0] > first):
+            found[name] = [list(row) for row in zip((target.at[low:high, 0] - first).tolist(), labels, strict=True)]
+        elif name == "pair" or name in classes:
             found |= {name: labels[0]} if labels else {}
         elif target.at.shape[1] > 1:
             at = target.at[low:high]
@@ -140,8 +165,17 @@ def _targets(batch: Batch, first: int, last: int, names: Named) -> dict[str, Any
             found[name] = [[*row, token, label] for row, token, label in named]
         else:
             places = (target.at[low:high, 0] - first).tolist()
-            found[name] = [list(row) for row in zip(places, names.tokens(labels), labels, strict=True)]
+            found[name] = [list(row) for row in zip(places, names.labels(name, labels), labels, strict=True)]
     return found
+
+
+def _mentions(entities: np.ndarray, names: Named) -> list[list[Any]]:
+    """[first token, one past the last, name] of each mention in a sequence (n,)."""
+    begins = np.flatnonzero(entities > 0)
+    ends = [
+        next((i for i in range(at + 1, len(entities)) if entities[i] != -entities[at]), len(entities)) for at in begins
+    ]
+    return [[int(at), int(end), names.entities[entities[at] - 1]] for at, end in zip(begins, ends, strict=True)]
 
 
 def _within(places: np.ndarray, begin: int, end: int) -> list[int]:
@@ -160,6 +194,9 @@ def _side(stream: Any, begin: int, end: int, names: Named) -> dict[str, Any]:
         "positions": arrays["positions"],
     }
     side |= {"sequence": [0] * len(ids), "query_rank": arrays["query_rank"], "key_rank": arrays["key_rank"]}
+    if names.entities and "entity" in stream.features:
+        given = stream.features["entity"][begin:end]
+        side["entities"] = [[int(at), names.entities[given[at] - 1]] for at in np.flatnonzero(given)]
     if stream.hidden is not None:
         side["hidden"] = np.flatnonzero(stream.hidden[begin:end]).tolist()
     return side if stream.window is None else side | {"window": stream.window}

@@ -36,7 +36,12 @@ def page() -> str:
 
 
 def axes(recipe: Recipe) -> list[str]:
-    """One value on each axis, as it would be written."""
+    """One value on each axis, as it would be written; where a recipe reads several feeds, those of each that differ."""
+    if recipe.mixture is not None:
+        each = [(name, axes(alone)) for name, alone in recipe.feeds.items()]
+        found = [_both([(name, values[i]) for name, values in each]) for i in range(len(AXES))]
+        found[-1] += f", {spelled(recipe.mixture.shares)}"
+        return found
     model = recipe.model
     parts = [
         spelled(getattr(model, slot)) for slot in ("block", "norm", "attention", "feedforward") if hasattr(model, slot)
@@ -72,6 +77,13 @@ def axes(recipe: Recipe) -> list[str]:
         objective,
         schedule,
     ]
+
+
+def _both(values: list[tuple[str, str]]) -> str:
+    """What feeds have on one axis: once where it is the same, else each by its name."""
+    if len({value for _, value in values}) == 1:
+        return values[0][1]
+    return "; ".join(f"{name}: {value}" for name, value in values)
 
 
 def spelled(config: Any) -> str:

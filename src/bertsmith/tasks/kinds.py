@@ -17,11 +17,13 @@ from bertsmith.spelling import option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.answers import Answers
 from bertsmith.tasks.choice import Choice
+from bertsmith.tasks.frames import Frames
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.multilabel import MultiLabel
 from bertsmith.tasks.ordinal import Ordinal
 from bertsmith.tasks.reading import OnLong, Reading, Wide
+from bertsmith.tasks.relations import Relations, Typing
 from bertsmith.tasks.sequences import Asked, Encoded
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
@@ -155,10 +157,13 @@ KINDS: dict[str, Kind] = {
         Numbers(),
         Choice(),
         Tags(),
+        Frames(),
         Answers(),
         Text2Text(),
         Similarity(),
         Retrieval(),
+        Relations(),
+        Typing(),
     )
 }
 
