@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bertsmith
+import bertsmith.downstream.show
 from bertsmith.errors import InputError
 from bertsmith.text.layout import DocSentences
 from bertsmith.text.store import Store
@@ -87,6 +88,32 @@ def test_a_row_knows_where_mentions_begin_and_go_on_and_a_cut_one_is_none(tmp_pa
         one = short.row(np.array([number]))
         assert np.array_equal(one.entities, whole.part(number, number + 1).entities)
         assert one.entities[1] >= 0, "what a sequence begins within is not known there"
+
+
+def test_show_marks_entities(tmp_path):
+    (tmp_path / "mentions.tsv").write_text(MENTIONS)
+    store, _, _ = prepared(tmp_path, "mentions.tsv")
+    options = {
+        "data": store,
+        "n": 12,
+        "set": ["layout.length=64", "layout.negatives=swap", "corruption.rewrite.mask=0"],
+    }
+    options["set"] += ["corruption.rewrite.random=0"]
+    *found, last = bertsmith.show("ernie-thu:tiny", **options)
+    links = {name for line in found for *_, name in line["source"]["entities"]}
+    assert links == {"Q60", "Q42462", "Q90", "Q142"}
+    given = {tuple(one) for line in found for one in line["input"]["entities"]}
+    assert given and all(line["source"]["tokens"] for line in found)
+    for line in found:
+        names = {begin: name for begin, _, name in line["source"]["entities"]}
+        assert all(names[at] == name for at, name, _ in line["targets"].get("entity", []))
+    requested, achieved = last["summary"]["requested"], last["summary"]["achieved"]
+    assert (requested["links.wrong"], requested["links.hidden"]) == (0.05, 0.15) and achieved.keys() == requested.keys()
+    options["set"] += ["corruption.rewrite.wrong=0", "corruption.rewrite.hidden=0"]
+    text = "\n".join(bertsmith.downstream.show.printed("ernie-thu:tiny", **options))
+    assert "|Q60}" in text and "{" in text and "linked to Q" in text
+    options["set"][-1] = "corruption.rewrite.hidden=1"
+    assert "|[MASK:Q60]}" in "\n".join(bertsmith.downstream.show.printed("ernie-thu:tiny", **options))
 
 
 def test_links_and_vectors_come_together(tmp_path):

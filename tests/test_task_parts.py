@@ -1,6 +1,8 @@
 """A trunk that learns beside what is put into it, and parts of the body that each of several tasks has for itself."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -147,3 +149,16 @@ def test_tasks_that_are_written_read_and_write_by_their_own(short, given, tmp_pa
     for name in ("written", "other"):
         again = bertsmith.evaluate(f"{tmp_path}/run:{name}", keys["dev"])
         assert again["exact"]["value"] == found["tasks"][name]["dev"]["exact"]["value"]
+
+
+def test_two_processes_with_slices_learn_the_same(pretrained, given, tmp_path):
+    file = file_of(tmp_path / "file", given)
+    sets = ["batch=8", "dropout=0", "precision=float32", "pal.size=4"]
+    tune(pretrained, file, tmp_path / "one", steps=3, method="pal", set=sets)
+    asked = ["multitask", str(pretrained), str(file), "--out", str(tmp_path / "two"), "--steps", "3", "--seed", "3"]
+    asked += ["--method", "pal", "--threads", "1", "--processes", "2", "--shard", "fsdp"]
+    asked += [part for one in sets for part in ("--set", one)]
+    done = subprocess.run([sys.executable, "-m", "bertsmith", *asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    losses, shared = ([line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two"))
+    assert shared == pytest.approx(losses, rel=1e-6)

@@ -57,7 +57,7 @@ def add_finetune(commands: Any) -> None:
         "--task",
         required=True,
         metavar="KIND",
-        help="classify, multilabel, ordinal or regress (texts; pairs where there is a column text2), choice (of several texts), tag (CoNLL files), qa (SQuAD's json), text2text, similarity or retrieval (vectors)",
+        help="classify, multilabel, ordinal or regress (texts; pairs where there is a column text2), choice (of several texts), tag (CoNLL files), qa (SQuAD's json), text2text, similarity or retrieval (vectors), relation (of two places in a text) or typing (of one)",
     )
     made.add_argument("--train", required=True, metavar="FILE")
     made.add_argument("--dev", metavar="FILE|SHARE", help="a file, or a share of the training file, such as 0.1")

@@ -151,6 +151,10 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its head reads the encoder's states, and transformers' classes of this family read the decoder's; it stays here"
         )
+    if loaded.signs:
+        raise InputError(
+            f"{printable(loaded.run)}: reads {' and '.join(loaded.signs)} round places of a text, and transformers has no class that puts them there"
+        )
     if "rank" in recipe.objective.weights():
         raise InputError(
             f"{printable(loaded.run)}: its head has thresholds between classes in an order, for which transformers has no class"

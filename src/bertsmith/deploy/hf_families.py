@@ -291,7 +291,6 @@ FAMILIES = {
         model_type="distilbert",
         base="distilbert",
         parts=("embeddings.", "transformer."),
-        like="bert",
         segmented=False,
         keys=DISTILBERT_KEYS,
         body=distilbert_body,

@@ -39,6 +39,12 @@ class Beginning:
     def start(self, whole: MemberModel, say: Say) -> dict:
         """The trunk of the model, and the pooler where there is one, in place of fresh ones; what config.json says of it."""
         if self.scratch:
+            given = {
+                name: x
+                for name, x in self.loaded.member.model.named_buffers()
+                if name in dict(whole.model.named_buffers())
+            }
+            load_weights(whole.model, given, str(self.loaded.path), {*given})
             return {"path": str(self.loaded.path), "weights": None}
         state = weights_of(self.loaded.member)
         trunk = trunk_of(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -74,7 +74,9 @@ def lines(
             tally.add_levels(row, spans, recipe.corruption.select)
             tally.add_languages(plan, some, row)
             tally.add_views(row, recipe.corruption.rewrite, draw)
-            names = Named(tokenizer, recipe.corruption.rewrite, vocab)
+            tally.add_links(row, batch)
+            links = getattr(split, "links", None)
+            names = Named(tokenizer, recipe.corruption.rewrite, vocab, () if links is None else links.names)
             classes = () if "token" in batch.targets else tuple(batch.targets)
             for line in _examples(row, spans, _decided(batch, recipe, writer), names, classes):
                 yield {"index": index, "epoch": epoch, **line}
@@ -101,11 +103,15 @@ def _decided(batch: Batch, recipe: Recipe, writer: Any) -> Batch:
 
 
 class Named:
-    """Tokens by name, sentinels that are not the tokenizer's own included."""
+    """Tokens by name, sentinels that are not the tokenizer's own included, and entities by theirs."""
 
-    def __init__(self, tokenizer: Any, rewrite: Any, vocab: Vocab):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, rewrite: Any, vocab: Vocab, entities: Sequence[str] = ()):
+        self.tokenizer, self.entities = tokenizer, entities
+        self.linked: tuple[str, ...] = getattr(rewrite, "of_entities", ())  # terms whose labels are entities
         self.marks: dict[int, str] = rewrite.names(vocab) if getattr(rewrite, "sentinels", 0) else {}
+
+    def labels(self, term: str, ids: list[int]) -> list[str]:
+        return [self.entities[i] for i in ids] if term in self.linked else self.tokens(ids)
 
     def tokens(self, ids: list[int]) -> list[str]:
         if not self.marks:
@@ -132,6 +138,8 @@ def _examples(
         }
         if row.order is not None:
             source["order"] = (row.order[begin:end] - begin).tolist()
+        if names.entities:
+            source["entities"] = _mentions(row.entities[begin:end], names)
         yield {
             "source": source,
             "input": _side(batch.input, first, last, names),
@@ -157,8 +165,17 @@ def _targets(batch: Batch, first: int, last: int, names: Named, classes: tuple[s
             found[name] = [[*row, token, label] for row, token, label in named]
         else:
             places = (target.at[low:high, 0] - first).tolist()
-            found[name] = [list(row) for row in zip(places, names.tokens(labels), labels, strict=True)]
+            found[name] = [list(row) for row in zip(places, names.labels(name, labels), labels, strict=True)]
     return found
+
+
+def _mentions(entities: np.ndarray, names: Named) -> list[list[Any]]:
+    """[first token, one past the last, name] of each mention in a sequence (n,)."""
+    begins = np.flatnonzero(entities > 0)
+    ends = [
+        next((i for i in range(at + 1, len(entities)) if entities[i] != -entities[at]), len(entities)) for at in begins
+    ]
+    return [[int(at), int(end), names.entities[entities[at] - 1]] for at, end in zip(begins, ends, strict=True)]
 
 
 def _within(places: np.ndarray, begin: int, end: int) -> list[int]:
@@ -177,6 +194,9 @@ def _side(stream: Any, begin: int, end: int, names: Named) -> dict[str, Any]:
         "positions": arrays["positions"],
     }
     side |= {"sequence": [0] * len(ids), "query_rank": arrays["query_rank"], "key_rank": arrays["key_rank"]}
+    if names.entities and "entity" in stream.features:
+        given = stream.features["entity"][begin:end]
+        side["entities"] = [[int(at), names.entities[given[at] - 1]] for at in np.flatnonzero(given)]
     if stream.hidden is not None:
         side["hidden"] = np.flatnonzero(stream.hidden[begin:end]).tolist()
     return side if stream.window is None else side | {"window": stream.window}

@@ -56,6 +56,8 @@ def axes(recipe: Recipe) -> list[str]:
         topology += f", {spelled(memory)}"
     heads = getattr(recipe.objective, "heads", None)
     objective = " + ".join(map(spelled, heads)) if heads else spelled(recipe.objective)
+    if terms := getattr(recipe.objective, "terms", None):
+        objective += f", of a teacher {', '.join(f'{term} {weight:g}' for term, weight in terms.items())}"
     optimizer = "" if recipe.schedule.optimizer == "adamw" else f"{recipe.schedule.optimizer}, "
     schedule = f"{optimizer}lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {amount(recipe.training.batch, 'token')} an update"
     copies = recipe.corruption.copies

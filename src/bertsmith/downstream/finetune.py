@@ -74,7 +74,7 @@ def finetune(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Tune `model` to `task` ("classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval"); returns
+    """Tune `model` to `task` ("classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval", "relation", "typing"); returns
     what result.json says: dev scores with intervals, mean and spread over seeds.
 
 

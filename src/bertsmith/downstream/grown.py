@@ -42,7 +42,7 @@ def with_decoder(recipe: Recipe, how: str) -> Recipe:
 def check_encoder_alone(recipe: Recipe, asked: str, instead: str) -> None:
     """InputError, which names what was asked for and what may be, where there is a decoder already, or no encoder."""
     model = recipe.model
-    if not isinstance(model, TransformerConfig) or not isinstance(model.topology, OneStack):
+    if not isinstance(model, TransformerConfig) or type(model.topology) is not OneStack:
         raise InputError(f"{asked}: {recipe.name} is no encoder alone; {instead}")
     if getattr(recipe.corruption.rewrite, "causal", False) or model.memory:
         raise InputError(f"{asked}: {recipe.name} is no encoder: it writes by itself; {instead}")

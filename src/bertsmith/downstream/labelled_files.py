@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 class Files:
     """Where a task's rows are (files, or rows as tasks/given.py takes them), and how they are read; `labels`: all classes there are, where the training file need not hold every one."""
 
-    task: str  # "classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval"
+    task: str  # "classify", "multilabel", "ordinal", "regress", "choice", "tag", "qa", "text2text", "similarity", "retrieval", "relation", "typing"
     train: Any
     dev: Any  # rows of their own, or a share of those to train on: 0.1
     columns: str | Mapping[str, str | int] | None = None

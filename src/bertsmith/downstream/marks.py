@@ -17,6 +17,7 @@ LEGEND = (
 )
 NOTED = "[+x] x of which the answer is yes"
 WRITTEN = "[x->y] hidden x, for which the generator wrote y"
+LINKED = "{x|Q} x is linked to Q, which is given · {x|[MASK:Q]} which is not · {x|[R<-Q]} R is given in its place"
 PIECES = "a·b: two pieces of one word"
 SIDES = "reads: what the encoder is given · writes: what the decoder is asked for, from left to right"
 SEEN = {(1,): "left to right", (-1,): "right to left", (0, 1): "source to target"}
@@ -36,7 +37,8 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
         if line["index"] == 0:
             legend = [SIDES if written else LEGEND, *([WRITTEN] if "replaced" in line["targets"] else [])]
             legend += [NOTED] if "token" not in line["targets"] and not written else []
-            yield " · ".join([*legend, *([PIECES] if people else [])])
+            linked = [LINKED] if "entities" in line["input"] else []
+            yield " · ".join([*legend, *linked, *([PIECES] if people else [])])
         targets = line["targets"]
         asked, replaced = asked + len(targets.get("token", [])), replaced + len(targets.get("replaced", []))
         yield f"\n{_head(line, pairs)}"
@@ -98,7 +100,24 @@ def _marked(line: dict[str, Any], people: Shown | None) -> str:
     marks = {place: _mark(place, line, asked, pieces[place].text, single) for place in apart}
     texts = {place: marks.get(place, piece.text) for place, piece in enumerate(pieces)}
     texts |= {place: f"[+{texts[place]}]" for place in yes}
-    return "".join(before + texts[place] for place, before in joined(pieces, apart | yes))
+    opens, closes = _links(line)
+    return "".join(
+        before + opens.get(place, "") + texts[place] + closes.get(place, "")
+        for place, before in joined(pieces, apart | yes)
+    )
+
+
+def _links(line: dict[str, Any]) -> tuple[dict[int, str], dict[int, str]]:
+    """What stands before the first and behind the last token of each linked mention."""
+    given = dict(map(tuple, line["input"].get("entities", ())))
+    if "entities" not in line["input"]:
+        return {}, {}
+    opens, closes = {}, {}
+    for begin, end, name in line["source"].get("entities", ()):
+        now = given.get(begin)
+        said = name if now == name else f"[MASK:{name}]" if now is None else f"[{now}<-{name}]"
+        opens[begin], closes[end - 1] = "{", f"|{said}}}"
+    return opens, closes
 
 
 def _asked(line: dict[str, Any]) -> dict[int, int]:

@@ -25,7 +25,7 @@ from bertsmith.tasks import kinds
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.reading import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
-from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER
+from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, entities_of
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,7 @@ class Loaded:
     task: dict | None = None
     config: dict = field(default_factory=dict)
     named: str = ""  # which task it is of a run of several
+    marks: tuple[str, ...] = ()  # tokens that its tokenizer has beside those of the file
 
     def __repr__(self) -> str:
         from bertsmith.downstream.about import about
@@ -86,14 +87,24 @@ class Loaded:
         path = self.path / MODEL
         return files.sha256(path) if self._is_step else self.config["source"]["weights"]
 
+    def entities_txt(self) -> bytes | None:
+        """What entities.txt of a run on this model holds; None where it reads none."""
+        names = getattr(self.tokenizer, "entities", None)
+        return "".join(f"{name}\n" for name in names).encode() if names else None
+
     def tokenizer_json(self) -> bytes:
         """What tokenizer.json of a run on this model holds."""
         path = self.run / TOKENIZER
-        return path.read_bytes() if self._is_step else self.tokenizer.backend.to_str().encode()
+        return path.read_bytes() if self._is_step and not self.marks else self.tokenizer.backend.to_str().encode()
 
     @property
     def labels(self) -> Labels:
         return Labels.of_task(self.task or {})
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """Marks that stand round places of its task's texts."""
+        return (*getattr(kinds.of_task(self.task), "marks", ()),) if self.task else ()
 
     @property
     def writing(self) -> Any:
@@ -165,6 +176,7 @@ def load(
     tokenizer: Any = LogMel.load(run / TOKENIZER)
     if tokenizer is None:
         tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
+        tokenizer.entities = entities_of(run, config)
     if tokenizer.size > recipe.model.vocab:
         raise InputError(
             f"{printable(run / TOKENIZER)}: {amount(tokenizer.size, 'token')}, but the model's table has {amount(recipe.model.vocab, 'row')}; it is not this model's tokenizer"

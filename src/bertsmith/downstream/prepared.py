@@ -30,6 +30,7 @@ from bertsmith.downstream.grown import Decoder, with_decoder
 from bertsmith.downstream.labelled_files import Rows, Say
 from bertsmith.downstream.methods import method_of
 from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.signed import with_marks
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.teachers import keep, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
@@ -86,6 +87,7 @@ class Prepared:
                     f"warning: {printable(loaded.run)} learned dev rows before, as its config.json says: scores on them are too good"
                 )
             _check_sound(loaded, asked, given.kind)
+            loaded = with_marks(loaded, getattr(given.kind, "marks", {}), way, say)
             grown = None if decoder is None else Decoder.of(decoder, asked.encoder, loaded, asked.members)
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))

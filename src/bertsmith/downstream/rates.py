@@ -64,6 +64,15 @@ class Tally:
             here = stages == stage
             self._count(**{f"asked.{level}": int(asked[here].sum()), f"source.{level}": int(row.lengths[here].sum())})
 
+    def add_links(self, row: Row, batch: Batch) -> None:
+        """Linked mentions by what the model is given of them."""
+        if "entity" not in batch.input.features:
+            return
+        at = np.flatnonzero(row.entities > 0)
+        clean, given = row.entities[at], batch.input.features["entity"][at]
+        hidden = given == 0
+        self._count(links=len(at), wrong=int((~hidden & (given != clean)).sum()), hidden=int(hidden.sum()))
+
     def add_views(self, row: Row, rewrite: Any, draw: Draw) -> None:
         """Sequences by who sees whom, where that is drawn."""
         if hasattr(rewrite, "views"):
@@ -114,6 +123,9 @@ class Tally:
         for language, share in self.languages.items():
             requested[f"languages.{language}"] = share
             achieved[f"languages.{language}"] = c[f"languages.{language}"] / c["source"]
+        if c.get("links"):
+            requested |= {"links.wrong": rewrite.wrong, "links.hidden": rewrite.hidden}
+            achieved |= {f"links.{how}": c[how] / c["links"] for how in ("wrong", "hidden")}
         if "pairs" in c:
             requested["pair"] = c["expected"] / c["pairs"]
             achieved["pair"] = c["label_1"] / c["pairs"]

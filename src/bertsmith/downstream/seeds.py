@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from typing import Any
@@ -108,6 +109,8 @@ class Tuning:
             journal.say(note)
         kind = self.task.kind
         vocab, digest = asdict(self.loaded.vocab), self.loaded.tokenizer.digest
+        names = self.loaded.entities_txt()
+        known = {} if names is None else {"entities": hashlib.sha256(names).hexdigest()}
         job = Job(
             run=run,
             recipe=self.recipe,
@@ -116,12 +119,13 @@ class Tuning:
             kept={
                 "kind": run.kind,
                 "task": self.about,
-                "data": {**self.task.sources, "tokenizer": digest, "vocab": vocab},
+                "data": {**self.task.sources, "tokenizer": digest, "vocab": vocab, **known},
                 "versions": self.loaded.config.get("versions") or {},
                 **({"vectors": kind.vectors(self.options.pool)} if kind.embeds else {}),  # type: ignore[attr-defined]
             },
             same=SAME,
             tokenizer=self.loaded.tokenizer_json(),
+            entities=names,
             exam=exam,
             patience=self.options.patience,
             start=self.beginning.start,

@@ -272,15 +272,8 @@ WANTED = {
     **dict.fromkeys(("threads",), POSITIVE),
     **dict.fromkeys(
         (
-            "minutes",
-            "epochs",
-            "holdout",
-            "timeout",
-            "length_penalty",
-            "temperature",
-            "top_p",
-            "target_step",
-            "smoothing",
+            *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
+            *("amount", "tolerance", "smoothing"),
         ),
         NUMBER,
     ),

@@ -20,7 +20,8 @@ class Knowledge(OneStack):
     """`entities` of `width` numbers each, given and never learned; they follow the store.  Each of the upper layers has attention among the
     entities of a sequence, by `heads`, and one feed-forward part for both: an entity's goes with the first token of its mention.
 
-    `plain`: layers below that read text alone; null: half of them, as in the paper.  The released code has five, one whose entities do not
+    `plain`: layers below that read text alone; null: half of them, as in the paper, and at most all but two: what one layer is told of an
+    entity, the next one tells other tokens.  The released code has five, one whose entities do not
     attend, and six more.
     """
 
@@ -51,7 +52,7 @@ class Knowledge(OneStack):
 
     def lower(self, model: TransformerConfig) -> int:
         """Layers that read text alone."""
-        return model.layers // 2 if self.plain is None else self.plain
+        return max(0, min(model.layers // 2, model.layers - 2)) if self.plain is None else self.plain
 
     def for_vocab(self, vocab: Vocab) -> Knowledge:
         """With the table of what a corpus is linked to, where it is."""

@@ -22,6 +22,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.multilabel import MultiLabel
 from bertsmith.tasks.ordinal import Ordinal
 from bertsmith.tasks.reading import OnLong, Reading, Wide
+from bertsmith.tasks.relations import Relations, Typing
 from bertsmith.tasks.sequences import Asked, Encoded
 from bertsmith.tasks.tags import Tags
 from bertsmith.tasks.text2text import Text2Text
@@ -159,6 +160,8 @@ KINDS: dict[str, Kind] = {
         Text2Text(),
         Similarity(),
         Retrieval(),
+        Relations(),
+        Typing(),
     )
 }
 

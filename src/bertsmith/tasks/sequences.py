@@ -71,6 +71,7 @@ class Encoded:
     notes: tuple[str, ...] = ()  # what a user should know; the caller says them
     key: Any = None  # what the task needs to make answers of what is read
     wide: Array | None = None  # (n,) what reads and is read beyond windows
+    features: dict[str, Array] = field(default_factory=dict)  # (n,) each: what a part of the model reads besides
     parts: Array | None = (
         None  # (p,) where a sequence has parts, which do not see each other and are read at a place each: their tokens
     )
@@ -113,6 +114,7 @@ class Encoded:
             lengths=tuple(lengths.tolist()),
             visibility="causal" if self.reading.causal else "full",
             wide=None if self.wide is None else self.wide[flat],
+            features={name: values[flat] for name, values in self.features.items()},
         )
         targets = {} if asked is None else {asked.term: self.target(which, asked)}
         return Batch(input=stream, targets=targets, examples=tuple((0, int(i)) for i in self.owner[which]))
@@ -151,6 +153,7 @@ class Encoded:
             places=np.arange(count) - np.repeat(self.offsets[:-1], self.reads),
             wide=None,
             parts=None if self.parts is None else np.ones(count, np.int64),
+            features={},
         )
 
 

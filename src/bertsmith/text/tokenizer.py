@@ -99,6 +99,8 @@ class Tokenizer:
         byte-level BPE has two tokens of each word, with and without the space before it."""
         return Tokenizer(extend.extended(self, words), self.roles, self.segmenter)
 
+    entities: dict[str, int] = {}  # noqa: RUF012  names of what a model has vectors of beside its tokens, and their numbers
+
     @property
     def size(self) -> int:
         return self.backend.get_vocab_size()

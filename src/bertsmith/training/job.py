@@ -71,6 +71,7 @@ class Job:
     kept: dict[str, Any]  # what config.json says of this kind: kind, data, task, …
     same: tuple[str, ...]  # dotted fields of config.json that a resumed run must find as they were
     tokenizer: bytes  # tokenizer.json
+    entities: bytes | None = None  # entities.txt, of a member that reads some
     exam: Exam | None = None
     patience: int | None = None  # exams without a better rank after which the run ends early; None: never
     start: Callable[[MemberModel, Callable[[str], None]], Any] = fresh  # puts in weights; what config.json says of them

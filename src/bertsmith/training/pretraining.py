@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertsmith import files
 from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import feed_of, texts_of
 from bertsmith.errors import InputError, printable
@@ -21,7 +22,7 @@ from bertsmith.training.exam import Exam, Exams
 from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
-from bertsmith.training.run import TOKENIZER, Run, open_store
+from bertsmith.training.run import ENTITIES, TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 from bertsmith.training.teacher import teacher_of, unasked
 
@@ -98,6 +99,7 @@ def pretrain(
                 getattr(recipe.model, "topology", None), "for_vocab"
             )
             starts = world.tell(from_ is not None or begins or linked)
+            more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):
                 journal.say(line)
 
@@ -116,10 +118,11 @@ def pretrain(
                 recipe=recipe,
                 feed=feed_of(recipe, store, seed),
                 seed=seed,
-                kept={"kind": run.kind, "data": said_of(store) | ({"teacher": taught.said} if taught else {})},
+                kept={"kind": run.kind, "data": said_of(store) | more_said},
                 learner=partial(taught.teaches, place=place) if taught else as_it_is,
                 same=SAME,
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
+                entities=(Path(store.path) / ENTITIES).read_bytes() if linked else None,
                 workers=workers,
                 **more,
             )
@@ -169,6 +172,11 @@ def exams_of(recipe: Recipe, store: Any, journal: Journal) -> Exam | None:
     found = [exam_of(alone, store, journal, name) for name, alone in recipe.feeds.items()]
     known = [exam for exam in found if exam is not None]
     return Exams(known, recipe.training.evaluate) if known else None
+
+
+def entities_said(store: Any) -> dict[str, Any]:
+    """What it says of the entities that a member reads besides."""
+    return {"entities": files.sha256(Path(store.path) / ENTITIES)}
 
 
 def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> HeldOut | None:

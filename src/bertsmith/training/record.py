@@ -12,7 +12,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.spelling import flag, option
 from bertsmith.training import checkpoint
 from bertsmith.training.log import Events, Journal, Metrics
-from bertsmith.training.run import CONFIG, METRICS, STEPS, TOKENIZER, Run, remove
+from bertsmith.training.run import CONFIG, ENTITIES, METRICS, STEPS, TOKENIZER, Run, remove
 from bertsmith.training.saving import help_save, save_step
 
 
@@ -20,9 +20,16 @@ class Record:
     """config.json, metrics.jsonl and the steps of one run, behind its lock."""
 
     def __init__(
-        self, run: Run, config: dict, tokenizer: bytes, journal: Journal, keep: int, patience: int | None = None
+        self,
+        run: Run,
+        config: dict,
+        tokenizer: bytes,
+        journal: Journal,
+        keep: int,
+        patience: int | None = None,
+        entities: bytes | None = None,
     ):
-        self.patience = patience
+        self.patience, self.entities = patience, entities
         self.run, self.config, self.tokenizer, self.journal, self.keep = run, config, tokenizer, journal, keep
         names = ("device", "threads", "processes", "shard", "precision", "versions")
         self.environment = {name: config[name] for name in names}
@@ -89,6 +96,8 @@ class Record:
         else:
             with files.writing(run / TOKENIZER):
                 files.write(run / TOKENIZER, self.tokenizer)
+                if self.entities is not None:
+                    files.write(run / ENTITIES, self.entities)
         files.write(run / CONFIG, files.sealed(self.config))
 
     def _go_back(self, to: checkpoint.State) -> None:

@@ -2,6 +2,7 @@
 
 config.json      rebuilds the run: recipe, data, steps, seed, machine; sealed like a manifest
 tokenizer.json   the store's
+entities.txt     the store's, where the member reads entities
 metrics.jsonl    one line per update; speed.jsonl, log.txt, events/: rates, times, what was said
 steps/step-00000100/   see checkpoint.py
 """
@@ -9,6 +10,7 @@ steps/step-00000100/   see checkpoint.py
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -32,8 +34,9 @@ CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS = (
     "events",
     "steps",
 )
+ENTITIES = "entities.txt"  # names of the entities that a member reads, whose vectors stand in its steps
 RANKS = "ranks.json"  # of a graph: which step its vectors are of, how they rank, and what else was made with it
-OURS = {CONFIG, TOKENIZER, METRICS, SPEED, LOG, EVENTS, STEPS}
+OURS = {CONFIG, TOKENIZER, ENTITIES, METRICS, SPEED, LOG, EVENTS, STEPS}
 STEP = re.compile(r"step-(\d{8,12})")
 _TEMPORARY = re.compile(
     r"\.([a-z]+(?:\.json|-\d{8,12}))\.(tmp|old)-\d{1,10}"
@@ -196,6 +199,17 @@ class GraphRun(Run):
 
     kind = "graph"
     results = (RANKS, "vectors.npy", "entities.txt")
+
+
+def entities_of(run: Path, config: dict) -> dict[str, int]:
+    """The entities that a run's member reads, by name; {} where it reads none.  InputError where the file is not the one that it was made with."""
+    expected = (config.get("data") or {}).get("entities")
+    if expected is None:
+        return {}
+    data = files.plain(run / ENTITIES)
+    if data is None or hashlib.sha256(data).hexdigest() != expected:
+        raise InputError(f"{printable(run / ENTITIES)}: {'missing' if data is None else 'damaged'}; {CONFIG} names it")
+    return {name: number for number, name in enumerate(data.decode().split("\n")[:-1])}
 
 
 def run_at(path: str | Path) -> Run:

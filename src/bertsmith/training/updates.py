@@ -59,7 +59,9 @@ class Updates:
         self.learner = job.learner(member)
         keep = job.recipe.training.keep
         self.record = (
-            Record(job.run, config, job.tokenizer, journal, keep, job.patience) if world.first else Elsewhere()
+            Record(job.run, config, job.tokenizer, journal, keep, job.patience, job.entities)
+            if world.first
+            else Elsewhere()
         )
         self.steps: int = config["steps"]
         self.end = pause_at(job.share, self.steps, job.exam)

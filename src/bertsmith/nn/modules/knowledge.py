@@ -81,10 +81,7 @@ class FusedLayer(Layer):
         """As of a Layer; `entities` go on to the next one."""
         if entities is None:
             return super().forward(x, stream, positions, read, source, cache)
-        entered = self.block.enter(self.attention_norm, x)
-        asking = x if read is None else fill(pick(x, read))
-        asked = entered if read is None else self.block.enter(self.attention_norm, asking)
-        x = self.add("attention", asking, self.attention(entered, asked, stream, positions, read, cache))
+        x = self.add("attention", *self.mixing(x, stream, positions, read, source, cache))
         self.entity.attend(entities)
         rows, own = entities.among(read)
         hidden = self.feedforward.up(self.block.enter(self.feedforward_norm, x))
