@@ -2,8 +2,8 @@
 
 `python experiments/audio_digits.py FOLDER OUT [--steps 1500]`; FOLDER holds DIGIT_SPEAKER_NUMBER.wav (free-spoken-digit-dataset).  Prints
 JSON: held-out L1 on blanked frames, of the model, of the utterance's mean and of a line between the neighbours; and the accuracy of the
-same logistic regression (scikit-learn) on means over an utterance of raw log-mels, of normalised ones, of features of fresh weights, and of
-pre-trained ones.
+same logistic regression (scikit-learn) on means (and greatest values) over an utterance of raw log-mels, of normalised ones, which the model
+is given, of features of fresh weights, and of pre-trained ones.
 """
 
 import argparse
@@ -49,12 +49,17 @@ def main() -> None:
     if not fresh.exists():
         bertsmith.pretrain(given.member, store, fresh, steps=1, **(options | {"set": sets | {"schedule.lr": 1e-12}}))
     names = [str(path) for path in files]
+    states = {name: bertsmith.embed(path, names, pool="mean+max") for name, path in (("fresh", fresh), ("tuned", run))}
+    width = states["tuned"].shape[1] // 2
     features = {
-        "raw log-mel": pooled(names, "none"),
-        "normalised log-mel": pooled(names, "utterance"),
-        "fresh weights": bertsmith.embed(fresh, names),
-        "pre-trained": bertsmith.embed(run, names),
-        "pre-trained, layer 1": bertsmith.embed(run, names, layer=1),
+        "raw log-mel": pooled(names, "none")[:, :MELS],
+        "raw log-mel, mean and max": pooled(names, "none"),
+        "normalised log-mel": pooled(names, "utterance")[:, :MELS],
+        "normalised log-mel, mean and max": pooled(names, "utterance"),
+        "fresh weights": states["fresh"][:, :width],
+        "fresh weights, mean and max": states["fresh"],
+        "pre-trained": states["tuned"][:, :width],
+        "pre-trained, mean and max": states["tuned"],
     }
     found = {name: probe(x[~test], digit[~test], x[test], digit[test]) for name, x in features.items()}
     result = {"member": given.member, "steps": given.steps, "seed": given.seed, "cpu_seconds": round(seconds, 1)}
@@ -63,7 +68,8 @@ def main() -> None:
 
 def pooled(names: list[str], normalise: str) -> np.ndarray:
     mel = LogMel(rate=RATE, mels=MELS, normalise=normalise)
-    return np.stack([mel.frames(decoded(name)).mean(0) for name in names])
+    found = (mel.frames(decoded(name)) for name in names)
+    return np.stack([np.concatenate([frames.mean(0), frames.max(0)]) for frames in found])
 
 
 def probe(x: np.ndarray, y: np.ndarray, others: np.ndarray, truth: np.ndarray) -> float:

@@ -179,3 +179,77 @@ def test_what_is_of_text_alone_is_refused_of_sound(folder, tmp_path, capsys):
         assert cli.run(command) == 2, command
         assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+# -- a class for each frame --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vowels(tmp_path_factory):
+    """Files of two syllables, and where each of them stands: labels.tsv, a line for each stretch."""
+    made, draw = tmp_path_factory.mktemp("vowels"), np.random.default_rng(8)
+    lines = ["file\tfrom\tto\tvowel\tspeaker"]
+    for speaker, pitch in sounds.SPEAKERS.items():
+        for number in range(6):
+            pair = [str(vowel) for vowel in draw.permutation([*sounds.VOWELS])[:2]]
+            parts = [sounds.syllable(vowel, draw.uniform(0.15, 0.25), pitch, draw) for vowel in pair]
+            samples = np.concatenate(parts)
+            samples = 0.5 * samples / np.abs(samples).max() + 1e-3 * draw.standard_normal(len(samples))
+            name, at = f"{speaker}{number}.wav", 0.0
+            (made / name).write_bytes(sounds.wav(samples))
+            for vowel, part in zip(pair, parts, strict=True):
+                lines.append(f"{name}\t{at:.4f}\t{at + len(part) / sounds.RATE:.4f}\t{vowel}\t{speaker}")
+                at += len(part) / sounds.RATE
+    (made / "labels.tsv").write_text("\n".join(lines) + "\n")
+    return made
+
+
+STRETCHES = {"text": "file", "start": "from", "end": "to", "label": "vowel", "group": "speaker"}
+
+
+def test_each_frame_is_told_by_a_frozen_trunk_and_by_a_tuned_one(folder, vowels, tmp_path):
+    options = {"task": "frames", "train": vowels / "labels.tsv", "columns": STRETCHES}
+    for method, more in (
+        ("frozen", {"epochs": 40, "set": {"lr": 0.01}}),
+        ("full", {"epochs": 25, "set": {"lr": 0.003, "batch": 4}}),
+    ):
+        found = tuned(folder, tmp_path / method, method=method, **options, **more)
+        assert found["dev"]["accuracy"]["value"] > 0.5, f"{method}: of four vowels"
+    rows = bertsmith.predict(tmp_path / "full", [str(vowels / "ann0.wav")])
+    frames = LogMel(rate=8000, mels=20).frames(decoded(vowels / "ann0.wav"))
+    assert len(rows[0]["label"]) == len(rows[0]["scores"]) == len(frames)
+    spans = rows[0]["spans"]
+    assert [span["end"] for span in spans[:-1]] == pytest.approx([span["start"] for span in spans[1:]], abs=2e-4)
+    scores = bertsmith.evaluate(tmp_path / "full", vowels / "labels.tsv")
+    assert scores["accuracy"]["value"] > 0.5
+
+
+def test_a_frame_has_the_class_of_the_stretch_that_its_middle_lies_in(vowels, folder):
+    kind, loaded = kinds.kind("frames"), load(folder / "run")
+    rows = kind.read(vowels / "labels.tsv", columns=STRETCHES)
+    known = kind.learn(rows)
+    encoded = kind.encode(loaded.tokenizer, rows, loaded.reading())
+    truth = kind.targets(rows, known)
+    labels = truth.at(encoded.reads, encoded.key)
+    start, end, name = rows.stretches[0][1]
+    own = encoded.key[: encoded.reads[0]]
+    inside = (own >= start) & (own < end)
+    assert (labels[: encoded.reads[0]][inside] == known.names.index(name)).all()
+    assert own[3] == pytest.approx(3 * 0.01 + 0.0125)
+    exact = np.where(labels < 0, 0, labels)
+    said = kind.said(encoded, rows, np.eye(len(known.names), dtype=np.float32)[exact])
+    assert kind.score(truth, said, known)["accuracy"]["value"] == 1 and (kind.correct(truth, said) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("a.wav\tx\t1\ta\tann", "start: 'x' is not a number of seconds"),
+        ("a.wav\t2\t1\ta\tann", "0 <= start < end"),
+        ("ann0.wav\t0.01\t0.1\ta\tann", "overlaps 0 to"),
+    ],
+)
+def test_stretches_that_cannot_be_are_named(vowels, tmp_path, line, words):
+    (tmp_path / "labels.tsv").write_text((vowels / "labels.tsv").read_text() + line + "\n")
+    with pytest.raises(InputError, match=rf"labels\.tsv:50: .*{words}"):
+        kinds.kind("frames").read(tmp_path / "labels.tsv", columns=STRETCHES)

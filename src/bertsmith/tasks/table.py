@@ -14,7 +14,7 @@ ROLES = ("text", "text2", "label")
 CHOICES = tuple(f"choice{number}" for number in range(27))  # texts that a row offers, where each has a column
 GROUPED = (*ROLES, "group")  # with what rows that stay on one side have in common, where `columns` names it
 TRIPLETS = (*ROLES, "negative")  # with a text that does not belong to the first one
-EVERY = (*TRIPLETS, "group", "choices", *CHOICES)
+EVERY = (*TRIPLETS, "group", "start", "end", "choices", *CHOICES)
 
 
 def with_groups(columns: Mapping[str, str] | None) -> tuple[str, ...]:
