@@ -28,7 +28,7 @@ from corpora import _names
 
 ARMS = ("added", "turns", "together")
 UNITS = 42
-SETTINGS = ["layout.length=64", "training.batch=1024", "training.checkpoint=200", "training.held_out=8192"]
+SETTINGS = ["layout.length=64", "training.batch=1024", "training.checkpoint=200"]
 SETTINGS += ["schedule.lr=1e-3", "schedule.decay=constant", "schedule.warmup=0.02"]
 
 
@@ -48,9 +48,10 @@ def run_of(arm: str, seed: int, store: Store, given: argparse.Namespace) -> list
     """The held-out losses after every unit."""
     run = given.out / f"{arm}-{given.unit}-{seed}"
     settings = [*SETTINGS, f"mixture.shares.order={arm}", f"training.evaluate={given.unit}"]
+    settings += [f"training.held_out={given.held_out}"]
     recipe = override(bertsmith.find(f"ernie2:{given.size}"), settings)
     steps = UNITS * given.unit
-    done = run / "done"
+    done = run.with_suffix(".done")
     if not done.exists():
         bertsmith.pretrain(
             recipe, store, run, steps=steps, seed=seed, threads=given.threads, resume=run.exists(), say=print
@@ -68,12 +69,12 @@ def ends(arm: str, feeds: int) -> list[int]:
     return Curriculum(order=order).of(UNITS).begins(feeds)[1:]
 
 
-def interval(values: list[float]) -> list[float]:
-    """Mean and half of the 95 % interval."""
+def interval(values: list[float]) -> list[float | None]:
+    """Mean and half of the 95 % interval; None of a single seed."""
     from scipy import stats
 
-    spread = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else math.nan
-    return [round(float(np.mean(values)), 4), round(float(spread), 4)]
+    spread = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else None
+    return [round(float(np.mean(values)), 4), None if spread is None else round(float(spread), 4)]
 
 
 def summary(arm: str, runs: list[list[dict]], entropy: float) -> dict:
@@ -99,6 +100,7 @@ def main() -> None:
     arguments.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--unit", type=int, default=40, help="updates")
+    arguments.add_argument("--held-out", type=int, default=4096, help="tokens that an exam reads of each task")
     arguments.add_argument("--size", default="tiny")
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()

@@ -30,6 +30,7 @@ SETTINGS = [
     "training.evaluate=2000",
     "training.checkpoint=1000",
 ]
+CLASSES = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
 TUNED = ["epochs=4", "lr=3e-4", "batch=16", "length=96"]
 WIKI = {"en": "en_wiki/en_wiki.txt.xz", "vi": "vi_wiki_small/vi_wiki.txt.xz", "zh": "zh_wiki/zh_wiki.txt.xz"}
 NOVELS = {"de": "multilingual_novels/eltec_de.txt.xz", "fr": "multilingual_novels/eltec_fr.txt.xz"}
@@ -96,11 +97,12 @@ def _written(out: Path, code: str, text: str) -> str:
 
 def pretrained(arm: str, store: Store, given: argparse.Namespace) -> Path:
     run = given.out / f"{arm}-{given.size}-{given.tokens}"
-    if not (run / "done").exists():
+    done = run.with_suffix(".done")
+    if not done.exists():
         recipe = override(bertsmith.find(f"{'mbert-tlm' if arm == 'tlm' else 'mbert'}:{given.size}"), SETTINGS)
         resume = run.exists()
         bertsmith.pretrain(recipe, store, run, tokens=given.tokens, threads=given.threads, resume=resume, say=print)
-        (run / "done").write_text("")
+        done.write_text("")
     return run
 
 
@@ -109,6 +111,7 @@ def tested(arm: str, seed: int, model: Path, files: dict[str, Path], given: argp
     if not kept.exists():
         run = given.out / f"tags-{arm}-{given.size}-{given.tokens}-{seed}"
         options = {"scratch": arm == "scratch", "seed": seed, "threads": given.threads, "resume": run.exists()}
+        options["labels"] = CLASSES
         bertsmith.finetune(model, task="tag", train=files["train"], dev=files["dev"], out=run, set=TUNED, **options)
         scores = {code: bertsmith.evaluate(run, input=files[code]) for code in ("en", *LANGUAGES)}
         kept.write_text(

@@ -90,10 +90,10 @@ def test_every_language_is_counted(tongues, files):
     assert tongues.manifest["account"]["languages"] == said
 
 
-def test_a_language_named_in_two_places_stands_together(files, tmp_path, documents):
+def test_a_language_named_in_two_places_stands_together(tongues, files, tmp_path, documents):
     (tmp_path / "more.txt").write_text(documents[50] + "\n", encoding="utf-8")
     named = [sources(files)[0], sources(files)[1], f"en={tmp_path}/more.txt"]
-    account = prepare(named, tmp_path / "store", tokenizer=str(files / "store"), lowercase=False, allow_unknown=True)
+    account = prepare(named, tmp_path / "store", tokenizer=str(tongues.path), allow_unknown=True)
     assert list(account["languages"]) == ["en", "ne"]
     assert sum(part["documents"] for part in account["languages"]["en"].values()) == 41
 
@@ -166,7 +166,7 @@ def test_parallel_lines_are_documents_of_two_sentences(tongues, files):
 
 
 @pytest.mark.parametrize("kind", ["tsv", "header.tsv", "jsonl", "text.jsonl"])
-def test_one_file_of_two_columns_is_as_two_files(files, tmp_path, kind):
+def test_one_file_of_two_columns_is_as_two_files(tongues, files, tmp_path, kind):
     pairs = list(
         zip(*((files / f"both.{x}").read_text(encoding="utf-8").split("\n")[:50] for x in ("en", "ne")), strict=True)
     )
@@ -178,7 +178,7 @@ def test_one_file_of_two_columns_is_as_two_files(files, tmp_path, kind):
     path = tmp_path / f"pairs.{kind.rpartition('.')[2]}"
     path.write_text("\n".join([*rows, "only one side\t" if "tsv" in kind else '{"text": "a", "text2": ""}']) + "\n")
     named = [sources(files)[1], f"en+ne={path}"]
-    account = prepare(named, tmp_path / "store", tokenizer=str(files / "store"), holdout=0, allow_unknown=True)
+    account = prepare(named, tmp_path / "store", tokenizer=str(tongues.path), holdout=0, allow_unknown=True)
     assert account["languages"]["en+ne"]["train"]["documents"] == 50
     dropped = account["bytes"]["dropped"]
     assert dropped["unpaired"] > 0
@@ -199,10 +199,10 @@ def test_one_file_of_two_columns_is_as_two_files(files, tmp_path, kind):
         (["en=en.txt", "en+ne=en.txt+ne.txt+both.ne"], "one file of two columns, or two files"),
     ],
 )
-def test_what_does_not_fit_is_said(files, tmp_path, monkeypatch, given, said):
+def test_what_does_not_fit_is_said(tongues, files, tmp_path, monkeypatch, given, said):
     monkeypatch.chdir(files)
     with pytest.raises(InputError, match=said):
-        prepare(given, tmp_path / "store", tokenizer=str(files / "store"), allow_unknown=True)
+        prepare(given, tmp_path / "store", tokenizer=str(tongues.path), allow_unknown=True)
 
 
 def test_languages_and_one_language_exclude_each_other(files, tmp_path):
@@ -259,3 +259,21 @@ def test_held_out_text_is_examined_by_language(tongues, tmp_path):
     assert min(each) < ours < max(each)
     again = evaluate_run(tmp_path / "run", tongues)["evaluation"]
     assert again["token"]["loss"] == ours
+
+
+def test_a_document_that_is_held_out_afterwards_is_counted_where_it_went(tongues, documents, tmp_path):
+    """Where the draw holds none out, one is moved; its language is that of the text, and its capitals go with it."""
+    for name, texts in (("en", documents[:2]), ("ne", list(map(mirrored, documents[2:4])))):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+    named = [f"{name}={tmp_path}/{name}.txt" for name in ("en", "ne")]
+    options = {"tokenizer": str(tongues.path), "holdout": 1e-6, "allow_unknown": True, "capitals": True}
+    said = prepare(named, tmp_path / "store", **options)["languages"]
+    store = Store.open(tmp_path / "store")
+    assert sum(of["held-out"]["documents"] for of in said.values()) == 1
+    for split in (store.train, store.held_out):
+        assert sum(part.count for part in split.parts) == split.count
+        assert len(split.capitals(np.arange(split.count))) == split.count
+    whole = prepare(named, tmp_path / "whole", **{**options, "holdout": 0})["languages"]
+    assert {name: of["train"]["tokens"] for name, of in whole.items()} == {
+        name: of["train"]["tokens"] + of["held-out"]["tokens"] for name, of in said.items()
+    }
