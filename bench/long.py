@@ -9,11 +9,12 @@ anything is timed.  Memory is the most that a child process of its own holds bey
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -120,9 +121,15 @@ def held(given, name: str, mode: str, length: int) -> float:
 def child(given) -> None:
     name, mode, length = given.child
     one = passing(name, mode, given, int(length))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _status("VmRSS")
     one()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print((_status("VmHWM") - before) / 1024)
+
+
+def _status(name: str) -> int:
+    """KB, of Linux."""
+    return int(re.search(rf"{name}:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 def _asked(given, name: str, length: int) -> bool:
@@ -131,11 +138,10 @@ def _asked(given, name: str, length: int) -> bool:
 
 def slope(lengths: list[int], seconds: list[float]) -> dict[str, float]:
     """A line through times from FROM tokens on: microseconds a token, and R²."""
-    x, y = (
-        np.array(of) for of in zip(*((a, b) for a, b in zip(lengths, seconds, strict=True) if a >= FROM), strict=True)
-    )
-    if len(x) < 3:
+    kept = [(a, b) for a, b in zip(lengths, seconds, strict=True) if a >= FROM]
+    if len(kept) < 3:
         return {}
+    x, y = (np.array(of) for of in zip(*kept, strict=True))
     line = np.polyfit(x, y, 1)
     rest = ((y - np.polyval(line, x)) ** 2).sum() / ((y - y.mean()) ** 2).sum()
     return {"us_per_token": 1e6 * float(line[0]), "r2": float(1 - rest)}

@@ -284,7 +284,8 @@ def _plain(q, k, v, mask, added, dropout) -> Tensor:
 
 def sees(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
     """Whether each query may see each key of its own sequence; flat indices that broadcast."""
-    seen = stream.key_rank[keys] <= stream.query_rank[asks]
+    full = stream.visibility == "full"
+    seen = None if full and stream.window is not None else stream.key_rank[keys] <= stream.query_rank[asks]
     if stream.window is None:
         return seen
     apart = (stream.positions[asks] - stream.positions[keys]).abs()
@@ -293,7 +294,7 @@ def sees(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
         near &= apart % stream.gap == 0
     if stream.wide is not None:
         near |= stream.wide[asks] | stream.wide[keys]
-    return seen & near
+    return near if seen is None else seen & near
 
 
 def _fits_varlen(q: Tensor, stream: Stream, dropout: float, bias: Bias | None, queries: Tensor | None) -> bool:
