@@ -43,8 +43,7 @@ class Entities:
             row = int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
             raise InputError(f"{printable(path)}: the vector of {printable(names[row], 60)} is not finite")
         if len(set(names)) < len(names):
-            seen: set[str] = set()
-            twice = next(name for name in names if name in seen or seen.add(name))
+            twice = next(name for number, name in enumerate(names) if name in names[:number])
             raise InputError(f"{printable(path)}: {printable(twice, 60)} stands there twice; an entity has one vector")
         return cls(names=tuple(names), vectors=vectors)
 
