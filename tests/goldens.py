@@ -93,6 +93,8 @@ def text() -> tuple[str, list[str]]:
 
 def store(folder: Path, phrases: str | None = "npmi"):
     """`phrases`: None makes them of the names."""
+    from tests.conftest import linked
+
     import bertsmith
     from bertsmith.text.store import Store
 
@@ -101,6 +103,7 @@ def store(folder: Path, phrases: str | None = "npmi"):
     (folder / "names.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     options = {"tokenizer": "wordpiece:400", "holdout": 0.1, "phrases": phrases or str(folder / "names.txt")}
     options["entities"] = str(folder / "names.txt")
+    options |= linked(folder, names)  # tokens stay what they are
     bertsmith.prepare([str(folder / "text.txt")], folder / "store", **options)
     return Store.open(folder / "store")
 

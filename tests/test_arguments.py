@@ -47,6 +47,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
     """{verb: arguments with which it does its work}."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "text.txt").write_text("One sentence stands here.\nAnother one.\n\nA second text.\n" * 20)
+    (folder / "triples.tsv").write_text("a\tr\tb\nb\tr\tc\n")
     data = {"recipe": small(), "data": short}
     rows = {"task": "classify", "train": TEXTS, "dev": OTHERS, "allow_unknown": True}
     return {
@@ -55,6 +56,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "show": {**data, "n": 1},
         "plan": {**data, "steps": 1, "threads": 1},
         "pretrain": {**data, "steps": 1, "threads": 1},
+        "graph": {"triples": folder / "triples.tsv", "steps": 1, "threads": 1},
         "multitask": {"recipe": small(), "feeds": {"text": short}, "steps": 1, "threads": 1},
         "finetune": {"model": pretrained, **rows, "steps": 1, "threads": 1},
         "glue": {"folder": benchmark_files.glue(folder / "GLUE"), "model": pretrained, "plan": True},

@@ -8,6 +8,7 @@ first line of two numbers, how many and how wide.  Text may be packed: .gz, .xz,
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,7 @@ class Entities:
             row = int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
             raise InputError(f"{printable(path)}: the vector of {printable(names[row], 60)} is not finite")
         if len(set(names)) < len(names):
-            seen: set[str] = set()
-            twice = next(name for name in names if name in seen or seen.add(name))
+            twice = Counter(names).most_common(1)[0][0]
             raise InputError(f"{printable(path)}: {printable(twice, 60)} stands there twice; an entity has one vector")
         return cls(names=tuple(names), vectors=vectors)
 
