@@ -209,7 +209,10 @@ STRETCHES = {"text": "file", "start": "from", "end": "to", "label": "vowel", "gr
 
 def test_each_frame_is_told_by_a_frozen_trunk_and_by_a_tuned_one(folder, vowels, tmp_path):
     options = {"task": "frames", "train": vowels / "labels.tsv", "columns": STRETCHES}
-    for method, more in (("frozen", {"epochs": 40, "set": {"lr": 0.01}}), ("full", {"epochs": 25, "set": {"lr": 0.003, "batch": 4}})):
+    for method, more in (
+        ("frozen", {"epochs": 40, "set": {"lr": 0.01}}),
+        ("full", {"epochs": 25, "set": {"lr": 0.003, "batch": 4}}),
+    ):
         found = tuned(folder, tmp_path / method, method=method, **options, **more)
         assert found["dev"]["accuracy"]["value"] > 0.5, f"{method}: of four vowels"
     rows = bertsmith.predict(tmp_path / "full", [str(vowels / "ann0.wav")])
