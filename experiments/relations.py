@@ -2,7 +2,7 @@
 
     python experiments/relations.py CORPORA --out results [--size mini] [--pretrain 4000000] [--rows 50] [--dev 100] [--seeds 0 1 2]
 
-TransE on FB15k-237, whose entities have Wikidata's ids and labels; text is an encyclopedia and FewRel's own sentences (of no row of the dev
+TransE on FB15k-237 (the step with the best ranks of its dev file), whose entities have Wikidata's ids and labels; text is an encyclopedia and FewRel's own sentences (of no row of the dev
 set), linked by a dictionary of those labels.  Both members read the same store for the same tokens, and are tuned with `--rows` sentences of
 each relation; ERNIE once more with the ids taken out of its rows.  Accuracy on rows that no training saw, over seeds, with paired differences.
 """
@@ -29,7 +29,7 @@ def graph(data: Path, out: Path, epochs: float, threads: int) -> Path:
         return folder
     names = [line.split("\t")[0] for line in _read(home / "entity2id.txt.xz").split("\n")[1:] if line.strip()]
     known = json.loads(_read(home / "entity2wikidata.json.xz"))
-    options = {"dev": home / "valid2id.txt.xz", "test": home / "test2id.txt.xz", "epochs": epochs, "threads": threads}
+    options = {"dev": home / "valid2id.txt.xz", "epochs": epochs, "threads": threads}
     bertsmith.graph(home / "train2id.txt.xz", out / "graph", resume=True, say=print, **options)
     numbers = (out / "graph" / "entities.txt").read_text(encoding="utf-8").split()
     table = np.load(out / "graph" / "vectors.npy")

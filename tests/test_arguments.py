@@ -69,6 +69,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "attention": {"model": pretrained, "text": "a text"},
         "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
+        "augment": {"model": pretrained, "input": OTHERS, "samples": 1, "out": folder / "more.jsonl"},
         "compress": {"model": tuned, "method": "int8", "dev": OTHERS, "tolerance": 1e9},
         "surface": {"model": on_file, "rows": 2, "points": 5},
         "embed": {"model": pretrained, "texts": ["a text"]},

@@ -287,7 +287,7 @@ def test_it_is_exported_as_an_ernie_that_says_the_same(knowing, tmp_path):  # no
     found = bertsmith.export(tmp_path / "run", to="hf", out=tmp_path / "folder")
     config = json.loads((tmp_path / "folder" / "config.json").read_text())
     assert config["model_type"] == "ernie" and config["architectures"] == ["ErnieForMaskedLM"]
-    assert not config["use_task_id"] and found
+    assert not config.get("use_task_id") and found
     text = ["a [MASK] of the class is a method"]
     ours, theirs = (bertsmith.fill(tmp_path / name, text, top=5)[0]["masks"][0]["top"] for name in ("run", "folder"))
     assert [guess["token"] for guess in ours] == [guess["token"] for guess in theirs]

@@ -105,7 +105,7 @@ def test_entities_are_read_at_length_one_and_relations_as_they_are():
 
 def test_a_small_graph_is_learned_and_a_resumed_run_is_the_same(tmp_path):
     files = toy(tmp_path)
-    options = {"dev": files["dev"], "test": files["train"], "set": SMALL, "threads": 1, "steps": 60}
+    options = {"dev": files["train"], "test": files["train"], "set": SMALL, "threads": 1, "steps": 100}
 
     def stop(step, *_):
         if step == 23:
@@ -119,7 +119,7 @@ def test_a_small_graph_is_learned_and_a_resumed_run_is_the_same(tmp_path):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["terms"]["triple"] < 0.5 * lines[0]["terms"]["triple"]
-    assert result["test"]["rank"] < 5 and bertsmith.verify(tmp_path / "whole")["kind"] == "run"
+    assert result["test"]["rank"] < 4 and bertsmith.verify(tmp_path / "whole")["kind"] == "run"
     vectors = Entities.read(tmp_path / "whole")
     assert len(vectors.names) == 12 and np.allclose(np.linalg.norm(vectors.vectors, axis=1), 1, atol=1e-6)
 

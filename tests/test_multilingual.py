@@ -18,6 +18,8 @@ from bertsmith.text.prepare import prepare
 from bertsmith.text.sources import tagged
 from bertsmith.text.store import Store
 from bertsmith.text.translations import Translations
+from bertsmith.training.evaluate import evaluate_run
+from bertsmith.training.pretraining import pretrain
 
 POWER = 0.7
 
@@ -246,3 +248,14 @@ def test_a_store_without_parallel_lines_says_so(store):
     recipe = find("mbert-tlm:tiny").with_vocab(store.vocab)
     with pytest.raises(InputError, match=r"no parallel lines; prepare it with some, en\+de="):
         Text.of(recipe.alone("parallel"), store, 0)
+
+
+def test_held_out_text_is_examined_by_language(tongues, tmp_path):
+    sets = ["model.width=16", "model.hidden=32", "layout.length=64", "training.batch=512", "training.held_out=4096"]
+    recipe = override(find("mbert:tiny"), sets)
+    found = pretrain(recipe, tongues, tmp_path / "run", steps=2, threads=1)["evaluation"]
+    assert {"token", "token.en", "token.ne"} <= set(found)
+    ours, each = found["token"]["loss"], [found[f"token.{name}"]["loss"] for name in ("en", "ne")]
+    assert min(each) < ours < max(each)
+    again = evaluate_run(tmp_path / "run", tongues)["evaluation"]
+    assert again["token"]["loss"] == ours

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from tests.runs import Breaking, lines, same, saved
+from tests.runs import Breaking, lines, same, saved, small
 from tests.test_multitask import file_of, tune
 
 import bertsmith
@@ -139,8 +139,6 @@ def test_tasks_over_a_trunk_that_stays_have_what_is_put_into_it_in_common(pretra
 
 def test_tasks_that_are_written_read_and_write_by_their_own(short, given, tmp_path):
     """A language model keeps what it read; its answers are those of the task alone."""
-    from tests.runs import small
-
     bertsmith.pretrain(small("training.precision=float32", member="gpt2"), short, tmp_path / "gpt2", steps=2, threads=1)
     keys = given["classify"]
     written = {**keys, "task": "text2text", "metric": "exact"}

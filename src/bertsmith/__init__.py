@@ -40,6 +40,7 @@ _VERBS = {
     "score": "bertsmith.downstream.score",
     "generate": "bertsmith.downstream.generate",
     "compress": "bertsmith.downstream.compress",
+    "augment": "bertsmith.downstream.augment",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",

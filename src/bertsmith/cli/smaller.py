@@ -1,11 +1,11 @@
-"""`compress`: a smaller model, and what it costs."""
+"""`compress` and `augment`: a smaller model and what it costs, more rows for it to learn from."""
 
 import argparse
 import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_member, command, natural, positive
+from bertsmith.cli.common import add_base, add_columns, add_member, command, loading, natural, positive, table
 from bertsmith.console import Console
 
 
@@ -51,5 +51,29 @@ def compress(arguments: argparse.Namespace, console: Console) -> None:
     found = bertsmith.compress(
         arguments.model, arguments.out, members=tuple(arguments.member), say=console.say, **options
     )
+    if arguments.json:
+        console.out(json.dumps(found))
+
+
+def add_augment(commands: Any) -> None:
+    example = "bertsmith augment run --input train.tsv --out more.jsonl --samples 20"
+    about = "more rows of a labelled file: words replaced by what a masked model expects there"
+    made = command(commands, "augment", augment, about, example)
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--input", required=True, metavar="FILE")
+    made.add_argument("--out", required=True, metavar="FILE.jsonl")
+    add_columns(made)
+    made.add_argument("--samples", type=positive, default=20, metavar="N", help="rewritten rows of each row")
+    made.add_argument("--rate", type=float, default=0.4, metavar="P", help="of the words that are replaced")
+    made.add_argument("--top", type=positive, default=15, metavar="K", help="likeliest words that one is replaced by")
+    made.add_argument("--seed", type=natural, default=0)
+    add_base(made)
+    add_member(made)
+
+
+def augment(arguments: argparse.Namespace, console: Console) -> None:
+    names = ("samples", "rate", "top", "seed")
+    options = {name: getattr(arguments, name) for name in names} | table(arguments)
+    found = bertsmith.augment(arguments.model, arguments.input, arguments.out, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(found))

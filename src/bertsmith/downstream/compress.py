@@ -23,6 +23,7 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount as counted
 from bertsmith.spelling import option
 from bertsmith.tasks import kinds
+from bertsmith.tasks.given import source
 from bertsmith.training.checkpoint import State
 from bertsmith.training.run import CONFIG, FORMAT, METRICS, STEPS, TOKENIZER, Imported
 
@@ -337,11 +338,13 @@ def _judge(loaded: Loaded, data: Any, train: Any, dev: Any, say: Say) -> OfTask 
         raise InputError(
             f"{option('task', kind.name)}: compress judges models that answer; this one {'writes' if kind.writes else 'makes vectors'}"
         )
-    rows = [
-        rows_of(loaded, kind, one, None, None, None, say, labelled=True)
-        for one in (dev, dev if train is None else train)
-    ]
-    return OfTask(loaded=loaded, kind=kind, dev=rows[0], train=rows[1], file=dev)
+    trained = (loaded.task or {}).get("columns") or {}
+    rows = {}
+    for name, one in {"dev": dev, "train": train}.items():
+        if one is not None:
+            given = source(one, name, trained, fields=kind.fields, pair=kind.pair, strict=False)
+            rows[name] = rows_of(loaded, kind, given, None, None, None, say, labelled=True)
+    return OfTask(loaded=loaded, kind=kind, dev=rows["dev"], train=rows.get("train", rows["dev"]), file=dev)
 
 
 def parameters_of(loaded: Loaded) -> int:

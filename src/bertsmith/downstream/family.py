@@ -87,11 +87,14 @@ def _both(values: list[tuple[str, str]]) -> str:
 
 
 def spelled(config: Any) -> str:
-    """`Tokens(rate=0.15)`: the class and what its fields say; null, and yes or no where that is the default, are left out."""
+    """`Tokens(rate=0.15)`: the class and what its fields say; null, and yes or no where that is the default, are left out.  Of several of a
+    kind how many there are."""
+    if isinstance(config, tuple) and any(map(dataclasses.is_dataclass, config)):
+        return f"{len(config)} of {type(config[0]).__name__}"
     if not dataclasses.is_dataclass(config):
-        return str(config)
+        return repr(config)
     shown = [
-        f"{f.name}={spelled(value) if dataclasses.is_dataclass(value) else repr(value)}"
+        f"{f.name}={spelled(value)}"
         for f in dataclasses.fields(config)
         if (value := getattr(config, f.name)) is not None and not (isinstance(value, bool) and value is f.default)
     ]

@@ -261,6 +261,7 @@ WANTED = {
             "top_k",
             "batch",
             "changed",
+            "samples",
             "surface.rows",
             "convert.length",
             "convert.window",
@@ -273,7 +274,7 @@ WANTED = {
     **dict.fromkeys(
         (
             *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
-            *("amount", "tolerance", "smoothing"),
+            *("amount", "tolerance", "rate", "smoothing"),
         ),
         NUMBER,
     ),

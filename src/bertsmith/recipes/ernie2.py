@@ -2,7 +2,8 @@
 
 Word-aware: knowledge masking (ERNIE 1.0's units), capital letters, and whether a token stands elsewhere in its document.  Structure-aware: the
 order of up to three pieces of a text, and how far apart two sentences stand.  Semantic-aware: what joins two sentences, by connectives
-that were taken out.  Its seventh task, whether a title answers a query, needs the log of a search engine: `multitask` learns it beside a text.
+that were taken out.  Its seventh task, whether a title answers a query, needs the log of a search engine: where rows of it are given, `multitask` adds it
+as the last stage.
 
 `mixture.shares.order`: "added" is the paper's; "turns" one task after the other and "together" all from the start are what it compares with.
 The store is prepared with `--phrases`, `--entities`, `--capitals` and, for capitals to be a question, `--lowercase`.

@@ -136,7 +136,7 @@ class ByLanguage:
 
     def check(self, split: Any) -> None:
         """InputError, with its name, for a language that the layout cannot use."""
-        if not list(self._usable(split)):
+        if not list(self.usable(split)):
             parts_there = parts_of(split, self.parallel)
             self.layout.check(parts_there[0] if parts_there else split)
             raise InputError(f"layout: no text in {', '.join(s.language for s in split.languages)}")
@@ -149,7 +149,8 @@ class ByLanguage:
     def _has_few(self) -> bool:
         return hasattr(self.layout, "few")
 
-    def _usable(self, split: Any) -> Iterator[Part]:
+    def usable(self, split: Any) -> Iterator[Part]:
+        """The languages that the layout can read.  InputError as `check` says, unless `lenient`."""
         for part in parts_of(split, self.parallel):
             try:
                 self.layout.check(part)
@@ -161,12 +162,12 @@ class ByLanguage:
 
     def left_out(self, split: Any, vocab: Vocab, seed: int) -> tuple[int, int]:
         """(tokens that stand in no sequence of an epoch that reads every language once, tokens of these languages)."""
-        plans = [self.layout.plan(part, vocab, seed, 0) for part in self._usable(split)]
+        plans = [self.layout.plan(part, vocab, seed, 0) for part in self.usable(split)]
         return sum(plan.unread for plan in plans), sum(plan.account["corpus"] for plan in plans)
 
     def plan(self, split: Any, vocab: Vocab, seed: int, epoch: int) -> Any:
         """The plans of all languages as one, each as often as its share of the tokens that are read wants."""
-        parts = list(self._usable(split))
+        parts = list(self.usable(split))
         if not parts:
             self.check(split)
         seeds = [int(hashed(seed, "language", number)[0]) for number in range(len(parts))]

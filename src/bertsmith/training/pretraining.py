@@ -181,10 +181,11 @@ def entities_said(store: Any) -> dict[str, Any]:
 
 def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> HeldOut | None:
     """On the held-out documents of a store, which is the `feed` of a mixture; None, which is said, where the layout can use none of them."""
-    from bertsmith.training.evaluate import HeldOut, fixed_batches_of
+    from bertsmith.training.evaluate import HeldOut, held_batches
 
     try:
-        held = [replace(batch, feed=feed) for batch in fixed_batches_of(recipe, store)]
+        batches, languages = held_batches(recipe, store)
+        held = [replace(batch, feed=feed) for batch in batches]
     except InputError as error:
         journal.say(f"warning: no held-out evaluation: {error}")
         return None
@@ -193,7 +194,7 @@ def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> Hel
             f"warning: no held-out evaluation: the store has no held-out documents; {option('holdout')} of prepare sets some aside"
         )
         return None
-    return HeldOut(held, recipe.training.evaluate)
+    return HeldOut(held, recipe.training.evaluate, languages if len(dict.fromkeys(languages)) > 1 else ())
 
 
 def _check_apart(run: Run, store: Any) -> None:

@@ -19,7 +19,6 @@ from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.apart import one_of
 from bertsmith.objectives.alongside import Alongside
 from bertsmith.objectives.distilled import Distilled
 from bertsmith.objectives.mixed import Mixed, module_of
@@ -100,7 +99,6 @@ def weights_from(
         several = isinstance(objective, dict) and objective.get("type") in SEVERAL
         if several and not (recipe.mixture is not None and isinstance(from_dict(objective), Mixed)):
             weights = from_dict(objective).alone(weights)
-            _, weights = one_of(from_dict(config["recipe"].get("surgery")), "", weights)
         elif config["kind"] == "import":
             asked = from_dict(objective)
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}

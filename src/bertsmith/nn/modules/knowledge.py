@@ -50,6 +50,10 @@ class EntityPart(nn.Module):
         self.back_norm = None if last else model.norm.build(part.width)
         self.dropout = nn.Dropout(model.dropout)
 
+    def idle(self) -> Tensor:
+        """0, of which all parameters have a gradient, 0 too: slices on many processes are reduced alike, whichever of them had entities."""
+        return torch.stack([p.sum() for p in self.parameters()]).sum() * 0.0
+
     def attend(self, entities: Entities) -> None:
         x = fill(entities.states)
         mixed = self.attention(x, x, entities.stream, Position(), None)
@@ -80,7 +84,8 @@ class FusedLayer(Layer):
     ) -> Tensor:
         """As of a Layer; `entities` go on to the next one."""
         if entities is None:
-            return super().forward(x, stream, positions, read, source, cache)
+            x = super().forward(x, stream, positions, read, source, cache)
+            return x + self.entity.idle() if self.training and torch.is_grad_enabled() else x
         x = self.add("attention", *self.mixing(x, stream, positions, read, source, cache))
         self.entity.attend(entities)
         rows, own = entities.among(read)
