@@ -104,6 +104,7 @@ class Frames:
     writes: ClassVar[bool] = False
     embeds: ClassVar[bool] = False
     hears: ClassVar[bool] = True
+    texts: ClassVar[bool] = False  # whether its rows may be texts
     wide: ClassVar[Wide] = "none"
     settings: tuple[str, ...] = ()
     roles: ClassVar[tuple[str, ...]] = ROLES

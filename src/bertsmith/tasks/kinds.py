@@ -54,6 +54,7 @@ class Kind(Protocol):
     pools: bool  # whether the head reads a sequence as a whole
     wide: Wide  # what of a sequence reads all of it, in a model with windows
     embeds: bool  # whether a vector of each text is what is learned: no head, and `tuned` and `vectors` as tasks/vectors.py has them
+    hears: bool  # whether its texts may be files of sound
     roles: tuple[str, ...]  # columns of its files
     simple: bool  # whether there is a simple method beside it (`baseline`)
     writes: bool  # whether answers are written, not read off places (downstream/written_answers.py)
