@@ -2,5 +2,7 @@
 
 from bertsmith.recipe import find, members
 
-TEXT = sorted(name for name in members() if find(f"{name}:tiny").reads == "tokens")
-SOUND = sorted({*members()} - {*TEXT})
+READS = {name: find(f"{name}:tiny") for name in members()}
+# Those that read several feeds have a contract of their own, tests/test_several.py.
+TEXT = sorted(name for name, recipe in READS.items() if recipe.reads == "tokens" and recipe.mixture is None)
+SOUND = sorted(name for name, recipe in READS.items() if recipe.reads != "tokens")

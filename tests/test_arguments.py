@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from tests import benchmark_files
+from tests import benchmark_files, sounds
 from tests.runs import small
 
 import bertsmith
@@ -52,6 +52,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
     rows = {"task": "classify", "train": TEXTS, "dev": OTHERS, "allow_unknown": True}
     return {
         "prepare": {"sources": [folder / "text.txt"], "tokenizer": "wordpiece:60", "allow_unknown": True},
+        "prepare_audio": {"sources": sounds.corpus(folder / "sounds", each=1), "holdout": 0, "rate": 8000, "mels": 20},
         "show": {**data, "n": 1},
         "plan": {**data, "steps": 1, "threads": 1},
         "pretrain": {**data, "steps": 1, "threads": 1},
@@ -62,6 +63,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "clue": {"folder": benchmark_files.clue(folder / "CLUE"), "model": pretrained, "plan": True},
         "export": {"model": folder / "none"},  # these need transformers to be gone on with
         "import_": {"folder": folder / "none"},
+        "convert": {"model": pretrained, "length": 40},
         "load": {"model": pretrained},
         "fill": {"model": pretrained, "text": "one [MASK]"},
         "predict": {"model": tuned, "input": ["a text"]},
@@ -69,6 +71,8 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "attention": {"model": pretrained, "text": "a text"},
         "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
+        "augment": {"model": pretrained, "input": OTHERS, "samples": 1, "out": folder / "more.jsonl"},
+        "compress": {"model": tuned, "method": "int8", "dev": OTHERS, "tolerance": 1e9},
         "surface": {"model": on_file, "rows": 2, "points": 5},
         "embed": {"model": pretrained, "texts": ["a text"]},
         "score": {"model": pretrained, "input": ["a text"]},

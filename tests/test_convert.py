@@ -12,6 +12,8 @@ import bertsmith
 from bertsmith.errors import InputError
 from bertsmith.tasks.sequences import encode
 
+pytest.importorskip("transformers")
+
 
 @pytest.fixture(scope="module")
 def tokenizer(documents):
@@ -29,8 +31,9 @@ def states(model, texts, length):
     ("family", "head"), [("bert", "token+pair"), ("roberta", "token"), ("bert", "classify"), ("roberta", "qa")]
 )
 def test_it_says_what_it_said_of_short_texts_and_reads_long_ones(family, head, tokenizer, documents, tmp_path):
-    old = loaded(family, head, tokenizer, tmp_path / "run")
-    result = bertsmith.convert(old, tmp_path / "long", length=200)
+    bertsmith.export(loaded(family, head, tokenizer, tmp_path / "run"), tmp_path / "old")
+    old = bertsmith.load(tmp_path / "old")
+    result = bertsmith.convert(tmp_path / "old", tmp_path / "long", length=200)
     assert result["window"] == LENGTH // 2 and result["largest_difference"] < 1e-5
     new = bertsmith.load(tmp_path / "long")
     assert new.recipe.name == "longformer" and new.length() == 200 and new.recipe.model.longest == 200
@@ -47,13 +50,12 @@ def test_it_says_what_it_said_of_short_texts_and_reads_long_ones(family, head, t
 
 
 def test_it_is_exported_and_its_head_goes_on(tokenizer, tmp_path):
-    pytest.importorskip("transformers")
     for family, head, named in (
         ("bert", "token+pair", "LongformerForMaskedLM"),
         ("bert", "qa", "LongformerForQuestionAnswering"),
     ):
-        old = loaded(family, head, tokenizer, tmp_path / f"{head}-run")
-        bertsmith.convert(old, tmp_path / head, length=100)
+        bertsmith.export(loaded(family, head, tokenizer, tmp_path / f"{head}-run"), tmp_path / f"{head}-old")
+        bertsmith.convert(tmp_path / f"{head}-old", tmp_path / head, length=100)
         bertsmith.export(tmp_path / head, tmp_path / f"{head}-out")
         config = json.loads((tmp_path / f"{head}-out" / "config.json").read_text())
         assert config["architectures"] == [named] and config["type_vocab_size"] == 2
@@ -62,23 +64,23 @@ def test_it_is_exported_and_its_head_goes_on(tokenizer, tmp_path):
         assert bertsmith.load(tmp_path / f"{head}-longer").recipe.model.attention.window == LENGTH // 2
 
 
-def test_a_run_that_was_trained_becomes_one_that_trains_on(run, store, tmp_path):
-    bertsmith.convert(run, tmp_path / "long", length=200, window=8)
-    bertsmith.pretrain("longformer", store, tmp_path / "on", steps=2, from_=tmp_path / "long", threads=1)
+def test_a_run_that_was_trained_becomes_one_that_trains_on(pretrained, short, tmp_path):
+    bertsmith.convert(pretrained, tmp_path / "long", length=200, window=8)
+    bertsmith.pretrain("longformer", short, tmp_path / "on", steps=2, from_=tmp_path / "long", threads=1)
     assert bertsmith.load(tmp_path / "on").recipe.model.attention.window == 8
     with pytest.raises(InputError, match="holds a model already"):
-        bertsmith.convert(run, tmp_path / "long", length=300)
-    bertsmith.convert(run, tmp_path / "long", length=300, force=True)
+        bertsmith.convert(pretrained, tmp_path / "long", length=300)
+    bertsmith.convert(pretrained, tmp_path / "long", length=300, force=True)
     assert bertsmith.load(tmp_path / "long").length() == 300
 
 
 def test_what_cannot_become_one_is_told_in_a_line(tokenizer, tmp_path):
     old = loaded("bert", "token", tokenizer, tmp_path / "run")
     refused = {
-        "length: 48: .* reads 48 tokens already": {"length": LENGTH},
-        "length: 0: must be above 0": {"length": 0},
-        "window: 0: must be above 0": {"length": 100, "window": 0},
-        "to: reformer: unknown": {"length": 100, "to": "reformer"},
+        "length=48: .* reads 48 tokens already": {"length": LENGTH},
+        "length=0: must be above 0": {"length": 0},
+        "window=0: must be above 0": {"length": 100, "window": 0},
+        "to.*reformer.*unknown": {"length": 100, "to": "reformer"},
     }
     for said, options in refused.items():
         with pytest.raises(InputError, match=said):
@@ -95,9 +97,9 @@ def test_what_cannot_become_one_is_told_in_a_line(tokenizer, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_no_text_taught_begins_as_what_it_did(store, tiny, tmp_path):
+def test_what_no_text_taught_begins_as_what_it_did(short, tiny, tmp_path):
     recipe = tiny("longformer", "model.attention.window=8", "training.evaluate=0")
-    bertsmith.pretrain(recipe, store, tmp_path / "run", steps=2, threads=1)
+    bertsmith.pretrain(recipe, short, tmp_path / "run", steps=2, threads=1)
     body = bertsmith.load(tmp_path / "run").member.model
     assert all(torch.equal(layer.attention.wide.weight, layer.attention.qkv.weight) for layer in body.layers)
 
@@ -109,3 +111,16 @@ def test_recipes_of_longer_ones_keep_what_was_hidden_and_how(tokenizer):
     new = longer(old, LENGTH, 100, 8)
     assert new.corruption == old.corruption and new.layout.length == 100
     assert [head.name for head in new.objective.heads] == ["token", "summary"]
+
+
+@pytest.mark.parametrize(("task", "wide"), [("qa", "question"), ("classify", "first"), ("tag", "none")])
+def test_a_task_says_which_tokens_read_all_and_their_matrices_learn(task, wide, pretrained, tune_by, tasks, tmp_path):
+    bertsmith.convert(pretrained, tmp_path / "long", length=300, window=4)
+    tune_by(tmp_path / "tuned", "full", task, sets=("length=300",), model=tmp_path / "long")
+    model = bertsmith.load(tmp_path / "tuned")
+    assert model.reading().wide == wide and model.length() == 300
+    before = bertsmith.load(tmp_path / "long").member.model.layers[0].attention.wide.weight
+    moved = not torch.equal(model.member.model.layers[0].attention.wide.weight, before)
+    assert moved == (wide != "none")
+    said = bertsmith.predict(tmp_path / "tuned", tasks[task][2])
+    assert said and bertsmith.evaluate(tmp_path / "tuned", tasks[task][2])

@@ -92,6 +92,7 @@ VERBS = (
     "downstream.finetune",
     "downstream.multitask",
     "downstream.benchmark",
+    "downstream.compress",
     "downstream.predict",
     "downstream.fill",
     "downstream.embed",

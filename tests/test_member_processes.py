@@ -16,11 +16,15 @@ CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2", "ernie-thu")},
     "albert-attention": ("albert", SHARES),
     "electra-all": ("electra", TIED),
+    "longformer": ("longformer", ["model.attention.window=8"]),
+    # Its layers are computed together, and are no slices by themselves.
+    "reformer": ("reformer", ["model.attention.chunk=8"]),
     "transformer-xl-clusters": ("transformer-xl", CLUSTERS),  # else the store's 1,000 tokens are one
 }
 # What differs from a member by its corruption alone, by a head that reads the ends of spans, or is another sharing of one, is
 # distributed in `make test-slow`; Transformer-XL with all of its vocabulary in one cluster, too.
 VARIANTS = ("structbert", "ernie1", "unilm", "spanbert", "albert-attention", "electra-all", "transformer-xl")
+VARIANTS += ("longformer", "reformer")
 RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp"}
 
 

@@ -163,7 +163,7 @@ def test_what_learns_is_said_before_it_does(tune_by, tmp_path):
         ("adapter", "qa"),
         ("lora", "tag"),
         ("prefix", "tag"),
-        ("pal", "pairs"),
+        ("pal", "regress"),
         ("bias", "regress"),
         ("mix", "tag"),
     ],

@@ -15,7 +15,8 @@ from bertsmith.nn.apart import Apart, one_of
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.apart import reading
-from bertsmith.nn.modules.attention import watched
+from bertsmith.nn.modules.attention import heard, watched
+from bertsmith.nn.modules.blocks import Layer
 from bertsmith.nn.modules.cache import Cache
 from bertsmith.nn.modules.pals import Pal
 from bertsmith.nn.pals import Pals
@@ -111,9 +112,9 @@ def test_a_language_models_token_sees_nothing_behind_it_and_writes_from_what_is_
 @torch.no_grad()
 def test_who_looks_at_attention_sees_that_of_the_layers():
     model = drawn(body("bert", Pals(size=4)))
-    with watched() as found:
+    with watched() as found, heard() as given:
         model(text())
-    assert len(found) == 2
+    assert len(found) == len(given) == 2
 
 
 # -- parts of several feeds ---------------------------------------------------------------------------------------------------------
@@ -196,6 +197,17 @@ def test_a_body_without_layers_has_no_place_for_them():
             InputError, match=r"^LSTM has no layers of attention and feed-forward to tune; method='full' tunes it"
         ):
             surgery.operate(torch.nn.LSTM(4, 4))
+
+
+@pytest.mark.parametrize("kind", ["pal", "adapter", "prefix", "apart"])
+def test_a_layer_that_computes_otherwise_is_not_replaced_without_a_word(kind):
+    model = body("bert", None)
+    model.layers[1].__class__ = type("FusedLayer", (Layer,), {})
+    surgery = Apart(surgery=KINDS["lora"], feeds=("apart",)) if kind == "apart" else KINDS[kind]
+    with pytest.raises(
+        InputError, match=rf"^{kind}: a FusedLayer of this model has no place for it; method='lora' or 'full' tunes it"
+    ):
+        surgery.operate(model)
 
 
 def test_dropout_is_that_of_the_model():

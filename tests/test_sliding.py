@@ -180,9 +180,9 @@ def test_its_parameters_are_counted():
 
 
 def test_numbers_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match="model.attention.window: 0 must be above 0"):
+    with pytest.raises(InputError, match=r"model\.attention.window: 0 must be above 0"):
         Sliding(window=0)
-    with pytest.raises(InputError, match="model.attention.gaps: 0 must be above 0"):
+    with pytest.raises(InputError, match=r"model\.attention.gaps: 0 must be above 0"):
         Sliding(gaps=(1, 0))
-    with pytest.raises(InputError, match="model.attention.gapped: 3 of 2 heads"):
+    with pytest.raises(InputError, match=r"model\.attention.gapped: 3 of 2 heads"):
         model(Sliding(gaps=(1, 2), gapped=3))

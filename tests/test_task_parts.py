@@ -1,10 +1,12 @@
 """A trunk that learns beside what is put into it, and parts of the body that each of several tasks has for itself."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
-from tests.runs import Breaking, lines, same, saved
+from tests.runs import Breaking, lines, same, saved, small
 from tests.test_multitask import file_of, tune
 
 import bertsmith
@@ -137,8 +139,6 @@ def test_tasks_over_a_trunk_that_stays_have_what_is_put_into_it_in_common(pretra
 
 def test_tasks_that_are_written_read_and_write_by_their_own(short, given, tmp_path):
     """A language model keeps what it read; its answers are those of the task alone."""
-    from tests.runs import small
-
     bertsmith.pretrain(small("training.precision=float32", member="gpt2"), short, tmp_path / "gpt2", steps=2, threads=1)
     keys = given["classify"]
     written = {**keys, "task": "text2text", "metric": "exact"}
@@ -147,3 +147,16 @@ def test_tasks_that_are_written_read_and_write_by_their_own(short, given, tmp_pa
     for name in ("written", "other"):
         again = bertsmith.evaluate(f"{tmp_path}/run:{name}", keys["dev"])
         assert again["exact"]["value"] == found["tasks"][name]["dev"]["exact"]["value"]
+
+
+def test_two_processes_with_slices_learn_the_same(pretrained, given, tmp_path):
+    file = file_of(tmp_path / "file", given)
+    sets = ["batch=8", "dropout=0", "precision=float32", "pal.size=4"]
+    tune(pretrained, file, tmp_path / "one", steps=3, method="pal", set=sets)
+    asked = ["multitask", str(pretrained), str(file), "--out", str(tmp_path / "two"), "--steps", "3", "--seed", "3"]
+    asked += ["--method", "pal", "--threads", "1", "--processes", "2", "--shard", "fsdp"]
+    asked += [part for one in sets for part in ("--set", one)]
+    done = subprocess.run([sys.executable, "-m", "bertsmith", *asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    losses, shared = ([line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two"))
+    assert shared == pytest.approx(losses, rel=1e-6)

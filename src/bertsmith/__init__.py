@@ -39,6 +39,8 @@ _VERBS = {
     "embed": "bertsmith.downstream.embed",
     "score": "bertsmith.downstream.score",
     "generate": "bertsmith.downstream.generate",
+    "compress": "bertsmith.downstream.compress",
+    "augment": "bertsmith.downstream.augment",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",

@@ -32,6 +32,7 @@ class Corruption:
     rewrite: Any
     copies: int = 0
     order: Any = None
+    task: int = 0  # which of its tasks the model is told that this is, where its embeddings have some (nn/tasked.py)
     everywhere: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
 
@@ -61,7 +62,7 @@ class Corruption:
 
     def __call__(self, row: Row, vocab: Vocab, draw: Draw) -> Batch:
         row = self.moved(row, draw)
-        batch = self.rewrite(row, self.select(row, draw), vocab, draw)
+        batch = self.told(self.rewrite(row, self.select(row, draw), vocab, draw))
         if not (self.everywhere or self.again):
             return batch
         every = Target(at=np.arange(len(row.tokens))[:, None], labels=np.zeros(len(row.tokens), np.int64))
@@ -73,6 +74,44 @@ class Corruption:
         found = self.rewrite.counts(row, spans, draw)
         more = dict.fromkeys(self.everywhere, len(row.tokens)) | dict.fromkeys(self.again, found.get("token", 0))
         return {**found, **more}
+
+    def told(self, batch: Batch) -> Batch:
+        """With the number of the task in its segments."""
+        if not self.task:
+            return batch
+        segments = (batch.input.segments + 2 * self.task).astype(np.uint8)
+        return replace(batch, input=replace(batch.input, segments=segments))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Something else that a run reads of its store and is asked about: a layout and a corruption of its own.  Its rows are as long as the
+    recipe's own (`Recipe.alone`)."""
+
+    name: str
+    layout: Any
+    corruption: Corruption
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Feeds over one store beside the recipe's own layout and corruption, which are the feed `main`.
+
+    The recipe's objective is a `Mixed` with a part for each.  `shares`: how often each is read (data/mixture.py), in the order main, feeds.
+    """
+
+    main: str
+    feeds: tuple[Asked, ...]
+    shares: Any
+    each: Literal["one", "all"] = "one"
+
+    def __post_init__(self):
+        names = [self.main, *(feed.name for feed in self.feeds)]
+        require(len(set(names)) == len(names), f"mixture.feeds: {names}: each needs a name of its own")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.main, *(feed.name for feed in self.feeds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +226,9 @@ class Training:
     evaluate: int = 500  # steps between held-out evaluations; 0 = at the end only
     held_out: int = 65536  # tokens that an evaluation reads at most
     corpus: float = 1.0  # the share of the training sequences that is read, again and again
+    smoothing: float = (
+        1.0  # a language of n tokens is read in proportion to n to this power; 1 reads each once in an epoch
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # layers by torch.compile: for GPUs; on a CPU minutes of waiting for a few per cent
 
@@ -198,6 +240,10 @@ class Training:
             f"training.keep: {self.keep} is below 2; the newest step and the one before it are always kept",
         )
         require(self.most is None or self.most > 0, f"training.most: {self.most} must be above 0, or null for no limit")
+        require(
+            0 <= self.smoothing <= 1,
+            f"training.smoothing: {self.smoothing} is not a power from 0 (languages alike) to 1 (as much as there is)",
+        )
         require(0 < self.corpus <= 1, f"training.corpus: {self.corpus} is not a share; above 0, at most 1")
         require(self.evaluate >= 0, f"training.evaluate: {self.evaluate} is negative; 0 evaluates at the end only")
 
@@ -239,6 +285,7 @@ class Recipe:
     training: Training = field(default_factory=Training)
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
+    mixture: Any = None  # a Several: what else is read of the store, and asked
     surgery: Any = (
         None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py, …)
     )
@@ -259,6 +306,27 @@ class Recipe:
             not 0 < segments < needed,
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
+
+    def alone(self, name: str | None = None) -> Recipe:
+        """As if one of its feeds (None: the main one) were all that it reads and is asked; itself where it has no others."""
+        if self.mixture is None:
+            require(name is None, f"recipe {self.name}: reads one text alone, and has no feed {name!r}")
+            return self
+        known = self.mixture.names
+        name = self.mixture.main if name is None else name
+        if name not in known:
+            raise InputError(f"recipe {self.name}: no feed {name!r}; {nearest(name, known)}")
+        found = replace(self, mixture=None, objective=self.objective.answering(name))
+        for feed in self.mixture.feeds:
+            if feed.name == name:
+                layout = replace(feed.layout, length=self.layout.length)
+                return replace(found, layout=layout, corruption=feed.corruption)
+        return found
+
+    @property
+    def feeds(self) -> dict[str, Recipe]:
+        """By name, what each feed reads and is asked; {"": itself} where it has no others."""
+        return {"": self} if self.mixture is None else {name: self.alone(name) for name in self.mixture.names}
 
     @property
     def reads(self) -> str:

@@ -79,6 +79,10 @@ class FrameStore:
     train: FrameSplit
     held_out: FrameSplit
 
+    def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False) -> Any:
+        """A layout as it reads this store: as it is."""
+        return layout
+
     @staticmethod
     def is_at(path: str | Path) -> bool:
         """Whether the manifest of a folder says so; a damaged one is told by who opens it."""

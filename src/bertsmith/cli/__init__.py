@@ -22,6 +22,7 @@ from bertsmith.cli.multitask import add_multitask
 from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.cli.probing import add_attention, add_probe, add_surface
 from bertsmith.cli.scoring import add_score
+from bertsmith.cli.smaller import add_augment, add_compress
 from bertsmith.cli.writing import add_generate
 from bertsmith.console import Console
 from bertsmith.errors import BertsmithError, Lost, printable
@@ -104,6 +105,8 @@ def parser() -> Parser:
         add_embed,
         add_score,
         add_generate,
+        add_compress,
+        add_augment,
         add_export,
         add_import,
         add_convert,

@@ -63,7 +63,7 @@ def add_prepare(commands: Any) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), or hf:NAME",
+        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), or hf:NAME; en=SOURCE names a language, en+de=A.en+A.de parallel lines",
     )
     made.add_argument(
         "--only",
@@ -121,9 +121,20 @@ def add_prepare(commands: Any) -> None:
     made.add_argument("--holdout", type=float, default=0.01, help="share of the documents held out")
     made.add_argument("--tokenizer-sample", default="100MB", help="text that the tokenizer learns from, at most")
     made.add_argument(
+        "--smoothing",
+        type=float,
+        metavar="POWER",
+        help="of several languages (en=FILE zh=FILE): each in that sample by its size to this power (0.7)",
+    )
+    made.add_argument(
         "--phrases", metavar="FILE|npmi", help="a word list (.txt), annotated text (.jsonl), or npmi[:0.5]"
     )
     made.add_argument("--entities", metavar="FILE|npmi", help="the same for entities; both are kept in the store")
+    made.add_argument(
+        "--capitals",
+        action="store_true",
+        help="keep which words begin with a capital letter, for members that ask for it (ernie2)",
+    )
     made.add_argument(
         "--links",
         metavar="FILE",
@@ -186,6 +197,7 @@ def add_show(commands: Any) -> None:
     made.add_argument("--seed", type=natural, default=0)
     made.add_argument("--epoch", type=natural, default=0)
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    made.add_argument("--feed", metavar="NAME", help="of a recipe that reads several, which (the main one)")
     made.add_argument("--model", metavar="RUN", help="an ELECTRA run: show what its generator writes, too")
 
 
@@ -193,7 +205,8 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.downstream import show as page
 
     options = {
-        key: getattr(arguments, key) for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model")
+        key: getattr(arguments, key)
+        for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model", "feed")
     }
     if arguments.json:
         for line in page.show(arguments.recipe, say=console.say, **options):

@@ -8,6 +8,8 @@ import numpy as np
 from bertsmith.errors import InputError
 from bertsmith.spelling import option
 
+CAPITAL = np.uint8(1 << 4)  # of a word that begins with a capital letter
+RECURS = np.uint8(1 << 5)  # stands in its document elsewhere, too (text/recurring.py)
 LEVELS = {"phrase": (0, 1), "entity": (2, 3)}  # bits: a span begins here, this is inside of one
 
 

@@ -4,7 +4,7 @@ k feeds, in the order in which they are named.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -148,6 +148,49 @@ class Stages:
         return _normal(shares if shares.any() else (number == stage).astype(np.float64))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """Every feed is read equally often in the end; `order` says when (Sun et al. 2020, ERNIE 2.0, section 3.2).
+
+    added: stage after stage one more begins, while those before it go on.  Of k feeds each has k + 1 parts of the run: one in every stage
+    after its own, and what is left in its own.  With four that is the paper's table: 20, 10, 10, 10 thousand updates of the first, 30, 10, 10 of
+    the second, 40, 10 of the third, 50 of the last.  turns: one after the other.  together: all from the start.
+    `steps`: of the run, which sets it (`of`); until then the first stage lasts.
+    """
+
+    order: Literal["added", "turns", "together"] = "added"
+    steps: int | None = None
+
+    def __post_init__(self):
+        known = ("added", "turns", "together")
+        require(self.order in known, f"mixture.shares.order: {self.order!r} is not one of {', '.join(known)}")
+
+    def check(self, feeds: int) -> None: ...
+
+    def of(self, steps: int) -> "Curriculum":
+        """In a run of so many steps."""
+        return replace(self, steps=steps)
+
+    def table(self, feeds: int) -> Array:
+        """(stages, feeds) parts of the run that each feed has in each stage; all columns have the same sum."""
+        if self.order == "together":
+            return np.ones((1, feeds))
+        if self.order == "turns":
+            return np.eye(feeds)
+        return np.tril(np.ones((feeds, feeds))) + np.diag(np.arange(feeds) + 1.0)
+
+    def begins(self, feeds: int) -> list[int]:
+        """How many steps stand before each stage, and before the end."""
+        parts = np.cumsum(self.table(feeds).sum(1))
+        return [0, *np.rint(parts / parts[-1] * (self.steps or 0)).astype(int).tolist()]
+
+    def at(self, step: int, sizes: Array) -> Array:
+        table = self.table(len(sizes))
+        ends = self.begins(len(sizes))[1:]
+        stage = int(np.searchsorted(ends, step - 1, "right")) if self.steps else 0
+        return _normal(table[min(stage, len(table) - 1)])
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -185,6 +228,11 @@ class Mixture:
         require(each in ("one", "all"), f"mixture.each: {each!r} is neither 'one' nor 'all'")
         shares.check(len(self.feeds))
         self.sizes = np.array([len(feed.epoch(0).order) for feed in self.feeds.values()], np.float64)
+
+    def lasts(self, steps: int) -> None:
+        """A run of so many steps will read it: what shares go by that know stages of a whole run."""
+        if hasattr(self.shares, "of"):
+            self.shares = self.shares.of(steps)
 
     def reads(self, step: int) -> tuple[str, ...]:
         """The feeds that step `step` (from 1) takes from."""

@@ -128,8 +128,6 @@ class Permuted:
     In every part, asked tokens and separators come in a random order; the other tokens come before all of these and see each other.
     """
 
-    term: str = "token"
-
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         at = numbers(spans[:, 0], spans[:, 1])
         rank = self._ranks(row, at, draw)
@@ -153,13 +151,12 @@ class Permuted:
             visibility="ranks",
             thread=row.thread,
         )
-        targets = {self.term: Target(at=asks[:, None], labels=wide(row.tokens[at]))}
+        targets = {asked_of(row): Target(at=asks[:, None], labels=wide(row.tokens[at]))}
         return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
 
     def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         """What `counts()` of the batch will be, without making it."""
-        asked = int((spans[:, 1] - spans[:, 0]).sum())
-        return {self.term: asked} if asked or self.term == "token" else {}
+        return {asked_of(row): int((spans[:, 1] - spans[:, 0]).sum())}
 
     def _ranks(self, row: Row, at: Array, draw: Draw) -> Array:
         """(n,) int32: 0 for the first part's other tokens, 1, 2, ... for its ordered ones; the second part goes on from there."""
@@ -175,3 +172,8 @@ class Permuted:
         rank = np.repeat(base, parts.lengths)
         rank[where[order]] += 1 + np.arange(len(where)) - np.repeat(np.cumsum(count) - count, count)
         return rank.astype(np.int32)
+
+
+def asked_of(row: Row) -> str:
+    """The term that is asked."""
+    return "token" if row.tokens.ndim == 1 else "frames"

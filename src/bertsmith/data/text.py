@@ -12,6 +12,7 @@ import numpy as np
 from bertsmith.data.batch import Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.data.feed import Epoch, Pieces
+from bertsmith.data.mixture import Mixture
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
@@ -44,7 +45,8 @@ class Text:
     def of(cls, recipe: Any, store: Any, seed: int) -> "Text":
         """What a recipe reads of a store in training."""
         batch, share = recipe.training.batch, recipe.training.corpus
-        return cls(store.train, recipe.layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share)
+        layout = store.laid(recipe.layout, recipe.training.smoothing)
+        return cls(store.train, layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share)
 
     def epoch(self, number: int) -> Epoch:
         plan = self._plan(self.corruption.view(number))
@@ -73,6 +75,8 @@ class Text:
 
     def left_out(self) -> tuple[int, int]:
         """(tokens that stand in no sequence of the first epoch, tokens of the corpus)."""
+        if hasattr(self.layout, "left_out"):
+            return self.layout.left_out(self.split, self.vocab, self.seed)
         plan = self._plan(self.corruption.view(0))
         return plan.unread, plan.account["corpus"]
 
@@ -97,6 +101,19 @@ class Text:
             part, (begin, end) = row.part(first, last), np.searchsorted(spans[:, 0], row.offsets[[first, last]])
             found.append(self.corruption.counts(part, spans[begin:end] - row.offsets[first], self.draw))
         return found
+
+
+def feed_of(recipe: Any, store: Any, seed: int) -> Any:
+    """What a recipe reads of a store: its text, or the mixture of its feeds."""
+    if recipe.mixture is None:
+        return Text.of(recipe, store, seed)
+    parts = {name: Text.of(alone, store, seed) for name, alone in recipe.feeds.items()}
+    return Mixture(parts, recipe.mixture.shares, seed=seed, each=recipe.mixture.each)
+
+
+def texts_of(feed: Any) -> list[Text]:
+    """The texts of a feed that `feed_of` made, the main one first."""
+    return list(feed.feeds.values()) if isinstance(feed, Mixture) else [feed]
 
 
 def check_reads(layout: Any, split: Any) -> None:

@@ -108,7 +108,7 @@ def _check_encoder(loaded: Loaded) -> None:
     model = recipe.model
     if hasattr(recipe.objective, "halves"):
         raise InputError(f"{run}: {recipe.name} has two models; export one and convert that")
-    if not isinstance(model, TransformerConfig) or not isinstance(model.topology, OneStack) or model.memory:
+    if not isinstance(model, TransformerConfig) or not isinstance(model.topology, OneStack):
         raise InputError(f"{run}: {recipe.name} is no encoder alone; a BERT or RoBERTa becomes a longformer")
     if not isinstance(model.positions, Learned):
         kind = type(model.positions).__name__

@@ -31,6 +31,7 @@ from bertsmith.deploy.hf_tokenizer import TOKENIZER, hf_tokenizer
 from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
+from bertsmith.deploy.untold import untold
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.several import check_named
@@ -85,7 +86,7 @@ def export(
     tuned = opened(model, members=members, say=say, base=base)
     if to == "peft":
         check_updates(tuned)
-    given = half_of(plain(tuned), half)
+    given = untold(half_of(plain(tuned), half))
     check_named(given)
     loaded = _here(_without_task(given))
     where, home = Path(out).resolve(), loaded.run.resolve()

@@ -291,7 +291,6 @@ FAMILIES = {
         model_type="distilbert",
         base="distilbert",
         parts=("embeddings.", "transformer."),
-        like="bert",
         segmented=False,
         keys=DISTILBERT_KEYS,
         body=distilbert_body,
@@ -384,7 +383,7 @@ FAMILIES = {
         pad=0,
     ),
     # Without task types, which the first ERNIE has not, it is a BERT.
-    "ernie": _like_bert("ernie", "Ernie", members=("ernie1", "ernie1-dialogue")),
+    "ernie": _like_bert("ernie", "Ernie", members=("ernie1", "ernie1-dialogue", "ernie2")),
     "gpt2": Family(
         model_type="gpt2",
         keys=GPT2_KEYS,

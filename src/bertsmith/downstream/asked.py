@@ -204,6 +204,12 @@ def check_sliced(shard: str, options: Any) -> None:
 
 
 def check_surgery(way: Method, loaded: Loaded) -> None:
+    if getattr(loaded.recipe.surgery, "still", False):
+        of = (loaded.config.get("source") or {}).get("path")
+        raise InputError(
+            f"{printable(loaded.run)}: its matrices are whole numbers of eight bits, which do not learn; tune the model that it was made of, "
+            f"{printable(of)}, and compress that"
+        )
     if way.puts and loaded.recipe.surgery is not None:
         source = loaded.config.get("from") or {}
         raise InputError(

@@ -40,32 +40,45 @@ def split_of(documents: Iterable[Iterable[str]], tokenizer: Any) -> Split:
 
 
 def lines(
-    recipe: Recipe, split: Any, vocab: Vocab, tokenizer: Any, n: int, seed: int, epoch: int, writer: Any = None
+    recipe: Recipe,
+    split: Any,
+    vocab: Vocab,
+    tokenizer: Any,
+    n: int,
+    seed: int,
+    epoch: int,
+    writer: Any = None,
+    layout: Any = None,
 ) -> Iterator[dict[str, Any]]:
-    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`."""
+    """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`.
+
+    `layout`: as it reads the store that `split` is of, where that has several languages."""
+    layout = recipe.layout if layout is None else layout
     if writer is not None and writer.tokenizer.reading != tokenizer.reading:
         raise InputError(f"{option('model', writer.run)}: its tokenizer is not that of the text")
     require(n > 0, f"show: -n {n}: at least 1 example")
-    check_reads(recipe.layout, split)
-    recipe.layout.check(split)
+    check_reads(layout, split)
+    layout.check(split)
     recipe.corruption.check(split)
     tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
     draw, index = Draw(seed), 0
     while index < n:
-        plan = recipe.layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
+        plan = layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
         order = plan.shuffled(epoch)[: n - index]
         for at in range(0, len(order), CHUNK):
             some = order[at : at + CHUNK]
             row = recipe.corruption.moved(plan.row(some), draw)
             spans = recipe.corruption.select(row, draw)
-            batch = recipe.corruption.rewrite(row, spans, vocab, draw)
+            batch = recipe.corruption.told(recipe.corruption.rewrite(row, spans, vocab, draw))
             tally.add(row, spans, batch, plan.cut[some], plan.account.get("label_1"))
             tally.add_levels(row, spans, recipe.corruption.select)
+            tally.add_languages(plan, some, row)
             tally.add_views(row, recipe.corruption.rewrite, draw)
             tally.add_links(row, batch)
             links = getattr(split, "links", None)
             names = Named(tokenizer, recipe.corruption.rewrite, vocab, () if links is None else links.names)
-            for line in _examples(row, spans, _decided(batch, recipe, writer), names):
+            classes = () if "token" in batch.targets else tuple(batch.targets)
+            for line in _examples(row, spans, _decided(batch, recipe, writer), names, classes):
                 yield {"index": index, "epoch": epoch, **line}
                 index += 1
         epoch += 1
@@ -107,8 +120,10 @@ class Named:
         return [self.marks[i] if i in self.marks else next(plain) for i in ids]
 
 
-def _examples(row: Row, spans: np.ndarray, batch: Batch, names: Named) -> Iterator[dict[str, Any]]:
-    """Each sequence of a corrupted row on its own, with indices of its own."""
+def _examples(
+    row: Row, spans: np.ndarray, batch: Batch, names: Named, classes: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """Each sequence of a corrupted row on its own, with indices of its own.  `classes`: terms whose answers are no tokens."""
     words, sentences = np.flatnonzero(row.starts), np.flatnonzero(row.sentences)
     read = np.concatenate([[0], np.cumsum(batch.input.lengths)])  # with tokens that only ask an input is longer
     asks = np.concatenate([[0], np.cumsum(batch.asking.lengths)])
@@ -130,16 +145,18 @@ def _examples(row: Row, spans: np.ndarray, batch: Batch, names: Named) -> Iterat
             "input": _side(batch.input, first, last, names),
             "output": None if batch.output is None else _side(batch.output, low, high, names),
             "spans": (spans[np.searchsorted(spans[:, 0], begin) : np.searchsorted(spans[:, 0], end)] - begin).tolist(),
-            "targets": _targets(batch, low, high, names),
+            "targets": _targets(batch, low, high, names, classes),
         }
 
 
-def _targets(batch: Batch, first: int, last: int, names: Named) -> dict[str, Any]:
+def _targets(batch: Batch, first: int, last: int, names: Named, classes: tuple[str, ...] = ()) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, target in batch.targets.items():
         low, high = np.searchsorted(target.at[:, 0], [first, last])
         labels = target.labels[low:high].tolist()
-        if name == "pair":
+        if name in classes and low < high and (high - low > 1 or target.at[low, 0] > first):
+            found[name] = [list(row) for row in zip((target.at[low:high, 0] - first).tolist(), labels, strict=True)]
+        elif name == "pair" or name in classes:
             found |= {name: labels[0]} if labels else {}
         elif target.at.shape[1] > 1:
             at = target.at[low:high]

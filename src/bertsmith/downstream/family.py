@@ -36,7 +36,12 @@ def page() -> str:
 
 
 def axes(recipe: Recipe) -> list[str]:
-    """One value on each axis, as it would be written."""
+    """One value on each axis, as it would be written; where a recipe reads several feeds, those of each that differ."""
+    if recipe.mixture is not None:
+        each = [(name, axes(alone)) for name, alone in recipe.feeds.items()]
+        found = [_both([(name, values[i]) for name, values in each]) for i in range(len(AXES))]
+        found[-1] += f", {spelled(recipe.mixture.shares)}"
+        return found
     model = recipe.model
     parts = [
         spelled(getattr(model, slot)) for slot in ("block", "norm", "attention", "feedforward") if hasattr(model, slot)
@@ -51,6 +56,8 @@ def axes(recipe: Recipe) -> list[str]:
         topology += f", {spelled(memory)}"
     heads = getattr(recipe.objective, "heads", None)
     objective = " + ".join(map(spelled, heads)) if heads else spelled(recipe.objective)
+    if terms := getattr(recipe.objective, "terms", None):
+        objective += f", of a teacher {', '.join(f'{term} {weight:g}' for term, weight in terms.items())}"
     optimizer = "" if recipe.schedule.optimizer == "adamw" else f"{recipe.schedule.optimizer}, "
     schedule = f"{optimizer}lr {recipe.schedule.lr:g}, warm-up {recipe.schedule.warmup:g}, {amount(recipe.training.batch, 'token')} an update"
     copies = recipe.corruption.copies
@@ -72,12 +79,22 @@ def axes(recipe: Recipe) -> list[str]:
     ]
 
 
+def _both(values: list[tuple[str, str]]) -> str:
+    """What feeds have on one axis: once where it is the same, else each by its name."""
+    if len({value for _, value in values}) == 1:
+        return values[0][1]
+    return "; ".join(f"{name}: {value}" for name, value in values)
+
+
 def spelled(config: Any) -> str:
-    """`Tokens(rate=0.15)`: the class and what its fields say; null, and yes or no where that is the default, are left out."""
+    """`Tokens(rate=0.15)`: the class and what its fields say; null, and yes or no where that is the default, are left out.  Of several of a
+    kind how many there are."""
+    if isinstance(config, tuple) and any(map(dataclasses.is_dataclass, config)):
+        return f"{len(config)} of {type(config[0]).__name__}"
     if not dataclasses.is_dataclass(config):
-        return str(config)
+        return repr(config)
     shown = [
-        f"{f.name}={spelled(value) if dataclasses.is_dataclass(value) else repr(value)}"
+        f"{f.name}={spelled(value)}"
         for f in dataclasses.fields(config)
         if (value := getattr(config, f.name)) is not None and not (isinstance(value, bool) and value is f.default)
     ]

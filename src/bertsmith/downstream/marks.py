@@ -15,6 +15,7 @@ LEGEND = (
     "[MASK:x] hidden x · [y<-x] random y written over x · [=x] asked, kept as it is · [x~y] y moved to where x stood · "
     "[k:x] x asked as number k of a random order"
 )
+NOTED = "[+x] x of which the answer is yes"
 WRITTEN = "[x->y] hidden x, for which the generator wrote y"
 LINKED = "{x|Q} x is linked to Q, which is given · {x|[MASK:Q]} which is not · {x|[R<-Q]} R is given in its place"
 PIECES = "a·b: two pieces of one word"
@@ -35,6 +36,7 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
         written = line["output"] is not None
         if line["index"] == 0:
             legend = [SIDES if written else LEGEND, *([WRITTEN] if "replaced" in line["targets"] else [])]
+            legend += [NOTED] if "token" not in line["targets"] and not written else []
             linked = [LINKED] if "entities" in line["input"] else []
             yield " · ".join([*legend, *linked, *([PIECES] if people else [])])
         targets = line["targets"]
@@ -70,8 +72,8 @@ def _head(line: dict[str, Any], pairs: tuple[str, ...]) -> str:
     parts.append(f"{len(targets.get('token', []))} asked")
     if "replaced" in targets:
         parts.append(f"{len(targets['replaced'])} replaced")
-    if (label := targets.get("pair")) is not None:
-        parts.append(f"pair {label}{f': {pairs[label]}' if pairs else ''}")
+    for term in (name for name, label in targets.items() if isinstance(label, int)):
+        parts.append(f"{term} {targets[term]}{f': {pairs[targets[term]]}' if pairs else ''}")
     seen = _seen(line["input"]["query_rank"][: len(ids)])
     return " · ".join([*parts, *([seen] if seen else [])])
 
@@ -85,6 +87,7 @@ def _marked(line: dict[str, Any], people: Shown | None) -> str:
     """The text of one example on one line."""
     ids, given = line["source"]["ids"], line["input"]["ids"]
     asked = _asked(line)
+    yes = {row[0] for rows in line["targets"].values() if isinstance(rows, list) for row in rows if row[1:] == [1]}
     apart = {place for place, i in enumerate(ids) if place in asked or given[place] != i}
     if people is None:
         pieces = [Piece(text=token, space=True) for token in line["source"]["tokens"]]
@@ -95,10 +98,12 @@ def _marked(line: dict[str, Any], people: Shown | None) -> str:
         places = [*(given[place] for place in apart), *(i for _, _, i in line["targets"].get("replaced", []))]
         single = {i: people.piece(i).text for i in places}
     marks = {place: _mark(place, line, asked, pieces[place].text, single) for place in apart}
+    texts = {place: marks.get(place, piece.text) for place, piece in enumerate(pieces)}
+    texts |= {place: f"[+{texts[place]}]" for place in yes}
     opens, closes = _links(line)
     return "".join(
-        before + opens.get(place, "") + marks.get(place, pieces[place].text) + closes.get(place, "")
-        for place, before in joined(pieces, apart)
+        before + opens.get(place, "") + texts[place] + closes.get(place, "")
+        for place, before in joined(pieces, apart | yes)
     )
 
 
@@ -146,8 +151,11 @@ def _mark(place: int, line: dict[str, Any], asked: dict[int, int], clean: str, s
 def _table(summary: dict[str, Any]) -> Iterator[str]:
     yield ""
     wide = max([8, *map(len, summary["requested"])])
-    yield f"{'':{wide}}{'requested':>12}{'achieved':>12}"
+    if summary["requested"]:
+        yield f"{'':{wide}}{'requested':>12}{'achieved':>12}"
     for key, wanted in summary["requested"].items():
         yield f"{key:{wide}}{wanted:12.4f}{summary['achieved'][key]:12.4f}"
+    for term, counts in summary.get("classes", {}).items():
+        yield f"{term}: " + ", ".join(f"{label} {amount(count, 'time')}" for label, count in counts.items())
     tokens = summary["tokens"]
     yield f"{amount(summary['examples'], 'example')}, {amount(tokens['used'], 'token')} used, {tokens['padding']:,} padding, {tokens['dropped']:,} dropped, {tokens['unknown']:,} [UNK]"

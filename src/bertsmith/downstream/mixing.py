@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.config import Settings, assignments_of, to_dict
-from bertsmith.data.mixture import BySize, Mixture, Shares
+from bertsmith.data.mixture import BySize, Curriculum, Mixture, Shares
 from bertsmith.data.text import Text
 from bertsmith.downstream.labelled_files import Files, Say
 from bertsmith.downstream.methods import FULL, faster
@@ -80,7 +80,7 @@ def mixed_run(
     """Train one trunk on a mixture of `feeds`, {name: a store, or `labelled_files.Files` of labelled rows}, into the run folder `out`.
 
     Each step reads one of them, drawn by `shares` (in proportion to size unless told otherwise), or all (`each="all"`).  All stores share the
-    recipe's own heads; a task has one of its own.  Terms are `name.term`.  The first store's tokenizer reads all; `set`: options of the
+    recipe's own heads; a task has one of its own.  A recipe that reads several feeds reads all of them of its one store, in that one's place.  Terms are `name.term`.  The first store's tokenizer reads all; `set`: options of the
     labelled tasks (batch, length, stride, dropout, pool), as in fine-tuning; rates and lengths are the recipe's.  Everything else is as in `pretrain`; an epoch has as many tokens as all feeds together.
     InputError before anything is written.
     """
@@ -100,29 +100,32 @@ def mixed_run(
             recipe = recipe.with_vocab(_one_tokenizer(stores).vocab, rows)
             if any(isinstance(given, Files) and not given.kind.writes for given in feeds.values()):
                 recipe = recipe.for_task()
+            store, main = next(iter(stores.values())), recipe.alone()
             tasks = {
-                name: _task(name, given, next(iter(stores.values())).tokenizer, recipe, set, say)
+                name: _task(name, given, store.tokenizer, main, set, say)
                 for name, given in feeds.items()
                 if isinstance(given, Files)
             }
+            texts = _texts(recipe, stores)
+            names = [name for given in feeds for name in ([given] if given in tasks else texts[given])]
+            read = {name: of for part in texts.values() for name, of in part.items()}
             mixture = Mixture(
-                {n: Text.of(recipe, stores[n], seed) if n in stores else tasks[n].feed(seed) for n in feeds},
-                shares or BySize(),
+                {n: Text.of(*read[n], seed) if n in read else tasks[n].feed(seed) for n in names},
+                shares or _usual(recipe),
                 seed=seed,
                 each=each,
             )
-            mixed = with_heads(recipe, _objective(recipe, list(feeds), stores, tasks))
-            store = next(iter(stores.values()))
+            mixed = with_heads(replace(recipe, mixture=None), _objective(recipe, names, read, tasks))
 
             def start(member: MemberModel, say: Say) -> Any:
-                return _start(from_, member, recipe, store, say) if world.first and from_ is not None else None
+                return _start(from_, member, main, store, say) if world.first and from_ is not None else None
 
             exams = [
-                tasks[name].exam(place, 1, feed=name) if name in tasks else exam_of(recipe, stores[name], journal, name)
-                for name in feeds
+                tasks[name].exam(place, 1, feed=name) if name in tasks else exam_of(*read[name], journal, name)
+                for name in names
             ]
             known: list[Exam] = [exam for exam in exams if exam is not None]
-            about = {name: said_of(stores[name]) if name in stores else _said_of(tasks[name]) for name in feeds}
+            about = {name: said_of(read[name][1]) if name in read else _said_of(tasks[name]) for name in names}
             vocab, digest = asdict(store.vocab), store.tokenizer.digest
             job = Job(
                 run=run,
@@ -134,7 +137,7 @@ def mixed_run(
                     "data": {"tokenizer": digest, "vocab": vocab, "feeds": about},
                     "mixture": {"shares": to_dict(mixture.shares), "each": each},
                 },
-                same=(*SAME, *(f"data.feeds.{name}.{field}" for name in feeds for field in CONTENT)),
+                same=(*SAME, *(f"data.feeds.{name}.{field}" for name in names for field in CONTENT)),
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
                 exam=Exams(known, recipe.training.evaluate) if known else None,
                 start=start if world.tell(from_ is not None) else fresh,
@@ -142,7 +145,7 @@ def mixed_run(
             )
 
         def expect(extent: Extent, steps: int) -> None:
-            first = zip(feeds, mixture.shares.at(1, mixture.sizes).tolist(), strict=True)
+            first = zip(names, mixture.shares.at(1, mixture.sizes).tolist(), strict=True)
             journal.say(f"mixture, at step 1: {', '.join(f'{name} {share:.4f}' for name, share in first)}")
 
         asked = Budget(steps=steps, tokens=tokens, minutes=minutes, epochs=epochs)
@@ -210,14 +213,34 @@ def with_heads(recipe: Recipe, objective: Mixed) -> Recipe:
     return replace(recipe, objective=objective, schedule=replace(schedule, groups=(*groups, *schedule.groups)))
 
 
-def _objective(recipe: Recipe, names: list[str], stores: dict[str, Any], tasks: dict[str, Task]) -> Mixed:
-    first = next(iter(stores))
-    parts = []
+def _texts(recipe: Recipe, stores: dict[str, Any]) -> dict[str, dict[str, tuple[Recipe, Any]]]:
+    """Of each store the feeds that are read of it: by name, the recipe that reads it and the store."""
+    if recipe.mixture is None:
+        return {name: {name: (recipe, store)} for name, store in stores.items()}
+    if len(stores) > 1:
+        raise InputError(
+            f"multitask: {recipe.name} reads {', '.join(recipe.mixture.names)} of one store; name one, not {len(stores)}"
+        )
+    return {name: {feed: (alone, store) for feed, alone in recipe.feeds.items()} for name, store in stores.items()}
+
+
+def _usual(recipe: Recipe) -> Shares:
+    """A recipe's own stages, whatever is read beside; else in proportion to size."""
+    own = getattr(recipe.mixture, "shares", None)
+    return own if isinstance(own, Curriculum) else BySize()
+
+
+def _objective(recipe: Recipe, names: list[str], texts: dict[str, Any], tasks: dict[str, Task]) -> Mixed:
+    own = {part.feed: part for part in recipe.objective.parts} if recipe.mixture is not None else {}
+    first, parts = next(iter(texts)), []
     for name in names:
+        if name in own:
+            parts.append(own[name])
+            continue
         if name in tasks and tasks[name].shares_head:
             parts.append(Part(feed=name, of=first))
         elif name in tasks:
-            parts.append(Part(feed=name, objective=tasks[name].objective(recipe.objective)))
+            parts.append(Part(feed=name, objective=tasks[name].objective(recipe.alone().objective)))
         else:
             parts.append(Part(feed=name, objective=recipe.objective) if name == first else Part(feed=name, of=first))
     return Mixed(parts=tuple(parts))

@@ -172,7 +172,7 @@ def load(
         recipe = replace(recipe, objective=recipe.objective.answering(name))
     while hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
-        recipe = replace(recipe, objective=recipe.objective.objective)
+        recipe = replace(recipe, objective=recipe.objective.objective, mixture=None)
     tokenizer: Any = LogMel.load(run / TOKENIZER)
     if tokenizer is None:
         tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))

@@ -319,10 +319,11 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         raise InputError(
             f"{printable(loaded.run)}: was trained with another tokenizer than {printable(store.path)} holds"
         )
-    recipe.layout.check(store.held_out)
+    layout = store.laid(recipe.layout, lenient=True)
+    layout.check(store.held_out)
     # one sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled
     batches = fixed_batches(
-        store.held_out, recipe.layout, recipe.corruption, store.vocab, recipe.training.held_out, recipe.layout.length
+        store.held_out, layout, recipe.corruption, store.vocab, recipe.training.held_out, recipe.layout.length
     )
     with loaded.exact.policy():
         found = list(batch_scores(loaded.member, batches, loaded.exact))

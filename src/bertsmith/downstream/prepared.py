@@ -169,6 +169,8 @@ class Prepared:
 def _check_sound(loaded: Loaded, asked: Asked, kind: Any) -> None:
     """InputError for what is asked of text alone, where the model reads sound."""
     if loaded.recipe.reads != "frames":
+        if kind.name == "frames":
+            raise InputError(f"{option('task', kind.name)}: reads sound, and {printable(loaded.run)} reads text")
         return
     if not getattr(kind, "hears", False):
         known = [name for name, each in KINDS.items() if getattr(each, "hears", False)]

@@ -10,6 +10,7 @@ import numpy as np
 from bertsmith.data.batch import Batch, Row, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.recipe import Recipe
+from bertsmith.text.multilingual import languages_of
 
 
 @dataclass
@@ -19,12 +20,19 @@ class Tally:
     by_span: bool
     vocab: Vocab
     counts: dict[str, float] = field(default_factory=dict)
+    languages: dict[str, float] = field(default_factory=dict)  # the share of each in an epoch
 
     def _count(self, **more: float) -> None:
         for key, value in more.items():
             self.counts[key] = self.counts.get(key, 0) + value
 
     def add(self, row: Row, spans: np.ndarray, batch: Batch, cut: np.ndarray, label_1: float | None) -> None:
+        special = [i for i in self.vocab.special if i != self.vocab.unk]
+        self._count(unknown=int((row.tokens == self.vocab.unk).sum()), text=int((~np.isin(row.tokens, special)).sum()))
+        self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
+        if "token" not in batch.targets:
+            self._add_classes(batch)
+            return
         target = batch.targets["token"]
         written, clean = _replaced(row, spans, batch)
         masked, kept = written == self.vocab.mask, written == clean
@@ -34,14 +42,17 @@ class Tally:
         held = np.cumsum(row.starts)
         whole = held[spans[:, 1] - 1] - held[spans[:, 0]] + 1 if len(spans) else np.zeros(0)
         self._count(spans=len(spans), span_words=int(whole.sum()), span_tokens=int((spans[:, 1] - spans[:, 0]).sum()))
-        special = [i for i in self.vocab.special if i != self.vocab.unk]
-        self._count(unknown=int((row.tokens == self.vocab.unk).sum()), text=int((~np.isin(row.tokens, special)).sum()))
-        self._count(examples=len(row.lengths), source=len(row.tokens), used=batch.tokens, cut=int(cut.sum()))
         hidden = len(target) if batch.output is None else int((spans[:, 1] - spans[:, 0]).sum())
         self._count(asked=hidden, draws=len(masked), mask=int(masked.sum()), kept=int((kept & ~masked).sum()))
         if "pair" in batch.targets:
             labels = batch.targets["pair"].labels
             self._count(pairs=len(labels), label_1=int((labels == 1).sum()), expected=len(labels) * (label_1 or 0.0))
+
+    def _add_classes(self, batch: Batch) -> None:
+        """How often each class is the answer, where a text is asked what it is."""
+        for term, target in batch.targets.items():
+            for label, count in zip(*np.unique(target.labels, return_counts=True), strict=True):
+                self._count(**{f"class.{term}.{label}": int(count)})
 
     def add_levels(self, row: Row, spans: np.ndarray, select: Any) -> None:
         """Tokens and asked tokens by the level that a curriculum was at."""
@@ -69,15 +80,35 @@ class Tally:
             for number, view in enumerate(rewrite.views.shares):
                 self._count(**{f"views.{view}": int((drawn == number).sum())})
 
+    def add_languages(self, plan: Any, indices: np.ndarray, row: Row) -> None:
+        """Tokens of each language, where the store tells them apart."""
+        wanted = plan.account.get("languages", {})
+        if not wanted:
+            return
+        of = np.bincount(languages_of(plan, indices), weights=row.lengths, minlength=len(plan.split.languages))
+        for (language, *_), tokens in zip(plan.split.languages, of.tolist(), strict=True):
+            if language in wanted:
+                self._count(**{f"languages.{language}": int(tokens)})
+                self.languages[language] = wanted[language]
+
+    def _classes(self) -> dict[str, Any]:
+        found: dict[str, dict[str, int]] = {}
+        for name, count in self.counts.items():
+            if name.startswith("class."):
+                _, term, label = name.split(".")
+                found.setdefault(term, {})[label] = int(count)
+        ordered = {term: dict(sorted(of.items(), key=lambda item: int(item[0]))) for term, of in found.items()}
+        return {"classes": ordered} if ordered else {}
+
     def summary(self, recipe: Recipe) -> dict[str, Any]:
         """`requested.pair` is the share over the whole epoch, which the layout's rule gives on this corpus."""
         c, select, rewrite = self.counts, recipe.corruption.select, recipe.corruption.rewrite
-        draws = max(c["draws"], 1)
+        draws = max(c.get("draws", 0), 1)
         requested: dict[str, float] = {}
         achieved: dict[str, float] = {}
         if select.rate < 1 and getattr(select, "meets", True):  # who asks for everything has no share to meet
             requested["rate"], achieved["rate"] = select.rate, c["asked"] / c["source"]
-        if hasattr(rewrite, "mask") and c["draws"]:
+        if hasattr(rewrite, "mask") and c.get("draws"):
             requested |= {"mask": rewrite.mask, "kept": 1 - rewrite.mask - rewrite.random, "random": rewrite.random}
             achieved |= {"mask": c["mask"] / draws, "kept": c["kept"] / draws}
             achieved["random"] = (c["draws"] - c["mask"] - c["kept"]) / draws
@@ -89,6 +120,9 @@ class Tally:
             achieved[f"rate.{level}"] = c[f"asked.{level}"] / c[f"source.{level}"]
         for view, share in rewrite.views.shares.items() if hasattr(rewrite, "views") else ():
             requested[f"views.{view}"], achieved[f"views.{view}"] = share, c[f"views.{view}"] / c["examples"]
+        for language, share in self.languages.items():
+            requested[f"languages.{language}"] = share
+            achieved[f"languages.{language}"] = c[f"languages.{language}"] / c["source"]
         if c.get("links"):
             requested |= {"links.wrong": rewrite.wrong, "links.hidden": rewrite.hidden}
             achieved |= {f"links.{how}": c[how] / c["links"] for how in ("wrong", "hidden")}
@@ -98,6 +132,7 @@ class Tally:
         return {
             "requested": {key: round(value, 6) for key, value in requested.items()},
             "achieved": {key: round(value, 6) for key, value in achieved.items()},
+            **self._classes(),
             "examples": c["examples"],
             "tokens": {
                 "used": c["used"],

@@ -23,7 +23,7 @@ def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[s
     loaded, found = load(run), []
     if "token" not in loaded.member.weights():
         return []
-    layout, tokenizer = loaded.recipe.layout, loaded.tokenizer
+    layout, tokenizer = store.laid(loaded.recipe.layout, lenient=True), loaded.tokenizer
     size, special = tokenizer.vocab.size, tokenizer.vocab.mask
     known = lambda i: i if i < size else special  # a sentinel behind the tokenizer's tokens
     tokens = 4 * count * layout.length

@@ -40,22 +40,25 @@ def show(
     epoch: int = 0,
     set: Settings = (),
     model: str | Path | None = None,
+    feed: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[dict[str, Any]]:
     """The first `n` examples of an epoch and the summary, from a store, or from a text file with a tokenizer.
 
     The summary counts [UNK] over the sources; above 1 % that is said, with the characters of the whole text that have no entry.
+    `feed`: of a recipe that reads several, which (None: the main one).
     `model`: a run whose generator writes over what is hidden; the replacements then stand under `targets.replaced`.  InputError for a
     run or a recipe without a generator.
     """
-    asked = _Asked.of(recipe, data, text, tokenizer, set, model)
+    asked = _Asked.of(recipe, data, text, tokenizer, set, model, feed)
     return asked.found(n, seed, epoch, say)
 
 
 def printed(recipe: str | Recipe, data: str | Path | Store | None = None, **options: Any) -> Iterator[str]:
     """What `show` finds, with its options, as text with marks."""
-    where = {name: options.pop(name, None) for name in ("text", "tokenizer", "model")}
-    asked = _Asked.of(recipe, data, where["text"], where["tokenizer"], options.pop("set", ()), where["model"])
+    where = {name: options.pop(name, None) for name in ("text", "tokenizer", "model", "feed")}
+    settings = options.pop("set", ())
+    asked = _Asked.of(recipe, data, where["text"], where["tokenizer"], settings, where["model"], where["feed"])
     return asked.printed(**options)
 
 
@@ -69,11 +72,17 @@ class _Asked:
     notes: tuple[str, ...]  # what is said first
 
     @classmethod
-    def of(cls, recipe: Any, data: Any, source: Any, tokenizer: Any, set: Settings, model: Any) -> _Asked:
+    def of(
+        cls, recipe: Any, data: Any, source: Any, tokenizer: Any, set: Settings, model: Any, feed: str | None = None
+    ) -> _Asked:
         named = isinstance(recipe, str)  # else somebody made it as it is to be
         recipe = override(find(recipe) if named else recipe, set)
         fields = {assignment.partition("=")[0] for assignment in assignments_of(set)}
         notes = tuple(as_it_stands(recipe, fields)) if named else ()
+        if feed is None and recipe.mixture is not None:
+            others = ", ".join(name for name in recipe.mixture.names if name != recipe.mixture.main)
+            notes += (f"{recipe.name} reads several; this is {recipe.mixture.main}; {option('feed')}: {others}",)
+        recipe = recipe.alone(feed)
         if (data is None) == (source is None) or (source is None) != (tokenizer is None):
             raise InputError(
                 f"show: needs either {option('data', like='STORE')}, or {option('text', like='FILE')} and {option('tokenizer', like='DIR')}"
@@ -135,10 +144,10 @@ def _writer(model: str | Path, recipe: Recipe) -> Any:
 def _of_store(
     recipe: Recipe, store: Store, n: int, seed: int, epoch: int, writer: Any, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    for line in few_pairs(recipe.layout, store.train):
+    layout, lost = store.laid(recipe.layout, recipe.training.smoothing), (0, 0)
+    for line in few_pairs(layout, store.train):
         say(line)
-    lost = 0, 0
-    for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer):
+    for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer, layout):
         if "summary" in line:
             lost = line["summary"]["tokens"]["unknown"], line["summary"]["tokens"]["text"]
         yield line
@@ -150,4 +159,5 @@ def _of_store(
 def meanings(recipe: str | Recipe, set: Settings = ()) -> tuple[str, ...]:
     """What each label of a pair says in this recipe."""
     recipe = find(recipe) if isinstance(recipe, str) else recipe
-    return getattr(override(recipe, set).layout, "pairs", ())
+    recipe = override(recipe, set)
+    return getattr(recipe.layout, "pairs", None) or getattr(recipe.corruption.rewrite, "pairs", ())

@@ -202,7 +202,7 @@ WHOLE, NUMBER = Kind("a whole number", _whole(None)), Kind("a number", _number)
 CALL = Kind("a function (such as print) or None, for silence,", _silence)
 ASIDE = Kind("whatever the verb judges", lambda value: value)
 
-FLAGS = ("lowercase", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
+FLAGS = ("lowercase", "capitals", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
 FLAGS += ("glue.plan", "clue.plan")
 WANTED = {
@@ -261,6 +261,7 @@ WANTED = {
             "top_k",
             "batch",
             "changed",
+            "samples",
             "surface.rows",
             "convert.length",
             "convert.window",
@@ -271,7 +272,11 @@ WANTED = {
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
     **dict.fromkeys(("threads",), POSITIVE),
     **dict.fromkeys(
-        ("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"), NUMBER
+        (
+            *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
+            *("amount", "tolerance", "rate", "smoothing"),
+        ),
+        NUMBER,
     ),
     # how
     **dict.fromkeys(FLAGS, FLAG),
@@ -281,7 +286,7 @@ WANTED = {
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop"), TEXT),
-    **dict.fromkeys(("template", "target", "metric", "encoder"), TEXT),
+    **dict.fromkeys(("template", "target", "metric", "encoder", "feed"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "labels": Kind("a list of classes or tags", _classes),

@@ -48,3 +48,19 @@ class Gated(Plain):
 
     def parameters(self, model: Any) -> int:
         return 3 * model.width * model.hidden + self.bias * (2 * model.hidden + model.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunked(Plain):
+    """The same, `rows` tokens at a time, whose hidden states are made once more on the way back: a pass holds those of as many."""
+
+    rows: int = 512
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.rows > 0, f"model.feedforward.rows: {self.rows} must be above 0")
+
+    def build(self, model: Any) -> nn.Module:
+        from bertsmith.nn.modules.feedforward import ChunkedFeedForward
+
+        return ChunkedFeedForward(model.width, model.hidden, self.activation, self.bias, self.rows)

@@ -59,9 +59,6 @@ class Distilled:
         )
         for name in ("own", *self.TERMS):
             require(getattr(self, name) >= 0, f"objective.{name}: {getattr(self, name)} is negative")
-        require(
-            any(getattr(self, name) for name in self.TERMS), "objective: asks nothing of a teacher: all weights are 0"
-        )
         require(self.temperature > 0, f"objective.temperature: {self.temperature} must be above 0")
         require(self.split is None or self.split > 0, f"objective.split: {self.split} must be above 0")
 
@@ -105,6 +102,10 @@ class Distilled:
     def taught_by(self, teacher: Any, student: Any) -> Distilled:
         """For a student's model and a teacher's recipe.  InputError where this teacher does not answer what is asked of it."""
         theirs, who = teacher.model, f"teacher {teacher.name}"
+        require(
+            bool(self.terms),
+            f"objective: asks nothing of a teacher: {', '.join(self.TERMS)} are all 0; give one a weight",
+        )
         if self.soft and "token" not in _terms(teacher.objective):
             raise InputError(
                 f"{who}: says no tokens, which soft asks for; a model with a token head is wanted, or objective.soft=0"

@@ -17,7 +17,14 @@ from bertsmith.nn.feedforward import ACTIVATIONS
 Summarised = Literal["tanh", "gelu", "relu", "none"]
 
 if TYPE_CHECKING:
-    from bertsmith.objectives.modules.predict import ClusteredTerm, PairTerm, Prediction, SummaryTerm, TokenTerm
+    from bertsmith.objectives.modules.predict import (
+        ClassTerm,
+        ClusteredTerm,
+        PairTerm,
+        Prediction,
+        SummaryTerm,
+        TokenTerm,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,27 @@ class Pair:
 
     def parameters(self, model: BodyConfig) -> int:
         return (model.width + 1) * (model.width + self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenClasses:
+    """Of which class is this token?  A linear layer over its state."""
+
+    name: str
+    classes: int = 2
+    weight: float = 1.0
+
+    def __post_init__(self):
+        require(self.classes > 1, f"objective: {self.name}.classes: {self.classes} is below 2")
+
+    def build(self, model: Body) -> "ClassTerm":
+        from bertsmith.nn.modules.blocks import initialise
+        from bertsmith.objectives.modules.predict import ClassTerm
+
+        return initialise(ClassTerm(model.config.width, self.classes))
+
+    def parameters(self, model: BodyConfig) -> int:
+        return (model.width + 1) * self.classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def audio_xlnet(size: str = "base", stack: int = 1) -> Recipe:
     return replace(
         recipe,
         name="audio-xlnet",
-        corruption=replace(recipe.corruption, rewrite=Permuted(term="frames")),
+        corruption=replace(recipe.corruption, rewrite=Permuted()),
         model=replace(recipe.model, embeddings=Frames(asks=True)),
         objective=Predict(heads=(FrameHead(loss="huber"),), pooler="none"),
     )

@@ -17,6 +17,7 @@ from bertsmith.spelling import option
 from bertsmith.tasks import metrics
 from bertsmith.tasks.answers import Answers
 from bertsmith.tasks.choice import Choice
+from bertsmith.tasks.frames import Frames
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.multilabel import MultiLabel
@@ -156,6 +157,7 @@ KINDS: dict[str, Kind] = {
         Numbers(),
         Choice(),
         Tags(),
+        Frames(),
         Answers(),
         Text2Text(),
         Similarity(),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read
 from bertsmith.tasks.sequences import Asked, Encoded
+from bertsmith.tasks.table import GROUPED, with_groups
 from bertsmith.tasks.texts import Texts, added, both
 
 Array = np.ndarray
@@ -35,6 +36,8 @@ NONE = "none"  # what a row without labels is said to have
 class MultiLabel(Texts):
     """`thresholds`: one for all labels, or one for each."""
 
+    hears: ClassVar[bool] = True
+    roles: ClassVar[tuple[str, ...]] = GROUPED
     name: str = "multilabel"
     settings: tuple[str, ...] = ("thresholds",)
     thresholds: Literal["one", "each"] = "one"
@@ -51,7 +54,8 @@ class MultiLabel(Texts):
     ) -> Table:
         required = ("text", *(("text2",) if pairs else ()), *(("label",) if labelled else ()))
         with fitting(path, self.name, encoding):
-            return read(path, columns=columns, header=header, required=required, encoding=encoding, lists=("label",))
+            how = {"lists": ("label",), "roles": with_groups(columns)}
+            return read(path, columns=columns, header=header, required=required, encoding=encoding, **how)
 
     def best(self, labels: Labels) -> str:
         return "micro_f1"

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from bertsmith.tasks import baselines, breakdown, metrics, outlines
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import Table
 from bertsmith.tasks.sequences import Asked, Encoded
+from bertsmith.tasks.table import GROUPED
 from bertsmith.tasks.texts import Classes, Texts, added, both, names_of
 
 Array = np.ndarray
@@ -29,6 +30,8 @@ MOST = 50  # classes
 
 @dataclass(frozen=True)
 class Ordinal(Texts):
+    hears: ClassVar[bool] = True
+    roles: ClassVar[tuple[str, ...]] = GROUPED
     name: str = "ordinal"
     term: str = "rank"
 

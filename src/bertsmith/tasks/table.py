@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,12 @@ ROLES = ("text", "text2", "label")
 CHOICES = tuple(f"choice{number}" for number in range(27))  # texts that a row offers, where each has a column
 GROUPED = (*ROLES, "group")  # with what rows that stay on one side have in common, where `columns` names it
 TRIPLETS = (*ROLES, "negative")  # with a text that does not belong to the first one
-EVERY = (*TRIPLETS, "group", "choices", *CHOICES)
+EVERY = (*TRIPLETS, "group", "start", "end", "choices", *CHOICES)
+
+
+def with_groups(columns: Mapping[str, str] | None) -> tuple[str, ...]:
+    """The roles of a file: groups are read where they are named, never by the name of a column alone."""
+    return GROUPED if "group" in (columns or ()) else ROLES
 
 
 @dataclass(frozen=True, kw_only=True)

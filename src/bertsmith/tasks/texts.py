@@ -22,7 +22,7 @@ from bertsmith.tasks.readers import Table, read, suffix_of
 from bertsmith.tasks.reading import OnLong, Reading, Wide
 from bertsmith.tasks.sequences import Asked, Encoded, encode
 from bertsmith.tasks.split import linked, plain
-from bertsmith.tasks.table import GROUPED, ROLES
+from bertsmith.tasks.table import GROUPED, ROLES, with_groups
 
 FLAT = 0.01  # a deviation, in the scale of training
 
@@ -40,9 +40,9 @@ class Texts:
     simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
-    hears: ClassVar[bool] = True  # whether its texts may be files of sound
+    hears: ClassVar[bool] = False  # whether its texts may be files of sound
     wide: ClassVar[Wide] = "first"
-    roles: ClassVar[tuple[str, ...]] = GROUPED
+    roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "rows"
     fields: tuple[str, ...] = TEXTS
     pair: tuple[str, ...] = PAIR
@@ -59,8 +59,14 @@ class Texts:
     ) -> Table:
         required = ("text", *(("text2",) if pairs else ()), *(("label",) if labelled else ()))
         with fitting(path, self.name, encoding):
-            roles = GROUPED if "group" in (columns or ()) else ROLES
-            return read(path, columns=columns, header=header, required=required, encoding=encoding, roles=roles)
+            return read(
+                path,
+                columns=columns,
+                header=header,
+                required=required,
+                encoding=encoding,
+                roles=with_groups(columns),
+            )
 
     def check(self, table: Table, part: str) -> None:
         for role in ("text", "text2"):
@@ -113,6 +119,8 @@ class Texts:
 class Classes(Texts):
     """One of several names.  Names are sorted (as numbers where all are); with two of them the last is the positive one."""
 
+    hears: ClassVar[bool] = True
+    roles: ClassVar[tuple[str, ...]] = GROUPED
     name: str = "classify"
     teaches: ClassVar[str] = "classes"  # what a teacher's answers are (downstream/teachers.py)
     lacking: ClassVar[bool] = True  # rows without a label are read where there is a teacher
@@ -270,6 +278,8 @@ class Classes(Texts):
 class Numbers(Texts):
     """A number.  Trained on (number - mean) / deviation of the training file, so that the learning rate fits every scale."""
 
+    hears: ClassVar[bool] = True
+    roles: ClassVar[tuple[str, ...]] = GROUPED
     name: str = "regress"
     teaches: ClassVar[str] = "number"
     lacking: ClassVar[bool] = True

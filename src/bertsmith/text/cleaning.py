@@ -120,8 +120,9 @@ class Cleaned:
         number = 0
         with open(self.path, encoding="utf-8", newline="\n") as file:
             for line in file:
-                last, paragraphs = json.loads(line)
-                yield Document(number, paragraphs, last, sum(map(len, paragraphs)))
+                last, paragraphs, language = json.loads(line)
+                size = sum(map(len, paragraphs))
+                yield Document(number, paragraphs, last, size, language=language)
                 number += last
 
 
@@ -138,18 +139,18 @@ def cleaning(
         first = partial(_first, what.rules, what.sample is not None)
         with files.writing(made.path), open(made.path, "xb") as file:
             out = _Documents(file.write)
-            waiting: list[list[tuple[Place, bool]]] = []
+            waiting: list[list[tuple[Place, bool, str]]] = []
 
             def given() -> Iterator[Chunk]:
                 for chunk in chunks:
-                    waiting.append([(place, last) for place, last, _ in chunk])
-                    yield [(place, lines) for place, _, lines in chunk]
+                    waiting.append([(place, last, language) for place, last, language, _ in chunk])
+                    yield [(place, lines) for place, _, _, lines in chunk]
 
             begun = spoken = time.monotonic()
             for pages, tally in ordered(given(), first, partial(_same, first), workers):
                 made.tally.merge(tally)
-                for (place, last), page in zip(waiting.pop(0), pages, strict=True):
-                    out.add(corpus.admitted(page, place), last)
+                for (place, last, language), page in zip(waiting.pop(0), pages, strict=True):
+                    out.add(corpus.admitted(page, place), last, language)
                 now = time.monotonic()
                 if now - spoken >= EVERY:
                     spoken, (read, kept) = now, (made.tally.read[3] / 1e6, made.tally.kept[3] / 1e6)
@@ -171,8 +172,9 @@ def _close(made: Cleaned, left: int, what: Asked) -> None:
         )
 
 
-def _placed(chunk: list[Document]) -> list[tuple[Place, bool, list[str]]]:
-    return [(Place(piece.number, piece.source, piece.place), piece.last, piece.paragraphs) for piece in chunk]
+def _placed(chunk: list[Document]) -> list[tuple[Place, bool, str, list[str]]]:
+    place = lambda piece: Place(piece.number, piece.source, piece.place)
+    return [(place(piece), piece.last, piece.language, piece.paragraphs) for piece in chunk]
 
 
 def _same(first: Callable) -> Callable:
@@ -247,9 +249,9 @@ class _Documents:
     documents: int = 0
     is_open: bool = False
 
-    def add(self, paragraphs: list[str], last: bool) -> None:
+    def add(self, paragraphs: list[str], last: bool, language: str = "") -> None:
         if paragraphs or (last and self.is_open):
-            self.write(json.dumps([last, paragraphs], ensure_ascii=False).encode() + b"\n")
+            self.write(json.dumps([last, paragraphs, language], ensure_ascii=False).encode() + b"\n")
             self.is_open = True
         if last:
             self.documents += self.is_open

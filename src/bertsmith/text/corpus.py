@@ -16,6 +16,7 @@ from bertsmith.text import raw
 from bertsmith.text.account import Account, Options, look_wrapped
 from bertsmith.text.marked import marked
 from bertsmith.text.paragraphs import joined, look_at
+from bertsmith.text.parallel import parallel
 from bertsmith.text.records import READERS
 from bertsmith.text.sources import Source, listed
 
@@ -30,6 +31,7 @@ class Document:
     size: int  # characters
     source: str = ""  # its name
     place: int = 1  # which document of its source
+    language: str = ""  # as its source was named; two, "en+de", of parallel lines
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,20 @@ def documents(
         first = account.documents - 1
         for paragraphs, last in _parts(_READERS[source.kind](source, options, account)):
             number = account.documents
-            yield Document(number, paragraphs, last, sum(map(len, paragraphs)), source.name, number - first)
+            size = sum(map(len, paragraphs))
+            yield Document(number, paragraphs, last, size, source.name, number - first, source.language)
             account.documents += last
         after = (account.sampled, account.long, account.longer, account.closed)
         account.wrapped_files += look_wrapped(*(b - a for a, b in zip(before, after, strict=True)))
 
 
 def chunked(pieces: Iterator[Document], size: int) -> Iterator[list[Document]]:
-    """Documents and parts of them, about `size` characters at once."""
+    """Documents and parts of them, about `size` characters at once, all of one language."""
     chunk, held = [], 0
     for piece in pieces:
+        if chunk and chunk[0].language != piece.language:
+            yield chunk
+            chunk, held = [], 0
         chunk.append(piece)
         held += piece.size + 16  # a million empty or tiny documents are not one chunk
         if held >= size:
@@ -131,5 +137,6 @@ def _plain(source: Source, options: Options, account: Account) -> Iterator[tuple
 _READERS: dict[str, Callable[[Source, Options, Account], Iterator[tuple[list[str], bool]]]] = {
     "txt": _plain,
     "doc": marked,
+    "parallel": parallel,
     **READERS,
 }

@@ -108,7 +108,7 @@ class Plan:
             starts=lambda: self._starts(source, special, front),
             special=special,
             sentences=lambda: self._sentences(begin, end, front, len(source)),
-            annotations=(lambda: self._annotations(source, special)) if getattr(self.split, "levels", ()) else None,
+            annotations=(lambda: self._annotations(source, special)) if _annotated(self.split) else None,
             entities=(lambda: self._entities(begin, end, front, len(source)))
             if getattr(self.split, "links", None)
             else None,
@@ -151,6 +151,10 @@ class Plan:
         sentences[bounds[number] + (front - begin)[piece]] = True
         sentences[front] = True
         return sentences
+
+
+def _annotated(split: Any) -> bool:
+    return bool(getattr(split, "annotated", False) or getattr(split, "levels", ()))
 
 
 def two_segments(begin: Array, end: Array, kept: Array) -> dict[str, Array]:

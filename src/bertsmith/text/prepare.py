@@ -25,14 +25,15 @@ from bertsmith.text.categories import unidata_version
 from bertsmith.text.characters import Characters
 from bertsmith.text.cleaning import Cleaned, asked, cleaning
 from bertsmith.text.corpus import Texts, chunked
-from bertsmith.text.encode import Encoded, Encoder, Reading, encoded
+from bertsmith.text.encode import Chunk, Encoded, Encoder, Reading, encoded
 from bertsmith.text.links import checked as links_of
 from bertsmith.text.links import write as write_links
+from bertsmith.text.multilingual import SMOOTHING, Languages
 from bertsmith.text.said import cleaned_said, layouts_said, listing_said, summary
 from bertsmith.text.sample import loaded, no_text, sampled, trained, trains
 from bertsmith.text.segment import described as scripts_described
 from bertsmith.text.sentences import checked_language
-from bertsmith.text.sources import Source, apart, listed
+from bertsmith.text.sources import AND, Source, apart, listed
 from bertsmith.text.thai_sentences import described as sentences_described
 from bertsmith.text.user_words import digest
 from bertsmith.text.word_list import user_words
@@ -83,13 +84,18 @@ def prepare(
     on_bad_line: str = "error",
     allow_unknown: bool = False,
     new_words: str | int | os.PathLike | None = None,
+    smoothing: float | None = None,
+    capitals: bool = False,
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
     """Write the token store `out`; returns the account, which the manifest holds too.
 
     `sources`: files, folders, globs, hf:NAME, and rows: `bertsmith.prepare` takes a list of texts or of dicts (`field` says which of
-    theirs), a DataFrame, whatever yields texts; each is a document.
+    theirs), a DataFrame, whatever yields texts; each is a document.  "en=FILE" names the language of a source, then all must have one;
+    "en+de=FILE" parallel lines (parallel.py).
+    `capitals`: keep which words begin with a capital letter, for members that ask for it (ernie2).
+    `smoothing`: of several languages, in the tokenizer's sample: each in proportion to its bytes to this power (None: 0.7).
     `tokenizer`: kind:size to train one on a deterministic sample of `tokenizer_sample` bytes, or a file, folder or hf:NAME to load.
     `lowercase`, `strip_accents`, `normalise`, `chinese`: what a tokenizer trained here does to its texts (normal.Rules); a loaded one has its own.
     `language`: None: sentences are split by English rules, which hold for most scripts, and the store says no language.
@@ -108,8 +114,10 @@ def prepare(
     named = [name if isinstance(name, Source) else os.fspath(name) for name in listing_of]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
     spoken = checked_language(language or ENGLISH)
+    if smoothing is not None and not (isinstance(smoothing, (int, float)) and 0 <= smoothing <= 1):
+        raise InputError(f"{option('smoothing')}: {printable(repr(smoothing))} is not a power from 0 to 1")
     mine, read_as = _own_words(words, segmented, lines, encoding)
-    reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented)
+    reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented, capitals=capitals)
     sample_size = _bytes(tokenizer_sample)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(
@@ -130,6 +138,8 @@ def prepare(
     what = asked(clean, clean_language, bad_words, clean_sample, sentences=spoken, lines=lines, encoding=encoding)
     listing = listed(named, only, encoding)
     found = tuple(listing.sources)
+    languages = tuple(dict.fromkeys(source.language for source in found if source.language))
+    _check_languages(languages, language, smoothing)
     apart(found, named, out)
     files.refuse_unless_replaceable(out, store.ours, "store", force)
 
@@ -144,7 +154,9 @@ def prepare(
                 say(line)
         sample = None
         if learns:
-            backend, sample = trained(tokenizer, {**rules, "language": spoken}, corpus, sample_size, segmented, say)
+            power = (SMOOTHING if smoothing is None else float(smoothing)) if languages else None
+            rules_of = {**rules, "language": spoken}
+            backend, sample = trained(tokenizer, rules_of, corpus, sample_size, segmented, say, power)
         else:
             backend = loaded(tokenizer)
         extends = added = None
@@ -175,6 +187,10 @@ def prepare(
             }
             described |= {"language": language, "holdout": float(holdout), "tokenizer": kind, **rules}
             described |= {"tokenizer_sample": sample_size, "segmented": segmented}
+            if capitals:
+                described["capitals"] = True
+            if languages and learns:
+                described["smoothing"] = sample["smoothing"]
             if what:
                 described["clean"] = what.described
                 account["clean"] = corpus.tally.account(what.rules.names)
@@ -189,6 +205,8 @@ def prepare(
                 }
                 described["words"] = account["words"]["user"] = told
             rest = {"options": described, "account": account}
+            if languages:
+                account["languages"] = rest["languages"] = work.languages.counts
             if sources:
                 rest["annotations"] = account["annotations"] = annotations.write(
                     folder, work.splits, sources, backend, spoken, lines, say
@@ -203,6 +221,15 @@ def prepare(
     for line in summary(account):
         say(line)
     return account
+
+
+def _check_languages(languages: tuple[str, ...], language: str | None, smoothing: float | None) -> None:
+    if languages and language is not None:
+        raise InputError(f"{option('language', language)}: each source names its own ({', '.join(languages)})")
+    if smoothing is not None and not languages:
+        raise InputError(f"{option('smoothing')}: no source names its language; en=FILE does")
+    for name in (part for named in languages for part in named.split(AND)):
+        checked_language(name)
 
 
 def _own_words(path: str | None, segmented: bool, lines: str, encoding: str) -> tuple[tuple[str, ...], str]:
@@ -237,26 +264,31 @@ class _Work:
     dropped: int = 0
     japanese: int = 0
     segmented: bool = False
+    languages: Languages = field(default_factory=Languages)
 
     def run(self, corpus: Texts | Cleaned, reading: Reading, workers: int, whole: int) -> None:
         """Fill both splits; `whole`: bytes that will be read, 0 where only reading tells."""
-        self.splits = [SplitWriter(self.folder, name, self.backend.size) for name in store.SPLITS]
-        waiting: list[tuple[list[int], list[bool]]] = []
+        made = {"capitals": reading.capitals}
+        self.splits = [SplitWriter(self.folder, name, self.backend.size, **made) for name in store.SPLITS]
+        waiting: list[tuple[list[int], list[bool], str]] = []
         pieces, self.read = corpus.read()
         ours = self.backend.drops_unseen  # then the store's text is what the tokenizer makes of it anyway
 
-        def chunks() -> Iterator[list[list[str]]]:
+        def chunks() -> Iterator[Chunk]:
             for chunk in chunked(pieces, CHUNK):
-                waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk]))
-                paragraphs = [piece.paragraphs for piece in chunk]
-                yield self.characters.cleaned(paragraphs, self.read) if ours else self.characters.counted(paragraphs)
+                language, paragraphs = chunk[0].language, [piece.paragraphs for piece in chunk]
+                waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk], language))
+                clean = self.characters.cleaned(paragraphs, self.read) if ours else self.characters.counted(paragraphs)
+                yield language, clean
 
         self.segmented = reading.segmented
         encoder = Encoder(self.backend, reading)
         begun = spoken = time.monotonic()
         for part in encoded(chunks(), encoder, self.folder, workers):
-            numbers, last = waiting.pop(0)
+            numbers, last, language = waiting.pop(0)
             self._append(part, np.array(numbers), np.array(last))
+            if language:
+                self.languages.add(language, self.splits)
             now = time.monotonic()
             if now - spoken >= EVERY:
                 spoken = now
@@ -270,9 +302,13 @@ class _Work:
         if not train.tokens + held.tokens:
             raise no_text(self.read)
         if self.holdout and not held.documents and train.documents > 1:
-            self.splits = list(move_document(self.folder, train, _lowest(train.documents), held))
+            number = _lowest(train.documents)
+            self.languages.move(train.split(), number, 0)
+            self.splits = list(move_document(self.folder, train, number, held))
         elif not train.documents and held.documents > 1:
-            self.splits = list(reversed(move_document(self.folder, held, _lowest(held.documents), train)))
+            number = _lowest(held.documents)
+            self.languages.move(held.split(), number, 1)
+            self.splits = list(reversed(move_document(self.folder, held, number, train)))
         elif not train.documents:
             raise InputError(
                 f"{option('holdout')}: the only document would be held out; {option('holdout', 0)} keeps it for training"
@@ -288,12 +324,13 @@ class _Work:
         for writer, mine in zip(self.splits, (~aside, aside), strict=True):
             if not mine.any():
                 continue
-            ids, starts, lengths = part.ids, part.starts, part.lengths
+            ids, starts, lengths, capitals = part.ids, part.starts, part.lengths, part.capitals
             if not mine.all():
                 sentences = np.repeat(mine, part.counts)
                 tokens = np.repeat(sentences, lengths)
                 ids, starts, lengths = ids[tokens], starts[tokens], lengths[sentences]
-            writer.append(ids, starts, lengths, np.cumsum(part.counts[mine])[last[mine]])
+                capitals = None if capitals is None else capitals[tokens]
+            writer.append(ids, starts, lengths, np.cumsum(part.counts[mine])[last[mine]], capitals)
 
     def account(self, sample: dict[str, int] | None) -> dict[str, Any]:
         """Where every byte went: used + newlines + markup + the sum of dropped == read + recoded."""

@@ -28,6 +28,7 @@ SAID = {
     "parquet": "parquet",
     "hf": "a data set of the hub",
     "rows": "rows",
+    "parallel": "parallel lines",
 }
 HEAD = 1 << 16  # bytes that are looked at
 STREAMS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}

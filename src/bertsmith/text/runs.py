@@ -73,6 +73,17 @@ def behind(words: bytes | None, before: str) -> bytes | None:
     return words if words is None or not before else bytes(len(before)) + words
 
 
+def _capitals(text: str) -> bytes:
+    """A byte for each character, 1 for a capital letter that no letter or digit stands before."""
+    before = " "
+    found = bytearray(len(text))
+    for place, c in enumerate(text):
+        if c.isupper() and not before.isalnum():
+            found[place] = 1
+        before = c
+    return bytes(found)
+
+
 def _punctuation(c: str) -> bool:
     """By the tokenizers' own table, which is not this Python's."""
     return len(_BERT.pre_tokenize_str(f"a{c}a")) == 3
@@ -132,6 +143,20 @@ class Runs:
                 for a, parts in zip(begins, runs, strict=True)
             ]
         return sentences
+
+    def capitals(self, tokenizer: Tokenizer, starts: Array, lengths: Array) -> Array:
+        """(n,) bool: tokens of words that begin with a capital letter; `starts` (n,), `lengths` (k,): what `encoded` said.
+
+        The tokenizer is asked once more, where the words start that do; a sentence's first token starts one in any case.
+        """
+        marked = [_capitals("".join(parts)) for parts in self.parts]
+        other = Runs(self.borders, self.parts, self.inside, marked, self.sentences)
+        _, begins, _ = other.encoded(tokenizer)
+        first = (np.cumsum(lengths) - lengths)[lengths > 0]
+        opens = [bool(_capitals(sentence)[:1].strip(b"\0")) for sentence in self.sentences]
+        begins[first] = np.array(opens, bool)[lengths > 0]
+        word = np.maximum.accumulate(np.where(starts | begins, np.arange(len(starts)), 0))
+        return begins[word] if len(word) else begins
 
     def encoded(self, tokenizer: Tokenizer) -> tuple[Array, Array, Array]:
         """ids (n,), word starts (n,), and the tokens of each sentence (k,).  A token that reaches into the next is its first one's."""

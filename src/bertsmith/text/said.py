@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from bertsmith.errors import printable
 from bertsmith.spelling import amount
+from bertsmith.text.multilingual import COUNTED, SMOOTHING, shares
 from bertsmith.text.recognise import SAID
-from bertsmith.text.sources import Listing
+from bertsmith.text.sources import AND, Listing
 
 NAMED = 20  # files of one reason that a line names; names of files stand in no store
 
@@ -37,12 +40,32 @@ def summary(account: dict[str, Any]) -> Iterator[str]:
         )
     if "user" in words:
         yield f"words: {words['user']['words']:,} of {printable(words['user']['from'])}, read as {words['user']['encoding']}"
+    yield from languages_said(account.get("languages", {}))
     held = account["held_out"]
     yield f"documents: {account['documents']:,}, of which {held['documents']:,} held out; {account['documents_without_tokens']:,} without tokens"
     yield f"sentences: {account['sentences']:,}, {account['sentences_per_document']:.1f} per document, {account['tokens_per_sentence']:.1f} tokens each"
     yield f"tokens: {account['tokens']:,}, of which {held['tokens']:,} held out, {account['unknown']['tokens']:,} [UNK]"
     for warning in account["warnings"]:
         yield f"warning: {warning}"
+
+
+def languages_said(languages: dict[str, Any]) -> Iterator[str]:
+    """Each language of a store, how much of it there is, and what it would be with BERT's smoothing."""
+    of = {
+        name: {key: sum(part[key] for part in found.values()) for key in COUNTED} for name, found in languages.items()
+    }
+    text = [name for name in of if AND not in name]
+    smooth = (
+        dict(zip(text, shares(np.array([of[name]["tokens"] for name in text]), SMOOTHING), strict=True)) if text else {}
+    )
+    whole = sum(of[name]["tokens"] for name in text)
+    for name, counts in of.items():
+        share = (
+            f", {counts['tokens'] / max(whole, 1):.1%}, {smooth[name]:.1%} smoothed by {SMOOTHING}"
+            if name in smooth
+            else ", parallel"
+        )
+        yield f"language {name}: {amount(counts['documents'], 'document')}, {amount(counts['tokens'], 'token')}{share}"
 
 
 def cleaned_said(clean: dict[str, Any], unasked: str) -> Iterator[str]:

@@ -13,7 +13,9 @@ from bertsmith.spelling import amount, flag, option
 from bertsmith.text.account import Account
 from bertsmith.text.corpus import Document, Texts
 from bertsmith.text.hub import HUB, tokenizer_at
+from bertsmith.text.multilingual import shares
 from bertsmith.text.paragraph_words import unsegmented
+from bertsmith.text.sources import AND
 
 if TYPE_CHECKING:
     from bertsmith.text.cleaning import Cleaned
@@ -55,14 +57,19 @@ def trained(
     size: int,
     segmented: bool,
     say: Callable[[str], None],
-) -> tuple["Tokenizer", dict[str, int]]:
+    smoothing: float | None = None,
+) -> tuple["Tokenizer", dict[str, Any]]:
+    """`smoothing`: of several languages (`smoothed`)."""
     from bertsmith.text.normal import LONGEST_UNIT
     from bertsmith.text.tokenizer import Tokenizer
     from bertsmith.text.train import parse
 
-    texts, counts = sampled(corpus, size, segmented)
+    texts, counts = sampled(corpus, size, segmented, smoothing)
     share = counts["bytes"] / counts["bytes_of"]  # bytes are told of what was read, and by the account alone
     what = "all of the text" if share == 1 else f"a sample, {share:.1%} of the text"
+    if smoothing is not None:
+        each = ", ".join(f"{name} {of['share']:.1%}" for name, of in counts["languages"].items())
+        what = f"{amount(len(counts['languages']), 'language')} ({each})"
     say(f"tokenizer: training {kind} on {what}: {amount(counts['documents'], 'document')}")
     told: dict[str, int] = {}
     made = Tokenizer.train(kind, texts, told=told, **rules)
@@ -78,10 +85,12 @@ def trained(
     return made, {**counts, **told, "entries": made.size}
 
 
-def sampled(corpus: "Corpus", size: int, segmented: bool) -> tuple[list[str], dict[str, int]]:
+def sampled(
+    corpus: "Corpus", size: int, segmented: bool, smoothing: float | None = None
+) -> tuple[list[str], dict[str, Any]]:
     """(texts, counts) that a tokenizer learns from; InputError where there are none."""
     pieces, account = corpus.read()
-    texts, counts = sample(pieces, size)
+    texts, counts = sample(pieces, size) if smoothing is None else smoothed(corpus, size, smoothing)
     if not texts:
         raise no_text(account)
     return [unsegmented(text)[0] for text in texts] if segmented else texts, {"limit": size, **counts}
@@ -105,6 +114,48 @@ def sample(pieces: Iterator[Document], size: int) -> tuple[list[str], dict[str, 
     kept.sort(key=lambda piece: piece[1])
     counts = {"bytes": total, "bytes_of": whole, "documents": len({content[0] for *_, content in kept})}
     return [paragraph for *_, content in kept for paragraph in content[1]], counts
+
+
+def smoothed(corpus: "Corpus", size: int, smoothing: float) -> tuple[list[str], dict[str, Any]]:
+    """The paragraphs of a sample in which each language has the share that `multilingual.shares` gives its bytes: as large as `size` lets it
+    be, and no larger than makes the most frequent language stand in it once.  Small ones stand in it several times.
+
+    Read twice, for shares are known when all was read.  Which pieces of a language are taken is the same as if a line were drawn through
+    its text at even distances, so that bytes are exact to one piece (of 1 MB at most).
+    """
+    sizes: dict[str, int] = {}
+    for piece in corpus.read()[0]:
+        for language, _, length in _by_language(piece):
+            sizes[language] = sizes.get(language, 0) + length
+    if not any(sizes.values()):
+        return [], {"bytes": 0, "bytes_of": 0, "documents": 0}
+    share = dict(zip(sizes, shares(np.array([*sizes.values()]), smoothing).tolist(), strict=True))
+    largest = max(sizes, key=lambda name: sizes[name])
+    whole = min(size, sizes[largest] / share[largest])
+    times = {name: share[name] * whole / max(of, 1) for name, of in sizes.items()}
+    due, taken, texts = dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0), []
+    documents = set()
+    for piece in corpus.read()[0]:
+        for language, paragraphs, length in _by_language(piece):
+            due[language] += times[language] * length
+            copies = int(due[language] / length + 0.5) if length else 0
+            due[language] -= copies * length
+            taken[language] += copies * length
+            texts += paragraphs * copies
+            if copies:
+                documents.add(piece.number)
+    total = sum(taken.values())
+    about = {name: {"bytes": taken[name], "of": of, "share": taken[name] / total} for name, of in sizes.items()}
+    counts = {"bytes": total, "bytes_of": sum(sizes.values()), "documents": len(documents)}
+    return texts, {**counts, "smoothing": smoothing, "languages": about}
+
+
+def _by_language(piece: Document) -> Iterator[tuple[str, list[str], int]]:
+    """(language, paragraphs, bytes): of parallel lines each side by itself."""
+    languages = piece.language.split(AND)
+    for side, language in enumerate(languages):
+        mine = piece.paragraphs[side :: len(languages)]
+        yield language, mine, sum(len(p) if p.isascii() else len(p.encode()) for p in mine)
 
 
 def _keys() -> Iterator[int]:

@@ -5,11 +5,12 @@ import glob
 import gzip
 import lzma
 import os
+import re
 import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,23 +19,29 @@ from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.spelling import option
 from bertsmith.text.recognise import Content, Unread, recognised
 
+CODE = r"[a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"  # of a language
+_TAGGED = re.compile(rf"({CODE}(?:\+{CODE})?)=(.+)", re.DOTALL)
+AND = "+"  # between two languages that stand line by line, and between their files
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One file (or one hf: data set), as it was when the list was made."""
 
     name: str
-    kind: str  # txt, jsonl, doc, csv, tsv, parquet, hf, rows
+    kind: str  # txt, jsonl, doc, csv, tsv, parquet, hf, rows, parallel
     compression: str = ""  # "", gzip, xz, zstd, bzip2
     by_content: bool = False  # its name alone would not have said so
     size: int = 0
     changed: int = 0  # nanoseconds
     inode: tuple[int, int] = (0, 0)
     rows: tuple[Any, ...] = ()  # of kind "rows": texts, or mappings that have them under a name
+    language: str = ""  # as the user said; two, "en+de", of parallel lines
+    sides: tuple["Source", ...] = ()  # of kind "parallel": a file of both languages, or one of each
 
     @property
     def is_file(self) -> bool:
-        return self.kind not in ("hf", "rows")
+        return self.kind not in ("hf", "rows", "parallel")
 
     def open(self) -> BinaryIO:
         """The file as it lies; InputError if it cannot be opened or is not the file that was listed."""
@@ -111,31 +118,76 @@ def listed(sources: list[str | Source], only: list[str] | tuple[str, ...] = (), 
         if isinstance(source, Source):
             found.sources.append(source)
             continue
-        name = os.fspath(source)
-        if name.startswith("hf:"):
-            if name.count(":") > 3 or not name.split(":")[1]:
-                raise InputError(f"{printable(name)}: expected hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
-            found.sources.append(Source(name=name, kind="hf"))
-            continue
-        mode = _stat(name, missing_ok=glob.has_magic(name))
-        if mode is None:
-            matches = sorted(m for m in glob.glob(name, recursive=True) if not os.path.isdir(m))
-            if not matches:
-                raise InputError(f"{printable(name)}: no file matches")
-            found.sources += [_named(match, encoding) for match in matches]
-        elif stat.S_ISDIR(mode.st_mode):
-            inside = _folder(name, only, encoding)
-            if not inside.sources:
-                what = (
-                    "; ".join(f"{of['files']} {reason}" for reason, of in inside.passed_over.items()) or "it is empty"
-                )
-                raise InputError(f"{printable(name)}: a folder without a text to read: {printable(what, 200)}")
-            found.sources += inside.sources
-            held |= {source.name for source in inside.sources}
-            found.passed += inside.passed
+        language, name = tagged(os.fspath(source))
+        before = len(found.sources)
+        if AND in language:
+            found.sources.append(_parallel(language, name, encoding))
         else:
-            found.sources.append(_named(name, encoding))
-    return _once(found, held)
+            _name(name, found, held, only, encoding)
+        found.sources[before:] = [replace(one, language=language) for one in found.sources[before:]]
+    return _by_language(_once(found, held))
+
+
+def tagged(name: str) -> tuple[str, str]:
+    """(language, what is named): "zh=news.txt" is ("zh", "news.txt"); a file that is called so is itself."""
+    match = None if os.path.lexists(name) else _TAGGED.fullmatch(name)
+    return (match[1], match[2]) if match else ("", name)
+
+
+def _by_language(found: Listing) -> Listing:
+    """The sources of each language together, in the order in which languages are first named.  InputError where some have none."""
+    languages = list(dict.fromkeys(source.language for source in found.sources))
+    if "" in languages and len(languages) > 1:
+        bare = next(source.name for source in found.sources if not source.language)
+        named = ", ".join(language for language in languages if language)
+        raise InputError(
+            f"{printable(bare)}: has no language, others have ({named}); name one for each, such as en={printable(bare)}"
+        )
+    if languages and all(AND in language for language in languages):
+        raise InputError(f"SOURCE: parallel lines alone ({', '.join(languages)}); name text of these languages, too")
+    found.sources.sort(key=lambda source: languages.index(source.language))
+    return found
+
+
+def _parallel(language: str, name: str, encoding: str) -> Source:
+    """A file with both languages in columns, or a file of each, joined by a +."""
+    names = [name] if os.path.lexists(name) else name.split(AND)
+    if len(names) > 2:
+        raise InputError(f"{printable(name)}: parallel lines are one file of two columns, or two files: A.en+A.de")
+    sides = tuple(_named(one, encoding) for one in names)
+    allowed = ("tsv", "jsonl") if len(sides) == 1 else ("txt",)
+    for side in sides:
+        if side.kind not in allowed and not (side.kind == "txt" and len(sides) == 1):
+            raise InputError(
+                f"{printable(side.name)}: is {side.kind}; parallel lines are two text files, or a .tsv or .jsonl of two columns"
+            )
+    size = sum(side.size for side in sides)
+    return Source(name=name, kind="parallel", size=size, sides=sides)
+
+
+def _name(name: str, found: Listing, held: set[str], only: list[str] | tuple[str, ...], encoding: str) -> None:
+    """What one name stands for goes into `found`, and what a folder brought into `held`."""
+    if name.startswith("hf:"):
+        if name.count(":") > 3 or not name.split(":")[1]:
+            raise InputError(f"{printable(name)}: expected hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
+        found.sources.append(Source(name=name, kind="hf"))
+        return
+    mode = _stat(name, missing_ok=glob.has_magic(name))
+    if mode is None:
+        matches = sorted(m for m in glob.glob(name, recursive=True) if not os.path.isdir(m))
+        if not matches:
+            raise InputError(f"{printable(name)}: no file matches")
+        found.sources += [_named(match, encoding) for match in matches]
+    elif stat.S_ISDIR(mode.st_mode):
+        inside = _folder(name, only, encoding)
+        if not inside.sources:
+            what = "; ".join(f"{of['files']} {reason}" for reason, of in inside.passed_over.items()) or "it is empty"
+            raise InputError(f"{printable(name)}: a folder without a text to read: {printable(what, 200)}")
+        found.sources += inside.sources
+        held |= {source.name for source in inside.sources}
+        found.passed += inside.passed
+    else:
+        found.sources.append(_named(name, encoding))
 
 
 def _once(found: Listing, held: set[str]) -> Listing:
@@ -146,7 +198,7 @@ def _once(found: Listing, held: set[str]) -> Listing:
         if source.name in held and not os.path.islink(source.name):
             seen.setdefault(source.inode, source)
     for source in found.sources:
-        other = seen.setdefault(source.inode if source.is_file else (source.name,), source)
+        other = seen.setdefault(source.inode if source.is_file else (source.name, source.language), source)
         if other is source:
             kept.append(source)
         elif source.name not in held or source.name == other.name:
@@ -161,6 +213,7 @@ def apart(sources: tuple[Source, ...], named: list[str | Source], out: str | Pat
     """InputError if `out` lies inside a folder that is read, or a file that is read lies inside `out`."""
     target = Path(os.path.realpath(out))
     for name in named:
+        name = tagged(name)[1] if isinstance(name, str) else name
         if (
             isinstance(name, str)
             and not name.startswith("hf:")
@@ -170,7 +223,7 @@ def apart(sources: tuple[Source, ...], named: list[str | Source], out: str | Pat
             raise InputError(
                 f"{printable(out)}: {option('out')} lies inside the source {printable(name)}; choose a folder outside of it"
             )
-    for source in sources:
+    for source in (*sources, *(side for one in sources for side in one.sides)):
         if source.is_file and Path(os.path.realpath(source.name)).is_relative_to(target):
             raise InputError(f"{printable(source.name)}: lies inside {option('out', out)}; choose another folder")
 

@@ -8,6 +8,7 @@ A folder of plain .npy files (little endian, no objects), the same bytes for the
     train-00000.npy, ...          (<= 2**27,) uint16, or uint32 from 65536 tokens on: the ids, sentence after sentence
     train-starts-00000.npy, ...   uint8: one bit for each id of the shard of that number, first bit highest: a word starts here
     train-spans-00000.npy, ...    uint8, only where `prepare` was given phrases or entities: which of them a token belongs to (data/levels.py)
+    train-capitals-00000.npy, ... uint8, only where `prepare` was told to: one bit for each id, a word that begins with a capital letter
     entities.txt, vectors.npy     only where `prepare` was given links: the names of entities, a line each, and (e, w) float32, the vector of each
     train-link-begins.npy, -link-ends.npy, -linked.npy   (l,) uint64, uint64, uint32: the tokens of each linked mention, and its entity's number
     train-sentences.npy           (k + 1,) uint64: token offset of each sentence; the last entry is the number of tokens
@@ -27,7 +28,9 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.data.batch import Vocab
+from bertsmith.data.levels import CAPITAL
 from bertsmith.errors import InputError, printable
+from bertsmith.text.multilingual import ByLanguage, Part, Stretch
 
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
@@ -39,7 +42,7 @@ HASHED = 1e9  # bytes a second, about
 SPLITS = ("train", "held-out")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _OURS = re.compile(
-    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|entities\.txt|vectors\.npy|(train|held-out)-(link-begins|link-ends|linked)\.npy|(train|held-out)-(starts-|spans-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
+    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|entities\.txt|vectors\.npy|(train|held-out)-(link-begins|link-ends|linked)\.npy|(train|held-out)-(starts-|spans-|capitals-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
 )
 
 
@@ -69,12 +72,22 @@ class Split:
     shard: int = SHARD
     noted: tuple[np.ndarray, ...] = ()  # annotations, a byte for each token
     levels: tuple[str, ...] = ()  # of the annotations: phrase, entity
+    capital: tuple[
+        np.ndarray, ...
+    ] = ()  # of words that begin with a capital letter, eight to a byte; () where nobody looked
+    spelled: Callable[[str], list[list[int]]] | None = None  # the ids that a text may have in it
+    languages: tuple[Stretch, ...] = ()  # in the order of the documents, where the sources were named by theirs
     links: Links | None = None
 
     @cached_property
     def count(self) -> int:
         """Tokens of the split."""
         return int(sum(map(len, self.shards)))
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Each language that has text here."""
+        return tuple(Part(self, stretch) for stretch in self.languages if stretch.last > stretch.first)
 
     def gather(self, indices: np.ndarray | slice) -> np.ndarray:
         """The ids of these tokens, int32; of a (contiguous) slice or an array of indices, in their order.  IndexError outside the split."""
@@ -97,21 +110,32 @@ class Split:
                 bits = np.unpackbits(self.packed[i][a >> 3 : (b + 7) >> 3])
                 parts.append(bits[a & 7 : (a & 7) + b - a])
             return np.concatenate(parts).astype(bool)
-        indices = self._checked(indices)
+        return self._marked(self.packed, self._checked(indices))
+
+    def capitals(self, indices: np.ndarray) -> np.ndarray:
+        """Whether these tokens are of words that begin with a capital letter, bool."""
+        return self._marked(self.capital, self._checked(indices))
+
+    def _marked(self, packed: tuple[np.ndarray, ...], indices: np.ndarray) -> np.ndarray:
         if len(self.shards) == 1:
-            return _bits(self.packed[0], indices)
+            return _bits(packed[0], indices)
         out = np.empty(len(indices), bool)
         for i, here, places in self._by_shard(indices):
-            out[here] = _bits(self.packed[i], places)
+            out[here] = _bits(packed[i], places)
         return out
 
     def annotations(self, indices: np.ndarray) -> np.ndarray:
         """What the annotations say of these tokens, uint8."""
         indices = self._checked(indices)
-        out = np.empty(len(indices), np.uint8)
-        for i, here, places in self._by_shard(indices):
+        out = np.zeros(len(indices), np.uint8)
+        for i, here, places in self._by_shard(indices) if self.noted else ():
             out[here] = self.noted[i][places]
-        return out
+        return out | self.capitals(indices) * CAPITAL if self.capital else out
+
+    @property
+    def annotated(self) -> bool:
+        """Whether there is anything that `annotations` could say."""
+        return bool(self.levels or self.capital)
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:
         indices = np.asarray(indices)
@@ -168,7 +192,11 @@ class Store:
         path = Path(path)
         manifest = verified(path, verify, say)
         where = printable(path / files.MANIFEST)
-        splits = {}
+        splits: dict[str, Split] = {}
+
+        def spelling(text: str) -> list[list[int]]:
+            return made.tokenizer.spelled(text)
+
         levels = tuple(_field(manifest, "annotations", where=where)) if "annotations" in manifest else ()
         names, vectors = _entities(path) if "links" in manifest else ((), None)
         for name in SPLITS:
@@ -182,6 +210,9 @@ class Store:
                 shard=_count(manifest, "shard", where),
                 noted=tuple(_map(path, f"{name}-spans-{i:05d}.npy", "u") for i in numbers if levels),
                 levels=levels,
+                capital=tuple(_map(path, f"{name}-capitals-{i:05d}.npy", "u") for i in numbers if _told(manifest)),
+                spelled=spelling,
+                languages=_stretches(manifest, name, _count(counts, "documents", where), where),
                 links=None if vectors is None else _links(path, name, names),
             )
             _agree(split, counts, path / f"{name}-sentences.npy")
@@ -195,7 +226,7 @@ class Store:
         vocab = vocab.counted(unigrams)
         vocab = vocab if vectors is None else vocab.linked(*vectors.shape)
         digest = files.sha256(path / files.MANIFEST)
-        return cls(
+        made = cls(
             path=path,
             manifest=manifest,
             digest=digest,
@@ -205,6 +236,11 @@ class Store:
             held_out=splits["held-out"],
             vectors=vectors,
         )
+        return made
+
+    def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False) -> Any:
+        """A layout as it reads this store: of several languages each by itself (multilingual.py)."""
+        return ByLanguage(layout, smoothing, lenient) if self.train.languages else layout
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
@@ -303,6 +339,7 @@ def _agree(split: Split, counts: dict, where: Path) -> None:
             )
     full = all(len(ids) == split.shard for ids in split.shards[:-1])
     bits = all(len(ids) + 7 >> 3 == len(packed) for ids, packed in zip(split.shards, split.packed, strict=True))
+    bits &= not split.capital or [len(part) for part in split.capital] == [len(part) for part in split.packed]
     noted = not split.levels or [len(part) for part in split.noted] == [len(ids) for ids in split.shards]
     if not (
         full
@@ -331,6 +368,24 @@ def _count(tree: dict, name: str, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2**48:
         raise InputError(f"{where}: {name}: expected a count, got {printable(repr(value))}")
     return value
+
+
+def _told(manifest: dict) -> bool:
+    return bool((manifest.get("options") or {}).get("capitals"))
+
+
+def _stretches(manifest: dict, split: str, documents: int, where: str) -> tuple[Stretch, ...]:
+    """Where each language stands in a split; () where nobody named any."""
+    if "languages" not in manifest:
+        return ()
+    found, at = [], 0
+    for language, of in _field(manifest, "languages", where=where).items():
+        count = _count(_field(of, split, where=where), "documents", where)
+        found.append(Stretch(language, at, at + count))
+        at += count
+    if at != documents:
+        raise InputError(f"{where}: languages: say {at} documents, the files hold {documents}")
+    return tuple(found)
 
 
 def _vocab(manifest: dict, where: str) -> Vocab:

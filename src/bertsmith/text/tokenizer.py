@@ -228,6 +228,12 @@ class Tokenizer:
             results.append(next(by_offsets) if is_odd or is_again else (ids[begin:end], starts[begin:end]))
         return results
 
+    def spelled(self, text: str) -> list[list[int]]:
+        """Every way in which the ids of a text may stand where a sentence begins with it: with a small or a large letter, behind a blank or not."""
+        texts = list(dict.fromkeys([text, text[:1].upper() + text[1:]]))
+        found = [row.tolist() for blank in (False, True) for row, _ in self.encode(texts, inside=[blank] * len(texts))]
+        return [list(ids) for ids in dict.fromkeys(map(tuple, found)) if ids]
+
     def located(self, texts: Sequence[str]) -> list[tuple[Array, Array]]:
         """(ids int32 (t,), characters int64 (t, 2)) for each text: as `encode`, with the range of the text that each token stands for,
         white space at its ends left out (an empty range where it stands for nothing else)."""

@@ -42,21 +42,28 @@ class Row:
 class SplitWriter:
     """One side of a store."""
 
-    def __init__(self, folder: Path, name: str, vocab: int, shard: int = SHARD):
-        self.folder, self.name, self.vocab, self.shard = folder, name, vocab, shard
+    def __init__(self, folder: Path, name: str, vocab: int, shard: int = SHARD, capitals: bool = False):
+        self.folder, self.name, self.vocab, self.shard, self.capitals = folder, name, vocab, shard, capitals
         self.dtype = "<u2" if vocab < 65536 else "<u4"
         self.unigrams = np.zeros(vocab, np.int64)
         self.tokens = self.sentences = self.documents = self._ended = 0
-        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self._waiting: list[tuple[np.ndarray, ...]] = []
         self._waits = self.shards = 0
-        self._ids = self._starts = None
+        self._ids = self._starts = self._capitals = None
         self._sentences = Row(folder / f"{name}-sentences.npy", "<u8")
         self._documents = Row(folder / f"{name}-documents.npy", "<u8")
         self._sentences.append(np.zeros(1))
         self._documents.append(np.zeros(1))
         self._next_shard()
 
-    def append(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, ends: np.ndarray) -> None:
+    def append(
+        self,
+        ids: np.ndarray,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        ends: np.ndarray,
+        capitals: np.ndarray | None = None,
+    ) -> None:
         """`ids` (n,) of whole sentences of `lengths` (k,) tokens, none 0; `ends`: how many of the k precede the end of each document
         that ends here, ascending.  A document without a sentence does not count."""
         ends = self.sentences + np.asarray(ends, np.int64)
@@ -68,7 +75,7 @@ class SplitWriter:
         self.sentences += len(lengths)
         self.documents += len(ends)
         self._ended = int(ends[-1]) if len(ends) else self._ended
-        self._waiting.append((ids, starts))
+        self._waiting.append((ids, starts, capitals) if capitals is not None and self.capitals else (ids, starts))
         self._waits += len(ids)
         if self._waits >= 1 << 20:
             self._flush()
@@ -76,40 +83,47 @@ class SplitWriter:
     def _flush(self, last: bool = False) -> None:
         if not self._waiting:
             return
-        ids, starts = (np.concatenate(part) for part in zip(*self._waiting, strict=True))
+        ids, *bits = (np.concatenate(part) for part in zip(*self._waiting, strict=True))
         while True:
             room = self.shard - self._ids.count
             whole = min(len(ids) if last else len(ids) & ~7, room)  # eights, so that bytes of word starts are full
             self._ids.append(ids[:whole])
-            self._starts.append(np.packbits(starts[:whole]))
-            ids, starts = ids[whole:], starts[whole:]
+            for row, marks in zip(self._bits, bits, strict=True):
+                row.append(np.packbits(marks[:whole]))
+            ids, bits = ids[whole:], [marks[whole:] for marks in bits]
             if self._ids.count < self.shard or not len(ids):
                 break
             self._close_shard()
             self._next_shard()
-        self._waiting, self._waits = [(ids, starts)], len(ids)
+        self._waiting, self._waits = [(ids, *bits)], len(ids)
 
     def _next_shard(self) -> None:
         self._ids = Row(self.folder / f"{self.name}-{self.shards:05d}.npy", self.dtype)
         self._starts = Row(self.folder / f"{self.name}-starts-{self.shards:05d}.npy", "|u1")
+        if self.capitals:
+            self._capitals = Row(self.folder / f"{self.name}-capitals-{self.shards:05d}.npy", "|u1")
         self.shards += 1
 
+    @property
+    def _bits(self) -> list[Row]:
+        return [self._starts, self._capitals] if self.capitals else [self._starts]
+
     def _close_shard(self) -> None:
-        self._ids.close()
-        self._starts.close()
+        for row in (self._ids, *self._bits):
+            row.close()
 
     def close(self) -> dict[str, int]:
         """Finish the files; the counts that the manifest says of this split."""
         self._flush(last=True)
         if self._ended < self.sentences:
             raise ValueError("the last document was not ended")
-        for row in (self._ids, self._starts, self._sentences, self._documents):
+        for row in (self._ids, *self._bits, self._sentences, self._documents):
             row.close()
         return {"tokens": self.tokens, "sentences": self.sentences, "documents": self.documents, "shards": self.shards}
 
     def abandon(self) -> None:
         """Close the files as they are."""
-        for row in (self._ids, self._starts, self._sentences, self._documents):
+        for row in (self._ids, *self._bits, self._sentences, self._documents):
             row.file.close()
 
     def split(self) -> Split:
@@ -119,12 +133,16 @@ class SplitWriter:
         offsets = (
             _map(self.folder, f"{self.name}-{what}.npy", "u").view(np.int64) for what in ("sentences", "documents")
         )
-        return Split(shards=shards, packed=packed, sentences=next(offsets), documents=next(offsets), shard=self.shard)
+        names = [f"{self.name}-capitals-{i:05d}.npy" for i in range(self.shards) if self.capitals]
+        capital = tuple(_map(self.folder, name, "u") for name in names)
+        bounds = {"sentences": next(offsets), "documents": next(offsets)}
+        return Split(shards=shards, packed=packed, **bounds, shard=self.shard, capital=capital)
 
     def names(self) -> list[str]:
         numbered = [f"{self.name}-{i:05d}.npy" for i in range(self.shards)] + [
             f"{self.name}-starts-{i:05d}.npy" for i in range(self.shards)
         ]
+        numbered += [f"{self.name}-capitals-{i:05d}.npy" for i in range(self.shards) if self.capitals]
         return [*numbered, f"{self.name}-sentences.npy", f"{self.name}-documents.npy"]
 
 
@@ -141,7 +159,7 @@ def move_document(
             (folder / name).unlink()
     source.folder = aside
     whole = source.split()
-    new = [SplitWriter(folder, writer.name, writer.vocab, writer.shard) for writer in (source, other)]
+    new = [SplitWriter(folder, writer.name, writer.vocab, writer.shard, writer.capitals) for writer in (source, other)]
     documents = len(whole.documents) - 1
     for writer, first, last in ((new[0], 0, number), (new[1], number, number + 1), (new[0], number + 1, documents)):
         for start in range(first, last, 4096):
@@ -163,7 +181,9 @@ def _copy(split: Split, first: int, last: int, writer: SplitWriter) -> None:
         b = min(a + (1 << 16), stop)
         tokens = slice(int(split.sentences[a]), int(split.sentences[b]))
         inside = ends[(ends > a) & (ends <= b)] - a
-        writer.append(split.gather(tokens), split.starts(tokens), np.diff(split.sentences[a : b + 1]), inside)
+        capitals = split.capitals(np.arange(tokens.start, tokens.stop)) if writer.capitals else None
+        sizes = np.diff(split.sentences[a : b + 1])
+        writer.append(split.gather(tokens), split.starts(tokens), sizes, inside, capitals)
 
 
 def close_store(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from bertsmith.config import override
+from bertsmith.data.batch import term_of
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.budget import Budget
@@ -130,16 +131,16 @@ def foreseen(known: Mapping[str, float]) -> str:
     )
 
 
-def concluded(line: dict[str, Any], known: Mapping[str, float], copied: float) -> list[str]:
+def concluded(line: dict[str, Any], known: Mapping[str, float], copied: float, feed: str = "") -> list[str]:
     """What a run has learned beyond a store's prospects (`known`), by the last line of metrics.jsonl; nothing without a held-out loss."""
     if "mean_frame_loss" in known:
         return _of_frames(line.get("evaluation", {}).get("frames"))
-    return outcome(line, known["unigram_entropy"], copied)
+    return outcome(line, known["unigram_entropy"], copied, feed)
 
 
-def outcome(line: dict[str, Any], entropy: float, copied: float) -> list[str]:
-    """What a run has learned beyond frequencies, by the last line of metrics.jsonl; nothing without a loss of held-out tokens."""
-    loss = line.get("evaluation", {}).get("token", {}).get("loss")
+def outcome(line: dict[str, Any], entropy: float, copied: float, feed: str = "") -> list[str]:
+    """What a run has learned beyond frequencies, by the last line of metrics.jsonl; nothing without a loss of held-out tokens (of `feed`)."""
+    loss = line.get("evaluation", {}).get(term_of(feed, "token"), {}).get("loss")
     if loss is None:
         return []
     below, plateau = learned(loss, entropy, copied)

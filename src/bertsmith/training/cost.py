@@ -260,19 +260,22 @@ def _longest(recipe: Recipe) -> int:
 
 
 def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
+    """Of its main feed, where it has several."""
+    feed = recipe.mixture.main if recipe.mixture else ""
     if store is not None:
         tokens = max(tokens, _longest(recipe))
         layout = recipe.layout.for_batch(tokens) if hasattr(recipe.layout, "for_batch") else recipe.layout
         tokens = max(tokens, getattr(layout, "columns", 1) * layout.length)  # two directions take two rows
+        layout = store.laid(layout, recipe.training.smoothing)
         loader = Loader(Text(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens))
-        return next(iter(loader)).batches[0]
+        return replace(next(iter(loader)).batches[0], feed=feed)
     if recipe.reads == "frames":
         return recipe.corruption(
             full_frames(recipe, tokens), Vocab(size=0, pad=0, unk=0, cls=0, sep=0, mask=0, special=()), Draw(0)
         )
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     vocab = vocab.counted(np.ones(vocab.size, np.int64))
-    return recipe.corruption(full_row(recipe, vocab, tokens), vocab, Draw(0))
+    return replace(recipe.corruption(full_row(recipe.alone(), vocab, tokens), vocab, Draw(0)), feed=feed)
 
 
 def full_row(recipe: Recipe, vocab: Vocab, tokens: int) -> Row:

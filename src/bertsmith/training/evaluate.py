@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,21 @@ def held_out(
     precision: Precision,
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
+    languages: Sequence[str] = (),
 ) -> dict | None:
     """{term: {loss, accuracy, perplexity, count}} over all of `batches`; loss in nats per prediction.  Whatever else a term scores is
     a mean over its predictions, too.
 
+    `languages`: of each batch, where a store has several; each then has terms of its own, too, `token.de`.
     None if `stop()` turned true on the way.  NumericsError if a loss is not finite.
     """
     totals: Scores = {}
-    for scores in dealt_scores(member, batches, precision, world):
+    for number, scores in enumerate(dealt_scores(member, batches, precision, world)):
         for term, found in scores.items():
-            total = totals.setdefault(term, {})
-            for key, value in found.items():
-                total[key] = total.get(key, 0.0) + value
+            for name in (term, *(f"{term}.{language}" for language in languages[number : number + 1])):
+                total = totals.setdefault(name, {})
+                for key, value in found.items():
+                    total[key] = total.get(key, 0.0) + value
         if stop():
             return None
     return {term: _means(term, total) for term, total in totals.items() if total["count"]}
@@ -74,14 +78,14 @@ def held_out(
 class HeldOut:
     """Held-out batches on fixed masks, every so many steps (0: at the end alone); of a mixture those of one feed."""
 
-    def __init__(self, batches: Sequence[Batch], every: int):
-        self.batches, self.every = batches, every
+    def __init__(self, batches: Sequence[Batch], every: int, languages: Sequence[str] = ()):
+        self.batches, self.every, self.languages = batches, every, languages
 
     def due(self, step: int) -> bool:
         return bool(self.every) and step % self.every == 0
 
     def hold(self, member: Any, precision: Precision, world: World, stop: Callable[[], bool]) -> dict | None:
-        found = held_out(member, self.batches, precision, stop, world)
+        found = held_out(member, self.batches, precision, stop, world, self.languages)
         return found and {
             term: {key: value for key, value in means.items() if key != "count"} for term, means in found.items()
         }
@@ -124,14 +128,30 @@ def _means(term: str, total: dict[str, float]) -> dict[str, float | int]:
 
 def fixed_batches_of(recipe: Any, store: Any) -> list[Batch]:
     """The held-out batches of a recipe on a store; they depend on nothing else.  InputError if its layout cannot use them."""
+    return held_batches(recipe, store)[0]
+
+
+def held_batches(recipe: Any, store: Any) -> tuple[list[Batch], list[str]]:
+    """`fixed_batches_of`, and of a store of several languages that of each batch; each language has as many tokens as another, while they last."""
     from bertsmith.data.text import check_reads, fixed_batches
 
-    check_reads(recipe.layout, store.held_out)
-    recipe.layout.check(store.held_out)
-    training = recipe.training
-    return fixed_batches(
-        store.held_out, recipe.layout, recipe.corruption, store.vocab, training.held_out, training.batch
-    )
+    if recipe.mixture is not None:
+        parts = recipe.feeds.items()
+        return [replace(batch, feed=name) for name, alone in parts for batch in fixed_batches_of(alone, store)], []
+    layout, training = store.laid(recipe.layout, lenient=True), recipe.training
+    check_reads(layout, store.held_out)
+    layout.check(store.held_out)
+    options = recipe.corruption, store.vocab
+    if not getattr(store.held_out, "languages", ()):
+        return fixed_batches(store.held_out, layout, *options, training.held_out, training.batch), []
+    parts = list(layout.usable(store.held_out))
+    tokens = max(1, training.held_out // len(parts))
+    found = [
+        (part.language, batch)
+        for part in parts
+        for batch in fixed_batches(part, layout.layout, *options, tokens, training.batch)
+    ]
+    return [batch for _, batch in found], [language for language, _ in found]
 
 
 def evaluate_run(
@@ -157,8 +177,10 @@ def evaluate_run(
     recipe = from_dict(config["recipe"])
     member = blank(recipe).to(place)
     load_weights(member, state, str(where))
+    batches, languages = held_batches(recipe, store)
+    languages = languages if len(dict.fromkeys(languages)) > 1 else []
     with policy.policy(), threads_set(threads or config["threads"]):
         return {
             "step": int(where.name.rpartition("-")[2]),
-            "evaluation": held_out(member, fixed_batches_of(recipe, store), policy),
+            "evaluation": held_out(member, batches, policy, languages=languages),
         }

@@ -16,6 +16,7 @@ import torch
 from bertsmith import __version__
 from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
+from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.drawn import without_memory
@@ -108,6 +109,8 @@ def learn(
                 f"{trial.step_seconds:.3g} s an update: {amount(asked.minutes, 'minute is', 'minutes are', 'g')} {amount(config['steps'], 'step')}"
             )
         warmup_steps(recipe.schedule, config["steps"])
+        if isinstance(job.feed, Mixture):
+            job.feed.lasts(config["steps"])
         expect(extent, config["steps"])
         journal.say(_length(config["steps"], extent, recipe))
         for line in unreached(job.feed, config["steps"], extent):

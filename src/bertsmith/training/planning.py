@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import Settings, assignments_of, override
-from bertsmith.data.text import Text
+from bertsmith.data.text import Text, feed_of, texts_of
 from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
 from bertsmith.spelling import amount, option
@@ -95,9 +95,10 @@ def planned(
         for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
     if store is not None:
-        feed = Text.of(recipe.with_vocab(store.vocab), store, seed=0)
+        feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
-        for line in (*batch, *few_pairs(recipe.layout, store.train), *left_out(feed)):
+        text, *_ = texts_of(feed)
+        for line in (*batch, *few_pairs(text.layout, store.train), *left_out(text)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):
@@ -108,6 +109,7 @@ def planned(
 def few_pairs(layout: Any, split: Any) -> list[str]:
     """A warning where a layout of pairs finds few of them in a split: most documents are one sentence."""
     said = layout.few(split) if hasattr(layout, "few") else ""
+    layout = getattr(layout, "layout", layout)  # of one that reads languages by themselves
     way = "blank lines between documents (`prepare --documents`) make longer ones, recipes without pairs (roberta) need none"
     return [f"warning: the layout {type(layout).__name__}: {said}; {way}"] if said else []
 
@@ -122,6 +124,6 @@ def left_out(feed: Text) -> list[str]:
             f"warning: {lost:,} of {amount(corpus, 'frame')} stand behind the last whole place of an utterance and are not read"
         ]
     return [
-        f"warning: the layout {type(feed.layout).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {amount(corpus, 'token')}); "
+        f"warning: the layout {type(getattr(feed.layout, 'layout', feed.layout)).__name__} leaves out {lost / corpus:.1%} of the corpus in an epoch ({lost:,} of {amount(corpus, 'token')}); "
         "FullSentences and DocSentences (roberta, spanbert) read all of it"
     ]

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.config import Settings, assignments_of, override
-from bertsmith.data.text import Text
+from bertsmith.data.text import feed_of, texts_of
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
 from bertsmith.training.brief import concluded, foreseen, kept, leaves, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
+from bertsmith.training.exam import Exam, Exams
 from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
@@ -115,7 +116,7 @@ def pretrain(
             return Job(
                 run=run,
                 recipe=recipe,
-                feed=Text.of(recipe, store, seed),
+                feed=feed_of(recipe, store, seed),
                 seed=seed,
                 kept={"kind": run.kind, "data": said_of(store) | more_said},
                 learner=partial(taught.teaches, place=place) if taught else as_it_is,
@@ -135,15 +136,17 @@ def pretrain(
             journal.say(line)
         with world.agreed():
             known = store.prospects()
-            told = partial(concluded, known=known, copied=kept(recipe.corruption.rewrite))
-            job = job_of(recipe, exam=exam_of(recipe, store, journal), start=start if starts else fresh, outcome=told)
+            main = recipe.mixture.main if recipe.mixture else ""
+            told = partial(concluded, known=known, copied=kept(recipe.corruption.rewrite), feed=main)
+            job = job_of(recipe, exam=exams_of(recipe, store, journal), start=start if starts else fresh, outcome=told)
 
         def expect(extent: Extent, steps: int) -> None:
             journal.say(foreseen(known))
             if from_ is None and not old and recipe.reads == "tokens":
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
-            for line in (*few_pairs(recipe.layout, store.train), *left_out(job.feed)):
+            text, *_ = texts_of(job.feed)
+            for line in (*few_pairs(text.layout, store.train), *left_out(text)):
                 journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
@@ -162,6 +165,15 @@ def said_of(store: Any) -> dict[str, Any]:
     }
 
 
+def exams_of(recipe: Recipe, store: Any, journal: Journal) -> Exam | None:
+    """Of each feed that a recipe reads, together."""
+    if recipe.mixture is None:
+        return exam_of(recipe, store, journal)
+    found = [exam_of(alone, store, journal, name) for name, alone in recipe.feeds.items()]
+    known = [exam for exam in found if exam is not None]
+    return Exams(known, recipe.training.evaluate) if known else None
+
+
 def entities_said(store: Any) -> dict[str, Any]:
     """What it says of the entities that a member reads besides."""
     return {"entities": files.sha256(Path(store.path) / ENTITIES)}
@@ -169,10 +181,11 @@ def entities_said(store: Any) -> dict[str, Any]:
 
 def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> HeldOut | None:
     """On the held-out documents of a store, which is the `feed` of a mixture; None, which is said, where the layout can use none of them."""
-    from bertsmith.training.evaluate import HeldOut, fixed_batches_of
+    from bertsmith.training.evaluate import HeldOut, held_batches
 
     try:
-        held = [replace(batch, feed=feed) for batch in fixed_batches_of(recipe, store)]
+        batches, languages = held_batches(recipe, store)
+        held = [replace(batch, feed=feed) for batch in batches]
     except InputError as error:
         journal.say(f"warning: no held-out evaluation: {error}")
         return None
@@ -181,7 +194,7 @@ def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> Hel
             f"warning: no held-out evaluation: the store has no held-out documents; {option('holdout')} of prepare sets some aside"
         )
         return None
-    return HeldOut(held, recipe.training.evaluate)
+    return HeldOut(held, recipe.training.evaluate, languages if len(dict.fromkeys(languages)) > 1 else ())
 
 
 def _check_apart(run: Run, store: Any) -> None:

@@ -132,7 +132,10 @@ def _slices(member: nn.Module) -> nn.Module:
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
     policy = MixedPrecisionPolicy(cast_forward_inputs=False)
-    layers = [layer for part in member.modules() if isinstance(part, nn.ModuleList) for layer in part]
+    one = {part.layers for part in member.modules() if getattr(part, "together", False)}
+    layers = [
+        layer for part in member.modules() if isinstance(part, nn.ModuleList) and part not in one for layer in part
+    ]
     uses = Counter(weight for layer in layers for weight in layer.parameters())
     for unit in [*(layer for layer in layers if all(uses[weight] == 1 for weight in layer.parameters())), member]:
         fully_shard(unit, mp_policy=policy)

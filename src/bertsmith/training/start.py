@@ -9,7 +9,7 @@ gives these tokens rows (rows.py).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,9 @@ from bertsmith.audio.mel import LogMel
 from bertsmith.config import from_dict, to_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.apart import one_of
 from bertsmith.objectives.alongside import Alongside
 from bertsmith.objectives.distilled import Distilled
-from bertsmith.objectives.mixed import Mixed
+from bertsmith.objectives.mixed import Mixed, module_of
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.spelling import an, option, setting
 from bertsmith.text.extend import new_tokens
@@ -69,6 +68,10 @@ def start_from(
 ) -> dict[str, Any]:
     """Put the weights of `from_` into `member`; what config.json keeps of it.  InputError as `weights_from` and `adopt` say."""
     weights, source = weights_from(from_, recipe, store, say)
+    if recipe.mixture is not None:
+        from bertsmith.training.saving import weights_of
+
+        weights = _of_feeds(weights, recipe.mixture.main, weights_of(member))
     trunk = _fresh_trunk(member, weights, recipe, from_, say)
     adopt(member, weights | trunk, tuple(new_heads), option("from_", from_), say)
     say(f"starting from the weights of {printable(from_)}")
@@ -93,9 +96,9 @@ def weights_from(
         weights, config, step = load_model(path, say)
         model, objective = _model(config, from_), config["recipe"]["objective"]
         asked = None
-        if isinstance(objective, dict) and objective.get("type") in SEVERAL:
+        several = isinstance(objective, dict) and objective.get("type") in SEVERAL
+        if several and not (recipe.mixture is not None and isinstance(from_dict(objective), Mixed)):
             weights = from_dict(objective).alone(weights)
-            _, weights = one_of(from_dict(config["recipe"].get("surgery")), "", weights)
         elif config["kind"] == "import":
             asked = from_dict(objective)
         source = {"step": step.name, "weights": files.sha256(step / MODEL)}
@@ -184,6 +187,18 @@ def adopt(
     for head in have:
         if head not in wanted and head not in inherited.values():
             say(f"warning: {where}: its {head} head is left out: nothing here asks for it")
+
+
+def _of_feeds(weights: dict[str, Any], main: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Heads of a model that has no feeds as those of the main one; what it does not ask is left out."""
+    front = f"objective.{module_of(main)}."
+    if any(name.startswith(front) for name in weights):
+        return weights
+    named = {
+        front + name.removeprefix("objective.") if name.startswith("objective.") else name: tensor
+        for name, tensor in weights.items()
+    }
+    return {name: tensor for name, tensor in named.items() if name in own or not name.startswith("objective.")}
 
 
 def _new_segments(model: Any, recipe: Recipe) -> tuple[int, ...]:

@@ -59,10 +59,19 @@ def adapt(body: nn.Module, config: Adapters) -> None:
         layer: Any = layers[number]
         if isinstance(layer, AdaptedLayer):
             raise InputError("adapter: this model has adapters already; tune the model that they were put into")
+        check_plain(layer, "adapter")
         parts = ["attention", *(["source"] if layer.source is not None else []), "feedforward"]
         chosen = parts if config.form == "houlsby" else parts[-1:]
         width = layer.attention.out.out_features
         layers[number] = AdaptedLayer.of(layer, {part: Adapter(width, config) for part in chosen}, config.form)
+
+
+def check_plain(layer: Layer, name: str) -> None:
+    """InputError for a layer that computes otherwise than `Layer` does, so that one of another class would not say the same."""
+    if type(layer) is not Layer:
+        raise InputError(
+            f"{name}: a {type(layer).__name__} of this model has no place for it; {option('method', 'lora', 'full')} tunes it"
+        )
 
 
 def placed_layers(body: nn.Module) -> list[tuple[nn.ModuleList, int]]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
 from bertsmith.errors import InputError
 from bertsmith.nn.apart import module_of
-from bertsmith.nn.modules.adapters import placed_layers
+from bertsmith.nn.modules.adapters import check_plain, placed_layers
 from bertsmith.nn.modules.blocks import Layer
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def part(body: nn.Module, config: Apart) -> None:
     here = placed_layers(body)
     if any(isinstance(layers[number], ApartLayer) for layers, number in here):
         raise InputError(f"{', '.join(config.feeds)}: this model has parts of several feeds already; tune one of them")
+    for layers, number in here:
+        check_plain(cast(Layer, layers[number]), ", ".join(config.feeds))
     own: dict[str, list[Any]] = {}
     for feed in config.feeds:
         tensors = {id(tensor): tensor for tensor in (*body.parameters(), *body.buffers())}

@@ -52,16 +52,6 @@ def watched() -> Iterator[Shares]:
         _WATCHED.reset(before)
 
 
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """What stands beside a layer's own attention is no layer to look at."""
-    before = _WATCHED.set(None)
-    try:
-        yield
-    finally:
-        _WATCHED.reset(before)
-
-
 class Heard(NamedTuple):
     """Of one layer, (n, h, e) each: what tokens ask by, what they are found by, and what they say; scores are q k / e ** 0.5."""
 
@@ -84,13 +74,24 @@ def heard() -> Iterator[list[Heard]]:
         _HEARD.reset(before)
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """What attends inside is no layer's own attention, which is neither watched nor heard (pals.py)."""
+    before = _WATCHED.set(None), _HEARD.set(None)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(before[0])
+        _HEARD.reset(before[1])
+
+
 def watch(reads_source: bool, k: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
     """`shares` of values: where each token's says which it is, what is mixed of them are the shares themselves."""
     found = _WATCHED.get()
     if found is None:
         return
     n, heads = k.shape[:2]
-    with unwatched():
+    with aside():
         found.append((reads_source, shares(torch.eye(n, dtype=k.dtype, device=k.device)[:, None].expand(n, heads, n))))
 
 

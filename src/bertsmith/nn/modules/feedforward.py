@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bertsmith.nn.modules.blocks import ACTIVATIONS
 
@@ -30,3 +32,18 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         moved, gate = self.up(x).chunk(2, -1)
         return self.down(self.activation(moved) * gate)
+
+
+class ChunkedFeedForward(FeedForward):
+    def __init__(self, width: int, hidden: int, activation: str, bias: bool = True, rows: int = 512):
+        super().__init__(width, hidden, activation, bias)
+        self.rows = rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole, parts = super().forward, x.split(self.rows)
+        if len(parts) == 1:
+            return whole(x)
+        if not torch.is_grad_enabled():
+            return torch.cat([whole(part) for part in parts])
+        # Nothing is drawn in it.
+        return torch.cat([checkpoint(whole, part, use_reentrant=False, preserve_rng_state=False) for part in parts])

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
-from bertsmith.nn.modules.adapters import placed_layers
+from bertsmith.nn.modules.adapters import check_plain, placed_layers
 from bertsmith.nn.modules.attending import Attention
-from bertsmith.nn.modules.attention import unwatched
+from bertsmith.nn.modules.attention import aside
 from bertsmith.nn.modules.blocks import Layer, fill, pick
 from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.positions import Position
@@ -36,7 +36,7 @@ class Pal(nn.Module):
         """x (n, d), what the layer reads -> (m, d), what is to be added.  All may end in filler."""
         low = self.down(x)
         asking = low if read is None else fill(pick(low, read))
-        with unwatched():
+        with aside():
             mixed = self.attention(low, asking, stream, self.attention.positions, read, cache and cache.beside)
         return F.gelu(self.up(mixed))
 
@@ -83,6 +83,7 @@ def project(body: nn.Module, config: Pals) -> None:
         layer: Any = layers[number]
         if isinstance(layer, PalLayer):
             raise InputError("pal: this model has some already; tune the model that they were put into")
+        check_plain(layer, "pal")
         width = layer.attention.out.out_features
         size = config.width(width, layer.attention.heads)
         if layers not in shared:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
-from bertsmith.nn.modules.adapters import placed_layers
+from bertsmith.nn.modules.adapters import check_plain, placed_layers
 from bertsmith.nn.modules.blocks import Layer, fill, pick
 from bertsmith.nn.modules.memory import Preceded
 from bertsmith.nn.modules.positions import Position
@@ -80,6 +80,7 @@ def prefix(body: Any, config: Prefixes) -> None:
         layer: Any = layers[number]
         if isinstance(layer, PrefixedLayer):
             raise InputError("prefix: this model has prefixes already; tune the model that they were put into")
+        check_plain(layer, "prefix")
         place = layer.attention.positions or body.positions
         if layer.attention.window is not None or _relative(place):
             _refuse("goes by how far tokens are apart, and a prefix stands nowhere")

@@ -53,12 +53,13 @@ def worth(stream: Stream) -> bool:
 
 def blocks(stream: Stream) -> Blocks:
     sides = (-1, 0) if stream.visibility == "causal" else (-1, 0, 1)
-    return _blocks(stream.lengths, size_of(stream), stream.gap, sides, stream.tokens.device)
+    return cut(stream.lengths, size_of(stream), sides, stream.tokens.device, stream.gap)
 
 
 # Made once for all layers; plain tensors even when first asked for in inference mode.
 @lru_cache(maxsize=8)
-def _blocks(lengths: tuple[int, ...], size: int, gap: int, sides: tuple[int, ...], device: torch.device) -> Blocks:
+def cut(lengths: tuple[int, ...], size: int, sides: tuple[int, ...], device: torch.device, gap: int = 1) -> Blocks:
+    """Sequences in blocks of `size` places, each beside those `sides` of it."""
     of = np.array(lengths)
     begins, parts = np.cumsum(of) - of, np.minimum(gap, of)
     owner = np.repeat(np.arange(len(of)), parts)  # of each part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ class Read:
 
     @classmethod
     def of(cls, body: Any, stream: Stream, listen: bool) -> Read:
-        with heard() if listen else nullcontext([]) as layers:
+        listening: AbstractContextManager[list[Heard]] = heard() if listen else nullcontext([])
+        with listening as layers:
             return cls(body=body, states=body.states(stream), layers=layers)
 
 
@@ -124,7 +125,8 @@ class DistilledObjective(nn.Module):
 
     def _soft(self, mine: Read, theirs: Read, stream: Stream, at: Tensor) -> Tensor:
         """(m,)"""
-        return apart(*self._answers(mine, theirs, stream, at), self.config.temperature)
+        ours, other = self._answers(mine, theirs, stream, at)
+        return apart(ours, other, self.config.temperature)
 
     def _cosine(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
         """(n,)"""
@@ -157,7 +159,8 @@ class DistilledObjective(nn.Module):
             x, y = (part.flatten(1).unflatten(1, (split, -1)) for part in (x, y))
             for rows, seen in sequences(stream):
                 hidden = ~seen
-                each = apart(*(scores(part, part, rows).masked_fill(hidden, -1e9) for part in (x, y)), 1.0).mean(1)
+                one, two = (scores(part, part, rows).masked_fill(hidden, -1e9) for part in (x, y))
+                each = apart(one, two, 1.0).mean(1)
                 total = total.to(each.dtype).index_add(0, rows.flatten(), each.flatten())
         return total
 

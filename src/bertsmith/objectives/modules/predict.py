@@ -12,7 +12,7 @@ from bertsmith.data.batch import IGNORE, Batch, Stream, Target
 from bertsmith.nn.body import Body
 from bertsmith.nn.modules.adaptive import AdaptiveHead
 from bertsmith.nn.modules.blocks import filler, pick
-from bertsmith.nn.modules.heads import PairHead, Pooler, TokenHead
+from bertsmith.nn.modules.heads import PairHead, Pooler, TokenHead, TokenLabel
 from bertsmith.nn.modules.losses import cross_entropy
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ class ClusteredTerm(AdaptiveHead):
 
 
 class PairTerm(PairHead):
+    def logits(self, hidden: Tensor, model: Body) -> Tensor:
+        """hidden (m, d) -> (m, classes)."""
+        return self(hidden)
+
+
+class ClassTerm(TokenLabel):
     def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, classes)."""
         return self(hidden)

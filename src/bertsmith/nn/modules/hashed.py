@@ -1,0 +1,141 @@
+"""Attention by hashing (Kitaev et al. 2020).  n tokens of s sequences, m <= n of them read, d width, h heads, e head width, r rounds,
+B chunks of c places.
+
+In each round the tokens of each sequence are sorted by bucket, cut into chunks, and read their own and the one before.  Rounds are put
+together as if each pair had been read once, however many of them let it: its scores are lowered by the logarithm of that number, and each
+round counts by the sum of its shares.  With one chunk, or where rounds let every pair meet, it is full attention with shared queries.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.data.batch import Stream
+from bertsmith.nn.modules import windowed
+from bertsmith.nn.modules.attending import as_many
+from bertsmith.nn.modules.attention import gathered, sees, watch
+from bertsmith.nn.modules.positions import Position
+
+if TYPE_CHECKING:
+    from bertsmith.nn.hashed import Hashed
+
+ITSELF = 1e5  # by which a token's score of itself is lowered
+NOTHING = -1e9  # the sum of the shares of what sees nothing
+MANY = 64  # buckets, above which they are pairs of a hash each, so that hashing does not grow with the square of a text
+
+
+class HashedAttention(nn.Module):
+    keeps = False
+    positions = None
+
+    def __init__(self, part: Hashed, model: Any, layer: int):
+        super().__init__()
+        self.inner = part.inner(model)
+        self.heads, self.dropout = model.heads, model.dropout
+        self.rounds, self.chunk, self.key = part.rounds, part.chunk, (part.seed, layer)
+        self.window = part.chunk  # what it sees is no longer
+        self.qk = nn.Linear(model.width, self.inner, bias=part.bias)
+        self.v = nn.Linear(model.width, self.inner, bias=part.bias)
+        self.out = nn.Linear(self.inner, model.width, bias=part.bias)
+
+    def forward(
+        self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None, cache: Any = None
+    ) -> Tensor:
+        """x (n, d), asking (m, d): the rows `read` of x, or x itself -> (m, d).  Both may end in filler; hashing needs all rows."""
+        n = len(stream.tokens)
+        qk, v = (part(x)[:n].unflatten(-1, (self.heads, -1)) for part in (self.qk, self.v))
+        qk, _ = positions.rotate(qk, qk, stream, None)
+        orders = self.sorted(qk.detach(), stream)
+        pick = lambda mixed: mixed if read is None else gathered(mixed, read)
+        watch(False, qk, lambda each: pick(self.mixed(qk, each, stream, orders, 0.0)))
+        mixed = self.mixed(qk, v, stream, orders, self.dropout if self.training else 0.0)
+        return self.out(as_many(pick(mixed).flatten(1), asking))
+
+    @torch.no_grad()
+    def sorted(self, qk: Tensor, stream: Stream) -> Tensor:
+        """(r, h, n) the flat rows by sequence, then by bucket, then as they stand; each round's own."""
+        first, second = _buckets(stream.lengths, self.chunk)
+        bucket = self._hash(qk, first, stream.lengths, 0)
+        if second.max() > 1:
+            bucket = bucket * int(second.max()) + self._hash(qk, second, stream.lengths, 1)
+        of = torch.from_numpy(np.repeat(np.arange(len(stream.lengths)), stream.lengths)).to(qk.device)
+        return (of * int(first.max() * second.max()) + bucket).argsort(dim=-1, stable=True)
+
+    def _hash(self, qk: Tensor, buckets: np.ndarray, lengths: tuple[int, ...], which: int) -> Tensor:
+        """(r, h, n) below the number of buckets of each token's sequence: the nearest of half as many directions and of their opposites."""
+        columns, shape = max(1, int(buckets.max()) // 2), (*qk.shape[1:], self.rounds)
+        turned = torch.einsum("nhe,cher->rhnc", qk.float(), _rotation((*self.key, which), columns, shape, qk.device))
+        half = torch.from_numpy(np.repeat(buckets // 2, lengths)).to(qk.device)
+        none = torch.arange(columns, device=qk.device) >= half[:, None]
+        nearest = torch.cat([x.masked_fill(none, -torch.inf) for x in (turned, -turned)], -1).argmax(-1)
+        return (2 * (nearest % columns) + nearest // columns).masked_fill(half == 0, 0)
+
+    def mixed(self, qk: Tensor, v: Tensor, stream: Stream, orders: Tensor, dropout: float) -> Tensor:
+        """qk (n, h, e), v (n, h, f) -> (n, h, f)."""
+        blocks = windowed.cut(stream.lengths, self.chunk, (-1, 0), qk.device)
+        ranks = orders.argsort(-1)
+        chunks = blocks.places[ranks] // blocks.size  # (r, h, n)
+        k = F.normalize(qk.float(), dim=-1).to(qk.dtype)
+        q, k, v = (x.transpose(0, 1).flatten(0, 1) for x in (qk, k, v))  # (h n, .)
+        said, sums = zip(
+            *(self._round(q, k, v, stream, blocks, orders[i], ranks[i], chunks, dropout) for i in range(self.rounds))
+        )
+        shares = torch.stack(sums).softmax(0).to(v.dtype)
+        return (shares[..., None] * torch.stack(said)).sum(0).transpose(0, 1)
+
+    def _round(self, q, k, v, stream, blocks, order, rank, chunks, dropout) -> tuple[Tensor, Tensor]:
+        """(h, n, f) what one round says, and (h, n) the logarithm of what its shares came to."""
+        heads, n = order.shape
+        size, count = blocks.size, len(blocks.every)
+        asks = order[:, blocks.rows].view(heads, count, size)
+        keys = asks[:, blocks.beside].flatten(2)
+        head = torch.arange(heads, device=q.device)[:, None, None]
+        rows, beside = asks + n * head, (blocks.beside + count * head).flatten(0, 1)
+        chunked = lambda x: gathered(x, rows).view(heads * count, -1)
+        near = lambda x: gathered(chunked(x), beside).view(heads, count, 2 * size, -1)
+        scores = (gathered(q, rows) @ near(k).transpose(-1, -2)).float()
+        real = (blocks.real.view(count, size)[blocks.beside] & blocks.there[..., None]).flatten(1)
+        ask, key = asks[..., None], keys[:, :, None]
+        seen = sees(stream, ask, key) & real[:, None]
+        scores = scores - ITSELF * (ask == key) - self._met(chunks, asks, keys)
+        filler = ~blocks.real.view(count, size, 1)
+        blind = ~(seen | filler).any(-1)
+        scores = scores.masked_fill(~(seen | filler | blind[..., None]), -torch.inf)
+        sums = scores.logsumexp(-1)
+        shares = F.dropout((scores - sums[..., None]).exp().to(v.dtype), dropout)
+        said = (shares @ near(v)).masked_fill(blind[..., None], 0)
+        where = blocks.places[rank] + count * size * head[..., 0]
+        sums = sums.masked_fill(blind, NOTHING).flatten().index_select(0, where.flatten())
+        return gathered(said.flatten(0, 2), where), sums.view(heads, n)
+
+    def _met(self, chunks: Tensor, asks: Tensor, keys: Tensor) -> Tensor | float:
+        """(h, B, c, 2 c) the logarithm of the number of rounds in which each asks where it can read each."""
+        if self.rounds == 1:
+            return 0.0
+        many: Tensor | float = 0.0
+        for chunk in chunks:
+            own = chunk.gather(1, asks.flatten(1)).view(asks.shape)[..., None]
+            apart = own - chunk.gather(1, keys.flatten(1)).view(keys.shape)[:, :, None]
+            many = many + ((apart == 0) | (apart == 1)).float()
+        return many.clamp(min=1).log()  # type: ignore[union-attr]
+
+
+def _buckets(lengths: tuple[int, ...], chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    """(s,) two each: twice as many buckets as chunks, as they are or as pairs; 1: no second hash."""
+    wanted = 2 * -(-np.array(lengths) // chunk)
+    root = 2 * np.ceil(np.sqrt(wanted) / 2).astype(np.int64)
+    return np.where(wanted > MANY, root, wanted), np.where(wanted > MANY, root, 1)
+
+
+@lru_cache(maxsize=128)
+def _rotation(key: tuple[int, ...], columns: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """(columns, h, e, r); the first columns are the same however many there are."""
+    drawn = np.random.default_rng(np.random.SeedSequence(key)).standard_normal((columns, *shape))
+    with torch.inference_mode(False):
+        return torch.from_numpy(drawn.astype(np.float32)).to(device)
