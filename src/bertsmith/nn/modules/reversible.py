@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.blocks import fill, pick
@@ -30,7 +31,16 @@ class ReversibleTransformer(Transformer):
         """(n, d), or (m, d) for the flat indices `read` (m,); every layer computes all rows."""
         x = fill(self.embeddings(stream, self.positions))
         weights = [weight for weight in self.layers.parameters() if weight.requires_grad]
-        one, two = _Undone.apply(_Run(self, stream), x, x, *weights)
+        run = _Run(self, stream)
+        if (
+            _get_current_dispatch_mode_stack()
+        ):  # torch's counter of operations cannot follow a pass inside a pass: `plan` holds all layers
+            one = two = x
+            for attend, think in run.halves:
+                one = one + attend(two)
+                two = two + think(one)
+        else:
+            one, two = _Undone.apply(run, x, x, *weights)
         x = self._mean(one, two)
         return self.dropout(x[: len(stream.tokens)] if read is None else pick(x, read))
 
