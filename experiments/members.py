@@ -132,7 +132,8 @@ def main() -> None:
     arguments.add_argument("--speed", action="store_true")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    names = given.members or [*sorted(members()), *CHINESE]
+    read = [name for name, member in sorted(members().items()) if next(iter(member.sizes.values()))().reads == "tokens"]
+    names = given.members or [*read, *CHINESE]
     if given.speed:
         speeds([name for name in names if name not in CHINESE], Store.open(english(given.data, given.out)), given)
         return
