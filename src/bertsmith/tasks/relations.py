@@ -51,7 +51,7 @@ class Relations(Classes):
     ) -> Mentioned:
         return read_mentioned(path, True, columns, labelled, encoding)
 
-    def encode(self, tokenizer: Any, table: Mentioned, reading: Reading, pairs: bool | None = None) -> Encoded:
+    def encode(self, tokenizer: Any, table: Any, reading: Reading, pairs: bool | None = None) -> Encoded:
         return encode(tokenizer, table, reading, [*self.marks])
 
 
@@ -76,7 +76,7 @@ class Typing(MultiLabel):
     ) -> Mentioned:
         return read_mentioned(path, False, columns, labelled, encoding)
 
-    def encode(self, tokenizer: Any, table: Mentioned, reading: Reading, pairs: bool | None = None) -> Encoded:
+    def encode(self, tokenizer: Any, table: Any, reading: Reading, pairs: bool | None = None) -> Encoded:
         return encode(tokenizer, table, reading, [*self.marks])
 
 
