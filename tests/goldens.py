@@ -52,7 +52,6 @@ TUNED = {
 }
 
 
-ELSEWHERE = ("ernie-thu",)  # members that read more of a store than this one has
 LATER = ("auc", "ece")  # scores that there were not when the figures were recorded
 
 
@@ -190,7 +189,7 @@ def measured(folder: Path, names: list[str] | None = None) -> Iterator[tuple[str
     def wanted(name: str) -> bool:
         return not names or any(name.startswith(n) for n in names)
 
-    runs = {f"pretrain.{name}": (name, []) for name in TEXT if name not in ELSEWHERE}
+    runs = {f"pretrain.{name}": (name, []) for name in TEXT}
     runs |= {f"pretrain.{name}.variant": (name, more) for name, more in VARIANTS.items()}
     needed = {f"pretrain.{TUNED[name][0]}" for name in TUNED if wanted(f"finetune.{name}")}
     for name, (member, more) in runs.items():

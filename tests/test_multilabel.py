@@ -140,7 +140,7 @@ def test_what_is_no_label_is_told_in_one_line(train, dev, says, pretrained, tmp_
 
 
 def test_a_setting_of_another_kind_is_refused(pretrained, tmp_path):
-    with pytest.raises(InputError, match="thresholds: task='classify' has none; task='multilabel' has"):
+    with pytest.raises(InputError, match="thresholds: task='classify' has none; task='multilabel' or 'typing' has"):
         given = {"train": {"text": ["a", "b"], "label": ["x", "y"]}, "dev": {"text": ["c"], "label": ["x"]}}
         bertsmith.finetune(pretrained, task="classify", out=tmp_path / "run", set=["thresholds=each"], **given)
 
