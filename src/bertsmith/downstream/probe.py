@@ -136,7 +136,9 @@ def _labelled(
 
 
 def _one_state() -> tuple[str, ...]:
-    return tuple(name for name, kind in kinds.KINDS.items() if hasattr(kind, "control"))
+    """Tasks that a state answers; marks are tokens that a model is given by its tuning alone."""
+    found = {name: kind for name, kind in kinds.KINDS.items() if hasattr(kind, "control")}
+    return tuple(name for name, kind in found.items() if not getattr(kind, "marks", None))
 
 
 def _control(task: Task, seed: int) -> dict[str, Any] | None:
