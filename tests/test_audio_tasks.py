@@ -173,7 +173,7 @@ def test_what_is_of_text_alone_is_refused_of_sound(folder, tmp_path, capsys):
     columns = ["--columns", "text=path,label=word"]
     assert cli.run([*base, "--task", "classify", *columns, "--baseline"]) == 2
     assert "--baseline: counts words" in capsys.readouterr().err
-    assert cli.run([*base, "--task", "similarity", "--columns", "text=path,text2=speaker"]) == 2
+    assert cli.run([*base, "--task", "retrieval", "--columns", "text=path,text2=speaker"]) == 2
     assert "reads text, and" in capsys.readouterr().err
     for command in (["score", run, "--input", labels], ["generate", run, "--text", "a"], ["attention", run, "a"]):
         assert cli.run(command) == 2, command

@@ -205,7 +205,10 @@ def test_mistakes_are_told_in_one_line_before_anything_is_written(glue, clue, pr
     assert "out is wanted" in said(bertsmith.glue, glue, pretrained)
     for wrong, says in (
         ("reinit=9", "reinit: 9: the model has 1 layer"),
-        ("focal=2", "STS-B: focal: task='regress' has none; task='classify' has; tasks names those that are run"),
+        (
+            "focal=2",
+            "STS-B: focal: task='regress' has none; task='classify' or 'relation' has; tasks names those that are run",
+        ),
     ):
         assert says in said(bertsmith.glue, glue, pretrained, set=[wrong], **options)
     shutil.copytree(glue, tmp_path / "wrong")

@@ -120,7 +120,10 @@ def test_balanced_classes_weigh_alike_and_named_ones_as_they_are_told(pretrained
         ({"settings": ['class_weights={"class": 0}']}, "class_weights: class: 0 is not a number above 0"),
         ({"settings": ["class_weights=even"]}, "expected dict"),
         ({"settings": ["focal=-1"]}, "focal: -1"),
-        ({"settings": ["focal=2"], "task": "multilabel"}, "focal: task='multilabel' has none; task='classify' has"),
+        (
+            {"settings": ["focal=2"], "task": "multilabel"},
+            "focal: task='multilabel' has none; task='classify' or 'relation' has",
+        ),
         ({"settings": ["pool=attention"], "method": "frozen"}, "pool: attention: reads what a frozen trunk's features"),
         ({"settings": ["pool=concat"], "method": "mix"}, "pool: concat: reads what a frozen trunk's features"),
         (
