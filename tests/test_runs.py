@@ -65,7 +65,7 @@ def whole(tokenizer, text):
 def test_the_sentences_of_a_paragraph_have_its_ids(tokenizer, language):
     spread = TEXTS[language].replace(". ", ".  ").replace("。", "。 ").strip()
     for text in (TEXTS[language], spread, f"{spread} {TEXTS['zh']} {TEXTS['en']}"):
-        found = Encoder(tokenizer, Reading(language=language))([[text, text], [text]])
+        found = Encoder(tokenizer, Reading(language=language))(("", [[text, text], [text]]))
         assert found.ids.tolist() == 3 * whole(tokenizer, text)
         assert found.lengths.sum() == len(found.ids) == len(found.starts)
 
@@ -86,7 +86,7 @@ def test_wherever_sentences_are_cut_they_have_them(tokenizer, parts):
 def test_words_that_were_added_change_nothing(name):
     tokenizer = layout(name, list(TEXTS.values()), 1200).extend(["The", "city", "Die", "Город", "large"])
     for language, text in TEXTS.items():
-        found = Encoder(tokenizer, Reading(language=language))([[text]])
+        found = Encoder(tokenizer, Reading(language=language))(("", [[text]]))
         assert found.ids.tolist() == whole(tokenizer, text)
 
 
@@ -97,7 +97,7 @@ def test_each_sentence_has_the_tokens_of_its_own_text(name):
         if language in ("zh", "ja"):  # no spaces: a token may reach from one sentence into the next
             continue
         sentences = [s.strip() for s in split(text, language)]
-        found = Encoder(tokenizer, Reading(language=language))([[text]])
+        found = Encoder(tokenizer, Reading(language=language))(("", [[text]]))
         cuts = np.cumsum(found.lengths)
         tokens = ["".join(tokenizer.tokens(part)) for part in np.split(found.ids, cuts[:-1])]
         if name in ("first unigram", "never bpe"):
@@ -138,7 +138,7 @@ def test_real_text_of_many_languages(name):
     tokenizer = layout(name, list(TEXTS.values()), 1500)
     for language, text in _real(data).items():
         for paragraph in text:
-            found = Encoder(tokenizer, Reading(language=language))([[paragraph]])
+            found = Encoder(tokenizer, Reading(language=language))(("", [[paragraph]]))
             assert found.ids.tolist() == whole(tokenizer, paragraph), (language, paragraph)
 
 

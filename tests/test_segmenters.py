@@ -80,7 +80,7 @@ def test_words_are_the_paragraphs_for_every_tokenizer_and_wherever_sentences_end
     starts = character_starts(text)
     wanted = word_starts(text, encoding.offsets, blank=np.array(encoding.ids) == blank, starts=starts)
     for lines in ("paragraph", "sentence"):
-        found = Encoder(tokenizer, Reading(lines=lines))([[text]])
+        found = Encoder(tokenizer, Reading(lines=lines))(("", [[text]]))
         assert found.ids.tolist() == encoding.ids and found.starts.tolist() == wanted.tolist()
 
 

@@ -206,7 +206,10 @@ def test_methods_seeds_and_a_search_have_teachers(pretrained, teachers, tasks, t
             "learns the tags of a sentence together, and a teacher says those of each word",
         ),
         ({"teacher": 0, "name": "regress"}, "is of task='classify'; a teacher of task='regress' is wanted"),
-        ({"teacher": 0, "name": "qa"}, "teacher: task='qa' has no teachers; task='classify' or 'regress' or 'tag' has"),
+        (
+            {"teacher": 0, "name": "qa"},
+            "teacher: task='qa' has no teachers; task='classify' or 'regress' or 'tag' or 'relation' has",
+        ),
         (
             {"teacher": 0, "train": [{"text": "one"}, {"text": "two"}] * 9, "dev": 0.2},
             "of the training rows have no label",

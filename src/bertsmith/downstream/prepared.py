@@ -172,8 +172,8 @@ def _check_sound(loaded: Loaded, asked: Asked, kind: Any) -> None:
         if not getattr(kind, "texts", True):
             raise InputError(f"{option('task', kind.name)}: reads sound, and {printable(loaded.run)} reads text")
         return
-    if not getattr(kind, "hears", False):
-        known = [name for name, each in KINDS.items() if getattr(each, "hears", False)]
+    if not kind.hears:
+        known = [name for name, each in KINDS.items() if each.hears]
         raise InputError(
             f"{option('task', kind.name)}: reads text, and {printable(loaded.run)} reads sound; {option('task', *known)} can"
         )

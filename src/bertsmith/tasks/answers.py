@@ -97,6 +97,7 @@ class Answers:
     simple: ClassVar[bool] = False
     settings: tuple[str, ...] = ()
     embeds: ClassVar[bool] = False
+    hears: ClassVar[bool] = False
     wide: ClassVar[Wide] = "question"
     roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "questions"

@@ -104,6 +104,7 @@ class Frames:
     writes: ClassVar[bool] = False
     embeds: ClassVar[bool] = False
     hears: ClassVar[bool] = True
+    simple: ClassVar[bool] = False
     texts: ClassVar[bool] = False  # whether its rows may be texts
     wide: ClassVar[Wide] = "none"
     settings: tuple[str, ...] = ()

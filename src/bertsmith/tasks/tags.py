@@ -61,6 +61,7 @@ class Tags:
     simple: ClassVar[bool] = True
     settings: tuple[str, ...] = ("head",)
     embeds: ClassVar[bool] = False
+    hears: ClassVar[bool] = False
     wide: ClassVar[Wide] = "none"
     roles: ClassVar[tuple[str, ...]] = ROLES
     unit: str = "sentences"
