@@ -221,7 +221,7 @@ def test_parts_that_are_frozen_stay_to_the_bit_and_the_others_learn(tune, pretra
     still = {name for name in before.keys() & after.keys() if torch.equal(before[name], after[name])}
     trunk = {name for name in before if name.startswith("model.")}
     assert still == {name for name in trunk if name.startswith(("model.embeddings.", "model.positions."))}
-    with pytest.raises(InputError, match=r"schedule.groups: model.embedings: .* did you mean 'model.embeddings'"):
+    with pytest.raises(InputError, match=r"frozen: model.embedings: .* did you mean 'model.embeddings'"):
         tune(tmp_path / "other", sets=('frozen=["model.embedings"]',))
 
 

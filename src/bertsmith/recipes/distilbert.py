@@ -9,6 +9,7 @@ from bertsmith.objectives.predict import Predict, Tokens
 from bertsmith.recipe import Member, Recipe, Schedule, Training
 from bertsmith.recipes.bert import QUICK, bert, quick
 from bertsmith.recipes.roberta import roberta
+from bertsmith.text.layout import FullSentencesOfBert
 
 SIZES = {"tiny": 2, "mini": 4, "base": 6}  # layers; base: section 3 of the paper
 
@@ -19,7 +20,7 @@ def distilbert(size: str = "base") -> Recipe:
         neighbour,
         name="distilbert",
         # Masks anew in every epoch and no pairs, as RoBERTa's (section 3).  The released code draws rare tokens more often (count ** -0.7).
-        layout=masks.layout,
+        layout=FullSentencesOfBert(length=masks.layout.length),
         corruption=masks.corruption,
         model=replace(neighbour.model, layers=SIZES[size], embeddings=Summed(segments=0)),
         # The weights of the released recipe; its classifiers have a layer and ReLU before the classes.

@@ -51,6 +51,13 @@ class FullSentences(_Sentences):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FullSentencesOfBert(FullSentences):
+    """The same for a model whose pairs, in fine-tuning, have one separator between them as BERT's do, though it is told no segments."""
+
+    separators: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class DocSentences(_Sentences):
     """As full sentences, but a sequence ends where its document does."""
 
