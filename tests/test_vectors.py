@@ -514,7 +514,7 @@ THREE = [{**row, "negative": "a file"} for row in TWO]
         ("retrieval", [{"text": "a", "negative": "b"}] * 2, {"dev": TWO}, r"train: negative: is there without text2, which belongs to text"),
         ("retrieval", [{**TWO[0], "text2": " "}], {"dev": TWO}, r"train\[0\]: text2: is empty, in 1 of 1 row; leave them out"),
         ("similarity", [{**row, "label": 1} for row in TWO], {"dev": NUMBERED}, r"train: label: every row says 1; there is nothing to learn"),
-        ("retrieval", TWO, {"baseline": True}, r"baseline=True: task='retrieval' has none; classify, .*, tag, similarity have"),
+        ("retrieval", TWO, {"baseline": True}, r"baseline=True: task='retrieval' has none; classify, .*, tag, similarity, relation, typing have"),
         ("classify", NUMBERED, {"set": {"sizes": [4]}}, r"sizes: task='classify' has none; task='similarity' or 'retrieval' has"),
         ("classify", NUMBERED, {"columns": "negative=x"}, r"columns='negative': is not a column of this task; .*"),
     ],
