@@ -111,7 +111,6 @@ def _short(weights: Weights) -> str:
 
 def member_over(recipe: Any, weights: dict[str, Tensor], base: Loaded, where: str) -> MemberModel:
     """A member of its own `weights`, and for the rest the base's: the same tensors in memory.  InputError where these do not fit."""
-
     from bertsmith.training.saving import learned_alone, load_weights, weights_of
 
     member = blank(recipe)

@@ -255,7 +255,6 @@ def body_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Any:
 
 
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:
-
     from bertsmith.training.precision import choose_device
     from bertsmith.training.saving import load_weights
 

@@ -26,8 +26,30 @@ Array = np.ndarray
 SPECIAL = 1 << 30  # in place of what is no token of the text
 
 
+class Marked:
+    """Texts with places that are marked: two of them (`both`), or one."""
+
+    marks: ClassVar[dict[str, str]]
+    both: ClassVar[bool]
+
+    def read(
+        self,
+        path: str | Path | Given,
+        *,
+        columns: Mapping[str, str] | None = None,
+        header: bool = True,
+        labelled: bool = True,
+        pairs: bool | None = None,
+        encoding: str = "utf-8",
+    ) -> Mentioned:
+        return read_mentioned(path, self.both, columns, labelled, encoding)
+
+    def encode(self, tokenizer: Any, table: Any, reading: Reading, pairs: bool | None = None) -> Encoded:
+        return encode(tokenizer, table, reading, [*self.marks])
+
+
 @dataclass(frozen=True)
-class Relations(Classes):
+class Relations(Marked, Classes):
     """One of several relations between a head and a tail."""
 
     name: str = "relation"
@@ -38,46 +60,18 @@ class Relations(Classes):
     roles: ClassVar[tuple[str, ...]] = ("text", "label")
     fields: tuple[str, ...] = FIELDS
     lacking: ClassVar[bool] = False
-
-    def read(
-        self,
-        path: str | Path | Given,
-        *,
-        columns: Mapping[str, str] | None = None,
-        header: bool = True,
-        labelled: bool = True,
-        pairs: bool | None = None,
-        encoding: str = "utf-8",
-    ) -> Mentioned:
-        return read_mentioned(path, True, columns, labelled, encoding)
-
-    def encode(self, tokenizer: Any, table: Any, reading: Reading, pairs: bool | None = None) -> Encoded:
-        return encode(tokenizer, table, reading, [*self.marks])
+    both: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
-class Typing(MultiLabel):
+class Typing(Marked, MultiLabel):
     """Any number of several types of a mention."""
 
     name: str = "typing"
     marks: ClassVar[dict[str, str]] = {"[ENT]": "entity"}
+    both: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ("text", "label")
     fields: tuple[str, ...] = FIELDS
-
-    def read(
-        self,
-        path: str | Path | Given,
-        *,
-        columns: Mapping[str, str] | None = None,
-        header: bool = True,
-        labelled: bool = True,
-        pairs: bool | None = None,
-        encoding: str = "utf-8",
-    ) -> Mentioned:
-        return read_mentioned(path, False, columns, labelled, encoding)
-
-    def encode(self, tokenizer: Any, table: Any, reading: Reading, pairs: bool | None = None) -> Encoded:
-        return encode(tokenizer, table, reading, [*self.marks])
 
 
 def encode(tokenizer: Any, table: Mentioned, reading: Reading, marks: list[str]) -> Encoded:
