@@ -292,7 +292,8 @@ def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dic
         if "replaced" in found:  # one number there, two classes here
             found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
-            found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][cls])
+            pooler, state = member.objective.get_submodule("pair").pooler, found["hidden"][cls]
+            found["summary"] = state if pooler is None else pooler(state)
     if "label" in found and loaded.task is not None:
         found["label"] = found["label"] / loaded.labels.temperature
     if "label" in found and loaded.task is not None and not loaded.labels.names:
