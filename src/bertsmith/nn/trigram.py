@@ -19,6 +19,7 @@ class Trigram:
     width: int = 128  # of the token table
     segments: int = 2  # 0: no segment embedding
     asks: ClassVar[bool] = False
+    neighbours: ClassVar[bool] = True  # are a part of what a token is, and so is padding where others pad
 
     def __post_init__(self):
         require(self.width > 0, f"model.embeddings.width: {self.width} must be above 0")
