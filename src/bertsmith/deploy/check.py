@@ -182,7 +182,9 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
         known = np.flatnonzero(encoded.tokens[encoded.lengths.cumsum() - 1] != pad).tolist()
         first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
         encoded = encode(loaded.tokenizer, first, second, reading)
-    if getattr(loaded.recipe.model.embeddings, "neighbours", False):  # there the last token of a short text has padding beside it
+    if getattr(
+        loaded.recipe.model.embeddings, "neighbours", False
+    ):  # there the last token of a short text has padding beside it
         known = np.flatnonzero(encoded.lengths == np.bincount(encoded.lengths).argmax()).tolist()
         first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
         encoded = encode(loaded.tokenizer, first, second, reading)
