@@ -357,6 +357,10 @@ def test_teachers_and_stages_that_do_not_go_together_are_refused(store, teacher,
     refused(r"1 step for 2 layers, one of each at least", student("schedule.stages.until=1"))
     nothing = [f"objective.{name}=0" for name in ("features", "means", "variances", "shares")]
     refused(r"schedule\.stages: nothing compares layers.*set=\{'objective\.features': 1\}", student(*nothing))
+    albert = override(small("model.layers=2", *PLAIN, member="albert"), ["model.embeddings.width=8"])
+    albert = replace(albert, schedule=replace(albert.schedule, stages=LayerByLayer()))
+    albert = replace(albert, objective=Distilled(objective=albert.objective, features=1.0))
+    refused("model.share=all: layers of the same weights cannot learn one after another", albert)
     refused("has 2 heads of attention and the student 1, .*objective.shares=0", student("model.heads=1"))
     refused("model.embeddings.tokens.weight: has .*begins anew", student("model.embeddings.width=4"))
 

@@ -95,6 +95,10 @@ class Teacher:
                 f"{setting('objective.features', value=1)}"
             )
         where = option("teacher", self.path)
+        if recipe.schedule.stages is not None and getattr(model, "share", "none") != "none":
+            raise InputError(
+                f"schedule.stages: model.share={model.share}: layers of the same weights cannot learn one after another; {setting('model.share', value='none')}"
+            )
         if any(getattr(one, "decodes", False) or getattr(one, "memory", None) or one.asks for one in (model, theirs)):
             raise InputError(f"{where}: teacher and student are one stack without memory each; one of them is not")
         if self.tokenizer.reading != store.tokenizer.reading:
