@@ -156,7 +156,7 @@ def test_a_head_that_goes_is_a_head_that_says_nothing(shared):
         (lambda: Stacked(count=1), r"model\.feedforward\.count: 1 is below 2"),
         (lambda: Bottleneck(width=0), r"model\.block\.width: 0"),
         (lambda: Trigram(width=0), r"model\.embeddings\.width: 0"),
-        (lambda: LayerByLayer(until=0), r"schedule\.stages\.until: 0"),
+        (lambda: LayerByLayer(until=-1), r"schedule\.stages\.until: -1"),
         (lambda: LayerByLayer(below=2), r"schedule\.stages\.below: 2"),
         (lambda: LayerByLayer(until=3).at(1, 9, 4), r"3 steps for 4 layers, one of each at least"),
     ],
@@ -342,6 +342,15 @@ def test_without_a_teacher_there_are_no_stages(store, tmp_path):
         InputError, match=r"schedule\.stages: layers learn one after another of a teacher; teacher=MODEL"
     ):
         pretrain(bert, store, tmp_path / "bert", steps=2, threads=1)
+
+
+def test_with_no_updates_for_stages_all_layers_learn_at_once(store, teacher, tmp_path):
+    pretrain(student("schedule.stages.until=0"), store, tmp_path / "run", steps=1, teacher=teacher, threads=1)
+    terms = lines(tmp_path / "run")[0]["terms"]
+    assert (
+        terms.keys() == {"token", "pair", "soft", "features", "means", "variances", "shares"}
+        and None not in terms.values()
+    )
 
 
 def test_teachers_and_stages_that_do_not_go_together_are_refused(store, teacher, tmp_path):

@@ -173,7 +173,7 @@ class LayerByLayer:
     """A student's layers learn one after another, the lowest first and the embedding with it, each by what compares it with a teacher's; then all
     of them together, by what compares predictions (Sun et al. 2020, section 3.5: progressive knowledge transfer).
 
-    `until`: the updates of these stages, which are of one length: a share of all below 1, or a number.  `below`: the share of the rate that
+    `until`: the updates of these stages, which are of one length: a share of all below 1, or a number; 0: no stages.  `below`: the share of the rate that
     layers whose stage is over go on with meanwhile; 0: they are frozen.  Layers whose stage is to come, and heads, wait.
     """
 
@@ -182,7 +182,8 @@ class LayerByLayer:
 
     def __post_init__(self):
         require(
-            self.until > 0, f"schedule.stages.until: {self.until} must be above 0: a share of the steps, or a number"
+            self.until >= 0,
+            f"schedule.stages.until: {self.until} is negative; a share of the steps, or a number, or 0 for no stages",
         )
         require(0 <= self.below <= 1, f"schedule.stages.below: {self.below} is not a share from 0 to 1")
 

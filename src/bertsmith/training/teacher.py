@@ -87,6 +87,7 @@ class Teacher:
 
     def taught(self, recipe: Recipe, store: Any) -> Recipe:
         """A student's recipe, asked what this teacher can answer.  InputError where the two do not read alike."""
+        recipe = at_once(recipe) if _none_asked(recipe) else recipe
         recipe = asking(recipe)
         model, theirs = recipe.model, self.recipe.model
         if recipe.schedule.stages is not None and not recipe.objective.of_layers:
@@ -188,13 +189,22 @@ def asking(recipe: Recipe) -> Recipe:
 
 def untaught(recipe: Recipe) -> Recipe:
     """A recipe without a teacher, whose layers have nothing to learn from one after another.  InputError where that is asked of no student."""
-    if recipe.schedule.stages is None:
-        return recipe
+    if recipe.schedule.stages is None or _none_asked(recipe):
+        return at_once(recipe)
     if not isinstance(recipe.objective, Distilled):
         raise InputError(
             f"schedule.stages: layers learn one after another of a teacher; {option('teacher', like='MODEL')} names one"
         )
+    return at_once(recipe)
+
+
+def at_once(recipe: Recipe) -> Recipe:
+    """Without stages."""
     return replace(recipe, schedule=replace(recipe.schedule, stages=None))
+
+
+def _none_asked(recipe: Recipe) -> bool:
+    return recipe.schedule.stages is not None and not recipe.schedule.stages.until
 
 
 def unasked(recipe: Recipe) -> list[str]:
