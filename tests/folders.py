@@ -10,6 +10,7 @@ from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.downstream.model import Loaded
 from bertsmith.nn.member import build
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
@@ -65,6 +66,17 @@ OBJECTIVES |= {
     ("distilbert", "regress"): Regress(pooler="relu"),
 }
 OBJECTIVES |= {("distilbert", "tag"): Tag(classes=3, pooler="relu"), ("distilbert", "qa"): Span(pooler="relu")}
+MOBILE = Tokens(wide=True, norm=LayerNorm())
+OBJECTIVES |= {
+    ("mobilebert", "token+pair"): Predict(heads=(MOBILE, Pair(pooler="state")), pooler="state"),
+    ("mobilebert", "token"): Predict(heads=(MOBILE,), pooler="state"),
+    ("mobilebert", "summary"): Predict(heads=(Summary(),)),
+    ("mobilebert", "none"): Trunk(pooler="state"),
+    ("mobilebert", "classify"): Classify(classes=3, pooler="state"),
+    ("mobilebert", "regress"): Regress(),  # through a layer, as their own config has it
+    ("mobilebert", "tag"): Tag(classes=3, pooler="state"),
+    ("mobilebert", "qa"): Span(pooler="state"),
+}
 NO_BIAS = Predict(heads=(Tokens(transform=False, bias=False),), pooler="none")
 OBJECTIVES |= {
     (family, head): made
@@ -98,7 +110,7 @@ def tokenizer_of(texts: list[str], kind: str = "wordpiece:300", lowercase: bool 
 def recipe_of(family: str, head: str, vocab: int):
     """Two layers of width 16."""
     base = find(f"{FAMILIES[family].member}:tiny")
-    embeddings = {"width": 8} if family in ("albert", "electra") else {}
+    embeddings = {"width": 8} if family in ("albert", "electra", "mobilebert") else {}
     embeddings |= {} if FAMILIES[family].segmented else {"segments": 0}
     model = replace(
         base.model,
@@ -112,6 +124,7 @@ def recipe_of(family: str, head: str, vocab: int):
         dropout=0.1,
         memory=base.model.memory and replace(base.model.memory, length=20),
         **({"attention": replace(base.model.attention, window=4)} if base.model.spreads else {}),
+        **({"block": replace(base.model.block, width=12)} if hasattr(base.model.block, "width") else {}),
     )
     layout = replace(base.layout, length=LENGTH)
     name = family if FAMILIES[family].like else base.name

@@ -182,6 +182,12 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
         known = np.flatnonzero(encoded.tokens[encoded.lengths.cumsum() - 1] != pad).tolist()
         first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
         encoded = encode(loaded.tokenizer, first, second, reading)
+    if getattr(
+        loaded.recipe.model.embeddings, "neighbours", False
+    ):  # there the last token of a short text has padding beside it
+        known = np.flatnonzero(encoded.lengths == np.bincount(encoded.lengths).argmax()).tolist()
+        first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
+        encoded = encode(loaded.tokenizer, first, second, reading)
     if not first:
         return None
     stream = encoded.batch(np.arange(len(encoded))).input.to("cpu")
@@ -292,7 +298,8 @@ def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dic
         if "replaced" in found:  # one number there, two classes here
             found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
-            found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][cls])
+            pooler, state = member.objective.get_submodule("pair").pooler, found["hidden"][cls]
+            found["summary"] = state if pooler is None else pooler(state)
     if "label" in found and loaded.task is not None:
         found["label"] = found["label"] / loaded.labels.temperature
     if "label" in found and loaded.task is not None and not loaded.labels.names:

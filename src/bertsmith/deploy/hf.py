@@ -65,7 +65,8 @@ def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
     fits = model.share in family.share and (inner is not None) in family.factorised
     # Where the table need not be factorised, one of full width has no projection.
     fits = fits and not (False in family.factorised and inner == model.width)
-    fits = fits and (family.told or bool(model.segments) == family.segments) and pooler == family.pooler
+    fits = fits and (family.told or bool(model.segments) == family.segments)
+    fits = fits and pooler in (family.pooler, *family.poolers)
     fits = fits and model.activation in family.activations and model.decodes == (len(family.stacks) > 1)
     try:
         return fits and _alike(family.body(numbers_of(model)), model)
@@ -112,7 +113,7 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
     model = recipe.model
     gated = isinstance(model.feedforward, Gated)
     for ours, names, turned in _pairs(family, _layers(model, family), model.embeddings.width is not None, gated, terms):
-        if names[0] in family.optional and ours not in left:
+        if names[0] in (*family.optional, *family.told_of) and ours not in left:
             continue
         tensor = _take(left, ours)
         del left[ours]
@@ -255,7 +256,7 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
     read: set[str] = set()
     terms = terms_in(left, family, architecture)
     for mine, names, turned in _pairs(table, layers_in(left, table), factorised, gated, terms):
-        if names[0] in table.optional and names[0] not in left:
+        if names[0] in (*table.optional, *table.told_of) and names[0] not in left:
             continue
         ours[mine] = torch.cat([turned.back(_take(left, name)) for name in names])
         read.update(names)

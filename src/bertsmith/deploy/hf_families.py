@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertsmith.deploy.hf_bodies import (
@@ -11,12 +11,18 @@ from bertsmith.deploy.hf_bodies import (
     GPT2_KEYS,
     GPT_KEYS,
     KEYS,
+    MOBILEBERT_ONLY,
     XLNET_KEYS,
     bert_body,
     distilbert_body,
     gpt2_body,
     gpt_body,
     longformer_body,
+    mobilebert_back,
+    mobilebert_body,
+    mobilebert_out,
+    mobilebert_pooler,
+    mobilebert_token,
     windows_back,
     windows_out,
     xlnet_body,
@@ -29,10 +35,12 @@ from bertsmith.deploy.hf_layers import (
     LAYER,
     LINE,
     LONGFORMER_LAYER,
+    MOBILEBERT_LAYER,
     PARTS,
     POSITIONS,
     SOURCE,
     TOKENS,
+    TRANSPOSED,
     XLNET_LAYER,
     XLNET_TENSORS,
     Tensors,
@@ -132,13 +140,17 @@ class Family:
         None  # config.json besides `keys`, of a recipe and a Vocab or None
     )
     means: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None  # the other way round
-    out: Callable[[Any], dict[str, Any]] | None = None  # numbers of its body that config.json has otherwise, of a model
+    out: Callable[[Any], dict[str, Any]] | None = None  # what config.json has otherwise, of a recipe
     back: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None  # the other way round
     scaled: Callable[[dict[str, Any]], bool] | None = None  # whether states are divided before the table
     project: str | None = None  # between a factorised token table and the layers; None: there is none
     factorised: tuple[bool, ...] = (False,)  # whether the token table may be
     share: tuple[str, ...] = ("none",)  # what its layers may have in common
     pooler: str = "tanh"  # of its classifiers
+    poolers: tuple[str, ...] = ()  # others that they may have
+    summed: Callable[[dict[str, Any]], str] | None = None  # which of them, by config.json
+    told_of: tuple[str, ...] = ()  # tensors of heads that are there or not as config.json has it
+    asks: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # what its token head is besides, by config.json
     activation: str | None = None  # of its token head; None: that of its layers
     dropout: str = "classifier_dropout"  # of its classifiers, in config.json
     absent: dict[str, Any] = field(
@@ -168,6 +180,10 @@ class Family:
     def bare_of(self, name: str) -> str:
         """The other way round."""
         return name.removeprefix(f"{self.base}.") if self.base else name
+
+    def summary(self, config: dict[str, Any]) -> str:
+        """What its classifiers read a text's state through."""
+        return self.summed(config) if self.summed else self.pooler
 
     def empty(self, term: str) -> bool:
         """Whether a head can be there without a tensor of its own."""
@@ -315,6 +331,35 @@ FAMILIES = {
             (): "DistilBertModel",
         },
         pad=0,
+    ),
+    # BERT's heads over thin layers; published ones read the state of [CLS] as it is.
+    "mobilebert": replace(
+        _like_bert("mobilebert", "MobileBert"),
+        source=(),
+        body=mobilebert_body,
+        only=MOBILEBERT_ONLY,
+        absent={**ABSENT, "activation": "relu", "dropout": 0.0},
+        out=mobilebert_out,
+        back=mobilebert_back,
+        factorised=(True,),
+        modules=(
+            ("embeddings.project", "embeddings.embedding_transformation"),
+            ("embeddings.norm", "embeddings.LayerNorm"),
+        ),
+        layer=MOBILEBERT_LAYER,
+        asks=mobilebert_token,
+        poolers=("state",),
+        summed=mobilebert_pooler,
+        told_of=("mobilebert.pooler.dense.weight", "mobilebert.pooler.dense.bias"),
+        heads={
+            **_like_bert("mobilebert", "MobileBert").heads,
+            "token": (
+                ("dense", "cls.predictions.transform.dense"),
+                ("norm", "cls.predictions.transform.LayerNorm"),
+                ("=beside.weight", "cls.predictions.dense.weight", TRANSPOSED),
+                ("=bias", "cls.predictions.bias"),
+            ),
+        },
     ),
     "albert": Family(
         model_type="albert",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertsmith.nn.norms import NoNorm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from bertsmith.nn.modules.blocks import Layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,21 @@ class Block:
 
     dropout_last: bool = False
     by_depth: bool = False
+    drops: ClassVar[bool] = True  # whether what each part says is dropped out
+
+    def inside(self, model: Any) -> Any:
+        """The model as the parts of its layers know it: of another width, where a layer is not as wide inside."""
+        return model
+
+    def build_layer(self, model: Any, number: int, positions: Any, reads_source: bool) -> Layer:
+        """`positions`: where the position scheme has a part in each layer."""
+        from bertsmith.nn.modules.blocks import Layer
+
+        return Layer(model, number, positions, reads_source)
+
+    def layer_parameters(self, model: Any) -> int:
+        """Of a layer, besides its parts and their norms."""
+        return 0
 
     def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
         """Of the part "attention", "source" or "feedforward" of a layer."""

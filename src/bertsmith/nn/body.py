@@ -93,8 +93,8 @@ class Body(Protocol):
         stream that a decoder reads, whose states these are; only a body of two stacks is given one."""
         ...
 
-    def states(self, stream: Stream) -> list[Tensor]:
-        """The embedding and every layer's output, each (n, d)."""
+    def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
+        """The embedding and every layer's output, or those of the first `layers`, each (n, d)."""
         ...
 
     def depth_of(self, name: str) -> int:

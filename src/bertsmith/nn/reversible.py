@@ -25,6 +25,10 @@ class Reversible:
             type(model.block) is PreNorm,
             f"model.block: {type(model.block).__name__}: layers that can be undone add to sums: PreNorm is wanted",
         )
+        require(
+            not hasattr(model.feedforward, "count"),
+            "model.feedforward: several in a layer, which has one sum for all that it says; Plain is wanted",
+        )
         require(not model.memory, "model.memory: layers that can be undone keep none; set it to null")
 
     def build(self, model: TransformerConfig) -> "ReversibleTransformer":

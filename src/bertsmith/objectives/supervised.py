@@ -52,7 +52,8 @@ def reads(width: int, pool: str) -> int:
 def sequence_parameters(width: int, classes: int, pooler: str, pool: str = "cls") -> int:
     """Of the head of a sequence's classes; without a summary it is one matrix (heads.PairHead)."""
     own, read = (width if pool == "attention" else 0), reads(width, pool)
-    return own + (read * classes if pooler == "none" else (read + 1) * width + (width + 1) * classes)
+    bare = {"none": read * classes, "state": (read + 1) * classes}
+    return own + (bare[pooler] if pooler in bare else (read + 1) * width + (width + 1) * classes)
 
 
 @dataclass(frozen=True, kw_only=True)

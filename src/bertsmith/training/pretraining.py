@@ -24,7 +24,7 @@ from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
 from bertsmith.training.run import ENTITIES, TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
-from bertsmith.training.teacher import teacher_of, unasked
+from bertsmith.training.teacher import teacher_of, unasked, untaught
 
 if TYPE_CHECKING:
     from bertsmith.training.evaluate import HeldOut
@@ -83,7 +83,7 @@ def pretrain(
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
-            recipe = taught.taught(recipe, store) if taught else recipe
+            recipe = taught.taught(recipe, store) if taught else untaught(recipe)
             rows = rows_of(from_, run, resume) if world.first else None
             begins = taught is not None and recipe.objective.begin != "fresh"
             rows = taught.recipe.model.vocab if taught and begins and rows is None else rows

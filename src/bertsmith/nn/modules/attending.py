@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,7 +32,9 @@ class Attention(nn.Module):
         window: int | None = None,
         inner: int | None = None,
         scaled: bool = True,
+        says: int | None = None,
     ):
+        """`says`: the width of what it says, where that is not what it reads."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -39,8 +42,28 @@ class Attention(nn.Module):
         self.inner = inner or width
         self.factor = factor(self.inner // heads, scaled)
         self.qkv = nn.Linear(width, 3 * self.inner, bias=bias)
-        self.out = nn.Linear(self.inner, width, bias=bias)
+        self.out = nn.Linear(self.inner, says or width, bias=bias)
         self.positions = positions
+
+    @property
+    def narrows(self) -> bool:
+        """Whether heads can go: they have no parameters but their rows of the matrices."""
+        return type(self) is Attention and self.positions is None
+
+    def fewer(self, count: int) -> Attention:
+        """Fresh, of so many heads as wide as these; of the same else."""
+        inner, out = count * (self.inner // self.heads), self.out
+        made = out.bias is not None, None, self.window, inner, self.factor is None, out.out_features
+        return Attention(self.qkv.in_features, count, self.dropout, *made)
+
+    @torch.no_grad()
+    def keep(self, wide: Attention, rows: Tensor) -> None:
+        """What `wide` is at the places `rows` of its heads."""
+        self.qkv.weight.copy_(wide.qkv.weight.unflatten(0, (3, -1))[:, rows].flatten(0, 1))
+        self.out.weight.copy_(wide.out.weight[:, rows])
+        if wide.qkv.bias is not None:
+            self.qkv.bias.copy_(wide.qkv.bias.unflatten(0, (3, -1))[:, rows].flatten())
+            self.out.bias.copy_(wide.out.bias)
 
     def forward(
         self,
@@ -56,12 +79,18 @@ class Attention(nn.Module):
         With a cache (and all rows read) x goes on from what it keeps.
         """
         positions = self.positions or positions
-        q, k, v = self.projected(self.qkv, x, asking, stream, positions, read)
+        q, k, v = self.asked(x, asking, stream, positions, read)
         if cache is None:
             mixed = self.mixed(q, k, v, x, asking, stream, positions, read)
         else:
             mixed = cache.attend(q, k, v, stream.narrowed(self.window), positions)
         return self.out(as_many(mixed.flatten(1), asking))
+
+    def asked(
+        self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q (m, h, e) of the rows `read`, k and v (n, h, e), without filler."""
+        return self.projected(self.qkv, x, asking, stream, positions, read)
 
     def projected(
         self, qkv: nn.Linear, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None

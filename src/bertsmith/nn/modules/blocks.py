@@ -87,7 +87,7 @@ class Layer(nn.Module):
         self.source_norm = self.block.build_norm(model, number, "source") if reads_source else None
         self.feedforward = model.feedforward.build(model)
         self.feedforward_norm = self.block.build_norm(model, number, "feedforward")
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = nn.Dropout(model.dropout if self.block.drops else 0.0)
 
     def forward(
         self,
@@ -117,6 +117,8 @@ class Layer(nn.Module):
     def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:
         """All that follows attention, row by row: (m, d) and (m, d) -> (m, d).  What `training.compile` compiles."""
         x = self.add("attention" if self.source is None else "source", asking, mixed)
+        if hasattr(self.feedforward, "before"):
+            x = self.feedforward.before(x)
         return self.add("feedforward", x, self.feedforward(self.block.enter(self.feedforward_norm, x)))
 
     def add(self, part: str, x: Tensor, said: Tensor) -> Tensor:

@@ -176,17 +176,13 @@ def narrow(body: nn.Module, heads: tuple[int, ...]) -> None:
         raise InputError(f"heads: {len(heads)} numbers for {len(places)} layers")
     for (layers, number), count in zip(places, heads, strict=True):
         layer: Any = layers[number]
-        old = layer.attention
-        check_narrow(old)
-        scaled = old.factor is None
-        bias = old.qkv.bias is not None
-        inner = count * (old.inner // old.heads)
-        layer.attention = Attention(old.qkv.in_features, count, old.dropout, bias, None, old.window, inner, scaled)
+        check_narrow(layer.attention)
+        layer.attention = layer.attention.fewer(count)
 
 
 def check_narrow(attention: Any) -> None:
     """InputError for attention whose heads have parameters of their own besides queries, keys and values."""
-    if type(attention) is not Attention or attention.positions is not None:
+    if not getattr(attention, "narrows", False):
         raise InputError(
             "prune-heads: places are part of each head of this model, so that none can go alone; prune-layers can"
         )
@@ -196,10 +192,4 @@ def check_narrow(attention: Any) -> None:
 def keep_heads(wide: Attention, small: Attention, kept: list[int]) -> None:
     """What `small` is: the heads `kept` of `wide`."""
     e = wide.inner // wide.heads
-    rows = torch.cat([torch.arange(h * e, (h + 1) * e) for h in kept])
-    of_three = torch.cat([rows + part * wide.inner for part in range(3)])
-    small.qkv.weight.copy_(wide.qkv.weight[of_three])
-    small.out.weight.copy_(wide.out.weight[:, rows])
-    if wide.qkv.bias is not None:
-        small.qkv.bias.copy_(wide.qkv.bias[of_three])
-        small.out.bias.copy_(wide.out.bias)
+    small.keep(wide, torch.cat([torch.arange(h * e, (h + 1) * e) for h in kept]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bertsmith.nn.modules.member import MemberModel
     from bertsmith.objectives.distilled import Distilled
 
-LISTENED = ("attention", "relations")  # terms of what attention is given
+LISTENED = ("attention", "shares", "relations")  # terms of what attention is given
 
 
 class Teacher:
@@ -43,10 +44,11 @@ class Read:
     layers: list[Heard]
 
     @classmethod
-    def of(cls, body: Any, stream: Stream, listen: bool) -> Read:
+    def of(cls, body: Any, stream: Stream, listen: bool, upto: int | None = None) -> Read:
+        """`upto`: of the first so many layers."""
         listening: AbstractContextManager[list[Heard]] = heard() if listen else nullcontext([])
         with listening as layers:
-            return cls(body=body, states=body.states(stream), layers=layers)
+            return cls(body=body, states=body.states(stream, upto), layers=layers)
 
 
 class DistilledObjective(nn.Module):
@@ -58,8 +60,10 @@ class DistilledObjective(nn.Module):
         for name, part in inner.named_children():
             self.add_module(name, part)
         self._inner = [inner]  # in a list, so that its parts have one name
+        self._depth = model.config.layers
         self.add_module(LED, initialise(nn.Linear(model.config.width, config.teacher)) if config.teacher else None)
         self.teacher: Teacher | None = None
+        self.stage: int | None = None  # the layer that learns, 0 after all of them; None where there are no stages
 
     @property
     def inner(self) -> Any:
@@ -76,12 +80,13 @@ class DistilledObjective(nn.Module):
         """{term: sum of its losses}; student and teacher read the batch once each."""
         if self.teacher is None:
             return self.inner(model, batch)
-        listen = any(name in self.config.terms for name in LISTENED)
-        mine = Read.of(model, batch.input, listen)
+        asked, other = self.config.asked(self.stage), self.teacher.member.model
+        listen, upto = any(name in asked for name in LISTENED), self.stage or None
+        mine = Read.of(model, batch.input, listen, upto)
         with torch.no_grad():
-            theirs = Read.of(self.teacher.member.model, batch.input, listen)
-        found = self.inner(Seen(model, batch.input, mine.states[-1]), batch)
-        for name in self.config.terms:
+            theirs = Read.of(other, batch.input, listen, upto and self._beside()[upto])
+        found = {} if upto else self.inner(Seen(model, batch.input, mine.states[-1]), batch)
+        for name in asked:
             target = batch.asked(name)
             if name == "soft":
                 each = self._soft(mine, theirs, batch.input, target.at[:, 0])
@@ -132,22 +137,68 @@ class DistilledObjective(nn.Module):
         """(n,)"""
         return 1 - torch.cosine_similarity(wide(mine.states[-1]), wide(theirs.states[-1]), dim=-1)
 
+    def _beside(self) -> list[int]:
+        """Of each of the student's states, the embedding's first, the number of the teacher's."""
+        assert self.teacher is not None
+        return beside(self._depth, self.teacher.member.model.config.layers)
+
+    def _states(self, mine: Read, theirs: Read, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Both states of each layer that is compared now, from layer `first` on (0: the embedding), in the width of the teacher's."""
+        led, which = (self.get_submodule(LED) if self.config.teacher else nn.Identity()), self._beside()
+        for number in self._compared(first):
+            yield wide(led(mine.states[number])), wide(theirs.states[which[number]])
+
+    def _compared(self, first: int) -> range:
+        if not self.stage:
+            return range(first, self._depth + 1)
+        return range(first if self.stage == 1 else self.stage, self.stage + 1)
+
     def _hidden(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
         """(n,) the sum over layers of means over the width."""
-        led = self.get_submodule(LED) if self.config.teacher else nn.Identity()
-        which = beside(len(mine.states) - 1, len(theirs.states) - 1)
-        pairs = zip(mine.states, (theirs.states[i] for i in which), strict=True)
-        return torch.stack([(wide(led(ours)) - wide(other)).square().mean(-1) for ours, other in pairs]).sum(0)
+        return torch.stack([(x - y).square().mean(-1) for x, y in self._states(mine, theirs, 0)]).sum(0)
+
+    def _features(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the same of states with mean 0 and deviation 1, without the embedding."""
+        pairs = self._states(mine, theirs, 1)
+        return torch.stack([(normal(x) - normal(y)).square().mean(-1) for x, y in pairs]).sum(0)
+
+    def _means(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,)"""
+        return torch.stack([(x.mean(-1) - y.mean(-1)).square() for x, y in self._states(mine, theirs, 1)]).sum(0)
+
+    def _variances(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,)"""
+        pairs = self._states(mine, theirs, 1)
+        return torch.stack([(x.var(-1, correction=0) - y.var(-1, correction=0)).abs() for x, y in pairs]).sum(0)
 
     def _attention(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
         """(n,) the sum over layers of means over heads and over the tokens that each may see."""
-        which = beside(len(mine.layers), len(theirs.layers))[1:]
+
+        def squared(ours: Tensor, other: Tensor, seen: Tensor) -> Tensor:
+            apart_by = (ours - other).square()
+            return (apart_by * seen).sum((1, 3)) / (apart_by.shape[1] * seen.sum((1, 3)))
+
+        return self._scored(mine, theirs, stream, squared)
+
+    def _shares(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the sum over layers of means over heads."""
+
+        def diverging(ours: Tensor, other: Tensor, seen: Tensor) -> Tensor:
+            return apart(ours.masked_fill(~seen, -1e9), other.masked_fill(~seen, -1e9), 1.0).mean(1)
+
+        return self._scored(mine, theirs, stream, diverging)
+
+    def _scored(
+        self, mine: Read, theirs: Read, stream: Stream, by: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """(n,) the sum over the layers that are compared now; `by`: both scores (b, h, L, L) and whom each sees -> (b, L)."""
+        which = self._beside()
         total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
-        for ours, other in zip(mine.layers, (theirs.layers[i - 1] for i in which), strict=True):
+        for number in self._compared(1):
+            ours, other = mine.layers[number - 1], theirs.layers[which[number] - 1]
             for rows, seen in sequences(stream):
-                apart_by = (scores(ours.q, ours.k, rows) - scores(other.q, other.k, rows)).square()
-                apart_by = (apart_by * seen).sum((1, 3)) / (apart_by.shape[1] * seen.sum((1, 3)))
-                total = total.to(apart_by.dtype).index_add(0, rows.flatten(), apart_by.flatten())
+                each = by(scores(ours.q, ours.k, rows), scores(other.q, other.k, rows), seen)
+                total = total.to(each.dtype).index_add(0, rows.flatten(), each.flatten())
         return total
 
     def _relations(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
@@ -168,6 +219,11 @@ class DistilledObjective(nn.Module):
 def wide(x: Tensor) -> Tensor:
     """In float32 at least."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def normal(x: Tensor) -> Tensor:
+    """(…, d) with mean 0 and deviation 1, each by its own."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-12)
 
 
 def apart(mine: Tensor, theirs: Tensor, temperature: float) -> Tensor:

@@ -25,15 +25,17 @@ CELLS = 1 << 22  # logits held at once where only a few of them are wanted
 class TokenTerm(TokenHead):
     def __init__(self, model: Body, head: Tokens):
         config = model.config
-        activation = head.activation or config.activation
-        super().__init__(config.width, config.inner, config.vocab, head.transform, activation, config.norm, head.bias)
+        activation, rows, norm = head.activation or config.activation, head.rows(config), head.norm or config.norm
+        super().__init__(config.width, rows, config.vocab, head.transform, activation, norm, head.bias)
+        self.beside = nn.Linear(rows - config.inner, config.vocab, bias=False) if rows > config.inner else None
         self.own = None if head.tied else nn.Linear(config.inner, config.vocab, bias=False)
         self.factor = config.inner**-0.5 if head.scaled else None
 
     def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, V)."""
         hidden = hidden if self.factor is None else hidden * self.factor
-        return self(hidden, (model.tokens if self.own is None else self.own).weight)
+        table = (model.tokens if self.own is None else self.own).weight
+        return self(hidden, table if self.beside is None else torch.cat([table, self.beside.weight], 1))
 
 
 class ClusteredTerm(AdaptiveHead):
