@@ -114,6 +114,11 @@ class TransformerConfig:
         return self.embeddings.width or self.width
 
     @property
+    def outer(self) -> int:
+        """Numbers of each state, which heads read."""
+        return self.width * getattr(self.topology, "sums", 1)
+
+    @property
     def longest(self) -> int | None:
         """The most tokens that a sequence may have; None where positions have no end."""
         return getattr(self.positions, "length", None)
@@ -168,11 +173,13 @@ class TransformerConfig:
 def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> int:
     """Embeddings and layers of one stack, and what follows the last."""
     found = model.embeddings.parameters(model) + model.positions.parameters(model) + model.block.last_parameters(model)
-    sizes = {"attention": model.attention.parameters(model), "feedforward": model.feedforward.parameters(model)}
-    if reads_source:
-        sizes["source"] = sizes["attention"]
+    of_layer = getattr(model.attention, "of_layer", lambda layer: model.attention)
+    sizes = {
+        "attention": lambda layer: of_layer(layer).parameters(model),
+        "feedforward": lambda layer: model.feedforward.parameters(model),
+        **({"source": lambda layer: of_layer(layer).parameters(model)} if reads_source else {}),
+    }
     for part, size in sizes.items():
-        # All layers are alike, but perhaps for the norms of the first.
-        first, others = (size + model.block.norm_parameters(model, layer, part) for layer in (0, 1))
-        found += first if part in SHARED[model.share] else first + (model.layers - 1) * others
+        for layer in range(1 if part in SHARED[model.share] else model.layers):
+            found += size(layer) + model.block.norm_parameters(model, layer, part)
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.adaptive import Adaptive
-from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.nn.feedforward import ACTIVATIONS
 
 # The activation of the summary between a sequence's state and its classes; none: no summary at all.
@@ -59,11 +59,18 @@ class Tokens:
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, or frames, but the objective asks over one table; take embeddings that have one",
         )
+        wide = outer(model.config)
+        require(
+            self.transform or not self.tied or wide == model.config.width,
+            f"objective: {self.name}: states of {wide} numbers, and the token table has rows of {model.config.inner}; transform=true stands "
+            "between them, or tied=false makes a table for them",
+        )
         return initialise(TokenTerm(model, self))
 
     def parameters(self, model: BodyConfig) -> int:
-        dense = (model.width + 1) * model.inner + model.norm.parameters(model.inner) if self.transform else 0
-        return dense + self.bias * model.vocab + (0 if self.tied else model.vocab * model.inner)
+        dense = (outer(model) + 1) * model.inner + model.norm.parameters(model.inner) if self.transform else 0
+        table = 0 if self.tied else model.vocab * (model.inner if self.transform else outer(model))
+        return dense + self.bias * model.vocab + table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +111,10 @@ class Pair:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import PairTerm
 
-        return initialise(PairTerm(model.config.width, self.classes))
+        return initialise(PairTerm(model.config.width, self.classes, read=outer(model.config)))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * (model.width + self.classes)
+        return (outer(model) + 1) * model.width + (model.width + 1) * self.classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +132,10 @@ class TokenClasses:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import ClassTerm
 
-        return initialise(ClassTerm(model.config.width, self.classes))
+        return initialise(ClassTerm(outer(model.config), self.classes))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * self.classes
+        return (outer(model) + 1) * self.classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +149,10 @@ class Summary:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import SummaryTerm
 
-        return initialise(SummaryTerm(model.config.width))
+        return initialise(SummaryTerm(model.config.width, outer(model.config)))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * model.width
+        return (outer(model) + 1) * model.width
 
 
 @dataclass(frozen=True, kw_only=True)
