@@ -138,5 +138,8 @@ def numbers_of(model: TransformerConfig) -> dict[str, Any]:
         "memory": getattr(model.memory, "length", 0),
         "window": getattr(model.attention, "window", 0),
         "windows": getattr(model.attention, "windows", ()),
+        "attends": model.attention,
+        "places": model.positions,
+        "thinks": model.feedforward,
         **two_numbers(model),
     }

@@ -19,7 +19,7 @@ class Hashed(Full):
     """Queries are keys, of length 1 as such.  In each of `rounds` tokens are sorted by their bucket and read their `chunk` and the one before
     it; itself a token reads only where it sees no other.  Sequences of one chunk are read whole.  Rotations are drawn from `seed`.
 
-    `wraps`: before the first chunk stands the last.  `repeats`: a pair that meets in several rounds counts in each of them, not once.
+    `wraps`: before the first chunk of a round stands the last of the round before, and of the last round before the first.  `repeats`: a pair that meets in several rounds counts in each of them, not once.
     `buckets`: how many, as one number or as two that are multiplied; (): twice as many as a text has chunks.
     """
 

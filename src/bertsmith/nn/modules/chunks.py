@@ -66,17 +66,23 @@ def by_chunks(
     order: Tensor,
     dropout: float,
     lower: Lower = lambda scores, asks, keys: scores,
+    earlier: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(h, n, f) what is read, and (h, n) the logarithm of what its shares came to.  `order` (h, n): which flat row stands at each place of a
-    sequence that is cut into `blocks`."""
+    sequence that is cut into `blocks`; `earlier`: the same, where the last chunk that stands before a first one is of another order."""
     heads, n = order.shape
     size, count, near = blocks.size, len(blocks.every), blocks.beside.shape[1]
+    places = blocks.beside
     q, k, v = (x.transpose(0, 1).flatten(0, 1) for x in (q, k, v))  # (h n, .)
     asks = order[:, blocks.rows].view(heads, count, size)
-    keys = asks[:, blocks.beside].flatten(2)
+    stands = asks
+    if earlier is not None:
+        stands = torch.cat([asks, earlier[:, blocks.rows].view(heads, count, size)], 1)
+        places = places + count * (places > blocks.every[:, None])
+    keys = stands[:, places].flatten(2)
     head = torch.arange(heads, device=q.device)[:, None, None]
-    rows, beside = asks + n * head, (blocks.beside + count * head).flatten(0, 1)
-    chunked = lambda x: gathered(x, rows).view(heads * count, -1)
+    rows, beside = asks + n * head, (places + stands.shape[1] * head).flatten(0, 1)
+    chunked = lambda x: gathered(x, stands + n * head).view(heads * stands.shape[1], -1)
     read = lambda x: gathered(chunked(x), beside).view(heads, count, near * size, -1)
     scores = (gathered(q, rows) @ read(k).transpose(-1, -2)).float()
     real = (blocks.real.view(count, size)[blocks.beside] & blocks.there[..., None]).flatten(1)

@@ -100,7 +100,12 @@ class HashedAttention(nn.Module):
         def lower(scores: Tensor, asks: Tensor, keys: Tensor) -> Tensor:
             return scores - ITSELF * (asks[..., None] == keys[:, :, None]) - self._met(chunks, asks, keys, blocks)
 
-        said, sums = zip(*(by_chunks(qk, k, v, stream, blocks, order, dropout, lower) for order in orders))
+        said, sums = zip(
+            *(
+                by_chunks(qk, k, v, stream, blocks, order, dropout, lower, orders[i - 1] if self.wraps else None)
+                for i, order in enumerate(orders)
+            )
+        )
         shares = torch.stack(sums).softmax(0).to(v.dtype)
         return (shares[..., None] * torch.stack(said)).sum(0).transpose(0, 1)
 
@@ -109,11 +114,14 @@ class HashedAttention(nn.Module):
         if self.rounds == 1 or self.repeats:
             return 0.0
         many: Tensor | float = 0.0
-        for chunk in chunks:
-            own = chunk.gather(1, asks.flatten(1)).view(asks.shape)
-            near = blocks.beside[own, 0][..., None]
-            other = chunk.gather(1, keys.flatten(1)).view(keys.shape)[:, :, None]
-            many = many + ((other == own[..., None]) | (other == near)).float()
+        for i, chunk in enumerate(chunks):
+            own = chunk.gather(1, asks.flatten(1)).view(asks.shape)[..., None]
+            near, there = blocks.beside[own, 0], blocks.there[own, 0]
+            other, beside = (
+                each.gather(1, keys.flatten(1)).view(keys.shape)[:, :, None] for each in (chunk, chunks[i - 1])
+            )
+            beside = torch.where(near > own, beside, other)
+            many = many + (other == own).float() + ((beside == near) & there).float()
         return many.clamp(min=1).log()  # type: ignore[union-attr]
 
 
