@@ -87,7 +87,7 @@ OBJECTIVES |= {
     ("t5", "none"): Trunk(),
 }
 OBJECTIVES |= {("gpt2", "tag"): Tag(classes=3, pooler="none"), ("gpt2", "qa"): Span(pooler="none")}
-# Over both sums, by a table of their own; layers of both kinds.
+# Over both sums, by a table of its own; layers of both kinds.
 OWN_TABLE = Tokens(transform=False, bias=False, tied=False)
 OBJECTIVES |= {("reformer", "token"): Predict(heads=(OWN_TABLE,)), ("reformer", "none"): Trunk()}
 OBJECTIVES |= {("reformer", head): OBJECTIVES["roberta", head] for head in ("classify", "regress", "qa")}
@@ -170,6 +170,10 @@ def theirs(
     options = FAMILIES[family].bare if head == "none" else {}
     torch.manual_seed(seed)
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
+    with torch.no_grad():
+        for name in FAMILIES[family].unread.values():  # added by some versions of theirs, and not by others
+            if name.removesuffix(".bias") in dict(made.named_modules()):
+                made.get_parameter(name).zero_()
     made.save_pretrained(at)
     bare = getattr(recipe.layout, "bare", False) and head not in TASKS
     for name, data in hf_tokenizer(tokenizer, Reading.of(recipe, LENGTH, marks="none" if bare else "usual")).items():

@@ -37,7 +37,7 @@ WRITTEN = ("decoded", "token")  # of a decoder, where there is one
 SEQUENCES = 12  # that answers are compared on, besides one of full length
 SHORT = 64  # tokens of each
 CUT = (ChunkAttention, HashedAttention)
-MANY = 1 << 20  # tokens of a chunk that no text fills
+MANY = 1 << 20  # tokens of a chunk of theirs that no text fills
 WHOLE = 512  # tokens of a text that is read whole though it would be cut
 UNTOLD = ("position_ids", "global_attention_mask")  # what no tokenizer makes
 
@@ -174,7 +174,7 @@ def whole(loaded: Loaded) -> Loaded:
     member = deepcopy(loaded.member)
     for part in member.modules():
         if isinstance(part, CUT):
-            part.chunk = MANY
+            part.chunk = min(loaded.length(), WHOLE)
     return replace(loaded, member=member)
 
 

@@ -224,7 +224,7 @@ def family_in(names: Iterable[str], said: str | None, segments: Any = None) -> s
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.equal(other)
+    return one.dtype == other.dtype and one.shape == other.shape and one.equal(other)
 
 
 def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple[str, ...]:
