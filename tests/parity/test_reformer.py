@@ -85,7 +85,9 @@ def test_what_their_format_cannot_say_is_named_with_the_settings_that_it_can():
     from bertsmith.recipe import find
 
     recipe = find("reformer:tiny")
-    with pytest.raises(InputError, match=r"ends=concatenated, model\.attention\.wraps=true, model\.attention\.repeats=true"):
+    with pytest.raises(
+        InputError, match=r"ends=concatenated, model\.attention\.wraps=true, model\.attention\.repeats=true"
+    ):
         hf_config(recipe)
     fits = ["topology.ends=concatenated", "attention.wraps=true", "attention.repeats=true"]
     recipe = override(recipe, [f"model.{field}" for field in fits])

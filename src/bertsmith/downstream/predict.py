@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,12 +320,13 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         raise InputError(
             f"{printable(loaded.run)}: was trained with another tokenizer than {printable(store.path)} holds"
         )
-    layout = store.laid(recipe.layout, lenient=True)
-    layout.check(store.held_out)
-    # one sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled
-    batches = fixed_batches(
-        store.held_out, layout, recipe.corruption, store.vocab, recipe.training.held_out, recipe.layout.length
-    )
+    batches = []
+    for name, alone in recipe.feeds.items():
+        layout = store.laid(alone.layout, lenient=True)
+        layout.check(store.held_out)
+        # one sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled
+        options = alone.corruption, store.vocab, recipe.training.held_out, alone.layout.length
+        batches += [replace(batch, feed=name) for batch in fixed_batches(store.held_out, layout, *options)]
     with loaded.exact.policy():
         found = list(batch_scores(loaded.member, batches, loaded.exact))
         terms = dict.fromkeys(term for row in found for term in row)
