@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
+from bertsmith.config import from_dict
 from bertsmith.downstream import explained, several
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_lines
@@ -156,7 +157,7 @@ def evaluate(
             raise InputError(
                 f"{printable(loaded.run)}: is a pre-training run: evaluate it with {option('data', like='STORE')}, or fine-tune it first"
             )
-        return _held_out(loaded, store, seed)
+        return _held_out(_with_all_feeds(loaded, members), store, seed)
     if data is not None or input is None:
         raise InputError(
             f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with {option('input', like='FILE')}"
@@ -309,6 +310,22 @@ def said_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | Non
         writing: Any = kind
         return answers_of(loaded.member, encoded, writing, loaded.tokenizer, loaded.exact, beam=writing.beam)
     return hearing(kind, loaded.member).said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
+
+
+def _with_all_feeds(loaded: Loaded, members: tuple[str, ...]) -> Loaded:
+    """A member of several feeds as it was trained, with the heads of all of them; others as they are."""
+    from bertsmith.nn.member import blank
+    from bertsmith.training.checkpoint import load_model
+    from bertsmith.training.saving import load_weights
+
+    tree = loaded.config.get("recipe") or {}
+    if not tree.get("mixture"):
+        return loaded
+    recipe = from_dict(tree, members)
+    state, _, where = load_model(loaded.path)
+    member = blank(recipe).to(loaded.device)
+    load_weights(member, state, str(where))
+    return replace(loaded, member=member, recipe=recipe)
 
 
 def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]:

@@ -55,7 +55,9 @@ def documents(path: str) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{printable(path)}: byte {error.start}: not UTF-8") from None
     said = _statements(turtle, path)
-    texts = {of: {"text": facts[STRING], "links": []} for of, (facts, _) in said.items() if STRING in facts}
+    texts: dict[str, dict[str, Any]] = {
+        of: {"text": facts[STRING], "links": []} for of, (facts, _) in said.items() if STRING in facts
+    }
     for facts, at in said.values():
         if MEANS not in facts or CONTEXT not in facts:
             continue
