@@ -211,7 +211,7 @@ def test_its_parameters_are_counted_and_what_does_not_fit_is_refused():
 )
 def test_heads_read_both_sums_where_these_stand_side_by_side(head):
     recipe = find("reformer:tiny")
-    small = replace(model().config, positions=Axial(rows=12, columns=10), topology=Reversible(ends="concatenated"))
+    small = replace(model().config, positions=Axial(rows=16, columns=8), topology=Reversible(ends="concatenated"))
     recipe = replace(recipe, model=small, objective=head)
     member = build(recipe).eval()
     assert parameters(recipe) == sum(p.numel() for p in member.parameters())
@@ -228,7 +228,7 @@ def test_a_table_of_one_sum_is_not_read_by_two():
     recipe = override(recipe, ["model.topology.ends=concatenated", "objective.heads.0.transform=false"])
     with pytest.raises(InputError, match="states of 256 numbers, and the token table has rows of 128"):
         build(recipe)
-    with pytest.raises(InputError, match="ends: 'summed' is neither of averaged, concatenated"):
+    with pytest.raises(InputError, match="expected 'averaged' or 'concatenated', got 'summed'"):
         override(recipe, ["model.topology.ends=summed"])
 
 
