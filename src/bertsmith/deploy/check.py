@@ -39,6 +39,7 @@ SHORT = 64  # tokens of each
 CUT = (ChunkAttention, HashedAttention)
 MANY = 1 << 20  # tokens of a chunk of theirs that no text fills
 WHOLE = 512  # tokens of a text that is read whole though it would be cut
+SAID_WHOLE = "compared where a chunk holds a whole text: transformers draws anew what it hashes by whenever it reads a longer one"
 UNTOLD = ("position_ids", "global_attention_mask")  # what no tokenizer makes
 
 
@@ -166,10 +167,15 @@ class Group:
         return self.inputs[side].bool()
 
 
+def cuts(loaded: Loaded) -> bool:
+    """Whether its layers cut a text into chunks, which are compared with a text in one."""
+    return any(isinstance(part, CUT) for part in loaded.member.modules())
+
+
 def whole(loaded: Loaded) -> Loaded:
     """The model with no text cut into chunks: what one hashes into which is drawn anew there whenever it is read, and what a padded batch
     has in its last chunk depends on the texts beside it."""
-    if not any(isinstance(part, CUT) for part in loaded.member.modules()):
+    if not cuts(loaded):
         return loaded
     member = deepcopy(loaded.member)
     for part in member.modules():
@@ -181,8 +187,7 @@ def whole(loaded: Loaded) -> Loaded:
 def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
     """Single texts, pairs that need not be cut (there the two cut differently), and one text that fills the model's whole length; but for
     those that end in a token that pads."""
-    cut = any(isinstance(part, CUT) for part in loaded.member.modules())  # and is read whole here
-    length = min(loaded.length(), WHOLE) if cut else loaded.length()
+    length = min(loaded.length(), WHOLE) if cuts(loaded) else loaded.length()
     texts = [text for text in texts if text.strip()][: 100 * SEQUENCES]
     ids = loaded.tokenizer.encode(texts)
     read = [(text, row) for text, (row, _) in zip(texts, ids, strict=True) if len(row)]

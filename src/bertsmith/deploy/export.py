@@ -121,6 +121,8 @@ def export(
         files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
         files.publish(folder, out)
     (_say if updates is None else updates.said)(out, compared, say)
+    if check.cuts(loaded):
+        say(check.SAID_WHOLE)
     result = {"out": str(out), **compared}
     if push is not None:
         result["pushed"] = hub.push(Path(out), push, private, say)
