@@ -196,5 +196,8 @@ def numbers_of(model: TransformerConfig) -> dict[str, Any]:
         "inside": getattr(model.block, "width", 0),
         "window": getattr(model.attention, "window", 0),
         "windows": getattr(model.attention, "windows", ()),
+        "attends": model.attention,
+        "places": model.positions,
+        "thinks": model.feedforward,
         **two_numbers(model),
     }

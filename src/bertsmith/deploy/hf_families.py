@@ -45,6 +45,19 @@ from bertsmith.deploy.hf_layers import (
     XLNET_TENSORS,
     Tensors,
 )
+from bertsmith.deploy.hf_reformer import (
+    REFORMER_CHUNKS,
+    REFORMER_EITHER,
+    REFORMER_KEYS,
+    REFORMER_LAYER,
+    REFORMER_MODULES,
+    REFORMER_ONLY,
+    REFORMER_TENSORS,
+    reformer_apart,
+    reformer_body,
+    reformer_means,
+    reformer_says,
+)
 from bertsmith.deploy.hf_stacks import (
     BART_KEYS,
     BART_LAYER,
@@ -131,6 +144,12 @@ class Family:
     tensors: Tensors = ()
     plain: Tensors = ()  # where its feed-forward part has no gates
     gated: Tensors = ()  # where it has
+    either: Tensors = ()  # of one kind of layer or of another: those that are there
+    unread: dict[str, str] = field(
+        default_factory=dict
+    )  # by term: what their head holds, one for each token, and never reads
+    chunks: tuple[str, ...] = ()  # lengths in config.json of what its layers cut a text into
+    apart: Callable[[TransformerConfig], str | None] = lambda model: None  # why it cannot be one that is nearly its own
     stacks: tuple[str, ...] = ("",)  # what the names of each stack of layers begin with; an encoder's first
     cached: bool = True  # `generate` keeps keys and values of a decoder that is higher than the encoder
     optional: tuple[
@@ -502,6 +521,42 @@ FAMILIES = {
             (): "XLNetModel",
         },
         pad=5,
+    ),
+    # Its head reads both sums by a table of its own.
+    "reformer": Family(
+        model_type="reformer",
+        base="reformer",
+        parts=("embeddings.", "encoder."),
+        places=None,
+        segmented=False,
+        keys=REFORMER_KEYS,
+        body=reformer_body,
+        modules=REFORMER_MODULES,
+        layer=REFORMER_LAYER,
+        tensors=REFORMER_TENSORS,
+        either=REFORMER_EITHER,
+        chunks=REFORMER_CHUNKS,
+        only=REFORMER_ONLY,
+        says=reformer_says,
+        means=reformer_means,
+        apart=reformer_apart,
+        absent={"activation": "relu", "dropout": 0.05, "eps": 1e-12},
+        bare={},
+        heads={
+            "token": (("=own.weight", "lm_head.decoder.weight"),),
+            "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
+            "span": OVER_TOKENS["span"],
+        },
+        optional=("lm_head.decoder.weight",),
+        unread={"token": "lm_head.bias"},
+        tied={"lm_head.decoder.weight": f"reformer.{TOKENS}"},
+        architectures={
+            ("token",): "ReformerForMaskedLM",
+            ("label",): "ReformerForSequenceClassification",
+            ("span",): "ReformerForQuestionAnswering",
+            (): "ReformerModel",
+        },
+        pad=0,
     ),
     # The head is the token table; files have a bias beside it that is 0 in all that were published.
     "bart": Family(

@@ -74,6 +74,7 @@ class Prepared:
             given.check_apart()
             rows = read or Rows.read(given, say)
             beside = Beside.of(rows, asked.baseline, asked.against, say)
+            beside.check_dev(rows.sources["dev"]["sha256"])
             from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
 
@@ -102,7 +103,6 @@ class Prepared:
             steps = task.feed(asked.seed).epoch(0).steps
             options = options.lasting(way, loaded.recipe.model.width, steps, bool(budget.given))
             task = replace(task, options=options)
-            beside.check_dev(task.sources["dev"]["sha256"])
             threads = asked.threads or world.tell(threads_of(out) if asked.resume and world.first else None)
             tuning = Tuning(loaded, task, options, way, scratch, world, say, threads, grown)
         budget = budget if budget.given else Budget(epochs=given_epochs)

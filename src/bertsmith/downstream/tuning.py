@@ -133,8 +133,8 @@ class FineTuning:
     smoothing: float = (
         0.0  # classify, text2text: share of each answer that is spread over the classes or the vocabulary
     )
-    class_weights: dict[str, float] | Literal["none", "balanced"] = (
-        "none"  # classify: of the losses; balanced = each class counts alike, or {"rare": 3} (others 1)
+    class_weights: dict[str, float] | tuple[float, ...] | Literal["none", "balanced"] = (
+        "none"  # classify: of the losses; balanced = each class counts alike, or {"rare": 3} (others 1), or one for each in order
     )
     focal: float = 0.0  # classify: losses times (1 - p)^focal, p that of the class (Lin et al. 2017: 2)
     target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
@@ -208,7 +208,9 @@ class FineTuning:
             self.length is None or self.length >= SHORTEST,
             f"length: {amount(self.length or 0, 'token leaves', 'tokens leave')} no room for a text beside the special ones",
         )
-        for name, weight in self.class_weights.items() if isinstance(self.class_weights, dict) else ():
+        told = self.class_weights
+        named = told.items() if isinstance(told, dict) else enumerate(told) if isinstance(told, tuple) else ()
+        for name, weight in named:
             number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
             require(
                 number and 0 < weight < math.inf,

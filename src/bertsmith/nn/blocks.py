@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bertsmith.nn.body import outer
 from bertsmith.nn.norms import NoNorm
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class PreNorm(Block):
         return (model.norm if self._has(layer, part) else NoNorm()).build(model.width)
 
     def build_last(self, model: Any) -> nn.Module:
-        return model.norm.build(model.width)
+        return model.norm.build(outer(model))
 
     def enter(self, norm: Any, x: Tensor) -> Tensor:
         return norm(x)
@@ -95,7 +96,7 @@ class PreNorm(Block):
         return model.norm.parameters(model.width) if self._has(layer, part) else 0
 
     def last_parameters(self, model: Any) -> int:
-        return model.norm.parameters(model.width)
+        return model.norm.parameters(outer(model))
 
     def _has(self, layer: int, part: str) -> bool:
         return self.first or layer > 0 or part != "attention"
@@ -111,7 +112,7 @@ class AroundNorm(Block):
         return Around(model.norm, model.width)
 
     def build_last(self, model: Any) -> nn.Module:
-        return model.norm.build(model.width)
+        return model.norm.build(outer(model))
 
     def enter(self, norm: Any, x: Tensor) -> Tensor:
         return norm.before(x)
@@ -123,4 +124,4 @@ class AroundNorm(Block):
         return 2 * model.norm.parameters(model.width)
 
     def last_parameters(self, model: Any) -> int:
-        return model.norm.parameters(model.width)
+        return model.norm.parameters(outer(model))

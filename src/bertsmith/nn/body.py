@@ -103,6 +103,11 @@ class Body(Protocol):
         ...
 
 
+def outer(model: Any) -> int:
+    """Numbers of each state that a body of this configuration gives: its width, but where it says another (`outer`)."""
+    return getattr(model, "outer", model.width)
+
+
 def depth_of(module: nn.Module, name: str, layers: int) -> int:
     """`Body.depth_of` where layer i is `layers.i` and what follows the last is `norm`."""
     first, _, rest = name.partition(".")

@@ -122,6 +122,11 @@ class TransformerConfig:
         return getattr(self.embeddings, "placed", lambda model: model.inner)(self)
 
     @property
+    def outer(self) -> int:
+        """Numbers of each state, which heads read."""
+        return self.width * getattr(self.topology, "sums", 1)
+
+    @property
     def longest(self) -> int | None:
         """The most tokens that a sequence may have; None where positions have no end."""
         return getattr(self.positions, "length", None)
@@ -177,11 +182,13 @@ def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> in
     """Embeddings and layers of one stack, and what follows the last."""
     found = model.embeddings.parameters(model) + model.positions.parameters(model) + model.block.last_parameters(model)
     inside = model.block.inside(model)
-    sizes = {"attention": model.attention.parameters(inside), "feedforward": model.feedforward.parameters(inside)}
-    if reads_source:
-        sizes["source"] = sizes["attention"]
+    of_layer = getattr(inside.attention, "of_layer", lambda layer: inside.attention)
+    sizes = {
+        "attention": lambda layer: of_layer(layer).parameters(inside),
+        "feedforward": lambda layer: inside.feedforward.parameters(inside),
+        **({"source": lambda layer: of_layer(layer).parameters(inside)} if reads_source else {}),
+    }
     for part, size in sizes.items():
-        # All layers are alike, but perhaps for the norms of the first.
-        first, others = (size + inside.block.norm_parameters(inside, layer, part) for layer in (0, 1))
-        found += first if part in SHARED[model.share] else first + (model.layers - 1) * others
+        for layer in range(1 if part in SHARED[model.share] else model.layers):
+            found += size(layer) + inside.block.norm_parameters(inside, layer, part)
     return found + model.layers * model.block.layer_parameters(model)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.adaptive import Adaptive
-from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.nn.feedforward import ACTIVATIONS
 
 # The activation of the summary between a sequence's state and its classes; state: the classes read the state itself, none: without a bias.
@@ -65,12 +65,18 @@ class Tokens:
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, or frames, but the objective asks over one table; take embeddings that have one",
         )
+        wide = outer(model.config)
+        require(
+            self.transform or not self.tied or wide == model.config.width,
+            f"objective: {self.name}: states of {wide} numbers, and the token table has rows of {model.config.inner}; transform=true stands "
+            "between them, or tied=false makes a table for them",
+        )
         return initialise(TokenTerm(model, self))
 
     def parameters(self, model: BodyConfig) -> int:
         rows = self.rows(model)
-        dense = (model.width + 1) * rows + (self.norm or model.norm).parameters(rows) if self.transform else 0
-        own = rows - model.inner if self.tied else rows
+        dense = (outer(model) + 1) * rows + (self.norm or model.norm).parameters(rows) if self.transform else 0
+        own = rows - model.inner if self.tied else model.inner if self.transform else outer(model)
         return dense + (self.bias + own) * model.vocab
 
     def rows(self, model: BodyConfig) -> int:
@@ -117,12 +123,12 @@ class Pair:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import PairTerm
 
-        return initialise(PairTerm(model.config.width, self.classes, pooler=self.pooler))
+        return initialise(PairTerm(model.config.width, self.classes, pooler=self.pooler, read=outer(model.config)))
 
     def parameters(self, model: BodyConfig) -> int:
         from bertsmith.objectives.supervised import sequence_parameters
 
-        return sequence_parameters(model.width, self.classes, self.pooler)
+        return sequence_parameters(model, self.classes, self.pooler)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +146,10 @@ class TokenClasses:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import ClassTerm
 
-        return initialise(ClassTerm(model.config.width, self.classes))
+        return initialise(ClassTerm(outer(model.config), self.classes))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * self.classes
+        return (outer(model) + 1) * self.classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +163,10 @@ class Summary:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import SummaryTerm
 
-        return initialise(SummaryTerm(model.config.width))
+        return initialise(SummaryTerm(model.config.width, outer(model.config)))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * model.width
+        return (outer(model) + 1) * model.width
 
 
 @dataclass(frozen=True, kw_only=True)

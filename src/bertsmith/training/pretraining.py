@@ -95,9 +95,7 @@ def pretrain(
 
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
-            linked = getattr(store, "vectors", None) is not None and hasattr(
-                getattr(recipe.model, "topology", None), "for_vocab"
-            )
+            linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
             starts = world.tell(from_ is not None or begins or linked)
             more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):

@@ -71,6 +71,7 @@ class PairHead(nn.Module):
 
     def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: str = "tanh", read: int | None = None):
         super().__init__()
+        self.read = read or width
         self.pooler = Pooler(width, pooler, read) if pooler in POOLERS else None
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width if self.pooler else read or width, classes, bias=pooler != "none")
