@@ -13,6 +13,7 @@ from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.nn.adapters import Adapters
+from bertsmith.nn.compressed import Int8Aware
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.pals import Pals
 from bertsmith.nn.prefixes import Prefixes
@@ -29,7 +30,7 @@ BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-
 MOST_EPOCHS = 50  # however few the texts are
 # Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
 FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
-GROUPS = ("adapter", "lora", "prefix", "pal", "san")  # settings that are several
+GROUPS = ("adapter", "lora", "prefix", "pal", "int8", "san")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -45,6 +46,7 @@ LATER = (
     "lora",
     "prefix",
     "pal",
+    "int8",
     "layers",
     "reinit",
     "ema",
@@ -174,6 +176,7 @@ class FineTuning:
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
     prefix: Prefixes = field(default_factory=Prefixes)  # of method prefix: prefix.length, prefix.std
     pal: Pals = field(default_factory=Pals)  # of method pal: pal.size, pal.trunk, pal.std
+    int8: Int8Aware = field(default_factory=Int8Aware)  # of method int8: int8.decay, int8.outputs
     san: San = field(default_factory=San)  # of head=san: san.steps, san.drop
     layers: tuple[
         int, ...

@@ -3,7 +3,7 @@ d width, h heads, e head width."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ class SlidingAttention(Attention):
     and values, and is read by the ordinary ones."""
 
     keeps = False
+    joined: ClassVar[dict[str, int]] = {"qkv": 3, "wide": 3}
 
     def __init__(self, width: int, heads: int, *others: Any, gap: int = 1, gapped: int = 0):
         super().__init__(width, heads, *others)
