@@ -61,7 +61,7 @@ def batch_of(recipe, store, sequences=6):
     return recipe.corruption(plan.row(plan.order[:sequences]), store.vocab, Draw(0)).to("cpu")
 
 
-@pytest.mark.parametrize("member", ["distilbert", "bert", "spanbert"])
+@pytest.mark.parametrize("member", ["distilbert", "bert", "spanbert", "longformer", "reformer"])
 def test_a_student_that_is_its_teacher_has_no_loss(member, store):
     plain = small("model.layers=2", *PLAIN, member=member).with_vocab(store.vocab)
     inner = getattr(plain.objective, "objective", plain.objective)

@@ -251,6 +251,8 @@ class FineTuning:
         )
         require(self.reinit <= layers, f"reinit: {self.reinit}: the model has {amount(layers, 'layer')}; lower it")
         self._layers(method, layers)
+        if method.puts == "lora":
+            self.lora.check(width)
         require(
             all(size < width for size in self.sizes),
             f"sizes: {max(self.sizes, default=0)}: the vectors have {amount(width, 'number')}; the whole of them is learned anyhow, smaller sizes are wanted",

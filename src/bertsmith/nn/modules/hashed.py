@@ -8,7 +8,7 @@ round counts by the sum of its shares.  With one chunk, or where rounds let ever
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules import windowed
 from bertsmith.nn.modules.attending import as_many
-from bertsmith.nn.modules.attention import gathered, sees, watch
+from bertsmith.nn.modules.attention import Heard, gathered, hear, sees, watch
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class HashedAttention(nn.Module):
         qk, _ = positions.rotate(qk, qk, stream, None)
         orders = self.sorted(qk.detach(), stream)
         pick = lambda mixed: mixed if read is None else gathered(mixed, read)
+        hear(lambda: Heard(pick(qk), _keys(qk) * qk.shape[-1] ** 0.5, v, partial(_others, stream)))
         watch(False, qk, lambda each: pick(self.mixed(qk, each, stream, orders, 0.0)))
         mixed = self.mixed(qk, v, stream, orders, self.dropout if self.training else 0.0)
         return self.out(as_many(pick(mixed).flatten(1), asking))
@@ -81,7 +82,7 @@ class HashedAttention(nn.Module):
         blocks = windowed.cut(stream.lengths, self.chunk, (-1, 0), qk.device)
         ranks = orders.argsort(-1)
         chunks = blocks.places[ranks] // blocks.size  # (r, h, n)
-        k = F.normalize(qk.float(), dim=-1).to(qk.dtype)
+        k = _keys(qk)
         q, k, v = (x.transpose(0, 1).flatten(0, 1) for x in (qk, k, v))  # (h n, .)
         said, sums = zip(
             *(self._round(q, k, v, stream, blocks, orders[i], ranks[i], chunks, dropout) for i in range(self.rounds))
@@ -124,6 +125,15 @@ class HashedAttention(nn.Module):
             apart = own - chunk.gather(1, keys.flatten(1)).view(keys.shape)[:, :, None]
             many = many + ((apart == 0) | (apart == 1)).float()
         return many.clamp(min=1).log()  # type: ignore[union-attr]
+
+
+def _keys(qk: Tensor) -> Tensor:
+    return F.normalize(qk.float(), dim=-1).to(qk.dtype)
+
+
+def _others(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
+    """Whom each would read if all met; itself only where there is no other."""
+    return sees(stream, asks, keys) & (asks != keys)
 
 
 def _buckets(lengths: tuple[int, ...], chunk: int) -> tuple[np.ndarray, np.ndarray]:

@@ -57,6 +57,7 @@ def lower(body: nn.Module, config: LowRank) -> None:
             owner = getattr(layers[number], part)
             for name, matrix in [] if owner is None else owner.named_children():
                 if isinstance(matrix, nn.Linear) and not isinstance(matrix, LowRanked):
+                    config.check(min(matrix.in_features, matrix.out_features))
                     setattr(owner, name, LowRanked.of(matrix, config.rank, config.alpha / config.rank))
 
 

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream
+from bertsmith.errors import InputError
 from bertsmith.nn.body import Body
 from bertsmith.nn.modules.attention import Heard, heard
 from bertsmith.nn.modules.blocks import initialise, pick
 from bertsmith.objectives.distilled import LED, beside
 from bertsmith.objectives.modules.alongside import Seen
+from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
     from bertsmith.nn.modules.member import MemberModel
@@ -46,7 +48,13 @@ class Read:
     def of(cls, body: Any, stream: Stream, listen: bool) -> Read:
         listening: AbstractContextManager[list[Heard]] = heard() if listen else nullcontext([])
         with listening as layers:
-            return cls(body=body, states=body.states(stream), layers=layers)
+            found = cls(body=body, states=body.states(stream), layers=layers)
+        if listen and len(layers) != len(found.states) - 1:
+            raise InputError(
+                f"objective.attention, objective.relations: {amount(len(found.states) - 1, 'layer')} of {type(body).__name__} tell "
+                f"{len(layers)} times what their attention is given; set both to 0"
+            )
+        return found
 
 
 class DistilledObjective(nn.Module):
@@ -140,13 +148,15 @@ class DistilledObjective(nn.Module):
         return torch.stack([(wide(led(ours)) - wide(other)).square().mean(-1) for ours, other in pairs]).sum(0)
 
     def _attention(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
-        """(n,) the sum over layers of means over heads and over the tokens that each may see."""
+        """(n,) the sum over layers of means over heads and over the tokens that each sees in both."""
         which = beside(len(mine.layers), len(theirs.layers))[1:]
         total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
         for ours, other in zip(mine.layers, (theirs.layers[i - 1] for i in which), strict=True):
-            for rows, seen in sequences(stream):
+            for rows, _ in sequences(stream):
                 apart_by = (scores(ours.q, ours.k, rows) - scores(other.q, other.k, rows)).square()
-                apart_by = (apart_by * seen).sum((1, 3)) / (apart_by.shape[1] * seen.sum((1, 3)))
+                asks, keys = rows[:, None, :, None], rows[:, None, None, :]
+                seen = (ours.sees(asks, keys) & other.sees(asks, keys)).expand_as(apart_by)
+                apart_by = (apart_by * seen).sum((1, 3)) / seen.sum((1, 3)).clamp(min=1)
                 total = total.to(apart_by.dtype).index_add(0, rows.flatten(), apart_by.flatten())
         return total
 
@@ -155,7 +165,7 @@ class DistilledObjective(nn.Module):
         ours, other = mine.layers[-1], theirs.layers[(self.config.layer or len(theirs.layers)) - 1]
         split = self.config.split or ours.q.shape[1]
         total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
-        for x, y in zip(ours, other, strict=True):
+        for x, y in zip(ours[:3], other[:3], strict=True):
             x, y = (part.flatten(1).unflatten(1, (split, -1)) for part in (x, y))
             for rows, seen in sequences(stream):
                 hidden = ~seen
