@@ -186,7 +186,7 @@ def test_whole_numbers_say_what_was_learned(tuned, tasks, monkeypatch, tmp_path)
     with pytest.raises(InputError, match="learned its ranges as it was tuned; method='int8' takes them"):
         bertsmith.compress(run, tmp_path / "no", method="int8-static", train=tasks["classify"][1], dev=dev)
     with pytest.raises(InputError, match="whole numbers of eight bits, which do not learn"):
-        bertsmith.finetune(made, task="classify", train=dev, dev=dev, out=tmp_path / "no", epochs=1)
+        bertsmith.finetune(made, task="classify", train=tasks["classify"][1], dev=dev, out=tmp_path / "no", epochs=1)
     with pytest.raises(InputError, match="has int8aware, for which transformers has no class"):
         bertsmith.export(run, tmp_path / "hf")
 

@@ -57,7 +57,60 @@ class Read:
         return found
 
 
-class DistilledObjective(nn.Module):
+class Compares(nn.Module):
+    """Terms of what two bodies make of a stream, one of each token; `config`: weights of the terms, `split`, `layer`, and `teacher`, the
+    width that states are turned into."""
+
+    config: Any
+
+    def lead(self, width: int) -> None:
+        """The matrix that turns states so wide into a teacher's, where they differ."""
+        self.add_module(LED, initialise(nn.Linear(width, self.config.teacher)) if self.config.teacher else None)
+
+    def compared(self, name: str, mine: Read, theirs: Read, stream: Stream, at: Tensor) -> Tensor:
+        """(m,) a term at the tokens `at`."""
+        return pick(getattr(self, f"_{name}")(mine, theirs, stream)[:, None], at)[:, 0]
+
+    def _cosine(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,)"""
+        return 1 - torch.cosine_similarity(wide(mine.states[-1]), wide(theirs.states[-1]), dim=-1)
+
+    def _hidden(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the sum over layers of means over the width."""
+        led = self.get_submodule(LED) if self.config.teacher else nn.Identity()
+        which = beside(len(mine.states) - 1, len(theirs.states) - 1)
+        pairs = zip(mine.states, (theirs.states[i] for i in which), strict=True)
+        return torch.stack([(wide(led(ours)) - wide(other)).square().mean(-1) for ours, other in pairs]).sum(0)
+
+    def _attention(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the sum over layers of means over heads and over the tokens that each sees in both."""
+        which = beside(len(mine.layers), len(theirs.layers))[1:]
+        total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
+        for ours, other in zip(mine.layers, (theirs.layers[i - 1] for i in which), strict=True):
+            for rows, _ in sequences(stream):
+                apart_by = (scores(ours.q, ours.k, rows) - scores(other.q, other.k, rows)).square()
+                asks, keys = rows[:, None, :, None], rows[:, None, None, :]
+                seen = (ours.sees(asks, keys) & other.sees(asks, keys)).expand_as(apart_by)
+                apart_by = (apart_by * seen).sum((1, 3)) / seen.sum((1, 3)).clamp(min=1)
+                total = total.to(apart_by.dtype).index_add(0, rows.flatten(), apart_by.flatten())
+        return total
+
+    def _relations(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
+        """(n,) the sum over queries, keys and values of means over relation heads."""
+        ours, other = mine.layers[-1], theirs.layers[(self.config.layer or len(theirs.layers)) - 1]
+        split = self.config.split or ours.q.shape[1]
+        total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
+        for x, y in zip(ours[:3], other[:3], strict=True):
+            x, y = (part.flatten(1).unflatten(1, (split, -1)) for part in (x, y))
+            for rows, seen in sequences(stream):
+                hidden = ~seen
+                one, two = (scores(part, part, rows).masked_fill(hidden, -1e9) for part in (x, y))
+                each = apart(one, two, 1.0).mean(1)
+                total = total.to(each.dtype).index_add(0, rows.flatten(), each.flatten())
+        return total
+
+
+class DistilledObjective(Compares):
     """The parts of the student's own objective stand here under their own names."""
 
     def __init__(self, config: Distilled, model: Body):
@@ -66,7 +119,7 @@ class DistilledObjective(nn.Module):
         for name, part in inner.named_children():
             self.add_module(name, part)
         self._inner = [inner]  # in a list, so that its parts have one name
-        self.add_module(LED, initialise(nn.Linear(model.config.width, config.teacher)) if config.teacher else None)
+        self.lead(model.config.width)
         self.teacher: Teacher | None = None
 
     @property
@@ -94,7 +147,7 @@ class DistilledObjective(nn.Module):
             if name == "soft":
                 each = self._soft(mine, theirs, batch.input, target.at[:, 0])
             else:
-                each = pick(getattr(self, f"_{name}")(mine, theirs, batch.input)[:, None], target.at[:, 0])[:, 0]
+                each = self.compared(name, mine, theirs, batch.input, target.at[:, 0])
             found[name] = (each * (target.labels != IGNORE)).sum()
         return found
 
@@ -135,44 +188,6 @@ class DistilledObjective(nn.Module):
         """(m,)"""
         ours, other = self._answers(mine, theirs, stream, at)
         return apart(ours, other, self.config.temperature)
-
-    def _cosine(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
-        """(n,)"""
-        return 1 - torch.cosine_similarity(wide(mine.states[-1]), wide(theirs.states[-1]), dim=-1)
-
-    def _hidden(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
-        """(n,) the sum over layers of means over the width."""
-        led = self.get_submodule(LED) if self.config.teacher else nn.Identity()
-        which = beside(len(mine.states) - 1, len(theirs.states) - 1)
-        pairs = zip(mine.states, (theirs.states[i] for i in which), strict=True)
-        return torch.stack([(wide(led(ours)) - wide(other)).square().mean(-1) for ours, other in pairs]).sum(0)
-
-    def _attention(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
-        """(n,) the sum over layers of means over heads and over the tokens that each sees in both."""
-        which = beside(len(mine.layers), len(theirs.layers))[1:]
-        total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
-        for ours, other in zip(mine.layers, (theirs.layers[i - 1] for i in which), strict=True):
-            for rows, _ in sequences(stream):
-                apart_by = (scores(ours.q, ours.k, rows) - scores(other.q, other.k, rows)).square()
-                asks, keys = rows[:, None, :, None], rows[:, None, None, :]
-                seen = (ours.sees(asks, keys) & other.sees(asks, keys)).expand_as(apart_by)
-                apart_by = (apart_by * seen).sum((1, 3)) / seen.sum((1, 3)).clamp(min=1)
-                total = total.to(apart_by.dtype).index_add(0, rows.flatten(), apart_by.flatten())
-        return total
-
-    def _relations(self, mine: Read, theirs: Read, stream: Stream) -> Tensor:
-        """(n,) the sum over queries, keys and values of means over relation heads."""
-        ours, other = mine.layers[-1], theirs.layers[(self.config.layer or len(theirs.layers)) - 1]
-        split = self.config.split or ours.q.shape[1]
-        total = stream.tokens.new_zeros(len(stream.tokens), dtype=torch.float32)
-        for x, y in zip(ours[:3], other[:3], strict=True):
-            x, y = (part.flatten(1).unflatten(1, (split, -1)) for part in (x, y))
-            for rows, seen in sequences(stream):
-                hidden = ~seen
-                one, two = (scores(part, part, rows).masked_fill(hidden, -1e9) for part in (x, y))
-                each = apart(one, two, 1.0).mean(1)
-                total = total.to(each.dtype).index_add(0, rows.flatten(), each.flatten())
-        return total
 
 
 def wide(x: Tensor) -> Tensor:
