@@ -216,9 +216,7 @@ class Int8AwareEmbedding(nn.Embedding):
 
     def __init__(self, table: nn.Embedding):
         nn.Module.__init__(self)
-        self.num_embeddings, self.embedding_dim = table.num_embeddings, table.embedding_dim
-        self.padding_idx = None
-        self._parameters |= table._parameters
+        self.__dict__ |= {**vars(table), "_parameters": dict(table._parameters)}
 
     @property
     def most(self) -> Tensor:
