@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.runs import lines, same, saved, text
+from tests.runs import lines, same, saved, small, text
 from tests.test_methods import MEMBERS, tiny
 from tests.test_tuning_runs import broken_off
 
 import bertsmith
 from bertsmith.downstream import compress, smaller
+from bertsmith.downstream.labelled_files import Files
 from bertsmith.errors import InputError
 from bertsmith.nn.compressed import Int8Aware, Int8Fixed
 from bertsmith.nn.member import build
@@ -191,6 +192,23 @@ def test_whole_numbers_say_what_was_learned(tuned, tasks, monkeypatch, tmp_path)
         bertsmith.export(run, tmp_path / "hf")
 
 
+def test_several_tasks_learn_one_trunk_on_the_grid(pretrained, tasks, tmp_path):
+    feeds = {name: Files(task=tasks[name][0], train=tasks[name][1], dev=tasks[name][2]) for name in ("classify", "tag")}
+    bertsmith.multitask(pretrained, feeds, tmp_path / "run", method="int8", steps=3, set=["batch=8"], threads=1)
+    one = bertsmith.load(f"{tmp_path / 'run'}:tag")
+    assert one.recipe.surgery == Int8Aware() and int(one.member.model.layers[0].attention.qkv.inside.updates) == 3
+    assert bertsmith.predict(one, tasks["tag"][2])
+
+
+def test_a_model_that_writes_learns_on_the_grid_too(short, tmp_path):
+    bertsmith.pretrain(small("training.precision=float32", member="bart"), short, tmp_path / "m", steps=2, threads=1)
+    rows = [{"text": f"the {word}", "label": "yes" if i % 2 else "no"} for i, word in enumerate(["class", "name"] * 8)]
+    how = {"task": "text2text", "train": rows, "dev": [{"text": "a class", "label": "no"}], "method": "int8"}
+    result = bertsmith.finetune(tmp_path / "m", out=tmp_path / "run", epochs=2, threads=1, **how)
+    assert bertsmith.evaluate(tmp_path / "run", how["dev"]) == result["dev"]
+    assert saved(tmp_path / "run")["model.decoder.layers.0.source.kv.outside.most"].shape == (2,)
+
+
 def test_static_ranges_are_the_largest_numbers_that_training_rows_bring(pretrained, tasks, tmp_path):
     from bertsmith.downstream.compress import _judge
 
@@ -199,18 +217,16 @@ def test_static_ranges_are_the_largest_numbers_that_training_rows_bring(pretrain
     loaded = bertsmith.load(tmp_path / "run")
     batches = _judge(loaded, None, train, dev, print).batches()[:2]
     made = smaller.int8_static(loaded, batches)
-    most = 0.0
+    found: list[float] = []
     hook = loaded.member.model.layers[0].feedforward.down.register_forward_pre_hook(
         lambda _, given: found.append(float(given[0].abs().max()))
     )
-    found: list[float] = []
     with torch.no_grad():
         for batch in batches:
             loaded.member(batch.to("cpu"))
     hook.remove()
-    most = max(found)
     down = made.member.model.layers[0].feedforward.down
-    assert float(down.inside) == pytest.approx(most, rel=0.05) and down.outside is None
+    assert float(down.inside) == pytest.approx(max(found), rel=0.05) and down.outside is None
     one, other = bertsmith.predict(made, dev), bertsmith.predict(loaded, dev)
     assert sum(a["label"] == b["label"] for a, b in zip(one, other, strict=True)) >= 0.95 * len(one)
     with pytest.raises(InputError, match="looks for the ranges of what is read in training rows, train=FILE"):
