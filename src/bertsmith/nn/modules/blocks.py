@@ -69,6 +69,11 @@ def begin_by_depth(body: nn.Module) -> nn.Module:
     return body
 
 
+def sliced(weight: Tensor) -> bool:
+    """Whether a slice of it is all that is here (training/shard.py): then who asks for it by its name puts slices together, and wants itself."""
+    return hasattr(weight, "device_mesh")
+
+
 class Around(nn.Module):
     """The two norms of a part."""
 

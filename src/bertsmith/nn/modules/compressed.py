@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bertsmith.errors import InputError
 from bertsmith.nn.modules.adapters import placed_layers
 from bertsmith.nn.modules.attending import Attention
+from bertsmith.nn.modules.blocks import sliced
 from bertsmith.nn.modules.ranges import Range, on_grid, scale_of, whole
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class MaskedLinear(nn.Linear):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        return self._parameters["weight"].masked_fill(self.hidden, 0.0)
+        own = self._parameters["weight"]
+        return own if sliced(own) else own.masked_fill(self.hidden, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -171,9 +173,9 @@ class Int8AwareLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         own = self._parameters["weight"]
-        return (
-            on_grid(own.unflatten(0, (self.parts, -1)), self.most[:, None, None]).flatten(0, 1) if self.rounds else own
-        )
+        if sliced(own) or not self.rounds:
+            return own
+        return on_grid(own.unflatten(0, (self.parts, -1)), self.most[:, None, None]).flatten(0, 1)
 
     def slices(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
         weight = self.weight
@@ -225,7 +227,8 @@ class Int8AwareEmbedding(nn.Embedding):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        return on_grid(self._parameters["weight"], self.most)
+        own = self._parameters["weight"]
+        return own if sliced(own) else on_grid(own, self.most)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return on_grid(F.embedding(tokens, self._parameters["weight"]), self.most)
