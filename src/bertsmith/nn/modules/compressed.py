@@ -122,6 +122,7 @@ class Int8FixedLinear(Int8Linear):
     nothing was seen.  `outside` (p,): ranges of what is said, of each part of its columns; None: it stays as it comes."""
 
     inside: Tensor  # ()
+    outside: Tensor | None
 
     def __init__(self, linear: nn.Linear, parts: int = 0):
         super().__init__(linear)
@@ -133,7 +134,7 @@ class Int8FixedLinear(Int8Linear):
         self.number.copy_(number)
         self.scale.copy_(scale)
         self.inside.copy_(inside.squeeze())
-        if outside is not None:
+        if self.outside is not None and outside is not None:
             self.outside.copy_(outside)
 
     def _said(self, x: Tensor, rows: slice) -> Tensor:
