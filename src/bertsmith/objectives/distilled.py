@@ -134,29 +134,41 @@ class Distilled:
             raise InputError(
                 f"{who}: says no tokens, which soft asks for; a model with a token head is wanted, or objective.soft=0"
             )
-        if self.cosine and theirs.width != student.width:
-            raise InputError(
-                f"{who}: its states are {theirs.width} wide and the student's {student.width}, so that cosine compares nothing; set "
-                "objective.cosine=0, and objective.hidden or objective.relations in its place"
-            )
-        for name in ("attention", "shares", "relations"):
-            if getattr(self, name) and not (hasattr(theirs, "heads") and hasattr(student, "heads")):
-                raise InputError(f"{name}: teacher and student need attention; set objective.{name}=0")
-        heads = next((name for name in ("attention", "shares") if getattr(self, name)), None)
-        if heads and theirs.heads != student.heads:
-            raise InputError(
-                f"{who}: has {theirs.heads} heads of attention and the student {student.heads}, so that no score has another's place; set "
-                f"model.heads={theirs.heads}, or objective.{heads}=0 (relations have heads of their own)"
-            )
-        split = self.split or getattr(student, "heads", 1)
-        if self.relations and (theirs.width % split or student.width % split):
-            raise InputError(
-                f"objective.split: {split} does not divide {theirs.width} and {student.width}, which teacher and student are wide"
-            )
-        if self.relations and self.layer is not None and not 1 <= self.layer <= theirs.layers:
-            raise InputError(f"objective.layer: {self.layer}: {who} has layers 1 to {theirs.layers}")
-        compared = any(getattr(self, name) for name in STATES)
-        return replace(self, teacher=theirs.width if compared and theirs.width != student.width else None)
+        return replace(self, teacher=led_by(self, theirs, student, who, "objective"))
+
+
+def led_by(terms: Any, theirs: Any, student: Any, who: str, where: str) -> int | None:
+    """The width of a teacher's states that a student's are turned into, where both are compared and differ.  `terms`: a configuration with
+    their weights, set as `where`.  InputError where these two bodies have nothing to compare."""
+    if terms.cosine and theirs.width != student.width:
+        raise InputError(
+            f"{who}: its states are {theirs.width} wide and the student's {student.width}, so that cosine compares nothing; set "
+            f"{where}.cosine=0, and {where}.hidden or {where}.relations in its place"
+        )
+    for name in ("attention", "shares", "relations"):
+        if getattr(terms, name, 0) and not (hasattr(theirs, "heads") and hasattr(student, "heads")):
+            raise InputError(f"{name}: teacher and student need attention; set {where}.{name}=0")
+    heads = next((name for name in ("attention", "shares") if getattr(terms, name, 0)), None)
+    if heads and theirs.heads != student.heads:
+        raise InputError(
+            f"{who}: has {theirs.heads} heads of attention and the student {student.heads}, so that no score has another's place; set "
+            f"model.heads={theirs.heads}, or {where}.{heads}=0 (relations have heads of their own)"
+        )
+    split = terms.split or getattr(student, "heads", 1)
+    if terms.relations and (theirs.width % split or student.width % split):
+        raise InputError(
+            f"{where}.split: {split} does not divide {theirs.width} and {student.width}, which teacher and student are wide"
+        )
+    if terms.relations and terms.layer is not None and not 1 <= terms.layer <= theirs.layers:
+        raise InputError(f"{where}.layer: {terms.layer}: {who} has layers 1 to {theirs.layers}")
+    compared = any(getattr(terms, name, 0) for name in STATES)
+    return theirs.width if compared and theirs.width != student.width else None
+
+
+def check_one_stack(where: str, *models: Any) -> None:
+    """InputError for bodies that are read otherwise than once, layer after layer."""
+    if any(getattr(one, "decodes", False) or getattr(one, "memory", None) or one.asks for one in models):
+        raise InputError(f"{where}: teacher and student are one stack without memory each; one of them is not")
 
 
 def _terms(objective: Any) -> dict[str, float]:

@@ -14,7 +14,7 @@ from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError
-from bertsmith.objectives.distilled import LAYERS, Distilled, spread
+from bertsmith.objectives.distilled import LAYERS, Distilled, check_one_stack, spread
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.spelling import amount, option, setting
 from bertsmith.text.tokenizer import Tokenizer
@@ -100,8 +100,7 @@ class Teacher:
             raise InputError(
                 f"schedule.stages: model.share={model.share}: layers of the same weights cannot learn one after another; {setting('model.share', value='none')}"
             )
-        if any(getattr(one, "decodes", False) or getattr(one, "memory", None) or one.asks for one in (model, theirs)):
-            raise InputError(f"{where}: teacher and student are one stack without memory each; one of them is not")
+        check_one_stack(where, model, theirs)
         if self.tokenizer.reading != store.tokenizer.reading:
             raise InputError(
                 f"{where}: its tokenizer is not the store's; prepare the text again with {option('tokenizer', self.path)}"

@@ -5,7 +5,10 @@ What they are computed by stands in attention.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attention import attend, attend_source
+from bertsmith.nn.modules.blocks import repeated
 from bertsmith.nn.modules.cache import LayerCache
 from bertsmith.nn.modules.positions import Position
 
@@ -21,6 +25,7 @@ class Attention(nn.Module):
     """`positions`: where a scheme has a part in this layer; `window`: where the layer sees less than the stream lets it."""
 
     keeps = True  # whether a cache can hold what it reads
+    joined: ClassVar[dict[str, int]] = {"qkv": 3}  # matrices that are several in one
 
     def __init__(
         self,
@@ -100,11 +105,9 @@ class Attention(nn.Module):
         if read is None:
             q, k, v = qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
         else:
-            parts = self.inner, 2 * self.inner
-            of_q, of_kv = qkv.weight.split(parts)
-            bias_q, bias_kv = (None, None) if qkv.bias is None else qkv.bias.split(parts)
-            q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
-            k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
+            of_q, of_kv = slices(qkv, (self.inner, 2 * self.inner))
+            q = of_q(asking)[:m].unflatten(-1, (self.heads, -1))
+            k, v = of_kv(x)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
         q = q if self.factor is None else q * self.factor
         return *positions.rotate(q, k, stream, read), v
 
@@ -126,8 +129,16 @@ class Attention(nn.Module):
 
 def as_many(x: Tensor, asking: Tensor) -> Tensor:
     """x (m, d) with filler behind it, as `asking` has it."""
-    extra = len(asking) - len(x)
-    return F.pad(x, (0, 0, 0, extra)) if extra else x
+    return repeated(x, len(asking) - len(x))
+
+
+def slices(matrix: nn.Linear, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
+    """What so many rows of a matrix say, one after another, each by itself; a matrix that is no plain one knows how."""
+    own = getattr(matrix, "slices", None)
+    if own is not None:
+        return own(sizes)
+    biases = [None] * len(sizes) if matrix.bias is None else matrix.bias.split(sizes)
+    return [partial(F.linear, weight=w, bias=b) for w, b in zip(matrix.weight.split(sizes), biases, strict=True)]
 
 
 def factor(head: int, scaled: bool) -> float | None:
@@ -145,6 +156,8 @@ class Source:
 
 class SourceAttention(nn.Module):
     """Sequence i of a stream reads all of sequence i of a source."""
+
+    joined: ClassVar[dict[str, int]] = {"kv": 2}
 
     def __init__(
         self,

@@ -33,10 +33,15 @@ def filler(rows: int, device: torch.device) -> int:
     return -rows % ROWS if device.type == "cpu" else 0
 
 
+def repeated(x: Tensor, extra: int) -> Tensor:
+    """x with its first row so many times behind it, which take no part in gradients."""
+    return torch.cat([x, x[:1].detach().expand(extra, *x.shape[1:])]) if extra else x
+
+
 def fill(x: Tensor) -> Tensor:
-    """Rows of zeros up to the next multiple of ROWS; whoever calls drops what they become."""
-    extra = filler(len(x), x.device)
-    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, extra)) if extra else x
+    """The first row again, up to the next multiple of ROWS; whoever calls drops what these become.  So whoever looks for the largest number
+    of all (ranges.py) finds none that is no token's."""
+    return repeated(x, filler(len(x), x.device))
 
 
 def initialise(module: nn.Module) -> nn.Module:
@@ -62,6 +67,11 @@ def begin_by_depth(body: nn.Module) -> nn.Module:
         if name.endswith(ADDING):
             weight.mul_(stacks[name.rpartition("layers.")[0]] ** -0.5)
     return body
+
+
+def sliced(weight: Tensor) -> bool:
+    """Whether a slice of it is all that is here (training/shard.py): then who asks for it by its name puts slices together, and wants itself."""
+    return hasattr(weight, "device_mesh")
 
 
 class Around(nn.Module):

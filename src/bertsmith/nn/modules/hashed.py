@@ -9,7 +9,7 @@ round counts by the sum of its shares.  With one chunk, or where rounds let ever
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules import windowed
 from bertsmith.nn.modules.attending import as_many
-from bertsmith.nn.modules.attention import gathered, watch
+from bertsmith.nn.modules.attention import Heard, gathered, hear, sees, watch
 from bertsmith.nn.modules.chunks import by_chunks
 from bertsmith.nn.modules.positions import Position
 
@@ -55,6 +55,7 @@ class HashedAttention(nn.Module):
         qk, _ = positions.rotate(qk, qk, stream, None)
         orders = self.sorted(qk.detach(), stream)
         pick = lambda mixed: mixed if read is None else gathered(mixed, read)
+        hear(lambda: Heard(pick(qk), _keys(qk) * qk.shape[-1] ** 0.5, v, partial(_others, stream)))
         watch(False, qk, lambda each: pick(self.mixed(qk, each, stream, orders, 0.0)))
         mixed = self.mixed(qk, v, stream, orders, self.dropout if self.training else 0.0)
         return self.out(as_many(pick(mixed).flatten(1), asking))
@@ -95,7 +96,7 @@ class HashedAttention(nn.Module):
         """qk (n, h, e), v (n, h, f) -> (n, h, f)."""
         blocks = windowed.cut(stream.lengths, self.chunk, (-1, 0), qk.device, wraps=self.wraps)
         chunks = blocks.places[orders.argsort(-1)] // blocks.size  # (r, h, n)
-        k = F.normalize(qk.float(), dim=-1).to(qk.dtype)
+        k = _keys(qk)
 
         def lower(scores: Tensor, asks: Tensor, keys: Tensor) -> Tensor:
             return scores - ITSELF * (asks[..., None] == keys[:, :, None]) - self._met(chunks, asks, keys, blocks)
@@ -123,6 +124,15 @@ class HashedAttention(nn.Module):
             beside = torch.where(near > own, beside, other)
             many = many + (other == own).float() + ((beside == near) & there).float()
         return many.clamp(min=1).log()  # type: ignore[union-attr]
+
+
+def _keys(qk: Tensor) -> Tensor:
+    return F.normalize(qk.float(), dim=-1).to(qk.dtype)
+
+
+def _others(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
+    """Whom each would read if all met; itself only where there is no other."""
+    return sees(stream, asks, keys) & (asks != keys)
 
 
 def _buckets(lengths: tuple[int, ...], chunk: int) -> tuple[np.ndarray, np.ndarray]:
