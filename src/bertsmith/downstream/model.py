@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.audio.mel import LogMel
-from bertsmith.config import from_dict
+from bertsmith.config import check_members, from_dict
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
 from bertsmith.downstream import based, several
@@ -241,7 +241,10 @@ def _config_of(model: str | Path) -> dict[str, Any] | None:
 
 
 def body_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Any:
-    """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does."""
+    """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does.
+
+    InputError for `members` that are none."""
+    check_members(members)
     if isinstance(model, Loaded):
         return model.recipe.model
     try:

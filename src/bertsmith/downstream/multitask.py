@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.config import Settings, assignments_of
-from bertsmith.data.mixture import Annealed, Shares
+from bertsmith.data.mixture import Annealed, Shares, check_names
 from bertsmith.downstream import several
 from bertsmith.downstream.asked import check_asked, check_out, check_reinit, check_surgery, threads_of
 from bertsmith.downstream.based import plain
@@ -112,7 +112,7 @@ def multitask(
             _check(given, way, options.all, scratch, seeds, shard, asked)
             check_options(shard, tensorboard)
             if world.first:
-                check_out(Path(out), seed, seeds, resume)
+                check_out(Path(out), seed, seeds, resume, several=True)
             asked.check_given(LENGTHS)
             if not isinstance(recipe, Loaded):
                 check_model(recipe)
@@ -176,6 +176,7 @@ def _given(feeds: Mapping[str, Any]) -> Feeds:
     if not tasks:
         raise InputError("multitask: feeds: holds no labelled_files.Files; a MODEL is tuned to labelled rows")
     texts = {name: store for name, store in feeds.items() if name not in tasks}
+    check_names(feeds)
     return Feeds(names=tuple(feeds), tasks=tasks, texts=texts)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.downstream import explained, several
 from bertsmith.downstream.model import Loaded, opened
-from bertsmith.downstream.outputs import check_lines
+from bertsmith.downstream.outputs import check_apart, check_lines
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics, nbest
@@ -60,17 +60,11 @@ def predict(
     regress).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
     """
     columns = _given(input, columns, encoding)
+    check_apart(out, input, explain=explain)
     if explain is not None:
         explained.check_page(Path(explain))
     if top is not None:
         nbest.check(top)
-    if (
-        out is not None
-        and isinstance(input, (str, os.PathLike))
-        and Path(out).exists()
-        and os.path.samefile(out, input)
-    ):
-        raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     there = out is not None and check_lines(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say, base)
     kind = kinds.of_task(loaded.task)

@@ -64,6 +64,7 @@ LATER = (
     "delete",
 )  # options that older runs' config.json does not have
 SHORTEST = 3  # tokens of a text with what stands round it
+LONGEST_PREFIX = 1024  # states in front of a text, where the model has no number of positions
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -248,14 +249,23 @@ class FineTuning:
         )
         require(self.reinit <= layers, f"reinit: {self.reinit}: the model has {amount(layers, 'layer')}; lower it")
         self._layers(method, layers)
+        most = longest or LONGEST_PREFIX
+        require(
+            method.name != "prefix" or self.prefix.length <= most,
+            f"prefix.length: {self.prefix.length} in front of each text are more than the {most} {'positions that the model has' if longest else 'that are of use'}; lower it",
+        )
         require(
             all(size < width for size in self.sizes),
             f"sizes: {max(self.sizes, default=0)}: the vectors have {amount(width, 'number')}; the whole of them is learned anyhow, smaller sizes are wanted",
         )
 
     def check_steps(self, steps: int | None) -> None:
-        """InputError for a warm-up of more updates than there are."""
+        """InputError for a warm-up of more updates than there are, and for layers that would wait longer than that."""
         if steps is not None:
+            require(
+                self.unfreeze < 1 or round(self.unfreeze) < steps,
+                f"unfreeze: the second layer would begin to learn after {amount(round(self.unfreeze), 'step')} in a run of {steps}; fewer, or a share of them such as 0.1",
+            )
             with spelt():
                 require(
                     self.warmup < 1 or int(self.warmup) <= steps,
@@ -376,6 +386,18 @@ class FineTuning:
             raise InputError(f"{setting('loss', value=self.loss)}: unknown; {nearest(self.loss, losses)}")
         heads = getattr(kind, "heads", (self.head,))
         require(self.head in heads, f"head: {self.head}: {option('task', kind.name)} has {', '.join(heads)}")
+
+    def check_long(self, kind: Kind, on_long: str | None) -> None:
+        """InputError for how far windows are apart where a text is cut and has none."""
+        how = on_long or kind.long
+        require(
+            self.stride is None or self.length is None or self.stride < self.length,
+            f"stride: {self.stride}: windows of length={self.length} would leave out what stands between them; a smaller one is wanted",
+        )
+        require(
+            self.stride is None or how == "window",
+            f"stride: {self.stride}: is of windows, and {option('on_long', how)} reads none; {option('on_long', 'window')} does",
+        )
 
     def check_teacher(self, given: bool, kind: Kind) -> None:
         """InputError for what is said of a teacher where there is none, and for a head whose answers hang together."""
