@@ -13,8 +13,9 @@ from bertsmith.config import Settings
 from bertsmith.downstream.grown import check_encoder, check_way
 from bertsmith.downstream.labelled_files import Files, OnBadAnswer, Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
-from bertsmith.downstream.model import Loaded, body_of, check_model
+from bertsmith.downstream.model import Loaded, body_of, check_model, check_saved, recipe_of
 from bertsmith.downstream.several import KIND as SEVERAL
+from bertsmith.downstream.signed import check_marks
 from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, printable
@@ -118,6 +119,8 @@ def check_early(asked: Asked) -> FineTuning:
     check_reinit(way, asked.scratch, options.reinit)
     options.check_kind(kind)
     options.check_long(kind, asked.on_long)
+    options.check_way(way, kind.pools)
+    check_device(asked.device)
     options.check_teacher(bool(asked.teacher), kind)
     if asked.baseline and not kind.simple:
         have = ", ".join(name for name, other in kinds.KINDS.items() if other.simple)
@@ -127,10 +130,22 @@ def check_early(asked: Asked) -> FineTuning:
     _check_sides(asked, kind)
     if not isinstance(asked.model, Loaded):
         check_model(asked.model)
-    body = body_of(asked.model, asked.members)
+        check_saved(asked.model)
+    body, recipe = body_of(asked.model, asked.members), recipe_of(asked.model, asked.members)
     if body is not None:
         options.check_body(way, body)
+    if recipe is not None:
+        options.check_recipe(recipe)
+    check_marks(asked.model, getattr(kind, "marks", {}), way)
     return options
+
+
+def check_device(device: str | None) -> None:
+    """InputError for one that is not there; torch is asked where it is not the CPU."""
+    if device not in (None, "cpu"):
+        from bertsmith.training.precision import choose_device
+
+        choose_device(device)
 
 
 def _check_sides(asked: Asked, kind: kinds.Kind) -> None:

@@ -56,8 +56,8 @@ def predict(
     of pandas it is a DataFrame, on the same index instead of `index`.  A row of "tag" is a text or a list of words, of "qa" (question, context).
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
     for each word, with `words` and `spans` (of rows that are texts with their `characters`); qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
-    `top`: of "qa" so many best answers a question, the most likely first, as `answers`.  `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal and
-    regress).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
+    `top`: of "qa" so many best answers a question, the most likely first, as `answers`.  `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal, regress
+    and relation).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
     """
     columns = _given(input, columns, encoding)
     check_apart(out, input, explain=explain)

@@ -249,6 +249,9 @@ class FineTuning:
         )
         require(self.reinit <= layers, f"reinit: {self.reinit}: the model has {amount(layers, 'layer')}; lower it")
         self._layers(method, layers)
+        heads = getattr(body, "heads", None)
+        if method.name == "pal" and isinstance(heads, int):
+            self.pal.width(width, heads)
         most = longest or LONGEST_PREFIX
         require(
             method.name != "prefix" or self.prefix.length <= most,
@@ -272,27 +275,15 @@ class FineTuning:
                     f"warmup: {amount(int(self.warmup), 'step')} of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1",
                 )
 
-    def settled(self, method: Method, recipe: Recipe, pools: bool = True) -> FineTuning:
-        """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
-
-        InputError for a length that the model cannot take, and for a pool that the task has no use for.
-        """
+    def check_way(self, method: Method, pools: bool) -> None:
+        """InputError for what does not go with how a trunk learns, and with whether the head reads a text as a whole (`pools`)."""
         require(
             not self.auxiliary or not method.still,
             f"auxiliary: {self.auxiliary:g}: a frozen trunk learns nothing from it; take {option('method', 'full')}",
         )
-        beside = getattr(recipe.corruption.rewrite, "beside", None)
-        require(
-            not self.auxiliary or (beside is not None and beside.term in recipe.objective.weights()),
-            f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; a run that was pre-trained to read from the left has",
-        )
         require(
             self.orders == "one" or (pools and not method.still),
             f"orders: {self.orders}: is for pairs of texts that are classified or given a number, by a trunk that learns",
-        )
-        require(
-            self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
-            f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
         )
         require(
             self.head != "san" or not method.still,
@@ -313,6 +304,26 @@ class FineTuning:
             or self.pool in ("auto", "cls", "mean", *(() if self._several(method) else ("max", "concat"))),
             f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
         )
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """InputError for what the pre-training of the model does not have."""
+        beside = getattr(recipe.corruption.rewrite, "beside", None)
+        require(
+            not self.auxiliary or (beside is not None and beside.term in recipe.objective.weights()),
+            f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; a run that was pre-trained to read from the left has",
+        )
+        require(
+            self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
+            f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
+        )
+
+    def settled(self, method: Method, recipe: Recipe, pools: bool = True) -> FineTuning:
+        """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
+
+        InputError for a length that the model cannot take, and for a pool that the task has no use for.
+        """
+        self.check_way(method, pools)
+        self.check_recipe(recipe)
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
         if method.learns is not None:  # what is small learns faster
             rate = STILL_RATE if method.still else min(FASTER * rate, MOST_RATE)
@@ -388,8 +399,13 @@ class FineTuning:
         require(self.head in heads, f"head: {self.head}: {option('task', kind.name)} has {', '.join(heads)}")
 
     def check_long(self, kind: Kind, on_long: str | None) -> None:
-        """InputError for how far windows are apart where a text is cut and has none."""
+        """InputError for windows and orders of a kind that has none, and for how far windows are apart where a text is cut."""
         how = on_long or kind.long
+        window = option("on_long", how) if how == "window" else f"orders: {self.orders}"
+        require(
+            not getattr(kind, "once", False) or (how != "window" and self.orders == "one"),
+            f"{window}: {option('task', kind.name)} reads each choice once, in one order",
+        )
         require(
             self.stride is None or self.length is None or self.stride < self.length,
             f"stride: {self.stride}: windows of length={self.length} would leave out what stands between them; a smaller one is wanted",
