@@ -206,7 +206,8 @@ def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], wh
     except FileNotFoundError:
         if final.is_symlink():
             raise InputError(f"{where}: {option('out')} is a dangling link; choose another place") from None
-        return check_place(final)
+        check_place(final)
+        return
     except (OSError, ValueError) as error:
         check_place(final)
         raise InputError(

@@ -192,7 +192,8 @@ class Answers:
             builder.counts["cut"] += len(ids) - parts[-1][1] + len(question) - len(kept)
             short += len(question) > most
         builder.counts["questions_cut"] = short
-        many, notes = amount(len(rows), "question"), ()
+        many = amount(len(rows), "question")
+        notes: tuple[str, ...] = ()
         if short:
             notes += (f"{short:,} of {many} {'is' if short == 1 else 'are'} cut to {amount(most, 'token')}",)
         if apart and reading.on_long == "window":

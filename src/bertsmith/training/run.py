@@ -128,7 +128,8 @@ class Run:
         if self.path.is_symlink() and not self.path.exists():
             raise InputError(f"{where}: {option('out')} is a dangling link; choose another place")
         if not self.path.exists():
-            return files.check_place(self.path)
+            files.check_place(self.path)
+            return
         if (what := holds(self.path)) and what != KINDS.get(self.kind):
             raise InputError(f"{where}: {option('out')} holds {what}; choose another place")
         if not self.path.is_dir():
