@@ -49,6 +49,9 @@ def main() -> None:
         "--then", nargs="*", choices=ARMS, default=["size"], help="arms that are tuned per task, too"
     )
     arguments.add_argument("--rows", type=int, default=400)
+    arguments.add_argument(
+        "--qnli", type=int, help="rows of QNLI, where they are to be others: shares by size differ then"
+    )
     arguments.add_argument("--dev-rows", type=int, default=150)
     arguments.add_argument("--test-rows", type=int, default=400)
     arguments.add_argument("--epochs", type=int, default=3)
@@ -58,6 +61,8 @@ def main() -> None:
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     files = tasks(given.data, given.out / "tasks", given.rows, given.dev_rows, given.test_rows, only=TASKS)
+    if given.qnli:
+        files |= tasks(given.data, given.out / "tasks", given.qnli, given.dev_rows, given.test_rows, only=("qnli",))
     settings = [f"lr={given.lr}", "length=128", "precision=bfloat16"]
     shared = {"epochs": given.epochs, "threads": given.threads, "resume": True}
 

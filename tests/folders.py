@@ -9,8 +9,14 @@ from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
 from bertsmith.downstream.model import Loaded
+from bertsmith.nn.axial import Axial
+from bertsmith.nn.chunks import ByLayer, Chunks
+from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.hashed import Hashed
 from bertsmith.nn.member import build
+from bertsmith.nn.norms import LayerNorm
 from bertsmith.nn.positions import Learned
+from bertsmith.nn.reversible import Reversible
 from bertsmith.objectives.predict import Pair, Predict, Summary, Tokens, Trunk
 from bertsmith.objectives.replaced import Detect
 from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
@@ -65,6 +71,17 @@ OBJECTIVES |= {
     ("distilbert", "regress"): Regress(pooler="relu"),
 }
 OBJECTIVES |= {("distilbert", "tag"): Tag(classes=3, pooler="relu"), ("distilbert", "qa"): Span(pooler="relu")}
+MOBILE = Tokens(wide=True, norm=LayerNorm())
+OBJECTIVES |= {
+    ("mobilebert", "token+pair"): Predict(heads=(MOBILE, Pair(pooler="state")), pooler="state"),
+    ("mobilebert", "token"): Predict(heads=(MOBILE,), pooler="state"),
+    ("mobilebert", "summary"): Predict(heads=(Summary(),)),
+    ("mobilebert", "none"): Trunk(pooler="state"),
+    ("mobilebert", "classify"): Classify(classes=3, pooler="state"),
+    ("mobilebert", "regress"): Regress(),  # through a layer, as their own config has it
+    ("mobilebert", "tag"): Tag(classes=3, pooler="state"),
+    ("mobilebert", "qa"): Span(pooler="state"),
+}
 NO_BIAS = Predict(heads=(Tokens(transform=False, bias=False),), pooler="none")
 OBJECTIVES |= {
     (family, head): made
@@ -82,6 +99,11 @@ OBJECTIVES |= {
     ("t5", "none"): Trunk(),
 }
 OBJECTIVES |= {("gpt2", "tag"): Tag(classes=3, pooler="none"), ("gpt2", "qa"): Span(pooler="none")}
+# Over both sums, by a table of its own; layers of both kinds.
+OWN_TABLE = Tokens(transform=False, bias=False, tied=False)
+OBJECTIVES |= {("reformer", "token"): Predict(heads=(OWN_TABLE,)), ("reformer", "none"): Trunk()}
+OBJECTIVES |= {("reformer", head): OBJECTIVES["roberta", head] for head in ("classify", "regress", "qa")}
+BOTH_KINDS = ByLayer(parts=(Chunks(wraps=True), Hashed(rounds=2, wraps=True, repeats=True)))
 TASKS = {
     "classify": {"kind": "classify", "labels": ["no", "perhaps", "yes"], "mean": 0.0, "scale": 1.0},
     "regress": {"kind": "regress", "labels": [], "mean": 37.5, "scale": 12.25},
@@ -98,8 +120,14 @@ def tokenizer_of(texts: list[str], kind: str = "wordpiece:300", lowercase: bool 
 def recipe_of(family: str, head: str, vocab: int):
     """Two layers of width 16."""
     base = find(f"{FAMILIES[family].member}:tiny")
-    embeddings = {"width": 8} if family in ("albert", "electra") else {}
+    embeddings = {"width": 8} if family in ("albert", "electra", "mobilebert") else {}
     embeddings |= {} if FAMILIES[family].segmented else {"segments": 0}
+    slots = {"positions": Learned(length=LENGTH)} if base.model.longest else {}
+    slots |= {"attention": replace(base.model.attention, window=4)} if base.model.spreads else {}
+    slots |= {"block": replace(base.model.block, width=12)} if hasattr(base.model.block, "width") else {}
+    if family == "reformer":
+        places, ends = Axial(rows=6, columns=LENGTH // 6), Reversible(ends="concatenated")
+        slots |= {"positions": places, "attention": BOTH_KINDS, "feedforward": Plain(), "topology": ends}
     model = replace(
         base.model,
         vocab=vocab,
@@ -107,11 +135,10 @@ def recipe_of(family: str, head: str, vocab: int):
         width=16,
         heads=2,
         hidden=64 if family == "openai-gpt" else 24,  # its own is four widths
-        positions=Learned(length=LENGTH) if base.model.longest else base.model.positions,
         embeddings=replace(base.model.embeddings, **embeddings),
         dropout=0.1,
         memory=base.model.memory and replace(base.model.memory, length=20),
-        **({"attention": replace(base.model.attention, window=4)} if base.model.spreads else {}),
+        **slots,
     )
     layout = replace(base.layout, length=LENGTH)
     name = family if FAMILIES[family].like else base.name
@@ -156,6 +183,10 @@ def theirs(
     options = FAMILIES[family].bare if head == "none" else {}
     torch.manual_seed(seed)
     made = randomised(getattr(transformers, config.architectures[0])(config, **options), seed)
+    with torch.no_grad():
+        for name in FAMILIES[family].unread.values():  # added by some versions of theirs, and not by others
+            if name.removesuffix(".bias") in dict(made.named_modules()):
+                made.get_parameter(name).zero_()
     made.save_pretrained(at)
     bare = getattr(recipe.layout, "bare", False) and head not in TASKS
     for name, data in hf_tokenizer(tokenizer, Reading.of(recipe, LENGTH, marks="none" if bare else "usual")).items():

@@ -109,7 +109,10 @@ def test_balanced_classes_weigh_alike_and_named_ones_as_they_are_told(pretrained
         0.1,
     )
     tuned(pretrained, tmp_path / "told", 'class_weights={"class": 3}', steps=2)
-    one, other = bertsmith.load(tmp_path / "told").recipe.objective.class_weights
+    by_name = bertsmith.load(tmp_path / "told").recipe.objective.class_weights
+    tuned(pretrained, tmp_path / "listed", "class_weights=[3, 1]", steps=2)
+    assert bertsmith.load(tmp_path / "listed").recipe.objective.class_weights == by_name
+    one, other = by_name
     assert one == pytest.approx(3 * other) and (one + 2 * other) / 3 == pytest.approx(1)
 
 
@@ -119,6 +122,8 @@ def test_balanced_classes_weigh_alike_and_named_ones_as_they_are_told(pretrained
         ({"settings": ['class_weights={"clas": 3}']}, "class_weights: clas: did you mean 'class'"),
         ({"settings": ['class_weights={"class": 0}']}, "class_weights: class: 0 is not a number above 0"),
         ({"settings": ["class_weights=even"]}, "expected dict"),
+        ({"settings": ["class_weights=[3, 0]"]}, "class_weights: 1: 0 is not a number above 0"),
+        ({"settings": ["class_weights=[3]"]}, "class_weights: 1 for 2 classes, which are in this order: class"),
         ({"settings": ["focal=-1"]}, "focal: -1"),
         (
             {"settings": ["focal=2"], "task": "multilabel"},

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
-from tests.runs import small, text
+from tests.runs import lines, small, text
 
 import bertsmith
 from bertsmith import cli
@@ -90,6 +90,9 @@ def test_a_product_of_eight_bits_is_exactly_that_of_what_was_rounded():
 
 def test_int8_takes_a_quarter_and_says_nearly_the_same(model):
     made = smaller.int8(model)
+    rows = torch.tensor([0, 7])
+    with torch.no_grad():
+        torch.testing.assert_close(made.member.model(text(), rows), made.member.model(text())[rows])
     kinds = {
         type(matrix).__name__
         for layer in made.member.model.layers
@@ -193,7 +196,7 @@ def test_what_is_written_is_a_model_like_any_other(method, tuned, files, tmp_pat
     if method != "int8":
         request.getfixturevalue("unpeaked")
     train, dev = files
-    options = ["--train", str(train)] if method.startswith("prune") else []
+    options = ["--train", str(train)] if method.startswith(("prune", "int8-")) else []
     command = ["compress", str(tuned), "--method", method, "--dev", str(dev), *options, "--tolerance", "100"]
     assert cli.run([*command, "--amount", "0.4", "--out", str(tmp_path / "small"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -244,11 +247,14 @@ def test_what_is_lost_is_a_share_of_what_there_was():
 
 def test_a_student_of_fewer_layers_learns_from_the_whole_model(tuned, files, unpeaked, tmp_path):
     train, dev = files
-    how = {"train": train, "dev": dev, "amount": 0.34, "epochs": 2, "set": ["batch=8", "lr=0.005"], "tolerance": 100}
+    sets = ["batch=8", "lr=0.005", "taught.epochs=1"]
+    how = {"train": train, "dev": dev, "amount": 0.34, "epochs": 2, "set": sets, "tolerance": 100}
     found = bertsmith.compress(tuned, tmp_path / "small", method="distil", **how)
     made = bertsmith.load(tmp_path / "small")
     assert made.recipe.model.layers == 2 and found["after"]["parameters"] < found["before"]["parameters"]
     assert made.kind == "finetune" and made.task["teacher"]["models"] == [str(tuned)]
+    first, *_, last = lines(tmp_path / "small")
+    assert first["terms"]["hidden"] and first["terms"]["soft"] is None and last["terms"]["soft"], "layers come first"
     assert bertsmith.verify(tmp_path / "small")["kind"]
 
 

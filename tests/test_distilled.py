@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.runs import SMALL, lines, same, small
+from tests.runs import SMALL, lines, same, small, text
 from tests.test_distributed import alike, job
+from tests.test_methods import tiny
 from tests.workers import outcome, work
 
 import bertsmith
@@ -19,6 +20,9 @@ from bertsmith.data.loader import Loader
 from bertsmith.data.text import Text
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build, parameters
+from bertsmith.nn.modules.attention import heard
+from bertsmith.nn.pals import Pals
+from bertsmith.nn.prefixes import Prefixes
 from bertsmith.objectives.distilled import Distilled, beside, spread
 from bertsmith.objectives.modules.distilled import Teacher as Asked
 from bertsmith.objectives.modules.distilled import apart
@@ -61,7 +65,7 @@ def batch_of(recipe, store, sequences=6):
     return recipe.corruption(plan.row(plan.order[:sequences]), store.vocab, Draw(0)).to("cpu")
 
 
-@pytest.mark.parametrize("member", ["distilbert", "bert", "spanbert"])
+@pytest.mark.parametrize("member", ["distilbert", "bert", "spanbert", "longformer", "reformer", "mobilebert"])
 def test_a_student_that_is_its_teacher_has_no_loss(member, store):
     plain = small("model.layers=2", *PLAIN, member=member).with_vocab(store.vocab)
     inner = getattr(plain.objective, "objective", plain.objective)
@@ -75,6 +79,32 @@ def test_a_student_that_is_its_teacher_has_no_loss(member, store):
             weight.add_(0.1 * torch.randn_like(weight))
     found = member.objective(member.model, batch_of(recipe, store))
     assert all(found[name].item() > 1e-3 for name in Distilled.TERMS)
+
+
+@pytest.mark.parametrize(
+    "member", ["bert", "albert", "gpt2", "t5", "longformer", "reformer", "ernie-thu", "prefix", "pal"]
+)
+def test_every_attention_tells_once_a_layer_what_its_tokens_are_given(member):
+    surgery = {"prefix": Prefixes(length=3), "pal": Pals()}.get(member)
+    torch.manual_seed(0)
+    body = build(tiny("bert" if surgery else member, surgery)).model.eval()
+    body, stream = getattr(body, "encoder", body), text()
+    with heard() as told:
+        states = body.states(stream)
+    assert len(told) == len(states) - 1 == 2
+    rows = torch.arange(7)[None]
+    for q, k, v, sees in told:
+        assert len(q) == len(k) == len(v) == len(stream.tokens)
+        assert sees(rows[:, None, :, None], rows[:, None, None, :]).any(-1).all()
+
+
+def test_places_that_a_window_hides_are_not_compared():
+    body = build(override(tiny("longformer"), ["model.attention.window=2"])).model.eval()
+    with heard() as told:
+        body.states(text())
+    rows = torch.arange(7)[None]
+    seen = told[0].sees(rows[:, None, :, None], rows[:, None, None, :])[0, 0]
+    assert torch.equal(seen, (rows.T - rows).abs() <= 2)
 
 
 def test_each_term_is_what_it_says():

@@ -277,18 +277,36 @@ def test_show_tells_classes(knowing):  # noqa: F811
         next(show("ernie2:tiny", store, feed="distanc"))
 
 
-def test_it_is_exported_as_an_ernie_that_says_the_same(knowing, tmp_path):  # noqa: F811
+@pytest.fixture(scope="module")
+def together(knowing, tmp_path_factory):  # noqa: F811
+    """A run of all tasks at once, and its store."""
+    store, _ = knowing
+    run = tmp_path_factory.mktemp("together") / "run"
+    small = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
+    exact = ["training.evaluate=0", "training.precision=float32"]
+    recipe = override(find("ernie2:tiny"), [*small, *exact, "mixture.shares.order=together"])
+    bertsmith.pretrain(recipe, store, run, steps=12, threads=1)
+    return run, store
+
+
+def test_a_run_of_several_tasks_is_evaluated_in_each_of_them(together):
+    run, store = together
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["evaluation"]
+    said = {f"{term}.{key}": value for term, found in last.items() for key, value in found.items()}
+    scores = bertsmith.evaluate(run, data=store)
+    assert list(scores) == list(said) and {"knowledge.token.loss", "distance.distance.loss"} <= scores.keys()
+    assert {key: score["value"] for key, score in scores.items()} == pytest.approx(said, rel=1e-5)
+
+
+def test_it_is_exported_as_an_ernie_that_says_the_same(together, tmp_path):
     """Task 0's row goes into those of the segments; the folder, read again, has the same probabilities."""
     pytest.importorskip("transformers")
-    store, _ = knowing
-    small = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
-    recipe = override(find("ernie2:tiny"), [*small, "training.evaluate=0", "mixture.shares.order=together"])
-    bertsmith.pretrain(recipe, store, tmp_path / "run", steps=12, threads=1)
-    found = bertsmith.export(tmp_path / "run", to="hf", out=tmp_path / "folder")
+    run, _ = together
+    found = bertsmith.export(run, to="hf", out=tmp_path / "folder")
     config = json.loads((tmp_path / "folder" / "config.json").read_text())
     assert config["model_type"] == "ernie" and config["architectures"] == ["ErnieForMaskedLM"]
     assert not config.get("use_task_id") and found
     text = ["a [MASK] of the class is a method"]
-    ours, theirs = (bertsmith.fill(tmp_path / name, text, top=5)[0]["masks"][0]["top"] for name in ("run", "folder"))
+    ours, theirs = (bertsmith.fill(at, text, top=5)[0]["masks"][0]["top"] for at in (run, tmp_path / "folder"))
     assert [guess["token"] for guess in ours] == [guess["token"] for guess in theirs]
     assert np.allclose([guess["p"] for guess in ours], [guess["p"] for guess in theirs], rtol=1e-4)

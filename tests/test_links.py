@@ -8,6 +8,7 @@ import pytest
 import bertsmith
 import bertsmith.downstream.show
 from bertsmith.errors import InputError
+from bertsmith.text import annotations, nif
 from bertsmith.text.layout import DocSentences
 from bertsmith.text.store import Store
 
@@ -126,3 +127,41 @@ def test_links_and_vectors_come_together(tmp_path):
     (tmp_path / "linked.jsonl").write_text('{"text": "York", "links": [[0, 4]]}\n')
     with pytest.raises(InputError, match=r"\[start, end, id\]"):
         prepared(tmp_path, "linked.jsonl")
+
+
+NIF = '''@prefix nif: <http://persistence.uni-leipzig.org/nlp2rdf/ontologies/nif-core#> .
+@prefix itsrdf: <http://www.w3.org/2005/11/its/rdf#> .
+# the text stands behind what is said of it
+<http://x.org/1#char=0,3> a nif:RFC5147String ; nif:anchorOf "Ada"@en ;
+  nif:beginIndex "0"^^<http://www.w3.org/2001/XMLSchema#int> ; nif:endIndex "3"^^xsd:int ;
+  nif:referenceContext <http://x.org/1#char=0,19> ; itsrdf:taIdentRef <http://dbpedia.org/resource/Ada_%26_co> .
+<http://x.org/1#char=0,19> a nif:String , nif:Context ; nif:isString """Ada read
+"it" , twice .""" .
+<http://x.org/2#char=0,6> a nif:Context ; nif:isString "Caf\\u00e9 ." .
+'''
+
+
+def test_text_linked_in_nif_is_what_it_is_as_lines_of_json(tmp_path):
+    (tmp_path / "a.ttl").write_text(NIF)
+    first, second = nif.documents(str(tmp_path / "a.ttl"))
+    assert first == {"text": 'Ada read\n"it" , twice .', "links": [[0, 3, "Ada_&_co"]]}
+    assert second == {"text": "Café .", "links": []}
+    (tmp_path / "a.jsonl").write_text(nif.jsonl(str(tmp_path / "a.ttl")))
+    read = [list(annotations._records(str(tmp_path / name), "links", tuple)) for name in ("a.ttl", "a.jsonl")]
+    assert [row[1:] for row in read[0]] == [row[1:] for row in read[1]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("a nif:RFC", "[] nif:RFC", r"a.ttl:4: \[\] nif:RFC"),
+        ('"3"^^', '"300"^^', "a.ttl:4: nif:beginIndex 0, nif:endIndex 300: no part of its text"),
+        ("1#char=0,19> ;", "3#char=0,19> ;", "a context that has no nif:isString here"),
+        ("isString", "isText", "no nif:isString|a context that has no"),
+        ('é ." .', 'é ."', "ends within a statement"),
+    ],
+)
+def test_what_is_no_linked_text_in_nif_is_named_by_line(tmp_path, old, new, says):
+    (tmp_path / "a.ttl").write_text(NIF.replace("\\u00e9", "é").replace(old, new))
+    with pytest.raises(InputError, match=says):
+        nif.documents(str(tmp_path / "a.ttl"))

@@ -240,6 +240,8 @@ def test_a_model_that_writes_learns_by_adapters_too(member, short, tmp_path):
         ({"method": "adapter", "sets": ("adapter.sise=8",)}, "no field 'sise'; did you mean 'size'"),
         ({"method": "adapter", "sets": ("adapter=8",)}, r"is a group of fields; set one of adapter\.size"),
         ({"method": "pal", "sets": ("pal.size=5",)}, r"pal\.size: 5: the model's 2 heads must divide it; nearest: 4"),
+        ({"method": "pal", "sets": ("pal.size=18",)}, r"pal\.size: 18 is more than the model's width, 16; lower it"),
+        ({"method": "lora", "sets": ("lora.rank=17",)}, r"lora\.rank: 17: the model's matrices have 16 rows or columns"),
         ({"method": "adapter", "sets": ("pal.size=4",)}, "'pal'.*method='adapter' has none; method='pal' has"),
         ({"method": "pal", "scratch": True}, "scratch=True with method='pal': a trunk of fresh weights that never learns"),
         ({"method": "prefix", "sets": ("prefix.length=0",)}, r"prefix\.length: 0 must be above 0"),

@@ -7,18 +7,23 @@ import pytest
 import torch
 from tests.test_sliding import stream
 
-from bertsmith.config import override
+from bertsmith.config import from_dict, override, to_dict
 from bertsmith.errors import InputError
 from bertsmith.nn.axial import Axial
 from bertsmith.nn.blocks import PostNorm, PreNorm
+from bertsmith.nn.chunks import ByLayer, Chunks
 from bertsmith.nn.feedforward import Chunked, Plain
 from bertsmith.nn.hashed import Hashed
+from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules import windowed
 from bertsmith.nn.modules.attention import watched
 from bertsmith.nn.modules.hashed import _buckets, _rotation
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.reversible import Reversible
 from bertsmith.nn.transformer import OneStack, TransformerConfig
+from bertsmith.objectives.layers import OverLayers
+from bertsmith.objectives.predict import Pair, Predict, Summary, TokenClasses, Tokens
+from bertsmith.objectives.supervised import Classify, Regress, Span, Tag
 from bertsmith.recipe import find
 
 LENGTHS = (45, 5, 70)
@@ -189,3 +194,70 @@ def test_its_parameters_are_counted_and_what_does_not_fit_is_refused():
     for field in ("attention.rounds=0", "attention.chunk=0", "feedforward.rows=0", "positions.rows=0"):
         with pytest.raises(InputError, match="must be above 0"):
             override(find("reformer:tiny"), [f"model.{field}"])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Predict(heads=(Tokens(), Pair(), TokenClasses(name="capital"))),
+        Predict(heads=(Tokens(transform=False, tied=False, bias=False), Summary())),
+        Classify(classes=3, pool="concat"),
+        Regress(pool="attention"),
+        Tag(classes=3, head="lstm-crf"),
+        Span(),
+        OverLayers(objective=Classify(classes=3), layers=(1, 2), how="side"),
+        OverLayers(objective=Regress(), layers=(0, 2), how="mix"),
+    ],
+)
+def test_heads_read_both_sums_where_these_stand_side_by_side(head):
+    recipe = find("reformer:tiny")
+    small = replace(model().config, positions=Axial(rows=16, columns=8), topology=Reversible(ends="concatenated"))
+    recipe = replace(recipe, model=small, objective=head)
+    member = build(recipe).eval()
+    assert parameters(recipe) == sum(p.numel() for p in member.parameters())
+    seen = stream(LENGTHS)
+    states = member.model.states(seen)
+    assert [state.shape for state in states] == [(N, 32)] * 3
+    assert torch.allclose(states[-1], member.model(seen), atol=1e-6)
+    said = member.objective.logits(member.model, seen, torch.tensor([0, 45, 50]))
+    assert len(said) == 3 and said.isfinite().all()
+
+
+def test_a_table_of_one_sum_is_not_read_by_two():
+    recipe = find("reformer:tiny")
+    recipe = override(recipe, ["model.topology.ends=concatenated", "objective.heads.0.transform=false"])
+    with pytest.raises(InputError, match="states of 256 numbers, and the token table has rows of 128"):
+        build(recipe)
+    with pytest.raises(InputError, match="expected 'averaged' or 'concatenated', got 'summed'"):
+        override(recipe, ["model.topology.ends=summed"])
+
+
+@torch.no_grad()
+def test_a_token_reads_its_chunk_and_those_beside_it():
+    (q, k), v = heads(), heads(1)[0]
+    place = torch.cat([torch.arange(length) for length in LENGTHS]) // 8
+    apart, many = place[:, None] - place[None], torch.tensor(LENGTHS).repeat_interleave(torch.tensor(LENGTHS))
+    last = ((many - 1) // 8)[:, None]
+    for before, after, wraps in ((1, 0, False), (1, 1, False), (0, 2, False), (1, 0, True)):
+        part = model(attention=Chunks(chunk=8, before=before, after=after, wraps=wraps)).layers[0].attention
+        sees = same() & (apart <= before) & (apart >= -after)
+        sees |= same() & wraps & (place[:, None] == 0) & (place[None] == last) & (last > 0)
+        scores = torch.einsum("qhe,khe->hqk", q, k) / 8**0.5
+        wanted = torch.einsum("hqk,khe->qhe", scores.masked_fill(~sees, -torch.inf).softmax(-1), v)
+        assert torch.allclose(part.mixed(q, k, v, stream(LENGTHS), 0.0), wanted, atol=1e-5), (before, after, wraps)
+
+
+def test_each_layer_may_have_an_attention_of_its_own():
+    parts = (Chunks(chunk=8), Hashed(chunk=8, head=4))
+    body = model(attention=ByLayer(parts=parts), layers=3)
+    assert [type(layer.attention).__name__ for layer in body.layers] == [
+        "ChunkAttention",
+        "HashedAttention",
+        "ChunkAttention",
+    ]
+    assert body.config.parameters() == sum(p.numel() for p in body.parameters())
+    assert from_dict(to_dict(body.config)) == body.config
+    with pytest.raises(InputError, match=r"but model\.attention\.parts are 2 kinds"):
+        model(attention=ByLayer(parts=parts), share="all")
+    with pytest.raises(InputError, match="Relative adds to scores, which attention by chunks does not know"):
+        model(attention=Chunks(), positions=Relative(segments=False))

@@ -15,7 +15,7 @@ from bertsmith.config import require
 from bertsmith.data.batch import Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
 from bertsmith.errors import InputError, nearest
-from bertsmith.spelling import an
+from bertsmith.spelling import amount, an
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +168,44 @@ class Last:
         return self.count + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerByLayer:
+    """A student's layers learn one after another, the lowest first and the embedding with it, each by what compares it with a teacher's; then all
+    of them together, by what compares predictions (Sun et al. 2020, section 3.5: progressive knowledge transfer).
+
+    `until`: the updates of these stages, which are of one length: a share of all below 1, or a number; 0: no stages.  `below`: the share of the rate that
+    layers whose stage is over go on with meanwhile; 0: they are frozen.  Layers whose stage is to come, and heads, wait.
+    """
+
+    until: float = 0.3
+    below: float = 0.0
+
+    def __post_init__(self):
+        require(
+            self.until >= 0,
+            f"schedule.stages.until: {self.until} is negative; a share of the steps, or a number, or 0 for no stages",
+        )
+        require(0 <= self.below <= 1, f"schedule.stages.below: {self.below} is not a share from 0 to 1")
+
+    def ends(self, steps: int, layers: int) -> list[int]:
+        """The last update of each layer's stage.  InputError where a stage has none."""
+        whole = round(self.until * steps if self.until < 1 else self.until)
+        require(
+            whole >= layers,
+            f"schedule.stages.until: {self.until}: {amount(whole, 'step')} for {amount(layers, 'layer')}, one of each at least",
+        )
+        return [round(whole * (number + 1) / layers) for number in range(layers)]
+
+    def at(self, step: int, steps: int, layers: int) -> int:
+        """The layer, from 1, whose stage is at update `step` of `steps`; 0 where all are over."""
+        return next((number + 1 for number, end in enumerate(self.ends(steps, layers)) if step <= end), 0)
+
+    def share(self, depth: int, stage: int) -> float:
+        """Of the rate, for what stands at a depth (`depth_of`: 0 the embedding, i layer i, heads above) in the stage of a layer, or in none."""
+        own = max(depth, 1)
+        return 1.0 if own == stage or not stage else 0.0 if own > stage else self.below
+
+
 SLANT = 1 / 32  # ULMFiT's ratio
 
 
@@ -194,6 +232,7 @@ class Schedule:
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
     average: Any = None  # a Moving or a Last: what is examined and saved in the place of the weights
     groups: tuple[Any, ...] = ()  # of Group; shares of several that name a parameter are multiplied
+    stages: Any = None  # a LayerByLayer, of what learns of a teacher
 
     def __post_init__(self):
         require(0 < self.layer_decay <= 1, f"schedule.layer_decay: {self.layer_decay} is not above 0 and at most 1")

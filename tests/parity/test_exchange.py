@@ -36,6 +36,7 @@ TOKENS |= dict.fromkeys(("bart", "t5"), "AutoModelForSeq2SeqLM")
 
 # What is another family's in all but its name and special tokens: two heads of it here, the others in `make test-slow`.
 ALIKE = {"xlm-roberta": ("token", "classify"), "camembert": ("token", "classify"), "ernie": ("token+pair", "classify")}
+ALIKE |= {"mobilebert": ("token+pair", "regress")}  # BERT's heads; the rest of them in `make test-slow`, too
 WHOLE = dict(reversed(OBJECTIVES))  # {family: the head that 1,000 texts are read for}; for the others 100
 
 

@@ -72,6 +72,7 @@ class FrameSplit:
 class FrameStore:
     """An opened store; nothing of it is in memory but what is read."""
 
+    vectors: ClassVar[None] = None  # of entities: sound is linked to none
     path: Path
     manifest: dict[str, Any]
     digest: str  # SHA-256 of manifest.json, and so of everything

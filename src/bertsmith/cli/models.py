@@ -111,7 +111,7 @@ def add_finetune(commands: Any) -> None:
     made.add_argument(
         "--method",
         default="full",
-        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, prefix, pal, bias: what is small learns and is saved alone",
+        help="full; frozen: the head over features that are computed once; mix: and over a mixture of all layers; adapter, lora, prefix, pal, bias: what is small learns and is saved alone; int8: all of it, on the grid of the eight bits that `compress --method int8` then writes",
     )
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")

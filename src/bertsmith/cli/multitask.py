@@ -28,7 +28,7 @@ def add_multitask(commands: Any) -> None:
     made.add_argument(
         "--method",
         default="full",
-        help="full, adapter, lora, prefix or bias, as finetune has them; pal: and attention of its own for each task",
+        help="full, adapter, lora, prefix, bias or int8, as finetune has them; pal: and attention of its own for each task",
     )
     made.add_argument("--scratch", action="store_true", help="MODEL's architecture and tokenizer with fresh weights")
     made.add_argument("--seeds", type=positive, default=1, metavar="N", help="runs with N seeds, their mean and spread")

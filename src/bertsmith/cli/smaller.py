@@ -18,7 +18,7 @@ def add_compress(commands: Any) -> None:
         "--method",
         required=True,
         metavar="HOW",
-        help="int8 (matrices and tables in eight bits), prune-heads, prune-layers, magnitude (numbers near 0), low-rank, distil (a student of fewer layers learns from MODEL and --train)",
+        help="int8 (matrices and tables in eight bits; with the ranges that finetune --method int8 learned), int8-static (ranges looked for in --train), prune-heads, prune-layers, magnitude (numbers near 0), low-rank, distil (a student of fewer layers learns from MODEL and --train)",
     )
     made.add_argument("--out", required=True, metavar="MODEL")
     made.add_argument("--dev", metavar="FILE", help="labelled rows that judge a fine-tuned model")

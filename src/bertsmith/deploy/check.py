@@ -25,6 +25,8 @@ from bertsmith.deploy.hf_stacks import start_of
 from bertsmith.downstream.fill import masked
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
+from bertsmith.nn.modules.chunks import ChunkAttention
+from bertsmith.nn.modules.hashed import HashedAttention
 from bertsmith.tasks.reading import Reading
 from bertsmith.tasks.sequences import Encoded, encode
 
@@ -34,6 +36,10 @@ EVERYWHERE = ("hidden", "decoded", "token", "replaced", "tag", "start", "end")  
 WRITTEN = ("decoded", "token")  # of a decoder, where there is one
 SEQUENCES = 12  # that answers are compared on, besides one of full length
 SHORT = 64  # tokens of each
+CUT = (ChunkAttention, HashedAttention)
+MANY = 1 << 20  # tokens of a chunk of theirs that no text fills
+WHOLE = 512  # tokens of a text that is read whole though it would be cut
+SAID_WHOLE = "compared where a chunk holds a whole text: transformers draws anew what it hashes by whenever it reads a longer one"
 UNTOLD = ("position_ids", "global_attention_mask")  # what no tokenizer makes
 
 
@@ -67,9 +73,12 @@ def open_folder(
 ) -> dict[str, Any]:
     """{class: model} for the classes that fit.  InputError where one of them misses a tensor or, with `every`, where none reads one.
 
-    `config` stands in for the folder's own config.json.
+    `config` stands in for the folder's own config.json.  Layers that cut a text are told to read it whole, as `whole` tells ours.
     """
     opened, unread = {}, None
+    if family.chunks:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True) if config is None else config
+        config.update(dict.fromkeys(family.chunks, MANY))
     for name in family.opened.get(terms, OPENED_BY[terms]):
         options = {} if name != "AutoModel" or {"summary", "pair"} & {*terms} else {**family.bare}
         options |= {} if config is None else {"config": config}
@@ -158,10 +167,28 @@ class Group:
         return self.inputs[side].bool()
 
 
+def cuts(loaded: Loaded) -> bool:
+    """Whether its layers cut a text into chunks, which are compared with a text in one."""
+    return any(isinstance(part, CUT) for part in loaded.member.modules())
+
+
+def whole(loaded: Loaded) -> Loaded:
+    """The model with no text cut into chunks: what one hashes into which is drawn anew there whenever it is read, and what a padded batch
+    has in its last chunk depends on the texts beside it."""
+    if not cuts(loaded):
+        return loaded
+    member = deepcopy(loaded.member)
+    for part in member.modules():
+        if isinstance(part, CUT):
+            part.chunk = min(loaded.length(), WHOLE)
+    return replace(loaded, member=member)
+
+
 def groups(loaded: Loaded, texts: Sequence[str]) -> list[Group]:
     """Single texts, pairs that need not be cut (there the two cut differently), and one text that fills the model's whole length; but for
     those that end in a token that pads."""
-    length, texts = loaded.length(), [text for text in texts if text.strip()][: 100 * SEQUENCES]
+    length = min(loaded.length(), WHOLE) if cuts(loaded) else loaded.length()
+    texts = [text for text in texts if text.strip()][: 100 * SEQUENCES]
     ids = loaded.tokenizer.encode(texts)
     read = [(text, row) for text, (row, _) in zip(texts, ids, strict=True) if len(row)]
     texts = [text for text, _ in read]
@@ -180,6 +207,12 @@ def _group(loaded: Loaded, first: list[str], second: list[str] | None, length: i
     encoded = encode(loaded.tokenizer, first, second, reading)
     if reading.bare:  # their class takes a last token that pads for padding, which GPT's is where it is not known
         known = np.flatnonzero(encoded.tokens[encoded.lengths.cumsum() - 1] != pad).tolist()
+        first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
+        encoded = encode(loaded.tokenizer, first, second, reading)
+    if getattr(
+        loaded.recipe.model.embeddings, "neighbours", False
+    ):  # there the last token of a short text has padding beside it
+        known = np.flatnonzero(encoded.lengths == np.bincount(encoded.lengths).argmax()).tolist()
         first, second = [first[i] for i in known], None if second is None else [second[i] for i in known]
         encoded = encode(loaded.tokenizer, first, second, reading)
     if not first:
@@ -251,6 +284,7 @@ def compare(loaded: Loaded, models: dict[str, Any], made: Sequence[Group]) -> di
 
     What counts as rounding is TOLERANCE; for a model whose own float32 is coarser, that both agree better than this in float64.
     """
+    loaded = whole(loaded)
     found = differing_answers(loaded, models, made)
     if all(apart <= TOLERANCE for apart in found.values()):
         return found
@@ -292,7 +326,8 @@ def answers(loaded: Loaded, stream: Stream, output: Stream | None = None) -> dic
         if "replaced" in found:  # one number there, two classes here
             found["replaced"] = found["replaced"][:, 1] - found["replaced"][:, 0]
         if "pair" in found:
-            found["summary"] = member.objective.get_submodule("pair").pooler(found["hidden"][cls])
+            pooler, state = member.objective.get_submodule("pair").pooler, found["hidden"][cls]
+            found["summary"] = state if pooler is None else pooler(state)
     if "label" in found and loaded.task is not None:
         found["label"] = found["label"] / loaded.labels.temperature
     if "label" in found and loaded.task is not None and not loaded.labels.names:

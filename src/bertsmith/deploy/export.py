@@ -36,6 +36,7 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.several import check_named
 from bertsmith.errors import InputError, nearest, printable
+from bertsmith.nn.body import outer
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.layers import OverLayers
@@ -120,6 +121,8 @@ def export(
         files.refuse_unless_replaceable(out, OURS.__contains__, "Hugging Face export", force)
         files.publish(folder, out)
     (_say if updates is None else updates.said)(out, compared, say)
+    if check.cuts(loaded):
+        say(check.SAID_WHOLE)
     result = {"out": str(out), **compared}
     if push is not None:
         result["pushed"] = hub.push(Path(out), push, private, say)
@@ -209,7 +212,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
             names=_sentinels(loaded),
         ),
         **_generation(loaded),
-        **(vector_files(vectors, recipe.model.width, loaded.length()) if vectors else {}),
+        **(vector_files(vectors, outer(recipe.model), loaded.length()) if vectors else {}),
     }
 
 

@@ -143,5 +143,5 @@ def _layers(state: dict[str, Tensor], expected: dict[str, Tensor], family: str) 
     side = next((side for side in table.stacks if there[side] != meant[side]), None)
     if side is None:
         return ""
-    name = table.keys["layers"] if side == table.stacks[0] else "its decoder's number"
+    name = table.keys.get("layers", "attn_layers") if side == table.stacks[0] else "its decoder's number"
     return f"; {name} of {CONFIG} means {amount(meant[side], 'layer')} of tensors, and {there[side]} are there"

@@ -3,11 +3,12 @@
 Ours to theirs: equal tensors, but that (1) query, key and value are one matrix here, rows in this order, and three there; (2) RoBERTa's position
 table has `pad + 1` rows in front that no token reads, zero on export; (3) RoBERTa's one segment row, which every token gets, is added to
 every row of our position table on import and is zero on export, so that the function is the same and the tensor need not be; (4) XLNet's
-attention is tensors with an axis for the heads; (5) GPT's matrices stand the other way round; (6) of BART and T5 as hf_stacks.py says.
+attention is tensors with an axis for the heads; (5) GPT's matrices stand the other way round; (6) of BART and T5 as hf_stacks.py says, of Reformer as hf_reformer.py.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,9 @@ def family_of(recipe: Any) -> Family:
     if fitting:
         named = getattr(recipe, "name", None)
         return next((family for family in fitting if named in family.members), fitting[0])
+    why = next(filter(None, (family.apart(model) for family in FAMILIES.values())), None)
+    if why:
+        raise InputError(why)
     slots = ("embeddings", "positions", "block", "norm", "attention", "feedforward", "topology")
     if model.decodes:
         raise InputError(_apart(model))
@@ -65,7 +69,8 @@ def _fits(family: Family, model: TransformerConfig, pooler: str) -> bool:
     fits = model.share in family.share and (inner is not None) in family.factorised
     # Where the table need not be factorised, one of full width has no projection.
     fits = fits and not (False in family.factorised and inner == model.width)
-    fits = fits and (family.told or bool(model.segments) == family.segments) and pooler == family.pooler
+    fits = fits and (family.told or bool(model.segments) == family.segments)
+    fits = fits and pooler in (family.pooler, *family.poolers)
     fits = fits and model.activation in family.activations and model.decodes == (len(family.stacks) > 1)
     try:
         return fits and _alike(family.body(numbers_of(model)), model)
@@ -112,7 +117,7 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
     model = recipe.model
     gated = isinstance(model.feedforward, Gated)
     for ours, names, turned in _pairs(family, _layers(model, family), model.embeddings.width is not None, gated, terms):
-        if names[0] in family.optional and ours not in left:
+        if _may_lack(family, names[0]) and ours not in left:
             continue
         tensor = _take(left, ours)
         del left[ours]
@@ -121,6 +126,8 @@ def to_hf(state: dict[str, Tensor], recipe: Any, pad: int | None = None) -> dict
         }
     if family.placed:
         theirs |= _places_out(family, left, pad)
+    table = theirs[family.under(family.tokens)]
+    theirs |= {name: table.new_zeros(len(table)) for term, name in family.unread.items() if term in terms}
     if left:
         raise InputError(f"{next(iter(left))}: {family.model_type} has no name for it")
     if not terms - {"summary"}:
@@ -218,7 +225,7 @@ def family_in(names: Iterable[str], said: str | None, segments: Any = None) -> s
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.equal(other)
+    return one.dtype == other.dtype and one.shape == other.shape and one.equal(other)
 
 
 def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple[str, ...]:
@@ -255,14 +262,19 @@ def from_hf(state: dict[str, Tensor], family: str, pad: int | None = None, archi
     read: set[str] = set()
     terms = terms_in(left, family, architecture)
     for mine, names, turned in _pairs(table, layers_in(left, table), factorised, gated, terms):
-        if names[0] in table.optional and names[0] not in left:
+        if _may_lack(table, names[0]) and (names[0] not in left or names[0] in read):
             continue
         ours[mine] = torch.cat([turned.back(_take(left, name)) for name in names])
         read.update(names)
     if table.placed:
         ours |= _places_back(table, left, pad)
         read |= {table.under(str(name)) for name in (table.places, SEGMENTS)[: 1 + (table.folded or table.segments)]}
-    unknown = [name for name in left if name not in read]
+    for name in table.unread.values():
+        if name in left and not left[name].is_meta and left[name].any():
+            raise InputError(
+                f"{name}: is not 0, and whether it is added depends on the version of transformers; make it 0"
+            )
+    unknown = [name for name in left if name not in read and name not in table.unread.values()]
     if unknown:
         raise InputError(
             f"{printable(unknown[0])}: not a tensor of {an(family)} that bertsmith knows ({len(unknown)} such)"
@@ -301,8 +313,9 @@ def _pairs(
     for ours, *theirs in modules:
         for end in ("weight", "bias"):
             yield f"model.{ours}.{end}", tuple(family.under(f"{name}.{end}") for name in theirs), SAME
-    rows = [(ours, *names) for ours, names, _ in (*family.tensors, *(family.gated if gated else family.plain))]
-    kinds = {ours: turned for ours, _, turned in (*family.tensors, *family.plain, *family.gated)}
+    chosen = (*family.tensors, *(family.gated if gated else family.plain), *family.either)
+    rows = [(ours, *names) for ours, names, _ in chosen]
+    kinds = {ours: turned for ours, _, turned in chosen}
     for row in rows:
         for ours, *theirs in _numbered((row,), layers):
             yield f"model.{ours}", tuple(map(family.under, theirs)), kinds[row[0]]
@@ -321,6 +334,12 @@ def _numbered(rows: Iterable[tuple[str, ...]], layers: dict[str, int]) -> list[t
         for row, count in zip(rows, counts, strict=True)
         if layer < count
     ]
+
+
+def _may_lack(family: Family, theirs: str) -> bool:
+    """Whether a tensor of theirs need not be there."""
+    alike = re.sub(r"\.\d+\.", ".#.", family.bare_of(theirs))
+    return theirs in (*family.optional, *family.told_of) or any(alike == names[0] for _, names, _ in family.either)
 
 
 def _spell(term: str, names: tuple[tuple[Any, ...], ...]) -> list[tuple[str, str, Turned]]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from bertsmith.config import checked
 from bertsmith.deploy.hf_stacks import NUMBERS, two_numbers
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.attending import Full, Sliding
 from bertsmith.nn.blocks import PostNorm, PreNorm
+from bertsmith.nn.bottleneck import Bottleneck, Outside
 from bertsmith.nn.embeddings import Asking, Summed
-from bertsmith.nn.feedforward import Plain
+from bertsmith.nn.feedforward import Plain, Stacked
 from bertsmith.nn.memory import Recurrence
-from bertsmith.nn.norms import LayerNorm
+from bertsmith.nn.norms import Affine, LayerNorm
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.nn.trigram import Trigram
 from bertsmith.spelling import amount
 
 # Fields of our model and their names in config.json.
@@ -76,8 +79,62 @@ def longformer_body(values: dict[str, Any]) -> TransformerConfig:
     return replace(bert_body(values), attention=Sliding(window=values["window"], windows=values["windows"]))
 
 
-def windows_out(model: TransformerConfig) -> dict[str, Any]:
+def mobilebert_body(values: dict[str, Any]) -> TransformerConfig:
+    return TransformerConfig(
+        **{name: values[name] for name in NUMBERS},
+        embeddings=Trigram(width=values["embedding"], segments=values["segments"]),
+        positions=Learned(length=values["length"]),
+        block=Bottleneck(width=values["inside"]),
+        norm=Affine(),
+        attention=Outside(),
+        feedforward=Stacked(activation=values["activation"], count=4),
+    )
+
+
+# What MobileBERT can be told and is not here.
+MOBILEBERT_ONLY = {
+    "use_bottleneck": True,
+    "use_bottleneck_attention": False,
+    "key_query_shared_bottleneck": True,
+    "num_feedforward_networks": 4,
+    "trigram_input": True,
+    "normalization_type": "no_norm",
+}
+
+
+def mobilebert_out(recipe: Any) -> dict[str, Any]:
+    """Beside its widths, what its heads are: the eps of the one over tokens, and whether a summary is more than the state of [CLS]."""
+    heads = {head.name: head for head in getattr(recipe.objective, "heads", ())}
+    return {
+        **MOBILEBERT_ONLY,
+        "embedding_size": recipe.model.inner,
+        "intra_bottleneck_size": recipe.model.block.width,
+        "layer_norm_eps": getattr(getattr(heads.get("token"), "norm", None), "eps", 1e-12),
+        "classifier_activation": recipe.objective.pooler == "tanh",
+    }
+
+
+def mobilebert_back(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    said = {"embedding": ("embedding_size", 128), "inside": ("intra_bottleneck_size", 128)}
+    return {
+        ours: checked(Trigram, "width", config.get(theirs, usual), f"config.json: {theirs}")
+        for ours, (theirs, usual) in said.items()
+    }
+
+
+def mobilebert_token(config: dict[str, Any]) -> dict[str, Any]:
+    """Of its head over tokens: a norm with statistics, and a table of its own beside the tokens'."""
+    eps = checked(LayerNorm, "eps", config.get("layer_norm_eps", 1e-12), "config.json: layer_norm_eps")
+    return {"wide": True, "norm": LayerNorm(eps=eps)}
+
+
+def mobilebert_pooler(config: dict[str, Any]) -> str:
+    return "tanh" if config.get("classifier_activation", True) else "state"
+
+
+def windows_out(recipe: Any) -> dict[str, Any]:
     """Their windows count both sides."""
+    model = recipe.model
     return {"attention_window": [2 * model.attention.window_of(layer) for layer in range(model.layers)]}
 
 
@@ -136,7 +193,11 @@ def numbers_of(model: TransformerConfig) -> dict[str, Any]:
         "length": model.longest or 1,
         "clamp": getattr(model.positions, "clamp", None),
         "memory": getattr(model.memory, "length", 0),
+        "inside": getattr(model.block, "width", 0),
         "window": getattr(model.attention, "window", 0),
         "windows": getattr(model.attention, "windows", ()),
+        "attends": model.attention,
+        "places": model.positions,
+        "thinks": model.feedforward,
         **two_numbers(model),
     }

@@ -80,7 +80,7 @@ def hf_config(recipe: Any, vocab: Vocab | None = None, labels: tuple[str, ...] =
         "tie_word_embeddings": True,
     }
     if family.out:
-        config |= family.out(model)
+        config |= family.out(recipe)
     if family.says:
         return config | family.says(recipe, vocab) | _outputs(recipe.objective, family, terms, labels)
     if family.project:
@@ -230,10 +230,10 @@ def head(family: Family, name: str, activation: str, config: dict[str, Any], nam
     transform = "dense" in has
     own = family.activation if transform and family.activation != activation else None
     scaled = family.scaled is not None and family.scaled(config)
-    tied = "=own.weight" not in has
+    tied, more = "=own.weight" not in has, family.asks(config) if family.asks else {}
     return {
-        "token": Tokens(transform=transform, activation=own, bias="=bias" in has, tied=tied, scaled=scaled),
-        "pair": Pair(),
+        "token": Tokens(transform=transform, activation=own, bias="=bias" in has, tied=tied, scaled=scaled, **more),
+        "pair": Pair(pooler=family.summary(config) if family.summed else "tanh"),
         "summary": Summary(),
         "replaced": Detect(),
     }[name]
@@ -247,32 +247,33 @@ def objective_of(
     `names`: of its tensors, which tell what a head has that may have more or less.
     """
     family = FAMILIES[config["model_type"]]
+    pooler: Any = family.summary(config)
     if "span" in terms:
-        return Span(pooler=family.pooler), {"kind": "qa", "labels": [], "nulls": True}
+        return Span(pooler=pooler), {"kind": "qa", "labels": [], "nulls": True}
     if not {"label", "tag", "choice"} & {*terms}:
         kept = tuple(head(family, term, activation, config, names) for term in terms)
-        return (Predict(heads=kept, pooler=family.pooler) if terms else Trunk(pooler=family.pooler)), None
+        return (Predict(heads=kept, pooler=pooler) if terms else Trunk(pooler=pooler)), None
     problem, dropout = config.get("problem_type"), config.get(family.dropout)
     dropout = config.get(family.keys["dropout"], 0.1) if dropout is None else dropout
     dropout = checked(Classify, "dropout", dropout, f"config.json: {family.dropout}")
     if "choice" in terms:
-        return Choose(dropout=dropout, pooler=family.pooler), {"kind": "choice", "labels": []}
+        return Choose(dropout=dropout, pooler=pooler), {"kind": "choice", "labels": []}
     several = problem == PROBLEMS[Several] and "label" in terms
     if problem == PROBLEMS[Regress] and outputs > 1:
         raise InputError(
             f"config.json: problem_type: {problem} with {outputs} outputs; one number for a text can be read"
         )
     if outputs == 1 and "label" in terms and not several:
-        return Regress(dropout=dropout, pooler=family.pooler), {"kind": "regress", "labels": []}
+        return Regress(dropout=dropout, pooler=pooler), {"kind": "regress", "labels": []}
     names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
     labels = [names.get(str(i)) for i in range(outputs)] if isinstance(names, dict) and len(names) == outputs else []
     if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) < outputs:
         raise InputError(f"config.json: id2label: expected {outputs} different names, one for each output")
     if "tag" in terms:
-        return Tag(classes=outputs, dropout=dropout, pooler=family.pooler), {"kind": "tag", "labels": labels}
+        return Tag(classes=outputs, dropout=dropout, pooler=pooler), {"kind": "tag", "labels": labels}
     made = Several if several else Classify
     kind = {"kind": "multilabel" if several else "classify", "labels": labels}
-    return made(classes=outputs, dropout=dropout, pooler=family.pooler), kind
+    return made(classes=outputs, dropout=dropout, pooler=pooler), kind
 
 
 def _sharing(config: dict[str, Any], layers: int) -> str:

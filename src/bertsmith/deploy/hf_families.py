@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertsmith.deploy.hf_bodies import (
@@ -11,12 +11,18 @@ from bertsmith.deploy.hf_bodies import (
     GPT2_KEYS,
     GPT_KEYS,
     KEYS,
+    MOBILEBERT_ONLY,
     XLNET_KEYS,
     bert_body,
     distilbert_body,
     gpt2_body,
     gpt_body,
     longformer_body,
+    mobilebert_back,
+    mobilebert_body,
+    mobilebert_out,
+    mobilebert_pooler,
+    mobilebert_token,
     windows_back,
     windows_out,
     xlnet_body,
@@ -29,13 +35,28 @@ from bertsmith.deploy.hf_layers import (
     LAYER,
     LINE,
     LONGFORMER_LAYER,
+    MOBILEBERT_LAYER,
     PARTS,
     POSITIONS,
     SOURCE,
     TOKENS,
+    TRANSPOSED,
     XLNET_LAYER,
     XLNET_TENSORS,
     Tensors,
+)
+from bertsmith.deploy.hf_reformer import (
+    REFORMER_CHUNKS,
+    REFORMER_EITHER,
+    REFORMER_KEYS,
+    REFORMER_LAYER,
+    REFORMER_MODULES,
+    REFORMER_ONLY,
+    REFORMER_TENSORS,
+    reformer_apart,
+    reformer_body,
+    reformer_means,
+    reformer_says,
 )
 from bertsmith.deploy.hf_stacks import (
     BART_KEYS,
@@ -123,6 +144,12 @@ class Family:
     tensors: Tensors = ()
     plain: Tensors = ()  # where its feed-forward part has no gates
     gated: Tensors = ()  # where it has
+    either: Tensors = ()  # of one kind of layer or of another: those that are there
+    unread: dict[str, str] = field(
+        default_factory=dict
+    )  # by term: what their head holds, one for each token, and never reads
+    chunks: tuple[str, ...] = ()  # lengths in config.json of what its layers cut a text into
+    apart: Callable[[TransformerConfig], str | None] = lambda model: None  # why it cannot be one that is nearly its own
     stacks: tuple[str, ...] = ("",)  # what the names of each stack of layers begin with; an encoder's first
     cached: bool = True  # `generate` keeps keys and values of a decoder that is higher than the encoder
     optional: tuple[
@@ -132,13 +159,17 @@ class Family:
         None  # config.json besides `keys`, of a recipe and a Vocab or None
     )
     means: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None  # the other way round
-    out: Callable[[Any], dict[str, Any]] | None = None  # numbers of its body that config.json has otherwise, of a model
+    out: Callable[[Any], dict[str, Any]] | None = None  # what config.json has otherwise, of a recipe
     back: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None  # the other way round
     scaled: Callable[[dict[str, Any]], bool] | None = None  # whether states are divided before the table
     project: str | None = None  # between a factorised token table and the layers; None: there is none
     factorised: tuple[bool, ...] = (False,)  # whether the token table may be
     share: tuple[str, ...] = ("none",)  # what its layers may have in common
     pooler: str = "tanh"  # of its classifiers
+    poolers: tuple[str, ...] = ()  # others that they may have
+    summed: Callable[[dict[str, Any]], str] | None = None  # which of them, by config.json
+    told_of: tuple[str, ...] = ()  # tensors of heads that are there or not as config.json has it
+    asks: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # what its token head is besides, by config.json
     activation: str | None = None  # of its token head; None: that of its layers
     dropout: str = "classifier_dropout"  # of its classifiers, in config.json
     absent: dict[str, Any] = field(
@@ -168,6 +199,10 @@ class Family:
     def bare_of(self, name: str) -> str:
         """The other way round."""
         return name.removeprefix(f"{self.base}.") if self.base else name
+
+    def summary(self, config: dict[str, Any]) -> str:
+        """What its classifiers read a text's state through."""
+        return self.summed(config) if self.summed else self.pooler
 
     def empty(self, term: str) -> bool:
         """Whether a head can be there without a tensor of its own."""
@@ -316,6 +351,35 @@ FAMILIES = {
         },
         pad=0,
     ),
+    # BERT's heads over thin layers; published ones read the state of [CLS] as it is.
+    "mobilebert": replace(
+        _like_bert("mobilebert", "MobileBert"),
+        source=(),
+        body=mobilebert_body,
+        only=MOBILEBERT_ONLY,
+        absent={**ABSENT, "activation": "relu", "dropout": 0.0},
+        out=mobilebert_out,
+        back=mobilebert_back,
+        factorised=(True,),
+        modules=(
+            ("embeddings.project", "embeddings.embedding_transformation"),
+            ("embeddings.norm", "embeddings.LayerNorm"),
+        ),
+        layer=MOBILEBERT_LAYER,
+        asks=mobilebert_token,
+        poolers=("state",),
+        summed=mobilebert_pooler,
+        told_of=("mobilebert.pooler.dense.weight", "mobilebert.pooler.dense.bias"),
+        heads={
+            **_like_bert("mobilebert", "MobileBert").heads,
+            "token": (
+                ("dense", "cls.predictions.transform.dense"),
+                ("norm", "cls.predictions.transform.LayerNorm"),
+                ("=beside.weight", "cls.predictions.dense.weight", TRANSPOSED),
+                ("=bias", "cls.predictions.bias"),
+            ),
+        },
+    ),
     "albert": Family(
         model_type="albert",
         base="albert",
@@ -457,6 +521,42 @@ FAMILIES = {
             (): "XLNetModel",
         },
         pad=5,
+    ),
+    # Its head reads both sums by a table of its own.
+    "reformer": Family(
+        model_type="reformer",
+        base="reformer",
+        parts=("embeddings.", "encoder."),
+        places=None,
+        segmented=False,
+        keys=REFORMER_KEYS,
+        body=reformer_body,
+        modules=REFORMER_MODULES,
+        layer=REFORMER_LAYER,
+        tensors=REFORMER_TENSORS,
+        either=REFORMER_EITHER,
+        chunks=REFORMER_CHUNKS,
+        only=REFORMER_ONLY,
+        says=reformer_says,
+        means=reformer_means,
+        apart=reformer_apart,
+        absent={"activation": "relu", "dropout": 0.05, "eps": 1e-12},
+        bare={},
+        heads={
+            "token": (("=own.weight", "lm_head.decoder.weight"),),
+            "label": (("pooler.dense", "classifier.dense"), ("out", "classifier.out_proj")),
+            "span": OVER_TOKENS["span"],
+        },
+        optional=("lm_head.decoder.weight",),
+        unread={"token": "lm_head.bias"},
+        tied={"lm_head.decoder.weight": f"reformer.{TOKENS}"},
+        architectures={
+            ("token",): "ReformerForMaskedLM",
+            ("label",): "ReformerForSequenceClassification",
+            ("span",): "ReformerForQuestionAnswering",
+            (): "ReformerModel",
+        },
+        pad=0,
     ),
     # The head is the token table; files have a bias beside it that is 0 in all that were published.
     "bart": Family(

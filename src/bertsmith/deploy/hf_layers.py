@@ -47,6 +47,27 @@ DISTILBERT_LAYER = (
     ("layers.#.feedforward.down", "transformer.layer.#.ffn.lin2"),
     ("layers.#.feedforward_norm", "transformer.layer.#.output_layer_norm"),
 )
+# MobileBERT's, with the four feed-forward parts that the published ones have: three of their own module, then BERT's.
+MOBILEBERT_LAYER = (
+    ("layers.#.enter.dense", "encoder.layer.#.bottleneck.input.dense"),
+    ("layers.#.enter.norm", "encoder.layer.#.bottleneck.input.LayerNorm"),
+    ("layers.#.attention.shared.dense", "encoder.layer.#.bottleneck.attention.dense"),
+    ("layers.#.attention.shared.norm", "encoder.layer.#.bottleneck.attention.LayerNorm"),
+    ("layers.#.attention.qk", *(f"encoder.layer.#.attention.self.{x}" for x in ("query", "key"))),
+    ("layers.#.attention.v", "encoder.layer.#.attention.self.value"),
+    *LAYER[1:],
+    *(
+        (f"layers.#.feedforward.first.{number}.{ours}", f"encoder.layer.#.ffn.{number}.{theirs}")
+        for number in range(3)
+        for ours, theirs in (
+            ("part.up", "intermediate.dense"),
+            ("part.down", "output.dense"),
+            ("norm", "output.LayerNorm"),
+        )
+    ),
+    ("layers.#.leave", "encoder.layer.#.output.bottleneck.dense"),
+    ("layers.#.leave_norm", "encoder.layer.#.output.bottleneck.LayerNorm"),
+)
 # XLNet's; its attention has no modules but tensors.
 XLNET_LAYER = (
     ("layers.#.attention_norm", "layer.#.rel_attn.layer_norm"),

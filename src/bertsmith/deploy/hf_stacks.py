@@ -237,7 +237,7 @@ def bart_means(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]
                 f"config.json: {other}: {printable(repr(config[other]), 60)}, but {BART_KEYS[name]} is {values[name]}; the two stacks are read with "
                 "layers of one shape"
             )
-    length = _whole(config, "max_position_embeddings", 1024)
+    length = whole_number(config, "max_position_embeddings", 1024)
     return {"length": length, "decoder": _layers(config, "decoder_layers", values["layers"]), "alone": "encoder"}
 
 
@@ -245,23 +245,25 @@ def t5_means(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Numbers of the body besides those of `T5_KEYS`."""
     return {
         "decoder": _layers(config, "num_decoder_layers", values["layers"]),
-        "head": _whole(config, "d_kv", 64),
-        "buckets": _whole(config, "relative_attention_num_buckets", 32),
-        "distance": _whole(config, "relative_attention_max_distance", 128),
+        "head": whole_number(config, "d_kv", 64),
+        "buckets": whole_number(config, "relative_attention_num_buckets", 32),
+        "distance": whole_number(config, "relative_attention_max_distance", 128),
     }
 
 
 def _layers(config: dict[str, Any], name: str, encoder: int) -> int | None:
     """None where both stacks are as high."""
-    found = _whole(config, name, encoder)
+    found = whole_number(config, name, encoder)
     return None if found == encoder else found
 
 
-def _whole(config: dict[str, Any], name: str, default: int) -> int:
+def whole_number(config: dict[str, Any], name: str, default: int, least: int = 1) -> int:
     value = config.get(name)
     value = default if value is None else value
-    if type(value) is not int or value < 1:
-        raise InputError(f"config.json: {name}: {printable(repr(value), 60)} is not a whole number above 0")
+    if type(value) is not int or value < least:
+        raise InputError(
+            f"config.json: {name}: {printable(repr(value), 60)} is not a whole number {'above 0' if least else 'from 0 on'}"
+        )
     return value
 
 

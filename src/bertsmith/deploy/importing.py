@@ -157,6 +157,8 @@ def _compare(transformers: Any, run: Path, found: Folder, say: Callable[[str], N
     family = FAMILIES[found.theirs["model_type"]]
     models = check.open_folder(transformers, found.home, family, found.terms, _config(transformers, found), every=False)
     answers = check.compare(loaded, models, check.groups(loaded, chosen))
+    if check.cuts(loaded):
+        say(check.SAID_WHOLE)
     wrong = _differing_ids(transformers, found, loaded, chosen, say)
     if wrong:
         say(

@@ -23,6 +23,7 @@ CLASSES = {
     "bert": ("BertTokenizer", "BertTokenizerFast"),
     "ernie": ("BertTokenizer", "BertTokenizerFast"),
     "distilbert": ("DistilBertTokenizer", "DistilBertTokenizerFast"),
+    "mobilebert": ("MobileBertTokenizer", "MobileBertTokenizerFast"),
     "electra": ("ElectraTokenizer", "ElectraTokenizerFast"),
     "roberta": ("RobertaTokenizer", "RobertaTokenizerFast"),
     "xlm-roberta": ("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),

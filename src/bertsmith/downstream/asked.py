@@ -127,6 +127,7 @@ def check_early(asked: Asked) -> FineTuning:
         raise InputError(f"{flag('baseline')}: {option('task', kind.name)} has none; {have} have")
     asked.budget.check_given(LENGTHS)
     options.check_steps(asked.steps)
+    options.check_taught(asked.epochs or options.epochs)
     _check_sides(asked, kind)
     if not isinstance(asked.model, Loaded):
         check_model(asked.model)

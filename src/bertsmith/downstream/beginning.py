@@ -39,10 +39,11 @@ class Beginning:
     def start(self, whole: MemberModel, say: Say) -> dict:
         """The trunk of the model, and the pooler where there is one, in place of fresh ones; what config.json says of it."""
         if self.scratch:
+            own = weights_of(whole.model).keys() - dict(whole.model.named_parameters()).keys()
             given = {
                 name: x
                 for name, x in self.loaded.member.model.named_buffers()
-                if name in dict(whole.model.named_buffers())
+                if name in own and not brought(self.recipe.surgery, name)
             }
             load_weights(whole.model, given, str(self.loaded.path), {*given})
             return {"path": str(self.loaded.path), "weights": None}

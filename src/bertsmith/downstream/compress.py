@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from bertsmith.downstream.model import Loaded
 
 Say = Callable[[str], None]
-METHODS = ("int8", "prune-heads", "prune-layers", "magnitude", "low-rank", "distil")
+METHODS = ("int8", "int8-static", "prune-heads", "prune-layers", "magnitude", "low-rank", "distil")
+EIGHT = METHODS[:2]  # of which there is no more and no less
 TABLE = "compressed.json"
+BESIDE = (".hidden", ".scale", ".inside", ".outside", ".most", ".updates")  # what is kept beside numbers of a model
 TIMED, ROUNDS = 64, 3  # texts whose latency is taken, and how often
 LOOKED = 64  # passes over which importance is taken
 BUDGET = 1024  # tokens in one of these
@@ -62,7 +64,8 @@ def compress(
 
     A fine-tuned model is judged on the labelled file `dev`; what it can lose best (heads, layers) is looked for in `train`, or in `dev` where
     there is none.  One of pre-training has the store `data`: held-out text judges, training text is looked at.
-    `amount`: the share that goes, of heads, layers, numbers that are 0, or numbers of each matrix.  `method`: int8; prune-heads; prune-layers; magnitude; low-rank; distil (fine-tuned models: a student of 1 - `amount` of the layers learns `train` and what
+    `amount`: the share that goes, of heads, layers, numbers that are 0, or numbers of each matrix.  `method`: int8; int8-static (ranges of what is read are
+    looked for in `train`, or in the store); prune-heads; prune-layers; magnitude; low-rank; distil (fine-tuned models: a student of 1 - `amount` of the layers learns `train` and what
     MODEL says of it; `epochs`, `steps` and `set` are those of a fine-tuning).
     InputError where `lost`, in per cent of the score before (of a loss: what it grew), is above `tolerance`; nothing is written then.
     """
@@ -87,7 +90,7 @@ def compress(
             found["memory"] = judge.memory(which, members)
         found = {
             "method": method,
-            "amount": None if method == "int8" else amount,
+            "amount": None if method in EIGHT else amount,
             "of": str(loaded.run),
             "score": judge.score,
             "texts": judge.name,
@@ -100,7 +103,7 @@ def compress(
         for line in lines:
             say(line)
         if not found["lost"] <= tolerance:
-            ways = [*([] if method == "int8" else [f"a smaller {option('amount')}"]), f"another {option('method')}"]
+            ways = [*([] if method in EIGHT else [f"a smaller {option('amount')}"]), f"another {option('method')}"]
             raise InputError(
                 f"{printable(out)}: not written: {method} loses {found['lost']:.2f} % of {judge.score}, and {option('tolerance', tolerance)} allows "
                 f"{tolerance:g} %; {', '.join(ways)}, or a higher tolerance"
@@ -126,6 +129,11 @@ def _check_asked(
         )
     if data is not None and train is not None:
         raise InputError(f"{option('train')}: is for fine-tuned models; a store has training text of its own")
+    if method == "int8-static" and train is None and data is None:
+        raise InputError(
+            f"{option('method', method)}: looks for the ranges of what is read in training rows, {option('train', like='FILE')}; "
+            f"{option('method', 'int8')} needs none"
+        )
     if method == "distil" and train is None:
         raise InputError(
             f"{option('method', method)}: a student learns from labelled rows, {option('train', like='FILE')}; of pre-training it is "
@@ -142,6 +150,8 @@ def _smaller(loaded: Loaded, method: str, amount: float, judge: Any) -> Loaded:
 
     if method == "int8":
         return smaller.int8(loaded)
+    if method == "int8-static":
+        return smaller.int8_static(loaded, judge.batches())
     if method == "low-rank":
         return smaller.low_rank(loaded, amount)
     if method == "magnitude":
@@ -351,7 +361,7 @@ def parameters_of(loaded: Loaded) -> int:
     """Numbers that it holds; those of eight bits, too."""
     from bertsmith.training.saving import weights_of
 
-    return sum(t.numel() for name, t in weights_of(loaded.member).items() if not name.endswith((".hidden", ".scale")))
+    return sum(t.numel() for name, t in weights_of(loaded.member).items() if not name.endswith(BESIDE))
 
 
 def size_of(loaded: Loaded) -> int:

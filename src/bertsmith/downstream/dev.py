@@ -27,7 +27,7 @@ class Dev:
     """float32 'highest', so that `bertsmith evaluate` gives the same numbers.  `steps`: updates of an epoch; `times`: exams in one, 1/2 = one
     after every second.
 
-    `over(member)`: the member that reads `data`, where that is not the text itself; `feed`: the task's name in a mixture.
+    `begin`: updates that learn something else, and are not examined.  `over(member)`: the member that reads `data`, where that is not the text itself; `feed`: the task's name in a mixture.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Dev:
         epochs: float = 0,
         over: Callable[[MemberModel], MemberModel] = lambda member: member,
         feed: str = "",
+        begin: int = 0,
     ):
         self.kind, self.known, self.rows, self.targets, self.data = kind, known, rows, targets, data
         self.asked: Asked = kind.asked(data, targets)
@@ -51,6 +52,7 @@ class Dev:
         self.feed, self.term = feed, term_of(feed, kind.term)
         # The lines of metrics.jsonl so far, where this process has them.
         self.past: Callable[[], Iterable[dict]] = tuple
+        self.begin = begin
         self.steps, self._period = steps, steps * round(1 / times) if times < 1 else steps
         self._at = {max(1, round(number * steps / times)) for number in range(1, max(1, round(times)) + 1)}
 
@@ -64,7 +66,7 @@ class Dev:
         return self._period / len(self._at)
 
     def due(self, step: int) -> bool:
-        return (step - 1) % self._period + 1 in self._at
+        return step > self.begin and (step - 1) % self._period + 1 in self._at
 
     def hold(self, member: MemberModel, precision: Precision, world: World, stop: Callable[[], bool]) -> dict | None:
         training = member.training

@@ -92,7 +92,7 @@ def finetune(
     and label), `target_step` of which its numbers become multiples, `metric` which score chooses the step; `decoder` puts one beside
     an encoder, which else writes by filling masks: "fresh", a "copy" of it, "share" (itself), or another encoder; `encoder="fresh"` gives the
     encoder fresh weights beside a copy (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says, and spans within others of "tag".
-    `method`: what learns: "full", "frozen", "mix", "adapter", "lora", "prefix" or "bias" (downstream/methods.py); what is saved alone stands on `model`.
+    `method`: what learns: "full", "frozen", "mix", "adapter", "lora", "prefix", "pal", "bias" or "int8" (downstream/methods.py); what is saved alone stands on `model`.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
     commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the

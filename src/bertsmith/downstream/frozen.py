@@ -10,6 +10,7 @@ from torch import nn
 from bertsmith.data.batch import Stream
 from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.vectors import layers_of, pooled, states
+from bertsmith.nn.body import outer
 from bertsmith.objectives.modules.layers import layered
 from bertsmith.objectives.supervised import SIDE, reads
 from bertsmith.tasks.sequences import Encoded
@@ -52,7 +53,7 @@ def stand_ins(
 ) -> tuple[dict[str, nn.Module], dict[str, Encoded]]:
     """For each part of the data a trunk's stand-in, and what that reads.  `layers`: those that a head reads; (): what the trunk says."""
     places = sum(len(part.places) for part in data.values())
-    if places * reads(loaded.recipe.model.width, pool) * 4 * max(1, len(layers)) > CACHE:
+    if places * reads(outer(loaded.recipe.model), pool) * 4 * max(1, len(layers)) > CACHE:
         return {name: Still(loaded.member.model, layers) for name in data}, data
     trunks: dict[str, nn.Module] = {}
     for name, part in data.items():

@@ -8,8 +8,9 @@ lora     updates of low rank beside matrices that stay (Hu et al. 2022)
 prefix   vectors in front of each text in every layer (Li & Liang 2021; P-tuning v2, Liu et al. 2022)
 pal      attention of a small width beside every layer, and its norms (Stickland & Murray 2019)
 bias     the biases (Ben Zaken et al. 2022, BitFit)
+int8     everything, on the grid of the eight bits that it is to be written with (Zafrir et al. 2019, Q8BERT)
 
-The head learns with all of them.  A step of the last six holds what learns and the heads: the rest stands in the model that they began with,
+The head learns with all of them.  A step of the six before `int8` holds what learns and the heads: the rest stands in the model that they began with,
 unless that learns, too (`adapter.trunk`, `pal.trunk`).
 """
 
@@ -29,7 +30,7 @@ from bertsmith.spelling import option, setting
 class Method:
     """`learns`: patterns of the names of what learns of the trunk; None: all of it.  `still`: a text is the same to its trunk every time,
     so that features are computed once.  `alone`: a step needs the model that the run began with.  `puts`: the setting that is put into
-    the body."""
+    the body; `apart`: of several tasks each has parts of its own, where the trunk learns with them."""
 
     name: str
     learns: tuple[str, ...] | None
@@ -37,6 +38,7 @@ class Method:
     still: bool = False
     alone: bool = False
     puts: str | None = None
+    apart: bool = True
 
     @property
     def reads(self) -> Literal["side", "mix"]:
@@ -56,7 +58,8 @@ class Method:
     def surgery(self, options: Any, tasks: tuple[str, ...] = ()) -> Any:
         """What is put into the body.  Of several tasks each has parts of its own where the trunk is what all learn together."""
         found = None if self.puts is None else getattr(options, self.puts)
-        return Apart(surgery=found, feeds=tasks) if found is not None and tasks and self.learns is None else found
+        apart = found is not None and tasks and self.learns is None and self.apart
+        return Apart(surgery=found, feeds=tasks) if apart else found
 
     def said(self, options: Any) -> dict[str, Any]:
         """What config.json has of it among the settings; a trunk that stays as the method has it is not said."""
@@ -79,6 +82,7 @@ METHODS = {
             name="pal", learns=("*norm*", "*.pal.*"), parts="projected attention layers, norms", alone=True, puts="pal"
         ),
         Method(name="bias", learns=("*.bias",), parts="biases", alone=True),
+        Method(name="int8", learns=None, parts="all weights, rounded to eight bits", puts="int8", apart=False),
     )
 }
 FULL = METHODS["full"]

@@ -210,7 +210,9 @@ def with_heads(recipe: Recipe, objective: Mixed) -> Recipe:
     schedule = recipe.schedule
     found = (faster(part.objective, f"objective.{module_of(part.feed)}", schedule.lr) for part in objective.parts)
     groups = tuple(group for groups in found for group in groups)
-    return replace(recipe, objective=objective, schedule=replace(schedule, groups=(*groups, *schedule.groups)))
+    return replace(
+        recipe, objective=objective, schedule=replace(schedule, groups=(*groups, *schedule.groups), stages=None)
+    )
 
 
 def _texts(recipe: Recipe, stores: dict[str, Any]) -> dict[str, dict[str, tuple[Recipe, Any]]]:

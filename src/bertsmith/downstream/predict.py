@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bertsmith import files
+from bertsmith.config import from_dict
 from bertsmith.downstream import explained, several
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.outputs import check_apart, check_lines
@@ -149,7 +151,7 @@ def evaluate(
             raise InputError(
                 f"{printable(loaded.run)}: is a pre-training run: evaluate it with {option('data', like='STORE')}, or fine-tune it first"
             )
-        return _held_out(loaded, store, seed)
+        return _held_out(_with_all_feeds(loaded, members), store, seed)
     if data is not None or input is None:
         raise InputError(
             f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with {option('input', like='FILE')}"
@@ -304,6 +306,22 @@ def said_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | Non
     return hearing(kind, loaded.member).said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
 
 
+def _with_all_feeds(loaded: Loaded, members: tuple[str, ...]) -> Loaded:
+    """A member of several feeds as it was trained, with the heads of all of them; others as they are."""
+    from bertsmith.nn.member import blank
+    from bertsmith.training.checkpoint import load_model
+    from bertsmith.training.saving import load_weights
+
+    tree = loaded.config.get("recipe") or {}
+    if not tree.get("mixture"):
+        return loaded
+    recipe = from_dict(tree, members)
+    state, _, where = load_model(loaded.path)
+    member = blank(recipe).to(loaded.device)
+    load_weights(member, state, str(where))
+    return replace(loaded, member=member, recipe=recipe)
+
+
 def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]:
     from bertsmith.data.text import fixed_batches
     from bertsmith.training.evaluate import batch_scores, fixed_batches_of, held_out
@@ -313,12 +331,13 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         raise InputError(
             f"{printable(loaded.run)}: was trained with another tokenizer than {printable(store.path)} holds"
         )
-    layout = store.laid(recipe.layout, lenient=True)
-    layout.check(store.held_out)
-    # one sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled
-    batches = fixed_batches(
-        store.held_out, layout, recipe.corruption, store.vocab, recipe.training.held_out, recipe.layout.length
-    )
+    batches = []
+    for name, alone in recipe.feeds.items():
+        layout = store.laid(alone.layout, lenient=True)
+        layout.check(store.held_out)
+        # one sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled
+        options = alone.corruption, store.vocab, recipe.training.held_out, alone.layout.length
+        batches += [replace(batch, feed=name) for batch in fixed_batches(store.held_out, layout, *options)]
     with loaded.exact.policy():
         found = list(batch_scores(loaded.member, batches, loaded.exact))
         terms = dict.fromkeys(term for row in found for term in row)

@@ -32,7 +32,7 @@ from bertsmith.downstream.methods import method_of
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.signed import with_marks
 from bertsmith.downstream.task import Task
-from bertsmith.downstream.teachers import keep, taught
+from bertsmith.downstream.teachers import keep, layers_of, taught
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import FineTuning
 from bertsmith.downstream.unseen import learned
@@ -74,6 +74,7 @@ class Prepared:
             given.check_apart()
             rows = read or Rows.read(given, say)
             beside = Beside.of(rows, asked.baseline, asked.against, say)
+            beside.check_dev(rows.sources["dev"]["sha256"])
             from bertsmith.downstream.seeds import Tuning  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
 
@@ -98,15 +99,18 @@ class Prepared:
             given_epochs = options.epochs
             options = options.settled(way, loaded.recipe, given.kind.pools)
             loaded = replace(loaded, recipe=options.formed(loaded.recipe))
+            inside = layers_of(asked.teacher, loaded, options, asked.members, say) if options.taught.epochs else None
             task = Task.encoded(given, rows, loaded.tokenizer, loaded.recipe, options, say)
             steps = task.feed(asked.seed).epoch(0).steps
             options = options.lasting(way, loaded.recipe.model.width, steps, bool(budget.given))
             task = replace(task, options=options)
-            beside.check_dev(task.sources["dev"]["sha256"])
             threads = asked.threads or world.tell(threads_of(out) if asked.resume and world.first else None)
-            tuning = Tuning(loaded, task, options, way, scratch, world, say, threads, grown)
+            tuning = Tuning(loaded, task, options, way, scratch, world, say, threads, grown, inside)
         budget = budget if budget.given else Budget(epochs=given_epochs)
-        return cls(asked=asked, world=world, tuning=tuning, budget=budget, options=options, read=rows, beside=beside)
+        made = cls(asked=asked, world=world, tuning=tuning, budget=budget, options=options, read=rows, beside=beside)
+        if budget.minutes is None:
+            options.check_taught(made.steps / steps)
+        return made
 
     def keep(self) -> None:
         """What the teachers said, beside the runs."""

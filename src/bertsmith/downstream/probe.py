@@ -20,6 +20,7 @@ from bertsmith.downstream.outputs import check_kept, read_kept
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuning import settings
 from bertsmith.errors import InputError, nearest
+from bertsmith.nn.body import outer
 from bertsmith.spelling import option
 from bertsmith.tasks import kinds, probing
 from bertsmith.tasks.given import Given, source
@@ -163,7 +164,7 @@ def _by_layer(loaded: Loaded, task: Task, count: int):
     """(layer, {part: (places, d) states}) of each, as many layers in one reading as fit."""
     from bertsmith.downstream.vectors import layers_of
 
-    size = sum(len(part.places) for part in task.data.values()) * loaded.recipe.model.width * 4
+    size = sum(len(part.places) for part in task.data.values()) * outer(loaded.recipe.model) * 4
     some = max(1, min(count, HELD // max(size, 1)))
     for first in range(0, count, some):
         layers = (*range(first, min(first + some, count)),)

@@ -20,11 +20,14 @@ from bertsmith.downstream.model import Loaded
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tuned import RESULT, RESULT_FORMAT, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, spelt
-from bertsmith.errors import InputError
+from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import blank, build
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.objectives.alongside import Alongside
+from bertsmith.objectives.distilled import led_by
+from bertsmith.objectives.inturn import InTurn
 from bertsmith.objectives.layers import OverLayers
+from bertsmith.objectives.modules.distilled import Teacher
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import metrics
@@ -67,16 +70,17 @@ class Tuning:
         say: Say,
         threads: int | None,
         decoder: Decoder | None = None,
+        inside: Loaded | None = None,
     ):
         self.loaded, self.task, self.options, self.scratch = loaded, task, options, scratch
         self.world, self.say, self.threads = world, say, threads
-        self.decoder = decoder
+        self.decoder, self.inside = decoder, inside
         self.method = method
         chosen = options.said() | method.said(options)
         self.about = {**task.about, "method": method.name, "scratch": scratch, "settings": chosen}
         if decoder is not None:
             self.about |= decoder.about
-        self.recipe = _recipe(loaded.recipe, task, options, method)
+        self.recipe = _recipe(loaded.recipe, task, options, method, inside)
         self.counts = task.counts
         self.heard: dict[int, tuple[Any, Labels]] = {}  # by seed: what its best step says of the dev rows
         self.mixed: dict[int, dict[str, Any]] = {}  # by seed: how its best step mixes the layers
@@ -92,6 +96,12 @@ class Tuning:
     def over(self, part: str, whole: MemberModel) -> MemberModel:
         """The member that reads `self.task.data[part]`."""
         return MemberModel(self.trunks[part], whole.objective) if self.trunks else whole
+
+    def learner(self, whole: MemberModel) -> MemberModel:
+        """Who reads the training rows, beside the teacher whose layers are learned."""
+        if self.inside is not None and whole.objective.teacher is None:
+            whole.objective.teacher = Teacher(self.inside.member)
+        return self.over("train", whole)
 
     def exam(self, seed: int, asked: Budget) -> Dev:
         """The dev rows, while a run of one seed works."""
@@ -131,12 +141,13 @@ class Tuning:
             start=self.beginning.start,
             trained=self.trained["parameters"],
             alone=self.method.alone,
-            learner=lambda whole: self.over("train", whole),
+            learner=self.learner,
             share=share,
             workers=workers,
         )
 
         def expect(extent: Extent, steps: int) -> None:
+            self.options.check_taught(steps / extent.steps)
             what = "fresh weights" if self.scratch else learning(self.method, self.trained, "head")
             if self.decoder is not None and self.decoder.encoder == "fresh":
                 what = "all weights, the encoder's fresh"
@@ -260,8 +271,13 @@ def trained_of(recipe: Recipe, method: Method) -> dict[str, Any]:
     return {"parameters": sum(sizes[name] for name in learn), "of": sum(sizes.values())}
 
 
-def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: Method) -> Recipe:
+def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: Method, inside: Loaded | None) -> Recipe:
+    """`inside`: the teacher whose layers are learned first."""
     objective = task.objective(recipe.objective)
+    if inside is not None:
+        who = f"teacher {printable(inside.run)}"
+        led = led_by(options.taught, inside.recipe.model, recipe.model, who, "taught")
+        objective = InTurn(objective=objective, taught=options.taught, teacher=led)
     if options.layers:
         objective = OverLayers(objective=objective, layers=options.layers, how=method.reads)
     surgery = method.surgery(options)

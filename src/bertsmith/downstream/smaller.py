@@ -18,19 +18,24 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Batch
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, printable
-from bertsmith.nn.compressed import Factored, FewerHeads, Int8, Masked
+from bertsmith.nn.compressed import Factored, FewerHeads, Int8, Int8Aware, Int8Fixed, Masked
 from bertsmith.nn.member import blank
 from bertsmith.nn.modules.adapters import placed_layers
 from bertsmith.nn.modules.blocks import fill, pick
 from bertsmith.nn.modules.compressed import (
     Int8Embedding,
+    Int8FixedLinear,
     Int8Linear,
     MaskedLinear,
     check_narrow,
     keep_heads,
     matrices,
+    numbers,
+    rounded,
 )
+from bertsmith.nn.modules.ranges import ranges
 from bertsmith.nn.transformer import OneStack
+from bertsmith.spelling import option
 from bertsmith.training.saving import load_weights, weights_of
 
 
@@ -47,14 +52,56 @@ def with_surgery(loaded: Loaded, surgery: Any, fit: Callable[[nn.Module, nn.Modu
 
 
 def int8(loaded: Loaded) -> Loaded:
-    """Matrices and tables of the body in eight bits, without a look at any text."""
+    """Matrices and tables of the body in eight bits, without a look at any text; with the ranges that it learned where it was tuned for them."""
 
     def fit(old: nn.Module, new: nn.Module) -> None:
         for name, part in new.named_modules():
             if isinstance(part, (Int8Linear, Int8Embedding)):
                 part.fit(old.get_submodule(name).weight)  # type: ignore[arg-type]
 
+    if isinstance(loaded.recipe.surgery, Int8Aware):
+        return _fixed(loaded, loaded, lambda matrix: numbers(matrix._parameters["weight"], matrix.most))
     return with_surgery(loaded, Int8(), fit)
+
+
+def int8_static(loaded: Loaded, batches: Iterable[Batch]) -> Loaded:
+    """The same with one range for what each matrix reads: the largest number that it met in some texts."""
+    if isinstance(loaded.recipe.surgery, Int8Aware):
+        raise InputError(
+            f"{printable(loaded.run)}: learned its ranges as it was tuned; {option('method', 'int8')} takes them"
+        )
+    looked = with_surgery(loaded, Int8Aware(outputs=False), lambda old, new: None)
+    for _, _, matrix in matrices(looked.member.model):
+        matrix.rounds = False  # type: ignore[assignment]
+    found = ranges(looked.member)
+    for one in found:
+        one.train()
+    for batch in batches:
+        with loaded.exact.policy(), torch.no_grad():
+            looked.member(batch.to(loaded.device))
+    for one in found:
+        one.settle(one.found.clone())
+    return _fixed(loaded, looked, lambda matrix: rounded(matrix._parameters["weight"]))
+
+
+@torch.no_grad()
+def _fixed(loaded: Loaded, ranged: Loaded, whole: Callable[[Any], tuple[Tensor, Tensor]]) -> Loaded:
+    """`loaded` in whole numbers, with the ranges of `ranged`, whose body is Int8Aware; `whole`: (numbers, scale) of a matrix or a table."""
+    aware = ranged.recipe.surgery
+    recipe = replace(loaded.recipe, surgery=Int8Fixed(outputs=aware.outputs))
+    member, own = blank(recipe), weights_of(loaded.member)
+    kept = [name for name in weights_of(member) if name in own]
+    load_weights(member, {name: own[name] for name in kept}, str(loaded.run), kept)
+    for name, part in member.model.named_modules():
+        if isinstance(part, Int8FixedLinear):
+            old: Any = ranged.member.model.get_submodule(name)
+            outside = None if old.outside is None else old.outside.most
+            part.take(*whole(old), old.inside.most, outside)
+        elif isinstance(part, Int8Embedding):
+            number, scale = whole(ranged.member.model.get_submodule(name))
+            part.number.copy_(number)
+            part.scale.copy_(scale)
+    return replace(loaded, member=member.to(loaded.device).eval(), recipe=recipe)
 
 
 def low_rank(loaded: Loaded, amount: float) -> Loaded:

@@ -162,6 +162,8 @@ class Task:
             said = self.soft if isinstance(truth, np.ndarray) else replace(truth, ids=self.soft)
             how["soft"] = replace(self.kind.asked(self.data["train"], said), term=SOFT)
             asked = asked.labelled
+        if self.options.taught.epochs:
+            how |= {"first": self.options.taught.epochs, "everywhere": (*self.options.taught.terms,)}
         return Labelled(encoded=self.data["train"], asked=asked, **how)
 
     def exam(self, place: torch.device, steps: int, epochs: float = 0, **options: Any) -> Dev:
@@ -174,6 +176,8 @@ class Task:
             made, options = WrittenDev, {**options, "tokenizer": self.tokenizer}
         else:
             made = Dev
+        if self.options.taught.epochs:
+            options["begin"] = steps * self.options.taught.epochs
         return made(
             self.kind,
             self.known,

@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
+from bertsmith.downstream.based import plain
 from bertsmith.downstream.compare import Side
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.predict import said_rows
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import amount, option
+from bertsmith.objectives.distilled import check_one_stack
+from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import kinds, metrics
 from bertsmith.tasks.labels import Labels
 from bertsmith.training.job import silent
@@ -120,6 +123,37 @@ def taught(teachers: Sequence[Any], rows: Any, known: Labels, out: Path, members
     what = "read" if kept is not None else "asked"
     say(f"{of}: {amount(said.shape[1], 'answer')} about {amount(len(rows), 'training row')}, {what}")
     return Taught(said=said, starts=starts, models=names, weights=weights, key=key)
+
+
+def layers_of(teachers: Sequence[Any], student: Loaded, options: Any, members: tuple[str, ...], say: Any) -> Loaded:
+    """The teacher whose layers a student learns, which reads what the student reads.  InputError for several, and for one that cannot."""
+    where = option("teacher", Side.of(teachers[0]).name)
+    if len(teachers) > 1:
+        raise InputError(
+            f"{option('teacher')}: {len(teachers)} of them; {setting('taught.epochs')} learns the layers of one"
+        )
+    found = plain(opened(teachers[0], str(student.device), members, say))
+    if found.member is getattr(teachers[0], "member", None):
+        found = replace(found, member=deepcopy(found.member))
+    theirs = found.recipe.model
+    check_one_stack(where, theirs, student.recipe.model)
+    if _reading(found) != _reading(student):
+        raise InputError(
+            f"{where}: its tokenizer is not that of {printable(student.run)}, and layers are learned of the same tokens; leave {setting('taught.epochs')} out"
+        )
+    if theirs.longest is not None and options.length > theirs.longest:
+        raise InputError(
+            f"{where}: reads {amount(theirs.longest, 'token')} at most; {setting('length', value=theirs.longest)}"
+        )
+    if 0 < theirs.segments < student.recipe.model.segments:
+        raise InputError(
+            f"{where}: has {amount(theirs.segments, 'segment')}, and the student {student.recipe.model.segments}; leave {setting('taught.epochs')} out"
+        )
+    return found
+
+
+def _reading(loaded: Loaded) -> Any:
+    return getattr(loaded.tokenizer, "reading", loaded.tokenizer.digest)
 
 
 def _check_labels(loaded: Loaded, known: Labels) -> None:

@@ -13,9 +13,11 @@ from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.nn.adapters import Adapters
+from bertsmith.nn.compressed import Int8Aware
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.pals import Pals
 from bertsmith.nn.prefixes import Prefixes
+from bertsmith.objectives.inturn import Taught
 from bertsmith.objectives.san import San
 from bertsmith.objectives.supervised import TagHead
 from bertsmith.recipe import Group, Last, Moving, Recipe, Schedule, Training
@@ -29,7 +31,7 @@ BY_WIDTH = ((256, 1e-3, 600), (511, 3e-4, 300), (767, 1e-4, 150), (math.inf, 5e-
 MOST_EPOCHS = 50  # however few the texts are
 # Of what learns beside a trunk that stays: times the rate of that trunk, at most; of a head alone.
 FASTER, MOST_RATE, STILL_RATE = 10, 3e-3, 1e-3
-GROUPS = ("adapter", "lora", "prefix", "pal", "san")  # settings that are several
+GROUPS = ("adapter", "lora", "prefix", "pal", "int8", "san", "taught")  # settings that are several
 EXAMS = 20  # scores on the dev file, about, where the number of epochs is ours
 LATER = (
     "auxiliary",
@@ -45,6 +47,8 @@ LATER = (
     "lora",
     "prefix",
     "pal",
+    "int8",
+    "taught",
     "layers",
     "reinit",
     "ema",
@@ -134,8 +138,8 @@ class FineTuning:
     smoothing: float = (
         0.0  # classify, text2text: share of each answer that is spread over the classes or the vocabulary
     )
-    class_weights: dict[str, float] | Literal["none", "balanced"] = (
-        "none"  # classify: of the losses; balanced = each class counts alike, or {"rare": 3} (others 1)
+    class_weights: dict[str, float] | tuple[float, ...] | Literal["none", "balanced"] = (
+        "none"  # classify: of the losses; balanced = each class counts alike, or {"rare": 3} (others 1), or one for each in order
     )
     focal: float = 0.0  # classify: losses times (1 - p)^focal, p that of the class (Lin et al. 2017: 2)
     target_length: int | None = None  # text2text: tokens of a target at most; null = the longest of the training file
@@ -162,6 +166,9 @@ class FineTuning:
     ] = ()  # similarity, retrieval: [128, 64]: so many first numbers of a vector are learned as one, too
     hard: float = 0.5  # with a teacher: weight of the labels' own loss; the rest is that of what the teacher says
     temperature: float = 2.0  # with a teacher: what divides the logits of both before they are compared
+    taught: Taught = field(
+        default_factory=Taught
+    )  # with a teacher: taught.epochs, in which its layers are learned before what it says
     delete: float = (
         0.6  # similarity, retrieval: of loss=tsdae, the share of a text's words that are not read (Wang et al. 2021)
     )
@@ -175,6 +182,7 @@ class FineTuning:
     lora: LowRank = field(default_factory=LowRank)  # of method lora: lora.rank, lora.alpha, lora.parts
     prefix: Prefixes = field(default_factory=Prefixes)  # of method prefix: prefix.length, prefix.std
     pal: Pals = field(default_factory=Pals)  # of method pal: pal.size, pal.trunk, pal.std
+    int8: Int8Aware = field(default_factory=Int8Aware)  # of method int8: int8.decay, int8.outputs
     san: San = field(default_factory=San)  # of head=san: san.steps, san.drop
     layers: tuple[
         int, ...
@@ -209,7 +217,9 @@ class FineTuning:
             self.length is None or self.length >= SHORTEST,
             f"length: {amount(self.length or 0, 'token leaves', 'tokens leave')} no room for a text beside the special ones",
         )
-        for name, weight in self.class_weights.items() if isinstance(self.class_weights, dict) else ():
+        told = self.class_weights
+        named = told.items() if isinstance(told, dict) else enumerate(told) if isinstance(told, tuple) else ()
+        for name, weight in named:
             number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
             require(
                 number and 0 < weight < math.inf,
@@ -257,9 +267,19 @@ class FineTuning:
             method.name != "prefix" or self.prefix.length <= most,
             f"prefix.length: {self.prefix.length} in front of each text are more than the {most} {'positions that the model has' if longest else 'that are of use'}; lower it",
         )
+        if method.puts == "lora":
+            self.lora.check(width)
         require(
             all(size < width for size in self.sizes),
             f"sizes: {max(self.sizes, default=0)}: the vectors have {amount(width, 'number')}; the whole of them is learned anyhow, smaller sizes are wanted",
+        )
+
+    def check_taught(self, epochs: float | None) -> None:
+        """InputError for a run whose epochs are all of layers."""
+        first = self.taught.epochs
+        require(
+            epochs is None or first < epochs or not first,
+            f"taught.epochs: {first}: of {epochs or 0:.2g} in all, none is left in which the task is learned; {option('epochs', first + 3)} has some",
         )
 
     def check_steps(self, steps: int | None) -> None:
@@ -280,6 +300,10 @@ class FineTuning:
         require(
             not self.auxiliary or not method.still,
             f"auxiliary: {self.auxiliary:g}: a frozen trunk learns nothing from it; take {option('method', 'full')}",
+        )
+        require(
+            not self.taught.epochs or not (method.still or self.auxiliary),
+            f"taught.epochs: {self.taught.epochs}: is for a trunk that learns, of the task alone; take {option('method', 'full')}, without auxiliary",
         )
         require(
             self.orders == "one" or (pools and not method.still),
@@ -367,7 +391,7 @@ class FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""
         fewest, most = (20, 100) if method.still else (3, MOST_EPOCHS)
         _, updates = _suiting(width)
-        epochs = self.epochs or max(fewest, min(most, math.ceil(updates / steps)))
+        epochs = self.epochs or self.taught.epochs + max(fewest, min(most, math.ceil(updates / steps)))
         often = 1.0 if self.epochs or asked else 1 / max(1, round(epochs / EXAMS))
         return replace(self, epochs=epochs, evaluations=self.evaluations or often)
 
@@ -421,7 +445,7 @@ class FineTuning:
             raise InputError(
                 f"{setting('head', value=self.head)}: learns the tags of a sentence together, and a teacher says those of each word; {setting('head', value='lstm')} can be taught"
             )
-        for name in ("hard", "temperature"):
+        for name in ("hard", "temperature", "taught"):
             if not given and getattr(self, name) != getattr(FineTuning(), name):
                 raise InputError(
                     f"{setting(name)}: is of what a teacher says; {option('teacher', like='RUN')} names one"

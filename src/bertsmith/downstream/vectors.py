@@ -11,6 +11,7 @@ import torch
 from bertsmith.deploy import sentences
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import printable
+from bertsmith.nn.body import outer
 from bertsmith.objectives.modules.layers import layered
 from bertsmith.tasks.sequences import Encoded
 from bertsmith.training.precision import Precision
@@ -53,7 +54,7 @@ def pooled(
         # Rounded once, and the states between layers with it: a tenth faster than autocast, whose states are float32.
         model = deepcopy(model).bfloat16()
     pools = pool.split("+")
-    found = np.empty((len(encoded.places), len(pools) * loaded.recipe.model.width), np.float32)
+    found = np.empty((len(encoded.places), len(pools) * outer(loaded.recipe.model)), np.float32)
     with precision.policy():
         for group in encoded.by_length(budget):
             stream = encoded.batch(group).input.to(loaded.device)
@@ -78,7 +79,7 @@ def layers_of(
 ) -> np.ndarray:
     """(places, k, width) float32: the states of k layers in one pass, pooled as `pooled` does or as `states` has them."""
     model = loaded.member.model.eval()
-    found = np.empty((len(encoded.places), len(layers), loaded.recipe.model.width), np.float32)
+    found = np.empty((len(encoded.places), len(layers), outer(loaded.recipe.model)), np.float32)
     with loaded.exact.policy():
         for which in encoded.by_length(budget):
             rows, at = encoded.read(which)
@@ -96,7 +97,7 @@ def layers_of(
 def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray:
     """(places, width) float32: the hidden states at the places of `encoded`; dropout off; float32 'highest'."""
     model = loaded.member.model.eval()
-    found = np.empty((len(encoded.places), loaded.recipe.model.width), np.float32)
+    found = np.empty((len(encoded.places), outer(loaded.recipe.model)), np.float32)
     with loaded.exact.policy():
         for which in encoded.by_length(budget):
             rows, at = encoded.read(which)

@@ -28,13 +28,13 @@ class Axial:
         return self.rows * self.columns
 
     def widths(self, model: Any) -> tuple[int, int]:
-        own = max(1, model.inner // 4) if self.width is None else self.width
-        return own, model.inner - own
+        own = max(1, model.placed // 4) if self.width is None else self.width
+        return own, model.placed - own
 
     def check(self, model: Any) -> None:
         require(
             min(self.widths(model)) > 0,
-            f"model.positions.width: {self.width} leaves nothing of the {model.inner} of the table; between 0 and that",
+            f"model.positions.width: {self.width} leaves nothing of the {model.placed} of the table; between 0 and that",
         )
 
     def build(self, model: Any) -> "AxialTables":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from bertsmith.nn.body import outer
 from bertsmith.nn.norms import NoNorm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from bertsmith.nn.modules.blocks import Layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,21 @@ class Block:
 
     dropout_last: bool = False
     by_depth: bool = False
+    drops: ClassVar[bool] = True  # whether what each part says is dropped out
+
+    def inside(self, model: Any) -> Any:
+        """The model as the parts of its layers know it: of another width, where a layer is not as wide inside."""
+        return model
+
+    def build_layer(self, model: Any, number: int, positions: Any, reads_source: bool) -> Layer:
+        """`positions`: where the position scheme has a part in each layer."""
+        from bertsmith.nn.modules.blocks import Layer
+
+        return Layer(model, number, positions, reads_source)
+
+    def layer_parameters(self, model: Any) -> int:
+        """Of a layer, besides its parts and their norms."""
+        return 0
 
     def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
         """Of the part "attention", "source" or "feedforward" of a layer."""
@@ -66,7 +84,7 @@ class PreNorm(Block):
         return (model.norm if self._has(layer, part) else NoNorm()).build(model.width)
 
     def build_last(self, model: Any) -> nn.Module:
-        return model.norm.build(model.width)
+        return model.norm.build(outer(model))
 
     def enter(self, norm: Any, x: Tensor) -> Tensor:
         return norm(x)
@@ -78,7 +96,7 @@ class PreNorm(Block):
         return model.norm.parameters(model.width) if self._has(layer, part) else 0
 
     def last_parameters(self, model: Any) -> int:
-        return model.norm.parameters(model.width)
+        return model.norm.parameters(outer(model))
 
     def _has(self, layer: int, part: str) -> bool:
         return self.first or layer > 0 or part != "attention"
@@ -94,7 +112,7 @@ class AroundNorm(Block):
         return Around(model.norm, model.width)
 
     def build_last(self, model: Any) -> nn.Module:
-        return model.norm.build(model.width)
+        return model.norm.build(outer(model))
 
     def enter(self, norm: Any, x: Tensor) -> Tensor:
         return norm.before(x)
@@ -106,4 +124,4 @@ class AroundNorm(Block):
         return 2 * model.norm.parameters(model.width)
 
     def last_parameters(self, model: Any) -> int:
-        return model.norm.parameters(model.width)
+        return model.norm.parameters(outer(model))

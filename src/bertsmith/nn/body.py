@@ -93,14 +93,19 @@ class Body(Protocol):
         stream that a decoder reads, whose states these are; only a body of two stacks is given one."""
         ...
 
-    def states(self, stream: Stream) -> list[Tensor]:
-        """The embedding and every layer's output, each (n, d)."""
+    def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
+        """The embedding and every layer's output, or those of the first `layers`, each (n, d)."""
         ...
 
     def depth_of(self, name: str) -> int:
         """How far up a parameter stands (its name as in `named_parameters`): 0 the embeddings, i + 1 layer i; what follows the last layer
         stands as high as it.  ValueError for a name that is none."""
         ...
+
+
+def outer(model: Any) -> int:
+    """Numbers of each state that a body of this configuration gives: its width, but where it says another (`outer`)."""
+    return getattr(model, "outer", model.width)
 
 
 def depth_of(module: nn.Module, name: str, layers: int) -> int:

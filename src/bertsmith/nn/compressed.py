@@ -75,3 +75,40 @@ class Int8:
         from bertsmith.nn.modules.compressed import quantise
 
         quantise(body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Fixed:
+    """As `Int8`, but what is read is rounded by one range for every text, which was looked for or learned beforehand ("static").  `outputs`:
+    whether what matrices say is rounded, too; those of queries, keys and values have a range each."""
+
+    outputs: bool = False
+
+    still: ClassVar[bool] = True
+
+    def operate(self, body: nn.Module) -> None:
+        from bertsmith.nn.modules.compressed import fix
+
+        fix(body, self.outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Aware:
+    """A body that learns in float32 what eight bits will make of it (Q8BERT, Zafrir et al. 2019): matrices of the layers, the tables of embeddings,
+    and what matrices read and say (`outputs`) stand on grids of 255 numbers, and gradients go straight through.  A matrix and a table by their
+    largest number, what is read and said by a moving average, `decay`, of each update's largest; a matrix that joins queries, keys and
+    values is three.  Norms, biases, softmax and heads stay as they are."""
+
+    decay: float = 0.9999
+    outputs: bool = True
+
+    still: ClassVar[bool] = False
+    brings: ClassVar[tuple[str, ...]] = ("*.most", "*.updates")  # names of what is kept
+
+    def __post_init__(self):
+        require(0 <= self.decay < 1, f"int8.decay: {self.decay:g} is not in [0, 1)")
+
+    def operate(self, body: nn.Module) -> None:
+        from bertsmith.nn.modules.compressed import learn_eight
+
+        learn_eight(body, self)

@@ -51,6 +51,26 @@ class Gated(Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stacked(Plain):
+    """`count` of them, one behind the other, each with a sum and norms of its own (Sun et al. 2020, section 3.2)."""
+
+    count: int = 4
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.count > 1, f"model.feedforward.count: {self.count} is below 2; one alone is Plain")
+
+    def build(self, model: Any) -> nn.Module:
+        from bertsmith.nn.modules.feedforward import StackedFeedForward
+
+        return StackedFeedForward(self, model)
+
+    def parameters(self, model: Any) -> int:
+        between = model.block.norm_parameters(model, 1, "feedforward")
+        return self.count * super().parameters(model) + (self.count - 1) * between
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chunked(Plain):
     """The same, `rows` tokens at a time, whose hidden states are made once more on the way back: a pass holds those of as many."""
 

@@ -38,6 +38,13 @@ class LowRank:
             f"lora.parts: {list(self.parts)}: some of {', '.join(PARTS)} are wanted",
         )
 
+    def check(self, width: int) -> None:
+        """InputError for more ranks than a matrix has whose smaller side is so wide."""
+        require(
+            self.rank <= width,
+            f"lora.rank: {self.rank}: the model's matrices have {width} rows or columns, and no update has a higher rank; lower it",
+        )
+
     def operate(self, body: nn.Module) -> None:
         """Fresh ones beside every matrix of the parts, from the global torch generator.  InputError for a body without layers."""
         from bertsmith.nn.modules.lowrank import lower

@@ -49,7 +49,23 @@ class RMSNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Affine:
+    """A weight and a bias for each number and no statistics: what is left of a norm where its time is to be saved (MobileBERT's "NoNorm", Sun et
+    al. 2020, section 3.3)."""
+
+    def build(self, width: int) -> nn.Module:
+        from bertsmith.nn.modules.norms import Scaled
+
+        return Scaled(width)
+
+    def parameters(self, width: int) -> int:
+        return 2 * width
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoNorm:
+    """Nothing."""
+
     def build(self, width: int) -> nn.Module:
         from torch import nn
 

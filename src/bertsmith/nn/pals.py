@@ -39,6 +39,7 @@ class Pals:
         found = self.size or heads * max(1, round(model * 204 / 768 / heads))
         near = heads * max(1, round(found / heads))
         require(found % heads == 0, f"pal.size: {found}: the model's {heads} heads must divide it; nearest: {near}")
+        require(found <= model, f"pal.size: {found} is more than the model's width, {model}; lower it")
         return found
 
     def operate(self, body: nn.Module) -> None:

@@ -27,10 +27,10 @@ class Learned:
     def build(self, model: Any) -> "LearnedTable":
         from bertsmith.nn.modules.positions import LearnedTable
 
-        return LearnedTable(self.length, model.inner)
+        return LearnedTable(self.length, model.placed)
 
     def parameters(self, model: Any) -> int:
-        return self.length * model.inner
+        return self.length * model.placed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,7 +99,10 @@ class TransformerConfig:
             f"model.share: {self.share}, but the first layer's attention has no norm that others could share; set model.block.first=true",
         )
         require(0 <= self.dropout < 1, f"model.dropout: {self.dropout} is not in [0, 1)")
-        for part in (self.attention, self.positions, self.topology):
+        if hasattr(self.block, "check"):
+            self.block.check(self)
+        inside = self.block.inside(self)  # which is checked as it is made, where it is another
+        for part in (*((self.attention,) if inside is self else ()), self.positions, self.topology):
             if hasattr(part, "check"):
                 part.check(self)
         size = self.parameters()
@@ -112,6 +115,16 @@ class TransformerConfig:
     def inner(self) -> int:
         """Width of the token table."""
         return self.embeddings.width or self.width
+
+    @property
+    def placed(self) -> int:
+        """Width of what positions are added to."""
+        return getattr(self.embeddings, "placed", lambda model: model.inner)(self)
+
+    @property
+    def outer(self) -> int:
+        """Numbers of each state, which heads read."""
+        return self.width * getattr(self.topology, "sums", 1)
 
     @property
     def longest(self) -> int | None:
@@ -168,11 +181,14 @@ class TransformerConfig:
 def stack_parameters(model: TransformerConfig, reads_source: bool = False) -> int:
     """Embeddings and layers of one stack, and what follows the last."""
     found = model.embeddings.parameters(model) + model.positions.parameters(model) + model.block.last_parameters(model)
-    sizes = {"attention": model.attention.parameters(model), "feedforward": model.feedforward.parameters(model)}
-    if reads_source:
-        sizes["source"] = sizes["attention"]
+    inside = model.block.inside(model)
+    of_layer = getattr(inside.attention, "of_layer", lambda layer: inside.attention)
+    sizes = {
+        "attention": lambda layer: of_layer(layer).parameters(inside),
+        "feedforward": lambda layer: inside.feedforward.parameters(inside),
+        **({"source": lambda layer: of_layer(layer).parameters(inside)} if reads_source else {}),
+    }
     for part, size in sizes.items():
-        # All layers are alike, but perhaps for the norms of the first.
-        first, others = (size + model.block.norm_parameters(model, layer, part) for layer in (0, 1))
-        found += first if part in SHARED[model.share] else first + (model.layers - 1) * others
-    return found
+        for layer in range(1 if part in SHARED[model.share] else model.layers):
+            found += size(layer) + inside.block.norm_parameters(inside, layer, part)
+    return found + model.layers * model.block.layer_parameters(model)

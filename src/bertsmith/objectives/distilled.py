@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bertsmith.objectives.modules.distilled import DistilledObjective
 
 LED = "led"
+STATES = ("hidden", "features", "means", "variances")  # terms of states, which a matrix brings to one width
+LAYERS = (*STATES, "attention", "shares")  # terms that each layer has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +32,12 @@ class Distilled:
     those that are asked.  `cosine`: 1 - the cosine of the last hidden states.  `hidden`: squared differences of hidden states, the embedding's
     and each layer's, layer i from layer i T / S, through one matrix where the teacher is wider or narrower.  `attention`: the same of scores
     before their softmax.  `relations`: how far queries, keys and values of the last layer stand to one another otherwise than the teacher's
-    do, over `split` heads (MiniLMv2).
+    do, over `split` heads (MiniLMv2).  `features`: squared differences of the layers' states, each with mean 0 and deviation 1; `means`,
+    `variances`: of what that leaves out, squared and absolute ones; `shares`: how far what tokens take of one another is from what the
+    teacher's take, head by head (MobileBERT).
 
-    Who learns without a teacher learns `objective` alone.  Keys: those of `objective`, and `objective.led`.
+    `Schedule.stages` asks those of layers (`LAYERS`) one layer after another, and the others after them; all of layers where none of these
+    has a weight.  Who learns without a teacher learns `objective` alone.  Keys: those of `objective`, and `objective.led`.
     """
 
     objective: Any
@@ -42,14 +47,22 @@ class Distilled:
     hidden: float = 0.0
     attention: float = 0.0
     relations: float = 0.0
+    features: float = 0.0
+    means: float = 0.0
+    variances: float = 0.0
+    shares: float = 0.0
     temperature: float = 2.0
     at: Literal["all", "asked"] = "all"  # where `soft` is asked
     split: int | None = None  # heads of relations; null: as many as the student's attention has
     layer: int | None = None  # of the teacher, that relations are taken from; null: its last
-    begin: Literal["spread", "fresh"] = "spread"  # the student's weights: the teacher's, of layers far from one another
+    # The student's weights: the teacher's, of layers far from one another; its embedding and heads alone; none of it.
+    begin: Literal["spread", "around", "fresh"] = "spread"
     teacher: int | None = None  # its width, where it is not the student's and hidden states are compared
 
-    TERMS: ClassVar[tuple[str, ...]] = ("soft", "cosine", "hidden", "attention", "relations")
+    TERMS: ClassVar[tuple[str, ...]] = (
+        *("soft", "cosine", "hidden", "attention", "relations"),
+        *("features", "means", "variances", "shares"),
+    )
 
     def __post_init__(self):
         require(
@@ -83,6 +96,17 @@ class Distilled:
     def again(self) -> tuple[str, ...]:
         return ("soft",) if self.soft and self.at == "asked" else ()
 
+    @property
+    def of_layers(self) -> tuple[str, ...]:
+        return tuple(name for name in self.terms if name in LAYERS)
+
+    def asked(self, stage: int | None) -> tuple[str, ...]:
+        """Of the teacher, at the stage of a layer, after all stages (0), and where there are none."""
+        predicting = tuple(name for name in self.terms if name not in LAYERS)
+        if stage is None or not (stage or self.own or predicting):
+            return tuple(self.terms)
+        return self.of_layers if stage else predicting
+
     def build(self, model: nn.Module) -> DistilledObjective:
         from bertsmith.objectives.modules.distilled import DistilledObjective
 
@@ -110,27 +134,41 @@ class Distilled:
             raise InputError(
                 f"{who}: says no tokens, which soft asks for; a model with a token head is wanted, or objective.soft=0"
             )
-        if self.cosine and theirs.width != student.width:
-            raise InputError(
-                f"{who}: its states are {theirs.width} wide and the student's {student.width}, so that cosine compares nothing; set "
-                "objective.cosine=0, and objective.hidden or objective.relations in its place"
-            )
-        for name in ("attention", "relations"):
-            if getattr(self, name) and not (hasattr(theirs, "heads") and hasattr(student, "heads")):
-                raise InputError(f"{name}: teacher and student need attention; set objective.{name}=0")
-        if self.attention and theirs.heads != student.heads:
-            raise InputError(
-                f"{who}: has {theirs.heads} heads of attention and the student {student.heads}, so that no score has another's place; set "
-                f"model.heads={theirs.heads}, or objective.attention=0 (relations have heads of their own)"
-            )
-        split = self.split or getattr(student, "heads", 1)
-        if self.relations and (theirs.width % split or student.width % split):
-            raise InputError(
-                f"objective.split: {split} does not divide {theirs.width} and {student.width}, which teacher and student are wide"
-            )
-        if self.relations and self.layer is not None and not 1 <= self.layer <= theirs.layers:
-            raise InputError(f"objective.layer: {self.layer}: {who} has layers 1 to {theirs.layers}")
-        return replace(self, teacher=theirs.width if self.hidden and theirs.width != student.width else None)
+        return replace(self, teacher=led_by(self, theirs, student, who, "objective"))
+
+
+def led_by(terms: Any, theirs: Any, student: Any, who: str, where: str) -> int | None:
+    """The width of a teacher's states that a student's are turned into, where both are compared and differ.  `terms`: a configuration with
+    their weights, set as `where`.  InputError where these two bodies have nothing to compare."""
+    if terms.cosine and theirs.width != student.width:
+        raise InputError(
+            f"{who}: its states are {theirs.width} wide and the student's {student.width}, so that cosine compares nothing; set "
+            f"{where}.cosine=0, and {where}.hidden or {where}.relations in its place"
+        )
+    for name in ("attention", "shares", "relations"):
+        if getattr(terms, name, 0) and not (hasattr(theirs, "heads") and hasattr(student, "heads")):
+            raise InputError(f"{name}: teacher and student need attention; set {where}.{name}=0")
+    heads = next((name for name in ("attention", "shares") if getattr(terms, name, 0)), None)
+    if heads and theirs.heads != student.heads:
+        raise InputError(
+            f"{who}: has {theirs.heads} heads of attention and the student {student.heads}, so that no score has another's place; set "
+            f"model.heads={theirs.heads}, or {where}.{heads}=0 (relations have heads of their own)"
+        )
+    split = terms.split or getattr(student, "heads", 1)
+    if terms.relations and (theirs.width % split or student.width % split):
+        raise InputError(
+            f"{where}.split: {split} does not divide {theirs.width} and {student.width}, which teacher and student are wide"
+        )
+    if terms.relations and terms.layer is not None and not 1 <= terms.layer <= theirs.layers:
+        raise InputError(f"{where}.layer: {terms.layer}: {who} has layers 1 to {theirs.layers}")
+    compared = any(getattr(terms, name, 0) for name in STATES)
+    return theirs.width if compared and theirs.width != student.width else None
+
+
+def check_one_stack(where: str, *models: Any) -> None:
+    """InputError for bodies that are read otherwise than once, layer after layer."""
+    if any(getattr(one, "decodes", False) or getattr(one, "memory", None) or one.asks for one in models):
+        raise InputError(f"{where}: teacher and student are one stack without memory each; one of them is not")
 
 
 def _terms(objective: Any) -> dict[str, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.config import require
+from bertsmith.nn.body import outer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,10 +17,10 @@ MAIN = "main"
 
 
 class Wide:
-    """A body's configuration, with the width of what a head reads."""
+    """A body's configuration, with the width of what a head reads, and of its summary."""
 
-    def __init__(self, of: Any, width: int):
-        self._of, self.width = of, width
+    def __init__(self, of: Any, width: int, read: int):
+        self._of, self.width, self.outer = of, width, read
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._of, name)
@@ -42,7 +43,8 @@ class OverLayers:
 
     def read(self, model: Any) -> Wide:
         """The configuration that the head sees."""
-        return Wide(model, model.width * (len(self.layers) if self.how == "side" else 1))
+        times = len(self.layers) if self.how == "side" else 1
+        return Wide(model, model.width * times, outer(model) * times)
 
     def build(self, model: nn.Module) -> LayersObjective:
         from bertsmith.objectives.modules.layers import LayersObjective

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.adaptive import Adaptive
-from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.nn.feedforward import ACTIVATIONS
 
-# The activation of the summary between a sequence's state and its classes; none: no summary at all.
-Summarised = Literal["tanh", "gelu", "relu", "none"]
+# The activation of the summary between a sequence's state and its classes; state: the classes read the state itself, none: without a bias.
+Summarised = Literal["tanh", "gelu", "relu", "state", "none"]
 
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.predict import (
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class Tokens:
     """Which token stood here?  Over the whole vocabulary, by the model's token table or, not `tied`, one of its own.
 
-    `scaled`: states are divided by the root of their width, as a table whose rows are that long wants it (T5).
+    `scaled`: states are divided by the root of their width, as a table whose rows are that long wants it (T5).  `wide`: what is asked of the
+    table stays as wide as the model, and what a narrower table lacks is a table of the head's own (MobileBERT).
     """
 
     name: str = "token"
@@ -41,8 +42,13 @@ class Tokens:
     bias: bool = True  # one for each token of the vocabulary
     tied: bool = True
     scaled: bool = False
+    wide: bool = False
+    norm: Any = None  # kind of the transform's; None: the model's
 
     def __post_init__(self):
+        require(
+            self.tied or not self.wide, f"objective: {self.name}.wide: only beside the model's own table; set tied=true"
+        )
         known = ", ".join(ACTIVATIONS)
         require(
             self.activation is None or self.activation in ACTIVATIONS,
@@ -59,11 +65,23 @@ class Tokens:
             isinstance(model.tokens, nn.Embedding),
             "model.embeddings: tokens in clusters, or frames, but the objective asks over one table; take embeddings that have one",
         )
+        wide = outer(model.config)
+        require(
+            self.transform or not self.tied or wide == model.config.width,
+            f"objective: {self.name}: states of {wide} numbers, and the token table has rows of {model.config.inner}; transform=true stands "
+            "between them, or tied=false makes a table for them",
+        )
         return initialise(TokenTerm(model, self))
 
     def parameters(self, model: BodyConfig) -> int:
-        dense = (model.width + 1) * model.inner + model.norm.parameters(model.inner) if self.transform else 0
-        return dense + self.bias * model.vocab + (0 if self.tied else model.vocab * model.inner)
+        rows = self.rows(model)
+        dense = (outer(model) + 1) * rows + (self.norm or model.norm).parameters(rows) if self.transform else 0
+        own = rows - model.inner if self.tied else model.inner if self.transform else outer(model)
+        return dense + (self.bias + own) * model.vocab
+
+    def rows(self, model: BodyConfig) -> int:
+        """Numbers of a row of all tables together."""
+        return max(model.width, model.inner) if self.wide else model.inner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +114,7 @@ class Pair:
     name: str = "pair"
     classes: int = 2
     weight: float = 1.0
+    pooler: Summarised = "tanh"
 
     def __post_init__(self):
         require(self.classes > 1, f"objective: {self.name}.classes: {self.classes} is below 2")
@@ -104,10 +123,12 @@ class Pair:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import PairTerm
 
-        return initialise(PairTerm(model.config.width, self.classes))
+        return initialise(PairTerm(model.config.width, self.classes, pooler=self.pooler, read=outer(model.config)))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * (model.width + self.classes)
+        from bertsmith.objectives.supervised import sequence_parameters
+
+        return sequence_parameters(model, self.classes, self.pooler)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +146,10 @@ class TokenClasses:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import ClassTerm
 
-        return initialise(ClassTerm(model.config.width, self.classes))
+        return initialise(ClassTerm(outer(model.config), self.classes))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * self.classes
+        return (outer(model) + 1) * self.classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +163,10 @@ class Summary:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import SummaryTerm
 
-        return initialise(SummaryTerm(model.config.width))
+        return initialise(SummaryTerm(model.config.width, outer(model.config)))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * model.width
+        return (outer(model) + 1) * model.width
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.config import require
 from bertsmith.data.batch import IGNORE
-from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.transformer import TransformerConfig
 from bertsmith.objectives.predict import Predict, Tokens
@@ -38,7 +38,7 @@ class Detect:
         return initialise(DetectTerm(model.config))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * (model.width + 1)
+        return (outer(model) + 1) * model.width + model.width + 1
 
     def labels(self, written: Tensor, clean: Tensor) -> Tensor:
         return (written != clean).long().masked_fill(clean == IGNORE, IGNORE)
@@ -65,7 +65,7 @@ class RestoreOrCopy(Restore):
         return initialise(CopyTerm(model, self))
 
     def parameters(self, model: BodyConfig) -> int:
-        return super().parameters(model) + model.width + 1
+        return super().parameters(model) + outer(model) + 1
 
 
 @dataclass(frozen=True, kw_only=True)

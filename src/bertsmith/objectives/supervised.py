@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.config import require
-from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ def reads(width: int, pool: str) -> int:
     return width * len(SIDE.get(pool, (pool,)))
 
 
-def sequence_parameters(width: int, classes: int, pooler: str, pool: str = "cls") -> int:
+def sequence_parameters(model: Any, classes: int, pooler: str, pool: str = "cls") -> int:
     """Of the head of a sequence's classes; without a summary it is one matrix (heads.PairHead)."""
-    own, read = (width if pool == "attention" else 0), reads(width, pool)
-    return own + (read * classes if pooler == "none" else (read + 1) * width + (width + 1) * classes)
+    width, own, read = model.width, (outer(model) if pool == "attention" else 0), reads(outer(model), pool)
+    bare = {"none": read * classes, "state": (read + 1) * classes}
+    return own + (bare[pooler] if pooler in bare else (read + 1) * width + (width + 1) * classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +91,16 @@ class Classify:
         from bertsmith.objectives.modules.supervised import Classification, Weighing
 
         width = model.config.width
-        head: Any = PairHead(width, self.classes, self.dropout, self.pooler, reads(width, self.pool))
+        head: Any = PairHead(width, self.classes, self.dropout, self.pooler, reads(outer(model.config), self.pool))
         if self.san is not None:
-            head = self.san.build(width, self.classes, self.dropout)
+            head = self.san.build(outer(model.config), self.classes, self.dropout)
         how = (self.class_weights, self.focal, self.smoothing)
         return Classification(head, self.pool, self.orders, Weighing(*how) if any(how) else None)
 
     def parameters(self, model: BodyConfig) -> int:
         if self.san is not None:
-            return self.san.parameters(model.width, self.classes)
-        return sequence_parameters(model.width, self.classes, self.pooler, self.pool)
+            return self.san.parameters(outer(model), self.classes)
+        return sequence_parameters(model, self.classes, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
@@ -125,11 +126,13 @@ class Several:
 
         width = model.config.width
         return Labelling(
-            PairHead(width, self.classes, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+            PairHead(width, self.classes, self.dropout, self.pooler, reads(outer(model.config), self.pool)),
+            self.pool,
+            self.orders,
         )
 
     def parameters(self, model: BodyConfig) -> int:
-        return sequence_parameters(model.width, self.classes, self.pooler, self.pool)
+        return sequence_parameters(model, self.classes, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
@@ -164,11 +167,13 @@ class Ordered:
 
         width = model.config.width
         return Ordering(
-            RankHead(width, self.begin, self.dropout, self.pooler, reads(width, self.pool)), self.pool, self.orders
+            RankHead(width, self.begin, self.dropout, self.pooler, reads(outer(model.config), self.pool)),
+            self.pool,
+            self.orders,
         )
 
     def parameters(self, model: BodyConfig) -> int:
-        return sequence_parameters(model.width, 1, self.pooler, self.pool) + self.classes - 1
+        return sequence_parameters(model, 1, self.pooler, self.pool) + self.classes - 1
 
     def weights(self) -> dict[str, float]:
         return {"rank": 1.0}
@@ -194,15 +199,15 @@ class Regress:
         from bertsmith.objectives.modules.supervised import Regression
 
         width = model.config.width
-        head: Any = PairHead(width, 1, self.dropout, self.pooler, reads(width, self.pool))
+        head: Any = PairHead(width, 1, self.dropout, self.pooler, reads(outer(model.config), self.pool))
         if self.san is not None:
-            head = self.san.build(width, 1, self.dropout)
+            head = self.san.build(outer(model.config), 1, self.dropout)
         return Regression(head, self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
         if self.san is not None:
-            return self.san.parameters(model.width, 1)
-        return sequence_parameters(model.width, 1, self.pooler, self.pool)
+            return self.san.parameters(outer(model), 1)
+        return sequence_parameters(model, 1, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}
@@ -224,10 +229,10 @@ class Choose:
         from bertsmith.objectives.modules.supervised import Choosing
 
         width = model.config.width
-        return Choosing(PairHead(width, 1, self.dropout, self.pooler, reads(width, self.pool)), self.pool)
+        return Choosing(PairHead(width, 1, self.dropout, self.pooler, reads(outer(model.config), self.pool)), self.pool)
 
     def parameters(self, model: BodyConfig) -> int:
-        return sequence_parameters(model.width, 1, self.pooler, self.pool)
+        return sequence_parameters(model, 1, self.pooler, self.pool)
 
     def weights(self) -> dict[str, float]:
         return {"choice": 1.0}
@@ -277,11 +282,11 @@ class Tag:
         from bertsmith.nn.modules.heads import TokenLabel
         from bertsmith.objectives.modules.tagging import Tagging, Transitions, Words
 
-        head = (Words if self.reads else TokenLabel)(model.config.width, self.classes, self.dropout)
+        head = (Words if self.reads else TokenLabel)(outer(model.config), self.classes, self.dropout)
         return Tagging(head, Transitions(self.classes, self.allowed) if self.chained else None, self.shares)
 
     def parameters(self, model: BodyConfig) -> int:
-        width, side = model.width, model.width // 2
+        width, side = outer(model), outer(model) // 2
         lstm = 2 * 4 * side * (width + side + 2) if self.reads else 0
         out = ((side * 2 if self.reads else width) + 1) * self.classes
         return out + lstm + (self.classes * (self.classes + 2) if self.chained else 0)
@@ -299,10 +304,10 @@ class Span:
     def build(self, model: Body) -> "Spans":
         from bertsmith.objectives.modules.supervised import Spans
 
-        return Spans(model.config.width)
+        return Spans(outer(model.config))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (model.width + 1) * 2
+        return (outer(model) + 1) * 2
 
     def weights(self) -> dict[str, float]:
         return {"span": 1.0}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bertsmith.config import require
 from bertsmith.errors import nearest
-from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Vectors:
     def build(self, model: Body) -> VectorsObjective:
         from bertsmith.objectives.modules.vectors import VectorsObjective
 
-        width = model.config.width
+        width = outer(model.config)
         require(
             all(0 < size < width for size in self.sizes), f"sizes: {[*self.sizes]}: numbers below {width} are wanted"
         )

@@ -143,6 +143,13 @@ class Classes(Texts):
         many = np.bincount(targets, minlength=len(labels.names))
         if self.class_weights == "balanced":
             each = 1 / np.maximum(many, 1)
+        elif isinstance(self.class_weights, (list, tuple)):
+            told, names = len(self.class_weights), ", ".join(printable(name, 40) for name in labels.names[:20])
+            require(
+                told == len(labels.names),
+                f"class_weights: {told} for {amount(len(labels.names), 'class', 'classes')}, which are in this order: {names}",
+            )
+            each = np.array(self.class_weights, float)
         else:
             for name in self.class_weights:
                 require(name in labels.names, f"class_weights: {printable(name, 60)}: {nearest(name, labels.names)}")

@@ -7,6 +7,7 @@ pointwise mutual information is at least that, found by gensim), or from annotat
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from bertsmith.data.levels import LEVELS
 from bertsmith.data.ranges import numbers
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
+from bertsmith.text import nif
 from bertsmith.text.categories import category
 from bertsmith.text.lexicon import Lexicon, disjoint
 from bertsmith.text.runs import Runs
@@ -291,7 +293,8 @@ class SpansRow:
 
 
 def _records(path: str, field: str, span: Callable[[Any], Span]) -> Iterator[tuple[str, str, list[Span]]]:
-    with open(path, encoding="utf-8") as file:
+    linked = io.StringIO(nif.jsonl(path)) if field == FIELDS["link"] and nif.is_at(path) else None
+    with linked or open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             where = f"{printable(path)}:{number}"
             if not line.strip():

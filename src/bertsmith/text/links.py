@@ -1,7 +1,7 @@
 """Mentions in a corpus that are linked to entities, kept in the store with the entities' vectors.
 
-They come from linked text (.jsonl, `{"text": ..., "links": [[start, end, "Q90"], ...]}` in characters), whose sentences are found again in
-the corpus by their ids, or from a dictionary of mentions (any other file: a mention, a tab, an id a line), each of which is linked wherever
+They come from linked text (.jsonl, `{"text": ..., "links": [[start, end, "Q90"], ...]}` in characters, or .ttl, nif.py), whose sentences are
+found again in the corpus by their ids, or from a dictionary of mentions (any other file: a mention, a tab, an id a line), each of which is linked wherever
 it stands, the longest at each place.  A mention that stands for several entities is left out and counted, and so is an entity without a
 vector.  m spans, e entities.
 """
@@ -17,6 +17,7 @@ import numpy as np
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
+from bertsmith.text import nif
 from bertsmith.text.annotations import Marked, Span, blocks
 from bertsmith.text.entities import NAMES, VECTORS, Entities
 from bertsmith.text.lexicon import Lexicon, disjoint
@@ -129,7 +130,7 @@ def write(
 ) -> dict[str, Any]:
     """Link the closed `splits` of a store that is being written; what its manifest says of it."""
     path, entities = given[0], Entities.read(given[1])
-    if path.endswith(".jsonl"):
+    if path.endswith(".jsonl") or nif.is_at(path):
         find: Any = LinkedTexts(path, entities.numbers, tokenizer, language, lines)
     else:
         find = Mentions.of(path, entities.numbers, tokenizer)

@@ -19,7 +19,7 @@ from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option
-from bertsmith.text import annotations, more_words, store, unknown
+from bertsmith.text import annotations, more_words, nif, store, unknown
 from bertsmith.text.account import Account, Options
 from bertsmith.text.categories import unidata_version
 from bertsmith.text.characters import Characters
@@ -131,7 +131,8 @@ def prepare(
     sources = {level: os.fspath(of) for level, of in (("phrase", phrases), ("entity", entities)) if of is not None}
     annotations.check(sources)
     linked = links_of(links, entity_vectors)
-    if segmented and any(of.endswith(".jsonl") for of in (*sources.values(), *(linked or ())[:1])):
+    annotated = (*sources.values(), *(linked or ())[:1])
+    if segmented and any(of.endswith(".jsonl") or nif.is_at(of) for of in annotated):
         raise InputError(
             f"{flag('segmented')}: takes blanks out of the text, so that places in an annotated text mean nothing"
         )

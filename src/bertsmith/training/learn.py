@@ -32,7 +32,7 @@ from bertsmith.training.optim import freeze, warmup_steps
 from bertsmith.training.precision import Precision, threads_set
 from bertsmith.training.run import FORMAT, at, check_same
 from bertsmith.training.saving import learned_alone
-from bertsmith.training.stages import unreached
+from bertsmith.training.stages import layers_said, unreached
 from bertsmith.training.step import compile_layers, memory_said
 from bertsmith.training.stop import Stop
 from bertsmith.training.trial import Trial
@@ -109,6 +109,8 @@ def learn(
                 f"{trial.step_seconds:.3g} s an update: {amount(asked.minutes, 'minute is', 'minutes are', 'g')} {amount(config['steps'], 'step')}"
             )
         warmup_steps(recipe.schedule, config["steps"])
+        for line in layers_said(recipe, config["steps"]):
+            journal.say(line)
         if isinstance(job.feed, Mixture):
             job.feed.lasts(config["steps"])
         expect(extent, config["steps"])
@@ -149,7 +151,8 @@ def _check_sliced(recipe: Recipe, shard: str | None) -> None:
     schedule = recipe.schedule
     if shard == "fsdp" and schedule.average:
         raise InputError(f"schedule.average: weights in slices have no average yet; {option('shard', 'ddp')} has one")
-    if shard == "fsdp" and (schedule.unfreeze or any(group.begin or group.end for group in schedule.groups)):
+    moves = schedule.unfreeze or schedule.stages or any(group.begin or group.end for group in schedule.groups)
+    if shard == "fsdp" and moves:
         raise InputError(
             f"schedule: parts that learn for some of the run only cannot be sliced; {option('shard', 'ddp')} can"
         )

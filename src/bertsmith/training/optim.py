@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bertsmith.errors import InputError, nearest
 from bertsmith.nn.modules.member import depths
+from bertsmith.objectives.distilled import LED
 from bertsmith.recipe import SLANT, Group, Schedule
 from bertsmith.spelling import amount
 from bertsmith.training.adafactor import AdaFactor, joined_in
@@ -66,17 +67,25 @@ class Share:
     end: float | None = None  # until this
     unfreeze: float = 0.0  # between one depth and the next below
     below: int = 0  # depths below the heads
+    stages: Any = None  # a LayerByLayer
+    depth: int = 0
+    layers: int = 0
 
     def at(self, step: int, steps: int) -> float:
         """The share at update `step` of `steps`; 0 where it is frozen."""
         wait = max(_steps(self.begin, steps), round(self.below * _exact(self.unfreeze, steps)))
         late = self.end is not None and step > _steps(self.end, steps)
-        return 0.0 if late or step <= wait else self.rate
+        rate = 0.0 if late or step <= wait else self.rate
+        return (
+            rate
+            if self.stages is None
+            else rate * self.stages.share(self.depth, self.stages.at(step, steps, self.layers))
+        )
 
     @property
     def moves(self) -> bool:
         """Whether it is frozen for a part of the run."""
-        return self.begin > 0 or self.end is not None or self.unfreeze * self.below > 0
+        return self.begin > 0 or self.end is not None or self.unfreeze * self.below > 0 or self.stages is not None
 
 
 def _exact(of: float, steps: int) -> float:
@@ -94,7 +103,12 @@ def share_of(name: str, member: nn.Module, schedule: Schedule) -> Share:
     for group in schedule.groups:
         if _names(group, name):
             rate, begin, end = rate * group.rate, group.begin or begin, group.end or end
-    return Share(rate, begin, end, schedule.unfreeze, (top - depth) if schedule.unfreeze else 0)
+    share = Share(rate, begin, end, schedule.unfreeze, (top - depth) if schedule.unfreeze else 0)
+    if schedule.stages is None or name.startswith(
+        f"objective.{LED}."
+    ):  # what compares two widths learns in every stage
+        return share
+    return replace(share, stages=schedule.stages, depth=depth, layers=top - 1)
 
 
 def _names(group: Group, name: str) -> bool:

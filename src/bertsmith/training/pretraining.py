@@ -24,7 +24,7 @@ from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out
 from bertsmith.training.run import ENTITIES, TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
-from bertsmith.training.teacher import teacher_of, unasked
+from bertsmith.training.teacher import teacher_of, unasked, untaught
 
 if TYPE_CHECKING:
     from bertsmith.training.evaluate import HeldOut
@@ -83,7 +83,7 @@ def pretrain(
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
-            recipe = taught.taught(recipe, store) if taught else recipe
+            recipe = taught.taught(recipe, store) if taught else untaught(recipe)
             rows = rows_of(from_, run, resume) if world.first else None
             begins = taught is not None and recipe.objective.begin != "fresh"
             rows = taught.recipe.model.vocab if taught and begins and rows is None else rows
@@ -95,9 +95,7 @@ def pretrain(
 
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
-            linked = getattr(store, "vectors", None) is not None and hasattr(
-                getattr(recipe.model, "topology", None), "for_vocab"
-            )
+            linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
             starts = world.tell(from_ is not None or begins or linked)
             more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):

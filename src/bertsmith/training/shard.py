@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target, term_of
+from bertsmith.nn.modules.ranges import ranges, unnoted
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.processes import own, put
 
@@ -32,6 +33,7 @@ class Shared:
         self.member, self.world = member, world
         self.sliced = world.size > 1 and shard == "fsdp"
         self._run: nn.Module = member
+        self._ranges = ranges(member)
         draws = getattr(member, "draws", None)
         if draws is not None:
             self._run = _slices(member)
@@ -45,7 +47,17 @@ class Shared:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """The sum of each loss term."""
-        return self._run(batch)
+        with nullcontext() if batch.examples else unnoted():
+            return self._run(batch)
+
+    def noted(self) -> None:
+        """An update is made: ranges (ranges.py) know the largest numbers that any pass of any process met in it."""
+        if self._ranges:
+            found = torch.cat([part.found for part in self._ranges])
+            if self.world.size > 1:
+                found = found.new_tensor(self.world.gather(found.tolist())).amax(0)
+            for part, own in zip(self._ranges, found.split([len(part.found) for part in self._ranges]), strict=True):
+                part.settle(own.clone())
 
     def passes(
         self, batches: Sequence[Batch], counts: Mapping[str, int], planned: Mapping[str, int]

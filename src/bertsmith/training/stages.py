@@ -48,6 +48,21 @@ def unreached(feed: Any, steps: int, extent: Extent) -> list[str]:
     ]
 
 
+def layers_said(recipe: Any, steps: int) -> list[str]:
+    """Of layers that learn one after another: when, and what follows.  InputError where a layer has no update."""
+    stages, layers = recipe.schedule.stages, getattr(recipe.model, "layers", 0)
+    if stages is None:
+        return []
+    last = stages.ends(steps, layers)[-1]
+    then = (
+        f"then all together for {steps - last:,}"
+        if last < steps
+        else "and the run ends with the last of them, or before"
+    )
+    kept = f"those below at {stages.below:g} of the rate" if stages.below else "those below frozen"
+    return [f"{amount(layers, 'layer')} one after another, {last / layers:,.3g} steps each, {kept}; {then}"]
+
+
 def _said(what: str, late: list[tuple[str, Any]], way: str) -> str:
     names, begin = (
         " and ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)

@@ -92,6 +92,7 @@ def train_step(
         if clip and norm > clip:
             torch._foreach_mul_([own(gradient) for gradient in gradients], clip / norm)
         optimizer.step()
+        shared.noted()
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

@@ -14,7 +14,7 @@ from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.deploy import folder
 from bertsmith.errors import InputError
-from bertsmith.objectives.distilled import Distilled, spread
+from bertsmith.objectives.distilled import LAYERS, Distilled, check_one_stack, spread
 from bertsmith.recipe import Recipe, find, members
 from bertsmith.spelling import amount, option, setting
 from bertsmith.text.tokenizer import Tokenizer
@@ -63,6 +63,8 @@ class Teacher:
         """`recipe_for(name, from_)`; a member without a size takes the teacher's shapes, and half of its layers."""
         if from_ is not None or name not in members():
             recipe = recipe_for(name, from_)
+        elif getattr(find(f"{name}:{SIZE}").objective, "begin", None) == "around":
+            recipe = self._beside(name)
         else:
             recipe, theirs = find(f"{name}:{SIZE}"), self.recipe.model
             half = replace(theirs, layers=(theirs.layers + 1) // 2, dropout=recipe.model.dropout)
@@ -71,13 +73,34 @@ class Teacher:
             recipe = replace(recipe, model=half, layout=replace(recipe.layout, length=length))
         return asking(recipe)
 
+    def _beside(self, name: str) -> Recipe:
+        """The size of a member that has this teacher's embedding and layers.  InputError where none has."""
+        theirs, sizes = self.recipe.model, members()[name].sizes
+        for size in sizes:
+            model = find(f"{name}:{size}").model
+            if (model.width, model.layers) == (theirs.width, getattr(theirs, "layers", 0)):
+                return find(f"{name}:{size}")
+        said = ", ".join(f"{name}:{size}" for size in sizes)
+        raise InputError(
+            f"{option('teacher', self.path)}: {amount(getattr(theirs, 'layers', 0), 'layer')} of width {theirs.width}, and no {name} has so many; name one: {said}"
+        )
+
     def taught(self, recipe: Recipe, store: Any) -> Recipe:
         """A student's recipe, asked what this teacher can answer.  InputError where the two do not read alike."""
+        recipe = at_once(recipe) if _none_asked(recipe) else recipe
         recipe = asking(recipe)
         model, theirs = recipe.model, self.recipe.model
+        if recipe.schedule.stages is not None and not recipe.objective.of_layers:
+            raise InputError(
+                f"schedule.stages: nothing compares layers, which would learn one after another; give one of {', '.join(LAYERS)} a weight: "
+                f"{setting('objective.features', value=1)}"
+            )
         where = option("teacher", self.path)
-        if any(getattr(one, "decodes", False) or getattr(one, "memory", None) or one.asks for one in (model, theirs)):
-            raise InputError(f"{where}: teacher and student are one stack without memory each; one of them is not")
+        if recipe.schedule.stages is not None and getattr(model, "share", "none") != "none":
+            raise InputError(
+                f"schedule.stages: model.share={model.share}: layers of the same weights cannot learn one after another; {setting('model.share', value='none')}"
+            )
+        check_one_stack(where, model, theirs)
         if self.tokenizer.reading != store.tokenizer.reading:
             raise InputError(
                 f"{where}: its tokenizer is not the store's; prepare the text again with {option('tokenizer', self.path)}"
@@ -99,11 +122,13 @@ class Teacher:
 
         from bertsmith.training.saving import weights_of
 
-        depth = getattr(self.recipe.model, "layers", 0)
-        layers = spread(recipe.model.layers, depth)
+        depth, around = getattr(self.recipe.model, "layers", 0), recipe.objective.begin == "around"
+        layers = [] if around else spread(recipe.model.layers, depth)
         theirs, new = self._alone(recipe), []
         with torch.no_grad():
             for name, own in weights_of(member).items():
+                if around and name.startswith("model.layers."):
+                    continue
                 given = theirs.get(_renumbered(name, layers))
                 if name == POSITIONS and given is not None:
                     given = given[: len(own)]
@@ -117,7 +142,12 @@ class Teacher:
                     )
                 else:
                     own.copy_(given)
-        say(f"the student begins with layers {', '.join(map(str, layers))} of the teacher's {depth}")
+        which = (
+            f"layers {', '.join(map(str, layers))} of the teacher's {depth}"
+            if layers
+            else "the teacher's embedding and heads"
+        )
+        say(f"the student begins with {which}")
         for head in dict.fromkeys(new):
             say(f"the {head} head is fresh")
         return {"teacher": self.digest, "layers": layers}
@@ -154,6 +184,26 @@ def asking(recipe: Recipe) -> Recipe:
     """A member of any kind as a student: as DistilBERT is taught, where its own objective does not say how."""
     own = recipe.objective
     return recipe if isinstance(own, Distilled) else replace(recipe, objective=Distilled(objective=own))
+
+
+def untaught(recipe: Recipe) -> Recipe:
+    """A recipe without a teacher, whose layers have nothing to learn from one after another.  InputError where that is asked of no student."""
+    if recipe.schedule.stages is None or _none_asked(recipe):
+        return at_once(recipe)
+    if not isinstance(recipe.objective, Distilled):
+        raise InputError(
+            f"schedule.stages: layers learn one after another of a teacher; {option('teacher', like='MODEL')} names one"
+        )
+    return at_once(recipe)
+
+
+def at_once(recipe: Recipe) -> Recipe:
+    """Without stages."""
+    return replace(recipe, schedule=replace(recipe.schedule, stages=None))
+
+
+def _none_asked(recipe: Recipe) -> bool:
+    return recipe.schedule.stages is not None and not recipe.schedule.stages.until
 
 
 def unasked(recipe: Recipe) -> list[str]:

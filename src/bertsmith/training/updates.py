@@ -139,6 +139,8 @@ class Updates:
                     break
                 rate = rate_at(schedule, step, self.steps)
                 set_rate(self.optimizer, rate, step, self.steps)
+                if schedule.stages is not None:
+                    self.member.objective.stage = schedule.stages.at(step, self.steps, self.recipe.model.layers)
                 outcome = train_step(
                     self.learner,
                     made.batches,

@@ -68,7 +68,7 @@ def adapt(body: nn.Module, config: Adapters) -> None:
 
 def check_plain(layer: Layer, name: str) -> None:
     """InputError for a layer that computes otherwise than `Layer` does, so that one of another class would not say the same."""
-    if type(layer) is not Layer:
+    if type(layer) is not Layer or hasattr(layer.feedforward, "before"):
         raise InputError(
             f"{name}: a {type(layer).__name__} of this model has no place for it; {option('method', 'lora', 'full')} tunes it"
         )

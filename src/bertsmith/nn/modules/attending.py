@@ -5,13 +5,18 @@ What they are computed by stands in attention.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attention import attend, attend_source
+from bertsmith.nn.modules.blocks import repeated
 from bertsmith.nn.modules.cache import LayerCache
 from bertsmith.nn.modules.positions import Position
 
@@ -20,6 +25,7 @@ class Attention(nn.Module):
     """`positions`: where a scheme has a part in this layer; `window`: where the layer sees less than the stream lets it."""
 
     keeps = True  # whether a cache can hold what it reads
+    joined: ClassVar[dict[str, int]] = {"qkv": 3}  # matrices that are several in one
 
     def __init__(
         self,
@@ -31,7 +37,9 @@ class Attention(nn.Module):
         window: int | None = None,
         inner: int | None = None,
         scaled: bool = True,
+        says: int | None = None,
     ):
+        """`says`: the width of what it says, where that is not what it reads."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -39,8 +47,28 @@ class Attention(nn.Module):
         self.inner = inner or width
         self.factor = factor(self.inner // heads, scaled)
         self.qkv = nn.Linear(width, 3 * self.inner, bias=bias)
-        self.out = nn.Linear(self.inner, width, bias=bias)
+        self.out = nn.Linear(self.inner, says or width, bias=bias)
         self.positions = positions
+
+    @property
+    def narrows(self) -> bool:
+        """Whether heads can go: they have no parameters but their rows of the matrices."""
+        return type(self) is Attention and self.positions is None
+
+    def fewer(self, count: int) -> Attention:
+        """Fresh, of so many heads as wide as these; of the same else."""
+        inner, out = count * (self.inner // self.heads), self.out
+        made = out.bias is not None, None, self.window, inner, self.factor is None, out.out_features
+        return Attention(self.qkv.in_features, count, self.dropout, *made)
+
+    @torch.no_grad()
+    def keep(self, wide: Attention, rows: Tensor) -> None:
+        """What `wide` is at the places `rows` of its heads."""
+        self.qkv.weight.copy_(wide.qkv.weight.unflatten(0, (3, -1))[:, rows].flatten(0, 1))
+        self.out.weight.copy_(wide.out.weight[:, rows])
+        if wide.qkv.bias is not None:
+            self.qkv.bias.copy_(wide.qkv.bias.unflatten(0, (3, -1))[:, rows].flatten())
+            self.out.bias.copy_(wide.out.bias)
 
     def forward(
         self,
@@ -56,12 +84,18 @@ class Attention(nn.Module):
         With a cache (and all rows read) x goes on from what it keeps.
         """
         positions = self.positions or positions
-        q, k, v = self.projected(self.qkv, x, asking, stream, positions, read)
+        q, k, v = self.asked(x, asking, stream, positions, read)
         if cache is None:
             mixed = self.mixed(q, k, v, x, asking, stream, positions, read)
         else:
             mixed = cache.attend(q, k, v, stream.narrowed(self.window), positions)
         return self.out(as_many(mixed.flatten(1), asking))
+
+    def asked(
+        self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q (m, h, e) of the rows `read`, k and v (n, h, e), without filler."""
+        return self.projected(self.qkv, x, asking, stream, positions, read)
 
     def projected(
         self, qkv: nn.Linear, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None
@@ -71,11 +105,9 @@ class Attention(nn.Module):
         if read is None:
             q, k, v = qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
         else:
-            parts = self.inner, 2 * self.inner
-            of_q, of_kv = qkv.weight.split(parts)
-            bias_q, bias_kv = (None, None) if qkv.bias is None else qkv.bias.split(parts)
-            q = F.linear(asking, of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
-            k, v = F.linear(x, of_kv, bias_kv)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
+            of_q, of_kv = slices(qkv, (self.inner, 2 * self.inner))
+            q = of_q(asking)[:m].unflatten(-1, (self.heads, -1))
+            k, v = of_kv(x)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
         q = q if self.factor is None else q * self.factor
         return *positions.rotate(q, k, stream, read), v
 
@@ -97,8 +129,16 @@ class Attention(nn.Module):
 
 def as_many(x: Tensor, asking: Tensor) -> Tensor:
     """x (m, d) with filler behind it, as `asking` has it."""
-    extra = len(asking) - len(x)
-    return F.pad(x, (0, 0, 0, extra)) if extra else x
+    return repeated(x, len(asking) - len(x))
+
+
+def slices(matrix: nn.Linear, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
+    """What so many rows of a matrix say, one after another, each by itself; a matrix that is no plain one knows how."""
+    own = getattr(matrix, "slices", None)
+    if own is not None:
+        return own(sizes)
+    biases = [None] * len(sizes) if matrix.bias is None else matrix.bias.split(sizes)
+    return [partial(F.linear, weight=w, bias=b) for w, b in zip(matrix.weight.split(sizes), biases, strict=True)]
 
 
 def factor(head: int, scaled: bool) -> float | None:
@@ -116,6 +156,8 @@ class Source:
 
 class SourceAttention(nn.Module):
     """Sequence i of a stream reads all of sequence i of a source."""
+
+    joined: ClassVar[dict[str, int]] = {"kv": 2}
 
     def __init__(
         self,

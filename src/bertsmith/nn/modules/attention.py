@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +53,13 @@ def watched() -> Iterator[Shares]:
 
 
 class Heard(NamedTuple):
-    """Of one layer, (n, h, e) each: what tokens ask by, what they are found by, and what they say; scores are q k / e ** 0.5."""
+    """Of one layer, (n, h, e) each: what tokens ask by, what they are found by, and what they say; scores are q k / e ** 0.5, of those that
+    `sees`, of flat indices (b, 1, q, 1) and (b, 1, 1, k) -> (b, 1 or h, q, k), says are read."""
 
     q: Tensor
     k: Tensor
     v: Tensor
+    sees: Callable[[Tensor, Tensor], Tensor]
 
 
 _HEARD: ContextVar[list[Heard] | None] = ContextVar("heard", default=None)
@@ -72,6 +74,12 @@ def heard() -> Iterator[list[Heard]]:
         yield found
     finally:
         _HEARD.reset(before)
+
+
+def hear(told: Callable[[], Heard]) -> None:
+    """What an attention tells of itself, once for all its rows."""
+    if (listening := _HEARD.get()) is not None:
+        listening.append(told())
 
 
 @contextmanager
@@ -109,8 +117,7 @@ def attend(
     `queries` (m,): the flat indices, ascending, that the rows of `q` stand for; None: all n.  Exact for every subset.
     """
     if len(q):
-        if (listening := _HEARD.get()) is not None:
-            listening.append(Heard(q, k, v))
+        hear(lambda: Heard(q, k, v, partial(sees, stream)))
         watch(False, k, lambda each: mix(q, k, each, stream, 0.0, bias, queries))
     return mix(q, k, v, stream, dropout, bias, queries)
 

@@ -33,10 +33,15 @@ def filler(rows: int, device: torch.device) -> int:
     return -rows % ROWS if device.type == "cpu" else 0
 
 
+def repeated(x: Tensor, extra: int) -> Tensor:
+    """x with its first row so many times behind it, which take no part in gradients."""
+    return torch.cat([x, x[:1].detach().expand(extra, *x.shape[1:])]) if extra else x
+
+
 def fill(x: Tensor) -> Tensor:
-    """Rows of zeros up to the next multiple of ROWS; whoever calls drops what they become."""
-    extra = filler(len(x), x.device)
-    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, extra)) if extra else x
+    """The first row again, up to the next multiple of ROWS; whoever calls drops what these become.  So whoever looks for the largest number
+    of all (ranges.py) finds none that is no token's."""
+    return repeated(x, filler(len(x), x.device))
 
 
 def initialise(module: nn.Module) -> nn.Module:
@@ -64,6 +69,11 @@ def begin_by_depth(body: nn.Module) -> nn.Module:
     return body
 
 
+def sliced(weight: Tensor) -> bool:
+    """Whether a slice of it is all that is here (training/shard.py): then who asks for it by its name puts slices together, and wants itself."""
+    return hasattr(weight, "device_mesh")
+
+
 class Around(nn.Module):
     """The two norms of a part."""
 
@@ -87,7 +97,7 @@ class Layer(nn.Module):
         self.source_norm = self.block.build_norm(model, number, "source") if reads_source else None
         self.feedforward = model.feedforward.build(model)
         self.feedforward_norm = self.block.build_norm(model, number, "feedforward")
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = nn.Dropout(model.dropout if self.block.drops else 0.0)
 
     def forward(
         self,
@@ -117,6 +127,8 @@ class Layer(nn.Module):
     def finish(self, asking: Tensor, mixed: Tensor) -> Tensor:
         """All that follows attention, row by row: (m, d) and (m, d) -> (m, d).  What `training.compile` compiles."""
         x = self.add("attention" if self.source is None else "source", asking, mixed)
+        if hasattr(self.feedforward, "before"):
+            x = self.feedforward.before(x)
         return self.add("feedforward", x, self.feedforward(self.block.enter(self.feedforward_norm, x)))
 
     def add(self, part: str, x: Tensor, said: Tensor) -> Tensor:

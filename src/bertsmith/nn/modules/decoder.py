@@ -61,9 +61,9 @@ class TwoStacks(nn.Module):
         seen = torch.nonzero(~stream.hidden)[:, 0]
         return Source(hidden=fill(self.encoder(stream, seen)), stream=unhidden(stream))
 
-    def states(self, stream: Stream) -> list[Tensor]:
+    def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
         """The encoder's."""
-        return self.encoder.states(stream)
+        return self.encoder.states(stream, layers)
 
 
 def unhidden(stream: Stream) -> Stream:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bertsmith.nn.modules.blocks import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from bertsmith.nn.feedforward import Stacked
 
 
 class FeedForward(nn.Module):
@@ -32,6 +37,35 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         moved, gate = self.up(x).chunk(2, -1)
         return self.down(self.activation(moved) * gate)
+
+
+class Summand(nn.Module):
+    """One of several, with its norms and the sum that it adds to; `block` says where these stand."""
+
+    def __init__(self, part: nn.Module, model: Any):
+        super().__init__()
+        self.block, self.part = model.block, part
+        self.norm = model.block.build_norm(model, 1, "feedforward")
+        self.dropout = nn.Dropout(model.dropout if model.block.drops else 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, d) -> (n, d)."""
+        return self.block.leave(self.norm, x, self.dropout(self.part(self.block.enter(self.norm, x))))
+
+
+class StackedFeedForward(FeedForward):
+    """The last of `part.count`, whose sum and norm are the layer's; a layer lets those `before` it speak first."""
+
+    def __init__(self, part: Stacked, model: Any):
+        made = model.width, model.hidden, part.activation, part.bias
+        super().__init__(*made)
+        self.first = nn.ModuleList(Summand(FeedForward(*made), model) for _ in range(part.count - 1))
+
+    def before(self, x: Tensor) -> Tensor:
+        """(n, d) -> (n, d): what the last of them is given."""
+        for one in self.first:
+            x = one(x)
+        return x
 
 
 class ChunkedFeedForward(FeedForward):

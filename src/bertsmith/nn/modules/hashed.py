@@ -8,7 +8,8 @@ round counts by the sum of its shares.  With one chunk, or where rounds let ever
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +20,14 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules import windowed
 from bertsmith.nn.modules.attending import as_many
-from bertsmith.nn.modules.attention import gathered, sees, watch
+from bertsmith.nn.modules.attention import Heard, gathered, hear, sees, watch
+from bertsmith.nn.modules.chunks import by_chunks
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
     from bertsmith.nn.hashed import Hashed
 
 ITSELF = 1e5  # by which a token's score of itself is lowered
-NOTHING = -1e9  # the sum of the shares of what sees nothing
 MANY = 64  # buckets, above which they are pairs of a hash each, so that hashing does not grow with the square of a text
 
 
@@ -39,6 +40,7 @@ class HashedAttention(nn.Module):
         self.inner = part.inner(model)
         self.heads, self.dropout = model.heads, model.dropout
         self.rounds, self.chunk, self.key = part.rounds, part.chunk, (part.seed, layer)
+        self.wraps, self.repeats, self.buckets = part.wraps, part.repeats, part.buckets
         self.window = part.chunk  # what it sees is no longer
         self.qk = nn.Linear(model.width, self.inner, bias=part.bias)
         self.v = nn.Linear(model.width, self.inner, bias=part.bias)
@@ -53,6 +55,7 @@ class HashedAttention(nn.Module):
         qk, _ = positions.rotate(qk, qk, stream, None)
         orders = self.sorted(qk.detach(), stream)
         pick = lambda mixed: mixed if read is None else gathered(mixed, read)
+        hear(lambda: Heard(pick(qk), _keys(qk) * qk.shape[-1] ** 0.5, v, partial(_others, stream)))
         watch(False, qk, lambda each: pick(self.mixed(qk, each, stream, orders, 0.0)))
         mixed = self.mixed(qk, v, stream, orders, self.dropout if self.training else 0.0)
         return self.out(as_many(pick(mixed).flatten(1), asking))
@@ -60,12 +63,25 @@ class HashedAttention(nn.Module):
     @torch.no_grad()
     def sorted(self, qk: Tensor, stream: Stream) -> Tensor:
         """(r, h, n) the flat rows by sequence, then by bucket, then as they stand; each round's own."""
+        of = torch.from_numpy(np.repeat(np.arange(len(stream.lengths)), stream.lengths)).to(qk.device)
+        if self.buckets:
+            return (of * math.prod(self.buckets) + self._given(qk)).argsort(dim=-1, stable=True)
         first, second = _buckets(stream.lengths, self.chunk)
         bucket = self._hash(qk, first, stream.lengths, 0)
         if second.max() > 1:
             bucket = bucket * int(second.max()) + self._hash(qk, second, stream.lengths, 1)
-        of = torch.from_numpy(np.repeat(np.arange(len(stream.lengths)), stream.lengths)).to(qk.device)
         return (of * int(first.max() * second.max()) + bucket).argsort(dim=-1, stable=True)
+
+    def _given(self, qk: Tensor) -> Tensor:
+        """(r, h, n) below the number of `buckets`, which are all texts': directions, then their opposites; of several numbers the first goes
+        round fastest."""
+        bucket, before = torch.zeros((), dtype=torch.long, device=qk.device), 1
+        for which, buckets in enumerate(self.buckets):
+            rotation = _rotation((*self.key, which), buckets // 2, (*qk.shape[1:], self.rounds), qk.device)
+            turned = torch.einsum("nhe,cher->rhnc", qk.float(), rotation)
+            bucket = bucket + before * torch.cat([turned, -turned], -1).argmax(-1)
+            before *= buckets
+        return bucket
 
     def _hash(self, qk: Tensor, buckets: np.ndarray, lengths: tuple[int, ...], which: int) -> Tensor:
         """(r, h, n) below the number of buckets of each token's sequence: the nearest of half as many directions and of their opposites."""
@@ -78,52 +94,45 @@ class HashedAttention(nn.Module):
 
     def mixed(self, qk: Tensor, v: Tensor, stream: Stream, orders: Tensor, dropout: float) -> Tensor:
         """qk (n, h, e), v (n, h, f) -> (n, h, f)."""
-        blocks = windowed.cut(stream.lengths, self.chunk, (-1, 0), qk.device)
-        ranks = orders.argsort(-1)
-        chunks = blocks.places[ranks] // blocks.size  # (r, h, n)
-        k = F.normalize(qk.float(), dim=-1).to(qk.dtype)
-        q, k, v = (x.transpose(0, 1).flatten(0, 1) for x in (qk, k, v))  # (h n, .)
+        blocks = windowed.cut(stream.lengths, self.chunk, (-1, 0), qk.device, wraps=self.wraps)
+        chunks = blocks.places[orders.argsort(-1)] // blocks.size  # (r, h, n)
+        k = _keys(qk)
+
+        def lower(scores: Tensor, asks: Tensor, keys: Tensor) -> Tensor:
+            return scores - ITSELF * (asks[..., None] == keys[:, :, None]) - self._met(chunks, asks, keys, blocks)
+
         said, sums = zip(
-            *(self._round(q, k, v, stream, blocks, orders[i], ranks[i], chunks, dropout) for i in range(self.rounds))
+            *(
+                by_chunks(qk, k, v, stream, blocks, order, dropout, lower, orders[i - 1] if self.wraps else None)
+                for i, order in enumerate(orders)
+            )
         )
         shares = torch.stack(sums).softmax(0).to(v.dtype)
         return (shares[..., None] * torch.stack(said)).sum(0).transpose(0, 1)
 
-    def _round(self, q, k, v, stream, blocks, order, rank, chunks, dropout) -> tuple[Tensor, Tensor]:
-        """(h, n, f) what one round says, and (h, n) the logarithm of what its shares came to."""
-        heads, n = order.shape
-        size, count = blocks.size, len(blocks.every)
-        asks = order[:, blocks.rows].view(heads, count, size)
-        keys = asks[:, blocks.beside].flatten(2)
-        head = torch.arange(heads, device=q.device)[:, None, None]
-        rows, beside = asks + n * head, (blocks.beside + count * head).flatten(0, 1)
-        chunked = lambda x: gathered(x, rows).view(heads * count, -1)
-        near = lambda x: gathered(chunked(x), beside).view(heads, count, 2 * size, -1)
-        scores = (gathered(q, rows) @ near(k).transpose(-1, -2)).float()
-        real = (blocks.real.view(count, size)[blocks.beside] & blocks.there[..., None]).flatten(1)
-        ask, key = asks[..., None], keys[:, :, None]
-        seen = sees(stream, ask, key) & real[:, None]
-        scores = scores - ITSELF * (ask == key) - self._met(chunks, asks, keys)
-        filler = ~blocks.real.view(count, size, 1)
-        blind = ~(seen | filler).any(-1)
-        scores = scores.masked_fill(~(seen | filler | blind[..., None]), -torch.inf)
-        sums = scores.logsumexp(-1)
-        shares = F.dropout((scores - sums[..., None]).exp().to(v.dtype), dropout)
-        said = (shares @ near(v)).masked_fill(blind[..., None], 0)
-        where = blocks.places[rank] + count * size * head[..., 0]
-        sums = sums.masked_fill(blind, NOTHING).flatten().index_select(0, where.flatten())
-        return gathered(said.flatten(0, 2), where), sums.view(heads, n)
-
-    def _met(self, chunks: Tensor, asks: Tensor, keys: Tensor) -> Tensor | float:
+    def _met(self, chunks: Tensor, asks: Tensor, keys: Tensor, blocks: windowed.Blocks) -> Tensor | float:
         """(h, B, c, 2 c) the logarithm of the number of rounds in which each asks where it can read each."""
-        if self.rounds == 1:
+        if self.rounds == 1 or self.repeats:
             return 0.0
         many: Tensor | float = 0.0
-        for chunk in chunks:
+        for i, chunk in enumerate(chunks):
             own = chunk.gather(1, asks.flatten(1)).view(asks.shape)[..., None]
-            apart = own - chunk.gather(1, keys.flatten(1)).view(keys.shape)[:, :, None]
-            many = many + ((apart == 0) | (apart == 1)).float()
+            near, there = blocks.beside[own, 0], blocks.there[own, 0]
+            other, beside = (
+                each.gather(1, keys.flatten(1)).view(keys.shape)[:, :, None] for each in (chunk, chunks[i - 1])
+            )
+            beside = torch.where(near > own, beside, other)
+            many = many + (other == own).float() + ((beside == near) & there).float()
         return many.clamp(min=1).log()  # type: ignore[union-attr]
+
+
+def _keys(qk: Tensor) -> Tensor:
+    return F.normalize(qk.float(), dim=-1).to(qk.dtype)
+
+
+def _others(stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
+    """Whom each would read if all met; itself only where there is no other."""
+    return sees(stream, asks, keys) & (asks != keys)
 
 
 def _buckets(lengths: tuple[int, ...], chunk: int) -> tuple[np.ndarray, np.ndarray]:

@@ -65,14 +65,16 @@ class TokenLabel(nn.Module):
 class PairHead(nn.Module):
     """Pooler and a linear layer.  With dropout between them it is also the head of fine-tuning, which takes the pooler over.
 
-    `pooler` "none": a matrix over the state itself, without bias, as GPT's is in transformers.  `read`: the numbers that it reads, if not d.
+    `pooler` "state": a linear layer over the state itself; "none": a matrix over it, without bias, as GPT's is in transformers.  `read`: the
+    numbers that it reads, if not d.
     """
 
     def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: str = "tanh", read: int | None = None):
         super().__init__()
-        self.pooler = None if pooler == "none" else Pooler(width, pooler, read)
+        self.read = read or width
+        self.pooler = Pooler(width, pooler, read) if pooler in POOLERS else None
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width if self.pooler else read or width, classes, bias=self.pooler is not None)
+        self.out = nn.Linear(width if self.pooler else read or width, classes, bias=pooler != "none")
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(m, d), or (m, read) -> (m, classes)."""

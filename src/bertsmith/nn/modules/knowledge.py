@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attending import Attention, Source
+from bertsmith.nn.modules.attention import aside
 from bertsmith.nn.modules.blocks import Layer, fill, pick
 from bertsmith.nn.modules.cache import Cache
 from bertsmith.nn.modules.positions import Position
@@ -56,7 +57,8 @@ class EntityPart(nn.Module):
 
     def attend(self, entities: Entities) -> None:
         x = fill(entities.states)
-        mixed = self.attention(x, x, entities.stream, Position(), None)
+        with aside():  # entities among themselves are no layer's own attention
+            mixed = self.attention(x, x, entities.stream, Position(), None)
         entities.states = self.attention_norm(x + self.dropout(mixed))[: len(entities.at)]
 
     def return_(self, entities: Entities, fused: Tensor) -> None:

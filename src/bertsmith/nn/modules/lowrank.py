@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bertsmith.errors import InputError
 from bertsmith.nn.modules.adapters import placed_layers
+from bertsmith.nn.modules.blocks import sliced
 
 if TYPE_CHECKING:
     from bertsmith.nn.lowrank import LowRank
@@ -39,6 +40,8 @@ class LowRanked(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         own = self._parameters["weight"]
+        if sliced(own):
+            return own
         with torch.autocast(own.device.type, enabled=False):
             return torch.addmm(own, self.low_out, self.low_in, alpha=self.scale)
 
@@ -57,6 +60,7 @@ def lower(body: nn.Module, config: LowRank) -> None:
             owner = getattr(layers[number], part)
             for name, matrix in [] if owner is None else owner.named_children():
                 if isinstance(matrix, nn.Linear) and not isinstance(matrix, LowRanked):
+                    config.check(min(matrix.in_features, matrix.out_features))
                     setattr(owner, name, LowRanked.of(matrix, config.rank, config.alpha / config.rank))
 
 

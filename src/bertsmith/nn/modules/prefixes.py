@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
 from bertsmith.nn.modules.adapters import check_plain, placed_layers
+from bertsmith.nn.modules.attention import Heard, hear, heard, sees
 from bertsmith.nn.modules.blocks import Layer, fill, pick
 from bertsmith.nn.modules.memory import Preceded
 from bertsmith.nn.modules.positions import Position
@@ -66,7 +68,11 @@ class PrefixedLayer(Layer):
         wide, rows = self.front.of(stream)
         before = torch.cat([self.prefix.to(x.dtype), x[: len(stream.tokens)]])
         own = wide.own if read is None else wide.own[read]
-        return super().forward(fill(pick(before, rows)), wide.stream, positions, own, source, cache)
+        with heard() as told:
+            said = super().forward(fill(pick(before, rows)), wide.stream, positions, own, source, cache)
+        for one in told:  # of the tokens alone, which another model has, too
+            hear(lambda one=one: Heard(one.q, one.k[wide.own], one.v[wide.own], partial(sees, stream)))
+        return said
 
 
 def prefix(body: Any, config: Prefixes) -> None:

@@ -28,7 +28,7 @@ class ReversibleTransformer(Transformer):
         return False
 
     def forward(self, stream: Stream, read: Tensor | None = None, source: Any = None, cache: Any = None) -> Tensor:
-        """(n, d), or (m, d) for the flat indices `read` (m,); every layer computes all rows."""
+        """(n, d), or (m, d) for the flat indices `read` (m,), twice as wide where both sums are read; every layer computes all rows."""
         x = fill(self.embeddings(stream, self.positions))
         weights = [weight for weight in self.layers.parameters() if weight.requires_grad]
         run = _Run(self, stream)
@@ -41,20 +41,24 @@ class ReversibleTransformer(Transformer):
                 two = two + think(one)
         else:
             one, two = _Undone.apply(run, x, x, *weights)
-        x = self._mean(one, two)
+        x = self._last(one, two)
         return self.dropout(x[: len(stream.tokens)] if read is None else pick(x, read))
 
     def _states(self, stream: Stream, read: Tensor | None, source: Any = None, cache: Any = None) -> Iterator[Tensor]:
         one = two = fill(self.embeddings(stream, self.positions))
-        yield one
+        yield self._ended(one, two)
         for number, (attend, think) in enumerate(_Run(self, stream).halves):
             one = one + attend(two)
             two = two + think(one)
-            yield self._mean(one, two) if number + 1 == len(self.layers) else (one + two) / 2
+            yield self._last(one, two) if number + 1 == len(self.layers) else self._ended(one, two)
 
-    def _mean(self, one: Tensor, two: Tensor) -> Tensor:
+    def _ended(self, one: Tensor, two: Tensor) -> Tensor:
+        """(n, d), or (n, 2 d) where they stand side by side."""
+        return torch.cat([one, two], -1) if self.config.topology.ends == "concatenated" else (one + two) / 2
+
+    def _last(self, one: Tensor, two: Tensor) -> Tensor:
         assert self.norm is not None
-        return self.norm((one + two) / 2)
+        return self.norm(self._ended(one, two))
 
 
 class _Run:

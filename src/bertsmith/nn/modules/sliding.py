@@ -3,14 +3,15 @@ d width, h heads, e head width."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attending import Attention
-from bertsmith.nn.modules.attention import Bias, mix, parted, watch
+from bertsmith.nn.modules.attention import Bias, Heard, hear, mix, parted, sees, watch
 from bertsmith.nn.modules.positions import Position
 
 
@@ -19,6 +20,7 @@ class SlidingAttention(Attention):
     and values, and is read by the ordinary ones."""
 
     keeps = False
+    joined: ClassVar[dict[str, int]] = {"qkv": 3, "wide": 3}
 
     def __init__(self, width: int, heads: int, *others: Any, gap: int = 1, gapped: int = 0):
         super().__init__(width, heads, *others)
@@ -43,6 +45,7 @@ class SlidingAttention(Attention):
     ) -> Tensor:
         dropout, bias = self.dropout if self.training else 0.0, positions.bias(stream)
         near, far = _sides(stream, read)
+        hear(lambda: Heard(q, k, v, partial(self._sees, stream)))
         if len(far) == 0:
             watch(False, k, lambda each: self._near(q, k, each, stream, 0.0, bias, read))
             return self._near(q, k, v, stream, dropout, bias, read)
@@ -56,6 +59,15 @@ class SlidingAttention(Attention):
 
         watch(False, k, lambda each: both(each, each, 0.0))
         return both(v, own[2], dropout)
+
+    def _sees(self, stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
+        """By the ordinary matrices: what wide tokens ask, they ask by others."""
+        found = sees(stream.narrowed(self.window), asks, keys)
+        if self.gapped:
+            far = sees(stream.narrowed(self.window, self.gap), asks, keys)
+            heads = [found] * (self.heads - self.gapped) + [far] * self.gapped
+            found = torch.cat(heads, 1)
+        return found if stream.wide is None else found & ~stream.wide[asks]
 
     def _near(
         self, q: Tensor, k: Tensor, v: Tensor, stream: Stream, dropout: float, bias: Bias | None, read: Tensor | None

@@ -40,5 +40,5 @@ class Table(nn.Module):
         """(n, d), or (m, d) for the flat indices `read` (m,)."""
         return self.vectors(stream.tokens if read is None else stream.tokens[read])
 
-    def states(self, stream: Stream) -> list[Tensor]:
+    def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
         return [self(stream)]

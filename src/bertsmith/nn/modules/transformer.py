@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class Transformer(nn.Module):
 
     def make_layer(self, number: int, place: Any, reads_source: bool) -> Layer:
         """`place`: where the position scheme has a part in each layer."""
-        return Layer(self.config, number, place, reads_source)
+        return self.config.block.build_layer(self.config, number, place, reads_source)
 
     @property
     def tokens(self) -> Any:
@@ -52,9 +53,8 @@ class Transformer(nn.Module):
     def keeps(self) -> bool:
         """Whether a cache can hold what its layers read."""
         placed = hasattr(self.config.positions, "build_layer")
-        return (
-            self.memory is None and not placed and all(layer.keeps and layer.attention.keeps for layer in self.layers)
-        )
+        alone = self.memory is None and not placed and getattr(self.embeddings, "keeps", True)
+        return alone and all(layer.keeps and layer.attention.keeps for layer in self.layers)
 
     def depth_of(self, name: str) -> int:
         """0: embeddings and positions, i + 1: layer i; the norm behind the last layer stands as high as it."""
@@ -77,9 +77,13 @@ class Transformer(nn.Module):
             cache.read(stream)
         return self.dropout(x[: len(stream.tokens if read is None else read)])
 
-    def states(self, stream: Stream) -> list[Tensor]:
-        """The embedding and every layer's output, each (n, d), the last one's behind the norm that follows it; memory is left as it is."""
-        return [state[: len(stream.tokens)] for state in self._states(stream, None)]
+    def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
+        """The embedding and every layer's output, each (n, d), the last one's behind the norm that follows it; memory is left as it is.
+
+        `layers`: of the first so many, and nothing above them is computed.
+        """
+        found = islice(self._states(stream, None), None if layers is None else layers + 1)
+        return [state[: len(stream.tokens)] for state in found]
 
     def _states(
         self, stream: Stream, read: Tensor | None, source: Source | None = None, cache: Cache | None = None

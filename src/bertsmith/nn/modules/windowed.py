@@ -58,8 +58,16 @@ def blocks(stream: Stream) -> Blocks:
 
 # Made once for all layers; plain tensors even when first asked for in inference mode.
 @lru_cache(maxsize=8)
-def cut(lengths: tuple[int, ...], size: int, sides: tuple[int, ...], device: torch.device, gap: int = 1) -> Blocks:
-    """Sequences in blocks of `size` places, each beside those `sides` of it."""
+def cut(
+    lengths: tuple[int, ...],
+    size: int,
+    sides: tuple[int, ...],
+    device: torch.device,
+    gap: int = 1,
+    wraps: bool = False,
+) -> Blocks:
+    """Sequences in blocks of `size` places, each beside those `sides` of it; `wraps`: before the first stands the last, and behind that the
+    first, where a sequence has more than one."""
     of = np.array(lengths)
     begins, parts = np.cumsum(of) - of, np.minimum(gap, of)
     owner = np.repeat(np.arange(len(of)), parts)  # of each part
@@ -74,8 +82,9 @@ def cut(lengths: tuple[int, ...], size: int, sides: tuple[int, ...], device: tor
     places = np.empty(of.sum(), np.int64)
     places[rows[real]] = np.flatnonzero(real)
     every, side = np.arange(len(part)), np.array(sides)
-    there = (nth[:, None] + side >= 0) & (nth[:, None] + side < count[part, None])
-    beside = np.where(there, every[:, None] + side, every[:, None])
+    of_part, aside = count[part, None], nth[:, None] + side
+    there = (aside >= 0) & (aside < of_part) | (wraps & (of_part > 1))
+    beside = every[:, None] + np.where(there, aside % of_part - nth[:, None], 0)
     arrays = rows.ravel(), real.ravel(), places, beside, there, owner[part], every
     with torch.inference_mode(False):
         return Blocks(*(torch.from_numpy(x).to(device) for x in arrays), size=size)

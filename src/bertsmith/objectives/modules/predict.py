@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
-from bertsmith.nn.body import Body
+from bertsmith.nn.body import Body, outer
 from bertsmith.nn.modules.adaptive import AdaptiveHead
 from bertsmith.nn.modules.blocks import filler, pick
 from bertsmith.nn.modules.heads import PairHead, Pooler, TokenHead, TokenLabel
@@ -25,15 +25,18 @@ CELLS = 1 << 22  # logits held at once where only a few of them are wanted
 class TokenTerm(TokenHead):
     def __init__(self, model: Body, head: Tokens):
         config = model.config
-        activation = head.activation or config.activation
-        super().__init__(config.width, config.inner, config.vocab, head.transform, activation, config.norm, head.bias)
-        self.own = None if head.tied else nn.Linear(config.inner, config.vocab, bias=False)
+        activation, norm = head.activation or config.activation, head.norm or config.norm
+        read, rows = outer(config), head.rows(config)
+        super().__init__(read, rows, config.vocab, head.transform, activation, norm, head.bias)
+        self.beside = nn.Linear(rows - config.inner, config.vocab, bias=False) if rows > config.inner else None
+        self.own = None if head.tied else nn.Linear(config.inner if head.transform else read, config.vocab, bias=False)
         self.factor = config.inner**-0.5 if head.scaled else None
 
     def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, V)."""
         hidden = hidden if self.factor is None else hidden * self.factor
-        return self(hidden, (model.tokens if self.own is None else self.own).weight)
+        table = (model.tokens if self.own is None else self.own).weight
+        return self(hidden, table if self.beside is None else torch.cat([table, self.beside.weight], 1))
 
 
 class ClusteredTerm(AdaptiveHead):
@@ -59,9 +62,9 @@ class ClassTerm(TokenLabel):
 
 
 class SummaryTerm(nn.Module):
-    def __init__(self, width: int):
+    def __init__(self, width: int, read: int):
         super().__init__()
-        self.pooler = Pooler(width)
+        self.pooler = Pooler(width, read=read)
 
     def logits(self, hidden: Tensor, model: Body) -> Tensor:
         """hidden (m, d) -> (m, d): the summaries themselves."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream, Target
-from bertsmith.nn.body import Body
+from bertsmith.nn.body import Body, outer
 from bertsmith.nn.modules.blocks import ACTIVATIONS
 from bertsmith.objectives.modules.predict import Prediction, TokenTerm, filled, loss_sum, score
 from bertsmith.objectives.predict import Predict, Tokens
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class DetectTerm(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.dense = nn.Linear(config.width, config.width)
+        self.dense = nn.Linear(outer(config), config.width)
         self.out = nn.Linear(config.width, 1)
         self.activation = ACTIVATIONS[config.activation]
 
@@ -37,7 +37,7 @@ class DetectTerm(nn.Module):
 class CopyTerm(TokenTerm):
     def __init__(self, model: Body, head: RestoreOrCopy):
         super().__init__(model, head)
-        self.gate = nn.Linear(model.config.width, 1)
+        self.gate = nn.Linear(outer(model.config), 1)
 
     def mixed(self, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
         """hidden (m, d) of the tokens `read` (m,) -> (m, V) log-probabilities, in float32 at least."""

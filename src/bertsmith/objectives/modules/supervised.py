@@ -50,7 +50,7 @@ class Classification(nn.Module):
         }  # of its `Target.at`: the places whose answers are added up
         self.add_module(self.term, initialise(head))
         if pool == "attention":
-            self.look = initialise(nn.Linear(head.out.in_features, 1, bias=False))
+            self.look = initialise(nn.Linear(getattr(head, "read", head.out.in_features), 1, bias=False))
 
     @property
     def head(self) -> nn.Module:
