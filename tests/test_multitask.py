@@ -11,6 +11,7 @@ from tests.workers import outcome, work
 import bertsmith
 from bertsmith.data.mixture import Weighted
 from bertsmith.downstream.labelled_files import Files
+from bertsmith.downstream.tasks_file import OFFERED, read_tasks
 from bertsmith.errors import InputError, Interrupted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -323,3 +324,20 @@ def test_one_task_of_a_run_is_verified_with_it_and_what_is_none_is_told(many, tm
                 ask(f"{run}:{name}")
     with pytest.raises(InputError, match="a report is of all tasks of a run: "):
         bertsmith.report([f"{run}:pairs"], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "mixture", "says"),
+    [
+        ("A", {}, {}, "task: a and A: differ only in case, and would be one file on some systems; rename one"),
+        ("b", {"dev": True}, {}, "task.b: dev: true: a path is wanted, or a share of the training file, such as 0.1"),
+        ("b", {}, {"cap": 0}, "mixture: cap: 0 must be a number above 0"),
+        ("b", {}, {"shares": {"a": 1, "b": -1}}, "mixture: shares: b = -1: a number above 0 is wanted"),
+    ],
+)
+def test_a_file_of_tasks_is_told_by_the_names_that_stand_in_it(name, more, mixture, says, given, tmp_path):
+    file = file_of(tmp_path, {"a": given["classify"], name: given["classify"] | more}, **mixture)
+    with pytest.raises(InputError) as raised:
+        read_tasks(file)
+    assert says in str(raised.value)
+    assert "margin" not in OFFERED and "head" in OFFERED

@@ -2,15 +2,26 @@
 
 import json
 import logging
+from collections import Counter
+from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
 
 import bertsmith
 from bertsmith.downstream import grid
+from bertsmith.downstream.asked import check_out
 from bertsmith.downstream.unseen import learned
 from bertsmith.errors import InputError
+from bertsmith.files import check_place
+from bertsmith.tasks import kinds
+from bertsmith.tasks.doubts import doubts
 from bertsmith.tasks.given import source
+from bertsmith.tasks.readers import json_object
+from bertsmith.tasks.reading import Reading, windows
+from bertsmith.tasks.table import Table
 from bertsmith.text.hub import alone
+from bertsmith.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETS = ["batch=8", "precision=float32"]
@@ -205,3 +216,154 @@ def test_a_table_of_texts_given_to_a_tagger_is_told_where_texts_go(pretrained, t
     path.write_text("text\nthe list of a class\nthe name of a call\n")
     told, _ = refused(pretrained, tmp_path, task="tag", train=path)
     assert "looks like a table of texts" in told and 'texts go into .jsonl, {"text": …} a line' in told
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"set": ["stride=4"]}, "stride: 4: is of windows, and on_long='truncate' reads none; on_long='window' does"),
+        ({"set": ["length=16", "stride=16"], "on_long": "window"}, "stride: 16: windows of length=16 would leave out"),
+        ({"set": ["unfreeze=2"], "steps": 2}, "unfreeze: the second layer would begin to learn after 2 steps in a run"),
+        (
+            {"set": ["prefix.length=9999"], "method": "prefix"},
+            "prefix.length: 9999 in front of each text are more than",
+        ),
+        ({"set": ["pal.size=3"], "method": "pal"}, "pal.size: 3: the model's 2 heads must divide it; nearest: 4"),
+        ({"set": ["orders=both"], "task": "choice"}, "orders: both: task='choice' reads each choice once"),
+        ({"set": ["orders=both"], "method": "frozen"}, "orders: both: is for pairs of texts"),
+        ({"set": ["form=extract"]}, "sees both sides of a token"),
+        ({"set": ["auxiliary=0.5"]}, "has no language model's loss to go on with"),
+        ({"device": "tpu"}, "device: 'tpu' is not one of cpu, cuda, cuda:N"),
+        ({"task": "relation", "method": "lora"}, "method='lora': the marks [HD] and [TL] are new tokens"),
+        ({"columns": "text=text,label=text"}, "columns='label=text': text is that column"),
+    ],
+)
+def test_what_a_model_cannot_do_is_told_before_a_row_is_read(options, says, pretrained, tmp_path):
+    told, before = refused(pretrained, tmp_path, **options)
+    assert says in told and before == []
+
+
+def test_a_run_without_a_saved_step_is_told_before_the_rows_are_read(pretrained, tmp_path):
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.json").write_bytes((pretrained / "config.json").read_bytes())
+    told, before = refused(tmp_path / "begun", tmp_path)
+    assert told.endswith("begun: holds no saved step yet; go on with its run first, by resume=True") and before == []
+
+
+@pytest.mark.parametrize(
+    ("member", "says"),
+    [
+        ("nope", "members='nope': no such module"),
+        ("a..b", "no such module"),
+        ("os", "members='os': has no dataclass of its own"),
+    ],
+)
+def test_a_module_that_is_none_or_has_no_class_is_told(member, says, pretrained, tmp_path):
+    assert says in refused(pretrained, tmp_path, members=(member,))[0]
+
+
+def test_one_column_is_never_text_and_label(tmp_path):
+    (tmp_path / "a.tsv").write_text("text\tlabel\na\tx\nb\ty\n")
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": "x"}\n')
+    (tmp_path / "a.conll").write_text("a O\n\n")
+    kind = kinds.kind("classify")
+    for name, column in (("a.tsv", "label"), ("a.tsv", "2"), ("a.jsonl", "label")):
+        with pytest.raises(InputError, match="text and label are one column"):
+            kind.read(tmp_path / name, columns={"text": column})
+    assert kind.read(tmp_path / "a.tsv", columns={"text": "label"}, labelled=False).columns == {"text": ["x", "y"]}
+    with pytest.raises(InputError, match="text and label are one column, number 2"):
+        kinds.kind("tag").read(tmp_path / "a.conll", columns={"text": "2"})
+
+
+def test_one_number_written_in_two_ways_is_no_two_classes_in_order():
+    kind, rows = kinds.kind("ordinal"), lambda *labels: Table(path="f", columns={"label": [*labels]}, lines=[1, 2, 3])
+    with pytest.raises(InputError, match=r"f:2: label: 4 and 4\.0 are the same number"):
+        kind.learn(rows("4", "4.0", "5"))
+    known = kind.learn(rows("3", "4", "5"))
+    with pytest.raises(InputError, match=r'f:1: label: "4\.0" is not one of: 3, 4, 5; "4" is the same number'):
+        kind.targets(rows("4.0", "4", "5"), known)
+    assert any("classes that are the same number" in line for line in doubts(Counter({"4": 1, "4.0": 2})))
+    assert kinds.kind("classify").learn(rows("1" * 5000, "-2", "3")).names[:2] == ("-2", "3")
+
+
+def test_a_number_of_too_many_digits_is_told_with_its_line_and_field():
+    with pytest.raises(InputError, match=r"^f:3: label: a whole number of 5,000 digits; at most 4,300 are read$"):
+        json_object('{"label": ' + "1" * 5000 + ', "more": {"a": 1}}', "f:3")
+    with pytest.raises(InputError, match="a number where an object is expected"):
+        json_object("1" * 5000, "f:1")
+
+
+def test_labels_of_choices_name_one_of_them():
+    kind = kinds.kind("choice")
+
+    def learned(*rows):
+        return kind.learn(kind.read(source([*rows], "train", fields=kind.fields, pair=kind.pair)))
+
+    equal = {"text": "a", "choices": ["x", "x", "y"], "label": "x"}
+    with pytest.raises(InputError, match=r"train\[0\]: label: 'x' names 2 of its 3 choices, which are one text"):
+        learned(equal)
+    assert learned({**equal, "label": "y"}).counted == "text"
+    with pytest.raises(InputError, match="label: -1 says that the answer is not known; here a label is its text, its"):
+        learned({**equal, "label": -1})
+    read = kind.read(source([equal], "train", fields=kind.fields, pair=kind.pair))
+    assert "1 row offers one text twice" in read.notes[0]
+
+
+def test_a_file_of_choices_given_for_questions_is_told_as_such(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "choices": ["x", "y"], "label": 1}\n')
+    with pytest.raises(InputError, match=r"to choose from, but task='qa' reads .*; task='choice' reads such"):
+        kinds.kind("qa").read(tmp_path / "a.jsonl")
+
+
+def test_every_token_stands_in_a_window_however_far_apart_they_are_asked_to_be():
+    for size, room, stride in product((1, 17, 64), (1, 5, 31), (None, 1, 5, 80, 999)):
+        found = windows(size, room, stride)
+        assert {at for start, end in found for at in range(start, end)} == {*range(size)} and len(found) <= size
+
+
+def test_windows_that_cannot_be_as_far_apart_as_asked_are_told(pretrained):
+    row = {"question": "what is a list", "context": "the list of a class " * 20, "answers": [], "id": "1"}
+    kind = kinds.kind("qa")
+    rows = kind.read(source([row], "train", fields=kind.fields, pair=kind.pair), labelled=False)
+    reading = Reading(length=24, on_long="window", stride=22)
+    encoded = kind.encode(bertsmith.load(pretrained).tokenizer, rows, reading)
+    assert "without a gap or an overlap" in encoded.notes[0]
+    ends = encoded.key.rows[:, 2:].tolist()
+    assert ends[0][0] == 0 and all(start <= end for (_, end), (start, _) in pairwise(ends))
+
+
+def test_outputs_of_one_call_are_several_files_and_none_is_the_input(classifiers, tmp_path):
+    asked = tmp_path / "rows.jsonl"
+    asked.write_text('{"text": "the list"}\n')
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(InputError, match="out and explain are one file"):
+        bertsmith.predict(classifiers[0], asked, out, explain=tmp_path / "." / "x" / ".." / "out.jsonl")
+    with pytest.raises(InputError, match="explain is the input file"):
+        bertsmith.predict(classifiers[0], asked, out, explain=asked)
+    with pytest.raises(InputError, match="out is the input file"):
+        bertsmith.augment(classifiers[0], asked, asked)
+    assert not out.exists() and asked.read_text() == '{"text": "the list"}\n'
+
+
+def test_a_place_where_nothing_can_stand_is_told_as_such(pretrained, tmp_path):
+    (tmp_path / "a.tsv").write_text("")
+    for out, says in (
+        (tmp_path / "a.tsv" / "x", "a.tsv is a file, and nothing can stand in it"),
+        ("/proc/x", "nothing can be made in /proc"),
+    ):
+        with pytest.raises(InputError, match=says):
+            check_out(Path(out), 0, 1, False)
+        with pytest.raises(InputError, match=says):
+            bertsmith.predict(pretrained, ["a"], out)
+    check_place(tmp_path / "b" / "c")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_run_of_another_kind_is_told_as_what_it_is(pretrained, classifiers, tmp_path):
+    for resume in (False, True):
+        with pytest.raises(InputError, match="out holds a pre-training run; choose another place"):
+            check_out(pretrained, 0, 1, resume)
+        with pytest.raises(InputError, match="out holds a fine-tuning; choose another place"):
+            Run(classifiers[0]).check_free(resume)
+        with pytest.raises(InputError, match="out holds a fine-tuning to one task; choose another place"):
+            check_out(classifiers[0], 0, 1, resume, several=True)

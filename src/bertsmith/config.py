@@ -15,7 +15,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bertsmith.errors import InputError, nearest
+from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import option, setting
 
 PACKAGE = __name__.partition(".")[0]
@@ -70,6 +70,30 @@ def completed(tree: Any) -> Any:
         if f.name not in found and made is not dataclasses.MISSING:
             found[f.name] = to_dict(made)
     return found
+
+
+def check_members(members: Iterable[str]) -> None:
+    """InputError for modules of one's own that are not there, or have no configuration class."""
+    for member in members:
+        try:
+            module = sys.modules.get(member) or importlib.import_module(member)
+        except (ImportError, ValueError) as error:
+            missing = (
+                isinstance(error, ModuleNotFoundError) and error.name and f"{member}.".startswith(f"{error.name}.")
+            )
+            what = (
+                "no such module"
+                if missing or isinstance(error, ValueError)
+                else f"cannot be imported: {printable(error)}"
+            )
+            raise InputError(
+                f"{option('members', member)}: {what}; a module that Python finds is wanted, such as package.module"
+            ) from None
+        own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == member]
+        if not any(map(dataclasses.is_dataclass, own)):
+            raise InputError(
+                f"{option('members', member)}: has no dataclass of its own, which the configuration of a run could name"
+            )
 
 
 def _class(name: Any, members: tuple[str, ...], where: str) -> type:

@@ -163,6 +163,36 @@ def _refused(error: OSError) -> None:
     raise error
 
 
+def check_place(final: str | Path, folder: bool = True) -> None:
+    """InputError where nothing stands and no folder (or file) can be made, ResourceError where it may not be: known before the work and not
+    behind it.  What is made to know it is removed again."""
+    where, final = printable(final), Path(os.path.abspath(final))
+    if os.path.lexists(final):
+        return
+    above = next(path for path in final.parents if os.path.lexists(path))
+    if not above.is_dir():
+        raise InputError(
+            f"{where}: {option('out')}: {printable(above)} is a file, and nothing can stand in it; choose another place"
+        )
+    made = above / final.relative_to(above).parts[0]
+    try:
+        if folder or made != final:
+            os.mkdir(made)
+            os.rmdir(made)
+        else:
+            os.close(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            os.unlink(made)
+    except FileExistsError:
+        return  # of another process
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+            with writing(where):
+                raise
+        raise InputError(
+            f"{where}: {option('out')}: nothing can be made in {printable(above)}; choose another place"
+        ) from None
+
+
 def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], what: str, force: bool) -> None:
     """InputError unless `final` is free, an empty folder, a half-written `what` of ours, or (with `force`) a whole one.
 
@@ -176,8 +206,10 @@ def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], wh
     except FileNotFoundError:
         if final.is_symlink():
             raise InputError(f"{where}: {option('out')} is a dangling link; choose another place") from None
+        check_place(final)
         return
     except (OSError, ValueError) as error:
+        check_place(final)
         raise InputError(
             f"{where}: {option('out')} cannot be used: {getattr(error, 'strerror', None) or error}"
         ) from None

@@ -24,6 +24,7 @@ from bertsmith.cli.probing import add_attention, add_probe, add_surface
 from bertsmith.cli.scoring import add_score
 from bertsmith.cli.smaller import add_augment, add_compress
 from bertsmith.cli.writing import add_generate
+from bertsmith.config import check_members
 from bertsmith.console import Console
 from bertsmith.errors import BertsmithError, Lost, printable
 from bertsmith.spelling import typed
@@ -47,6 +48,7 @@ def run(arguments: list[str]) -> int:
     try:
         parsed = parser().parse_args(arguments, argparse.Namespace(typed=arguments))
         with typed():
+            check_members(getattr(parsed, "member", ()))
             parsed.command(parsed, console)
     except BertsmithError as problem:
         error, lost = (problem.exit_code, str(problem)), isinstance(problem, Lost)

@@ -79,7 +79,9 @@ def add_finetune(commands: Any) -> None:
         help="settings, epochs, steps or method: the best of all combinations on the dev file, by successive halving",
     )
     made.add_argument("--trials", type=positive, metavar="N", help="of the search's combinations that are tried")
-    made.add_argument("--eta", type=positive, default=2, metavar="N", help="of N trials one goes on: 2 or 3")
+    made.add_argument(
+        "--eta", type=positive, default=2, metavar="N", help="of N trials one goes on: 2, 3, …; 2 unless given"
+    )
     made.add_argument(
         "--labels",
         type=names,

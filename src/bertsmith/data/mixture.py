@@ -3,7 +3,7 @@
 k feeds, in the order in which they are named.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -205,6 +205,16 @@ def check_name(name: str) -> None:
         name.replace("-", "_").isidentifier(),
         f"{name!r} is not a name: letters, digits, _ and -, no digit first",
     )
+
+
+def check_names(names: Iterable[str]) -> None:
+    """InputError for two names that are one but for case, as which they are one file where case does not count."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        require(
+            other == name, f"{other} and {name}: differ only in case, and would be one file on some systems; rename one"
+        )
 
 
 class Mixture:

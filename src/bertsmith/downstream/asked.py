@@ -13,7 +13,9 @@ from bertsmith.config import Settings
 from bertsmith.downstream.grown import check_encoder, check_way
 from bertsmith.downstream.labelled_files import Files, OnBadAnswer, Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
-from bertsmith.downstream.model import Loaded, body_of, check_model
+from bertsmith.downstream.model import Loaded, body_of, check_model, check_saved, recipe_of
+from bertsmith.downstream.several import KIND as SEVERAL
+from bertsmith.downstream.signed import check_marks
 from bertsmith.downstream.tuned import KEPT, RESULT, SEED, Tuned
 from bertsmith.downstream.tuning import LENGTHS, FineTuning, settings
 from bertsmith.errors import InputError, printable
@@ -23,6 +25,7 @@ from bertsmith.tasks.reading import OnLong
 from bertsmith.tasks.split import Few
 from bertsmith.training.budget import Budget
 from bertsmith.training.job import Progress, check_options
+from bertsmith.training.run import KINDS, holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,9 @@ def check_early(asked: Asked) -> FineTuning:
     check_settings(way, options, FineTuning())
     check_reinit(way, asked.scratch, options.reinit)
     options.check_kind(kind)
+    options.check_long(kind, asked.on_long)
+    options.check_way(way, kind.pools)
+    check_device(asked.device)
     options.check_teacher(bool(asked.teacher), kind)
     if asked.baseline and not kind.simple:
         have = ", ".join(name for name, other in kinds.KINDS.items() if other.simple)
@@ -125,10 +131,22 @@ def check_early(asked: Asked) -> FineTuning:
     _check_sides(asked, kind)
     if not isinstance(asked.model, Loaded):
         check_model(asked.model)
-    body = body_of(asked.model, asked.members)
+        check_saved(asked.model)
+    body, recipe = body_of(asked.model, asked.members), recipe_of(asked.model, asked.members)
     if body is not None:
         options.check_body(way, body)
+    if recipe is not None:
+        options.check_recipe(recipe)
+    check_marks(asked.model, getattr(kind, "marks", {}), way)
     return options
+
+
+def check_device(device: str | None) -> None:
+    """InputError for one that is not there; torch is asked where it is not the CPU."""
+    if device not in (None, "cpu"):
+        from bertsmith.training.precision import choose_device
+
+        choose_device(device)
 
 
 def _check_sides(asked: Asked, kind: kinds.Kind) -> None:
@@ -219,8 +237,12 @@ def check_surgery(way: Method, loaded: Loaded) -> None:
         )
 
 
-def check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:
-    """InputError unless `out` is free, or holds what was never saved, or (resume) what is gone on with."""
+def check_out(out: Path, seed: int, seeds: int, resume: bool, several: bool = False) -> None:
+    """InputError unless `out` is free, or holds what was never saved, or (resume) what is gone on with.  `several`: a tuning to several tasks."""
+    there = kind_in(out)
+    if there and (there == SEVERAL) != several:
+        what = "a tuning to several tasks" if there == SEVERAL else "a fine-tuning to one task"
+        raise InputError(f"{printable(out)}: {option('out')} holds {what}; choose another place")
     inside = sorted(filter(SEED.fullmatch, os.listdir(out))) if out.is_dir() else []
     if inside and seeds == 1:
         raise InputError(f"{printable(out)}: {option('out')} holds fine-tunings of several seeds; choose another place")
@@ -235,6 +257,14 @@ def check_out(out: Path, seed: int, seeds: int, resume: bool) -> None:
                 f"{printable(out / name)}: {option('seeds', seeds)} from {option('seed', seed)} has no such one; choose another place, or more seeds"
             )
         Tuned(out / name).check_free(resume)
+
+
+def kind_in(out: Path) -> str:
+    """The kind of task of the fine-tuning that stands there, of several seeds the first one's; "" where there is none."""
+    for run in (out, *sorted(out.glob("seed-*"))[:1]):
+        if holds(run) == KINDS["finetune"]:
+            return str(((Tuned(run).config() or {}).get("task") or {}).get("kind") or "")
+    return ""
 
 
 def threads_of(out: Path) -> int | None:

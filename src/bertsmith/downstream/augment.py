@@ -16,7 +16,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.data.draw import hashed
 from bertsmith.downstream.model import Loaded, opened
-from bertsmith.downstream.outputs import check_file
+from bertsmith.downstream.outputs import check_apart, check_file
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import source
@@ -57,6 +57,7 @@ def augment(
     checked(encoding)
     if isinstance(input, (str, Path)):
         check_there(input)
+    check_apart(out, input)
     if Path(out).suffix != ".jsonl":
         raise InputError(f"{option('out', out)}: lines of JSON are written; name it so, such as more.jsonl")
     check_file(Path(out), "more.jsonl")

@@ -17,7 +17,7 @@ from bertsmith.downstream import based, several
 from bertsmith.downstream import changed as changes
 from bertsmith.downstream.dev_rows import dev_rows
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.outputs import check_lines
+from bertsmith.downstream.outputs import check_apart, check_lines
 from bertsmith.downstream.predict import Columns, judged_rows, rows_of
 from bertsmith.downstream.tuned import RESULT, Tuned
 from bertsmith.errors import InputError, printable
@@ -68,8 +68,7 @@ def compare(
         raise InputError(f"{option('changed', changed)}: 0 or more texts can be shown")
     if isinstance(input, (str, os.PathLike)) and not str(input).startswith(HUB):
         check_there(input)
-        if out is not None and Path(out).exists() and os.path.samefile(out, input):
-            raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
+        check_apart(out, input)
     elif isinstance(input, Iterator):  # both read it
         input = list(input)
     if out is not None:

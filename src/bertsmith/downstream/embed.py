@@ -120,6 +120,8 @@ def _check_asked(pool: str | None, precision: str, out: str | Path | None) -> No
         raise InputError(f"{option('precision', precision)}: unknown; {nearest(str(precision), PRECISIONS)}")
     if out is not None and Path(out).exists():
         raise InputError(f"{printable(out)}: {option('out')} exists already; choose another place")
+    if out is not None:
+        files.check_place(out)
 
 
 def _cut(vectors: np.ndarray, dim: int, sizes: Sequence[int] | None, say: Callable[[str], None]) -> np.ndarray:

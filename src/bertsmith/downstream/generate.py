@@ -11,7 +11,7 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, check_model, opened
-from bertsmith.downstream.outputs import check_lines
+from bertsmith.downstream.outputs import check_apart, check_lines
 from bertsmith.downstream.predict import rows_of
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
@@ -87,8 +87,7 @@ def generate(
         raise InputError(f"{option('batch', batch)}: at least 1 text at a time")
     if isinstance(input, (str, os.PathLike)):
         check_there(input)
-        if out is not None and Path(out).exists() and os.path.samefile(out, input):
-            raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
+        check_apart(out, input)
     there = out is not None and check_lines(Path(out), "written.jsonl")
     if not isinstance(model, Loaded):
         check_model(model)

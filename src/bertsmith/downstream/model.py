@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertsmith import files
 from bertsmith.audio.mel import LogMel
-from bertsmith.config import from_dict
+from bertsmith.config import check_members, from_dict
 from bertsmith.data.batch import Vocab
 from bertsmith.deploy import folder
 from bertsmith.downstream import based, several
@@ -25,7 +25,7 @@ from bertsmith.tasks import kinds
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.reading import Reading
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
-from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, entities_of
+from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, Run, entities_of, holds
 
 if TYPE_CHECKING:
     import torch
@@ -241,17 +241,38 @@ def _config_of(model: str | Path) -> dict[str, Any] | None:
 
 
 def body_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Any:
-    """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does."""
-    if isinstance(model, Loaded):
-        return model.recipe.model
+    """The configuration of the body of a MODEL, out of its config.json alone; None where that does not say, which loading it does.
+
+    InputError for `members` that are none."""
+    check_members(members)
+    recipe = recipe_of(model, members)
+    if recipe is not None:
+        return recipe.model
     try:
-        if folder.is_foreign(folder.located(model)):
+        if not isinstance(model, Loaded) and folder.is_foreign(folder.located(model)):
             return folder.architecture(folder.located(model))
-        tree = (_config_of(model) or {}).get("recipe")
-        recipe = None if tree is None else from_dict(tree, members, "recipe")
     except InputError:  # of a folder that is damaged loading it tells more
+        pass
+    return None
+
+
+def recipe_of(model: str | Path | Loaded, members: tuple[str, ...] = ()) -> Recipe | None:
+    """The recipe of a run, out of its config.json alone; None where that does not say."""
+    if isinstance(model, Loaded):
+        return model.recipe
+    try:
+        tree = (_config_of(model) or {}).get("recipe")
+        found = None if tree is None else from_dict(tree, members, "recipe")
+    except InputError:
         return None
-    return recipe.model if isinstance(recipe, Recipe) else None
+    return found if isinstance(found, Recipe) else None
+
+
+def check_saved(model: str | Path) -> None:
+    """InputError for a run of which no step was ever saved."""
+    path = folder.located(model)
+    if holds(path) and path.parent.name != STEPS and not Run(path).named():
+        raise InputError(f"{printable(path)}: holds no saved step yet; go on with its run first, by {flag('resume')}")
 
 
 def _member(recipe: Recipe, weights: dict[str, torch.Tensor], where: Path, device: str | None) -> MemberModel:

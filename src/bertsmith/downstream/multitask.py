@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.config import Settings, assignments_of
-from bertsmith.data.mixture import Annealed, Shares
+from bertsmith.data.mixture import Annealed, Shares, check_names
 from bertsmith.downstream import several
-from bertsmith.downstream.asked import check_asked, check_out, check_reinit, check_surgery, threads_of
+from bertsmith.downstream.asked import check_asked, check_device, check_out, check_reinit, check_surgery, threads_of
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.labelled_files import Files, Rows, Say
 from bertsmith.downstream.methods import Method, check_settings, method_of
-from bertsmith.downstream.model import Loaded, body_of, check_model, opened
+from bertsmith.downstream.model import Loaded, body_of, check_model, check_saved, opened
 from bertsmith.downstream.prepared import each_seed, kept, over_seeds
 from bertsmith.downstream.task import Task
 from bertsmith.downstream.tasks_file import OF_KINDS, Feeds, check_apart, read_tasks
@@ -111,11 +111,13 @@ def multitask(
             way = way.under(options.all, several=True)
             _check(given, way, options.all, scratch, seeds, shard, asked)
             check_options(shard, tensorboard)
+            check_device(device)
             if world.first:
-                check_out(Path(out), seed, seeds, resume)
+                check_out(Path(out), seed, seeds, resume, several=True)
             asked.check_given(LENGTHS)
             if not isinstance(recipe, Loaded):
                 check_model(recipe)
+                check_saved(recipe)
             body = body_of(recipe, members)
             for name, own in options.own.items() if body is not None else ():
                 with given.about(name):
@@ -176,6 +178,7 @@ def _given(feeds: Mapping[str, Any]) -> Feeds:
     if not tasks:
         raise InputError("multitask: feeds: holds no labelled_files.Files; a MODEL is tuned to labelled rows")
     texts = {name: store for name, store in feeds.items() if name not in tasks}
+    check_names(feeds)
     return Feeds(names=tuple(feeds), tasks=tasks, texts=texts)
 
 

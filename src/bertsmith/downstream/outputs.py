@@ -14,6 +14,27 @@ from bertsmith.spelling import option
 from bertsmith.training.run import CONFIG
 
 
+def check_apart(out: Any, input: Any = None, **others: Any) -> None:
+    """InputError where what is written to `out` would replace what is read, or what the same call writes to one of `others`, {option: path},
+    however the places are spelled; and where one of those is what is read."""
+    written = {"out": out, **others}
+    places = {name: Path(place) for name, place in written.items() if place is not None}
+    read = Path(input) if isinstance(input, (str, os.PathLike)) else None
+    for number, (name, place) in enumerate(places.items()):
+        if read is not None and _one(place, read):
+            raise InputError(f"{printable(place)}: {option(name)} is the input file; choose another place")
+        for other in [*places][:number]:
+            if _one(place, places[other]):
+                raise InputError(
+                    f"{printable(place)}: {option(other)} and {option(name)} are one file; choose another place for one of them"
+                )
+
+
+def _one(a: Path, b: Path) -> bool:
+    """Whether two paths lead to one file, which need not be there yet."""
+    return os.path.realpath(a) == os.path.realpath(b) or (a.exists() and b.exists() and os.path.samefile(a, b))
+
+
 def check_file(out: Path, example: str) -> bool:
     """Whether a file stands at `out`, which will be replaced.  `example`: a name for one.
 
@@ -26,10 +47,15 @@ def check_file(out: Path, example: str) -> bool:
         raise InputError(f"{where}: {option('out')} {lies} a store, run or export; choose another place")
     if out.is_dir():
         raise InputError(f"{where}: {option('out')} is a folder; name a file, such as {printable(out / example)}")
+    if os.path.lexists(place.parent) and not place.parent.is_dir():
+        raise InputError(
+            f"{where}: {printable(out.parent)} is a file, and nothing can stand in it; choose another place"
+        )
     if not place.parent.is_dir():
         raise InputError(f"{where}: there is no folder {printable(out.parent)}; make it first")
     if os.path.lexists(place) and not place.is_file():
         raise InputError(f"{where}: {option('out')} is not a plain file; choose another place")
+    files.check_place(place, folder=False)
     return place.is_file()
 
 

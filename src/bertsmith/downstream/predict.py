@@ -17,7 +17,7 @@ from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.downstream import explained, several
 from bertsmith.downstream.model import Loaded, opened
-from bertsmith.downstream.outputs import check_lines
+from bertsmith.downstream.outputs import check_apart, check_lines
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import breakdown, kinds, metrics, nbest
@@ -58,21 +58,15 @@ def predict(
     of pandas it is a DataFrame, on the same index instead of `index`.  A row of "tag" is a text or a list of words, of "qa" (question, context).
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
     for each word, with `words` and `spans` (of rows that are texts with their `characters`); qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
-    `top`: of "qa" so many best answers a question, the most likely first, as `answers`.  `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal and
-    regress).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
+    `top`: of "qa" so many best answers a question, the most likely first, as `answers`.  `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal, regress
+    and relation).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
     """
     columns = _given(input, columns, encoding)
+    check_apart(out, input, explain=explain)
     if explain is not None:
         explained.check_page(Path(explain))
     if top is not None:
         nbest.check(top)
-    if (
-        out is not None
-        and isinstance(input, (str, os.PathLike))
-        and Path(out).exists()
-        and os.path.samefile(out, input)
-    ):
-        raise InputError(f"{printable(out)}: {option('out')} is the input file; choose another place")
     there = out is not None and check_lines(Path(out), "predictions.jsonl")
     loaded = _tuned(model, members, say, base)
     kind = kinds.of_task(loaded.task)

@@ -13,6 +13,7 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.written import Written
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import option
@@ -120,6 +121,8 @@ def _check_asked(
         raise InputError(f"{option('stride', stride)}: is below 1, a token from the start of one window to the next")
     if out is not None and Path(out).exists():
         raise InputError(f"{printable(out)}: {option('out')} exists already; choose another place")
+    if out is not None:
+        check_file(Path(out), "scores.jsonl")
 
 
 def _tables(input: Any, columns: Columns, header: bool) -> Iterator[Table]:

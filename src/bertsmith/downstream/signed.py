@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from bertsmith import files
+from bertsmith.deploy import folder
 from bertsmith.downstream.methods import Method
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError
 from bertsmith.spelling import option
+from bertsmith.training.run import STEPS, TOKENIZER
 
 
 def with_marks(loaded: Loaded, marks: dict[str, str], way: Method, say: Callable[[str], None]) -> Loaded:
@@ -20,10 +23,7 @@ def with_marks(loaded: Loaded, marks: dict[str, str], way: Method, say: Callable
     new = [mark for mark in marks if loaded.tokenizer.backend.token_to_id(mark) is None]
     if not new:
         return loaded
-    if way.alone:
-        raise InputError(
-            f"{option('method', way.name)}: the marks {' and '.join(new)} are new tokens, whose rows such a run does not keep; {option('method', 'full')} does"
-        )
+    _check_kept(new, way)
     import tokenizers
 
     from bertsmith.nn.member import blank
@@ -43,3 +43,21 @@ def with_marks(loaded: Loaded, marks: dict[str, str], way: Method, say: Callable
     load_weights(member, weights, str(loaded.path))
     made: Any = member.to(loaded.device).eval()
     return replace(loaded, member=made, recipe=recipe, tokenizer=tokenizer, marks=tuple(new))
+
+
+def check_marks(model: Any, marks: Iterable[str], way: Method) -> None:
+    """InputError for such a method before a model is loaded, by what stands in the file of its tokenizer."""
+    if not way.alone or isinstance(model, Loaded):
+        return
+    path = folder.located(model)
+    file = (path.parent.parent if path.parent.name == STEPS else path) / TOKENIZER
+    data = files.plain(file) if file.is_file() else None
+    if data is not None:
+        _check_kept([mark for mark in marks if f'"{mark}"'.encode() not in data], way)
+
+
+def _check_kept(new: list[str], way: Method) -> None:
+    if new and way.alone:
+        raise InputError(
+            f"{option('method', way.name)}: the marks {' and '.join(new)} are new tokens, whose rows such a run does not keep; {option('method', 'full')} does"
+        )

@@ -19,6 +19,7 @@ No torch is loaded.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from typing import Any, Literal
 
 from bertsmith import files
 from bertsmith.config import assignments_of
-from bertsmith.data.mixture import Annealed, BySize, Equal, Shares, Weighted, check_name
+from bertsmith.data.mixture import Annealed, BySize, Equal, Shares, Weighted, check_name, check_names
 from bertsmith.downstream.labelled_files import Files
 from bertsmith.downstream.tuning import GROUPS
 from bertsmith.errors import InputError, nearest, printable
@@ -43,6 +44,9 @@ OF_KINDS = frozenset(name for kind in KINDS.values() for name in kind.settings) 
 # Settings that a task may have for itself.
 OF_ONE = ("batch", "length", "stride", "dropout", "pool", "target_length", "mask_rate", *sorted(OF_KINDS))
 OF_TASK, OF_TEXT = (*OF_FILES, "weight", *OF_ONE), ("data", "weight")
+# Of these a mixture takes the ones of kinds that it can have: what learns vectors stands alone.
+OF_MIXED = {name for kind in KINDS.values() if not kind.embeds for name in kind.settings}
+OFFERED = tuple(name for name in OF_TASK if name not in OF_KINDS - OF_MIXED and name not in ("teacher", "few"))
 # Keys of [mixture] by the kind of shares; "annealed" gets its epochs when the run has some.
 SHARES: dict[str, tuple[type, tuple[str, ...]]] = {
     "size": (BySize, ("cap", "temperature")),
@@ -88,6 +92,8 @@ def read_tasks(path: str | Path) -> Feeds:
     tables = tree.get("task")
     if not isinstance(tables, dict) or not tables:
         raise InputError(f"{where}: holds no task; [task.NAME] with task, train and dev is one")
+    with _within(f"{where}: task"):
+        check_names(tables)
     tasks, texts, weights, sets = {}, {}, {}, {}
     for name, table in tables.items():
         with _within(f"{where}: task.{printable(name) or repr(name)}"):
@@ -99,7 +105,8 @@ def read_tasks(path: str | Path) -> Feeds:
                 raise InputError(
                     f"data, {', '.join(both)}: stand there together; a table has a text (data) or labelled rows (task, train, dev); give each its own"
                 )
-            _check_keys(table, OF_TEXT if "data" in table else OF_TASK)
+            known, offered = (OF_TEXT, OF_TEXT) if "data" in table else (OF_TASK, OFFERED)
+            _check_keys(table, known, offered=offered)
             weights[name] = _weight(table.get("weight", 1.0))
             if "data" in table:
                 texts[name] = _beside(path, table, "data")
@@ -123,7 +130,10 @@ def named_shares(kind: str, options: Mapping[str, Any]) -> Shares:
         if key not in keys:
             have = " and ".join(f'"{name}"' for name, (_, known) in SHARES.items() if key in known)
             raise InputError(f'{key}: shares = "{kind}" have none; {have} have')
-    return made(**options, **(UNKNOWN if made is Annealed else {}))
+    try:
+        return made(**options, **(UNKNOWN if made is Annealed else {}))
+    except InputError as error:  # it is named as the file has it
+        raise InputError(str(error).removeprefix("mixture.")) from None
 
 
 def check_apart(feeds: Feeds) -> None:
@@ -198,6 +208,8 @@ def _files(path: Path, table: Mapping[str, Any]) -> Files:
     given["labels"] = tuple(str(label) for label in labels)
     if not isinstance(given.get("columns", ""), (str, dict)):
         _table(given["columns"], "columns")
+    if isinstance(table["dev"], bool) or not isinstance(table["dev"], (str, int, float)):
+        raise InputError(f"dev: {_toml(table['dev'])}: a path is wanted, or a share of the training file, such as 0.1")
     share = isinstance(table["dev"], (int, float)) and not isinstance(table["dev"], bool)
     for part in ("train", "dev")[: 1 if share else 2]:
         given[part] = _beside(path, table, part)
@@ -224,6 +236,11 @@ def _beside(path: Path, table: Mapping[str, Any], name: str) -> str:
     return str(found)
 
 
+def _toml(value: Any) -> str:
+    """As it was written."""
+    return printable(str(value).lower() if isinstance(value, bool) else repr(value), 60)
+
+
 def _mixture(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Shares, Literal["one", "all"]]:
     known = ("shares", "each", *dict.fromkeys(key for _, keys in SHARES.values() for key in keys))
     _check_keys(table, known)
@@ -239,6 +256,8 @@ def _mixture(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Shares, 
         what = f"{lacks[0]} has none" if lacks else f"{next(iter(options))} goes with shares by size"
         raise InputError(f"shares: {printable(what)}; give {amount(len(names), 'number')}, one for each task")
     for name in names:
+        if isinstance(kind[name], bool) or not isinstance(kind[name], (int, float)) or not 0 <= kind[name] < math.inf:
+            raise InputError(f"shares: {printable(name)} = {_toml(kind[name])}: a number above 0 is wanted")
         if kind[name] == 0:
             raise InputError(f"shares: {printable(name)} = 0: is never learned; take its table out")
     return Weighted(weights=tuple(kind[name] for name in names)), each
@@ -259,10 +278,13 @@ def _table(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str = "") -> None:
+def _check_keys(
+    table: Mapping[str, Any], known: tuple[str, ...], where: str = "", offered: tuple[str, ...] = ()
+) -> None:
+    """`offered`: those that an error names, where not all are of use."""
     for key in table:
         if key not in known:
-            raise InputError(f"{where}{': ' * bool(where)}{printable(key)}: unknown; {nearest(key, known)}")
+            raise InputError(f"{where}{': ' * bool(where)}{printable(key)}: unknown; {nearest(key, offered or known)}")
 
 
 @contextmanager

@@ -68,6 +68,7 @@ LATER = (
     "delete",
 )  # options that older runs' config.json does not have
 SHORTEST = 3  # tokens of a text with what stands round it
+LONGEST_PREFIX = 1024  # states in front of a text, where the model has no number of positions
 KEEP = 2  # saved steps: the newest, and the best or the one before
 # What --set may also be called, as in pre-training.
 ALIASES = {
@@ -258,6 +259,14 @@ class FineTuning:
         )
         require(self.reinit <= layers, f"reinit: {self.reinit}: the model has {amount(layers, 'layer')}; lower it")
         self._layers(method, layers)
+        heads = getattr(body, "heads", None)
+        if method.name == "pal" and isinstance(heads, int):
+            self.pal.width(width, heads)
+        most = longest or LONGEST_PREFIX
+        require(
+            method.name != "prefix" or self.prefix.length <= most,
+            f"prefix.length: {self.prefix.length} in front of each text are more than the {most} {'positions that the model has' if longest else 'that are of use'}; lower it",
+        )
         if method.puts == "lora":
             self.lora.check(width)
         require(
@@ -274,19 +283,20 @@ class FineTuning:
         )
 
     def check_steps(self, steps: int | None) -> None:
-        """InputError for a warm-up of more updates than there are."""
+        """InputError for a warm-up of more updates than there are, and for layers that would wait longer than that."""
         if steps is not None:
+            require(
+                self.unfreeze < 1 or round(self.unfreeze) < steps,
+                f"unfreeze: the second layer would begin to learn after {amount(round(self.unfreeze), 'step')} in a run of {steps}; fewer, or a share of them such as 0.1",
+            )
             with spelt():
                 require(
                     self.warmup < 1 or int(self.warmup) <= steps,
                     f"warmup: {amount(int(self.warmup), 'step')} of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1",
                 )
 
-    def settled(self, method: Method, recipe: Recipe, pools: bool = True) -> FineTuning:
-        """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
-
-        InputError for a length that the model cannot take, and for a pool that the task has no use for.
-        """
+    def check_way(self, method: Method, pools: bool) -> None:
+        """InputError for what does not go with how a trunk learns, and with whether the head reads a text as a whole (`pools`)."""
         require(
             not self.auxiliary or not method.still,
             f"auxiliary: {self.auxiliary:g}: a frozen trunk learns nothing from it; take {option('method', 'full')}",
@@ -295,18 +305,9 @@ class FineTuning:
             not self.taught.epochs or not (method.still or self.auxiliary),
             f"taught.epochs: {self.taught.epochs}: is for a trunk that learns, of the task alone; take {option('method', 'full')}, without auxiliary",
         )
-        beside = getattr(recipe.corruption.rewrite, "beside", None)
-        require(
-            not self.auxiliary or (beside is not None and beside.term in recipe.objective.weights()),
-            f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; a run that was pre-trained to read from the left has",
-        )
         require(
             self.orders == "one" or (pools and not method.still),
             f"orders: {self.orders}: is for pairs of texts that are classified or given a number, by a trunk that learns",
-        )
-        require(
-            self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
-            f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
         )
         require(
             self.head != "san" or not method.still,
@@ -327,6 +328,26 @@ class FineTuning:
             or self.pool in ("auto", "cls", "mean", *(() if self._several(method) else ("max", "concat"))),
             f"pool: {self.pool}: reads what a frozen trunk's features do not hold; take pool=mean, or {option('method', 'full')}",
         )
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """InputError for what the pre-training of the model does not have."""
+        beside = getattr(recipe.corruption.rewrite, "beside", None)
+        require(
+            not self.auxiliary or (beside is not None and beside.term in recipe.objective.weights()),
+            f"auxiliary: {self.auxiliary:g}: {recipe.name} has no language model's loss to go on with; a run that was pre-trained to read from the left has",
+        )
+        require(
+            self.form == "own" or getattr(recipe.corruption.rewrite, "causal", False),
+            f"form: {self.form}: {recipe.name} sees both sides of a token; take a member that reads from the left, or form=own",
+        )
+
+    def settled(self, method: Method, recipe: Recipe, pools: bool = True) -> FineTuning:
+        """Every null but the stride's and those of `lasting` decided; `pools`: whether the head reads a text as a whole.
+
+        InputError for a length that the model cannot take, and for a pool that the task has no use for.
+        """
+        self.check_way(method, pools)
+        self.check_recipe(recipe)
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
         if method.learns is not None:  # what is small learns faster
             rate = STILL_RATE if method.still else min(FASTER * rate, MOST_RATE)
@@ -400,6 +421,23 @@ class FineTuning:
             raise InputError(f"{setting('loss', value=self.loss)}: unknown; {nearest(self.loss, losses)}")
         heads = getattr(kind, "heads", (self.head,))
         require(self.head in heads, f"head: {self.head}: {option('task', kind.name)} has {', '.join(heads)}")
+
+    def check_long(self, kind: Kind, on_long: str | None) -> None:
+        """InputError for windows and orders of a kind that has none, and for how far windows are apart where a text is cut."""
+        how = on_long or kind.long
+        window = option("on_long", how) if how == "window" else f"orders: {self.orders}"
+        require(
+            not getattr(kind, "once", False) or (how != "window" and self.orders == "one"),
+            f"{window}: {option('task', kind.name)} reads each choice once, in one order",
+        )
+        require(
+            self.stride is None or self.length is None or self.stride < self.length,
+            f"stride: {self.stride}: windows of length={self.length} would leave out what stands between them; a smaller one is wanted",
+        )
+        require(
+            self.stride is None or how == "window",
+            f"stride: {self.stride}: is of windows, and {option('on_long', how)} reads none; {option('on_long', 'window')} does",
+        )
 
     def check_teacher(self, given: bool, kind: Kind) -> None:
         """InputError for what is said of a teacher where there is none, and for a head whose answers hang together."""

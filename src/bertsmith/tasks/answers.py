@@ -131,9 +131,12 @@ class Answers:
             for answer in answers[:1]:
                 if answer.start is None:
                     at = rows.contexts[rows.about[i]].find(answer.text)
-                    stands = "nowhere in its context" if at < 0 else f"first at {at}"
+                    shown = printable(repr(answer.text), 60)
+                    what = f"{shown} does not stand there, but first at {at}; it counts characters, from 0"
+                    if at < 0:
+                        what = f"{shown} stands nowhere in its context"
                     raise InputError(
-                        f"{rows.where(i)}: answer_start: {printable(repr(answer.text), 60)} does not stand there, but {stands}; it counts characters, from 0; {option('on_bad_answer', 'mend', 'skip')} goes on"
+                        f"{rows.where(i)}: answer_start: {what}; {option('on_bad_answer', 'mend', 'skip')} goes on"
                     )
 
     def mended(self, rows: Questions, how: str) -> Questions:
@@ -176,10 +179,11 @@ class Answers:
             for ids, _ in tokenizer.encode([blanks.squeezed(text)[0] for text in rows.questions])
         ]
         contexts = blanks.located(tokenizer, rows.contexts)
-        most, views, short = min(QUESTION, builder.room // 2), [], 0
+        most, views, short, apart = min(QUESTION, builder.room // 2), [], 0, 0
         for i, (question, about) in enumerate(zip(asked, rows.about, strict=True)):
             ids, kept = contexts[about][0], question[:most]
             room = builder.room - len(kept)
+            apart += len(ids) > room and (reading.stride or 0) > room
             parts = reading.views(len(ids), room, lambda i=i: rows.where(i), stride=room - room // 2)
             for start, end in parts:
                 builder.add(i, kept, ids[start:end])
@@ -188,13 +192,14 @@ class Answers:
             builder.counts["cut"] += len(ids) - parts[-1][1] + len(question) - len(kept)
             short += len(question) > most
         builder.counts["questions_cut"] = short
-        notes = (
-            (
-                f"{short:,} of {amount(len(rows), 'question')} {'is' if short == 1 else 'are'} cut to {amount(most, 'token')}",
+        many = amount(len(rows), "question")
+        notes: tuple[str, ...] = ()
+        if short:
+            notes += (f"{short:,} of {many} {'is' if short == 1 else 'are'} cut to {amount(most, 'token')}",)
+        if apart and reading.on_long == "window":
+            notes += (
+                f"stride: {reading.stride}: windows of {apart:,} of {many} are shorter, and follow each other without a gap or an overlap",
             )
-            if short
-            else ()
-        )
         builder.places = [np.arange(len(tokens)) for tokens in builder.tokens]
         key = Views(characters=[characters for _, characters in contexts], rows=np.array(views))
         return builder.encoded(len(rows), notes, key)

@@ -35,6 +35,7 @@ class Choice(Texts):
     term: str = "choice"
     fields: tuple[str, ...] = ROLES
     roles: ClassVar[tuple[str, ...]] = ROLES
+    once: ClassVar[bool] = True  # a text has no windows, and a pair one order
     pair: tuple[str, ...] = ("text", "choices")
 
     def read(

@@ -31,6 +31,7 @@ from bertsmith.tasks.joined import Joined
 from bertsmith.tasks.lines import Lines, standing
 from bertsmith.tasks.readers import check_text, json_object, kind_of, suffix_of
 from bertsmith.tasks.spans import OUTSIDE, parts
+from bertsmith.tasks.table import check_one
 
 DOCUMENT = "-DOCSTART-"
 SKIPPED = {
@@ -258,6 +259,10 @@ def _word(fields: list[str], text: int, label: int, labelled: bool, where: str) 
             )
         if not fields[column]:
             raise InputError(f"{where}: {role}: is empty")
+    if labelled and text == label % len(fields):
+        raise InputError(
+            f"{where}: text and label are one column, number {text + 1}; {option('columns', 'text=1,label=2')} says which is which"
+        )
     if labelled and " " in fields[label]:
         raise InputError(
             f"{where}: label: {printable(repr(fields[label]), 40)} holds a blank; columns are parted by tabs or by blanks, not by both"
@@ -309,6 +314,7 @@ def _json(
         tags = [None] * len(words)
         if labelled:
             name = columns.get("label", "label")
+            check_one({"text": key, "label": name}, where)
             if name not in row:
                 raise InputError(_missing(where, "label", name, row))
             tags = _list(row[name], f"{where}: {printable(name)}")
@@ -330,6 +336,7 @@ def _marked(
     check_text(row[key], f"{where}: {printable(key)}")
     if labelled:
         name = columns.get("label") or next((name for name in marked_texts.KEYS if name in row), "label")
+        check_one({"text": key, "label": name}, where)
         if name not in row and "answer" not in row:
             raise InputError(_missing(where, "label", name, row))
         joined, tags, nested = marked_texts.read(row[key], row.get(name, []), f"{where}: {printable(name)}", counts)

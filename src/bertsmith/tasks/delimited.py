@@ -10,7 +10,7 @@ from pathlib import Path
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.lines import Lines
-from bertsmith.tasks.table import ROLES, Table, collect
+from bertsmith.tasks.table import ROLES, Table, check_one, collect
 from bertsmith.text.fields import SEPARATORS, csv_rows, parting, quoted, told, tsv_rows
 
 TEXTS = {"text", "sentence", "review", "comment", "content", "tweet", "headline", "text_a", "sentence1", "question1"}
@@ -47,6 +47,12 @@ def delimited(
     for role, place in places.items():
         if place is None:
             raise InputError(_missing(role, places, head))
+    check_one(
+        {role: at for role, at in places.items() if role in required or role in chosen},
+        head.where if head else lines.name,
+    )
+    taken = {places[role] for role in chosen}
+    places = {role: at for role, at in places.items() if role in required or role in chosen or at not in taken}
     table = collect(path, _pick(lines.name, rows, places, head, by, counts, notes), tuple(places), counts, notes)
     notes += _warnings(table, chosen, places, head) if len(table) else []
     return table

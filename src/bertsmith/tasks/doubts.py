@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from decimal import Decimal, InvalidOperation
 
 from bertsmith.errors import printable
 from bertsmith.spelling import amount, option
@@ -17,6 +18,8 @@ def doubts(names: Counter[str]) -> Iterator[str]:
     """A warning for each kind of them.  `names`: rows of each class."""
     for alike in variants(names):
         yield f"classes that differ only in case or blanks: {counted({name: names[name] for name in alike})}"
+    for alike in same_number(names):
+        yield f"classes that are the same number: {counted({name: names[name] for name in alike})}"
     missing = {name: many for name, many in names.items() if missing_value(name)}
     if missing:
         rows = sum(missing.values())
@@ -45,6 +48,19 @@ def variants(names: Iterable[str]) -> list[list[str]]:
     for name in names:
         found[" ".join(name.casefold().split())].append(name)
     return [sorted(alike) for alike in found.values() if len(alike) > 1]
+
+
+def same_number(names: Iterable[str]) -> list[list[str]]:
+    """Names of one number, the first two of each: 4 and 4.0."""
+    found = defaultdict(list)
+    for name in names:
+        try:
+            number = Decimal(name)
+        except InvalidOperation:
+            continue
+        if number.is_finite():
+            found[number].append(name)
+    return [alike[:2] for alike in found.values() if len(alike) > 1]
 
 
 def several(names: Iterable[str]) -> list[str]:

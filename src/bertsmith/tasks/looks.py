@@ -25,7 +25,7 @@ WANTS = {
     "regress": "texts and numbers in columns",
     "choice": "a text and several to choose from a row",
     "tag": "a word and its tag a line (CoNLL), or JSON lines",
-    "qa": "SQuAD's json, or JSON lines",
+    "qa": "SQuAD's json, or JSON lines of questions",
     "text2text": "texts and what is to be written about them in columns",
     "similarity": "pairs of texts in columns",
     "retrieval": "pairs of texts in columns",
@@ -98,7 +98,7 @@ def misfit(path: Path, task: str, encoding: str = "utf-8") -> str:
     if found is None and not "".join(lines[:1]).lstrip().startswith(("{", "[")):
         found = _conll(lines, suffix) or _table(lines, suffix) or _plain(lines, suffix, task)
         found = found or _one_column(lines, suffix, task)
-    if not found or LIKE.get(task, task) in found[1]:
+    if not found or {task, LIKE.get(task, task)} & {*found[1]}:
         return ""
     looks, tasks = found
     reads = f"{option('task', *tasks)} reads such" if tasks else WAY.get(looks, f"write an object a line ({RECORDS})")
@@ -132,6 +132,8 @@ def _json(lines: list[str], task: str) -> Found | None:
         return "a JSON array" if text[0] == "[" else "one JSON object over several lines", ()
     if {"data", "qas", "question", "context"} & row.keys():
         return None
+    if isinstance(row.get("choices"), list) or {"choice0", "choice1", "choice2"} & row.keys():
+        return "JSON lines of texts to choose from", ("choice",)
     if row and all(isinstance(value, (dict, list)) for value in row.values()) and len(lines) < 3 and not _words(row):
         return "pandas' columns in one JSON object", ()
     if any(isinstance(value, str) for value in row.values()) and any(map(_spans, row.values())):

@@ -79,7 +79,10 @@ def objects(source: Path | Given, encoding: str) -> Iterator[tuple[int, dict[str
         try:
             whole = json.loads("\n".join(line for _, line in lines))
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{printable(source)}: not JSON: {printable(error)}") from None
+            what = (
+                printable(error) if isinstance(error, json.JSONDecodeError) else "nested too deep, or a number too long"
+            )
+            raise InputError(f"{printable(source)}: not JSON: {what}") from None
     if whole is not None:
         rows = [(row, None) for row in whole] if isinstance(whole, list) else None
         for number, (row, relation) in enumerate(rows or [(r, name) for name in whole for r in whole[name]], 1):

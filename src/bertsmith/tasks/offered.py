@@ -61,16 +61,31 @@ def read_offered(
         role: [_text(value) for value in table.columns[role]] for role in ("text", "text2") if role in table.columns
     }
     kept |= {"choices": found} | ({"label": table.columns["label"]} if "label" in table.columns else {})
-    return Offered(path=table.path, columns=kept, lines=table.lines, counts=table.counts, notes=table.notes)
+    made = Offered(path=table.path, columns=kept, lines=table.lines, counts=table.counts, notes=table.notes)
+    twice = [i for i, texts in enumerate(found) if len({*texts}) < len(texts)]
+    if twice:
+        many = amount(len(twice), "row offers", "rows offer")
+        made.notes.append(
+            f"warning: {made.where(twice[0])}: choices: {many} one text twice, which no model can tell apart"
+        )
+    return made
 
 
 def counted(table: Offered) -> str:
     """How its labels name the right choice: a key of COUNTED.  InputError naming the first row that no way fits."""
     ways = [way for way in COUNTED if all(place(table, i, way) is not None for i in range(len(table)))]
     if not ways:
-        most = max(COUNTED, key=lambda way: sum(place(table, i, way) is not None for i in range(len(table))))
-        place_of(table, next(i for i in range(len(table)) if place(table, i, most) is None), most)
+        most = max(COUNTED, key=lambda way: sum(_fits(table, i, way) for i in range(len(table))))
+        known = any(_fits(table, i, most) for i in range(len(table)))
+        place_of(table, next(i for i in range(len(table)) if place(table, i, most) is None), most if known else "")
     return ways[0]
+
+
+def _fits(table: Offered, i: int, way: str) -> bool:
+    """Whether row i says it so, be it of several choices that are one text."""
+    if way == "text":
+        return str(table.columns["label"][i]).strip() in table.choices[i]
+    return place(table, i, way) is not None
 
 
 def place(table: Offered, i: int, way: str) -> int | None:
@@ -80,23 +95,35 @@ def place(table: Offered, i: int, way: str) -> int | None:
         return None
     text = str(value).strip()
     if way == "text":
-        return choices.index(text) if text in choices else None
+        return choices.index(text) if choices.count(text) == 1 else None
     if way == "A":
         at = LETTERS.find(text) if len(text) == 1 else -1
     else:
-        at = int(text) - int(way) if text.isascii() and text.isdigit() else -1
+        at = int(text) - int(way) if way and text.isascii() and text.isdigit() and len(text) < 6 else -1
     return at if 0 <= at < len(choices) else None
 
 
 def place_of(table: Offered, i: int, way: str) -> int:
-    """The same.  InputError where `way` does not tell."""
+    """The same.  InputError where `way` does not tell ("": no row of the file says how labels are meant)."""
     at = place(table, i, way)
     if at is None:
-        value = table.columns["label"][i]
-        none = f"{printable(repr(value), 60)} is none of its {amount(len(table.choices[i]), 'choice')}"
-        raise InputError(
-            f"{table.where(i)}: label: {'is empty' if value == '' else none}; here a label is {COUNTED[way]}"
+        value, choices = table.columns["label"][i], table.choices[i]
+        shown, wanted = (
+            printable(repr(value), 60),
+            COUNTED.get(way) or f"{', '.join([*COUNTED.values()][:-1])} or its letter",
         )
+        many = choices.count(str(value).strip()) if way == "text" else 0
+        if many > 1:
+            what = (
+                f"{shown} names {many} of its {len(choices)} choices, which are one text; leave out {many - 1} of them"
+            )
+        elif str(value).strip() == "-1":
+            what = f"{shown} says that the answer is not known; here a label is {wanted}"
+        elif value in ("", None):
+            what = f"is empty; here a label is {wanted}"
+        else:
+            what = f"{shown} is none of its {amount(len(choices), 'choice')}; here a label is {wanted}"
+        raise InputError(f"{table.where(i)}: label: {what}")
     return at
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import baselines, breakdown, metrics, outlines
+from bertsmith.tasks.doubts import same_number
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.readers import Table
 from bertsmith.tasks.sequences import Asked, Encoded
@@ -41,6 +42,7 @@ class Ordinal(Texts):
     def learn(self, table: Table, names: tuple[str, ...] = ()) -> Labels:
         """The classes in their order: as they are named, or that of numbers."""
         many = Counter(names_of(table))
+        _check_spellings(table, (*many,))
         order = tuple(names) or tuple(sorted(many, key=lambda name: (_number(table, name), name)))
         if len(order) < 2:
             raise InputError(
@@ -137,6 +139,16 @@ def log_shares(said: Array) -> Array:
     above, below = np.hstack([ends, said.astype(np.float64)]), np.hstack([said.astype(np.float64), -ends])
     log_sigmoid = lambda x: -np.logaddexp(0, -x)
     return log_sigmoid(above) + log_sigmoid(-below) + np.log1p(-np.exp(np.minimum(below - above, -1e-12)))
+
+
+def _check_spellings(table: Table, names: Sequence[str]) -> None:
+    """InputError for one number that stands there in two ways, 4 and 4.0, which would be two classes."""
+    for one, other in same_number(names):
+        at = names_of(table).index
+        where = table.where(max(at(one), at(other)))
+        raise InputError(
+            f"{where}: label: {printable(one, 40)} and {printable(other, 40)} are the same number, and would be two classes; write it one way"
+        )
 
 
 def _number(table: Table, name: str) -> float:

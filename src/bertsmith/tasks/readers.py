@@ -21,6 +21,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import PACKED_AS as PACKED
 from bertsmith.tasks.lines import READ, Lines, check_there
 from bertsmith.tasks.parquet import Parquet
-from bertsmith.tasks.table import GROUPED, ROLES, TRIPLETS, Table, collect
+from bertsmith.tasks.table import GROUPED, ROLES, TRIPLETS, Table, check_one, collect
 from bertsmith.text.fields import SEPARATORS, parting
 
 KINDS = {"\t": ".tsv", ",": ".csv", ";": ".csv", "|": ".csv"}
@@ -55,6 +56,11 @@ def parse_columns(spec: str | Mapping[str, str | int] | None, roles: tuple[str, 
             raise InputError(f"{option('columns', role)}: is not a column of this task; {nearest(role, roles)}")
         if role in chosen:
             raise InputError(f"{option('columns', role)}: is given twice")
+        if column in chosen.values():
+            other = next(name for name, its in chosen.items() if its == column)
+            raise InputError(
+                f"{option('columns', f'{role}={column}')}: {other} is that column; a column is one of the two"
+            )
         chosen[role] = column
     return chosen
 
@@ -139,6 +145,7 @@ def _json(
     present: dict[
         str, bool
     ] = {}  # the first row decides whether optional columns are there; a later row that differs is an error
+    taken = {keys[role] for role in chosen}
     for number, line in lines:
         where = lines.at(number)
         if not line.strip():
@@ -146,7 +153,11 @@ def _json(
             continue
         row = json_object(line, where)
         if not present:
-            present = {role: role in required or role in chosen or keys[role] in row for role in roles}
+            check_one({role: keys[role] for role in roles if role in required or role in chosen}, where)
+            present = {
+                role: role in required or role in chosen or (keys[role] in row and keys[role] not in taken)
+                for role in roles
+            }
         found = {}
         for role, there in present.items():
             key = keys[role]
@@ -189,6 +200,20 @@ def _instead(key: str, row: Mapping[str, Any], read: set[str]) -> str:
     return f"the row has: {', '.join(map(printable, row))}" if row else "the object is empty"
 
 
+DIGITS = 4300  # of a whole number, as many as Python reads
+
+
+@dataclass(frozen=True)
+class Huge:
+    """A whole number of more digits, as it is written."""
+
+    text: str
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, Huge) or (isinstance(value, list) and any(map(_holds, value)))
+
+
 def json_object(line: str, where: str) -> dict[str, Any]:
     def constant(name: str):
         raise InputError(f"{where}: {name} is not a number that JSON knows")
@@ -199,15 +224,27 @@ def json_object(line: str, where: str) -> dict[str, Any]:
             raise InputError(f"{where}: {printable(text, 40)} is beyond the range of numbers")
         return value
 
+    def whole(text: str) -> Any:
+        if len(text) > DIGITS:
+            huge.append(Huge(text))
+            return huge[-1]
+        return int(text)
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(items)
+        name = next((key for key, value in items if _holds(value)), None) if huge else None
+        if name is not None:
+            raise InputError(
+                f"{where}: {printable(name, 40)}: a whole number of {len(huge[0].text.lstrip('-')):,} digits; at most {DIGITS:,} are read"
+            )
         if len(row) != len(items):
             twice = next(k for i, (k, _) in enumerate(items) if k in dict(items[:i]))
             raise InputError(f"{where}: {printable(twice)}: stands twice in one object")
         return row
 
+    huge: list[Huge] = []
     try:
-        row = json.loads(line, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
+        row = json.loads(line, parse_constant=constant, parse_float=number, parse_int=whole, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             raise InputError(
@@ -220,6 +257,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{where}: {printable(error)}") from None
     if not isinstance(row, dict):
+        row = 0 if isinstance(row, Huge) else row
         raise InputError(f'{where}: {kind_of(row)} where an object is expected, such as {{"text": "…", "label": "…"}}')
     return row
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
 from bertsmith.tasks.given import Given
 from bertsmith.tasks.lines import standing
 
@@ -66,3 +68,14 @@ def collect(path: Path | Given, rows, roles, counts: dict[str, int], notes: list
         numbers.append(number)
     source = path if isinstance(path, Given) else str(path)
     return Table(path=source, columns=values, lines=numbers, counts=counts, notes=notes)
+
+
+def check_one(places: Mapping[str, Any], where: str) -> None:
+    """InputError where two roles, {role: its column}, are read from one column: `text=label` of a file with labels."""
+    for number, (role, place) in enumerate(places.items()):
+        other = next((one for one in [*places][:number] if places[one] == place), None)
+        if other is not None:
+            column = printable(repr(place) if isinstance(place, str) else f"number {place + 1}", 40)
+            raise InputError(
+                f"{where}: {other} and {role} are one column, {column}; {option('columns', f'{other}=NAME,{role}=NAME')} says which is which"
+            )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +16,7 @@ from bertsmith.config import require
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks import baselines, breakdown, calibration, metrics, outlines, probing
-from bertsmith.tasks.doubts import doubts, multi, several, variants
+from bertsmith.tasks.doubts import doubts, multi, same_number, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
@@ -24,6 +26,7 @@ from bertsmith.tasks.sequences import Asked, Encoded, encode
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.table import GROUPED, ROLES, with_groups
 
+WHOLE = re.compile(r"-?[0-9]+")  # of any length, which `int` does not take
 FLAT = 0.01  # a deviation, in the scale of training
 
 
@@ -177,8 +180,8 @@ class Classes(Texts):
             raise InputError(
                 f"{printable(table.path)}: label: {amount(len(found), 'different label')} in {amount(len(table), 'row')}; {way}"
             )
-        whole = all(name.lstrip("-").isascii() and name.lstrip("-").isdigit() for name in found)
-        return Labels(names=tuple(names) or tuple(sorted(found, key=(lambda n: (int(n), n)) if whole else None)))
+        whole = all(WHOLE.fullmatch(name) for name in found)
+        return Labels(names=tuple(names) or tuple(sorted(found, key=(lambda n: (Decimal(n), n)) if whole else None)))
 
     def targets(self, table: Table, labels: Labels) -> np.ndarray:
         """(n,) int64."""
@@ -191,6 +194,8 @@ class Classes(Texts):
                 )
                 other = next((one for one in labels.names if variants([one, name])), None)
                 hint = "" if other is None else f'; it is "{printable(other, 40)}" but for case or blanks'
+                equal = next((one for one in labels.names if same_number([one, name])), None)
+                hint = hint if equal is None else f'; "{printable(equal, 40)}" is the same number: write it so'
                 raise InputError(f'{table.where(i)}: label: "{printable(name, 60)}" is not one of: {allowed}{hint}')
             found[i] = known[name]
         return found

@@ -49,6 +49,25 @@ CHANGEABLE |= {
 _locked: set[str] = set()  # a record lock does not keep out its own process
 
 
+# What stands in a folder, by the kind that its config.json says.
+KINDS = {
+    "pretrain": "a pre-training run",
+    "finetune": "a fine-tuning",
+    "import": "an imported model",
+    "graph": "the vectors of a graph",
+}
+
+
+def holds(folder: Path) -> str:
+    """Which of these it is; "" where its config.json says nothing."""
+    try:
+        data = files.plain(folder / CONFIG)
+        config = {} if data is None else files.unsealed(data, folder / CONFIG)
+    except InputError:
+        return ""
+    return KINDS.get(str(config.get("kind")), "")
+
+
 class Run:
     kind = "pretrain"  # what its config.json says
     results: tuple[str, ...] = ()  # files made when it is done; they go when it goes on
@@ -109,7 +128,10 @@ class Run:
         if self.path.is_symlink() and not self.path.exists():
             raise InputError(f"{where}: {option('out')} is a dangling link; choose another place")
         if not self.path.exists():
+            files.check_place(self.path)
             return
+        if (what := holds(self.path)) and what != KINDS.get(self.kind):
+            raise InputError(f"{where}: {option('out')} holds {what}; choose another place")
         if not self.path.is_dir():
             raise InputError(f"{where}: {option('out')} is a file; choose a folder that does not exist yet")
         for name in sorted(os.listdir(self.path)):
