@@ -10,7 +10,8 @@ from hypothesis import settings
 settings.register_profile("bertsmith", deadline=None)  # how long an example takes is the machine's business
 settings.load_profile("bertsmith")
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Workers side by side have a core each; more threads than cores wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
