@@ -1,10 +1,12 @@
 """Time and memory of long texts: windows (`longformer`) beside full attention and beside transformers' Longformer, the same random weights.
 
 python bench/long.py [--lengths 512 1024 2048 4096 8192 16384] [--size mini] [--window 128] [--mode forward train] [--repeat 3] [--json]
+                     [--device cuda] [--precision bfloat16]
 
 One text of each length, its first token wide; all in turns, in one process for times.  Answers of ours and theirs are compared before
 anything is timed.  Memory is the most that a child process of its own holds beyond what it held before, in MB.  `slope` fits times from
-2,048 tokens on by a line in the length, with the share of the variance that it explains.
+2,048 tokens on by a line in the length, with the share of the variance that it explains.  On a GPU memory is what was allocated beyond
+weights and what was there, in this process.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +47,15 @@ def recipe_of(name: str, size: str, length: int, window: int):
     recipe = find(f"longformer:{size}")
     attention = Full() if name == "full" else replace(recipe.model.attention, window=window)
     model = replace(recipe.model, positions=Learned(length=length), attention=attention, dropout=0.0)
-    return replace(recipe, model=model)
+    return replace(recipe, model=model, layout=replace(recipe.layout, length=min(recipe.layout.length, length)))
 
 
-def made(name: str, size: str, length: int, window: int):
+def made(name: str, size: str, length: int, window: int, device: str = "cpu"):
     """A function that reads one text."""
     recipe = recipe_of(name, size, length, window)
     torch.manual_seed(0)
     member = build(recipe)
-    seen = stream(length, recipe.model.vocab)
+    member, seen = member.to(device), stream(length, recipe.model.vocab).to(device)
     if name != "transformers":
         return lambda: member.model(seen), member
     import transformers
@@ -61,29 +64,33 @@ def made(name: str, size: str, length: int, window: int):
     config = transformers.AutoConfig.for_model(**{**hf_config(recipe), "pad_token_id": 1})
     hf = transformers.LongformerForMaskedLM(config)
     hf.load_state_dict(to_hf(weights_of(member), recipe), strict=False)
+    hf = hf.to(device)
     inputs = {"input_ids": seen.tokens[None], "global_attention_mask": seen.wide[None].long()}
     return lambda: hf.longformer(**inputs).last_hidden_state[0], hf
 
 
 def passing(name: str, mode: str, given, length: int):
     """A function that makes one pass."""
-    read, module = made(name, given.size, length, given.window)
+    read, module = made(name, given.size, length, given.window, given.device)
     module.train(mode == "train")
+    products = partial(torch.autocast, given.device.split(":")[0], torch.bfloat16, given.precision == "bfloat16")
 
     def forward():
-        with torch.no_grad():
+        with torch.no_grad(), products():
             return read()
 
     def train():
         module.zero_grad(set_to_none=True)
-        read().square().mean().backward()
+        with products():
+            loss = read().float().square().mean()
+        loss.backward()
 
     return train if mode == "train" else forward
 
 
 def compared(given, length: int) -> float:
     with torch.no_grad():
-        said = [made(name, given.size, length, given.window) for name in ("windows", "transformers")]
+        said = [made(name, given.size, length, given.window, given.device) for name in ("windows", "transformers")]
         one, other = (module.eval() and read() for read, module in said)
     return float((one - other).abs().max())
 
@@ -93,15 +100,28 @@ def times(given, mode: str, length: int) -> dict[str, float]:
     best = dict.fromkeys(passes, float("inf"))
     for turn in range(given.repeat + 1):  # the first warms up
         for name, one in passes.items():
-            start = time.process_time() if given.cpu_time else time.perf_counter()
+            start = clock(given)
             one()
-            spent = (time.process_time() if given.cpu_time else time.perf_counter()) - start
+            spent = clock(given) - start
             best[name] = min(best[name], spent) if turn else best[name]
     return best
 
 
+def clock(given) -> float:
+    """Seconds; a GPU has done by then what it was asked."""
+    if given.device != "cpu":
+        torch.cuda.synchronize()
+    return time.process_time() if given.cpu_time else time.perf_counter()
+
+
 def held(given, name: str, mode: str, length: int) -> float:
-    """MB that one pass adds to what a process holds, in a child of its own."""
+    """MB that one pass adds to what a process holds, in a child of its own; on a GPU to what this one has allocated there."""
+    if given.device != "cpu":
+        one = passing(name, mode, given, length)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        one()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     command = [
         sys.executable,
         __file__,
@@ -158,6 +178,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="of the process, where others share the machine")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -166,7 +188,7 @@ def main() -> None:
         child(given)
         return
     apart = compared(given, min(given.lengths)) if "transformers" in given.of else None
-    found = {"apart": apart, "size": given.size, "window": given.window, "rows": []}
+    found = {"apart": apart, "size": given.size, "window": given.window, "precision": given.precision, "rows": []}
     for mode in given.mode:
         for length in given.lengths:
             for name, seconds in times(given, mode, length).items():

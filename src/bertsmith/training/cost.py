@@ -41,8 +41,11 @@ from bertsmith.training.optim import build_optimizer
 from bertsmith.training.precision import Precision, choose_device, threads_set
 from bertsmith.training.shard import Shared
 
-PROBE = 8192  # tokens that a probe reads at most
-TIMED = 2048  # of these the ones that are timed: a token costs what it does in long passes, within 15 %
+PROBE = {"cpu": 8192, "cuda": 32768}  # tokens that a probe reads at most
+TIMED = {
+    "cpu": 2048,
+    "cuda": 32768,
+}  # of these the ones that are timed; on a CPU a token costs what it does in long passes, within 15 %
 REPEAT, SECONDS = 3, 4.0  # passes that are timed, fewer where these seconds are over
 HELD = 100  # bytes of activations by token, layer and unit of width that a probe is thought to hold at most; measured: 34 to 70
 STATE = 16  # bytes that training holds of each parameter: weight, gradient and two moments in float32
@@ -96,7 +99,7 @@ def estimate(
     precision = Precision.choose(recipe.training.precision, place)
     layers = getattr(recipe.model, "layers", 1)
     _check_free(_with_layers(recipe, min(2, layers)), place)
-    timed = 0 if gpu else min(TIMED, _probed(recipe))
+    timed = 0 if gpu else min(TIMED[place.type], _probed(recipe, place))
     with threads_set(threads or torch.get_num_threads()), precision.policy(), torch.random.fork_rng(devices=[]):
         one = _probe(_with_layers(recipe, 1), store, precision, timed)
         two = _probe(_with_layers(recipe, 2), store, precision, timed) if layers > 1 else one
@@ -128,15 +131,15 @@ def _with_layers(recipe: Recipe, layers: int) -> Recipe:
     return replace(recipe, model=replace(recipe.model, layers=layers)) if hasattr(recipe.model, "layers") else recipe
 
 
-def _probed(recipe: Recipe) -> int:
-    return min(PROBE, recipe.training.batch // recipe.training.accumulate)
+def _probed(recipe: Recipe, place: torch.device) -> int:
+    return min(PROBE[place.type], recipe.training.batch // recipe.training.accumulate)
 
 
 def _check_free(recipe: Recipe, place: torch.device) -> None:
     """ResourceError for a probe that would push something out of memory."""
     size, width = parameters(recipe), getattr(recipe.model, "width", 0)
     activations = HELD * getattr(recipe.model, "layers", 1) * width + 3 * recipe.model.vocab
-    need, free = STATE * size + max(_probed(recipe), _longest(recipe)) * activations, _free(place)
+    need, free = STATE * size + max(_probed(recipe, place), _longest(recipe)) * activations, _free(place)
     if need > free:
         raise ResourceError(
             f"plan: probing {recipe.name} takes up to {need / 2**30:,.1f} GiB, {free / 2**30:,.1f} are free; a smaller size, or free some memory"
@@ -156,7 +159,7 @@ def memory_of(device: str | None) -> int:
 def _probe(recipe: Recipe, store: Any, precision: Precision, timed: int) -> _Probe:
     """`timed`: tokens of the passes that are timed; 0: none."""
     torch.manual_seed(0)
-    member, wanted = build(recipe).to(precision.device), _probed(recipe)
+    member, wanted = build(recipe).to(precision.device), _probed(recipe, precision.device)
     whole, half = (_batch(recipe, store, tokens) for tokens in (wanted, max(wanted // 2, _longest(recipe))))
     (held, flops), (less, _) = (_held(member, batch, precision) for batch in (whole, half))
     passing, updating = 0.0, 0.0
