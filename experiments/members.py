@@ -1,6 +1,7 @@
 """Every member for five minutes on real text: does each learn what it is asked, and how fast is it beside BERT?
 
-    python experiments/members.py CORPORA --out results [--members bert xlnet …] [--minutes 5 | --tokens 3000000] [--size tiny] [--threads 1]
+    python experiments/members.py CORPORA --out results [--members bert xlnet …] [--minutes 5 | --tokens 3000000] [--size tiny]
+                                  [--threads 1] [--store STORE]
     python experiments/members.py CORPORA --out results --speed
 
 English members read newswire (reuters21578), Chinese ones (bert-wwm:zh, ernie1:zh) the Chinese Wikipedia, with its words, phrases by
@@ -29,6 +30,7 @@ from bertsmith.text.store import Store
 from bertsmith.training.evaluate import batch_scores
 from bertsmith.training.optim import build_optimizer, set_rate
 from bertsmith.training.precision import Precision
+from bertsmith.training.run import open_store
 from bertsmith.training.step import train_step
 from corpora import QUICK, chinese, english, inside
 
@@ -129,6 +131,9 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    arguments.add_argument(
+        "--store", type=Path, help="what they read instead: with capitals (ernie2), links (ernie-thu), sound"
+    )
     arguments.add_argument("--speed", action="store_true")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -138,7 +143,7 @@ def main() -> None:
         speeds([name for name in names if name not in CHINESE], Store.open(english(given.data, given.out)), given)
         return
     for name in names:
-        store = Store.open((chinese if name in CHINESE else english)(given.data, given.out))
+        store = open_store(given.store or (chinese if name in CHINESE else english)(given.data, given.out))
         run = given.out / f"{name.replace(':', '-')}-{given.size}-{given.seed}"
         if not run.exists():
             print(json.dumps(learned(name, store, run, given)), flush=True)
