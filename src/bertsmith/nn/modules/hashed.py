@@ -62,7 +62,10 @@ class HashedAttention(nn.Module):
 
     @torch.no_grad()
     def sorted(self, qk: Tensor, stream: Stream) -> Tensor:
-        """(r, h, n) the flat rows by sequence, then by bucket, then as they stand; each round's own."""
+        """(r, h, n) the flat rows by sequence, then by bucket, then as they stand; each round's own.  Where all sequences are one chunk,
+        every round says the same: (1, h, n)."""
+        if max(stream.lengths) <= self.chunk:
+            return torch.arange(len(qk), device=qk.device).expand(1, qk.shape[1], -1)
         of = torch.from_numpy(np.repeat(np.arange(len(stream.lengths)), stream.lengths)).to(qk.device)
         if self.buckets:
             return (of * math.prod(self.buckets) + self._given(qk)).argsort(dim=-1, stable=True)
@@ -112,7 +115,7 @@ class HashedAttention(nn.Module):
 
     def _met(self, chunks: Tensor, asks: Tensor, keys: Tensor, blocks: windowed.Blocks) -> Tensor | float:
         """(h, B, c, 2 c) the logarithm of the number of rounds in which each asks where it can read each."""
-        if self.rounds == 1 or self.repeats:
+        if len(chunks) == 1 or self.repeats:
             return 0.0
         many: Tensor | float = 0.0
         for i, chunk in enumerate(chunks):
