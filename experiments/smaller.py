@@ -19,7 +19,7 @@ import torch
 from seven_tasks import tasks
 
 import bertsmith
-from bertsmith.downstream.compress import OfTask, latencies, parameters_of, size_of
+from bertsmith.downstream.judges import OfTask, latencies, parameters_of, size_of
 from bertsmith.downstream.predict import rows_of
 from bertsmith.errors import InputError
 from bertsmith.tasks import kinds

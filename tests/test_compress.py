@@ -11,8 +11,9 @@ from tests.runs import lines, small, text
 
 import bertsmith
 from bertsmith import cli
-from bertsmith.downstream import compress, smaller
-from bertsmith.downstream.compress import METHODS, latencies, parameters_of
+from bertsmith.downstream import judges, smaller
+from bertsmith.downstream.compress import METHODS
+from bertsmith.downstream.judges import latencies, parameters_of
 from bertsmith.errors import InputError
 from bertsmith.nn.modules.adapters import placed_layers
 from bertsmith.nn.modules.compressed import Int8Linear, matrices, rounded
@@ -40,7 +41,7 @@ def tuned(short, tasks, tmp_path_factory, one_thread):
 @pytest.fixture
 def unpeaked(monkeypatch):
     """A process of its own for each model takes seconds."""
-    monkeypatch.setattr(compress, "peak", lambda command, members: 0.0)
+    monkeypatch.setattr(judges, "peak", lambda command, members: 0.0)
 
 
 @pytest.fixture
@@ -165,9 +166,9 @@ def test_a_layer_that_is_gone_is_one_that_is_masked(model):
 
 
 def test_importance_is_the_slope_of_the_loss_in_each_mask(model, files):
-    from bertsmith.downstream.compress import _judge
+    from bertsmith.downstream.judges import judge_of
 
-    (batch, *_) = _judge(model, None, None, files[0], print).batches()
+    (batch, *_) = judge_of(model, None, None, files[0], print).batches()
     found = smaller.head_importance(model, [batch])
     asked = batch.to("cpu")
 
@@ -219,7 +220,7 @@ def test_what_is_written_is_a_model_like_any_other(method, tuned, files, tmp_pat
 def test_a_model_that_loses_more_than_the_tolerance_leaves_nothing(
     tuned, files, unpeaked, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(compress.OfTask, "lost", lambda judge, before, after: 1.25)
+    monkeypatch.setattr(judges.OfTask, "lost", lambda judge, before, after: 1.25)
     command = [
         "compress",
         str(tuned),
@@ -239,10 +240,10 @@ def test_a_model_that_loses_more_than_the_tolerance_leaves_nothing(
 
 
 def test_what_is_lost_is_a_share_of_what_there_was():
-    task = compress.OfTask(loaded=None, kind=None, dev=None, train=None, file=None)
+    task = judges.OfTask(loaded=None, kind=None, dev=None, train=None, file=None)
     assert task.lost(0.8, 0.6) == pytest.approx(25) and task.lost(0.8, 0.88) == pytest.approx(-10)
     assert task.lost(-0.1, -0.2) == pytest.approx(100) and task.lost(0.0, 0.1) == 0 and task.lost(0.0, -0.1) == math.inf
-    assert compress.OfText(loaded=None, store=None, place=None).lost(2.0, 2.1) == pytest.approx(5)
+    assert judges.OfText(loaded=None, store=None, place=None).lost(2.0, 2.1) == pytest.approx(5)
 
 
 def test_a_student_of_fewer_layers_learns_from_the_whole_model(tuned, files, unpeaked, tmp_path):

@@ -10,7 +10,7 @@ from tests.test_methods import MEMBERS, tiny
 from tests.test_tuning_runs import broken_off
 
 import bertsmith
-from bertsmith.downstream import compress, smaller
+from bertsmith.downstream import judges, smaller
 from bertsmith.downstream.labelled_files import Files
 from bertsmith.errors import InputError
 from bertsmith.nn.compressed import Int8Aware, Int8Fixed
@@ -171,7 +171,7 @@ def test_how_many_passes_an_update_has_does_not_change_its_ranges(pretrained, ta
 
 
 def test_whole_numbers_say_what_was_learned(tuned, tasks, monkeypatch, tmp_path):
-    monkeypatch.setattr(compress, "peak", lambda command, members: 0.0)
+    monkeypatch.setattr(judges, "peak", lambda command, members: 0.0)
     run, _ = tuned
     dev = tasks["classify"][2]
     found = bertsmith.compress(run, tmp_path / "small", method="int8", dev=dev, tolerance=5)
@@ -210,12 +210,12 @@ def test_a_model_that_writes_learns_on_the_grid_too(short, tmp_path):
 
 
 def test_static_ranges_are_the_largest_numbers_that_training_rows_bring(pretrained, tasks, tmp_path):
-    from bertsmith.downstream.compress import _judge
+    from bertsmith.downstream.judges import judge_of
 
     kind, train, dev = tasks["classify"]
     bertsmith.finetune(pretrained, task=kind, train=train, dev=dev, out=tmp_path / "run", steps=4, threads=1)
     loaded = bertsmith.load(tmp_path / "run")
-    batches = _judge(loaded, None, train, dev, print).batches()[:2]
+    batches = judge_of(loaded, None, train, dev, print).batches()[:2]
     made = smaller.int8_static(loaded, batches)
     found: list[float] = []
     hook = loaded.member.model.layers[0].feedforward.down.register_forward_pre_hook(
