@@ -15,7 +15,7 @@ from bertsmith.nn.initial import Uniform
 from bertsmith.nn.norms import LayerNorm
 
 if TYPE_CHECKING:
-    from bertsmith.nn.modules.recurrent import Carried, RecurrentStack
+    from bertsmith.nn.modules.recurrent import Carried, RecurrentStack, WordTable
 
 Directions = Literal["forward", "backward", "both", "apart"]
 
@@ -34,12 +34,11 @@ class Carry:
 @dataclass(frozen=True, kw_only=True)
 class Locked:
     """Dropout of one mask for all times of a sequence (Gal & Ghahramani 2016), as shares of `model.dropout`: on what the first layer reads,
-    between layers, on what the last one says; whole words of the table; and recurrent weights (Merity et al. 2018)."""
+    between layers, on what the last one says; and on recurrent weights (Merity et al. 2018).  Zero `model.dropout` is none at all."""
 
     input: float = 1.0
     between: float = 1.0
     output: float = 1.0
-    words: float = 0.0
     weights: float = 0.0
 
     def check(self, model: Any) -> None:
@@ -49,6 +48,28 @@ class Locked:
                 0 <= rate < 1,
                 f"model.noise.{name}: {share} of model.dropout ({model.dropout}) is {rate:g}, not in [0, 1)",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """The token table alone.  `drop`: the share of its rows, of `model.dropout`, that a pass leaves out, wherever the tokens stand (Gal &
+    Ghahramani 2016)."""
+
+    drop: float = 0.0
+    width: ClassVar[None] = None
+    segments: ClassVar[int] = 0
+    asks: ClassVar[bool] = False
+
+    def __post_init__(self):
+        require(self.drop >= 0, f"model.embeddings.drop: {self.drop} is negative")
+
+    def build(self, model: Any) -> "WordTable":
+        from bertsmith.nn.modules.recurrent import WordTable
+
+        return WordTable(self, model)
+
+    def parameters(self, model: Any) -> int:
+        return model.vocab * model.width
 
 
 @dataclass(frozen=True, kw_only=True)

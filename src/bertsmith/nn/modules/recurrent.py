@@ -24,7 +24,7 @@ from bertsmith.nn.modules.memory import Memory
 from bertsmith.nn.modules.positions import Position
 
 if TYPE_CHECKING:
-    from bertsmith.nn.recurrent import Recurrent
+    from bertsmith.nn.recurrent import Recurrent, Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,21 @@ class Carried(Memory):
             self._written.add(column)
 
 
+class WordTable(nn.Module):
+    def __init__(self, part: Words, model: Recurrent):
+        super().__init__()
+        self.tokens = nn.Embedding(model.vocab, model.width)
+        self.drop = part.drop * model.dropout
+
+    def forward(self, stream: Stream, positions: Position) -> Tensor:
+        """(n, d)."""
+        x = self.tokens(stream.tokens)
+        if not self.training or self.drop == 0:
+            return x
+        kept = F.dropout(x.new_ones(self.tokens.num_embeddings), self.drop)
+        return x * kept[stream.tokens, None]
+
+
 class RecurrentStack(nn.Module):
     """Layer i in direction k is `layers.i.k`."""
 
@@ -121,7 +136,7 @@ class RecurrentStack(nn.Module):
         if threaded:
             stop = max(stop, int(by.sizes[: stream.thread.stride].sum()))
         left: list[State] = []
-        *_, (raw, said) = self._layers(stream, by, stop, left)
+        *_, (raw, said) = self._layers(stream, by, stop, self._begin(stream, by), left)
         if threaded:
             self.memory.left(stream, by.order, torch.cat([part for state in left for part in state], 1))
         return self._flat(raw, by, read), self._flat(said, by, read)
@@ -129,8 +144,20 @@ class RecurrentStack(nn.Module):
     def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
         """The embedding, once for each direction, and every layer's output, or those of the first `layers`; memory is left as it is."""
         by = ByTime.of(stream.lengths, stream.tokens.device)
-        found = islice(self._layers(stream, by, len(by.rows), []), None if layers is None else layers + 1)
-        return [self._flat(said, by, None) for _, said in found]
+        made = self._layers(stream, by, len(by.rows), self._begin(stream, by), [])
+        return [self._flat(said, by, None) for _, said in islice(made, None if layers is None else layers + 1)]
+
+    def after(self, stream: Stream, begin: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """What is said (s, d) behind the last token of every sequence, and the states of all layers; `begin`: those that the sequences go on
+        from.  Of a stack that reads from the beginning alone."""
+        by = ByTime.of(stream.lengths, stream.tokens.device)
+        order = torch.from_numpy(by.order).to(stream.tokens.device)
+        back = order.argsort()
+        begin = None if begin is None else [(said[order], remembered[order]) for said, remembered in begin]
+        left: list[State] = []
+        *_, (_, said) = self._layers(stream, by, len(by.rows), begin, left)
+        ends = torch.tensor(stream.lengths, device=order.device).cumsum(0) - 1
+        return self._flat(said, by, ends), [(state[0][back], state[1][back]) for state in left]
 
     def _needed(self, by: ByTime, read: Tensor) -> int:
         """Rows up to the last time that is read: behind it nothing is computed.  All of them, where a text is read from its end, too."""
@@ -140,16 +167,17 @@ class RecurrentStack(nn.Module):
         times = by.sizes.cumsum(0)
         return int(times[torch.searchsorted(times, int(row.max()), right=True)])
 
-    def _layers(self, stream: Stream, by: ByTime, stop: int, left: list[State]) -> Iterator[tuple[list[Tensor], ...]]:
+    def _layers(
+        self, stream: Stream, by: ByTime, stop: int, begin: list[State] | None, left: list[State]
+    ) -> Iterator[tuple[list[Tensor], ...]]:
         """(what is said, the same behind dropout) of the embedding and every layer: of each direction the first `stop` rows, in the order
-        that it reads them.  `left` is given the state of each layer, behind a thread's stride or the last token."""
+        that it reads them.  `begin`: the state of each layer that the sequences, in `by.order`, go on from; `left` is given the state of each layer, behind a thread's stride or the last token."""
         config, noise = self.config, self.config.noise
         flat = self.embeddings(stream, self.positions)
         rows = [by.rows[by.turned[:stop] if backward else slice(stop)] for backward in config.ways]
         x = [pick(flat, own) for own in rows]
         said = [self._dropped(way, by, noise.input) if noise else way for way in x]
         yield x, said
-        begin = self._begin(stream, by)
         for number, cells in enumerate(self.layers):
             read = said
             if number and config.directions == "both":
