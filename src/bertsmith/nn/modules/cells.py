@@ -103,7 +103,13 @@ def limited(x: Tensor, most: float) -> Tensor:
 
 
 class OrderedCell(Cell):
-    """Gates in the order of the released code: master input, master forget, then output, cell, input, forget."""
+    """Gates in the order of the released code: master input, master forget, then output, cell, input, forget.
+
+    `heard`: while it is a list, how much is forgotten of each sequence at each time is added to it: the mean of the master forget gate's
+    complement, (s,), which is the distance between a token and the one before it.
+    """
+
+    heard: list[Tensor] | None = None
 
     def __init__(self, part: OrderedNeurons, reads: int, units: int, says: int, drop: float):
         self.masters, self.chunk = part.masters(units), part.chunk
@@ -116,7 +122,10 @@ class OrderedCell(Cell):
         return 1 - cumax(write), cumax(keep)
 
     def step(self, gates: Tensor, state: State) -> State:
-        write, keep = (x.repeat_interleave(self.chunk, 1) for x in self.master(gates))
+        write, keep = self.master(gates)
+        if self.heard is not None:
+            self.heard.append(1 - keep.mean(1))
+        write, keep = (x.repeat_interleave(self.chunk, 1) for x in (write, keep))
         o, g, i, f = gates[:, 2 * self.masters :].chunk(4, 1)
         both = write * keep
         f, i = f.sigmoid() * both + (keep - both), i.sigmoid() * both + (write - both)

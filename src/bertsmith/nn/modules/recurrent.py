@@ -159,6 +159,18 @@ class RecurrentStack(nn.Module):
         ends = torch.tensor(stream.lengths, device=order.device).cumsum(0) - 1
         return self._flat(said, by, ends), [(state[0][back], state[1][back]) for state in left]
 
+    def distances(self, stream: Stream, layer: int) -> Tensor:
+        """(n,) how much `layer`, from 1, forgets at each token; of ordered neurons that read from the beginning or from the end."""
+        cell: Any = self.layers[layer - 1][0]  # type: ignore[index]
+        cell.heard = []
+        try:
+            self.states(stream, layer)
+            heard = torch.cat(cell.heard)[:, None]
+        finally:
+            cell.heard = None
+        by = ByTime.of(stream.lengths, stream.tokens.device)
+        return self._flat([heard], by, None)[:, 0]
+
     def _needed(self, by: ByTime, read: Tensor) -> int:
         """Rows up to the last time that is read: behind it nothing is computed.  All of them, where a text is read from its end, too."""
         if len(self.config.ways) > 1 or not len(read):
@@ -230,6 +242,6 @@ class RecurrentStack(nn.Module):
         """Directions side by side, as the text stands: (n, d), or (m, d)."""
         rows = by.back if read is None else by.back[read]
         turned = [
-            pick(x, by.turned[rows] if backward else rows) for x, backward in zip(ways, self.config.ways, strict=True)
+            pick(x, by.turned[rows] if backward else rows) for x, backward in zip(ways, self.config.ways, strict=False)
         ]
         return turned[0] if len(turned) == 1 else torch.cat(turned, 1)
