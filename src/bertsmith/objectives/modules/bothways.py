@@ -50,16 +50,17 @@ class BothWaysPrediction(Prediction):
 
 def sampled_loss(hidden: Tensor, labels: Tensor, table: Tensor, bias: Tensor | None, count: int) -> Tensor:
     """The sum over `labels` (m,), those below 0 aside, of the cross-entropy among the right word and `count` drawn ones, whose logits are less
-    the log of how often they are drawn; a drawn one that is the right one is none."""
+    the log of how often they are drawn, so that what they add up to is in the mean what all other words do; a drawn one that is the right one is
+    none."""
     vocab = len(table)
     drawn = torch.rand(count, device=hidden.device).mul(math.log(vocab + 1)).exp().long().sub(1).clamp(0, vocab - 1)
     bias = table.new_zeros(vocab) if bias is None else bias
     right = labels.clamp(min=0)
-    own = (hidden * F.embedding(right, table)).sum(-1) + bias[right] - expected(right, count, vocab)
+    own = (hidden * F.embedding(right, table)).sum(-1) + bias[right]
     others = F.linear(hidden, F.embedding(drawn, table), bias[drawn]) - expected(drawn, count, vocab)
     others = others.masked_fill(drawn == right[:, None], -torch.inf)
     logits = torch.cat([own[:, None], others], 1)
-    return cross_entropy(logits, torch.where(labels < 0, labels, 0)).sum()
+    return cross_entropy(logits, labels.clamp(max=0)).sum()
 
 
 def expected(words: Tensor, count: int, vocab: int) -> Tensor:
