@@ -43,7 +43,14 @@ def on_file(pretrained, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
+def ordered(short, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ordered")
+    bertsmith.pretrain(small("model.cell.chunk=4", member="on-lstm"), short, folder / "run", steps=1, threads=1)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def calls(short, pretrained, tuned, on_file, writes, ordered, tmp_path_factory):
     """{verb: arguments with which it does its work}."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "text.txt").write_text("One sentence stands here.\nAnother one.\n\nA second text.\n" * 20)
@@ -70,6 +77,7 @@ def calls(short, pretrained, tuned, on_file, writes, tmp_path_factory):
         "evaluate": {"model": tuned, "input": OTHERS},
         "compare": {"a": tuned, "b": tuned, "input": OTHERS},
         "attention": {"model": pretrained, "text": "a text"},
+        "tree": {"model": ordered, "text": "a text"},
         "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
         "augment": {"model": pretrained, "input": OTHERS, "samples": 1, "out": folder / "more.jsonl"},
         "compress": {"model": tuned, "method": "int8", "dev": OTHERS, "tolerance": 1e9},

@@ -11,6 +11,7 @@ from bertsmith.errors import InputError
 from bertsmith.nn.attending import Full, Local
 from bertsmith.nn.blocks import AroundNorm, PostNorm, PreNorm
 from bertsmith.nn.body import Body, BodyConfig
+from bertsmith.nn.cells import OrderedNeurons
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.embeddings import Asking, Summed
 from bertsmith.nn.feedforward import Gated, Plain
@@ -19,7 +20,7 @@ from bertsmith.nn.modules.attention import attend, attend_padded, attend_source
 from bertsmith.nn.modules.rotary import RotaryPosition
 from bertsmith.nn.norms import LayerNorm, NoNorm, RMSNorm
 from bertsmith.nn.positions import Unplaced
-from bertsmith.nn.recurrent import Recurrent
+from bertsmith.nn.recurrent import Carry, Recurrent
 from bertsmith.nn.rotary import Rotary
 from bertsmith.recipe import find
 
@@ -214,14 +215,15 @@ def test_bodies_and_their_configurations_say_what_is_asked_of_them():
     assert find("xlnet:tiny").model.reads_segments and find("xlnet:tiny").model.asks
 
 
-def test_a_recurrent_stack_is_configured_and_waits_for_its_cell():
+def test_a_recurrent_stack_answers_what_a_body_is_asked():
     config = Recurrent(vocab=60, layers=2, width=16, hidden=32)
     assert isinstance(config, BodyConfig)
     assert (config.inner, config.segments, config.depth, config.longest, config.asks) == (16, 0, 2, None, False)
     assert override(config, ["layers=3", "dropout=0.2"]).depth == 3
-    for ask in (config.build, config.parameters):
-        with pytest.raises(InputError, match=r"model\.cell: null"):
-            ask()
+    with pytest.raises(InputError, match=r"model\.memory: what reads a text from its end, too \(both\)"):
+        replace(config, memory=Carry(), directions="both")
+    with pytest.raises(InputError, match=r"model\.cell\.chunk: 10 must divide the units of every layer \(32\)"):
+        replace(config, cell=OrderedNeurons()).parameters()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ _VERBS = {
     "evaluate": "bertsmith.downstream.predict",
     "compare": "bertsmith.downstream.compare",
     "attention": "bertsmith.downstream.attention",
+    "tree": "bertsmith.downstream.tree",
     "probe": "bertsmith.downstream.probe",
     "surface": "bertsmith.downstream.surface",
     "embed": "bertsmith.downstream.embed",

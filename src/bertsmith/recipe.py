@@ -346,6 +346,17 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
+        self._check_ways()
+
+    def _check_ways(self) -> None:
+        """InputError where the model would read what it is asked for: of one that reads from an end, the rewrite says which."""
+        have, allowed = getattr(self.model, "ways", ()), getattr(self.corruption.rewrite, "ways", None)
+        require(
+            not have or allowed is None or have == allowed,
+            f"model.directions: {getattr(self.model, 'directions', '')}, but the rewrite asks for what such a model has read; set "
+            f"model.directions={'backward' if allowed == (True,) else 'forward'}",
+        )
+
     def alone(self, name: str | None = None) -> Recipe:
         """As if one of its feeds (None: the main one) were all that it reads and is asked; itself where it has no others."""
         if self.mixture is None:

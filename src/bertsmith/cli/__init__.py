@@ -20,7 +20,7 @@ from bertsmith.cli.looking import add_report, add_verify
 from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill, add_finetune, add_predict
 from bertsmith.cli.multitask import add_multitask
 from bertsmith.cli.pretraining import add_plan, add_pretrain
-from bertsmith.cli.probing import add_attention, add_probe, add_surface
+from bertsmith.cli.probing import add_attention, add_probe, add_surface, add_tree
 from bertsmith.cli.scoring import add_score
 from bertsmith.cli.smaller import add_augment, add_compress
 from bertsmith.cli.writing import add_generate
@@ -103,6 +103,7 @@ def parser() -> Parser:
         add_compare,
         add_probe,
         add_attention,
+        add_tree,
         add_surface,
         add_embed,
         add_score,

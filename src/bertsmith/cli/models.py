@@ -203,13 +203,24 @@ def add_predict(commands: Any) -> None:
     made.add_argument(
         "--explain", metavar="FILE.html", help="the first 100 texts, coloured by what the answers lean on"
     )
+    add_ensemble(made)
     add_columns(made)
     add_base(made)
     add_member(made)
 
 
+def add_ensemble(made: Any) -> None:
+    made.add_argument(
+        "--ensemble",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="a further fine-tuning of the task; what is answered is the mean of all (may be repeated)",
+    )
+
+
 def predict(arguments: argparse.Namespace, console: Console) -> None:
-    options = {"top": arguments.top, "explain": arguments.explain}
+    options = {"top": arguments.top, "explain": arguments.explain, "ensemble": arguments.ensemble}
     options |= {**table(arguments), **loading(arguments, console)}
     rows = bertsmith.predict(arguments.model, arguments.input, arguments.out, **options)
     if arguments.json:
@@ -230,6 +241,7 @@ def add_evaluate(commands: Any) -> None:
     made.add_argument("--queries", metavar="FILE")
     made.add_argument("--relevant", metavar="FILE", help="query-id, corpus-id, score")
     made.add_argument("--per-class", action="store_true", help="with --json: class by class, and the confusion matrix")
+    add_ensemble(made)
     add_columns(made)
     add_base(made)
     add_member(made)
@@ -244,6 +256,7 @@ def evaluate(arguments: argparse.Namespace, console: Console) -> None:
     options = {"data": arguments.data} if arguments.data else {"input": arguments.input, **table(arguments)}
     options = searched if any(searched.values()) else options
     options["per_class"] = arguments.per_class or not arguments.json
+    options["ensemble"] = arguments.ensemble
     result = bertsmith.evaluate(arguments.model, **options, **loading(arguments, console))
     if arguments.json:
         console.out(json.dumps(result))

@@ -1,4 +1,5 @@
-"""`probe`: what the layers of a model know; `attention`: what they look at; `surface`: the loss around tuned weights."""
+"""`probe`: what the layers of a model know; `attention`: what they look at; `tree`: how they bracket a text; `surface`: the loss around tuned
+weights."""
 
 import argparse
 import json
@@ -89,6 +90,22 @@ def attention(arguments: argparse.Namespace, console: Console) -> None:
     found = bertsmith.attention(arguments.model, arguments.text, arguments.text2, out=arguments.out, **how)
     if arguments.json:
         console.out(json.dumps(found, default=lambda weights: weights.tolist()))
+
+
+def add_tree(commands: Any) -> None:
+    example = 'bertsmith tree run "the dog that barked ran away"'
+    made = command(commands, "tree", tree, "how ordered neurons bracket a text", example)
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("text", metavar="TEXT")
+    made.add_argument("--layer", type=positive, metavar="N", help="whose gates are read; the one in the middle")
+    add_member(made)
+    add_base(made)
+
+
+def tree(arguments: argparse.Namespace, console: Console) -> None:
+    how = {"layer": arguments.layer, **loading(arguments, console)}
+    found = bertsmith.tree(arguments.model, arguments.text, **how)
+    console.out(json.dumps(found, ensure_ascii=False) if arguments.json else found["brackets"])
 
 
 def add_surface(commands: Any) -> None:

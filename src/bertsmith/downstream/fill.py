@@ -52,6 +52,10 @@ def fill(
         raise InputError(
             f"{printable(loaded.run)}: this model sees only what comes before a token, so it cannot fill masks; `score` says how probable a text is, `generate` goes on with one; or take a member that sees both sides"
         )
+    if not getattr(loaded.recipe.corruption.rewrite, "hides", True):
+        raise InputError(
+            f"{printable(loaded.run)}: nothing was hidden from this model, which asks for the tokens beside those that it has read, so it cannot fill masks; take a member that hides some"
+        )
     size = loaded.vocab.size
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
         raise InputError(f"{option('top', top)}: expected a number from 1 to {size}")

@@ -48,6 +48,7 @@ def predict(
     header: bool | None = None,
     encoding: str | None = None,
     on_long: OnLong | None = None,
+    ensemble: Any = (),
     base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
     say: Say = lambda line: None,
@@ -59,7 +60,8 @@ def predict(
     classify: the class, and the probability of every class; regress: the number, in the scale of the training file; tag: lists, one entry
     for each word, with `words` and `spans` (of rows that are texts with their `characters`); qa: the text of the answer, "" for none, with `id`, `start` and `end` in characters.
     `top`: of "qa" so many best answers a question, the most likely first, as `answers`.  `explain`: a page of the first 100 texts, their tokens coloured by what they add to the answer (gradient x input; classify, ordinal, regress
-    and relation).  `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
+    and relation).  `ensemble`: further fine-tunings of the same task, a path or several; what is answered is the mean of all (classify, regress).
+    `columns`, `header` and `on_long` are those of training unless given; so is `encoding`, of a file that is not UTF-8.
     """
     columns = _given(input, columns, encoding)
     check_apart(out, input, explain=explain)
@@ -78,7 +80,7 @@ def predict(
             f"{option('top', top)}: {option('task', kind.name)} has one answer a row; {option('task', 'qa')} has several"
         )
     read = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=False)
-    said = said_rows(loaded, kind, read, on_long, say)
+    said = _said_by(loaded, ensemble, kind, read, on_long, members, say)
     only = kind.only(said, loaded.labels)
     if only is not None and len(said) >= breakdown.FEW:
         say(f"warning: {breakdown.predicted_alike(only, len(said), kind.units)}")
@@ -116,6 +118,7 @@ def evaluate(
     encoding: str | None = None,
     on_long: OnLong | None = None,
     per_class: bool = False,
+    ensemble: Any = (),
     seed: int = 0,
     base: str | Path | Loaded | None = None,
     members: tuple[str, ...] = (),
@@ -127,7 +130,7 @@ def evaluate(
     There the metrics are `token.loss` (nats), `token.accuracy`, `token.perplexity` and so on, all that stand in metrics.jsonl, the same
     numbers in float32; resampled by sequence; of a model that is asked for every token also `token.bits_per_byte`, by the store's mean bytes
     of a token.  `per_class`: also `classes` {name: {precision, recall, f1, support}} and `confusion` (rows of truth), of tags by type,
-    `majority` {label, share}, and `says_only` where one thing is said to all.
+    `majority` {label, share}, and `says_only` where one thing is said to all.  `ensemble`: as in `predict`.
     `corpus`, `queries` and `relevant` (BEIR's files): how well the vectors that `embed` makes find what is relevant (downstream/retrieval.py).
     """
     if not (corpus is None and queries is None and relevant is None):
@@ -156,8 +159,11 @@ def evaluate(
         raise InputError(
             f"{printable(loaded.run)}: is a fine-tuned model: evaluate it with {option('input', like='FILE')}"
         )
-    targets, said, kind = judged(
-        loaded, input, columns=columns, header=header, encoding=encoding, on_long=on_long, say=say
+    kind = kinds.of_task(loaded.task)
+    rows = rows_of(loaded, kind, input, columns, header, encoding, say, labelled=True)
+    targets, said = (
+        kind.targets(rows, loaded.labels),
+        _said_by(loaded, ensemble, kind, rows, on_long, members, say),
     )
     details, only = kind.breakdown(targets, said, loaded.labels), kind.only(said, loaded.labels, targets)
     if only is not None and len(said) >= breakdown.FEW:
@@ -304,6 +310,18 @@ def said_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | Non
         writing: Any = kind
         return answers_of(loaded.member, encoded, writing, loaded.tokenizer, loaded.exact, beam=writing.beam)
     return hearing(kind, loaded.member).said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
+
+
+def _said_by(
+    loaded: Loaded, ensemble: Any, kind: kinds.Kind, rows: Any, on_long: OnLong | None, members: tuple, say: Say
+) -> Any:
+    """What one model says of each row, or several together."""
+    if not ensemble:
+        return said_rows(loaded, kind, rows, on_long, say)
+    from bertsmith.downstream.ensemble import together
+
+    several_ = ensemble if isinstance(ensemble, (list, tuple)) else [ensemble]
+    return together(loaded, [opened(one, members=members, say=say) for one in several_], kind, rows, on_long, say)
 
 
 def _with_all_feeds(loaded: Loaded, members: tuple[str, ...]) -> Loaded:

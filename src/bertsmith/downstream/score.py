@@ -173,6 +173,10 @@ def _method(loaded: Loaded, method: str | None) -> str:
         ways, does = ("decoder",), "writes with a decoder"
     elif loaded.reading().causal:
         ways, does = ("causal",), "sees only what comes before a token"
+    elif not getattr(loaded.recipe.corruption.rewrite, "hides", True):
+        raise InputError(
+            f"{printable(loaded.run)}: this model reads what stands behind a token, and nothing was hidden from it, so it cannot score texts; take a member that reads from the left, or one that hides some"
+        )
     if method is not None and method not in ways:
         raise InputError(f"{option('method', method)}: {printable(loaded.run)} {does}; take {ways[0]}")
     return method or ways[0]

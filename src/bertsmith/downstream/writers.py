@@ -36,8 +36,10 @@ class Writers:
             )
         if not self.decodes and not self.reading.causal and not (self.reading.fills and loaded.writes):
             teaches = option("task", "text2text") + ("" if self.reading.fills else f", {option('decoder', 'fresh')}")
+            hides = getattr(loaded.recipe.corruption.rewrite, "hides", True)
+            sees = "sees both sides of a token" if hides else "reads what stands behind a token"
             raise InputError(
-                f"{named}: this model sees both sides of a token, and did not learn to write; fine-tuning with {teaches} teaches it"
+                f"{named}: this model {sees}, and did not learn to write; fine-tuning with {teaches} teaches it"
             )
         if answers is not None and how.no_repeat:
             raise InputError(

@@ -215,7 +215,7 @@ WANTED = {
     **dict.fromkeys(
         ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
     ),
-    **dict.fromkeys(("generate.text", "attention.text", "text2"), TEXT),
+    **dict.fromkeys(("generate.text", "attention.text", "tree.text", "text2"), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "prepare_audio.sources": PATHS,
     **dict.fromkeys(("prepare_audio.rate", "prepare_audio.mels"), POSITIVE),
@@ -234,7 +234,7 @@ WANTED = {
     "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "learning_curve": Kind("numbers of rows and 'all', such as [50, 500, 'all'],", _numbers),
-    "teacher": Kind("a fine-tuning, or a list of several", _teachers),
+    **dict.fromkeys(("teacher", "ensemble"), Kind("a fine-tuning, or a list of several", _teachers)),
     "pretrain.teacher": PATH,
     "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),

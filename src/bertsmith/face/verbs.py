@@ -12,7 +12,7 @@ from bertsmith.face import notebook
 from bertsmith.face.arguments import checked
 from bertsmith.face.results import Result
 
-PLAIN = {"attention", "fill", "members", "verify"}  # results that are what they are
+PLAIN = {"attention", "fill", "members", "tree", "verify"}  # results that are what they are
 
 
 MANY = "torchrun starts them: `torchrun --nproc-per-node N SCRIPT`; only the commands pretrain, finetune, multitask, glue and clue do it themselves"

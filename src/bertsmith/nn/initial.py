@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bertsmith.config import require
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -28,3 +30,18 @@ class FanIn:
         from bertsmith.nn.modules.initial import begin_by_fan_in
 
         return begin_by_fan_in(body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uniform:
+    """Tables from a uniform distribution within so much of 0 (Zaremba et al. 2014, Merity et al. 2018); matrices as their modules begin."""
+
+    within: float = 0.1
+
+    def __post_init__(self):
+        require(self.within > 0, f"model.initial.within: {self.within} must be above 0")
+
+    def begin(self, body: nn.Module) -> nn.Module:
+        from bertsmith.nn.modules.initial import begin_tables
+
+        return begin_tables(body, self.within)

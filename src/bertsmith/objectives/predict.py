@@ -62,8 +62,8 @@ class Tokens:
         from bertsmith.objectives.modules.predict import TokenTerm
 
         require(
-            isinstance(model.tokens, nn.Embedding),
-            "model.embeddings: tokens in clusters, or frames, but the objective asks over one table; take embeddings that have one",
+            not self.tied or isinstance(model.tokens, nn.Embedding),
+            "model.embeddings: tokens in clusters, or frames, but the objective asks over one table; take embeddings that have one, or tied=false",
         )
         wide = outer(model.config)
         require(

@@ -66,11 +66,13 @@ class Reading:
     @classmethod
     def of(cls, recipe: Any, length: int, wide: Wide = "none", **options: Any) -> Reading:
         """As the layout and the rewrite of `recipe` had its text in pre-training; `wide`: as its task wants it, where the model has windows."""
-        model, causal = recipe.model, getattr(recipe.corruption.rewrite, "causal", False)
+        model, rewrite = recipe.model, recipe.corruption.rewrite
+        causal = getattr(rewrite, "causal", False)
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         stands = "last" if causal else getattr(recipe.layout, "cls", "first")
-        fills = not (causal or model.asks or getattr(model, "decodes", False))
+        one_way = causal or not getattr(rewrite, "hides", True)
+        fills = not (one_way or model.asks or getattr(model, "decodes", False))
         template = getattr(recipe, "template", None)
         said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
         if recipe.reads == "frames":  # nothing stands round a sound
@@ -83,11 +85,11 @@ class Reading:
             causal=causal,
             separators=getattr(recipe.layout, "separators", 2),
             template=template,
-            start=getattr(recipe.corruption.rewrite, "start", None),
+            start=getattr(rewrite, "start", None),
             ends=getattr(getattr(model, "topology", None), "alone", "encoder") == "decoder",
             fills=fills,
             wide=wide if getattr(model, "spreads", False) else "none",
-            sides=_sides(model.segments, getattr(recipe.corruption.rewrite, "sides", (0, 1))) if fills else (0, 0),
+            sides=_sides(model.segments, getattr(rewrite, "sides", (0, 1))) if fills else (0, 0),
             **options,
         )
 

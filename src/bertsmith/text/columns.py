@@ -103,6 +103,7 @@ class ColumnPlan:
         column, turn = np.divmod(sequences, self.turns)
         backward = column >= self.forward
         column = column - backward * self.forward
+        turn = self.turns - 1 - turn if self.layout.from_end else turn
         return (column * self.turns + turn) * self.stride, backward
 
     def row(self, indices: Array) -> Row:
@@ -153,10 +154,12 @@ class Columns:
     """Transformer-XL's segments: [SEP] between documents and no other special.
 
     A sequence begins with the last token of the one before, so that every token is asked for from the one before it, across sequences too.
+    `from_end`: of each column the last sequence comes first, for models that read a text from its end; within it the text stands as it is.
     """
 
     length: int
     columns: int = 1  # follows from training.batch
+    from_end: bool = False
     both_ways: ClassVar[bool] = False
 
     def __post_init__(self):
@@ -196,6 +199,7 @@ class ReusedSegments:
     random: float = 0.5
     both_ways: bool = True
     columns: int = 2  # follows from training.batch
+    from_end: ClassVar[bool] = False
     cls: ClassVar[str] = "last"  # where [CLS] stands, in fine-tuning too
 
     def __post_init__(self):

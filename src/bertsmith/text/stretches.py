@@ -45,6 +45,7 @@ class Stretches:
 
     length: int
     both_ways: ClassVar[bool] = False
+    from_end: ClassVar[bool] = False
     bare: ClassVar[bool] = True  # until a task is put to it, a model of such rows reads a text with nothing round it
 
     def __post_init__(self):

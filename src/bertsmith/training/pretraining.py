@@ -96,7 +96,8 @@ def pretrain(
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
             linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
-            starts = world.tell(from_ is not None or begins or linked)
+            spells = getattr(getattr(recipe.model, "embeddings", None), "spells", False)
+            starts = world.tell(from_ is not None or begins or linked or spells)
             more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):
                 journal.say(line)
@@ -106,6 +107,8 @@ def pretrain(
                 return None
             if linked:
                 member.model.take(store.vectors)
+            if spells:
+                member.model.embeddings.spell(store.tokenizer.tokens(range(store.vocab.size)))
             if from_ is not None:
                 return start_from(from_, member, recipe, store, new_heads, say)
             return taught.begins(member, recipe, say) if taught else None

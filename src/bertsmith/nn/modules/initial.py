@@ -1,4 +1,4 @@
-"""Weights by what goes into a matrix (Raffel et al. 2020; Mesh TensorFlow's layers)."""
+"""Weights by what goes into a matrix (Raffel et al. 2020; Mesh TensorFlow's layers), and tables within a range."""
 
 from __future__ import annotations
 
@@ -27,4 +27,11 @@ def begin_by_fan_in(body: nn.Module) -> nn.Module:
             part.qkv.weight[: part.inner].mul_((part.inner // part.heads) ** -0.5)
         elif isinstance(part, SourceAttention):
             part.q.weight.mul_((part.q.out_features // part.heads) ** -0.5)
+    return body
+
+
+def begin_tables(body: nn.Module, within: float) -> nn.Module:
+    for part in body.modules():
+        if isinstance(part, nn.Embedding):
+            nn.init.uniform_(part.weight, -within, within)
     return body

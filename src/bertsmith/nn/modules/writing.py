@@ -102,6 +102,28 @@ class Decoder:
             self.texts = len(left)
 
 
+class Running:
+    """A stack of cells goes on with its own text: all that it keeps of one is a state."""
+
+    def __init__(self, member: Any, stream: Stream):
+        self.member, self.stream = member, stream
+        self.states: list[tuple[Tensor, Tensor]] | None = None
+
+    def begin(self) -> Tensor:
+        return self._read(self.stream)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        return self._read(stepped(tokens, torch.zeros_like(tokens)))
+
+    def keep(self, rows: Tensor) -> None:
+        self.states = [(said[rows], remembered[rows]) for said, remembered in self.states or ()]
+
+    def _read(self, stream: Stream) -> Tensor:
+        hidden, self.states = self.member.model.after(stream, self.states)
+        ends = torch.tensor(stream.lengths, device=hidden.device).cumsum(0) - 1
+        return said(self.member, hidden, stream.tokens[ends])
+
+
 class Again:
     """Any of these by reading everything again at every step: the slow way, for bodies whose layers keep nothing, and the one that the
     others are compared with.  `said(texts, sizes)` -> (b, V): what comes behind each of `texts`, lists of tokens, of which `sizes` were given."""
@@ -126,6 +148,8 @@ def writer_of(member: Any, stream: Stream, asks: Asks) -> Writer:
     """How `member` writes about the texts of `stream`, or after them."""
     if asks.start is not None:
         return Decoder(member, stream, asks.start)
+    if hasattr(member.model, "after") and asks.mask is None:
+        return Running(member, stream)
     if member.model.keeps:
         return Causal(member, stream) if asks.mask is None else Filling(member, stream, asks)
     read = _behind if asks.mask is None else partial(_filled, asks=asks)

@@ -159,11 +159,9 @@ class Prediction(nn.Module):
         """What each term's head reads: encodes once, and only the places that some term asks for."""
         if not places:
             return {}
-        reads = {name: at if at.ndim == 1 else at[:, 1:] for name, at in places.items()}
-        read, where = torch.unique(torch.cat([at.flatten() for at in reads.values()]), return_inverse=True)
+        read, rows = gathered(places)
         hidden = model(stream, read) if output is None else model(stream, read, output)
-        parts = where.split([at.numel() for at in reads.values()])
-        return {name: pick(hidden, rows.view(reads[name].shape)) for name, rows in zip(places, parts, strict=True)}
+        return {name: pick(hidden, at) for name, at in rows.items()}
 
     def _said(self, name: str, hidden: Tensor, model: Body, stream: Stream, at: Tensor) -> Tensor:
         if at.ndim == 1:
@@ -173,6 +171,14 @@ class Prediction(nn.Module):
     def answer(self, name: str, hidden: Tensor, model: Body, read: Tensor) -> Tensor:
         """What the head of term `name` says of hidden states (m, d), where the tokens `read` (m,) stand -> (m, classes)."""
         return self.get_submodule(self.answers.get(name, name)).logits(hidden, model)
+
+
+def gathered(places: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The flat indices that some term asks for, ascending, each once; and for each term which of these it reads."""
+    reads = {name: at if at.ndim == 1 else at[:, 1:] for name, at in places.items()}
+    read, where = torch.unique(torch.cat([at.flatten() for at in reads.values()]), return_inverse=True)
+    parts = where.split([at.numel() for at in reads.values()])
+    return read, {name: rows.view(reads[name].shape) for name, rows in zip(places, parts, strict=True)}
 
 
 def places(target: Target) -> Tensor:
