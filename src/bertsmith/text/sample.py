@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
     from bertsmith.text.normal import Rules
-    from bertsmith.text.train import KINDS, parse
+    from bertsmith.text.train import KINDS, parse, written
 
     name = os.fspath(tokenizer)
     of_hub = name.startswith(HUB)
     if of_hub or os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
         if not of_hub and not os.path.exists(name):
             raise InputError(
-                f"{option('tokenizer')}: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
+                f"{option('tokenizer')}: {printable(name)}: no such file or folder; to train one: {', '.join(written())}"
             )
         for name, value in ((name, value) for name, value in rules.items() if value):
             shown = flag(name) if value is True else option(name, value)

@@ -172,7 +172,7 @@ def _scheme(tree: dict[str, Any]) -> str | None:
         plain = not model.get("end_of_word_suffix") and not model.get("continuing_subword_prefix")
         return "bytes" if plain else None
     if (
-        model["type"] == "Unigram"
+        (model["type"] == "Unigram" or (model["type"] == "BPE" and not model["merges"]))
         and not model.get("byte_fallback")
         and kinds in (["Metaspace"], ["WhitespaceSplit", "Metaspace"])
     ):

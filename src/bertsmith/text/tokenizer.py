@@ -58,7 +58,7 @@ class Tokenizer:
         told: dict[str, int] | None = None,
         **rules: Any,
     ) -> Tokenizer:
-        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N".  The same bytes for the same text, in any process.
+        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N", "char", "char:N", "byte".  The same bytes for the same text, in any process.
 
         `rules`: strip_accents, normalise, language, as normal.Rules says them; `told` is given what was cut for training."""
         backend = train.train(kind, texts, lowercase, told, **rules)

@@ -1,4 +1,4 @@
-"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram.  A function of text and options, in any process.
+"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram, characters, bytes.  A function of text and options, in any process.
 
 The `tokenizers` trainers number an alphabet with affixes (##a, a</w>) in hash order and break ties between merges by those
 numbers, so the alphabet is numbered here, sorted, before training; what remains is exact counting.
@@ -9,29 +9,43 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
+from bertsmith.text import likelihood
 from bertsmith.text.categories import normalize
 from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
+from bertsmith.text.whole import UNLIMITED, bytes_alone, characters
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
-KINDS = ("wordpiece", "bpe", "bpe-char", "unigram")
+KINDS = ("wordpiece", "bpe", "bpe-char", "unigram", "wordpiece-likelihood", "wordpiece-gain", "char", "byte")
+FORMS = ("char", "char:N", "byte")  # what may be written of kinds that need no size
 LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
 COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
 THREADS = 4  # of sentencepiece; fixed, because its sums depend on it
 
 
+def written() -> list[str]:
+    """What a kind that is trained may be written as."""
+    return [*(f"{name}:N" for name in KINDS if name not in FORMS), *FORMS]
+
+
 def parse(kind: str) -> tuple[str, int]:
-    """ "wordpiece:8000" -> ("wordpiece", 8000)."""
+    """ "wordpiece:8000" -> ("wordpiece", 8000); "char" and "byte" have as many entries as it takes: 0."""
     name, _, number = kind.partition(":")
     if name not in KINDS:
         raise InputError(f"tokenizer {printable(kind)!r}: no kind {printable(name)!r}; {nearest(name, KINDS)}")
+    if kind in FORMS:
+        return name, 0
+    if name == "byte":
+        raise InputError(f"tokenizer {printable(kind)!r}: bytes are 256, and their tokenizer is called byte")
     if not (number.isascii() and number.isdigit()) or not 0 < len(number) < 9:
         raise InputError(
             f"tokenizer {printable(kind)!r}: expected {name}:N with N the vocabulary size, such as {name}:8000"
@@ -59,9 +73,7 @@ def train(
         check_accents(texts)
     told = {} if told is None else told
     texts, told["cut_words"] = cut(texts)
-    backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram}[name](
-        texts, size, rule
-    )
+    backend = _TRAINERS[name](texts, size, rule)
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
     cls, sep = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
     backend.post_processor = processors.TemplateProcessing(
@@ -102,7 +114,7 @@ def _by_our_rules(rules: Rules) -> normalizers.Normalizer:
 
 
 def _wordpiece(texts: list[str], size: int, rules: Rules) -> Tokenizer:
-    """Merges by pair count, as `tokenizers` does it: not the likelihood gain of Schuster & Nakajima."""
+    """Merges by pair count, as `tokenizers` does it; by likelihood: `_by_likelihood`."""
     backend = _wordpieces({"[UNK]": 0})
     backend.normalizer = _by_our_rules(rules)
     alphabet, tokens = _alphabet(backend, texts, size, rules, lambda c, alone: [c] if alone else [c, "##" + c])
@@ -204,6 +216,39 @@ def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     return backend
 
 
+def _by_likelihood(by: likelihood.By, texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """Merges by what they do to the likelihood of the text (likelihood.py), on the words and the alphabet of `_wordpiece`."""
+    backend = _wordpieces({"[UNK]": 0})
+    backend.normalizer = _by_our_rules(rules)
+    _, tokens = _alphabet(backend, texts, size, rules, lambda c, alone: [c] if alone else [c, "##" + c])
+    pieces = [*SPECIALS, *tokens]
+    pieces += likelihood.learned(_words(backend, texts), tokens, size - len(pieces), by)
+    made = _wordpieces({piece: i for i, piece in enumerate(pieces)})
+    made.normalizer = backend.normalizer
+    return made
+
+
+def _words(backend: Tokenizer, texts: list[str]) -> Counter[str]:
+    """How often each of the tokenizer's words stands in the texts; what stands between two blanks is looked at once."""
+    chunks: Counter[str] = Counter()
+    for text in texts:
+        chunks.update(text.split())
+    found: Counter[str] = Counter()
+    for chunk, times in chunks.items():
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(chunk)):
+            if len(word) <= LONGEST_WORD:
+                found[word] += times
+    return found
+
+
+def _spelt(texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """The commonest characters of the text that fit beside the special tokens and the space; all of them where no size is asked for."""
+    reads = characters([], SPECIALS, rules)
+    room = size - 1 if size else UNLIMITED
+    kept, _ = _alphabet(reads, texts, room, rules, lambda c, alone: [c], COVERAGE if size else 1.0)
+    return characters(kept, SPECIALS, rules)
+
+
 def settled(score: float) -> float:
     """A score that survives JSON: the Rust parser is exact up to 15 digits only, and a digest must outlive save and load."""
     return round(score, 10)
@@ -214,10 +259,12 @@ def _fixed(alphabet: list[str]) -> dict:
     return {"initial_alphabet": alphabet, "limit_alphabet": len(alphabet), "show_progress": False}
 
 
-def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, forms) -> tuple[list[str], list[str]]:
+def _alphabet(
+    backend: Tokenizer, texts: list[str], size: int, rules: Rules, forms, coverage: float = COVERAGE
+) -> tuple[list[str], list[str]]:
     """The characters kept and the vocabulary entries that spell them: `forms(character, stands alone)`.
 
-    The most frequent characters that make up 99.99 % of the text, fewer (down to 99 %) where the vocabulary is too small.
+    The most frequent characters that make up `coverage` of the text, fewer (down to 99 %) where the vocabulary is too small.
     A character is followed by its form inside words unless BERT's rules always set it apart (punctuation, Han).
     """
     counts = np.zeros(0x110000, np.int64)
@@ -237,7 +284,7 @@ def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, for
     spelt = {c: forms(c, _stands_alone(backend, c)) for c in ranked}
     share = np.cumsum([total[c] for c in ranked]) / sum(total.values())
     entries = len(SPECIALS) + np.cumsum([len(spelt[c]) for c in ranked])
-    wanted = int(np.searchsorted(share, COVERAGE)) + 1
+    wanted = int(np.searchsorted(share, coverage)) + 1
     fits = int(np.searchsorted(entries, size, side="right"))
     keep = min(wanted, fits, len(ranked))
     if keep == 0 or share[keep - 1] < min(LEAST_COVERAGE, share[-1]):
@@ -253,3 +300,15 @@ def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, for
 def _stands_alone(backend: Tokenizer, c: str) -> bool:
     text = backend.normalizer.normalize_str(f"a{c}a")
     return len(backend.pre_tokenizer.pre_tokenize_str(text)) > 1
+
+
+_TRAINERS: dict[str, Callable[[list[str], int, Rules], Tokenizer]] = {
+    "wordpiece": _wordpiece,
+    "wordpiece-likelihood": partial(_by_likelihood, "ratio"),
+    "wordpiece-gain": partial(_by_likelihood, "gain"),
+    "bpe": _bytes,
+    "bpe-char": _characters,
+    "unigram": _unigram,
+    "char": _spelt,
+    "byte": lambda texts, size, rules: bytes_alone(SPECIALS, rules),
+}
