@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
+from tokenizers.pre_tokenizers import PreTokenizer
 
 from bertsmith.data.batch import SENTINEL, Vocab
 from bertsmith.errors import InputError, ResourceError, printable
@@ -129,6 +130,34 @@ class Tokenizer:
     def marks_ends(self) -> bool:
         """Whether a token of its stands where a text ends: GPT's own has but one for what it does not know."""
         return self.roles["sep"] not in load.UNKNOWN
+
+    @property
+    def scheme(self) -> str | None:
+        """How its tokens show where words part (starts.py)."""
+        return self._table.scheme
+
+    @property
+    def table(self) -> StartTable:
+        return self._table
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What its tokenizer.json says of the rule that cuts words into pieces."""
+        return self._tree["model"]
+
+    def patterns(self, text: str) -> list[str]:
+        """The words, in letters that stand for bytes, between which a byte-level tokenizer merges nothing; no space is put before the text."""
+        return [word for word, _ in self._parting.pre_tokenize_str(text)]
+
+    @cached_property
+    def _parting(self) -> PreTokenizer:
+        steps = [step for step in flat(self._tree["pre_tokenizer"]) if step["type"] != "Metaspace"]
+        steps = [{**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step for step in steps]
+        tree = {
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+            "model": {"type": "BPE", "vocab": {}, "merges": []},
+        }
+        return Backend.from_str(json.dumps({"version": "1.0", "added_tokens": [], **tree})).pre_tokenizer
 
     @cached_property
     def digest(self) -> str:

@@ -21,7 +21,7 @@ from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
 from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
 from bertsmith.training.log import Journal
-from bertsmith.training.planning import few_pairs, left_out
+from bertsmith.training.planning import few_pairs, left_out, recut
 from bertsmith.training.run import ENTITIES, TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 from bertsmith.training.teacher import teacher_of, unasked, untaught
@@ -144,7 +144,7 @@ def pretrain(
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
             text, *_ = texts_of(job.feed)
-            for line in (*few_pairs(text.layout, store.train), *left_out(text)):
+            for line in (*few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
                 journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
