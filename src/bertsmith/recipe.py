@@ -326,7 +326,9 @@ class Recipe:
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
     mixture: Any = None  # a Several: what else is read of the store, and asked
-    segmentation: Any = Segmentation()  # how training cuts the store's text; `--set tokenizer.dropout=0.1`
+    segmentation: Any = field(
+        default_factory=Segmentation
+    )  # how training cuts the store's text; `--set tokenizer.dropout=0.1`
     surgery: Any = (
         None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py, …)
     )

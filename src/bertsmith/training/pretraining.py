@@ -97,6 +97,8 @@ def pretrain(
             old = world.tell(run.begun() if resume and world.first else None)
             linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
             starts = world.tell(from_ is not None or begins or linked)
+            drawn = None if old else pictures_of(recipe, store, journal)
+            starts = starts or world.tell(drawn is not None)
             more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):
                 journal.say(line)
@@ -106,6 +108,8 @@ def pretrain(
                 return None
             if linked:
                 member.model.take(store.vectors)
+            if drawn is not None:
+                member.model.embeddings.take(drawn)
             if from_ is not None:
                 return start_from(from_, member, recipe, store, new_heads, say)
             return taught.begins(member, recipe, say) if taught else None
@@ -161,6 +165,18 @@ def said_of(store: Any) -> dict[str, Any]:
         "tokenizer": store.tokenizer.digest,
         "vocab": asdict(store.vocab),
     }
+
+
+def pictures_of(recipe: Recipe, store: Any, journal: Journal) -> Any:
+    """Of the store's tokens, for a member that looks at them; None for others.  InputError where there is no font."""
+    part = getattr(recipe.model, "embeddings", None)
+    if not hasattr(part, "font"):
+        return None
+    from bertsmith.text.glyphs import bitmaps, said
+
+    found = bitmaps(store.tokenizer, part.side, part.font)
+    journal.say(said(found))
+    return found
 
 
 def exams_of(recipe: Recipe, store: Any, journal: Journal) -> Exam | None:
