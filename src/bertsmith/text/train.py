@@ -1,4 +1,4 @@
-"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram, characters, bytes.  A function of text and options, in any process.
+"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram, whole words, characters, bytes.  A function of text and options, in any process.
 
 The `tokenizers` trainers number an alphabet with affixes (##a, a</w>) in hash order and break ties between merges by those
 numbers, so the alphabet is numbered here, sorted, before training; what remains is exact counting.
@@ -21,11 +21,13 @@ from bertsmith.spelling import amount, option
 from bertsmith.text import likelihood
 from bertsmith.text.categories import normalize
 from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
+from bertsmith.text.paragraph_words import Words, spaced
 from bertsmith.text.whole import UNLIMITED, bytes_alone, characters
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
-KINDS = ("wordpiece", "bpe", "bpe-char", "unigram", "wordpiece-likelihood", "wordpiece-gain", "char", "byte")
+KINDS = ("wordpiece", "bpe", "bpe-char", "unigram", "wordpiece-likelihood", "wordpiece-gain", "words", "char", "byte")
+FEWEST = 5  # times that a word stands in the text that it is an entry of a list of words for: word2vec's min-count
 FORMS = ("char", "char:N", "byte")  # what may be written of kinds that need no size
 LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
 COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
@@ -58,11 +60,17 @@ def parse(kind: str) -> tuple[str, int]:
 
 
 def train(
-    kind: str, texts: Iterable[str], lowercase: bool = False, told: dict[str, int] | None = None, **rules
+    kind: str,
+    texts: Iterable[str],
+    lowercase: bool = False,
+    told: dict[str, int] | None = None,
+    words: Words | None = None,
+    **rules,
 ) -> Tokenizer:
     """A trained backend with [PAD] [UNK] [CLS] [SEP] [MASK] as ids 0..4 and BERT's template as post-processor.
 
-    `rules`: strip_accents, normalise, language (normal.Rules).  `told` is given the count of what was cut for training alone.
+    `rules`: strip_accents, normalise, language (normal.Rules).  `told` is given the count of what was cut for training alone.  `words`: what a
+    list of whole words takes for one; None: the rule, in scripts without blanks a segmenter's.
     """
     name, size = parse(kind)
     rule = Rules(lowercase=lowercase, **rules)
@@ -73,6 +81,8 @@ def train(
         check_accents(texts)
     told = {} if told is None else told
     texts, told["cut_words"] = cut(texts)
+    if name == "words":
+        texts = _parted(texts, words or Words(rule.language))
     backend = _TRAINERS[name](texts, size, rule)
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
     cls, sep = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
@@ -241,11 +251,38 @@ def _words(backend: Tokenizer, texts: list[str]) -> Counter[str]:
     return found
 
 
+def _whole(texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """The commonest words, whole; all others are [UNK].  They part where BERT's do, but Han is not set apart: where a script has no blanks, the
+    words are what `words` or a segmenter says (paragraph_words.spaced)."""
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    rest = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    backend.normalizer = normalizers.Sequence([*rules.steps(), rest])
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=size, min_frequency=FEWEST, special_tokens=list(SPECIALS), show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    if backend.get_vocab_size() <= len(SPECIALS):
+        raise InputError(
+            f"tokenizer 'words:{size}': no word stands in the text {FEWEST} times; prepare more text, or {option('tokenizer', 'wordpiece:N')}"
+        )
+    return backend
+
+
+def _parted(texts: list[str], words: Words) -> list[str]:
+    """Texts whose words have a blank between them in all scripts."""
+    parts, marks, _ = words([[text] for text in texts])
+    return [
+        text if mark is None else spaced(text, np.frombuffer(mark, bool))[0]
+        for (text,), mark in zip(parts, marks, strict=True)
+    ]
+
+
 def _spelt(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     """The commonest characters of the text that fit beside the special tokens and the space; all of them where no size is asked for."""
     reads = characters([], SPECIALS, rules)
-    room = size - 1 if size else UNLIMITED
-    kept, _ = _alphabet(reads, texts, room, rules, lambda c, alone: [c], COVERAGE if size else 1.0)
+    coverage, beside = COVERAGE if size else 1.0, len(SPECIALS) + 1
+    kept, _ = _alphabet(reads, texts, size or UNLIMITED, rules, lambda c, alone: [c], coverage, beside)
     return characters(kept, SPECIALS, rules)
 
 
@@ -260,11 +297,18 @@ def _fixed(alphabet: list[str]) -> dict:
 
 
 def _alphabet(
-    backend: Tokenizer, texts: list[str], size: int, rules: Rules, forms, coverage: float = COVERAGE
+    backend: Tokenizer,
+    texts: list[str],
+    size: int,
+    rules: Rules,
+    forms,
+    coverage: float = COVERAGE,
+    beside: int = len(SPECIALS),
 ) -> tuple[list[str], list[str]]:
     """The characters kept and the vocabulary entries that spell them: `forms(character, stands alone)`.
 
-    The most frequent characters that make up `coverage` of the text, fewer (down to 99 %) where the vocabulary is too small.
+    The most frequent characters that make up `coverage` of the text, fewer (down to 99 %) where the vocabulary, with what stands `beside` them,
+    is too small.
     A character is followed by its form inside words unless BERT's rules always set it apart (punctuation, Han).
     """
     counts = np.zeros(0x110000, np.int64)
@@ -283,7 +327,7 @@ def _alphabet(
         raise InputError("tokenizer: the text holds no visible character to train on")
     spelt = {c: forms(c, _stands_alone(backend, c)) for c in ranked}
     share = np.cumsum([total[c] for c in ranked]) / sum(total.values())
-    entries = len(SPECIALS) + np.cumsum([len(spelt[c]) for c in ranked])
+    entries = beside + np.cumsum([len(spelt[c]) for c in ranked])
     wanted = int(np.searchsorted(share, coverage)) + 1
     fits = int(np.searchsorted(entries, size, side="right"))
     keep = min(wanted, fits, len(ranked))
@@ -309,6 +353,7 @@ _TRAINERS: dict[str, Callable[[list[str], int, Rules], Tokenizer]] = {
     "bpe": _bytes,
     "bpe-char": _characters,
     "unigram": _unigram,
+    "words": _whole,
     "char": _spelt,
     "byte": lambda texts, size, rules: bytes_alone(SPECIALS, rules),
 }
