@@ -11,7 +11,7 @@ from bertsmith.text import chunks
 from bertsmith.text.chunks import Chunks, local
 from bertsmith.text.tokenizer import Tokenizer
 
-KINDS = ("wordpiece:400", "bpe:400", "bpe-char:400", "unigram:200")
+KINDS = ("wordpiece:400", "bpe:400", "bpe-char:400", "unigram:200", "char", "byte")
 WORDS = st.sampled_from(
     ["the", "cat's", "don't", "naïve", "ΟΔΟΣ", "北京", "x=1", "[MASK]", "a\u0301", "\u0301b", "ﬁn", "€5", "👍🏽"]
 )

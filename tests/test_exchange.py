@@ -462,7 +462,7 @@ def test_vocab_txt_is_read_by_the_rules_beside_it(documents, folder, tmp_path):
 
 @pytest.mark.usefixtures("few_texts")  # a thousand are read below
 @pytest.mark.parametrize("lowercase", [True, False])
-@pytest.mark.parametrize("kind", ["wordpiece:300", "bpe:400", "bpe-char:300", "unigram:200"])
+@pytest.mark.parametrize("kind", ["wordpiece:300", "bpe:400", "bpe-char:300", "unigram:200", "char", "byte"])
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_auto_tokenizer_gives_our_ids(family, kind, lowercase, documents, tmp_path):
     ours = tokenizer_of(documents[:20], kind, lowercase)

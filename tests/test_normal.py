@@ -15,7 +15,7 @@ from bertsmith.text.prepare import prepare
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.train import SPECIALS
 
-KINDS = ("wordpiece:400", "bpe-char:400", "bpe:400", "unigram:150")
+KINDS = ("wordpiece:400", "bpe-char:400", "bpe:400", "unigram:150", "char", "byte")
 MARKED = {
     "vi": "MÁ ma mà mạ tiếng Việt",
     "ja": "かぎ かき パンダ ハンダ",

@@ -20,7 +20,7 @@ from bertsmith.text.user_words import UserWords
 from bertsmith.text.word_list import user_words
 from bertsmith.text.words import character_starts
 
-KINDS = ("wordpiece:400", "bpe:400", "bpe-char:400", "unigram:150")
+KINDS = ("wordpiece:400", "bpe:400", "bpe-char:400", "unigram:150", "char", "byte")
 
 
 def words_of(text, *own):

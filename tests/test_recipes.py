@@ -52,6 +52,7 @@ VARIANTS = {"gpt", "mass", "bert-ngram", "bert-wwm", "electra-15", "electra-all-
 VARIANTS |= {"ernie1-dialogue", "mbert", "roberta", "structbert", "unilm"}
 VARIANTS |= {"ib-bert"}  # MobileBERT's layers, thick and with norms
 VARIANTS |= {"ulmfit-backward", "on-lstm", "bert-lstm"}
+VARIANTS |= {"bert-glyph"}  # without Chinese it has nothing to look at; test_glyphs.py
 VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.py; by themselves they are RoBERTa
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
 LATER = {"albert", "electra", "ernie-thu", "longformer", "mobilebert", "reformer", "spanbert", "ulmfit"}

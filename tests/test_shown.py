@@ -13,7 +13,7 @@ TEXTS = {
     "ja": "東京に行きました。",
     "emoji": "I love 🙂 and 👩‍👩‍👧, too.",
 }
-KINDS = ["wordpiece:400", "bpe:300", "bpe:600", "bpe-char:300", "unigram:180"]
+KINDS = ["wordpiece:400", "bpe:300", "bpe:600", "bpe-char:300", "unigram:180", "char", "byte"]
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,16 @@ def test_verify_of_an_unfinished_fine_tuning_loads_no_torch(tuned, tmp_path):
 def test_prepare_loads_no_torch(corpus, store, tmp_path):
     pieces = Tokenizer.load(store.path).backend.get_vocab()
     (tmp_path / "vocab.txt").write_text("\n".join(sorted(pieces, key=pieces.get)) + "\n", encoding="utf-8")
-    kinds = ["wordpiece:300", "bpe:300", "bpe-char:300", "unigram:300", tmp_path / "vocab.txt", store.path]
+    kinds = [
+        "wordpiece:300",
+        "bpe:300",
+        "bpe-char:300",
+        "unigram:300",
+        "char",
+        "byte",
+        tmp_path / "vocab.txt",
+        store.path,
+    ]
     asked = ["prepare", corpus, "--allow-unknown", "--out"]
     assert started(*([*asked, tmp_path / f"{i}", "--tokenizer", kind] for i, kind in enumerate(kinds))) == ""
 

@@ -19,7 +19,7 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.train import SPECIALS
 from bertsmith.text.words import word_starts
 
-KINDS = ("wordpiece:400", "bpe:400", "bpe-char:400", "unigram:200")
+KINDS = ("wordpiece:400", "bpe:400", "bpe-char:400", "unigram:200", "char", "byte")
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 ENGLISH = [
     "The quick brown fox jumps over the lazy dog; it doesn't care.",

@@ -157,6 +157,7 @@ def _replace(config: Any, path: list[str], value: Any, whole: str) -> Any:
     if not dataclasses.is_dataclass(config):
         raise InputError(f"{setting(whole)}: nothing below {head!r} can be set")
     fields = {f.name: f for f in dataclasses.fields(config)}
+    head = getattr(config, "BELOW", {}).get(head, head) if rest else head
     moved = getattr(config, "MOVED", {}).get(head)
     if moved is not None and not (rest and head in fields):
         before = whole.removesuffix(".".join([head, *rest]))

@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from bertsmith.config import require
 from bertsmith.data.batch import Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
+from bertsmith.data.segmentation import Segmentation
 from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import amount, an
 
@@ -325,9 +326,14 @@ class Recipe:
     template: Any = None  # of a loaded tokenizer that joins the texts of a pair otherwise than the layout
     brief: Any = None  # a Brief: fields that follow the length of a run, until it is known
     mixture: Any = None  # a Several: what else is read of the store, and asked
+    segmentation: Any = field(
+        default_factory=Segmentation
+    )  # how training cuts the store's text; `--set tokenizer.dropout=0.1`
     surgery: Any = (
         None  # of a fine-tuning: what is put into the body that `model` builds (nn/adapters.py, nn/lowrank.py, …)
     )
+
+    BELOW: ClassVar[dict[str, str]] = {"tokenizer": "segmentation"}  # where what is set below a plain field stands
 
     def __post_init__(self):
         if hasattr(self.layout, "for_batch") and self.training.by == "tokens":  # as many columns as an update holds
@@ -335,6 +341,10 @@ class Recipe:
         taught = {name: getattr(self.objective, name, ()) for name in ("everywhere", "again")}
         if any(getattr(self.corruption, name, ()) != terms for name, terms in taught.items()):
             object.__setattr__(self, "corruption", replace(self.corruption, **taught))
+        require(
+            not self.segmentation.draws or self.reads == "tokens",
+            f"tokenizer: {self.name} reads {self.reads}, which are not cut into tokens; leave dropout and alpha out",
+        )
         positions = getattr(self.model, "longest", None)
         require(
             positions is None or self.layout.length <= positions,

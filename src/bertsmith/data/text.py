@@ -3,7 +3,7 @@
 Several steps are corrupted as one long row and cut apart again, because a call of NumPy takes as long as a thousand tokens do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -21,12 +21,22 @@ HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever th
 
 
 class Text:
-    """`batch`: tokens that a step takes at most; `share`: of the sequences, the first ones, which are read again and again.  InputError if the
-    corpus cannot be used, or if a sequence is longer than that."""
+    """`batch`: tokens that a step takes at most; `share`: of the sequences, the first ones, which are read again and again; `recut`: the split
+    as a view reads it, where that is cut into other tokens each time.  InputError if the corpus cannot be used, or if a sequence is longer than that."""
 
     def __init__(
-        self, split: Any, layout: Any, corruption: Any, vocab: Vocab, *, seed: int, batch: int, share: float = 1.0
+        self,
+        split: Any,
+        layout: Any,
+        corruption: Any,
+        vocab: Vocab,
+        *,
+        seed: int,
+        batch: int,
+        share: float = 1.0,
+        recut: Callable[[int], Any] | None = None,
     ):
+        self.recut = recut or (lambda view: split)
         self.share = share
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.draw = seed, batch, Draw(seed)
@@ -46,7 +56,10 @@ class Text:
         """What a recipe reads of a store in training."""
         batch, share = recipe.training.batch, recipe.training.corpus
         layout = store.laid(recipe.layout, recipe.training.smoothing)
-        return cls(store.train, layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share)
+        recut = store.recut(recipe.segmentation, seed) if recipe.reads == "tokens" else None
+        return cls(
+            store.train, layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share, recut=recut
+        )
 
     def epoch(self, number: int) -> Epoch:
         plan = self._plan(self.corruption.view(number))
@@ -83,7 +96,7 @@ class Text:
     def _plan(self, view: int) -> Any:
         """The newest two are kept: a static view is planned once, and a step may take from two epochs."""
         if view not in self._plans:
-            self._plans[view] = self.layout.plan(self.split, self.vocab, self.seed, view)
+            self._plans[view] = self.layout.plan(self.recut(view), self.vocab, self.seed, view)
             for old in list(self._plans)[:-2]:
                 del self._plans[old]
         return self._plans[view]

@@ -49,10 +49,12 @@ def lines(
     epoch: int,
     writer: Any = None,
     layout: Any = None,
+    recut: Any = None,
 ) -> Iterator[dict[str, Any]]:
     """Objects of contract.md, section `show --json`.  Runs on into the next epochs; the first lines do not depend on `n`.
 
-    `layout`: as it reads the store that `split` is of, where that has several languages."""
+    `layout`: as it reads the store that `split` is of, where that has several languages; `recut`: the split as a view has it, where it is cut
+    into other tokens each time."""
     layout = recipe.layout if layout is None else layout
     if writer is not None and writer.tokenizer.reading != tokenizer.reading:
         raise InputError(f"{option('model', writer.run)}: its tokenizer is not that of the text")
@@ -63,7 +65,8 @@ def lines(
     tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
     draw, index = Draw(seed), 0
     while index < n:
-        plan = layout.plan(split, vocab, seed, recipe.corruption.view(epoch))
+        view = recipe.corruption.view(epoch)
+        plan = layout.plan(recut(view) if recut else split, vocab, seed, view)
         order = plan.shuffled(epoch)[: n - index]
         for at in range(0, len(order), CHUNK):
             some = order[at : at + CHUNK]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bertsmith import files
+from bertsmith.data.segmentation import Segmentation
 from bertsmith.downstream.beginning import Beginning
 from bertsmith.downstream.dev import Dev
 from bertsmith.downstream.frozen import stand_ins
@@ -290,6 +291,7 @@ def _recipe(recipe: Recipe, task: Task, options: FineTuning, method: Method, ins
         objective=objective,
         model=replace(recipe.model, dropout=options.dropout),
         schedule=replace(schedule, groups=(*groups, *schedule.groups)),
+        segmentation=Segmentation(),  # rows are cut once
         training=options.training(),
         surgery=recipe.surgery if surgery is None else surgery,
     )

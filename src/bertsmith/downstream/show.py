@@ -147,7 +147,8 @@ def _of_store(
     layout, lost = store.laid(recipe.layout, recipe.training.smoothing), (0, 0)
     for line in few_pairs(layout, store.train):
         say(line)
-    for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer, layout):
+    recut = store.recut(recipe.segmentation, seed)
+    for line in lines(recipe, store.train, store.vocab, store.tokenizer, n, seed, epoch, writer, layout, recut):
         if "summary" in line:
             lost = line["summary"]["tokens"]["unknown"], line["summary"]["tokens"]["text"]
         yield line

@@ -60,7 +60,7 @@ def outward(tree: dict[str, Any], fills: bool = True) -> dict[str, Any]:
         if ours:
             splits[0]["prepend_scheme"] = "first"
             tree["normalizer"] = _chain(_with_head(steps))
-    elif ours and fills and tree["model"]["type"] == "Unigram" and tree["pre_tokenizer"] == SPLIT:
+    elif ours and fills and tree["pre_tokenizer"] == SPLIT:
         tree["normalizer"] = _chain([*_with_head(steps), BLANKS, END])
         tree["pre_tokenizer"] = {**PIECES, "prepend_scheme": "first"}
     return tree

@@ -6,13 +6,13 @@ It is settled for the paragraph, by what its document is written in, and once fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 
 from bertsmith.text.segment import FIRST, han_or_kana, inside, japanese_lines
 from bertsmith.text.user_words import UserWords
-from bertsmith.text.words import SPACE, UNSPACED, character_starts, classes, code_points
+from bertsmith.text.words import LETTER, SPACE, UNSPACED, character_starts, classes, code_points
 
 Array = np.ndarray
 # CJK punctuation and full-width forms, beside which Chinese and Japanese have no blanks of their own
@@ -92,3 +92,16 @@ def unsegmented(text: str) -> tuple[str, Array]:
     goes = blank & (close[before] | close[after])  # at either end: the False that was appended
     kept = ~goes
     return "".join([c for c, keep in zip(text, kept.tolist(), strict=True) if keep]), starts[kept]
+
+
+def spaced(text: str, starts: Array) -> tuple[str, Array | None]:
+    """The text with a blank before each word, `starts` (n,), that follows a letter at once, and of each of its places the one in `text`
+    (m + 1,); None where it is the same."""
+    letter = classes()[code_points(text)] >= LETTER
+    at = np.flatnonzero(starts[1:] & letter[1:] & letter[:-1]) + 1
+    if not len(at):
+        return text, None
+    bounds = [0, *at.tolist(), len(text)]
+    blanks = at + np.arange(len(at))
+    places = np.arange(len(text) + len(at) + 1)
+    return " ".join([text[a:b] for a, b in pairwise(bounds)]), places - np.searchsorted(blanks, places)

@@ -2,7 +2,7 @@
 
 import heapq
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bertsmith.text.account import Account
 from bertsmith.text.corpus import Document, Texts
 from bertsmith.text.hub import HUB, tokenizer_at
 from bertsmith.text.multilingual import shares
-from bertsmith.text.paragraph_words import unsegmented
+from bertsmith.text.paragraph_words import Words, unsegmented
 from bertsmith.text.sources import AND
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 def trains(tokenizer: str, rules: dict[str, Any]) -> bool:
     from bertsmith.text.normal import Rules
-    from bertsmith.text.train import KINDS, parse
+    from bertsmith.text.train import KINDS, parse, written
 
     name = os.fspath(tokenizer)
     of_hub = name.startswith(HUB)
     if of_hub or os.path.lexists(name) or (name.partition(":")[0] not in KINDS and ("/" in name or ":" not in name)):
         if not of_hub and not os.path.exists(name):
             raise InputError(
-                f"{option('tokenizer')}: {printable(name)}: no such file or folder; to train one: {', '.join(k + ':N' for k in KINDS)}"
+                f"{option('tokenizer')}: {printable(name)}: no such file or folder; to train one: {', '.join(written())}"
             )
         for name, value in ((name, value) for name, value in rules.items() if value):
             shown = flag(name) if value is True else option(name, value)
@@ -58,13 +58,15 @@ def trained(
     segmented: bool,
     say: Callable[[str], None],
     smoothing: float | None = None,
+    words: Sequence[str] = (),
 ) -> tuple["Tokenizer", dict[str, Any]]:
-    """`smoothing`: of several languages (`smoothed`)."""
+    """`smoothing`: of several languages (`smoothed`); `words`: a user's."""
     from bertsmith.text.normal import LONGEST_UNIT
     from bertsmith.text.tokenizer import Tokenizer
     from bertsmith.text.train import parse
 
-    texts, counts = sampled(corpus, size, segmented, smoothing)
+    whole = parse(kind)[0] == "words"
+    texts, counts = sampled(corpus, size, segmented and not whole, smoothing)
     share = counts["bytes"] / counts["bytes_of"]  # bytes are told of what was read, and by the account alone
     what = "all of the text" if share == 1 else f"a sample, {share:.1%} of the text"
     if smoothing is not None:
@@ -72,7 +74,8 @@ def trained(
         what = f"{amount(len(counts['languages']), 'language')} ({each})"
     say(f"tokenizer: training {kind} on {what}: {amount(counts['documents'], 'document')}")
     told: dict[str, int] = {}
-    made = Tokenizer.train(kind, texts, told=told, **rules)
+    apart = Words(rules.get("language", "en"), words, segmented) if whole else None
+    made = Tokenizer.train(kind, texts, told=told, words=apart, **rules)
     asked = parse(kind)[1]
     if told["cut_words"]:
         say(

@@ -161,6 +161,8 @@ def _scheme(tree: dict[str, Any]) -> str | None:
     if kinds == ["BertPreTokenizer"]:
         if model["type"] == "WordPiece" and model.get("continuing_subword_prefix") == "##":
             return "wordpiece"
+        if model["type"] == "WordLevel":  # as if no word had a second piece
+            return "wordpiece"
         if (
             model["type"] == "BPE"
             and model.get("end_of_word_suffix") == "</w>"
@@ -172,7 +174,7 @@ def _scheme(tree: dict[str, Any]) -> str | None:
         plain = not model.get("end_of_word_suffix") and not model.get("continuing_subword_prefix")
         return "bytes" if plain else None
     if (
-        model["type"] == "Unigram"
+        (model["type"] == "Unigram" or (model["type"] == "BPE" and not model["merges"]))
         and not model.get("byte_fallback")
         and kinds in (["Metaspace"], ["WhitespaceSplit", "Metaspace"])
     ):

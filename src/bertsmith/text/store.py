@@ -242,6 +242,12 @@ class Store:
         """A layout as it reads this store: of several languages each by itself (multilingual.py)."""
         return ByLanguage(layout, smoothing, lenient) if self.train.languages else layout
 
+    def recut(self, segmentation: Any, seed: int) -> Callable[[int], Any] | None:
+        """The training text as each view of a run has it; None where all have it as it stands here."""
+        from bertsmith.text.recut import Recut
+
+        return Recut(self.train, segmentation, self.tokenizer, seed) if segmentation.draws else None
+
     @cached_property
     def tokenizer(self) -> "Tokenizer":
         from bertsmith.text.tokenizer import Tokenizer

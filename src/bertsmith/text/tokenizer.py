@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
+from tokenizers.pre_tokenizers import PreTokenizer
 
 from bertsmith.data.batch import SENTINEL, Vocab
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.text import extend, load, train
 from bertsmith.text.chunks import Chunks, local
 from bertsmith.text.forms import goes
+from bertsmith.text.paragraph_words import Words, spaced
 from bertsmith.text.runs import Borders, behind
 from bertsmith.text.shown import Shown
 from bertsmith.text.starts import StartTable, flat, keeps_space
@@ -56,12 +58,15 @@ class Tokenizer:
         lowercase: bool = False,
         segmenter: Segmenter | None = None,
         told: dict[str, int] | None = None,
+        words: Words | None = None,
         **rules: Any,
     ) -> Tokenizer:
-        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N".  The same bytes for the same text, in any process.
+        """`kind`: "wordpiece:N", "wordpiece-likelihood:N", "wordpiece-gain:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N", "words:N", "char",
+        "char:N", "byte".  The same bytes for the same text, in any process.
 
-        `rules`: strip_accents, normalise, language, as normal.Rules says them; `told` is given what was cut for training."""
-        backend = train.train(kind, texts, lowercase, told, **rules)
+        `rules`: strip_accents, normalise, language, as normal.Rules says them; `told` is given what was cut for training; `words`: where the
+        words of texts start, for a list of whole ones (paragraph_words.py)."""
+        backend = train.train(kind, texts, lowercase, told, words, **rules)
         return cls(backend, dict(zip(load.ROLES, train.SPECIALS, strict=True)), segmenter)
 
     @classmethod
@@ -102,6 +107,11 @@ class Tokenizer:
     entities: dict[str, int] = {}  # noqa: RUF012  names of what a model has vectors of beside its tokens, and their numbers
 
     @property
+    def whole_words(self) -> bool:
+        """Whether it has words alone, so that a word which is none of them is [UNK] by its nature."""
+        return type(self.backend.model).__name__ == "WordLevel"
+
+    @property
     def size(self) -> int:
         return self.backend.get_vocab_size()
 
@@ -129,6 +139,34 @@ class Tokenizer:
     def marks_ends(self) -> bool:
         """Whether a token of its stands where a text ends: GPT's own has but one for what it does not know."""
         return self.roles["sep"] not in load.UNKNOWN
+
+    @property
+    def scheme(self) -> str | None:
+        """How its tokens show where words part (starts.py)."""
+        return self._table.scheme
+
+    @property
+    def table(self) -> StartTable:
+        return self._table
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What its tokenizer.json says of the rule that cuts words into pieces."""
+        return self._tree["model"]
+
+    def patterns(self, text: str) -> list[str]:
+        """The words, in letters that stand for bytes, between which a byte-level tokenizer merges nothing; no space is put before the text."""
+        return [word for word, _ in self._parting.pre_tokenize_str(text)]
+
+    @cached_property
+    def _parting(self) -> PreTokenizer:
+        steps = [step for step in flat(self._tree["pre_tokenizer"]) if step["type"] != "Metaspace"]
+        steps = [{**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step for step in steps]
+        tree = {
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+            "model": {"type": "BPE", "vocab": {}, "merges": []},
+        }
+        return Backend.from_str(json.dumps({"version": "1.0", "added_tokens": [], **tree})).pre_tokenizer
 
     @cached_property
     def digest(self) -> str:
@@ -237,11 +275,23 @@ class Tokenizer:
     def located(self, texts: Sequence[str]) -> list[tuple[Array, Array]]:
         """(ids int32 (t,), characters int64 (t, 2)) for each text: as `encode`, with the range of the text that each token stands for,
         white space at its ends left out (an empty range where it stands for nothing else)."""
-        found = []
-        for text, encoding in zip(texts, _encoded(self._plain.encode_batch, list(texts)), strict=True):
-            spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-            found.append((np.array(encoding.ids, np.int32), covering(text, spans)))
-        return found
+        texts = list(texts)
+        starts = self._characters(texts, [None] * len(texts)) if self.whole_words else None
+        ids, spans = self._places(self._plain, texts, starts)
+        return [(np.array(row, np.int32), covering(text, of)) for text, row, of in zip(texts, ids, spans, strict=True)]
+
+    def _places(self, backend: Backend, texts: list[str], starts: Array | None) -> tuple[list[list[int]], list[Array]]:
+        """Ids and offsets (t, 2) of each text; `starts`: as `_characters` says, for a list of whole words, whose rule knows blanks alone."""
+        if starts is None or not self.whole_words or self.scheme is None:
+            encodings = _encoded(backend.encode_batch, texts)
+            return [e.ids for e in encodings], [np.array(e.offsets, np.int64).reshape(-1, 2) for e in encodings]
+        ends = np.cumsum([len(text) + 1 for text in texts]).tolist()
+        parted = [spaced(text, starts[end - len(text) - 1 : end - 1]) for text, end in zip(texts, ends, strict=True)]
+        encodings = _encoded(backend.encode_batch, [text for text, _ in parted])
+        offsets = [np.array(e.offsets, np.int64).reshape(-1, 2) for e in encodings]
+        return [e.ids for e in encodings], [
+            of if b is None else b[of] for of, (_, b) in zip(offsets, parted, strict=True)
+        ]
 
     def begun(
         self, texts: Sequence[str], words: Sequence[bytes | None] | None = None
@@ -287,15 +337,14 @@ class Tokenizer:
         self, backend: Backend, texts: list[str], words: Sequence[bytes | None]
     ) -> tuple[list[tuple[Array, Array]], Array]:
         """Ids and word starts by offsets, all texts as one: they are joined by line breaks, which no word crosses; and the offsets in that."""
-        encodings = _encoded(backend.encode_batch, texts)
-        lists = [encoding.ids for encoding in encodings]
+        begun = self._characters(texts, words)
+        lists, places = self._places(backend, texts, begun)
         counts = np.array([len(one) for one in lists], np.int64)
         ids = np.fromiter(chain.from_iterable(lists), np.int32, int(counts.sum()))
-        flat = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
         base = np.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
-        offsets = np.fromiter(flat, np.int64, 2 * len(ids)).reshape(-1, 2) + np.repeat(base, counts)[:, None]
+        offsets = np.concatenate([np.zeros((0, 2), np.int64), *places]) + np.repeat(base, counts)[:, None]
         joined = "\n".join(texts)
-        starts = word_starts(joined, offsets, blank=self._table.blank[ids], starts=self._characters(texts, words))
+        starts = word_starts(joined, offsets, blank=self._table.blank[ids], starts=begun)
         starts &= ~np.isin(ids, self._never)
         cuts = zip(counts.tolist(), np.cumsum(counts).tolist(), strict=True)
         return [(ids[end - count : end], starts[end - count : end]) for count, end in cuts], offsets

@@ -1,4 +1,4 @@
-"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram.  A function of text and options, in any process.
+"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram, whole words, characters, bytes.  A function of text and options, in any process.
 
 The `tokenizers` trainers number an alphabet with affixes (##a, a</w>) in hash order and break ties between merges by those
 numbers, so the alphabet is numbered here, sorted, before training; what remains is exact counting.
@@ -9,29 +9,45 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import amount, option
+from bertsmith.text import likelihood
 from bertsmith.text.categories import normalize
 from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
+from bertsmith.text.paragraph_words import Words, spaced
+from bertsmith.text.whole import UNLIMITED, bytes_alone, characters
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
-KINDS = ("wordpiece", "bpe", "bpe-char", "unigram")
+KINDS = ("wordpiece", "bpe", "bpe-char", "unigram", "wordpiece-likelihood", "wordpiece-gain", "words", "char", "byte")
+FEWEST = 5  # times that a word stands in the text that it is an entry of a list of words for: word2vec's min-count
+FORMS = ("char", "char:N", "byte")  # what may be written of kinds that need no size
 LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
 COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
 THREADS = 4  # of sentencepiece; fixed, because its sums depend on it
 
 
+def written() -> list[str]:
+    """What a kind that is trained may be written as."""
+    return [*(f"{name}:N" for name in KINDS if name not in FORMS), *FORMS]
+
+
 def parse(kind: str) -> tuple[str, int]:
-    """ "wordpiece:8000" -> ("wordpiece", 8000)."""
+    """ "wordpiece:8000" -> ("wordpiece", 8000); "char" and "byte" have as many entries as it takes: 0."""
     name, _, number = kind.partition(":")
     if name not in KINDS:
         raise InputError(f"tokenizer {printable(kind)!r}: no kind {printable(name)!r}; {nearest(name, KINDS)}")
+    if kind in FORMS:
+        return name, 0
+    if name == "byte":
+        raise InputError(f"tokenizer {printable(kind)!r}: bytes are 256, and their tokenizer is called byte")
     if not (number.isascii() and number.isdigit()) or not 0 < len(number) < 9:
         raise InputError(
             f"tokenizer {printable(kind)!r}: expected {name}:N with N the vocabulary size, such as {name}:8000"
@@ -44,11 +60,17 @@ def parse(kind: str) -> tuple[str, int]:
 
 
 def train(
-    kind: str, texts: Iterable[str], lowercase: bool = False, told: dict[str, int] | None = None, **rules
+    kind: str,
+    texts: Iterable[str],
+    lowercase: bool = False,
+    told: dict[str, int] | None = None,
+    words: Words | None = None,
+    **rules,
 ) -> Tokenizer:
     """A trained backend with [PAD] [UNK] [CLS] [SEP] [MASK] as ids 0..4 and BERT's template as post-processor.
 
-    `rules`: strip_accents, normalise, language (normal.Rules).  `told` is given the count of what was cut for training alone.
+    `rules`: strip_accents, normalise, language (normal.Rules).  `told` is given the count of what was cut for training alone.  `words`: what a
+    list of whole words takes for one; None: the rule, in scripts without blanks a segmenter's.
     """
     name, size = parse(kind)
     rule = Rules(lowercase=lowercase, **rules)
@@ -59,9 +81,9 @@ def train(
         check_accents(texts)
     told = {} if told is None else told
     texts, told["cut_words"] = cut(texts)
-    backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram}[name](
-        texts, size, rule
-    )
+    if name == "words":
+        texts = _parted(texts, words or Words(rule.language))
+    backend = _TRAINERS[name](texts, size, rule)
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
     cls, sep = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
     backend.post_processor = processors.TemplateProcessing(
@@ -102,7 +124,7 @@ def _by_our_rules(rules: Rules) -> normalizers.Normalizer:
 
 
 def _wordpiece(texts: list[str], size: int, rules: Rules) -> Tokenizer:
-    """Merges by pair count, as `tokenizers` does it: not the likelihood gain of Schuster & Nakajima."""
+    """Merges by pair count, as `tokenizers` does it; by likelihood: `_by_likelihood`."""
     backend = _wordpieces({"[UNK]": 0})
     backend.normalizer = _by_our_rules(rules)
     alphabet, tokens = _alphabet(backend, texts, size, rules, lambda c, alone: [c] if alone else [c, "##" + c])
@@ -204,6 +226,66 @@ def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     return backend
 
 
+def _by_likelihood(by: likelihood.By, texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """Merges by what they do to the likelihood of the text (likelihood.py), on the words and the alphabet of `_wordpiece`."""
+    backend = _wordpieces({"[UNK]": 0})
+    backend.normalizer = _by_our_rules(rules)
+    _, tokens = _alphabet(backend, texts, size, rules, lambda c, alone: [c] if alone else [c, "##" + c])
+    pieces = [*SPECIALS, *tokens]
+    pieces += likelihood.learned(_words(backend, texts), tokens, size - len(pieces), by)
+    made = _wordpieces({piece: i for i, piece in enumerate(pieces)})
+    made.normalizer = backend.normalizer
+    return made
+
+
+def _words(backend: Tokenizer, texts: list[str]) -> Counter[str]:
+    """How often each of the tokenizer's words stands in the texts; what stands between two blanks is looked at once."""
+    chunks: Counter[str] = Counter()
+    for text in texts:
+        chunks.update(text.split())
+    found: Counter[str] = Counter()
+    for chunk, times in chunks.items():
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(chunk)):
+            if len(word) <= LONGEST_WORD:
+                found[word] += times
+    return found
+
+
+def _whole(texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """The commonest words, whole; all others are [UNK].  They part where BERT's do, but Han is not set apart: where a script has no blanks, the
+    words are what `words` or a segmenter says (paragraph_words.spaced)."""
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    rest = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    backend.normalizer = normalizers.Sequence([*rules.steps(), rest])
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=size, min_frequency=FEWEST, special_tokens=list(SPECIALS), show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    if backend.get_vocab_size() <= len(SPECIALS):
+        raise InputError(
+            f"tokenizer 'words:{size}': no word stands in the text {FEWEST} times; prepare more text, or {option('tokenizer', 'wordpiece:N')}"
+        )
+    return backend
+
+
+def _parted(texts: list[str], words: Words) -> list[str]:
+    """Texts whose words have a blank between them in all scripts."""
+    parts, marks, _ = words([[text] for text in texts])
+    return [
+        text if mark is None else spaced(text, np.frombuffer(mark, bool))[0]
+        for (text,), mark in zip(parts, marks, strict=True)
+    ]
+
+
+def _spelt(texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """The commonest characters of the text that fit beside the special tokens and the space; all of them where no size is asked for."""
+    reads = characters([], SPECIALS, rules)
+    coverage, beside = COVERAGE if size else 1.0, len(SPECIALS) + 1
+    kept, _ = _alphabet(reads, texts, size or UNLIMITED, rules, lambda c, alone: [c], coverage, beside)
+    return characters(kept, SPECIALS, rules)
+
+
 def settled(score: float) -> float:
     """A score that survives JSON: the Rust parser is exact up to 15 digits only, and a digest must outlive save and load."""
     return round(score, 10)
@@ -214,10 +296,19 @@ def _fixed(alphabet: list[str]) -> dict:
     return {"initial_alphabet": alphabet, "limit_alphabet": len(alphabet), "show_progress": False}
 
 
-def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, forms) -> tuple[list[str], list[str]]:
+def _alphabet(
+    backend: Tokenizer,
+    texts: list[str],
+    size: int,
+    rules: Rules,
+    forms,
+    coverage: float = COVERAGE,
+    beside: int = len(SPECIALS),
+) -> tuple[list[str], list[str]]:
     """The characters kept and the vocabulary entries that spell them: `forms(character, stands alone)`.
 
-    The most frequent characters that make up 99.99 % of the text, fewer (down to 99 %) where the vocabulary is too small.
+    The most frequent characters that make up `coverage` of the text, fewer (down to 99 %) where the vocabulary, with what stands `beside` them,
+    is too small.
     A character is followed by its form inside words unless BERT's rules always set it apart (punctuation, Han).
     """
     counts = np.zeros(0x110000, np.int64)
@@ -236,8 +327,8 @@ def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, for
         raise InputError("tokenizer: the text holds no visible character to train on")
     spelt = {c: forms(c, _stands_alone(backend, c)) for c in ranked}
     share = np.cumsum([total[c] for c in ranked]) / sum(total.values())
-    entries = len(SPECIALS) + np.cumsum([len(spelt[c]) for c in ranked])
-    wanted = int(np.searchsorted(share, COVERAGE)) + 1
+    entries = beside + np.cumsum([len(spelt[c]) for c in ranked])
+    wanted = int(np.searchsorted(share, coverage)) + 1
     fits = int(np.searchsorted(entries, size, side="right"))
     keep = min(wanted, fits, len(ranked))
     if keep == 0 or share[keep - 1] < min(LEAST_COVERAGE, share[-1]):
@@ -253,3 +344,16 @@ def _alphabet(backend: Tokenizer, texts: list[str], size: int, rules: Rules, for
 def _stands_alone(backend: Tokenizer, c: str) -> bool:
     text = backend.normalizer.normalize_str(f"a{c}a")
     return len(backend.pre_tokenizer.pre_tokenize_str(text)) > 1
+
+
+_TRAINERS: dict[str, Callable[[list[str], int, Rules], Tokenizer]] = {
+    "wordpiece": _wordpiece,
+    "wordpiece-likelihood": partial(_by_likelihood, "ratio"),
+    "wordpiece-gain": partial(_by_likelihood, "gain"),
+    "bpe": _bytes,
+    "bpe-char": _characters,
+    "unigram": _unigram,
+    "words": _whole,
+    "char": _spelt,
+    "byte": lambda texts, size, rules: bytes_alone(SPECIALS, rules),
+}

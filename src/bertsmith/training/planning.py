@@ -98,7 +98,7 @@ def planned(
         feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
         text, *_ = texts_of(feed)
-        for line in (*batch, *few_pairs(text.layout, store.train), *left_out(text)):
+        for line in (*batch, *few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):
@@ -112,6 +112,18 @@ def few_pairs(layout: Any, split: Any) -> list[str]:
     layout = getattr(layout, "layout", layout)  # of one that reads languages by themselves
     way = "blank lines between documents (`prepare --documents`) make longer ones, recipes without pairs (roberta) need none"
     return [f"warning: the layout {type(layout).__name__}: {said}; {way}"] if said else []
+
+
+def recut(feed: Text, epoch: int = 0) -> list[str]:
+    """How much longer the text of an epoch is than the store's, where it is cut anew."""
+    split, view = feed.split, feed.corruption.view(epoch)
+    if getattr(feed.recut, "segmentation", None) is None:
+        return []
+    now = feed.recut(view)
+    return [
+        f"text is cut anew in every epoch: {amount(now.count, 'token')} in the first, {amount(split.count, 'token')} in the store "
+        f"({now.count / split.count - 1:+.1%}); held-out text as it stands there"
+    ]
 
 
 def left_out(feed: Text) -> list[str]:

@@ -21,7 +21,7 @@ from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
 from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
 from bertsmith.training.log import Journal
-from bertsmith.training.planning import few_pairs, left_out
+from bertsmith.training.planning import few_pairs, left_out, recut
 from bertsmith.training.run import ENTITIES, TOKENIZER, Run, open_store
 from bertsmith.training.start import recipe_for, rows_of, start_from
 from bertsmith.training.teacher import teacher_of, unasked, untaught
@@ -97,7 +97,8 @@ def pretrain(
             old = world.tell(run.begun() if resume and world.first else None)
             linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
             spells = getattr(getattr(recipe.model, "embeddings", None), "spells", False)
-            starts = world.tell(from_ is not None or begins or linked or spells)
+            drawn = None if old else pictures_of(recipe, store, journal)
+            starts = world.tell(from_ is not None or begins or linked or spells or drawn is not None)
             more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):
                 journal.say(line)
@@ -109,6 +110,8 @@ def pretrain(
                 member.model.take(store.vectors)
             if spells:
                 member.model.embeddings.spell(store.tokenizer.tokens(range(store.vocab.size)))
+            if drawn is not None:
+                member.model.embeddings.take(drawn)
             if from_ is not None:
                 return start_from(from_, member, recipe, store, new_heads, say)
             return taught.begins(member, recipe, say) if taught else None
@@ -147,7 +150,7 @@ def pretrain(
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
             text, *_ = texts_of(job.feed)
-            for line in (*few_pairs(text.layout, store.train), *left_out(text)):
+            for line in (*few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
                 journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
@@ -164,6 +167,18 @@ def said_of(store: Any) -> dict[str, Any]:
         "tokenizer": store.tokenizer.digest,
         "vocab": asdict(store.vocab),
     }
+
+
+def pictures_of(recipe: Recipe, store: Any, journal: Journal) -> Any:
+    """Of the store's tokens, for a member that looks at them; None for others.  InputError where there is no font."""
+    part = getattr(recipe.model, "embeddings", None)
+    if not hasattr(part, "font"):
+        return None
+    from bertsmith.text.glyphs import bitmaps, said
+
+    found = bitmaps(store.tokenizer, part.side, part.font)
+    journal.say(said(found))
+    return found
 
 
 def exams_of(recipe: Recipe, store: Any, journal: Journal) -> Exam | None:

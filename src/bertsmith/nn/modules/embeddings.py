@@ -24,9 +24,13 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(model.dropout)
         self.project = nn.Linear(model.inner, model.width) if part.width else None
 
+    def looked_up(self, stream: Stream) -> Tensor:
+        """(n, d) what tokens are before anything is added."""
+        return self.tokens(stream.tokens)
+
     def forward(self, stream: Stream, positions: Position) -> Tensor:
         """(n, d)."""
-        x = self.tokens(stream.tokens)
+        x = self.looked_up(stream)
         if self.segments is not None:
             x = x + self.segments(stream.segments)
         x = positions.embed(x, stream)
