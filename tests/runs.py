@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,16 @@ def alike(scores: dict[str, dict[str, float]], others: dict[str, dict[str, float
     return scores.keys() == others.keys() and all(near(scores[name], others[name]) for name in scores)
 
 
+def fitting(recipe: Recipe, assignments: list[str]) -> list[str]:
+    """Those whose field the member's body has: a recurrent one has no heads."""
+    known = {field.name for field in fields(recipe.model)}
+    parts = (assignment.partition("=")[0].split(".") for assignment in assignments)
+    return [a for a, part in zip(assignments, parts, strict=True) if part[0] != "model" or part[1] in known]
+
+
 def small(*assignments: str, member: str = "bert") -> Recipe:
-    return override(find(f"{member}:tiny"), [*SMALL, *assignments])
+    recipe = find(f"{member}:tiny")
+    return override(recipe, [*fitting(recipe, SMALL), *assignments])
 
 
 def command(store: Path, out: Path, *assignments: str, steps: int, workers: int = 1) -> list[str]:

@@ -98,6 +98,11 @@ class Loaded:
         return path.read_bytes() if self._is_step and not self.marks else self.tokenizer.backend.to_str().encode()
 
     @property
+    def vectors(self) -> dict[str, Any]:
+        """How it says the vector of a text, {} where it was never taught any: pool, normalise and more (deploy/sentences.py)."""
+        return self.config.get("vectors") or getattr(self.recipe.objective, "vectors", None) or {}
+
+    @property
     def labels(self) -> Labels:
         return Labels.of_task(self.task or {})
 

@@ -93,7 +93,7 @@ class Prepared:
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
             if given.kind.embeds:
-                options = options.pooled((loaded.config.get("vectors") or {}).get("pool"))
+                options = options.pooled(loaded.vectors.get("pool"))
             elif not way.still and not given.kind.writes:
                 loaded = replace(loaded, recipe=loaded.recipe.for_task())
             given_epochs = options.epochs

@@ -1,4 +1,4 @@
-"""Stacks that read a text token by token.  Here is what such a body is configured by; no cell is written yet.
+"""Stacks that read a text token by token.  Here is what such a body is configured by; a cell is a part of its own (gru.py).
 
 It satisfies `body.BodyConfig`; a cell's `build(model)` gives a `body.Body`.
 """
@@ -28,6 +28,7 @@ class Recurrent:
     directions: Literal["forward", "both"] = "forward"
     norm: Any = field(default_factory=LayerNorm)  # of heads
     longest: ClassVar[None] = None
+    decodes: ClassVar[bool] = False
     activation: ClassVar[str] = "gelu"  # of heads
 
     def __post_init__(self):
