@@ -24,6 +24,7 @@ _VERBS = {
     "export": "bertsmith.deploy.export",
     "import_": "bertsmith.deploy.importing",
     "convert": "bertsmith.deploy.convert",
+    "stack": "bertsmith.downstream.stack",
     "load": "bertsmith.downstream.model",
     "fill": "bertsmith.downstream.fill",
     "finetune": "bertsmith.downstream.finetune",

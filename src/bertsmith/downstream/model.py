@@ -24,6 +24,7 @@ from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.reading import Reading
+from bertsmith.text.side_by_side import SideBySide
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
 from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, Run, entities_of, holds
 
@@ -178,7 +179,7 @@ def load(
     while hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective, mixture=None)
-    tokenizer: Any = LogMel.load(run / TOKENIZER)
+    tokenizer: Any = LogMel.load(run / TOKENIZER) or SideBySide.load(run / TOKENIZER)
     if tokenizer is None:
         tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
         tokenizer.entities = entities_of(run, config)

@@ -28,7 +28,7 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, with_decoder
 from bertsmith.downstream.labelled_files import Rows, Say
-from bertsmith.downstream.methods import method_of
+from bertsmith.downstream.methods import method_of, staying
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.signed import with_marks
 from bertsmith.downstream.task import Task
@@ -82,6 +82,7 @@ class Prepared:
             loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say, sound=True))
             if loaded.task is None and not scratch:
                 loaded = _with_head(loaded, asked.task, rows, asked.members, say)
+            way = staying(way, loaded.recipe.model, scratch)
             check_surgery(way, loaded)
             if not scratch and learned(loaded.config.get("data") or {}, rows.sources):
                 say(

@@ -29,6 +29,7 @@ class Bag:
     asks: ClassVar[bool] = False
     activation: ClassVar[str] = "gelu"  # of heads
     depth: ClassVar[int] = 0
+    whole: ClassVar[bool] = True  # the first token says what a text is as a whole
 
     def __post_init__(self):
         for name in ("vocab", "width"):

@@ -83,6 +83,11 @@ class Beside:
         return self.each[0].norm
 
     @property
+    def whole(self) -> bool:
+        """Whether the first token says what a text is as a whole."""
+        return all(getattr(body, "whole", False) for body in self.each)
+
+    @property
     def depth(self) -> int:
         return max(body.depth for body in self.each)
 

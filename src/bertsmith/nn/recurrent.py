@@ -53,6 +53,11 @@ class Recurrent:
         return self.embeddings.asks
 
     @property
+    def whole(self) -> bool:
+        """Whether the first token says what a text is as a whole."""
+        return getattr(self.cell, "whole", "none") == "first"
+
+    @property
     def depth(self) -> int:
         return self.layers
 
