@@ -23,7 +23,7 @@ from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.cli.probing import add_attention, add_probe, add_surface
 from bertsmith.cli.scoring import add_score
 from bertsmith.cli.smaller import add_augment, add_compress
-from bertsmith.cli.stacking import add_stack
+from bertsmith.cli.stacking import add_expand, add_stack
 from bertsmith.cli.writing import add_generate
 from bertsmith.config import check_members
 from bertsmith.console import Console
@@ -114,6 +114,7 @@ def parser() -> Parser:
         add_import,
         add_convert,
         add_stack,
+        add_expand,
         add_verify,
         add_report,
     ):

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import add_member, command
+from bertsmith.cli.common import add_member, command, positive
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 
@@ -48,3 +48,25 @@ def _mixed(given: list[str]) -> Any:
     if odd is not None:
         raise InputError(f"--mix {odd}: expected the number of a model, from 1, or all")
     return [int(text) for text in given]
+
+
+def add_expand(commands: Any) -> None:
+    example = "bertsmith expand run --vectors vectors.txt --out larger"
+    made = command(
+        commands, "expand", expand, "a model with the words that others have vectors of, by least squares", example
+    )
+    made.add_argument("model", metavar="MODEL")
+    made.add_argument("--vectors", required=True, metavar="FILE", help="word vectors in word2vec's text format")
+    made.add_argument("--out", required=True, metavar="MODEL")
+    made.add_argument(
+        "--limit", type=positive, metavar="N", help="read the first N words of the file, which come by frequency"
+    )
+    made.add_argument("--force", action="store_true", help="replace a model that was imported, converted or expanded")
+    add_member(made)
+
+
+def expand(arguments: argparse.Namespace, console: Console) -> None:
+    options = {name: getattr(arguments, name) for name in ("vectors", "out", "limit", "force")}
+    result = bertsmith.expand(arguments.model, members=tuple(arguments.member), say=console.say, **options)
+    if arguments.json:
+        console.out(json.dumps(result))
