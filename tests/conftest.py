@@ -176,6 +176,7 @@ def tiny():
 
     def build(name: str, *assignments: str):
         small = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
-        return override(find(f"{name}:tiny"), [*fitting(name, small), *assignments])
+        recipe = find(f"{name}:tiny")
+        return override(recipe, [*fitting(recipe, small), *assignments])
 
     return build

@@ -109,13 +109,15 @@ def store(folder: Path, phrases: str | None = "npmi"):
 
 def pretrained(name: str, assignments: list[str], data, out: Path) -> list[list]:
     """[loss, gradient norm, {term: mean}, held-out losses] of each update."""
+    from tests.runs import fitting
+
     import bertsmith
     from bertsmith.config import override
     from bertsmith.recipe import find
 
-    bertsmith.pretrain(
-        override(find(f"{name}:tiny"), [*SMALL, *assignments]), data, out, steps=STEPS, seed=5, threads=1
-    )
+    recipe = find(f"{name}:tiny")
+    made = override(recipe, [*fitting(recipe, SMALL), *assignments])
+    bertsmith.pretrain(made, data, out, steps=STEPS, seed=5, threads=1)
     return figures(out)
 
 
@@ -182,14 +184,14 @@ def tuned(model: Path, task: tuple[str, Path, Path], assignments: list[str], out
 
 def measured(folder: Path, names: list[str] | None = None) -> Iterator[tuple[str, object]]:
     """(name, figures) of every member, variant and fine-tuning, or of those whose names begin with one of `names`."""
-    from tests.reading_what import TEXT
+    from tests.reading_what import OF_TEXT
 
     data, files = store(folder), tasks(folder)
 
     def wanted(name: str) -> bool:
         return not names or any(name.startswith(n) for n in names)
 
-    runs = {f"pretrain.{name}": (name, []) for name in TEXT}
+    runs = {f"pretrain.{name}": (name, []) for name in OF_TEXT}
     runs |= {f"pretrain.{name}.variant": (name, more) for name, more in VARIANTS.items()}
     needed = {f"pretrain.{TUNED[name][0]}" for name in TUNED if wanted(f"finetune.{name}")}
     for name, (member, more) in runs.items():

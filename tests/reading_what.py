@@ -3,6 +3,10 @@
 from bertsmith.recipe import find, members
 
 READS = {name: find(f"{name}:tiny") for name in members()}
+SAYS_TOKENS = {name for name, recipe in READS.items() if "token" in recipe.objective.weights()}
 # Those that read several feeds have a contract of their own, tests/test_several.py.
-TEXT = sorted(name for name, recipe in READS.items() if recipe.reads == "tokens" and recipe.mixture is None)
+OF_TEXT = sorted(name for name, recipe in READS.items() if recipe.reads == "tokens" and recipe.mixture is None)
+TEXT = [name for name in OF_TEXT if name in SAYS_TOKENS]
+# Those that are asked what stands beside a sentence, too: tests/test_sentence_encoders.py.
+SENTENCES = [name for name in OF_TEXT if name not in SAYS_TOKENS]
 SOUND = sorted(name for name, recipe in READS.items() if recipe.reads != "tokens")

@@ -33,15 +33,15 @@ def alike(scores: dict[str, dict[str, float]], others: dict[str, dict[str, float
     return scores.keys() == others.keys() and all(near(scores[name], others[name]) for name in scores)
 
 
-def fitting(member: str, assignments: list[str]) -> list[str]:
+def fitting(recipe: Recipe, assignments: list[str]) -> list[str]:
     """Those whose fields its body has: not every body has heads."""
-    body = find(f"{member}:tiny").model
-    field = lambda text: text.partition("=")[0].removeprefix("model.")
-    return [text for text in assignments if not text.startswith("model.") or hasattr(body, field(text).split(".")[0])]
+    field = lambda text: text.partition("=")[0].removeprefix("model.").split(".")[0]
+    return [text for text in assignments if not text.startswith("model.") or hasattr(recipe.model, field(text))]
 
 
 def small(*assignments: str, member: str = "bert") -> Recipe:
-    return override(find(f"{member}:tiny"), [*fitting(member, SMALL), *assignments])
+    recipe = find(f"{member}:tiny")
+    return override(recipe, [*fitting(recipe, SMALL), *assignments])
 
 
 def command(store: Path, out: Path, *assignments: str, steps: int, workers: int = 1) -> list[str]:

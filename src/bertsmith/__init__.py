@@ -24,6 +24,8 @@ _VERBS = {
     "export": "bertsmith.deploy.export",
     "import_": "bertsmith.deploy.importing",
     "convert": "bertsmith.deploy.convert",
+    "stack": "bertsmith.downstream.stack",
+    "expand": "bertsmith.downstream.expand",
     "load": "bertsmith.downstream.model",
     "fill": "bertsmith.downstream.fill",
     "finetune": "bertsmith.downstream.finetune",

@@ -23,6 +23,7 @@ from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.cli.probing import add_attention, add_probe, add_surface, add_tree
 from bertsmith.cli.scoring import add_score
 from bertsmith.cli.smaller import add_augment, add_compress
+from bertsmith.cli.stacking import add_expand, add_stack
 from bertsmith.cli.writing import add_generate
 from bertsmith.config import check_members
 from bertsmith.console import Console
@@ -113,6 +114,8 @@ def parser() -> Parser:
         add_export,
         add_import,
         add_convert,
+        add_stack,
+        add_expand,
         add_verify,
         add_report,
     ):

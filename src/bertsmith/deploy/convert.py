@@ -7,23 +7,22 @@ both models are compared on such before anything is written.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith import __version__, files
-from bertsmith.config import to_dict
+from bertsmith import files
+from bertsmith.deploy.model_folder import check_free, write_model
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.attending import Full, Sliding
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.transformer import OneStack, TransformerConfig
 from bertsmith.objectives.predict import Predict, Summary
 from bertsmith.recipe import Recipe
-from bertsmith.spelling import amount, flag, option
+from bertsmith.spelling import amount, option
 from bertsmith.text.layout import DocSentences, FullSentences
-from bertsmith.training.run import CONFIG, FORMAT, METRICS, STEPS, TOKENIZER, Imported
+from bertsmith.training.run import Imported
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +55,7 @@ def convert(
     if length < 1 or (window is not None and window < 1):
         wrong = option("length", length) if length < 1 else option("window", window)
         raise InputError(f"{wrong}: must be above 0")
-    _check_free(Imported(out), force)
+    check_free(Imported(out), force)
     from bertsmith.deploy.hf import family_of
     from bertsmith.downstream.based import plain
     from bertsmith.downstream.model import opened
@@ -83,8 +82,11 @@ def convert(
     made = _made(loaded, recipe, read)
     apart = _apart(loaded, made)
     with files.partial(out) as temporary, files.writing(out):
-        _write(Imported(temporary), made, loaded)
-        _check_free(Imported(out), force)
+        source = {"path": str(loaded.path), "weights": loaded.weights, "model_type": loaded.recipe.name}
+        kept = {"task": made.task, "vectors": loaded.config.get("vectors")}
+        text = loaded.tokenizer_json()
+        write_model(Imported(temporary), made.member, made.recipe, loaded.tokenizer, text, source, **kept)
+        check_free(Imported(out), force)
         files.publish(temporary, out)
     attention = recipe.model.attention
     say(
@@ -188,45 +190,3 @@ def _apart(old: Loaded, new: Loaded) -> float:
             f"{printable(old.run)}: not converted: its states differ by {apart:.2g} on texts that the window covers"
         )
     return apart
-
-
-def _check_free(run: Imported, force: bool) -> None:
-    files.refuse_unless_replaceable(run.path, {CONFIG, TOKENIZER, METRICS, STEPS}.__contains__, "model", force=True)
-    if not run.path.exists() or (force and run.config() is not None):
-        return
-    if run.steps() or run.config() is not None:
-        raise InputError(
-            f"{printable(run.path)}: {option('out')} holds a model already; {flag('force')} replaces one that was imported or converted"
-        )
-
-
-def _write(run: Imported, made: Loaded, old: Loaded) -> None:
-    import numpy as np
-    import torch
-
-    from bertsmith.training.checkpoint import State
-    from bertsmith.training.saving import save_step
-
-    versions = {"bertsmith": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    source = {"path": str(old.path), "weights": old.weights, "dropped": [], "new_heads": []}
-    source |= {"model_type": old.recipe.name, "architectures": []}
-    config = {
-        "format": FORMAT,
-        "recipe": to_dict(made.recipe),
-        "kind": "import",
-        "task": made.task,
-        "vectors": old.config.get("vectors"),
-        "data": {"tokenizer": old.tokenizer.digest, "vocab": asdict(old.vocab)},
-        "source": source,
-        "steps": 0,
-        "seed": 0,
-        "from": None,
-        "versions": {**versions, "python": platform.python_version()},
-    }
-    files.create(run / CONFIG, files.sealed(config))
-    files.create(run / TOKENIZER, old.tokenizer_json())
-    files.create(run / METRICS, b"")
-    (run / STEPS).mkdir()
-    nothing = torch.optim.SGD(made.member.parameters(), lr=0.0)  # holds no state
-    metrics = {"bytes": 0, "sha256": files.sha256(run / METRICS)}
-    save_step(run, State(step=0, tokens=0, cursor=(0, 0)), made.member, nothing, metrics, {}, keep=1)

@@ -68,7 +68,7 @@ def embed(
     say_notes(table, say)
     first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
     loaded = opened(model, members=members, say=say, base=base, sound=True)
-    layers, says = loaded.recipe.model.layers, loaded.config.get("vectors") or {}
+    layers, says = loaded.recipe.model.layers, loaded.vectors
     pool = says.get("pool", "mean") if pool is None else pool
     normalise = (says.get("normalise", False) or dim is not None) if normalise is None else normalise
     if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):

@@ -62,7 +62,8 @@ def lines(
     check_reads(layout, split)
     layout.check(split)
     recipe.corruption.check(split)
-    tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab)
+    said = getattr(recipe.corruption.rewrite, "of_tokens", ())
+    tally = Tally(by_span=getattr(recipe.corruption.rewrite, "by", "token") == "span", vocab=vocab, of_tokens=said)
     draw, index = Draw(seed), 0
     while index < n:
         view = recipe.corruption.view(epoch)
@@ -80,7 +81,7 @@ def lines(
             tally.add_links(row, batch)
             links = getattr(split, "links", None)
             names = Named(tokenizer, recipe.corruption.rewrite, vocab, () if links is None else links.names)
-            classes = () if "token" in batch.targets else tuple(batch.targets)
+            classes = () if "token" in batch.targets else tuple(name for name in batch.targets if name not in said)
             for line in _examples(row, spans, _decided(batch, recipe, writer), names, classes):
                 yield {"index": index, "epoch": epoch, **line}
                 index += 1
@@ -157,7 +158,8 @@ def _targets(batch: Batch, first: int, last: int, names: Named, classes: tuple[s
     for name, target in batch.targets.items():
         low, high = np.searchsorted(target.at[:, 0], [first, last])
         labels = target.labels[low:high].tolist()
-        if name in classes and low < high and (high - low > 1 or target.at[low, 0] > first):
+        apart = target.labels.ndim > 1 or high - low > 1 or target.at[low:high, 0].max(initial=first) > first
+        if name in classes and low < high and apart:
             found[name] = [list(row) for row in zip((target.at[low:high, 0] - first).tolist(), labels, strict=True)]
         elif name == "pair" or name in classes:
             found |= {name: labels[0]} if labels else {}

@@ -47,10 +47,12 @@ def text(found: Iterable[dict[str, Any]], pairs: tuple[str, ...] = (), people: S
 
 def _sides(line: dict[str, Any], people: Shown | None) -> Iterator[str]:
     """What an encoder reads, and what a decoder writes; places that it must not read in brackets."""
-    read, asked = line["input"], line["targets"]["token"]
+    read = line["input"]
     hidden = set(read.get("hidden", ()))
     yield f"reads:  {_plain(read['ids'], read['tokens'], people, hidden)}"
-    yield f"writes: {_plain([i for *_, i in asked], [token for _, token, _ in asked], people)}"
+    for name, asked in line["targets"].items():
+        said = _plain([i for *_, i in asked], [token for _, token, _ in asked], people)
+        yield f"{'writes' if name == 'token' else name}: {said}"
 
 
 def _plain(ids: list[int], tokens: list[str], people: Shown | None, apart: Collection[int] = ()) -> str:
@@ -69,7 +71,8 @@ def _plain(ids: list[int], tokens: list[str], people: Shown | None, apart: Colle
 def _head(line: dict[str, Any], pairs: tuple[str, ...]) -> str:
     ids, targets = line["source"]["ids"], line["targets"]
     parts = [f"example {line['index']}", f"epoch {line['epoch']}", amount(len(ids), "token")]
-    parts.append(f"{len(targets.get('token', []))} asked")
+    rows = targets.values() if line["output"] is not None else [targets.get("token", [])]
+    parts.append(f"{sum(map(len, rows))} asked")
     if "replaced" in targets:
         parts.append(f"{len(targets['replaced'])} replaced")
     for term in (name for name, label in targets.items() if isinstance(label, int)):

@@ -23,7 +23,7 @@ from bertsmith.errors import InputError, nearest
 from bertsmith.nn.apart import Apart
 from bertsmith.objectives.layers import MAIN
 from bertsmith.recipe import Group
-from bertsmith.spelling import option, setting
+from bertsmith.spelling import flag, option, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,24 @@ METHODS = {
     )
 }
 FULL = METHODS["full"]
+
+
+def staying(method: Method, model: Any, scratch: bool) -> Method:
+    """The method for a body of which not all may learn (`learns`: patterns of what does): its head, and what of it does.
+
+    InputError for another method than these."""
+    learns = getattr(model, "learns", None)
+    if learns is None or method.still:
+        return method
+    if method.name != "full" or scratch:
+        asked = flag("scratch") if scratch else option("method", method.name)
+        raise InputError(
+            f"{asked}: the models of a stack stay as they are; {option('method', 'full')} learns how their layers are mixed, where that "
+            f"was asked for, and {option('method', 'frozen')} the head alone"
+        )
+    if not learns:
+        return METHODS["frozen"]
+    return replace(method, learns=learns, parts="how each model's layers are mixed", alone=True)
 
 
 def faster(objective: Any, where: str, lr: float) -> tuple[Group, ...]:

@@ -24,6 +24,7 @@ from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks import kinds
 from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.reading import Reading
+from bertsmith.text.side_by_side import SideBySide
 from bertsmith.training.checkpoint import MODEL, Saved, load_model, load_step, no_model
 from bertsmith.training.run import CONFIG, STEP, STEPS, TOKENIZER, Run, entities_of, holds
 
@@ -96,6 +97,11 @@ class Loaded:
         """What tokenizer.json of a run on this model holds."""
         path = self.run / TOKENIZER
         return path.read_bytes() if self._is_step and not self.marks else self.tokenizer.backend.to_str().encode()
+
+    @property
+    def vectors(self) -> dict[str, Any]:
+        """How it says the vector of a text, {} where it was never taught any: pool, normalise and more (deploy/sentences.py)."""
+        return self.config.get("vectors") or getattr(self.recipe.objective, "vectors", None) or {}
 
     @property
     def labels(self) -> Labels:
@@ -173,7 +179,7 @@ def load(
     while hasattr(recipe.objective, "alone"):  # of several, the one that a model is used for
         weights = recipe.objective.alone(weights)
         recipe = replace(recipe, objective=recipe.objective.objective, mixture=None)
-    tokenizer: Any = LogMel.load(run / TOKENIZER)
+    tokenizer: Any = LogMel.load(run / TOKENIZER) or SideBySide.load(run / TOKENIZER)
     if tokenizer is None:
         tokenizer = Tokenizer.load(run / TOKENIZER, roles=_roles(run / TOKENIZER, config))
         tokenizer.entities = entities_of(run, config)

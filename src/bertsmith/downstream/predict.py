@@ -353,8 +353,10 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
     for name, alone in recipe.feeds.items():
         layout = store.laid(alone.layout, lenient=True)
         layout.check(store.held_out)
-        # one sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled
-        options = alone.corruption, store.vocab, recipe.training.held_out, alone.layout.length
+        # One sequence a batch: the same sequences and masks as in training's evaluation, and the unit that is resampled; where sequences
+        # are held against one another, that is an update's.
+        size = recipe.training.batch if getattr(alone.objective, "joint", False) else alone.layout.length
+        options = alone.corruption, store.vocab, recipe.training.held_out, size
         batches += [replace(batch, feed=name) for batch in fixed_batches(store.held_out, layout, *options)]
     with loaded.exact.policy():
         found = list(batch_scores(loaded.member, batches, loaded.exact))

@@ -28,7 +28,7 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.beside import Beside
 from bertsmith.downstream.grown import Decoder, with_decoder
 from bertsmith.downstream.labelled_files import Rows, Say
-from bertsmith.downstream.methods import method_of
+from bertsmith.downstream.methods import method_of, staying
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.signed import with_marks
 from bertsmith.downstream.task import Task
@@ -82,6 +82,7 @@ class Prepared:
             loaded = plain(opened(asked.model, str(own_device(asked.device)), asked.members, say, sound=True))
             if loaded.task is None and not scratch:
                 loaded = _with_head(loaded, asked.task, rows, asked.members, say)
+            way = staying(way, loaded.recipe.model, scratch)
             check_surgery(way, loaded)
             if not scratch and learned(loaded.config.get("data") or {}, rows.sources):
                 say(
@@ -93,7 +94,7 @@ class Prepared:
             if decoder is not None:
                 loaded = replace(loaded, recipe=with_decoder(loaded.recipe, decoder))
             if given.kind.embeds:
-                options = options.pooled((loaded.config.get("vectors") or {}).get("pool"))
+                options = options.pooled(loaded.vectors.get("pool"))
             elif not way.still and not given.kind.writes:
                 loaded = replace(loaded, recipe=loaded.recipe.for_task())
             given_epochs = options.epochs

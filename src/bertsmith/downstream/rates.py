@@ -21,6 +21,7 @@ class Tally:
     vocab: Vocab
     counts: dict[str, float] = field(default_factory=dict)
     languages: dict[str, float] = field(default_factory=dict)  # the share of each in an epoch
+    of_tokens: tuple[str, ...] = ()  # terms besides "token" whose answers are tokens
 
     def _count(self, **more: float) -> None:
         for key, value in more.items():
@@ -50,7 +51,8 @@ class Tally:
 
     def _add_classes(self, batch: Batch) -> None:
         """How often each class is the answer, where a text is asked what it is."""
-        for term, target in batch.targets.items():
+        classes = {name: t for name, t in batch.targets.items() if name not in self.of_tokens and t.labels.ndim == 1}
+        for term, target in classes.items():
             for label, count in zip(*np.unique(target.labels, return_counts=True), strict=True):
                 self._count(**{f"class.{term}.{label}": int(count)})
 

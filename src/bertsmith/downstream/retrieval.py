@@ -50,7 +50,7 @@ def retrieval(
         f"{len(judged):,} of {amount(len(queries), 'query', 'queries')} with {amount(sum(map(len, judged.values())), 'relevant text')} among {len(corpus):,}"
     )
     loaded = opened(model, members=members, say=say)
-    says = loaded.config.get("vectors") or {}
+    says = loaded.vectors
     made = {}
     for part, chosen, names in (("queries", [*judged], ASKING), ("corpus", [*corpus], ASKED)):
         prompts = says.get("prompts") or {}

@@ -17,6 +17,7 @@ from bertsmith.nn.compressed import Int8Aware
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.pals import Pals
 from bertsmith.nn.prefixes import Prefixes
+from bertsmith.objectives.compared import INFERSENT
 from bertsmith.objectives.inturn import Taught
 from bertsmith.objectives.san import San
 from bertsmith.objectives.supervised import TagHead
@@ -150,8 +151,8 @@ class FineTuning:
     mask_rate: float | None = (
         None  # text2text: share of a target's tokens that an encoder alone does not see while it learns; null = 0.7
     )
-    head: TagHead | Literal["san"] = (
-        "linear"  # tag: an LSTM over the words, how tags follow one another (a CRF), or both; classify, regress: san = pairs are read in steps
+    head: TagHead | Literal["san", "infersent"] = (
+        "linear"  # tag: an LSTM over the words, how tags follow one another (a CRF), or both; classify, regress: san = pairs are read in steps; classify: infersent = the texts of a pair are read apart
     )
     thresholds: Literal["one", "each"] = (
         "one"  # multilabel: the probability from which on a row has a label; one for all, or for each
@@ -318,7 +319,7 @@ class FineTuning:
             f"head: {self.head}: reads tokens itself; leave pool={self.pool} out",
         )
         require(
-            self.head != "san" or self.orders == "one",
+            self.head not in ("san", INFERSENT) or self.orders == "one",
             f"head: {self.head}: reads both texts of a pair itself; leave orders={self.orders} out",
         )
         require(self.head == "san" or self.san == San(), "san.steps, san.drop: are of head=san")
@@ -358,7 +359,7 @@ class FineTuning:
             lr=self.lr or rate,
             length=length,
             layers=self._layers(method, recipe.model.layers),
-            pool=self._pool(method, Reading.of(recipe, length)) if self.pool == "auto" else self.pool,
+            pool=self._pool(method, recipe, length) if self.pool == "auto" else self.pool,
         )
 
     def _layers(self, method: Method, count: int) -> tuple[int, ...]:
@@ -382,8 +383,12 @@ class FineTuning:
         return self if self.pool != "auto" else replace(self, pool="cls" if pool == "cls" else "mean")
 
     @staticmethod
-    def _pool(method: Method, reading: Reading) -> Literal["cls", "mean"]:
-        """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
+    def _pool(method: Method, recipe: Recipe, length: int) -> Literal["cls", "mean"]:
+        """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder; where a body says there what a text is, of a frozen
+        one, too."""
+        reading = Reading.of(recipe, length)
+        if getattr(recipe.model, "whole", False):
+            return "cls"
         neither = (reading.cls == "none" and not reading.ends) or (reading.bare and not reading.causal)
         return "mean" if method.still or neither else "cls"
 

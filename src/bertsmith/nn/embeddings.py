@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bertsmith.config import require
 
 if TYPE_CHECKING:
-    from bertsmith.nn.modules.embeddings import AskingEmbeddings, Embeddings, FrameEmbeddings
+    from bertsmith.nn.modules.embeddings import AskingEmbeddings, Embeddings, FrameEmbeddings, Looked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,33 @@ class Summed:
     def parameters(self, model: Any) -> int:
         rows = (model.vocab + self.segments) * model.inner + (model.norm.parameters(model.inner) if self.norm else 0)
         return rows + ((model.inner + 1) * model.width if self.width else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """Tokens alone, as wide as their table is, and dropout: what reads them need not be as wide."""
+
+    width: int | None = None  # of the table; null = the model's
+    segments: ClassVar[int] = 0
+    asks: ClassVar[bool] = False
+
+    def __post_init__(self):
+        require(
+            self.width is None or self.width > 0,
+            f"model.embeddings.width: {self.width} must be above 0, or null for the model's",
+        )
+
+    def build(self, model: Any) -> "Looked":
+        from bertsmith.nn.modules.embeddings import Looked
+
+        return Looked(model)
+
+    def parameters(self, model: Any) -> int:
+        return model.vocab * model.inner
+
+    def outer(self, model: Any) -> int:
+        """Numbers of what it gives; a part without this gives the model's width."""
+        return model.inner
 
 
 @dataclass(frozen=True, kw_only=True)

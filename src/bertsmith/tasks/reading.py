@@ -160,13 +160,16 @@ class Reading:
 
     def joined(self, vocab: Any, first: Array, second: Array | None = None) -> tuple[Array, Array]:
         """(tokens, segments) of one sequence."""
-        if first.ndim > 1:
+        if first.dtype.kind == "f":  # frames
             return first, np.zeros(len(first), np.uint8)
         before, apart, after = ([getattr(vocab, role) for role in roles] for roles in self.roles)
-        texts = [first] if second is None else [first, np.array(apart, np.int32), second]
+        marks = lambda found: np.array(found, np.int32).reshape(
+            -1, *first.shape[1:]
+        )  # rows, where tokens are (text/side_by_side.py)
+        texts = [first] if second is None else [first, marks(apart), second]
         if self.bare and not any(map(len, texts)):  # an empty text is the end of one, or nothing could be read
             texts = [np.array([vocab.sep], np.int32)]
-        tokens = np.concatenate([np.array(before, np.int32), *texts, np.array(after, np.int32)])
+        tokens = np.concatenate([marks(before), *texts, marks(after)])
         segments = np.full(len(tokens), self.segment, np.uint8)
         if self.told and second is not None:
             segments[len(tokens) - len(second) - len(after) :] = 1

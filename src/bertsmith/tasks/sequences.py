@@ -255,7 +255,7 @@ def encode(
     builder = Builder(vocab=tokenizer.vocab, reading=reading, pairs=seconds is not None)
     room = builder.room
     first = pieces(tokenizer, texts, reading, where, beside)
-    if first and first[0].ndim > 1 and seconds is not None:
+    if first and first[0].dtype.kind == "f" and seconds is not None:
         raise InputError(
             f"text2: pairs of sounds are not read; {option('columns', 'text=NAME,label=NAME')} leaves it out"
         )

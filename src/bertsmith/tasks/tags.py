@@ -347,7 +347,7 @@ def _first_tokens(text: Joined, ids: Array, characters: Array, unk: int) -> tupl
     starts, ends = characters.T
     at = np.searchsorted(ends, begins, side="right")
     missing = np.append(starts, np.iinfo(np.int64).max)[at] >= begins + lengths
-    return np.insert(ids, at[missing], unk), at + np.cumsum(missing) - missing, int(missing.sum())
+    return np.insert(ids, at[missing], unk, axis=0), at + np.cumsum(missing) - missing, int(missing.sum())
 
 
 def _types(tags: list[str]) -> list[str]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from bertsmith.config import require
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.spelling import amount, option
+from bertsmith.objectives.compared import INFERSENT, Compare
+from bertsmith.spelling import amount, option, setting
 from bertsmith.tasks import baselines, breakdown, calibration, metrics, outlines, probing
 from bertsmith.tasks.doubts import doubts, multi, same_number, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
@@ -22,7 +23,7 @@ from bertsmith.tasks.labels import Labels
 from bertsmith.tasks.looks import fitting
 from bertsmith.tasks.readers import Table, read, suffix_of
 from bertsmith.tasks.reading import OnLong, Reading, Wide
-from bertsmith.tasks.sequences import Asked, Encoded, encode
+from bertsmith.tasks.sequences import Asked, Encoded, encode, encode_apart
 from bertsmith.tasks.split import linked, plain
 from bertsmith.tasks.table import GROUPED, ROLES, with_groups
 
@@ -134,7 +135,22 @@ class Classes(Texts):
     weights: tuple[float, ...] = ()  # what `class_weights` are of the classes
     head: str = "linear"
     san: Any = None
-    heads: ClassVar[tuple[str, ...]] = ("linear", "san")
+    heads: ClassVar[tuple[str, ...]] = ("linear", "san", INFERSENT)
+
+    def of_task(self, task: Mapping[str, Any]) -> Classes:
+        """As a model was trained."""
+        return replace(self, head=(task.get("settings") or {}).get("head", "linear"))
+
+    def encode(self, tokenizer: Any, table: Table, reading: Reading, pairs: bool | None = None) -> Encoded:
+        """As all texts are, but that a head over the vectors of two wants each by itself."""
+        if self.head != INFERSENT:
+            return super().encode(tokenizer, table, reading, pairs)
+        second = table.rows("text2")
+        if second is None:
+            raise InputError(
+                f"{printable(table.path)}: {setting('head', value=INFERSENT)} reads pairs, and there are none; {option('columns', like='text2=NAME')} says where the second texts stand"
+            )
+        return encode_apart(tokenizer, [table.columns["text"], second], reading, table.where)
 
     def weighed(self, targets: np.ndarray, labels: Labels) -> Classes:
         """With the weights of the classes in a training file: their mean over its rows is 1.  InputError for a class that is none."""
@@ -216,6 +232,8 @@ class Classes(Texts):
         from bertsmith.objectives.supervised import Classify
 
         how = {"class_weights": self.weights, "focal": self.focal, "smoothing": self.smoothing}
+        if self.head == INFERSENT:
+            return Compare(classes=len(labels.names), dropout=dropout, pool=pool, **how)
         return Classify(classes=len(labels.names), dropout=dropout, pool=pool, san=_san(self), **how)
 
     def loss(self, encoded: Encoded, asked: Asked, values: np.ndarray) -> float:

@@ -125,6 +125,14 @@ def commonest(tokenizer: Tokenizer, texts: Iterable[str], number: int) -> tuple[
     return chosen, said | {"saved_tokens": sum(saved[word] for word in chosen)}
 
 
+def fitting(tokenizer: Tokenizer, words: Iterable[str]) -> list[str]:
+    """Those of `words` that could be tokens of their own and that the tokenizer's rule leaves as they are."""
+    rule = tokenizer.backend.normalizer
+    problem = _parted if _takes_bytes(tokenizer.backend) else _entered
+    same = lambda word: word and not word.isspace() and (rule is None or rule.normalize_str(word).strip() == word)
+    return [word for word in words if same(word) and len(word.split()) == 1 and not problem(tokenizer, word)]
+
+
 def _normal(backend: Backend, word: str, name: str) -> str:
     """The word as the tokenizer's rule leaves it, without the blanks that BERT's puts around Chinese characters."""
     text = backend.normalizer.normalize_str(word) if backend.normalizer else word

@@ -35,9 +35,28 @@ def _cut_normal(tensor: Tensor, cut: float, std: float, generator: torch.Generat
     return tensor
 
 
+@torch.no_grad()
+def orthogonal(tensor: Tensor, blocks: int = 1) -> Tensor:
+    """Square matrices that stand one under the other, `blocks` of them, each orthogonal (Saxe et al. 2014), in place."""
+    mode = _get_current_dispatch_mode()
+    if isinstance(mode, Undrawn):
+        return tensor.zero_()
+    if isinstance(mode, _Notes):
+        mode.note(_orthogonal, tensor, (blocks,), True)
+    return tensor if tensor.is_meta else _orthogonal(tensor, blocks)
+
+
+@torch.no_grad()
+def _orthogonal(tensor: Tensor, blocks: int, generator: torch.Generator | None = None) -> Tensor:
+    for block in tensor.chunk(blocks):
+        q, r = torch.linalg.qr(torch.empty(block.shape).normal_(generator=generator))
+        block.copy_(q * torch.where(r.diagonal() < 0, -1.0, 1.0))
+    return tensor
+
+
 CONSTANT = {aten.zeros.default: 0.0, aten.ones.default: 1.0}  # how a tensor may come filled
 FILLING = (aten.zero_.default, aten.fill_.Scalar, aten.uniform_.default, aten.normal_.default)
-WHOLLY = {*FILLING, _cut_normal}  # nothing of before is left
+WHOLLY = {*FILLING, _cut_normal, _orthogonal}  # nothing of before is left
 
 
 @dataclass(frozen=True)

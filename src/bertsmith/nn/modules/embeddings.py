@@ -38,6 +38,17 @@ class Embeddings(nn.Module):
         return x if self.project is None else self.project(x)
 
 
+class Looked(nn.Module):
+    def __init__(self, model: Any):
+        super().__init__()
+        self.tokens = nn.Embedding(model.vocab, model.inner)
+        self.dropout = nn.Dropout(model.dropout)
+
+    def forward(self, stream: Stream, positions: Position) -> Tensor:
+        """(n, inner)."""
+        return self.dropout(positions.embed(self.tokens(stream.tokens), stream))
+
+
 class AskingEmbeddings(nn.Module):
     def __init__(self, model: Any):
         super().__init__()

@@ -42,7 +42,15 @@ class Classification(nn.Module):
 
     term = TERM
 
-    def __init__(self, head: nn.Module, pool: str = "cls", orders: str = "one", weighing: Weighing | None = None):
+    def __init__(
+        self,
+        head: nn.Module,
+        pool: str = "cls",
+        orders: str = "one",
+        weighing: Weighing | None = None,
+        looks: int | None = None,
+    ):
+        """`looks`: numbers of a state, where the head reads others than those of one text."""
         super().__init__()
         self.pool, self.weighing = pool, weighing
         self.columns = {
@@ -50,7 +58,7 @@ class Classification(nn.Module):
         }  # of its `Target.at`: the places whose answers are added up
         self.add_module(self.term, initialise(head))
         if pool == "attention":
-            self.look = initialise(nn.Linear(getattr(head, "read", head.out.in_features), 1, bias=False))
+            self.look = initialise(nn.Linear(looks or getattr(head, "read", head.out.in_features), 1, bias=False))
 
     @property
     def head(self) -> nn.Module:
@@ -76,12 +84,16 @@ class Classification(nn.Module):
 
     def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (s,): the flat index of each sequence's [CLS], in any order -> (s, classes), or (s, 1) for a regression."""
-        if (self.pool == "cls" and not isinstance(self.head, SanHead)) or getattr(model, "pooled", False):
-            read, where = torch.unique(at, return_inverse=True)
-            return self.head(pick(model(stream, read), where))
-        if isinstance(self.head, SanHead):
+        if isinstance(self.head, SanHead) and not getattr(model, "pooled", False):
             ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
             return pick(self.head(model(stream), stream), torch.searchsorted(ends, at, right=True))
+        return self.head(self.vectors(model, stream, at))
+
+    def vectors(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
+        """The same -> (s, d), what is read of each sequence."""
+        if self.pool == "cls" or getattr(model, "pooled", False):
+            read, where = torch.unique(at, return_inverse=True)
+            return pick(model(stream, read), where)
         states = model.states(stream) if self.pool == "first-last" else [model(stream)]
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
         sequence = torch.searchsorted(ends, at, right=True)
@@ -89,7 +101,7 @@ class Classification(nn.Module):
             pick(states[-1], at) if pool == "cls" else pick(self._made(states, stream.lengths, pool), sequence)
             for pool in SIDE.get(self.pool, (self.pool,))
         ]
-        return self.head(torch.cat(made, 1) if len(made) > 1 else made[0])
+        return torch.cat(made, 1) if len(made) > 1 else made[0]
 
     def _made(self, states: list[Tensor], lengths: tuple[int, ...], pool: str) -> Tensor:
         """(s, d) what is read of each sequence."""
