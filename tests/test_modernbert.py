@@ -117,7 +117,8 @@ def test_a_folder_of_theirs_is_gone_on_with_and_tuned(store, tmp_path):
     rows = [{"text": f"{word} of a list", "label": word} for word in ("yes", "no")] * 8
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = []
-    options = {"train": tmp_path / "rows.jsonl", "dev": tmp_path / "rows.jsonl", "threads": 1, "say": said.append}
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in reversed(rows[:6])))
+    options = {"train": tmp_path / "rows.jsonl", "dev": tmp_path / "dev.jsonl", "threads": 1, "say": said.append}
     bertsmith.finetune(tmp_path / "hf", task="classify", out=tmp_path / "tuned", set=["epochs=1"], **options)
     bertsmith.export(tmp_path / "tuned", tmp_path / "classifier")
     config = json.loads((tmp_path / "classifier" / "config.json").read_text())

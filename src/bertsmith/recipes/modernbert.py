@@ -66,8 +66,18 @@ def modernbert(size: str = "base") -> Recipe:
             feedforward=Gated(bias=False),
         ),
         objective=Predict(heads=(Tokens(dense_bias=False),), pooler="transform"),
+        # Its decay of 1e-5 is a share of the rate over its peak.  The last 50 billion of 2 trillion tokens cool down.
         schedule=Schedule(
-            lr=peak, warmup=round(warm / batch), betas=(0.9, 0.98), eps=1e-6, weight_decay=decay, clip=0.0
+            optimizer="stable-adamw",
+            lr=peak,
+            warmup=round(warm / batch),
+            decay="wsd",
+            cooldown=0.025,
+            final=0.001,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            weight_decay=decay,
+            clip=0.0,
         ),
         training=Training(batch=batch, checkpoint=1_000, evaluate=1_000, held_out=1_048_576),
     )
@@ -77,7 +87,11 @@ def modernbert(size: str = "base") -> Recipe:
 def _quick(recipe: Recipe) -> Recipe:
     """For hours or minutes on one machine, as other members are; no dropout."""
     made = quick(recipe)
-    return replace(made, model=replace(made.model, block=replace(made.model.block, dropout_mixed=None)))
+    return replace(
+        made,
+        model=replace(made.model, block=replace(made.model.block, dropout_mixed=None)),
+        schedule=replace(made.schedule, cooldown=0.2, final=0.0, clip=0.0),
+    )
 
 
 MEMBERS = (
