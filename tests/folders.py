@@ -98,6 +98,14 @@ OBJECTIVES |= {
     ("t5", "token"): Predict(heads=(Tokens(transform=False, bias=False, scaled=True),)),
     ("t5", "none"): Trunk(),
 }
+OBJECTIVES |= {
+    ("modernbert", "token"): Predict(heads=(Tokens(dense_bias=False),), pooler="transform"),
+    ("modernbert", "none"): Trunk(pooler="transform"),
+    ("modernbert", "classify"): Classify(classes=3, pooler="transform"),
+    ("modernbert", "regress"): Regress(pooler="transform", pool="mean"),
+    ("modernbert", "tag"): Tag(classes=3, pooler="transform"),
+    ("modernbert", "qa"): Span(pooler="transform"),
+}
 OBJECTIVES |= {("gpt2", "tag"): Tag(classes=3, pooler="none"), ("gpt2", "qa"): Span(pooler="none")}
 # Over both sums, by a table of its own; layers of both kinds.
 OWN_TABLE = Tokens(transform=False, bias=False, tied=False)
@@ -123,7 +131,8 @@ def recipe_of(family: str, head: str, vocab: int):
     embeddings = {"width": 8} if family in ("albert", "electra", "mobilebert") else {}
     embeddings |= {} if FAMILIES[family].segmented else {"segments": 0}
     slots = {"positions": Learned(length=LENGTH)} if base.model.longest else {}
-    slots |= {"attention": replace(base.model.attention, window=4)} if base.model.spreads else {}
+    windowed = hasattr(base.model.attention, "window")
+    slots |= {"attention": replace(base.model.attention, window=4)} if windowed else {}
     slots |= {"block": replace(base.model.block, width=12)} if hasattr(base.model.block, "width") else {}
     if family == "reformer":
         places, ends = Axial(rows=6, columns=LENGTH // 6), Reversible(ends="concatenated")

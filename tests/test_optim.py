@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bertsmith.errors import InputError
+from bertsmith.nn.modules.attending import Attention
 from bertsmith.recipe import Group, Schedule
 from bertsmith.training.optim import (
     build_optimizer,
@@ -94,6 +95,164 @@ def test_slanted_triangles_are_those_of_ulmfit():
         assert rate_at(schedule, t, steps) == pytest.approx(0.01 * (1 + p * 31) / 32)
     assert rate_at(schedule, cut, steps) == 0.01 == rate_at(Schedule(lr=0.01, decay="constant"), 77, steps)
     assert rate_at(schedule, steps, steps) == pytest.approx(0.01 / 32, rel=0.4)
+
+
+def test_wsd_stays_at_its_peak_and_falls_by_the_root_trapezoids_on_a_line():
+    """1 - sqrt(share of the cool-down that is over) (Hägele et al. 2024, section 4), to `final`; decays end one step after the last."""
+    for decay, shape in (("wsd", lambda x: 1 - math.sqrt(x)), ("trapezoid", lambda x: 1 - x)):
+        schedule = Schedule(lr=2.0, warmup=10, decay=decay, cooldown=0.2, final=0.1)
+        rates = [rate_at(schedule, step, 100) for step in range(1, 101)]
+        assert rates[4] == 1.0 and set(rates[9:80]) == {2.0}
+        for step in range(81, 101):
+            assert rates[step - 1] == pytest.approx(2.0 * (0.1 + 0.9 * shape((step - 80) / 21)))
+        assert rates[99] > 0.2
+    longer = Schedule(lr=2.0, warmup=10, decay="wsd", cooldown=20, final=0.1)
+    assert [rate_at(longer, step, 100) for step in range(1, 101)] == pytest.approx(
+        [rate_at(Schedule(lr=2.0, warmup=0.1, decay="wsd", cooldown=0.2, final=0.1), s, 100) for s in range(1, 101)]
+    )
+
+
+def test_final_is_where_lines_and_cosines_end():
+    for decay in ("linear", "cosine"):
+        high, low = (Schedule(lr=1.0, warmup=0, decay=decay, final=final) for final in (0.25, 0.0))
+        for step in (2, 50, 100):
+            assert rate_at(high, step, 100) == pytest.approx(0.25 + 0.75 * rate_at(low, step, 100))
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({"decay": "wsd", "hold": 0.5}, r"schedule\.hold: 0\.5: wsd holds the rate until schedule\.cooldown"),
+        ({"decay": "inverse", "final": 0.1}, r"schedule\.final: 0\.1: inverse does not end there; linear, cosine, wsd"),
+        ({"final": 1.0}, r"schedule\.final: 1\.0 is not a share"),
+        ({"cooldown": 0.0}, r"schedule\.cooldown: 0\.0 must be above 0"),
+        ({"optimizer": "lamb", "bias_correction": False}, "schedule.bias_correction: false is AdamW's alone; lamb"),
+    ],
+)
+def test_what_contradicts_is_refused(fields, said):
+    with pytest.raises(InputError, match=said):
+        Schedule(**fields)
+
+
+def test_a_cool_down_that_warm_up_leaves_no_room_for_is_refused():
+    with pytest.raises(
+        InputError, match=r"schedule\.cooldown: 60 steps behind 50 of warm-up in a run of 100; at most 50"
+    ):
+        warmup_steps(Schedule(warmup=50, decay="wsd", cooldown=60), 100)
+
+
+def stepped(schedule, slopes, rate=None):
+    """A matrix of ones after updates with these gradients."""
+    module = nn.Linear(3, 4)
+    nn.init.ones_(module.weight)
+    nn.init.zeros_(module.bias)
+    optimizer = build_optimizer(module, schedule)
+    found = []
+    for number, slope in enumerate(slopes, 1):
+        module.weight.grad, module.bias.grad = slope.clone(), torch.zeros(4)
+        set_rate(optimizer, schedule.lr if rate is None else rate(number))
+        optimizer.step()
+        found.append(module.weight.detach().clone())
+    return found
+
+
+def test_stable_adamw_is_the_formula_and_a_spike_makes_a_small_step():
+    generator = torch.Generator().manual_seed(0)
+    slopes = [torch.randn(4, 3, generator=generator) for _ in range(6)]
+    slopes[4] *= 1000
+    schedule = Schedule(optimizer="stable-adamw", lr=1e-2, betas=(0.9, 0.98), weight_decay=0.1, eps=1e-6)
+    rate = lambda step: 1e-2 / step
+    found = stepped(schedule, slopes, rate)
+    value, m, v = torch.ones(4, 3).double(), torch.zeros(4, 3).double(), torch.zeros(4, 3).double()
+    for t, slope in enumerate((s.double() for s in slopes), 1):
+        b1, b2 = ((b - b**t) / (1 - b**t) for b in (0.9, 0.98))
+        m, v = b1 * m + (1 - b1) * slope, b2 * v + (1 - b2) * slope**2
+        r = (slope**2 / v.clamp(min=1e-12)).mean().sqrt().clamp(min=1)
+        assert (r > 1.5) == (t == 5), "the spike alone surprises"
+        value = value * (1 - 0.1 * rate(t) / 1e-2) - rate(t) / r * m / (v.sqrt() + 1e-6)
+        torch.testing.assert_close(found[t - 1].double(), value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_decay_of_stable_adamw_is_its_own_share_at_the_peak_whatever_that_is():
+    for lr in (1e-2, 1e-4):
+        schedule = Schedule(optimizer="stable-adamw", lr=lr, weight_decay=0.25)
+        (found,) = stepped(schedule, [torch.zeros(4, 3)])
+        assert torch.equal(found, torch.full((4, 3), 0.75))
+
+
+def test_a_step_of_lamb_is_as_long_as_the_matrix_times_the_rate_and_each_of_several_in_one_by_itself():
+    generator = torch.Generator().manual_seed(0)
+    schedule = Schedule(optimizer="lamb", lr=1e-2, weight_decay=0.1, betas=(0.9, 0.98))
+    found = [torch.ones(4, 3), *stepped(schedule, [torch.randn(4, 3, generator=generator) for _ in range(3)])]
+    for before, after in itertools.pairwise(found):
+        assert (after - before).norm() == pytest.approx(1e-2 * before.norm().item(), rel=1e-4)
+    attention = Attention(4, 2, 0.0)
+    with torch.no_grad():
+        attention.qkv.weight[4:8] *= 10
+    before = attention.qkv.weight.detach().clone()
+    optimizer = build_optimizer(attention, schedule)
+    gradients(attention, 1)
+    optimizer.step()
+    for old, new in zip(before.chunk(3), attention.qkv.weight.detach().chunk(3), strict=True):
+        assert (new - old).norm() == pytest.approx(1e-2 * old.norm().item(), rel=1e-4)
+
+
+def test_muon_moves_the_matrices_of_layers_alone_and_makes_their_steps_orthogonal():
+    from tests.runs import small
+
+    from bertsmith.nn.member import build
+
+    torch.manual_seed(0)
+    member = build(small("schedule.optimizer=muon", "model.hidden=32").with_vocab(60))
+    schedule = Schedule(optimizer="muon", lr=1e-2, weight_decay=0.0)
+    plain = build_optimizer(member, Schedule(lr=1e-2, weight_decay=0.0))
+    optimizer = build_optimizer(member, schedule)
+    names = {p: name for name, p in member.named_parameters()}
+    moved = {names[p] for p, state in optimizer.state.items() if "momentum_buffer" in state}
+    assert moved == {name for name in names.values() if "layers" in name and "norm" not in name and "weight" in name}
+    assert {*optimizer.state} == {*plain.state}
+    before = {name: p.detach().clone() for p, name in names.items()}
+    gradients(member, 1)
+    optimizer.step()
+    for name in moved:
+        step = member.get_parameter(name).detach() - before[name]
+        assert step.square().mean().sqrt() == pytest.approx(0.2e-2, rel=0.25), name
+        values = torch.linalg.svdvals(step)
+        assert values.max() / values.min() < 2, name
+    rest = next(name for name in names.values() if name not in moved)
+    assert (member.get_parameter(rest).detach() - before[rest]).abs().median() == pytest.approx(1e-2, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["stable-adamw", "lamb", "muon"])
+def test_every_optimiser_goes_on_bit_for_bit(name):
+    from tests.runs import small
+
+    from bertsmith.nn.member import build
+
+    recipe, schedule = small().with_vocab(60), Schedule(optimizer=name, lr=1e-2)
+
+    def made():
+        torch.manual_seed(0)
+        member = build(recipe)
+        return member, build_optimizer(member, schedule)
+
+    def go(member, optimizer, steps):
+        for step in steps:
+            gradients(member, step)
+            set_rate(optimizer, 1e-2, step, 6)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    one, straight = made()
+    go(one, straight, range(1, 7))
+    half, first = made()
+    go(half, first, range(1, 4))
+    kept = {name: tensor.clone() for name, tensor in optimizer_state(first, half).items()}
+    again, second = made()
+    again.load_state_dict(half.state_dict())
+    restore_optimizer(second, again, kept, "here")
+    go(again, second, range(4, 7))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
 
 
 def test_warmup_from_one_on_counts_steps():

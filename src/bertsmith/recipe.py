@@ -208,13 +208,16 @@ class LayerByLayer:
 
 
 SLANT = 1 / 32  # ULMFiT's ratio
+COOLING = ("wsd", "trapezoid")  # decays that begin near the end
+FALLING = ("linear", "cosine", *COOLING)  # those that end somewhere
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """An optimiser and its rate: linear warm-up over `warmup` of the steps, the peak until `hold` of them, then decay: to 0 on a line or half
     a cosine, by the inverse of the root of the steps, or none.  slanted: on lines from `SLANT` of the peak and back to it (ULMFiT's slanted
-    triangles, Howard & Ruder 2018, equation 3).  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
+    triangles, Howard & Ruder 2018, equation 3); wsd: the peak until `cooldown` of the steps are left, then by 1 - root (Hu et al. 2024; Hägele et al. 2024,
+    section 4; ModernBERT), trapezoid: the same on a line.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -226,9 +229,11 @@ class Schedule:
     weight_decay: float = 0.01  # not on biases and norms
     clip: float = 1.0  # of the global gradient norm; 0 = never
     bias_correction: bool = True  # BERT's own Adam has none
-    decay: Literal["linear", "cosine", "inverse", "constant", "slanted"] = "linear"
+    decay: Literal["linear", "cosine", "inverse", "constant", "slanted", "wsd", "trapezoid"] = "linear"
     hold: float = 0.0  # until this step the rate stays at its peak: a share of them below 1
-    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    cooldown: float = 0.1  # of wsd and trapezoid: the steps that they decay in, a share of all below 1
+    final: float = 0.0  # the share of the peak that the rate falls to
+    optimizer: Literal["adamw", "adafactor", "stable-adamw", "lamb", "muon"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
     average: Any = None  # a Moving or a Last: what is examined and saved in the place of the weights
@@ -241,6 +246,20 @@ class Schedule:
         require(self.lr > 0, f"schedule.lr: {self.lr} must be above 0")
         require(self.warmup >= 0, f"schedule.warmup: {self.warmup} is negative")
         require(self.hold >= 0, f"schedule.hold: {self.hold} is negative")
+        require(self.cooldown > 0, f"schedule.cooldown: {self.cooldown} must be above 0")
+        require(0 <= self.final < 1, f"schedule.final: {self.final} is not a share of the peak from 0 to below 1")
+        require(
+            not self.hold or self.decay not in COOLING,
+            f"schedule.hold: {self.hold}: {self.decay} holds the rate until schedule.cooldown; leave it 0",
+        )
+        require(
+            not self.final or self.decay in FALLING,
+            f"schedule.final: {self.final}: {self.decay} does not end there; {', '.join(FALLING)} do",
+        )
+        require(
+            self.bias_correction or self.optimizer in ("adamw", "adafactor"),
+            f"schedule.bias_correction: false is AdamW's alone; {self.optimizer} wants it true",
+        )
         require(
             len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
             f"schedule.betas: {self.betas} must be two numbers in [0, 1)",

@@ -170,7 +170,7 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
         raise InputError(
             f"{printable(loaded.run)}: its tags come from more than a linear layer (head={recipe.objective.head}), for which transformers has no class; fine-tune with {setting('head', value='linear')}"
         )
-    if getattr(recipe.objective, "pool", "cls") != "cls":
+    if getattr(recipe.objective, "pool", "cls") not in family_of(recipe).pools:
         raise InputError(
             f"{printable(loaded.run)}: its head reads more than [CLS] (pool={recipe.objective.pool}), for which transformers has no class; fine-tune with {setting('pool', value='cls')}"
         )

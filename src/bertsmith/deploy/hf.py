@@ -236,7 +236,13 @@ def terms_in(names: Iterable[str], family: str, architecture: str = "") -> tuple
     heads, names = FAMILIES[family].heads, set(names)
     tensors = {term: {their for _, their, _ in _spell(term, rows)} for term, rows in heads.items()}
     summary = tensors.get("summary", set())
-    terms = [term for term in heads if term != "summary" and names & (tensors[term] - summary)]
+    before = {*FAMILIES[family].before}
+    terms = [term for term in heads if term != "summary" and names & (tensors[term] - summary - before)]
+    terms = terms or [term for term in heads if before and before <= names][:1]
+    alike = [term for term in terms if tensors[term] == tensors[terms[0]]]
+    if len(alike) > 1:  # heads of the same tensors
+        named = next((each for each in alike if FAMILIES[family].architectures[each,] == architecture), alike[0])
+        terms = [term for term in terms if term == named or term not in alike]
     if "choice" in terms:  # it may have the tensors of another
         chooses = architecture.endswith("ForMultipleChoice")
         terms = [term for term in terms if (term == "choice") == chooses]

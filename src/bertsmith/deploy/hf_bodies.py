@@ -199,5 +199,6 @@ def numbers_of(model: TransformerConfig) -> dict[str, Any]:
         "attends": model.attention,
         "places": model.positions,
         "thinks": model.feedforward,
+        "stands": model.block,
         **two_numbers(model),
     }

@@ -227,7 +227,7 @@ def _of_distances(config: dict[str, Any], values: dict[str, Any]) -> dict[str, A
 def head(family: Family, name: str, activation: str, config: dict[str, Any], names: Iterable[str] = ()) -> Any:
     """The head of a pre-training term, as the family has it beside layers of this activation; `names`: of the tensors that are there."""
     has = {row[0] for row in family.heads["token"] if row[1] in names or row[1] not in family.optional}
-    transform = "dense" in has
+    transform = bool({"dense", "=dense.weight"} & has)
     own = family.activation if transform and family.activation != activation else None
     scaled = family.scaled is not None and family.scaled(config)
     tied, more = "=own.weight" not in has, family.asks(config) if family.asks else {}
@@ -256,15 +256,16 @@ def objective_of(
     problem, dropout = config.get("problem_type"), config.get(family.dropout)
     dropout = config.get(family.keys["dropout"], 0.1) if dropout is None else dropout
     dropout = checked(Classify, "dropout", dropout, f"config.json: {family.dropout}")
+    pool: Any = family.pooled(config)
     if "choice" in terms:
-        return Choose(dropout=dropout, pooler=pooler), {"kind": "choice", "labels": []}
+        return Choose(dropout=dropout, pooler=pooler, pool=pool), {"kind": "choice", "labels": []}
     several = problem == PROBLEMS[Several] and "label" in terms
     if problem == PROBLEMS[Regress] and outputs > 1:
         raise InputError(
             f"config.json: problem_type: {problem} with {outputs} outputs; one number for a text can be read"
         )
     if outputs == 1 and "label" in terms and not several:
-        return Regress(dropout=dropout, pooler=pooler), {"kind": "regress", "labels": []}
+        return Regress(dropout=dropout, pooler=pooler, pool=pool), {"kind": "regress", "labels": []}
     names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
     labels = [names.get(str(i)) for i in range(outputs)] if isinstance(names, dict) and len(names) == outputs else []
     if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) < outputs:
@@ -273,7 +274,7 @@ def objective_of(
         return Tag(classes=outputs, dropout=dropout, pooler=pooler), {"kind": "tag", "labels": labels}
     made = Several if several else Classify
     kind = {"kind": "multilabel" if several else "classify", "labels": labels}
-    return made(classes=outputs, dropout=dropout, pooler=pooler), kind
+    return made(classes=outputs, dropout=dropout, pooler=pooler, pool=pool), kind
 
 
 def _sharing(config: dict[str, Any], layers: int) -> str:

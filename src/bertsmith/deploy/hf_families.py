@@ -45,6 +45,20 @@ from bertsmith.deploy.hf_layers import (
     XLNET_TENSORS,
     Tensors,
 )
+from bertsmith.deploy.hf_modernbert import (
+    MODERNBERT_BEFORE,
+    MODERNBERT_EITHER,
+    MODERNBERT_HEADS,
+    MODERNBERT_KEYS,
+    MODERNBERT_ONLY,
+    MODERNBERT_TENSORS,
+    POOLS,
+    modernbert_apart,
+    modernbert_body,
+    modernbert_means,
+    modernbert_pool,
+    modernbert_says,
+)
 from bertsmith.deploy.hf_reformer import (
     REFORMER_CHUNKS,
     REFORMER_EITHER,
@@ -168,6 +182,11 @@ class Family:
     pooler: str = "tanh"  # of its classifiers
     poolers: tuple[str, ...] = ()  # others that they may have
     summed: Callable[[dict[str, Any]], str] | None = None  # which of them, by config.json
+    pools: tuple[str, ...] = ("cls",)  # what its classifiers of a text may read
+    pooled: Callable[[dict[str, Any]], str] = lambda config: "cls"  # which of them, by config.json
+    before: tuple[
+        str, ...
+    ] = ()  # tensors that stand before the classes of every head, which do not tell one from another
     told_of: tuple[str, ...] = ()  # tensors of heads that are there or not as config.json has it
     asks: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # what its token head is besides, by config.json
     activation: str | None = None  # of its token head; None: that of its layers
@@ -521,6 +540,46 @@ FAMILIES = {
             (): "XLNetModel",
         },
         pad=5,
+    ),
+    # One head before the classes of all; in the first layer no norm stands before attention.
+    "modernbert": Family(
+        model_type="modernbert",
+        base="model",
+        parts=("embeddings.", "layers.", "final_norm."),
+        places=None,
+        segmented=False,
+        keys=MODERNBERT_KEYS,
+        body=modernbert_body,
+        tokens="embeddings.tok_embeddings.weight",
+        modules=(),
+        layer=(),
+        tensors=MODERNBERT_TENSORS,
+        either=MODERNBERT_EITHER,
+        only=MODERNBERT_ONLY,
+        says=modernbert_says,
+        means=modernbert_means,
+        apart=modernbert_apart,
+        activations={"gelu": "gelu"},
+        absent={"activation": "gelu", "dropout": 0.0, "eps": 1e-5},
+        activation="gelu",
+        pooler="transform",
+        pools=POOLS,
+        pooled=modernbert_pool,
+        bare={},
+        heads=MODERNBERT_HEADS,
+        before=MODERNBERT_BEFORE,
+        asks=lambda config: {"dense_bias": False},
+        optional=("decoder.bias",),
+        tied={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+        architectures={
+            ("token",): "ModernBertForMaskedLM",
+            ("label",): "ModernBertForSequenceClassification",
+            ("choice",): "ModernBertForMultipleChoice",
+            ("tag",): "ModernBertForTokenClassification",
+            ("span",): "ModernBertForQuestionAnswering",
+            (): "ModernBertModel",
+        },
+        pad=50283,
     ),
     # Its head reads both sums by a table of its own.
     "reformer": Family(

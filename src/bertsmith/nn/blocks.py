@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bertsmith.config import require
 from bertsmith.nn.body import outer
 from bertsmith.nn.norms import NoNorm
 
@@ -76,9 +77,22 @@ class PostNorm(Block):
 @dataclass(frozen=True, kw_only=True)
 class PreNorm(Block):
     """A norm before every part, and one behind the last layer (GPT-2).  `first`: whether the first layer's attention has one; where the
-    embedding ends in a norm it needs none (ModernBERT)."""
+    embedding ends in a norm it needs none (ModernBERT).  `dropout_mixed`: on what attention says, where that is not the model's."""
 
     first: bool = True
+    dropout_mixed: float | None = None
+
+    def __post_init__(self):
+        require(
+            self.dropout_mixed is None or 0 <= self.dropout_mixed < 1,
+            f"model.block.dropout_mixed: {self.dropout_mixed} is not in [0, 1), nor null for the model's",
+        )
+
+    def build_layer(self, model: Any, number: int, positions: Any, reads_source: bool) -> Layer:
+        from bertsmith.nn.modules.blocks import DroppedLayer
+
+        made = model, number, positions, reads_source
+        return super().build_layer(*made) if self.dropout_mixed is None else DroppedLayer(self.dropout_mixed, *made)
 
     def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
         return (model.norm if self._has(layer, part) else NoNorm()).build(model.width)

@@ -13,8 +13,9 @@ from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.nn.feedforward import ACTIVATIONS
 
-# The activation of the summary between a sequence's state and its classes; state: the classes read the state itself, none: without a bias.
-Summarised = Literal["tanh", "gelu", "relu", "state", "none"]
+# The activation of the summary between a sequence's state and its classes; state: the classes read the state itself, none: without a bias;
+# transform: dense without bias, GELU and norm, which stand before the classes of tokens, too (ModernBERT).
+Summarised = Literal["tanh", "gelu", "relu", "state", "none", "transform"]
 
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.predict import (
@@ -32,7 +33,7 @@ class Tokens:
     """Which token stood here?  Over the whole vocabulary, by the model's token table or, not `tied`, one of its own.
 
     `scaled`: states are divided by the root of their width, as a table whose rows are that long wants it (T5).  `wide`: what is asked of the
-    table stays as wide as the model, and what a narrower table lacks is a table of the head's own (MobileBERT).
+    table stays as wide as the model, and what a narrower table lacks is a table of the head's own (MobileBERT).  `dense_bias`: of the transform.
     """
 
     name: str = "token"
@@ -44,6 +45,7 @@ class Tokens:
     scaled: bool = False
     wide: bool = False
     norm: Any = None  # kind of the transform's; None: the model's
+    dense_bias: bool = True
 
     def __post_init__(self):
         require(
@@ -75,7 +77,8 @@ class Tokens:
 
     def parameters(self, model: BodyConfig) -> int:
         rows = self.rows(model)
-        dense = (outer(model) + 1) * rows + (self.norm or model.norm).parameters(rows) if self.transform else 0
+        read = outer(model) + self.dense_bias
+        dense = read * rows + (self.norm or model.norm).parameters(rows) if self.transform else 0
         own = rows - model.inner if self.tied else model.inner if self.transform else outer(model)
         return dense + (self.bias + own) * model.vocab
 
@@ -123,7 +126,9 @@ class Pair:
         from bertsmith.nn.modules.blocks import initialise
         from bertsmith.objectives.modules.predict import PairTerm
 
-        return initialise(PairTerm(model.config.width, self.classes, pooler=self.pooler, read=outer(model.config)))
+        config = model.config
+        made = {"pooler": self.pooler, "read": outer(config), "norm": config.norm}
+        return initialise(PairTerm(config.width, self.classes, **made))
 
     def parameters(self, model: BodyConfig) -> int:
         from bertsmith.objectives.supervised import sequence_parameters

@@ -14,6 +14,7 @@ from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.objectives.predict import Summarised
 
 if TYPE_CHECKING:
+    from bertsmith.nn.modules.heads import PairHead, TokenLabel
     from bertsmith.objectives.modules.supervised import (
         Choosing,
         Classification,
@@ -52,8 +53,44 @@ def reads(width: int, pool: str) -> int:
 def sequence_parameters(model: Any, classes: int, pooler: str, pool: str = "cls") -> int:
     """Of the head of a sequence's classes; without a summary it is one matrix (heads.PairHead)."""
     width, own, read = model.width, (outer(model) if pool == "attention" else 0), reads(outer(model), pool)
-    bare = {"none": read * classes, "state": (read + 1) * classes}
-    return own + (bare[pooler] if pooler in bare else (read + 1) * width + (width + 1) * classes)
+    if pooler in ("none", "state"):
+        return own + (read + (pooler == "state")) * classes
+    return (
+        own
+        + (transform_parameters(model, read) if pooler == "transform" else (read + 1) * width)
+        + (width + 1) * classes
+    )
+
+
+def transform_parameters(model: Any, read: int) -> int:
+    """Of what stands before the classes where the summary is a transform."""
+    return read * model.width + model.norm.parameters(model.width)
+
+
+def sequence_head(model: Body, classes: int, objective: Any) -> "PairHead":
+    """What is said of a sequence, by the `dropout`, `pooler` and `pool` of an objective."""
+    from bertsmith.nn.modules.heads import PairHead
+
+    config = model.config
+    read = reads(outer(config), objective.pool)
+    return PairHead(config.width, classes, objective.dropout, objective.pooler, read, config.norm)
+
+
+def token_parameters(model: Any, classes: int, pooler: str) -> int:
+    """Of the head of a token's classes."""
+    if pooler == "transform":
+        return transform_parameters(model, outer(model)) + (model.width + 1) * classes
+    return (outer(model) + 1) * classes
+
+
+def token_head(model: Body, classes: int, dropout: float, pooler: str) -> "TokenLabel":
+    """What is said of a token."""
+    from bertsmith.nn.modules.heads import TokenLabel, Transform
+
+    config, read = model.config, outer(model.config)
+    if pooler == "transform":
+        return TokenLabel(config.width, classes, dropout, Transform(config.width, config.norm, read))
+    return TokenLabel(read, classes, dropout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +124,9 @@ class Classify:
         )
 
     def build(self, model: Body) -> "Classification":
-        from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Classification, Weighing
 
-        width = model.config.width
-        head: Any = PairHead(width, self.classes, self.dropout, self.pooler, reads(outer(model.config), self.pool))
+        head: Any = sequence_head(model, self.classes, self)
         if self.san is not None:
             head = self.san.build(outer(model.config), self.classes, self.dropout)
         how = (self.class_weights, self.focal, self.smoothing)
@@ -121,15 +156,9 @@ class Several:
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
     def build(self, model: Body) -> "Labelling":
-        from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Labelling
 
-        width = model.config.width
-        return Labelling(
-            PairHead(width, self.classes, self.dropout, self.pooler, reads(outer(model.config), self.pool)),
-            self.pool,
-            self.orders,
-        )
+        return Labelling(sequence_head(model, self.classes, self), self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model, self.classes, self.pooler, self.pool)
@@ -165,12 +194,9 @@ class Ordered:
         from bertsmith.nn.modules.heads import RankHead
         from bertsmith.objectives.modules.supervised import Ordering
 
-        width = model.config.width
-        return Ordering(
-            RankHead(width, self.begin, self.dropout, self.pooler, reads(outer(model.config), self.pool)),
-            self.pool,
-            self.orders,
-        )
+        config = model.config
+        made = self.dropout, self.pooler, reads(outer(config), self.pool), config.norm
+        return Ordering(RankHead(config.width, self.begin, *made), self.pool, self.orders)
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model, 1, self.pooler, self.pool) + self.classes - 1
@@ -195,11 +221,9 @@ class Regress:
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
     def build(self, model: Body) -> "Regression":
-        from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Regression
 
-        width = model.config.width
-        head: Any = PairHead(width, 1, self.dropout, self.pooler, reads(outer(model.config), self.pool))
+        head: Any = sequence_head(model, 1, self)
         if self.san is not None:
             head = self.san.build(outer(model.config), 1, self.dropout)
         return Regression(head, self.pool, self.orders)
@@ -225,11 +249,9 @@ class Choose:
         require(0 <= self.dropout < 1, f"objective.dropout: {self.dropout} is not in [0, 1)")
 
     def build(self, model: Body) -> "Choosing":
-        from bertsmith.nn.modules.heads import PairHead
         from bertsmith.objectives.modules.supervised import Choosing
 
-        width = model.config.width
-        return Choosing(PairHead(width, 1, self.dropout, self.pooler, reads(outer(model.config), self.pool)), self.pool)
+        return Choosing(sequence_head(model, 1, self), self.pool)
 
     def parameters(self, model: BodyConfig) -> int:
         return sequence_parameters(model, 1, self.pooler, self.pool)
@@ -279,16 +301,17 @@ class Tag:
         return self.head in ("lstm", "lstm-crf")
 
     def build(self, model: Body) -> "Tagging":
-        from bertsmith.nn.modules.heads import TokenLabel
         from bertsmith.objectives.modules.tagging import Tagging, Transitions, Words
 
-        head = (Words if self.reads else TokenLabel)(outer(model.config), self.classes, self.dropout)
+        head: Any = token_head(model, self.classes, self.dropout, self.pooler)
+        if self.reads:
+            head = Words(outer(model.config), self.classes, self.dropout)
         return Tagging(head, Transitions(self.classes, self.allowed) if self.chained else None, self.shares)
 
     def parameters(self, model: BodyConfig) -> int:
         width, side = outer(model), outer(model) // 2
         lstm = 2 * 4 * side * (width + side + 2) if self.reads else 0
-        out = ((side * 2 if self.reads else width) + 1) * self.classes
+        out = (2 * side + 1) * self.classes if self.reads else token_parameters(model, self.classes, self.pooler)
         return out + lstm + (self.classes * (self.classes + 2) if self.chained else 0)
 
     def weights(self) -> dict[str, float]:
@@ -304,10 +327,10 @@ class Span:
     def build(self, model: Body) -> "Spans":
         from bertsmith.objectives.modules.supervised import Spans
 
-        return Spans(outer(model.config))
+        return Spans(token_head(model, 2, 0.0, self.pooler))
 
     def parameters(self, model: BodyConfig) -> int:
-        return (outer(model) + 1) * 2
+        return token_parameters(model, 2, self.pooler)
 
     def weights(self) -> dict[str, float]:
         return {"span": 1.0}

@@ -64,6 +64,13 @@ class DocSentences(_Sentences):
     crosses: ClassVar[bool] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class DocSentencesOfBert(DocSentences):
+    """The same for a model whose pairs, in fine-tuning, have one separator between them, as `FullSentencesOfBert`."""
+
+    separators: ClassVar[int] = 1
+
+
 def check_text(split: Any) -> None:
     if not split.count:
         counts = (

@@ -147,10 +147,17 @@ def _member(job: Job, place: torch.device, old: dict | None, config: dict, journ
     return member
 
 
+WHOLE = ("lamb", "muon")  # optimisers that measure a matrix and its parts
+
+
 def _check_sliced(recipe: Recipe, shard: str | None) -> None:
     schedule = recipe.schedule
     if shard == "fsdp" and schedule.average:
         raise InputError(f"schedule.average: weights in slices have no average yet; {option('shard', 'ddp')} has one")
+    if shard == "fsdp" and schedule.optimizer in WHOLE:
+        raise InputError(
+            f"schedule.optimizer: {schedule.optimizer} looks at whole matrices, and slices of them are not these; {option('shard', 'ddp')} holds them"
+        )
     moves = schedule.unfreeze or schedule.stages or any(group.begin or group.end for group in schedule.groups)
     if shard == "fsdp" and moves:
         raise InputError(

@@ -1,4 +1,4 @@
-"""AdamW or AdaFactor, and their rate.  Weight decay is decoupled and spares biases and norms: every one-dimensional tensor."""
+"""Optimisers, and their rate.  Weight decay is decoupled and spares biases and norms: every one-dimensional tensor."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from bertsmith.errors import InputError, nearest
 from bertsmith.nn.modules.member import depths
 from bertsmith.objectives.distilled import LED
-from bertsmith.recipe import SLANT, Group, Schedule
+from bertsmith.recipe import COOLING, SLANT, Group, Schedule
 from bertsmith.spelling import amount
 from bertsmith.training.adafactor import AdaFactor, joined_in
 from bertsmith.training.distributed import ALONE, World
+from bertsmith.training.lamb import Lamb
+from bertsmith.training.muon import Muon, orthogonal
+from bertsmith.training.stable import StableAdamW
 
 # Without bias correction the update count starts here: 1 - beta ** 1e8 is exactly 1 for every beta below 0.9999999, so torch's
 # fused kernel computes BERT's own update, p -= rate * (m / (sqrt(v) + eps) + decay * p), to the letter.
@@ -30,18 +33,27 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
         raise InputError(
             f"schedule.warmup: {amount(warm, 'step')} of warm-up in a run of {steps}; at most {steps}, or a share of them such as 0.1"
         )
+    cool = _steps(schedule.cooldown, steps) if schedule.decay in COOLING else 0
+    if warm + cool > steps:
+        raise InputError(
+            f"schedule.cooldown: {amount(cool, 'step')} behind {warm} of warm-up in a run of {steps}; at most {steps - warm}, or a share of them such as 0.1"
+        )
     return max(1, warm)
 
 
 def rate_at(schedule: Schedule, step: int, steps: int) -> float:
     """The rate of update `step` (1 .. steps): lr * step / warm until warm, lr while it is held, then on a straight line (or half a cosine)
-    to 0 at steps + 1, or by the inverse of the root of the steps that were made; slanted: on the lines, SLANT of lr in the place of 0.
+    to 0 at steps + 1, or by the inverse of the root of the steps that were made; slanted: on the lines, SLANT of lr in the place of 0.  wsd and
+    trapezoid: lr until `cooldown` steps are left, then by 1 less the root of what is over of them, or on a line.  `final` stands in the place of 0.
 
     The paper's schedule, so no update has rate 0.  BERT's released code differs by one step at the start (its first update has
     rate 0) and draws its decay from step 0, so that the rate drops a little where warm-up ends.
     """
     share = _height(schedule, step, steps)
-    return schedule.lr * (share + (1 - share) * SLANT if schedule.decay == "slanted" else share)
+    if schedule.decay == "slanted":
+        return schedule.lr * (share + (1 - share) * SLANT)
+    rises = not schedule.final or step <= warmup_steps(schedule, steps)
+    return schedule.lr * (share if rises else share + (1 - share) * schedule.final)
 
 
 def _height(schedule: Schedule, step: int, steps: int) -> float:
@@ -49,12 +61,15 @@ def _height(schedule: Schedule, step: int, steps: int) -> float:
     warm = warmup_steps(schedule, steps)
     if step <= warm:
         return step / warm
-    high = max(warm, _steps(schedule.hold, steps))
+    cools = schedule.decay in COOLING
+    high = max(warm, steps - _steps(schedule.cooldown, steps) if cools else _steps(schedule.hold, steps))
     if step <= high or schedule.decay == "constant":
         return 1.0
     if schedule.decay == "inverse":
         return math.sqrt(high / step)
     left = (steps + 1 - step) / (steps + 1 - high)
+    if schedule.decay == "wsd":
+        return 1 - math.sqrt(1 - left)
     return (1 - math.cos(math.pi * left)) / 2 if schedule.decay == "cosine" else left
 
 
@@ -137,17 +152,32 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimi
         share = share_of(name, module, schedule)
         if p.requires_grad and share.rate > 0:
             shares.setdefault(share, []).append(p)
+    if schedule.optimizer == "muon":
+        of_layers = orthogonal(module)
+        layers = {share: [p for p in found if p in of_layers] for share, found in shares.items()}
+        rest = {share: [p for p in found if p not in of_layers] for share, found in shares.items()}
+        others = _groups(rest, schedule)
+        return Muon(_groups(layers, schedule), schedule.lr, _adamw(others, schedule) if others else None)
+    groups = _groups(shares, schedule)
+    if schedule.optimizer == "adafactor":
+        return AdaFactor(groups, schedule.lr, joined_in(module))
+    if schedule.optimizer == "stable-adamw":
+        return StableAdamW(groups, schedule.lr, schedule.betas, schedule.eps)
+    if schedule.optimizer == "lamb":
+        return Lamb(groups, schedule.lr, schedule.betas, schedule.eps, joined_in(module))
+    return _adamw(groups, schedule)
+
+
+def _groups(shares: dict[Share, list[Tensor]], schedule: Schedule) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     for share, found in shares.items():
         matrices, rest = ([p for p in found if (p.ndim > 1) == more] for more in (True, False))
         groups += [
-            {"params": part, "weight_decay": decay, "share": share}
+            {"params": part, "weight_decay": decay, "share": share, "peak": schedule.lr * share.rate}
             for part, decay in ((matrices, schedule.weight_decay), (rest, 0.0))
             if part
         ]
-    if schedule.optimizer == "adafactor":
-        return AdaFactor(groups, schedule.lr, joined_in(module))
-    return _adamw(groups, schedule)
+    return groups
 
 
 def _adamw(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:

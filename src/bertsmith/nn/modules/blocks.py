@@ -134,3 +134,16 @@ class Layer(nn.Module):
     def add(self, part: str, x: Tensor, said: Tensor) -> Tensor:
         """What becomes of x and of what a part, "attention", "source" or "feedforward", said of it."""
         return self.block.leave(getattr(self, f"{part}_norm"), x, self.dropout(said))
+
+
+class DroppedLayer(Layer):
+    """One whose attention has a dropout of its own on what it says."""
+
+    def __init__(self, dropout: float, *made: Any):
+        super().__init__(*made)
+        self.mixed_dropout = nn.Dropout(dropout)
+
+    def add(self, part: str, x: Tensor, said: Tensor) -> Tensor:
+        if part != "attention":
+            return super().add(part, x, said)
+        return self.block.leave(self.attention_norm, x, self.mixed_dropout(said))

@@ -18,10 +18,18 @@ class TokenHead(nn.Module):
     """
 
     def __init__(
-        self, width: int, embedding: int, vocab: int, transform: bool, activation: str, norm: Any, bias: bool = True
+        self,
+        width: int,
+        embedding: int,
+        vocab: int,
+        transform: bool,
+        activation: str,
+        norm: Any,
+        bias: bool = True,
+        dense_bias: bool = True,
     ):
         super().__init__()
-        self.dense = nn.Linear(width, embedding) if transform else None
+        self.dense = nn.Linear(width, embedding, bias=dense_bias) if transform else None
         self.norm = norm.build(embedding) if transform else None
         self.activation = ACTIVATIONS[activation]
         self.bias = nn.Parameter(torch.zeros(vocab)) if bias else None
@@ -34,6 +42,7 @@ class TokenHead(nn.Module):
 
 
 POOLERS = {"tanh": torch.tanh, "gelu": F.gelu, "relu": F.relu}
+TRANSFORM = "transform"
 
 
 class Pooler(nn.Module):
@@ -49,30 +58,56 @@ class Pooler(nn.Module):
         return self.activation(self.dense(hidden))
 
 
-class TokenLabel(nn.Module):
-    """Dropout and a linear layer over a token's hidden state: the head of tagging and of answers in a text."""
+class Transform(nn.Module):
+    """What stands before a token head's table, before any head: dense without bias, GELU, norm (ModernBERT).  `norm`: a kind."""
 
-    def __init__(self, width: int, classes: int, dropout: float = 0.0):
+    def __init__(self, width: int, norm: Any, read: int | None = None):
         super().__init__()
+        self.dense = nn.Linear(read or width, width, bias=False)
+        self.norm = norm.build(width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(m, d), or (m, read) -> (m, d)."""
+        return self.norm(F.gelu(self.dense(hidden)))
+
+
+class TokenLabel(nn.Module):
+    """Dropout and a linear layer over a token's hidden state, or over what `pooler` makes of it: the head of tagging and of answers in a text."""
+
+    def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: nn.Module | None = None):
+        super().__init__()
+        self.pooler = pooler
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, classes)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(m, d) -> (m, classes)."""
-        return self.out(self.dropout(hidden))
+        return self.out(self.dropout(hidden if self.pooler is None else self.pooler(hidden)))
 
 
 class PairHead(nn.Module):
     """Pooler and a linear layer.  With dropout between them it is also the head of fine-tuning, which takes the pooler over.
 
-    `pooler` "state": a linear layer over the state itself; "none": a matrix over it, without bias, as GPT's is in transformers.  `read`: the
-    numbers that it reads, if not d.
+    `pooler` "state": a linear layer over the state itself; "none": a matrix over it, without bias, as GPT's is in transformers; "transform": a
+    `Transform` with this kind of `norm`.  `read`: the numbers that it reads, if not d.
     """
 
-    def __init__(self, width: int, classes: int, dropout: float = 0.0, pooler: str = "tanh", read: int | None = None):
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        dropout: float = 0.0,
+        pooler: str = "tanh",
+        read: int | None = None,
+        norm: Any = None,
+    ):
         super().__init__()
         self.read = read or width
-        self.pooler = Pooler(width, pooler, read) if pooler in POOLERS else None
+        self.pooler: Pooler | Transform | None = None
+        if pooler == TRANSFORM:
+            self.pooler = Transform(width, norm, read)
+        elif pooler in POOLERS:
+            self.pooler = Pooler(width, pooler, read)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width if self.pooler else read or width, classes, bias=pooler != "none")
 
@@ -92,8 +127,9 @@ class RankHead(PairHead):
         dropout: float = 0.0,
         pooler: str = "tanh",
         read: int | None = None,
+        norm: Any = None,
     ):
-        super().__init__(width, 1, dropout, pooler, read)
+        super().__init__(width, 1, dropout, pooler, read, norm)
         self.begin = begin
         self.moved = nn.Parameter(torch.zeros(len(begin)))
 

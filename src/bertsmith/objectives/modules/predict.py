@@ -27,7 +27,8 @@ class TokenTerm(TokenHead):
         config = model.config
         activation, norm = head.activation or config.activation, head.norm or config.norm
         read, rows = outer(config), head.rows(config)
-        super().__init__(read, rows, config.vocab, head.transform, activation, norm, head.bias)
+        made = head.transform, activation, norm, head.bias, head.dense_bias
+        super().__init__(read, rows, config.vocab, *made)
         self.beside = nn.Linear(rows - config.inner, config.vocab, bias=False) if rows > config.inner else None
         self.own = None if head.tied else nn.Linear(config.inner if head.transform else read, config.vocab, bias=False)
         self.factor = config.inner**-0.5 if head.scaled else None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import IGNORE, Batch, Stream
 from bertsmith.nn.body import Body
 from bertsmith.nn.modules.blocks import initialise, pick
-from bertsmith.nn.modules.heads import TokenLabel
+from bertsmith.nn.modules.heads import TokenLabel, Transform
 from bertsmith.nn.modules.san import SanHead
 from bertsmith.objectives.modules.predict import loss_sum, score
 from bertsmith.objectives.supervised import SIDE, TERM
@@ -35,6 +35,17 @@ class Weighing:
             p = logits.softmax(1).gather(1, labels.clamp(min=0)[:, None])[:, 0]
             each = each * (1 - p).clamp(min=0) ** self.focal
         return each.sum()
+
+
+def inherited(pooler: nn.Module | None, state: dict[str, Tensor]) -> tuple[str, ...]:
+    """The names in a pre-trained member's state dict that a transform takes its tensors from: those of a token head's; () where either is none."""
+    if not isinstance(pooler, Transform):
+        return ()
+    found = {name: f"objective.token.{name}" for name in pooler.state_dict()}
+    if not all(name in state and state[name].shape == pooler.get_parameter(own).shape for own, name in found.items()):
+        return ()
+    pooler.load_state_dict({own: state[name] for own, name in found.items()})
+    return tuple(found.values())
 
 
 class Classification(nn.Module):
@@ -70,8 +81,10 @@ class Classification(nn.Module):
     def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
         """Takes over the pooler of a pre-trained member's state dict (`objective.<term>.pooler.*`); returns the names used, if any.
 
-        A mean over tokens is not what that pooler was trained on, so that `pool="mean"` starts afresh.
+        A mean over tokens is not what that pooler was trained on, so that `pool="mean"` starts afresh.  A transform is the token head's.
         """
+        if isinstance(self.head.pooler, Transform):
+            return inherited(self.head.pooler, state)
         found = {
             name.rpartition("pooler.")[2]: name
             for name in state
@@ -222,16 +235,16 @@ class Spans(nn.Module):
     Its targets: `at` (m, 1) the token that is the answer, `labels` (m,) 0 where the start was asked and 1 where the end was.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, head: TokenLabel):
         super().__init__()
-        self.span = initialise(TokenLabel(width, 2))
+        self.span = initialise(head)
 
     def weights(self) -> dict[str, float]:
         return {"span": 1.0}
 
     def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
-        """Nothing: no member is pre-trained with such a head."""
-        return ()
+        """The transform of a token head, where it has one; else nothing: no member is pre-trained with such a head."""
+        return inherited(self.span.pooler, state)
 
     def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (m,): flat indices of tokens -> (m, 2)."""

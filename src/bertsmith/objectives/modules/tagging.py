@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 from bertsmith.data.batch import Batch, Stream
 from bertsmith.nn.body import Body
 from bertsmith.nn.modules.blocks import pick
-from bertsmith.objectives.modules.supervised import Classification
+from bertsmith.objectives.modules.supervised import Classification, inherited
 from bertsmith.objectives.supervised import FIRST, LAST
 
 FORBIDDEN = (
@@ -111,8 +111,8 @@ class Tagging(Classification):
             self.crf = crf
 
     def inherit(self, state: dict[str, Tensor]) -> tuple[str, ...]:
-        """Nothing: no member is pre-trained with such a head."""
-        return ()
+        """The transform of a token head, where it has one; else nothing: no member is pre-trained with such a head."""
+        return inherited(getattr(self.head, "pooler", None), state)
 
     def logits(self, model: Body, stream: Stream, at: Tensor) -> Tensor:
         """`at` (m,): flat indices of tokens, in any order -> (m, classes), of a CRF what is said of each word by itself."""
