@@ -18,7 +18,7 @@ from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.memory import Recurrence
 from bertsmith.nn.modules.attention import attend, attend_padded
 from bertsmith.nn.modules.memory import memories_aside, memory_state, restore_memory
-from bertsmith.nn.modules.relative import RelativePosition, Along, sinusoid
+from bertsmith.nn.modules.relative import Along, RelativePosition, sinusoid
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 

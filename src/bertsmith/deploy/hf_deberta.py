@@ -122,7 +122,11 @@ def deberta_means(config: dict[str, Any], values: dict[str, Any]) -> dict[str, A
 def _terms(config: dict[str, Any]) -> Any:
     said = config.get("pos_att_type")
     parts = said.split("|") if isinstance(said, str) else said
-    found = {part.strip().lower() if isinstance(part, str) else part for part in parts} if isinstance(parts, list) else {*()}
+    found = (
+        {part.strip().lower() if isinstance(part, str) else part for part in parts}
+        if isinstance(parts, list)
+        else {*()}
+    )
     if not found or not found <= {*TERMS}:
         raise InputError(
             f"config.json: pos_att_type: {printable(repr(said), 60)}: {' and '.join(TERMS)}, or one of them, can be read"
@@ -146,7 +150,9 @@ def _text(config: dict[str, Any], key: str, usual: str) -> str:
 def deberta_pooler(config: dict[str, Any]) -> str:
     said = config.get("pooler_hidden_act", "gelu")
     if said not in POOLERS:
-        raise InputError(f"config.json: pooler_hidden_act: {printable(repr(said), 60)}: {', '.join(POOLERS)} can be read")
+        raise InputError(
+            f"config.json: pooler_hidden_act: {printable(repr(said), 60)}: {', '.join(POOLERS)} can be read"
+        )
     return said
 
 

@@ -165,9 +165,13 @@ class Family:
         default_factory=dict
     )  # by term: what their head holds, one for each token, and never reads
     chunks: tuple[str, ...] = ()  # lengths in config.json of what its layers cut a text into
-    old: dict[str, str] = field(default_factory=dict)  # other beginnings that its names may have, and what they are here
+    old: dict[str, str] = field(
+        default_factory=dict
+    )  # other beginnings that its names may have, and what they are here
     left: dict[str, str] = field(default_factory=dict)  # modules that are passed over, which is said: what they do
-    named: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda names: {}  # what config.json means where such tensors are there
+    named: Callable[[Mapping[str, Any]], dict[str, Any]] = (
+        lambda names: {}
+    )  # what config.json means where such tensors are there
     alone: tuple[str, ...] = ()  # terms whose head no class has: the encoder is written without it, which is said
     apart: Callable[[TransformerConfig], str | None] = lambda model: None  # why it cannot be one that is nearly its own
     stacks: tuple[str, ...] = ("",)  # what the names of each stack of layers begin with; an encoder's first
