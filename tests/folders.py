@@ -58,6 +58,11 @@ OBJECTIVES |= {("xlnet", "token"): Predict(heads=(Tokens(transform=False),))}
 OBJECTIVES |= {(family, "tag"): Tag(classes=3) for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
 OBJECTIVES |= {(family, "qa"): Span() for family in ("bert", "roberta", "albert", "ernie", "xlnet")}
 OBJECTIVES |= {("electra", "tag"): Tag(classes=3, pooler="gelu"), ("electra", "qa"): Span(pooler="gelu")}
+OBJECTIVES |= {
+    ("deberta-v2", head): made
+    for (family, head), made in OBJECTIVES.items()
+    if family == "electra" and head != "replaced"
+}
 LIKE_ROBERTA = ("xlm-roberta", "camembert", "longformer")
 OBJECTIVES |= {
     (f, head): made for f in LIKE_ROBERTA for (family, head), made in OBJECTIVES.items() if family == "roberta"

@@ -18,7 +18,7 @@ from bertsmith.nn.feedforward import Plain
 from bertsmith.nn.memory import Recurrence
 from bertsmith.nn.modules.attention import attend, attend_padded
 from bertsmith.nn.modules.memory import memories_aside, memory_state, restore_memory
-from bertsmith.nn.modules.relative import RelativePosition, _Along, sinusoid
+from bertsmith.nn.modules.relative import Along, RelativePosition, sinusoid
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 
@@ -98,7 +98,7 @@ def test_gathering_backward_is_adding_up():
     slope = torch.randn(2, 3, q, k, dtype=torch.double)
     slope[..., 7:] = 0
     gradients = []
-    for way in (lambda x: _Along.apply(x, far), lambda x: x.gather(-1, far[:, None].expand(-1, 3, -1, -1))):
+    for way in (lambda x: Along.apply(x, far), lambda x: x.gather(-1, far[:, None].expand(-1, 3, -1, -1))):
         against = torch.ones(2, 3, q, 20, dtype=torch.double, requires_grad=True)
         way(against).backward(slope)
         gradients.append(against.grad)
@@ -117,7 +117,7 @@ def test_the_same_weights_get_the_same_gradients_padded_or_packed():
         with pytest.MonkeyPatch.context() as patch:
             if plain:
                 patch.setattr(
-                    "bertsmith.nn.modules.relative._Along.apply",
+                    "bertsmith.nn.modules.relative.Along.apply",
                     lambda x, far: x.gather(-1, far[:, None].expand(-1, 2, -1, -1)),
                 )
             model(given).square().sum().backward()

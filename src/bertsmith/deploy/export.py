@@ -88,6 +88,9 @@ def export(
     if to == "peft":
         check_updates(tuned)
     given = untold(half_of(plain(tuned), half))
+    if isinstance(given.recipe.objective, Trunk) and not isinstance(tuned.recipe.objective, Trunk):
+        terms = ", ".join(term for term in tuned.recipe.objective.weights() if term in family_of(given.recipe).alone)
+        say(f"its {terms} head stays here: transformers has no class with one; what is written is the encoder")
     check_named(given)
     loaded = _here(_without_task(given))
     where, home = Path(out).resolve(), loaded.run.resolve()

@@ -24,6 +24,7 @@ from bertsmith.deploy.folder_checks import (
     check_tensors,
     check_tied,
     headless,
+    passed_over,
     type_of,
 )
 from bertsmith.deploy.folder_files import (
@@ -150,6 +151,8 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
     family = theirs["model_type"]
     found, hashes = tensors(path)
     check_names(path, found, family)
+    theirs |= FAMILIES[family].named(found)
+    left = passed_over(path, found, family)
     doubles = sum(type_of(tensor) == "float64" for tensor in found.values())
     found = {name: tensor.float() if type_of(tensor) in FLOATS else tensor for name, tensor in found.items()}
     state, dropped = _dropped(path, _named(path, hf.current, found, family), tuple(drop))
@@ -197,6 +200,7 @@ def read(path: Path, drop: Iterable[str] = ()) -> Folder:
         notes=(
             *notes,
             *named_otherwise,
+            *left,
             *([] if dropped else headless(path, architecture, terms, family)),
             *about_pairs,
             *check_pad(path, tokenizer, theirs, family),

@@ -36,6 +36,16 @@ def check_names(path: Path, found: dict[str, Tensor], family: str) -> None:
             )
 
 
+def passed_over(path: Path, found: dict[str, Tensor], family: str) -> list[str]:
+    """What is to be said of a head that nothing here reads."""
+    there = {name.partition(".")[0] for name in found}
+    return [
+        f"{printable(path)}: {module}, which {what}, stays there: transformers has no class that reads it, and nothing here does"
+        for module, what in FAMILIES[family].left.items()
+        if module in there
+    ]
+
+
 def headless(path: Path, architecture: str, terms: tuple[str, ...], family: str) -> list[str]:
     """What is to be said where config.json names a class with a head of which there is no tensor."""
     named = next((terms for terms, name in FAMILIES[family].architectures.items() if name == architecture), ())

@@ -1,12 +1,15 @@
-"""One of the two models of a member that has two, as a model by itself: a generator, or what it was trained for."""
+"""One of the two models of a member that has two, as a model by itself: a generator, or what it was trained for; without its head where transformers
+has no class with such a one."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from bertsmith.deploy.hf import family_of
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import blank
+from bertsmith.objectives.predict import Trunk
 from bertsmith.spelling import option
 from bertsmith.training.saving import load_weights
 
@@ -26,6 +29,8 @@ def half_of(loaded: Loaded, name: str | None) -> Loaded:
         raise InputError(f"{option('half', str(name))}: unknown; {nearest(str(name), halves)}")
     model, objective, names = halves[name or FIRST]
     recipe = replace(loaded.recipe, model=model, objective=objective)
+    if {*objective.weights()} <= {*family_of(recipe).alone}:
+        recipe, names = replace(recipe, objective=Trunk(pooler=objective.pooler)), {"model.": names["model."]}
     member = blank(recipe)
     weights = {
         new + tensor_name.removeprefix(old): tensor

@@ -188,8 +188,10 @@ def current(state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
     for name, tensor in state.items():
         for old, new in OLD.items():
             name = name.removesuffix(old) + new if name.endswith(old) else name
+        for old, new in table.old.items():
+            name = new + name.removeprefix(old) if name.startswith(old) else name
         name = table.under(name) if name.startswith(table.parts) else name
-        if table.bare_of(name) in BUFFERS or name.endswith(MASKS):
+        if table.bare_of(name) in BUFFERS or name.endswith(MASKS) or name.partition(".")[0] in table.left:
             continue
         if name in found:
             raise InputError(f"{printable(name)}: stands there twice, under an old name and a new one")

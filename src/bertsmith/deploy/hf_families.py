@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,20 @@ from bertsmith.deploy.hf_bodies import (
     windows_back,
     windows_out,
     xlnet_body,
+)
+from bertsmith.deploy.hf_deberta import (
+    DEBERTA_EITHER,
+    DEBERTA_LAYER,
+    DEBERTA_LEFT,
+    DEBERTA_OLD,
+    DEBERTA_ONLY,
+    DEBERTA_TENSORS,
+    POOLERS,
+    deberta_body,
+    deberta_means,
+    deberta_names,
+    deberta_pooler,
+    deberta_says,
 )
 from bertsmith.deploy.hf_layers import (
     ALBERT_LAYER,
@@ -93,14 +107,16 @@ from bertsmith.deploy.hf_stacks import (
     t5_says,
 )
 from bertsmith.nn.buckets import Buckets
+from bertsmith.nn.disentangled import Distances
 from bertsmith.nn.positions import Learned
 from bertsmith.nn.relative import Relative
 from bertsmith.nn.transformer import TransformerConfig
 
 # What transformers had once, and why nothing here can be compared with it.
 GONE = {"transfo-xl": "transformers has had no Transformer-XL since version 5, nor an adaptive softmax"}
-# Encoder-decoders that have BART's or T5's names and are something else.
+# Encoders that have another's name and are something else, and encoder-decoders that have BART's or T5's names and are something else.
 OTHERS = {
+    "deberta": "version 1 has one matrix of queries, keys and values without biases of keys; of DeBERTas deberta-v2 is read, which version 3 is, too",
     **dict.fromkeys(
         ("mbart", "plbart", "pegasus", "blenderbot", "m2m_100"),
         "norms stand before each part and behind each stack there, BART's stand behind each part",
@@ -163,6 +179,14 @@ class Family:
         default_factory=dict
     )  # by term: what their head holds, one for each token, and never reads
     chunks: tuple[str, ...] = ()  # lengths in config.json of what its layers cut a text into
+    old: dict[str, str] = field(
+        default_factory=dict
+    )  # other beginnings that its names may have, and what they are here
+    left: dict[str, str] = field(default_factory=dict)  # modules that are passed over, which is said: what they do
+    named: Callable[[Mapping[str, Any]], dict[str, Any]] = (
+        lambda names: {}
+    )  # what config.json means where such tensors are there
+    alone: tuple[str, ...] = ()  # terms whose head no class has: the encoder is written without it, which is said
     apart: Callable[[TransformerConfig], str | None] = lambda model: None  # why it cannot be one that is nearly its own
     stacks: tuple[str, ...] = ("",)  # what the names of each stack of layers begin with; an encoder's first
     cached: bool = True  # `generate` keeps keys and values of a decoder that is higher than the encoder
@@ -462,6 +486,56 @@ FAMILIES = {
             ("tag",): "ElectraForTokenClassification",
             ("span",): "ElectraForQuestionAnswering",
             (): "ElectraModel",
+        },
+        pad=0,
+    ),
+    # Versions 2 and 3.
+    "deberta-v2": Family(
+        model_type="deberta-v2",
+        base="deberta",
+        like="deberta-v3",
+        parts=("embeddings.", "encoder."),
+        body=deberta_body,
+        positions=Distances,
+        places=None,
+        segmented=False,
+        layer=DEBERTA_LAYER,
+        tensors=DEBERTA_TENSORS,
+        either=DEBERTA_EITHER,
+        old=DEBERTA_OLD,
+        left=DEBERTA_LEFT,
+        named=deberta_names,
+        alone=("replaced",),
+        only=DEBERTA_ONLY,
+        says=deberta_says,
+        means=deberta_means,
+        absent={**ABSENT, "eps": 1e-7},
+        pooler="gelu",
+        poolers=POOLERS,
+        summed=deberta_pooler,
+        dropout="cls_dropout",
+        bare={},
+        heads={
+            "token": (
+                ("dense", "cls.predictions.transform.dense"),
+                ("norm", "cls.predictions.transform.LayerNorm"),
+                ("=bias", "cls.predictions.bias"),
+            ),
+            "label": (("pooler.dense", "pooler.dense"), ("out", "classifier")),
+            "choice": (("pooler.dense", "pooler.dense"), ("out", "classifier")),
+            **OVER_TOKENS,
+        },
+        tied={
+            "cls.predictions.decoder.weight": f"deberta.{TOKENS}",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+        architectures={
+            ("token",): "DebertaV2ForMaskedLM",
+            ("label",): "DebertaV2ForSequenceClassification",
+            ("choice",): "DebertaV2ForMultipleChoice",
+            ("tag",): "DebertaV2ForTokenClassification",
+            ("span",): "DebertaV2ForQuestionAnswering",
+            (): "DebertaV2Model",
         },
         pad=0,
     ),

@@ -24,6 +24,7 @@ CLASSES = {
     "ernie": ("BertTokenizer", "BertTokenizerFast"),
     "distilbert": ("DistilBertTokenizer", "DistilBertTokenizerFast"),
     "mobilebert": ("MobileBertTokenizer", "MobileBertTokenizerFast"),
+    "deberta-v2": ("DebertaV2Tokenizer", "DebertaV2TokenizerFast"),
     "electra": ("ElectraTokenizer", "ElectraTokenizerFast"),
     "roberta": ("RobertaTokenizer", "RobertaTokenizerFast"),
     "xlm-roberta": ("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bertsmith.objectives.modules.replaced import CopyTerm, DetectTerm, Replacement
 
 
+Share = Literal["none", "embeddings", "disentangled", "all"]
+OWN: tuple[Share, ...] = ("none", "disentangled")  # where the generator has all its parameters to itself
 HEAD = 64  # width of a generator's attention head, as in the released code
 
 
@@ -73,12 +75,13 @@ class ReplacedTokens:
     """ELECTRA's two models.  `generator` and `layers`: its width and depth as shares of the model's.
 
     `share`: the generator has embeddings of its own ("none"), the model's (token, segment and position tables and their norm), or is
-    the model ("all").
+    the model ("all").  "disentangled": both have a token table, which begin alike, and the model's is the generator's and a difference that it
+    learns (He et al. 2021b, arXiv:2111.09543, section 3.3): it goes where the generator's goes, and no slope of it reaches that one.
     """
 
     generator: float = 0.25
     layers: float = 1.0
-    share: Literal["none", "embeddings", "all"] = "embeddings"
+    share: Share = "embeddings"
     weight: float = 1.0  # of the generator's own loss
     head: Any = Detect()
     pooler: Literal["tanh", "gelu", "relu"] = "gelu"  # of a summary that fine-tuning adds
@@ -94,6 +97,10 @@ class ReplacedTokens:
                 self.share != "all" or size == 1,
                 f"objective.{name}: {size}, but with share=all the generator is the model; set it to 1",
             )
+        require(
+            self.share != "disentangled" or self.generator == 1,
+            f"objective.generator: {self.generator}, but with share=disentangled both tables are as wide; set it to 1",
+        )
 
     def build(self, model: Body) -> "Replacement":
         from bertsmith.objectives.modules.replaced import Replacement
@@ -110,7 +117,7 @@ class ReplacedTokens:
 
     def _shared(self, guesser: TransformerConfig) -> int:
         """Of a generator's parameters those that are the model's: tables and their norm, not what leads from them to its width."""
-        if self.share == "none":
+        if self.share in OWN:
             return 0
         table, places = guesser.embeddings, guesser.positions
         leads = (guesser.inner + 1) * guesser.width if table.width else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -91,13 +91,24 @@ def train_step(
             raise NumericsError(_not_finite(step, outcome, _examples(batches, shared)))
         if clip and norm > clip:
             torch._foreach_mul_([own(gradient) for gradient in gradients], clip / norm)
-        optimizer.step()
+        with _updating(member):
+            optimizer.step()
         shared.noted()
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         raise ResourceError(_no_memory(step, batches)) from None
     return outcome
+
+
+@contextmanager
+def _updating(member: nn.Module) -> Iterator[None]:
+    """For so long parts that hold something else than what they learn hold that."""
+    with ExitStack() as stack:
+        for part in member.modules():
+            if hasattr(part, "updating"):
+                stack.enter_context(part.updating())
+        yield
 
 
 def _dropout_seed(seed: int, step: int, micro: int) -> int:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
-from bertsmith.nn.modules.attention import attend, attend_source
+from bertsmith.nn.modules.attention import Bias, attend, attend_source
 from bertsmith.nn.modules.blocks import repeated
 from bertsmith.nn.modules.cache import LayerCache
 from bertsmith.nn.modules.positions import Position
@@ -124,7 +124,11 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(m, h, e) what each of `read` takes of the values."""
         dropout = self.dropout if self.training else 0.0
-        return attend(q, k, v, stream.narrowed(self.window), dropout, positions.bias(stream), read)
+        return attend(q, k, v, stream.narrowed(self.window), dropout, self.bias(stream, positions), read)
+
+    def bias(self, stream: Stream, positions: Position) -> Bias | None:
+        """What is added to the scores of the layer."""
+        return positions.bias(stream)
 
 
 def as_many(x: Tensor, asking: Tensor) -> Tensor:

@@ -32,8 +32,8 @@ STEP = (
 )
 PLAIN = 512  # up to this length a CPU is faster with plain products than with torch's kernel (LOG.md, 2026-11-21)
 
-# What a position scheme adds to the scores: queries (b, q, h, e), flat indices of them (b, q) and of keys (b, k) -> (b, h, q, k).
-Bias = Callable[[Tensor, Tensor, Tensor], Tensor]
+# What a position scheme adds to the scores: queries (b, q, h, e), keys (b, k, h, e), flat indices of both (b, q), (b, k) -> (b, h, q, k).
+Bias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Groups = tuple[tuple[int, ...], ...]  # of sequences
 Shares = list[
     tuple[bool, Tensor]
@@ -263,7 +263,7 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
         real_keys, filler = padding
         mask = real_keys if mask is None else real_keys & (mask | filler)
     mask = mask if mask is None else mask[:, None]
-    added = None if bias is None else bias(q, asks, keys)
+    added = None if bias is None else bias(q, k, asks, keys)
     blind = None  # what sees nothing: some of torch's kernels make NaN of it, some a mean of everything
     if mask is not None and stream.visibility != "full" and not causal:
         blind = ~mask.any(-1, keepdim=True)

@@ -28,7 +28,7 @@ class BucketPosition(Position):
         distances = torch.arange(low, high + 1, device=stream.positions.device)
         along = F.embedding(self.bucket(-distances), self.table.weight).T  # (h, D)
 
-        def added(q: Tensor, asks: Tensor, keys: Tensor) -> Tensor:
+        def added(q: Tensor, k: Tensor, asks: Tensor, keys: Tensor) -> Tensor:
             if stream.consecutive and torch.equal(asks, keys):  # all ask, alike in all sequences
                 return _banded(along, low, asks.shape[1]).to(q.dtype)[None]
             far = stream.apart(asks[:, :, None], keys[:, None, :]) - low

@@ -42,11 +42,11 @@ class RelativePosition(Position):
         table = self.project(self.dropout(sinusoid(distances, self.width).to(self.project.weight.dtype)))
         table = table.unflatten(-1, self.content.shape).permute(1, 2, 0)  # (h, e, D)
 
-        def added(q: Tensor, asks: Tensor, keys: Tensor) -> Tensor:
+        def added(q: Tensor, k: Tensor, asks: Tensor, keys: Tensor) -> Tensor:
             moved = self._moved(q, self.place)
             against = (moved.permute(2, 0, 1, 3).flatten(1, 2) @ table).unflatten(1, asks.shape).transpose(0, 1)
             far = stream.apart(asks[:, :, None], keys[:, None, :]).clamp(low, high) - low
-            bias = _spread(against, far) if clamped else _Along.apply(against, far)
+            bias = spread(against, far) if clamped else Along.apply(against, far)
             return bias if self.sides is None else bias + self._segments(q, asks, keys, stream)
 
         return added
@@ -72,20 +72,20 @@ def sinusoid(distances: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-def _spread(against: Tensor, far: Tensor) -> Tensor:
+def spread(against: Tensor, far: Tensor) -> Tensor:
     """(b, h, q, D) at the distances (b, q, k) -> (b, h, q, k)."""
     return against.gather(-1, far[:, None].expand(-1, against.shape[1], -1, -1))
 
 
-class _Along(torch.autograd.Function):
-    """`_spread` where, of the keys that a token sees, each has a distance of its own: backward gathers, too, where adding up into places
+class Along(torch.autograd.Function):
+    """`spread` where, of the keys that a token sees, each has a distance of its own: backward gathers, too, where adding up into places
     takes three times as long on a CPU."""
 
     @staticmethod
     def forward(ctx, against, far):
         ctx.save_for_backward(far)
         ctx.distances = against.shape[-1]
-        return _spread(against, far)
+        return spread(against, far)
 
     @staticmethod
     def backward(ctx, slope):
@@ -94,4 +94,4 @@ class _Along(torch.autograd.Function):
         # Filler and tokens that only ask, seen by none, come after the others: the first key of a distance is the one.
         first = far.new_full((*far.shape[:2], ctx.distances), keys)
         first.scatter_reduce_(-1, far, torch.arange(keys, device=far.device).expand_as(far), "amin")
-        return _spread(F.pad(slope, (0, 1)), first), None  # column `keys`: no key has that distance
+        return spread(F.pad(slope, (0, 1)), first), None  # column `keys`: no key has that distance

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,7 +61,26 @@ class Replacement(Prediction):
             for part in ("tokens", "segments", "norm"):
                 setattr(self.generator.embeddings, part, getattr(model.embeddings, part))
             self.generator.positions = model.positions
+        self.tables = (model.tokens, self.generator.tokens) if config.share == "disentangled" else None
+        if self.tables is not None:
+            with torch.no_grad():
+                self.generator.tokens.weight.copy_(model.tokens.weight)
         self.token = Tokens().build(self.generator)
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        """While the optimizer works, a table that learns a difference from another is that difference, so that it is what decays."""
+        if self.tables is None:
+            yield
+            return
+        own, other = (table.weight for table in self.tables)
+        with torch.no_grad():
+            own.sub_(other)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                own.add_(other)
 
     def weights(self) -> dict[str, float]:
         return self.own.weights()
