@@ -86,10 +86,10 @@ def test_a_store_gives_the_sentences_that_hold_the_word(pretrained, short):
 
 
 def test_chinese_words_stand_anywhere():
-    from bertsmith.downstream.senses import _uses
+    from bertsmith.downstream.senses import uses_of
 
-    assert _uses(["看門狗和單身狗", "dog 狗"], "狗") == [(0, 2, 3), (0, 6, 7), (1, 4, 5)]
-    assert _uses(["hotdog dog."], "dog") == [(0, 7, 10)]
+    assert uses_of(["看門狗和單身狗", "dog 狗"], "狗") == [(0, 2, 3), (0, 6, 7), (1, 4, 5)]
+    assert uses_of(["hotdog dog."], "dog") == [(0, 7, 10)]
 
 
 def test_the_page_and_the_command_say_the_same(pretrained, tmp_path, capsys):

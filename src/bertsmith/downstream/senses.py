@@ -73,19 +73,13 @@ def senses(
         raise InputError(
             f"{option('layer', layer)}: this model has layers 0 (the embedding) to {loaded.recipe.model.layers}"
         )
-    found = _uses(texts, word.strip())
-    encoded, kept, owner = _encoded(loaded, texts, found)
+    found = uses_of(texts, word.strip())
+    vectors, kept = vectors_of(loaded, texts, found[:MOST], layer)
     if len(kept) < 2:
         raise InputError(f"{name}: {printable(word, 60)!r} stands {_times(len(kept))} in it; two uses are compared")
-    if len(kept) < len(found):
-        beyond = f"{amount(len(found) - len(kept), 'use')} beyond the first {MOST} or what the model reads"
-        say(f"{name}: {beyond} {'is' if len(found) - len(kept) == 1 else 'are'} left out")
-    from bertsmith.downstream.vectors import states
-
-    tokens = states(loaded, encoded, layer=layer).astype(np.float64)
-    vectors = np.zeros((len(kept), tokens.shape[1]))
-    np.add.at(vectors, owner, tokens)
-    vectors /= np.bincount(owner, minlength=len(kept))[:, None]
+    if left := len(found) - len(kept):
+        beyond = f"{amount(left, 'use')} beyond the first {MOST} or what the model reads"
+        say(f"{name}: {beyond} {'is' if left == 1 else 'are'} left out")
     own = None if labels is None else [labels[text] for text, *_ in kept]
     result = {"word": word.strip(), "layer": loaded.recipe.model.layers if layer is None else layer}
     result |= _looked_at(vectors, own, groups, seed)
@@ -135,11 +129,24 @@ def _of_store(data: Any, word: str) -> tuple[list[str], None, str]:
     return texts, None, printable(store.path)
 
 
-def _uses(texts: list[str], word: str) -> list[Use]:
+def uses_of(texts: list[str], word: str) -> list[Use]:
     """Where the word stands as one, whatever its case; of a script without blanks anywhere."""
     spaced = not any(first <= ord(letter) <= last for letter in word for first, last in UNSPACED)
     pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)" if spaced else re.escape(word), re.IGNORECASE)
     return [(number, *match.span()) for number, text in enumerate(texts) for match in pattern.finditer(text)]
+
+
+def vectors_of(loaded: Loaded, texts: list[str], uses: list[Use], layer: int | None = None) -> tuple[Array, list[Use]]:
+    """(k, d) float64, the mean of the states of each use's tokens, and the uses that are read: those that a text is too long for are not."""
+    from bertsmith.downstream.vectors import states
+
+    encoded, kept, owner = _encoded(loaded, texts, uses)
+    if not kept:
+        return np.zeros((0, 0)), kept
+    tokens = states(loaded, encoded, layer=layer).astype(np.float64)
+    vectors = np.zeros((len(kept), tokens.shape[1]))
+    np.add.at(vectors, owner, tokens)
+    return vectors / np.bincount(owner, minlength=len(kept))[:, None], kept
 
 
 def _encoded(loaded: Loaded, texts: list[str], uses: list[Use]) -> tuple[Encoded, list[Use], Array]:
@@ -147,12 +154,13 @@ def _encoded(loaded: Loaded, texts: list[str], uses: list[Use]) -> tuple[Encoded
     reading = loaded.reading(on_long="truncate", orders="one")
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
     room, kept, owner = builder.room, [], []
-    chosen = sorted({text for text, *_ in uses[:MOST]})
-    for number, (ids, spans) in zip(chosen, located(loaded.tokenizer, [texts[i] for i in chosen]), strict=True):
+    by_text: dict[int, list[Use]] = {}
+    for use in sorted(uses):
+        by_text.setdefault(use[0], []).append(use)
+    found = located(loaded.tokenizer, [texts[i] for i in by_text])
+    for (number, own), (ids, spans) in zip(by_text.items(), found, strict=True):
         places = []
-        for use in uses[:MOST]:
-            if use[0] != number:
-                continue
+        for use in own:
             inside = np.flatnonzero((spans[:room, 0] < use[2]) & (spans[:room, 1] > use[1]))
             if len(inside) and spans[inside[-1], 1] >= use[2]:
                 places.append(inside + reading.lead)

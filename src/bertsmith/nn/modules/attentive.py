@@ -1,5 +1,6 @@
-"""A decoder of LSTM cells that attends to what an encoder said, and is fed what it said itself.  s sources of up to N tokens, m tokens of the
-output, d width; r <= s sequences go on at a step, the longest ones first.
+"""A recurrent encoder, and a decoder that attends to what it said and is fed what it said itself: what nn/attentive.py builds.
+
+n tokens of s sources, up to N each, m tokens of the output, d width; r <= s sequences go on at a step, the longest ones first.
 
 Sequences are taken a step at a time, all that go on at once; the first layer's products with tokens are made for all steps together.
 """
@@ -16,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
-from bertsmith.nn.body import outer
 from bertsmith.nn.modules.blocks import ROWS, pick
+from bertsmith.nn.modules.cells import State
+from bertsmith.nn.modules.decoder import unhidden
+from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
-    from bertsmith.nn.attentive import Attentive
-
-State = tuple[Tensor, Tensor]  # of a layer: hidden and cell, (r, d) each
+    from bertsmith.nn.recurrent import Recurrent
 
 
 class Dot(nn.Module):
@@ -113,26 +114,25 @@ class Going:
 
 
 class Weights(NamedTuple):
-    """The cells' matrices as they are multiplied: of tokens (with the bias), of what was said and the first layer's own state, and those of the
-    layers above, each with its bias."""
+    """The cells' matrices as they are multiplied in a pass: of tokens (with the bias), of what was said and the first layer's own state, and of
+    the layers above, each with its bias."""
 
     tokens: tuple[Tensor, Tensor]
     again: Tensor
     higher: list[tuple[Tensor, Tensor]]
 
 
-class AttentiveDecoder(nn.Module):
+class Decoder(nn.Module):
     """Each step reads a token and what was said at the one before; what the last layer has then looks for in the source, and what it finds
     there, become what is said: tanh(W [found; h] + b) (McCann et al. 2017, section 3; the feeding is Luong et al. 2015's, section 3.3)."""
 
-    def __init__(self, part: Attentive, model: Any):
+    def __init__(self, model: Recurrent):
         super().__init__()
-        width = self.width = outer(model)
+        part, self.width = model.topology, model.outer
         self.tokens = nn.Embedding(model.vocab, model.inner)
-        reads = [model.inner + width, *[width] * (part.deep(model) - 1)]
-        self.layers = nn.ModuleList(nn.LSTMCell(size, width) for size in reads)
-        self.score = SCORES[part.score](width)
-        self.out = nn.Linear(2 * width, width)
+        self.layers = nn.ModuleList(model.cell.build(reads, self.width, self.width) for reads in part.reads(model))
+        self.score = SCORES[part.score](self.width)
+        self.out = nn.Linear(2 * self.width, self.width)
         self.dropout = nn.Dropout(model.dropout)
 
     def forward(self, stream: Stream, read: Tensor | None, source: Heard, cache: Going | None = None) -> Tensor:
@@ -170,33 +170,28 @@ class AttentiveDecoder(nn.Module):
 
     def _weights(self) -> Weights:
         first, *higher = self.layers
-        of_tokens, of_fed = first.weight_ih.split([first.input_size - self.width, self.width], 1)
+        inner = self.tokens.embedding_dim
+        of_tokens, of_fed = first.weight_ih.split([inner, self.width], 1)
         return Weights(
             (of_tokens, first.bias_ih + first.bias_hh),
             torch.cat([of_fed, first.weight_hh], 1),
-            [(torch.cat([layer.weight_ih, layer.weight_hh], 1), layer.bias_ih + layer.bias_hh) for layer in higher],
+            [(torch.cat([cell.weight_ih, cell.weight_hh], 1), cell.bias_ih + cell.bias_hh) for cell in higher],
         )
 
     def _step(
         self, gates: Tensor, fed: Tensor, states: list[State], source: Heard, weights: Weights
     ) -> tuple[Tensor, list[State]]:
-        """What is said (r, d), and the layers' states; `gates` (r, 4d): the part of the first layer's that tokens make."""
-        (h, c), *others = states
-        now = [gated(gates + F.linear(torch.cat([fed, h], 1), weights.again), c)]
-        for (h, c), pair in zip(others, weights.higher, strict=True):
-            now.append(gated(F.linear(torch.cat([self.dropout(now[-1][0]), h], 1), *pair), c))
+        """What is said (r, d), and the layers' states; `gates` (r, g): the part of the first layer's that tokens make."""
+        first, *higher = self.layers
+        now = [first.step(gates + F.linear(torch.cat([fed, states[0][0]], 1), weights.again), states[0])]
+        for cell, state, pair in zip(higher, states[1:], weights.higher, strict=True):
+            read = torch.cat([self.dropout(now[-1][0]), state[0]], 1)
+            now.append(cell.step(F.linear(read, *pair), state))
         h = now[-1][0]
         asks = h.unflatten(0, (len(source.values), -1))
         share = (self.score(asks, source.keys) + source.unseen).softmax(-1)
-        told = (share @ source.values).flatten(0, 1)
-        return self.dropout(torch.tanh(self.out(torch.cat([told, h], 1)))), now
-
-
-def gated(gates: Tensor, c: Tensor) -> State:
-    """An LSTM's cell: gates (r, 4d) in torch's order, and what it held (r, d)."""
-    i, f, g, o = gates.chunk(4, 1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+        found = (share @ source.values).flatten(0, 1)
+        return self.dropout(torch.tanh(self.out(torch.cat([found, h], 1)))), now
 
 
 def _steps(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, list[int], Tensor, Tensor]:
@@ -216,3 +211,56 @@ def _steps(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, list[i
     back[flat[own]] = own
     there = [torch.from_numpy(array).to(device) for array in (order, flat, back)]
     return there[0], count.tolist(), there[1], there[2]
+
+
+class Translator(nn.Module):
+    """The encoder, whose states are those of a text alone, and the decoder, which begins with what the encoder's layers end with, the directions
+    side by side (layers above these, if there are more, with nothing)."""
+
+    def __init__(self, config: Recurrent):
+        super().__init__()
+        self.config = config
+        self.encoder = config.topology.encoder(config).build()
+        self.decoder = Decoder(config)
+
+    @property
+    def tokens(self) -> nn.Embedding:
+        """The decoder's token table, which heads that are tied read."""
+        return self.decoder.tokens
+
+    def depth_of(self, name: str) -> int:
+        """The decoder's layers stand on the encoder's; both embeddings at the bottom; what attends as high as the last layer."""
+        side, _, rest = name.partition(".")
+        if side == "encoder":
+            return self.encoder.depth_of(rest)
+        if name not in dict(self.named_parameters()):
+            raise ValueError(f"{name}: not a parameter of this body")
+        first, _, rest = rest.partition(".")
+        deep = len(self.decoder.layers)
+        own = {"tokens": 0, "layers": int(rest.partition(".")[0]) + 1 if first == "layers" else 0}.get(first, deep)
+        return own + self.config.layers if own else 0
+
+    def forward(self, stream: Stream, read: Tensor | None = None, output: Stream | None = None) -> Tensor:
+        """What the decoder says of `output`, (m, d) or its rows `read`; without one, what the encoder says of the input, (n, d) or `read`."""
+        if output is None:
+            return self.encoder(stream, read)
+        if len(output.lengths) != len(stream.lengths):
+            raise ValueError(f"{amount(len(output.lengths), 'sequence')} to decode, {len(stream.lengths)} to read")
+        return self.decoder(output, read, self.source(stream))
+
+    def source(self, stream: Stream) -> Heard:
+        """What the encoder says of a stream, without what a decoder must not read of it."""
+        hidden, ends = self.encoder.heard(stream)
+        if stream.hidden is not None:
+            hidden, stream = hidden[~stream.hidden], unhidden(stream)
+        empty = hidden.new_zeros(len(stream.lengths), self.decoder.width)
+        begin = [*ends, *[(empty, empty)] * len(self.decoder.layers)][: len(self.decoder.layers)]
+        return heard(hidden, stream.lengths, begin)
+
+    def cache(self) -> Going:
+        """What is kept of texts that the decoder writes."""
+        return Going()
+
+    def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
+        """The encoder's."""
+        return self.encoder.states(stream, layers)
