@@ -20,6 +20,7 @@ from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.blocks import ROWS, pick
 from bertsmith.nn.modules.cells import State
 from bertsmith.nn.modules.decoder import unhidden
+from bertsmith.nn.modules.recurrent import RecurrentStack
 from bertsmith.spelling import amount
 
 if TYPE_CHECKING:
@@ -215,12 +216,12 @@ def _steps(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, list[i
 
 class Translator(nn.Module):
     """The encoder, whose states are those of a text alone, and the decoder, which begins with what the encoder's layers end with, the directions
-    side by side (layers above these, if there are more, with nothing)."""
+    side by side: with nothing, where these are of another size than the decoder's, or fewer."""
 
     def __init__(self, config: Recurrent):
         super().__init__()
         self.config = config
-        self.encoder = config.topology.encoder(config).build()
+        self.encoder = RecurrentStack(config.topology.encoder(config))
         self.decoder = Decoder(config)
 
     @property
@@ -253,8 +254,11 @@ class Translator(nn.Module):
         hidden, ends = self.encoder.heard(stream)
         if stream.hidden is not None:
             hidden, stream = hidden[~stream.hidden], unhidden(stream)
-        empty = hidden.new_zeros(len(stream.lengths), self.decoder.width)
-        begin = [*ends, *[(empty, empty)] * len(self.decoder.layers)][: len(self.decoder.layers)]
+        begin = []
+        for number, cell in enumerate(self.decoder.layers):
+            none = cell.fresh(len(stream.lengths), hidden)
+            fits = number < len(ends) and all(a.shape == b.shape for a, b in zip(ends[number], none, strict=True))
+            begin.append(ends[number] if fits else none)
         return heard(hidden, stream.lengths, begin)
 
     def cache(self) -> Going:
