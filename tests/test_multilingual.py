@@ -194,7 +194,6 @@ def test_one_file_of_two_columns_is_as_two_files(tongues, files, tmp_path, kind)
     ("given", "said"),
     [
         (["en=en.txt", "ne.txt"], "ne.txt: has no language"),
-        (["en+ne=both.en+both.ne"], "parallel lines alone"),
         (["en=en.txt", "en+ne=both.en+ne.txt"], "has a line for each|parallel files have a line"),
         (["en=en.txt", "en+ne=en.txt+ne.txt+both.ne"], "one file of two columns, or two files"),
     ],
@@ -248,6 +247,16 @@ def test_a_store_without_parallel_lines_says_so(store):
     recipe = find("mbert-tlm:tiny").with_vocab(store.vocab)
     with pytest.raises(InputError, match=r"no parallel lines; prepare it with some, en\+de="):
         Text.of(recipe.alone("parallel"), store, 0)
+
+
+def test_parallel_lines_alone_are_for_members_that_read_them(tongues, files, tmp_path):
+    named = [f"en+ne={files}/both.en+{files}/both.ne"]
+    prepare(named, tmp_path / "store", tokenizer=str(tongues.path), holdout=0.1, allow_unknown=True)
+    lines = Store.open(tmp_path / "store")
+    with pytest.raises(InputError, match=r"no text in en\+ne; prepare it with text of these languages, too, or take .* \(cove\)"):
+        Text.of(find("mbert:tiny").with_vocab(lines.vocab), lines, 0)
+    plan = lines.laid(Translations(length=64)).plan(lines.train, lines.vocab, 0, 0)
+    assert len(plan.labels) == lines.manifest["languages"]["en+ne"]["train"]["documents"] > 0
 
 
 def test_held_out_text_is_examined_by_language(tongues, tmp_path):

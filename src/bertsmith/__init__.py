@@ -38,6 +38,7 @@ _VERBS = {
     "attention": "bertsmith.downstream.attention",
     "tree": "bertsmith.downstream.tree",
     "probe": "bertsmith.downstream.probe",
+    "senses": "bertsmith.downstream.senses",
     "surface": "bertsmith.downstream.surface",
     "embed": "bertsmith.downstream.embed",
     "score": "bertsmith.downstream.score",

@@ -22,6 +22,7 @@ from bertsmith.cli.multitask import add_multitask
 from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.cli.probing import add_attention, add_probe, add_surface, add_tree
 from bertsmith.cli.scoring import add_score
+from bertsmith.cli.senses import add_senses
 from bertsmith.cli.smaller import add_augment, add_compress
 from bertsmith.cli.stacking import add_expand, add_stack
 from bertsmith.cli.writing import add_generate
@@ -104,6 +105,7 @@ def parser() -> Parser:
         add_compare,
         add_probe,
         add_attention,
+        add_senses,
         add_tree,
         add_surface,
         add_embed,

@@ -94,14 +94,17 @@ def layers_of(
 
 
 @torch.no_grad()
-def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray:
-    """(places, width) float32: the hidden states at the places of `encoded`; dropout off; float32 'highest'."""
+def states(loaded: Loaded, encoded: Encoded, budget: int = BUDGET, layer: int | None = None) -> np.ndarray:
+    """(places, width) float32: the hidden states at the places of `encoded`, of a layer (None: the last); dropout off; float32 'highest'."""
     model = loaded.member.model.eval()
-    found = np.empty((len(encoded.places), outer(loaded.recipe.model)), np.float32)
+    found: np.ndarray | None = None
     with loaded.exact.policy():
         for which in encoded.by_length(budget):
             rows, at = encoded.read(which)
             stream = encoded.batch(which).input.to(loaded.device)
             read, where = torch.unique(torch.from_numpy(at).to(loaded.device), return_inverse=True)
-            found[rows] = model(stream, read)[where].float().cpu().numpy()
-    return found
+            said = model(stream, read) if layer is None else model.states(stream, layer)[layer][read]
+            if found is None:  # a layer may be of another width
+                found = np.empty((len(encoded.places), said.shape[1]), np.float32)
+            found[rows] = said[where].float().cpu().numpy()
+    return np.empty((0, outer(loaded.recipe.model)), np.float32) if found is None else found

@@ -215,7 +215,7 @@ WANTED = {
     **dict.fromkeys(
         ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
     ),
-    **dict.fromkeys(("generate.text", "attention.text", "tree.text", "text2"), TEXT),
+    **dict.fromkeys(("generate.text", "attention.text", "tree.text", "text2", "word"), TEXT),
     **dict.fromkeys(("runs",), PATHS),
     "prepare_audio.sources": PATHS,
     **dict.fromkeys(("prepare_audio.rate", "prepare_audio.mels"), POSITIVE),
@@ -266,6 +266,7 @@ WANTED = {
             "convert.length",
             "convert.window",
             "points",
+            "groups",
         ),
         WHOLE,
     ),

@@ -15,7 +15,7 @@ from bertsmith.nn.initial import Uniform
 from bertsmith.nn.norms import LayerNorm
 
 if TYPE_CHECKING:
-    from bertsmith.nn.modules.recurrent import Carried, RecurrentStack, WordTable
+    from bertsmith.nn.modules.recurrent import Carried, WordTable
 
 Directions = Literal["forward", "backward", "both", "apart"]
 
@@ -74,7 +74,7 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrent:
-    """LSTM language models, ULMFiT, ELMo, ON-LSTM.  `hidden`: units of a cell; the last layer has `width` of them, or every layer is projected to it.
+    """LSTM language models, ULMFiT, ELMo, ON-LSTM, CoVe.  `hidden`: units of a cell; the last layer has `width` of them, or every layer is projected to it.
 
     `directions`: from the beginning of a text, from its end, both in every layer (each layer reads what both said), or two stacks apart,
     neither of which reads what the other says (ELMo).  Of two directions a state is both, one beside the other.
@@ -91,11 +91,11 @@ class Recurrent:
     residual: bool = False  # what a layer reads is added to what it says, from the second on
     noise: Any = None  # a Locked; null: plain dropout on what every layer says
     memory: Any = None  # a Carry: sequences go on from one another; null: each begins anew
+    topology: Any = None  # an Attentive: what writes about what the stack reads (nn/attentive.py); null: the stack alone
     initial: Any = field(default_factory=Uniform)  # what tables begin as
     norm: Any = field(default_factory=LayerNorm)  # of heads
     longest: ClassVar[None] = None
     activation: ClassVar[str] = "gelu"  # of heads
-    decodes: ClassVar[bool] = False
 
     def __post_init__(self):
         for name in ("vocab", "layers", "width", "hidden"):
@@ -111,8 +111,9 @@ class Recurrent:
             not self.residual or len({units for units, _ in self.sizes}) == 1 or self.cell.narrows,
             f"model.residual: layers of {self.hidden} and {self.width} numbers cannot be added; set model.hidden={self.width}, or a projection",
         )
-        if self.noise is not None:
-            self.noise.check(self)
+        for part in (self.noise, self.topology):
+            if part is not None:
+                part.check(self)
 
     @property
     def inner(self) -> int:
@@ -163,14 +164,21 @@ class Recurrent:
         return self.embeddings.asks
 
     @property
+    def decodes(self) -> bool:
+        """Whether a second stack reads what this one says."""
+        return self.topology is not None
+
+    @property
     def depth(self) -> int:
-        return self.layers
+        return self.layers + (self.topology.deep(self) if self.decodes else 0)
 
     def parameters(self) -> int:
         cells = sum(self.cell.parameters(reads, *sizes) for reads, sizes in zip(self.reads, self.sizes, strict=True))
-        return self.embeddings.parameters(self) + len(self.ways) * cells
+        above = self.topology.parameters(self) if self.decodes else 0
+        return self.embeddings.parameters(self) + len(self.ways) * cells + above
 
-    def build(self) -> "RecurrentStack":
+    def build(self) -> Any:
+        """A stack, or what its topology makes of it."""
         from bertsmith.nn.modules.recurrent import RecurrentStack
 
-        return self.initial.begin(RecurrentStack(self))
+        return self.initial.begin(self.topology.build(self) if self.decodes else RecurrentStack(self))

@@ -139,7 +139,12 @@ class ByLanguage:
         if not list(self.usable(split)):
             parts_there = parts_of(split, self.parallel)
             self.layout.check(parts_there[0] if parts_there else split)
-            raise InputError(f"layout: no text in {', '.join(s.language for s in split.languages)}")
+            named = ", ".join(s.language for s in split.languages)
+            raise InputError(
+                f"layout: no text in {named}; prepare it with text of these languages, too, or take a member that reads parallel lines (cove)"
+                if all(s.parallel for s in split.languages)
+                else f"layout: no text in {named}"
+            )
 
     def few(self, split: Any) -> str:
         said = ((part, self.layout.few(part)) for part in parts_of(split, self.parallel)) if self._has_few else ()

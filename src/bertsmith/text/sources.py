@@ -143,8 +143,6 @@ def _by_language(found: Listing) -> Listing:
         raise InputError(
             f"{printable(bare)}: has no language, others have ({named}); name one for each, such as en={printable(bare)}"
         )
-    if languages and all(AND in language for language in languages):
-        raise InputError(f"SOURCE: parallel lines alone ({', '.join(languages)}); name text of these languages, too")
     found.sources.sort(key=lambda source: languages.index(source.language))
     return found
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import ARRAYS, Stream
 from bertsmith.nn.modules.attending import Source
 from bertsmith.nn.modules.blocks import fill
+from bertsmith.nn.modules.cache import Cache
 from bertsmith.nn.modules.transformer import Transformer
 from bertsmith.spelling import amount
 
@@ -60,6 +61,10 @@ class TwoStacks(nn.Module):
             return Source(hidden=fill(self.encoder(stream)), stream=stream)
         seen = torch.nonzero(~stream.hidden)[:, 0]
         return Source(hidden=fill(self.encoder(stream, seen)), stream=unhidden(stream))
+
+    def cache(self) -> Cache:
+        """What the decoder's layers keep of texts that it writes."""
+        return Cache(len(self.decoder.layers))
 
     def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
         """The encoder's."""

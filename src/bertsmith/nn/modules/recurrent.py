@@ -171,6 +171,19 @@ class RecurrentStack(nn.Module):
         by = ByTime.of(stream.lengths, stream.tokens.device)
         return self._flat([heard], by, None)[:, 0]
 
+    def heard(self, stream: Stream) -> tuple[Tensor, list[State]]:
+        """What the last layer says (n, d), and what every layer ends with (s, ·), the directions side by side, each behind what it reads last."""
+        by = ByTime.of(stream.lengths, stream.tokens.device)
+        left: list[State] = []
+        *_, (_, said) = self._layers(stream, by, len(by.rows), left)
+        back = torch.from_numpy(np.argsort(by.order)).to(stream.tokens.device)
+        count = len(self.config.ways)
+        layers = [left[at : at + count] for at in range(0, len(left), count)]
+        return self._flat(said, by, None), [
+            (torch.cat([way[0] for way in ways], 1)[back], torch.cat([way[1] for way in ways], 1)[back])
+            for ways in layers
+        ]
+
     def _needed(self, by: ByTime, read: Tensor) -> int:
         """Rows up to the last time that is read: behind it nothing is computed.  All of them, where a text is read from its end, too."""
         if len(self.config.ways) > 1 or not len(read):

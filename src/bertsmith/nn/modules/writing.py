@@ -83,7 +83,7 @@ class Decoder:
     def __init__(self, member: Any, stream: Stream, start: int):
         self.member, self.start, self.texts = member, start, len(stream.lengths)
         self.source = member.model.source(stream)
-        self.cache = Cache(len(member.model.decoder.layers))
+        self.cache = member.model.cache()
         self.owner = torch.arange(self.texts, device=stream.tokens.device)  # (b,) the source of each text
 
     def begin(self) -> Tensor:
