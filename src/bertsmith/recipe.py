@@ -56,6 +56,10 @@ class Corruption:
             if hasattr(part, "check"):
                 part.check(split)
 
+    def knowing(self, vocab: Vocab) -> Corruption:
+        """The same, for a corpus whose tokens were counted: what a select goes by that leaves out frequent words."""
+        return replace(self, select=self.select.knowing(vocab)) if hasattr(self.select, "knowing") else self
+
     def moved(self, row: Row, draw: Draw) -> Row:
         """The row in the order that it is read in."""
         return row if self.order is None else self.order(row, draw)
@@ -213,7 +217,8 @@ SLANT = 1 / 32  # ULMFiT's ratio
 class Schedule:
     """An optimiser and its rate: linear warm-up over `warmup` of the steps, the peak until `hold` of them, then decay: to 0 on a line or half
     a cosine, by the inverse of the root of the steps, or none.  slanted: on lines from `SLANT` of the peak and back to it (ULMFiT's slanted
-    triangles, Howard & Ruder 2018, equation 3).  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
+    triangles, Howard & Ruder 2018, equation 3).  AdaFactor has neither betas nor eps, and its rate is a share of what it moves; AdaGrad has
+    no betas, no decay of weights, and moves only rows that something was said of.
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -227,7 +232,7 @@ class Schedule:
     bias_correction: bool = True  # BERT's own Adam has none
     decay: Literal["linear", "cosine", "inverse", "constant", "slanted"] = "linear"
     hold: float = 0.0  # until this step the rate stays at its peak: a share of them below 1
-    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "adagrad"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
     average: Any = None  # a Moving or a Last: what is examined and saved in the place of the weights

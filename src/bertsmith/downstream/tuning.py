@@ -358,7 +358,7 @@ class FineTuning:
             lr=self.lr or rate,
             length=length,
             layers=self._layers(method, recipe.model.layers),
-            pool=self._pool(method, Reading.of(recipe, length)) if self.pool == "auto" else self.pool,
+            pool=self._pool(method, recipe, Reading.of(recipe, length)) if self.pool == "auto" else self.pool,
         )
 
     def _layers(self, method: Method, count: int) -> tuple[int, ...]:
@@ -382,10 +382,10 @@ class FineTuning:
         return self if self.pool != "auto" else replace(self, pool="cls" if pool == "cls" else "mean")
 
     @staticmethod
-    def _pool(method: Method, reading: Reading) -> Literal["cls", "mean"]:
-        """At [CLS] or at the end where a trunk learns, unless it has neither: T5's encoder."""
+    def _pool(method: Method, recipe: Recipe, reading: Reading) -> Literal["cls", "mean"]:
+        """At [CLS] or at the end where a trunk learns, unless it has neither (T5's encoder) or says otherwise (static vectors)."""
         neither = (reading.cls == "none" and not reading.ends) or (reading.bare and not reading.causal)
-        return "mean" if method.still or neither else "cls"
+        return "mean" if method.still or neither or getattr(recipe.model, "pool", "cls") == "mean" else "cls"
 
     def lasting(self, method: Method, width: int, steps: int, asked: bool) -> FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""

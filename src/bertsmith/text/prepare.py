@@ -177,7 +177,7 @@ def prepare(
             account["sources"] = {"kinds": listing.kinds(), "passed_over": listing.passed_over}
             account |= {"new_words": added} if added else {}
             way = "train one on this text or with more entries"
-            unknown.refuse(account["unknown"], option("tokenizer"), way, allow_unknown)
+            unknown.refuse(account["unknown"], option("tokenizer"), way, allow_unknown or backend.whole_words)
             kind = tokenizer if learns else "loaded"
             described = {
                 "documents": documents,
@@ -347,7 +347,7 @@ class _Work:
                 f"{read.closed} end like a sentence; `lines` wrapped joins them (and `documents` file, if blank lines part paragraphs)"
             )
         tokens = train.tokens + held.tokens
-        lost = unknown.counted(self.unknown, tokens, lambda: self.characters.unknown(self.backend))
+        lost = unknown.counted(self.unknown, tokens, lambda: None if self.backend.whole_words else self.characters.unknown(self.backend))
         warnings += [said] if (said := unknown.warning(lost)) else []
         scripts, missing = ({}, []) if self.segmented else scripts_described(self.characters.counts, self.japanese)
         warnings += missing

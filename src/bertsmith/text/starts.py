@@ -161,6 +161,8 @@ def _scheme(tree: dict[str, Any]) -> str | None:
     if kinds == ["BertPreTokenizer"]:
         if model["type"] == "WordPiece" and model.get("continuing_subword_prefix") == "##":
             return "wordpiece"
+        if model["type"] == "WordLevel":  # as if no word had a second piece
+            return "wordpiece"
         if (
             model["type"] == "BPE"
             and model.get("end_of_word_suffix") == "</w>"

@@ -58,7 +58,7 @@ class Tokenizer:
         told: dict[str, int] | None = None,
         **rules: Any,
     ) -> Tokenizer:
-        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N".  The same bytes for the same text, in any process.
+        """`kind`: "wordpiece:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N", "words:N".  The same bytes for the same text, in any process.
 
         `rules`: strip_accents, normalise, language, as normal.Rules says them; `told` is given what was cut for training."""
         backend = train.train(kind, texts, lowercase, told, **rules)
@@ -100,6 +100,11 @@ class Tokenizer:
         return Tokenizer(extend.extended(self, words), self.roles, self.segmenter)
 
     entities: dict[str, int] = {}  # noqa: RUF012  names of what a model has vectors of beside its tokens, and their numbers
+
+    @property
+    def whole_words(self) -> bool:
+        """Whether it has words alone, so that a word which is none of them is [UNK] by its nature."""
+        return type(self.backend.model).__name__ == "WordLevel"
 
     @property
     def size(self) -> int:

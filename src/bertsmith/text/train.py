@@ -1,4 +1,4 @@
-"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram.  A function of text and options, in any process.
+"""Tokenizer training: WordPiece, byte-level BPE, character BPE, Unigram, whole words.  A function of text and options, in any process.
 
 The `tokenizers` trainers number an alphabet with affixes (##a, a</w>) in hash order and break ties between merges by those
 numbers, so the alphabet is numbered here, sorted, before training; what remains is exact counting.
@@ -21,7 +21,8 @@ from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
-KINDS = ("wordpiece", "bpe", "bpe-char", "unigram")
+KINDS = ("wordpiece", "bpe", "bpe-char", "unigram", "words")
+FEWEST = 5  # times that a word stands in the text that it is an entry of a list of words for: word2vec's min-count
 LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
 COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
 THREADS = 4  # of sentencepiece; fixed, because its sums depend on it
@@ -59,7 +60,7 @@ def train(
         check_accents(texts)
     told = {} if told is None else told
     texts, told["cut_words"] = cut(texts)
-    backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram}[name](
+    backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram, "words": _words}[name](
         texts, size, rule
     )
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
@@ -201,6 +202,22 @@ def _unigram(texts: list[str], size: int, rules: Rules) -> Tokenizer:
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
     )
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    return backend
+
+
+def _words(texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """The commonest words, whole, by BERT's rules of where words part; all others are [UNK].  Static vectors want it."""
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    backend.normalizer = _by_our_rules(rules)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=size, min_frequency=FEWEST, special_tokens=list(SPECIALS), show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    if backend.get_vocab_size() <= len(SPECIALS):
+        raise InputError(
+            f"tokenizer 'words:{size}': no word stands in the text {FEWEST} times; prepare more text, or {option('tokenizer', 'wordpiece:N')}"
+        )
     return backend
 
 

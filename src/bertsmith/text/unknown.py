@@ -1,5 +1,5 @@
 """[UNK], the one rule for all commands: above 1 % of the tokens of a text it is said, with the ten commonest characters that have no entry;
-above 5 % what would be trained on is refused unless `--allow-unknown`.
+above 5 % what would be trained on is refused unless `--allow-unknown`, or the tokenizer is a list of whole words.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ def of_texts(tokenizer: Tokenizer, ids: np.ndarray, texts: Callable[[], Iterable
         ids, vocab = np.concatenate([np.zeros(0, np.int32), *alone]), replace(vocab, cls=-1, sep=-1)
     own = int(np.isin(ids, [vocab.cls, vocab.sep]).sum())
 
-    def commonest() -> dict[str, int]:
+    def commonest() -> dict[str, int] | None:
         """Of the words that became [UNK] alone: a letter may have no entry and stand in words that do."""
+        if tokenizer.whole_words:
+            return None
         words = Counter(word for text in texts() for word in text.split())
         encoded = tokenizer.encode(list(words))
         characters = Characters()

@@ -1,4 +1,4 @@
-"""AdamW or AdaFactor, and their rate.  Weight decay is decoupled and spares biases and norms: every one-dimensional tensor."""
+"""AdamW, AdaFactor or AdaGrad, and their rate.  Weight decay is decoupled and spares biases and norms: every one-dimensional tensor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bertsmith.objectives.distilled import LED
 from bertsmith.recipe import SLANT, Group, Schedule
 from bertsmith.spelling import amount
 from bertsmith.training.adafactor import AdaFactor, joined_in
+from bertsmith.training.adagrad import AdaGrad
 from bertsmith.training.distributed import ALONE, World
 
 # Without bias correction the update count starts here: 1 - beta ** 1e8 is exactly 1 for every beta below 0.9999999, so torch's
@@ -147,6 +148,8 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimi
         ]
     if schedule.optimizer == "adafactor":
         return AdaFactor(groups, schedule.lr, joined_in(module))
+    if schedule.optimizer == "adagrad":
+        return AdaGrad(groups, schedule.lr, schedule.eps)
     return _adamw(groups, schedule)
 
 
