@@ -169,11 +169,14 @@ def children(tmp_path_factory):
 @pytest.fixture
 def tiny():
     """A member small enough for a test of a second: `tiny("bert")`, further overrides as on the command line."""
+    from tests.runs import fitting
+
     from bertsmith.config import override
     from bertsmith.recipe import find
 
     def build(name: str, *assignments: str):
         small = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
-        return override(find(f"{name}:tiny"), [*small, *assignments])
+        recipe = find(f"{name}:tiny")
+        return override(recipe, fitting(recipe, [*small, *assignments]))
 
     return build

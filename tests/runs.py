@@ -1,5 +1,6 @@
 """A run small enough to be made, broken off and compared hundreds of times, and what "equal" means for runs."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -34,7 +35,15 @@ def alike(scores: dict[str, dict[str, float]], others: dict[str, dict[str, float
 
 
 def small(*assignments: str, member: str = "bert") -> Recipe:
-    return override(find(f"{member}:tiny"), [*SMALL, *assignments])
+    recipe = find(f"{member}:tiny")
+    return override(recipe, fitting(recipe, [*SMALL, *assignments]))
+
+
+def fitting(recipe: Recipe, assignments: list[str]) -> list[str]:
+    """Those that say nothing of a model's shape which this one does not have: static vectors have no layers."""
+    shapes = {f"model.{name}" for name in ("layers", "hidden", "heads")}
+    known = {f"model.{field.name}" for field in dataclasses.fields(recipe.model)}
+    return [each for each in assignments if (name := each.partition("=")[0]) not in shapes or name in known]
 
 
 def command(store: Path, out: Path, *assignments: str, steps: int, workers: int = 1) -> list[str]:

@@ -37,6 +37,7 @@ _VERBS = {
     "probe": "bertsmith.downstream.probe",
     "surface": "bertsmith.downstream.surface",
     "embed": "bertsmith.downstream.embed",
+    "similar": "bertsmith.downstream.similar",
     "score": "bertsmith.downstream.score",
     "generate": "bertsmith.downstream.generate",
     "compress": "bertsmith.downstream.compress",

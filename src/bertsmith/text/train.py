@@ -63,6 +63,11 @@ def train(
     backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram, "words": _words}[name](
         texts, size, rule
     )
+    return _joined(backend)
+
+
+def _joined(backend: Tokenizer) -> Tokenizer:
+    """With the special tokens, and BERT's template round a text and between two."""
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
     cls, sep = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
     backend.post_processor = processors.TemplateProcessing(
@@ -219,6 +224,15 @@ def _words(texts: list[str], size: int, rules: Rules) -> Tokenizer:
             f"tokenizer 'words:{size}': no word stands in the text {FEWEST} times; prepare more text, or {option('tokenizer', 'wordpiece:N')}"
         )
     return backend
+
+
+def of_words(words: list[str], lowercase: bool) -> Tokenizer:
+    """A list of words that stands somewhere already, behind the special tokens; a text is parted at blanks, and where BERT's rules part it."""
+    entries = {word: i for i, word in enumerate([*SPECIALS, *words])}
+    backend = Tokenizer(models.WordLevel(entries, unk_token="[UNK]"))
+    backend.normalizer = _by_our_rules(Rules(lowercase=lowercase))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return _joined(backend)
 
 
 def settled(score: float) -> float:

@@ -29,9 +29,10 @@ class AdaGrad(torch.optim.Optimizer):
         if slope.is_sparse:
             slope = slope.coalesce()
             (rows,), slope = slope.indices(), slope.values()
-            now = total[rows].addcmul_(slope, slope)
-            total[rows] = now
-            p.index_add_(0, rows, slope.div_(now.sqrt_().add_(eps)), alpha=-lr)
+            now = total.index_select(0, rows).addcmul_(slope, slope)
+            total.index_copy_(0, rows, now)
+            moved = p.index_select(0, rows).addcdiv_(slope, now.sqrt_().add_(eps), value=-lr)
+            p.index_copy_(0, rows, moved)
         else:
             total.addcmul_(slope, slope)
             p.addcdiv_(slope, total.sqrt().add_(eps), value=-lr)

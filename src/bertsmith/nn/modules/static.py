@@ -7,6 +7,7 @@ are its two ways, without autograd; `vectors` is everyone else's, with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,13 +35,24 @@ def table(rows: int, width: int, drawn: bool = True) -> nn.Embedding:
     return made
 
 
-def added(rows: Tensor, values: Tensor, of: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Different `rows` (u,), ascending, and the sum (u, d) of the `values` (n, d) at each, in their order; `of` (n,): which of the values each row has."""
-    order = torch.sort(rows, stable=True)
-    found, counts = torch.unique_consecutive(order.values, return_counts=True)
-    begin = counts.cumsum(0) - counts
-    which = order.indices if of is None else of[order.indices]
-    return found, F.embedding_bag(which, values, begin, mode="sum")
+class Rows:
+    """Which different rows (u,), ascending, numbers (n,) name; what is said of these may be added up by them."""
+
+    def __init__(self, named: Tensor):
+        self.named, self.order = torch.sort(named, stable=True)
+        self.rows, self._many = torch.unique_consecutive(self.named, return_counts=True)
+
+    def added(self, values: Tensor, of: Tensor | None = None) -> Tensor:
+        """(u, d) the sum of the values (n, d) at each row, in their order; `of` (n,): which of the values each number has."""
+        which = self.order if of is None else of[self.order]
+        return F.embedding_bag(which, values, self._many.cumsum(0) - self._many, mode="sum")
+
+    @cached_property
+    def where(self) -> Tensor:
+        """(n,) which of the rows each number names."""
+        found = torch.empty_like(self.order)
+        found[self.order] = torch.repeat_interleave(torch.arange(len(self.rows), device=found.device), self._many)
+        return found
 
 
 class Static(nn.Module):
@@ -89,20 +101,21 @@ class Static(nn.Module):
         zero = self.grams.weight.new_zeros(self.config.width)
         return torch.stack([self.grams.weight[torch.tensor(each)].mean(0) if each else zero for each in found])
 
-    def said(self, tokens: Tensor) -> Tensor:
-        """`vectors` of different tokens (u,), as they learn: of two tables the first one's."""
+    def said(self, rows: Rows, tokens: Tensor) -> Tensor:
+        """`vectors` of tokens (n,), which `rows` are of, as they learn: of two tables the first one's."""
         if self.config.grams is None:
-            return self.tokens.weight.detach()[tokens]
-        return self.vectors(tokens).detach()
+            return F.embedding(tokens, self.tokens.weight.detach())
+        return F.embedding(rows.where, self.vectors(rows.rows).detach())
 
     def moved(self, tokens: Tensor, slope: Tensor) -> list[Moved]:
-        """What the gradient at `said` (u, d) is in each table."""
+        """What the gradient at the vectors of different tokens (u, d) is in each table."""
         if self.config.grams is None:
             return [(self.tokens.weight, tokens, slope)]
         which, _, many = self._stretches(tokens)
         slope = slope / (1 + many)[:, None]
         owner = torch.repeat_interleave(torch.arange(len(tokens), device=tokens.device), many)
-        return [(self.tokens.weight, tokens, slope), (self.grams.weight, *added(which, slope, owner))]
+        stretches = Rows(which)
+        return [(self.tokens.weight, tokens, slope), (self.grams.weight, stretches.rows, stretches.added(slope, owner))]
 
     def forward(self, stream: Stream, read: Tensor | None = None) -> Tensor:
         """(n, d), or (m, d) for the flat indices `read` (m,)."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch
-from bertsmith.nn.modules.static import Moved, added, table
+from bertsmith.nn.modules.static import Moved, Rows, table
 from bertsmith.objectives.modules.known import known
 from bertsmith.objectives.neighbours import CELL
 
@@ -47,16 +48,14 @@ class CellsObjective(nn.Module):
         word = batch.input.tokens[at]
         other = batch.input.tokens[(at + 1).clamp(max=len(batch.input.tokens) - 1)]
         tables = [model.tokens.weight, model.context.weight, self.bias.weight, self.context_bias.weight]
-        x, y, b, c = (part.detach()[tokens] for part, tokens in zip(tables, (word, other, word, other), strict=True))
+        x, y, b, c = (F.embedding(tokens, part.detach()) for part, tokens in zip(tables, (word, other, word, other), strict=True))
         counts = torch.where(asked, target.labels, 1.0).to(x.dtype)
         weight = (counts / self.config.most).pow(self.config.power).clamp(max=1.0) * asked
         log = counts.log()
         apart = (x * y).sum(-1) + b[:, 0] + c[:, 0] - log
         slope = 2 * weight * apart
         mean = (weight * log).sum() / weight.sum().clamp(min=1e-30)
-        parts = []
-        for part, tokens, pull in zip(
-            tables, (word, other, word, other), (slope[:, None] * y, slope[:, None] * x, slope[:, None], slope[:, None]), strict=True
-        ):
-            parts.append((part, *added(tokens, pull)))
+        words, others = Rows(word), Rows(other)
+        pulls = (words, slope[:, None] * y), (others, slope[:, None] * x), (words, slope[:, None]), (others, slope[:, None])
+        parts = [(part, rows.rows, rows.added(pull)) for part, (rows, pull) in zip(tables, pulls, strict=True)]
         return (weight * apart.square()).sum(), (weight * (log - mean).square()).sum(), parts

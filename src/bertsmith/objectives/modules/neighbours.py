@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Batch, Stream
-from bertsmith.nn.modules.static import Moved, added, table
+from bertsmith.nn.modules.static import Moved, Rows, table
 from bertsmith.objectives.modules.huffman import paths
 from bertsmith.objectives.modules.known import known
 from bertsmith.objectives.neighbours import TERM
@@ -22,29 +22,39 @@ if TYPE_CHECKING:
     from bertsmith.objectives.neighbours import Neighbourhood
 
 LEFT, RIGHT, DRAWN = "left", "right", "drawn"  # data/neighbours.py
-CHUNK = 16  # tokens whose windows are computed together; at least two windows
+CHUNK = 16  # tokens whose windows are computed together, if two windows are no more
 
 
 class Band:
-    """The windows of tokens that stand one behind the other, as blocks: chunk i has its own C tokens and the w before and behind them."""
+    """The windows of tokens that stand one behind the other, as blocks: chunk i has its own C tokens and the w before and behind them; of such a block
+    (c, C, C + 2w) a token's own window (c, C, 2w + 1) is a diagonal."""
 
-    def __init__(self, left: Tensor, right: Tensor, dtype: torch.dtype):
-        self.count, self.window = len(left), max(1, int(torch.maximum(left, right).max()) if len(left) else 1)
-        self.chunk = max(CHUNK, 2 * self.window)
+    def __init__(self, left: Tensor, right: Tensor, window: int, dtype: torch.dtype):
+        self.count, self.window, self.chunk = len(left), window, max(CHUNK, 2 * window)
         self.chunks = -(-self.count // self.chunk)
-        apart = _apart(self.chunk, self.window, left.device)
-        left, right = (F.pad(side, (0, self.chunks * self.chunk - self.count)).view(-1, self.chunk, 1) for side in (left, right))
-        self.inside = ((apart >= -left) & (apart <= right) & (apart != 0)).to(dtype)  # (c, C, C + 2w)
+        self.rest = self.chunks * self.chunk - self.count
+        codes = F.pad(left * (window + 1) + right, (0, self.rest))
+        self.inside = F.embedding(codes, windows(window, dtype, left.device)).view(self.chunks, self.chunk, -1)  # 1: a neighbour
 
     def own(self, x: Tensor) -> Tensor:
         """(n, d) -> (c, C, d)."""
-        return F.pad(x, (0, 0, 0, self.chunks * self.chunk - self.count)).view(self.chunks, self.chunk, -1)
+        return F.pad(x, (0, 0, 0, self.rest)).view(self.chunks, self.chunk, -1)
 
     def around(self, x: Tensor) -> Tensor:
         """(n, d) -> (c, C + 2w, d), a view of what stands around each chunk."""
-        rest = self.chunks * self.chunk - self.count
-        x, width = F.pad(x, (0, 0, self.window, rest + self.window)), x.shape[1]
+        x, width = F.pad(x, (0, 0, self.window, self.rest + self.window)), x.shape[1]
         return x.as_strided((self.chunks, self.chunk + 2 * self.window, width), (self.chunk * width, width, 1))
+
+    def diagonal(self, block: Tensor) -> Tensor:
+        """(c, C, C + 2w) -> (c, C, 2w + 1), a view."""
+        across = self.chunk + 2 * self.window
+        return block.as_strided((self.chunks, self.chunk, 2 * self.window + 1), (self.chunk * across, across + 1, 1))
+
+    def block(self, diagonal: Tensor) -> Tensor:
+        """(c, C, 2w + 1) -> (c, C, C + 2w), 0 elsewhere."""
+        found = diagonal.new_zeros(self.chunks, self.chunk, self.chunk + 2 * self.window)
+        self.diagonal(found).copy_(diagonal)
+        return found
 
     def back(self, own: Tensor) -> Tensor:
         """(c, C, d) -> (n, d)."""
@@ -53,15 +63,17 @@ class Band:
     def gathered(self, around: Tensor) -> Tensor:
         """(c, C + 2w, d) -> (n, d), what all chunks say of each token added up."""
         whole = around.new_zeros(self.chunks + 1, self.chunk, around.shape[-1])
-        whole[:-1] += around[:, : self.chunk]
+        whole[:-1] = around[:, : self.chunk]
         whole[1:, : 2 * self.window] += around[:, self.chunk :]
         return whole.view(-1, around.shape[-1])[self.window : self.window + self.count]
 
 
 @lru_cache(maxsize=8)
-def _apart(chunk: int, window: int, device: torch.device) -> Tensor:
-    """(C, C + 2w): how far behind each token each of those around stands."""
-    return torch.arange(chunk + 2 * window, device=device) - window - torch.arange(chunk, device=device)[:, None]
+def windows(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """((w + 1)^2, 2w + 1): which places are neighbours, by left * (w + 1) + right."""
+    side, apart = torch.arange(window + 1, device=device), torch.arange(-window, window + 1, device=device)
+    left, right = side[:, None, None], side[None, :, None]
+    return ((apart >= -left) & (apart <= right) & (apart != 0)).to(dtype).flatten(0, 1)
 
 
 class NeighboursObjective(nn.Module):
@@ -98,51 +110,49 @@ class NeighboursObjective(nn.Module):
 
     def _learned(self, model: Any, stream: Stream) -> tuple[Tensor, Tensor, list[Moved]]:
         """The loss, what is right, and gradients."""
-        rows, where = torch.unique(stream.tokens, return_inverse=True)
-        said = model.said(rows)
-        band = Band(stream.features[LEFT], stream.features[RIGHT], said.dtype)
+        own = Rows(stream.tokens)
+        x = model.said(own, stream.tokens)
+        left, right = stream.features[LEFT], stream.features[RIGHT]
+        band = Band(left, right, int(max(left.max(), right.max(), 1)), x.dtype)
         way = self._by_tree if self.config.by == "huffman" else self._by_draws
-        loss, right, slope, outer = way(F.embedding(where, said), stream, band)
-        return loss, right, [*model.moved(rows, added(where, slope)[1]), (self.output.weight, *outer)]
+        loss, correct, slope, outer = way(x, stream, band)
+        return loss, correct, [*model.moved(own.rows, own.added(slope)), (self.output.weight, *outer)]
 
     def _by_draws(self, x: Tensor, stream: Stream, band: Band) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
         rows_of = Sequences(stream)
         drawn, there = self._drawn(stream, rows_of)
-        words = torch.cat([stream.tokens, drawn[there]])
-        rows, where = torch.unique(words, return_inverse=True)
-        y = F.embedding(where, self.output.weight.detach()[rows])
-        near, far = y[: len(x)], y.new_zeros(*drawn.shape, y.shape[1])
-        far[there] = y[len(x) :]
-        alike = (stream.tokens[rows_of.at][:, :, None] == drawn[:, None]) & there[:, None] & rows_of.inside  # (s, L, K)
+        words = torch.cat([stream.tokens, drawn.flatten()])
+        y = F.embedding(words, self.output.weight.detach())
+        near, far = y[: len(x)], y[len(x) :].view(*drawn.shape, -1)
         pairs = stream.features[LEFT] + stream.features[RIGHT]
         if self.config.predict == "centre":
             asks, asked = self._mean(x, band), (pairs > 0).to(x.dtype)
             said = (asks * near).sum(-1)
             loss, wrong = judged(said, asked)
             pull, slope = wrong[:, None] * near, wrong[:, None] * asks
-            right = ((said > 0) * asked).sum()
-            against = asked[rows_of.at][:, :, None] * ~alike
+            correct = ((said > 0) * asked).sum()
+            same = own_words(stream, drawn, there, rows_of)
         else:
             asks, own, around = x, band.own(x), band.around(near)
-            said = own @ around.mT
+            asked, said = pairs.to(x.dtype), band.diagonal(own @ around.mT)
             loss, wrong = judged(said, band.inside)
-            pull, slope = band.back(wrong @ around), band.gathered(wrong.mT @ own)
-            right = (((said > 0) * band.inside).sum(-1) / band.inside.sum(-1).clamp(min=1)).sum()
-            against = pairs.to(x.dtype)[rows_of.at][:, :, None].repeat(1, 1, drawn.shape[1])
-            skip(against, alike, stream, rows_of, band.window)
-        each = self.config.negatives / there.sum(1).clamp(min=1).to(x.dtype)
-        against = against * (rows_of.inside & there[:, None]) * each[:, None, None]
-        asking = asks[rows_of.at]
-        loss_far, wrong_far = judged(-(asking @ far.mT), against)
+            correct = (((said > 0) * band.inside).sum(-1) / band.inside.sum(-1).clamp(min=1)).sum()
+            block = band.block(wrong)
+            pull, slope = band.back(block @ around), band.gathered(block.mT @ own)
+            same = neighbours_words(own_words(stream, drawn, there, rows_of), stream, rows_of, band.window)
+        each = self.config.negatives / there.sum(1).clamp(min=1).to(x.dtype)[:, None, None]
+        weight = F.embedding(rows_of.at, asked[:, None]) * rows_of.inside * each
+        asking = F.embedding(rows_of.at, asks)
+        loss_far, wrong_far = judged(-(asking @ far.mT), weight if there.all() else weight * there[:, None], same, each)
         pull = pull - rows_of.back(wrong_far @ far)
-        slope_far = -(wrong_far.mT @ asking)[there]
-        outer = added(where, torch.cat([slope, slope_far]))[1]
-        return loss + loss_far, right, self._through(pull, band), (rows, outer)
+        slope_far = (wrong_far.mT @ asking).flatten(0, 1)
+        outer = Rows(words)
+        return loss + loss_far, correct, self._through(pull, band), (outer.rows, outer.added(torch.cat([slope, -slope_far])))
 
     def _by_tree(self, x: Tensor, stream: Stream, band: Band) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
         nodes, turns = (part[stream.tokens] for part in self._paths(x.dtype))  # (n, r)
         y, real = F.embedding(nodes, self.output.weight.detach()), turns != 0
-        windows = None if self.config.predict == "centre" else Windows(x, stream, band.window)
+        windows = None if self.config.predict == "centre" else Windows(x, band)
         if windows is None:
             asks = self._mean(x, band)[:, None]  # (n, 1, d)
             asked = (stream.features[LEFT] + stream.features[RIGHT] > 0)[:, None].to(x.dtype)
@@ -151,18 +161,22 @@ class NeighboursObjective(nn.Module):
         said = (y @ asks.mT) * turns[:, :, None]
         loss, wrong = judged(said, real[:, :, None] * asked[:, None])
         wrong = wrong * turns[:, :, None]
-        outer = added(nodes[real], (wrong @ asks)[real])
-        right = ((((said > 0) | ~real[:, :, None]).all(1) * asked).sum(-1) / asked.sum(-1).clamp(min=1)).sum()
+        outer = Rows(nodes[real])
+        correct = ((((said > 0) | ~real[:, :, None]).all(1) * asked).sum(-1) / asked.sum(-1).clamp(min=1)).sum()
         pull = wrong.mT @ y
-        return loss, right, self._through(pull[:, 0], band) if windows is None else windows.gathered(pull), outer
+        pulled = self._through(pull[:, 0], band) if windows is None else windows.gathered(pull)
+        return loss, correct, pulled, (outer.rows, outer.added((wrong @ asks)[real]))
 
     def _mean(self, x: Tensor, band: Band) -> Tensor:
         """(n, d) of what stands around each token."""
-        return band.back((band.inside / band.inside.sum(-1, keepdim=True).clamp(min=1)) @ band.around(x))
+        share = band.inside / band.inside.sum(-1, keepdim=True).clamp(min=1)
+        return band.back(band.block(share) @ band.around(x))
 
     def _through(self, pull: Tensor, band: Band) -> Tensor:
         """The gradient at the tokens (n, d), of that at what was asked; of a mean the whole of it goes to each, as in word2vec's code."""
-        return band.gathered(band.inside.mT @ band.own(pull)) if self.config.predict == "centre" else pull
+        if self.config.predict != "centre":
+            return pull
+        return band.gathered(band.block(band.inside).mT @ band.own(pull))
 
     def _drawn(self, stream: Stream, rows_of: Sequences) -> tuple[Tensor, Tensor]:
         """(s, K) words, and where there are any: no sequence draws more than it has tokens."""
@@ -210,13 +224,11 @@ class Sequences:
 class Windows:
     """What stands around each token, by itself: (n, 2w + 1, d), a view."""
 
-    def __init__(self, x: Tensor, stream: Stream, window: int):
-        self.window, (count, width) = window, x.shape
-        apart = torch.arange(-window, window + 1, device=x.device)
-        left, right = (stream.features[name][:, None] for name in (LEFT, RIGHT))
-        self.inside = ((apart >= -left) & (apart <= right) & (apart != 0)).to(x.dtype)
-        padded = F.pad(x, (0, 0, window, window))
-        self.around = padded.as_strided((count, 2 * window + 1, width), (width, width, 1))
+    def __init__(self, x: Tensor, band: Band):
+        self.window, (count, width) = band.window, x.shape
+        self.inside = band.back(band.inside)
+        padded = F.pad(x, (0, 0, self.window, self.window))
+        self.around = padded.as_strided((count, 2 * self.window + 1, width), (width, width, 1))
 
     def gathered(self, around: Tensor) -> Tensor:
         """(n, 2w + 1, d) -> (n, d), what all windows say of each token added up."""
@@ -227,19 +239,34 @@ class Windows:
         return whole[self.window : self.window + count]
 
 
-def judged(said: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of -log sigmoid(said) by weight, and its gradient."""
-    sure = F.logsigmoid(said)
-    return -(sure * weight).sum(), (sure.exp() - 1) * weight
+Same = tuple[Tensor, Tensor, Tensor]  # (k,) of a block (s, L, K): sequence, place and drawn word
 
 
-def skip(against: Tensor, alike: Tensor, stream: Stream, rows_of: Sequences, window: int) -> None:
-    """`against` (s, L, K), pairs of each token that each drawn word stands against, less those whose word it is: in place."""
-    sequence, place, drawn = alike.nonzero(as_tuple=True)
-    away = torch.arange(-window, window + 1, device=against.device)
-    asks = rows_of.at[sequence, place][:, None] + away  # of whose windows it may be
+def judged(said: Tensor, weight: Tensor, same: Same | None = None, each: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The sum of -log sigmoid(said) by weight, and its gradient; of `same` places `each` (s, 1, 1) of the weight is taken off again, as often as
+    they are named."""
+    p = said.sigmoid()
+    sure = p.clamp(min=1e-30 if p.dtype == torch.float32 else 1e-300).log()
+    loss, wrong = -(sure * weight).sum(), p.sub(1).mul_(weight)
+    if same is not None and each is not None and len(same[0]):
+        off = each[same[0], 0, 0]
+        loss = loss + (sure[same] * off).sum()
+        wrong.index_put_(same, (1 - p[same]) * off, accumulate=True)
+    return loss, wrong
+
+
+def own_words(stream: Stream, drawn: Tensor, there: Tensor, rows_of: Sequences) -> Same:
+    """Where a word was drawn that stands in the sequence."""
+    tokens = F.embedding(rows_of.at, stream.tokens[:, None])[..., 0].masked_fill(~rows_of.inside[..., 0], -1)
+    return (tokens[:, :, None] == drawn.masked_fill(~there, -2)[:, None]).nonzero(as_tuple=True)
+
+
+def neighbours_words(same: Same, stream: Stream, rows_of: Sequences, window: int) -> Same:
+    """The places of the tokens that have one of these places in their window."""
+    sequence, place, drawn = same
+    away = torch.cat([torch.arange(-window, 0), torch.arange(1, window + 1)]).to(place.device)
+    asks = rows_of.at[sequence, place][:, None] + away  # whose window it may be in
     safe = asks.clamp(0, len(stream.tokens) - 1)
     left, right = (stream.features[name][safe] for name in (LEFT, RIGHT))
-    in_window = (asks == safe) & (away != 0) & (-away >= -left) & (-away <= right)
-    rows, columns = rows_of.row[safe][in_window], drawn[:, None].expand_as(safe)[in_window]
-    against.view(-1, against.shape[-1]).index_put_((rows, columns), against.new_tensor(-1.0), accumulate=True)
+    found = (asks == safe) & (away <= left) & (-away <= right)
+    return sequence[:, None].expand_as(found)[found], (place[:, None] + away)[found], drawn[:, None].expand_as(found)[found]
