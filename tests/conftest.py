@@ -177,6 +177,6 @@ def tiny():
     def build(name: str, *assignments: str):
         small = ["model.width=32", "model.hidden=64", "model.heads=2", "layout.length=64", "training.batch=512"]
         recipe = find(f"{name}:tiny")
-        return override(recipe, [*fitting(recipe, small), *assignments])
+        return override(recipe, fitting(recipe, [*small, *assignments]))
 
     return build

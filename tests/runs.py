@@ -41,7 +41,7 @@ def fitting(recipe: Recipe, assignments: list[str]) -> list[str]:
 
 def small(*assignments: str, member: str = "bert") -> Recipe:
     recipe = find(f"{member}:tiny")
-    return override(recipe, [*fitting(recipe, SMALL), *assignments])
+    return override(recipe, fitting(recipe, [*SMALL, *assignments]))
 
 
 def command(store: Path, out: Path, *assignments: str, steps: int, workers: int = 1) -> list[str]:

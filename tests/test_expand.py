@@ -7,8 +7,6 @@ from tests.runs import small
 import bertsmith
 from bertsmith import cli
 from bertsmith.downstream.model import load
-from bertsmith.errors import InputError
-from bertsmith.text.word_vectors import read_vectors
 from bertsmith.training.pretraining import pretrain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,29 +89,6 @@ def test_words_that_the_tokenizer_writes_otherwise_are_left_out_and_counted(enco
     (tmp_path / "v.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = bertsmith.expand(encoder, vectors=tmp_path / "v.txt", out=tmp_path / "more")
     assert (found["shared"], found["new"], found["left_out"]) == (20, 1, 2)
-
-
-def test_vectors_are_read_with_a_first_line_and_without_one(tmp_path):
-    vectors = np.array([[1.5, -2.0], [0.25, 3.0]])
-    for header in (True, False):
-        words, found = read_vectors(written(tmp_path / "v.txt", ["a", "b"], vectors, header))
-        assert words == ["a", "b"] and np.array_equal(found, vectors.astype(np.float32))
-    assert read_vectors(tmp_path / "v.txt", limit=1)[0] == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("a 1 2\nb 1\n", r"v\.txt:2: 'b' has 1 numbers, the words before it 2"),
-        ("a 1 x\n", r"v\.txt:1: expected a word and its numbers"),
-        ("a 1 nan\n", r"v\.txt:1: expected a word and its numbers"),
-        ("", "holds no vectors"),
-    ],
-)
-def test_what_is_no_vector_is_named_by_its_line(tmp_path, text, said):
-    (tmp_path / "v.txt").write_text(text)
-    with pytest.raises(InputError, match=said):
-        read_vectors(tmp_path / "v.txt")
 
 
 def test_the_command_refuses_before_it_writes(encoder, tmp_path, capsys):

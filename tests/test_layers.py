@@ -55,6 +55,7 @@ BELOW = {
         "downstream.based",
         "downstream.model",
         "downstream.several",
+        "downstream.similar",
         "downstream.tuned",
         "",
     },
@@ -96,6 +97,7 @@ VERBS = (
     "downstream.predict",
     "downstream.fill",
     "downstream.embed",
+    "downstream.similar",
     "training.pretraining",
 )
 

@@ -41,6 +41,7 @@ _VERBS = {
     "senses": "bertsmith.downstream.senses",
     "surface": "bertsmith.downstream.surface",
     "embed": "bertsmith.downstream.embed",
+    "similar": "bertsmith.downstream.similar",
     "score": "bertsmith.downstream.score",
     "generate": "bertsmith.downstream.generate",
     "compress": "bertsmith.downstream.compress",

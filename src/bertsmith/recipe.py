@@ -57,6 +57,10 @@ class Corruption:
             if hasattr(part, "check"):
                 part.check(split)
 
+    def knowing(self, vocab: Vocab) -> Corruption:
+        """The same, for a corpus whose tokens were counted: what a select goes by that leaves out frequent words."""
+        return replace(self, select=self.select.knowing(vocab)) if hasattr(self.select, "knowing") else self
+
     def moved(self, row: Row, draw: Draw) -> Row:
         """The row in the order that it is read in."""
         return row if self.order is None else self.order(row, draw)
@@ -217,7 +221,8 @@ class Schedule:
     """An optimiser and its rate: linear warm-up over `warmup` of the steps, the peak until `hold` of them, then decay: to 0 on a line or half
     a cosine, by the inverse of the root of the steps, or none.  slanted: on lines from `SLANT` of the peak and back to it (ULMFiT's slanted
     triangles, Howard & Ruder 2018, equation 3); wsd: the peak until `cooldown` of the steps are left, then by 1 - root (Hu et al. 2024; Hägele et al. 2024,
-    section 4; ModernBERT), trapezoid: the same on a line.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves.
+    section 4; ModernBERT), trapezoid: the same on a line.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves;
+    AdaGrad has no betas, no decay of weights, and moves only rows that something was said of.
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -233,7 +238,7 @@ class Schedule:
     hold: float = 0.0  # until this step the rate stays at its peak: a share of them below 1
     cooldown: float = 0.1  # of wsd and trapezoid: the steps that they decay in, a share of all below 1
     final: float = 0.0  # the share of the peak that the rate falls to
-    optimizer: Literal["adamw", "adafactor", "stable-adamw", "lamb", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "adagrad", "stable-adamw", "lamb", "muon"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
     average: Any = None  # a Moving or a Last: what is examined and saved in the place of the weights

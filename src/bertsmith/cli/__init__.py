@@ -19,6 +19,7 @@ from bertsmith.cli.graph import add_graph
 from bertsmith.cli.looking import add_report, add_verify
 from bertsmith.cli.models import add_compare, add_embed, add_evaluate, add_fill, add_finetune, add_predict
 from bertsmith.cli.multitask import add_multitask
+from bertsmith.cli.near import add_similar
 from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.cli.probing import add_attention, add_probe, add_surface, add_tree
 from bertsmith.cli.scoring import add_score
@@ -109,6 +110,7 @@ def parser() -> Parser:
         add_tree,
         add_surface,
         add_embed,
+        add_similar,
         add_score,
         add_generate,
         add_compress,

@@ -22,11 +22,11 @@ def add_export(commands: Any) -> None:
     made.add_argument("model", metavar="MODEL")
     made.add_argument(
         "--to",
-        choices=("hf", "peft"),
+        choices=("hf", "peft", "word2vec", "word2vec-bin", "glove"),
         default="hf",
-        help="hf: Hugging Face format; peft: updates of --method lora alone, with their head",
+        help="hf: Hugging Face format; peft: updates of --method lora alone, with their head; word2vec, word2vec-bin, glove: a file of the vectors of words",
     )
-    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument("--out", required=True, metavar="DIR|FILE")
     made.add_argument(
         "--half",
         choices=("discriminator", "generator"),
@@ -61,7 +61,9 @@ def add_import(commands: Any) -> None:
         commands, "import", import_, "a Hugging Face folder as a model of ours; compared before it is done", example
     )
     made.add_argument(
-        "folder", metavar="HFDIR", help="a folder with config.json and model.safetensors, or hf:user/name (hf:gpt2)"
+        "folder",
+        metavar="HFDIR|FILE",
+        help="a folder with config.json and model.safetensors, or hf:user/name (hf:gpt2); or a file of word vectors",
     )
     made.add_argument("--out", required=True, metavar="MODEL")
     add_new_head(made)
@@ -80,7 +82,7 @@ def import_(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.deploy.folder import located
 
     options = {name: getattr(arguments, name) for name in ("new_heads", "drop", "seed", "force")}
-    if not located(arguments.folder).is_dir():
+    if not located(arguments.folder).exists():
         raise InputError(f"{printable(arguments.folder)}: no such folder")
     result = bertsmith.import_(arguments.folder, arguments.out, say=console.say, **options)
     if arguments.json:

@@ -114,6 +114,7 @@ class Row:
     entities: Lazy = Lazy(
         optional=True
     )  # (n,) int32: i + 1 where a mention of entity i begins, -i - 1 where it goes on, 0 elsewhere
+    amounts: Lazy = Lazy(optional=True)  # (n,) float32: how often what a token begins was met, in layouts that count
     lengths: Array  # (s,) int64
     labels: Array  # (s,) int64: the pair label that the layout made, or IGNORE
     epoch: Array  # (s,) int64: which pass over the corpus this view belongs to (0 for ever where masks are static)
@@ -157,6 +158,7 @@ class Row:
             sentences=lambda: self.sentences[a:b],
             annotations=lambda: self.annotations[a:b],
             entities=lambda: self.entities[a:b],
+            amounts=lambda: self.amounts[a:b],
             lengths=self.lengths[first:last],
             labels=self.labels[first:last],
             epoch=self.epoch[first:last],

@@ -38,6 +38,7 @@ class Text:
     ):
         self.recut = recut or (lambda view: split)
         self.share = share
+        corruption = corruption.knowing(vocab)
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.draw = seed, batch, Draw(seed)
         self._plans: dict[int, Any] = {}
@@ -164,6 +165,7 @@ def join(rows: list[Row]) -> Row:
         "sentences",
         "annotations",
         "entities",
+        "amounts",
         "lengths",
         "labels",
         "epoch",
@@ -177,7 +179,11 @@ def join(rows: list[Row]) -> Row:
 def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens: int, batch: int) -> list[Batch]:
     """Held-out sequences of `tokens` tokens at most (one at least) in rows of `batch`, with the same masks in every run."""
     check_reads(layout, split)
-    plan, draw, corruption = layout.plan(split, vocab, HELD_OUT_SEED, 0), Draw(HELD_OUT_SEED), corruption.opening()
+    plan, draw, corruption = (
+        layout.plan(split, vocab, HELD_OUT_SEED, 0),
+        Draw(HELD_OUT_SEED),
+        corruption.opening().knowing(vocab),
+    )
     epoch = Epoch(order=plan.shuffled(0), lengths=plan.lengths, room=min(batch, plan.step or batch))
     last = max(epoch.fill(0, tokens), 1)
     batches, at = [], 0

@@ -32,6 +32,7 @@ from bertsmith.deploy.hf_writing import generation_config, kept_of, room_of
 from bertsmith.deploy.sentences import NAMES, vector_files
 from bertsmith.deploy.texts import texts
 from bertsmith.deploy.untold import untold
+from bertsmith.deploy.word_vectors import FORMS, export_vectors
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.downstream.several import check_named
@@ -45,7 +46,7 @@ from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of
 
-TO = ("hf", "peft")
+TO = ("hf", "peft", *FORMS)
 CARD = "README.md"
 GENERATION = "generation_config.json"
 OURS = {CONFIG, WEIGHTS, CARD, GENERATION, files.MANIFEST, *TOKENIZER, *NAMES, ADAPTER, UPDATES}
@@ -67,7 +68,8 @@ def export(
 ) -> dict[str, Any]:
     """Write `model` to the new folder `out`; returns what was compared.  `force` replaces an export that stands there.
 
-    `to`: "hf", a folder that transformers opens; "peft", updates of low rank alone and their head, which peft opens over their base.
+    `to`: "hf", a folder that transformers opens; "peft", updates of low rank alone and their head, which peft opens over their base;
+    "word2vec", "word2vec-bin" or "glove", a file of the vectors of words (deploy/word_vectors.py).
     `half`: which of its two models, where it has two ("discriminator" unless given, or "generator").
     `push`: "user/name" on the Hugging Face hub, which a new repository there is `private` on.
     InputError for a model that transformers has no class for, for weights that are not finite, where it reads the folder otherwise, and
@@ -75,6 +77,8 @@ def export(
     """
     if to not in TO:
         raise InputError(f"{option('to', to)}: unknown; {nearest(str(to), TO)}")
+    if to in FORMS:
+        return export_vectors(model, out, to, force=force, base=base, members=members, say=say)
     if push is not None:
         from bertsmith.deploy import hub
 

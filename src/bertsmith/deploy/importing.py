@@ -24,6 +24,7 @@ from bertsmith.deploy.hf_config import head as head_of
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.deploy.hf_families import FAMILIES
 from bertsmith.deploy.texts import texts
+from bertsmith.deploy.word_vectors import import_vectors
 from bertsmith.downstream.model import Loaded, load
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.member import build
@@ -49,14 +50,18 @@ def import_(
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Write the Hugging Face folder (or hf:NAME) as the model `out`; returns what was compared.  `force` replaces an import.
+    """Write the Hugging Face folder (or hf:NAME) as the model `out`; returns what was compared.  `force` replaces an import.  A file is one of word vectors, in
+    word2vec's text or binary format or in GloVe's.
 
     `new_heads`: "token", "pair": heads that the folder lacks, fresh by `seed`.  `drop`: modules of theirs to leave out ("qa_outputs").
     InputError for a folder that does not fit, listing its tensors; for answers other than those of transformers, and where that is not
     installed.
     """
-    transformers = check.transformers_needed("import")
     path = located(folder)
+    if path.is_file():
+        _check_free(Imported(out), force)
+        return import_vectors(path, out, say=say)
+    transformers = check.transformers_needed("import")
     files.refuse_unless_replaceable(out, {CONFIG, TOKENIZER, METRICS, STEPS}.__contains__, "model", force=True)
     _check_free(Imported(out), force)
     if not is_foreign(path):

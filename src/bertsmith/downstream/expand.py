@@ -19,8 +19,8 @@ from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount
+from bertsmith.text import word_vectors
 from bertsmith.text.extend import fitting
-from bertsmith.text.word_vectors import read_vectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +51,8 @@ def expand(
     check_members(members)
     check_free(Imported(out), force)
     files.check_place(Path(out))
-    words, given = read_vectors(vectors, limit)
+    words, given, _ = word_vectors.read(vectors)
+    words, given = words[:limit], given[:limit]
     loaded = plain(opened(model, "cpu", members, say))
     tables = _tables(loaded)
     whole = dict(zip(words, _single(loaded.tokenizer, words), strict=True))

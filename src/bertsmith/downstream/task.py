@@ -199,7 +199,7 @@ def _encoded(
     say_long(found, name, reading, say)
     texts = lambda: unknown.strings([*rows.inputs(), *(rows.rows("label") if kind.writes else ())])
     lost = unknown.of_texts(tokenizer, found.tokens, texts)
-    unknown.refuse(lost, name, "take a model that knows its characters", allow)
+    unknown.refuse(lost, name, "take a model that knows its characters", allow or tokenizer.whole_words)
     unknown.tell(lost, name, say)
     return found
 

@@ -390,7 +390,7 @@ class FineTuning:
         if getattr(recipe.model, "whole", False):
             return "cls"
         neither = (reading.cls == "none" and not reading.ends) or (reading.bare and not reading.causal)
-        return "mean" if method.still or neither else "cls"
+        return "mean" if method.still or neither or getattr(recipe.model, "pool", "cls") == "mean" else "cls"
 
     def lasting(self, method: Method, width: int, steps: int, asked: bool) -> FineTuning:
         """Epochs and evaluations decided; `steps`: updates of an epoch; `asked`: the user says how long."""

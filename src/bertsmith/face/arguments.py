@@ -215,7 +215,11 @@ WANTED = {
     **dict.fromkeys(
         ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
     ),
-    **dict.fromkeys(("generate.text", "attention.text", "tree.text", "text2", "word"), TEXT),
+    **dict.fromkeys(("generate.text", "attention.text", "tree.text", "similar.text", "text2", "word"), TEXT),
+    **dict.fromkeys(("similar.pairs", "analogies"), FILE),
+    "among": Kind("a file, or a list of texts", _rows),
+    "analogy": Kind("three words", lambda value: _names(_not_text(value))),
+    "way": TEXT,
     **dict.fromkeys(("runs",), PATHS),
     "prepare_audio.sources": PATHS,
     **dict.fromkeys(("prepare_audio.rate", "prepare_audio.mels"), POSITIVE),

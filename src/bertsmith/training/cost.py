@@ -281,7 +281,7 @@ def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
         )
     vocab = Vocab(size=recipe.model.vocab, pad=0, unk=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     vocab = vocab.counted(np.ones(vocab.size, np.int64))
-    return replace(recipe.corruption(full_row(recipe.alone(), vocab, tokens), vocab, Draw(0)), feed=feed)
+    return replace(recipe.corruption.knowing(vocab)(full_row(recipe.alone(), vocab, tokens), vocab, Draw(0)), feed=feed)
 
 
 def full_row(recipe: Recipe, vocab: Vocab, tokens: int) -> Row:

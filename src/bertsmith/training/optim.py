@@ -16,6 +16,7 @@ from bertsmith.objectives.distilled import LED
 from bertsmith.recipe import COOLING, SLANT, Group, Schedule
 from bertsmith.spelling import amount
 from bertsmith.training.adafactor import AdaFactor, joined_in
+from bertsmith.training.adagrad import AdaGrad
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.lamb import Lamb
 from bertsmith.training.muon import Muon, orthogonal
@@ -161,6 +162,8 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimi
     groups = _groups(shares, schedule)
     if schedule.optimizer == "adafactor":
         return AdaFactor(groups, schedule.lr, joined_in(module))
+    if schedule.optimizer == "adagrad":
+        return AdaGrad(groups, schedule.lr, schedule.eps)
     if schedule.optimizer == "stable-adamw":
         return StableAdamW(groups, schedule.lr, schedule.betas, schedule.eps)
     if schedule.optimizer == "lamb":

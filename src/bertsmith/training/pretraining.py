@@ -19,6 +19,7 @@ from bertsmith.training.brief import concluded, foreseen, kept, leaves, settled,
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
+from bertsmith.training.given import knows_corpus, learn_of, sized
 from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out, recut
@@ -87,7 +88,7 @@ def pretrain(
             rows = rows_of(from_, run, resume) if world.first else None
             begins = taught is not None and recipe.objective.begin != "fresh"
             rows = taught.recipe.model.vocab if taught and begins and rows is None else rows
-            recipe = recipe.with_vocab(store.vocab, world.tell(rows))
+            recipe = sized(recipe.with_vocab(store.vocab, world.tell(rows)), store)
             check_batch(recipe, store.train.count, world.size)
             from bertsmith.training.learn import learn  # torch is loaded here, when what is cheap to refuse has been
             from bertsmith.training.processes import own_device
@@ -96,9 +97,10 @@ def pretrain(
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
             linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
-            spells = getattr(getattr(recipe.model, "embeddings", None), "spells", False)
             drawn = None if old else pictures_of(recipe, store, journal)
-            starts = world.tell(from_ is not None or begins or linked or spells or drawn is not None)
+            spells = getattr(getattr(recipe.model, "embeddings", None), "spells", False)
+            told = spells or drawn is not None or knows_corpus(recipe)
+            starts = world.tell(from_ is not None or begins or linked or told)
             more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):
                 journal.say(line)
@@ -106,6 +108,8 @@ def pretrain(
         def start(member: Any, say: Callable[[str], None]) -> Any:
             if not world.first:
                 return None
+            if knows_corpus(recipe):
+                learn_of(member, store)
             if linked:
                 member.model.take(store.vectors)
             if spells:
@@ -152,6 +156,9 @@ def pretrain(
             text, *_ = texts_of(job.feed)
             for line in (*few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
                 journal.say(line)
+            if hasattr(recipe.layout, "said"):
+                for line in recipe.layout.said(store.train, store.vocab):
+                    journal.say(line)
 
         options = {"threads": threads, "resume": resume, "tensorboard": tensorboard, "shard": shard}
         result = learn(job, world, journal, place, asked, progress=progress, expect=expect, begun=begun, **options)

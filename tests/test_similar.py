@@ -1,0 +1,186 @@
+"""Neighbours and analogies, and files of word vectors: read, written, refused; gensim opens what we write."""
+
+import json
+import lzma
+
+import numpy as np
+import pytest
+import torch
+from gensim.models import KeyedVectors
+from tests.runs import small
+from tests.test_static_members import static
+
+import bertsmith
+from bertsmith import cli
+from bertsmith.errors import InputError
+from bertsmith.tasks import words as questions
+from bertsmith.text import word_vectors
+from bertsmith.training.pretraining import pretrain
+
+WORDS = ["king", "queen", "man", "woman", "café", "東京", "tree", "river"]
+
+
+def square():
+    """king - man = queen - woman; others far."""
+    made = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+    royal, male, female = np.eye(6, dtype=np.float32)[:3]
+    made[0], made[1], made[2], made[3] = royal + male, royal + female, male + 0.1, female + 0.1
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vectors")
+    word_vectors.write(folder / "v.txt", WORDS, square(), "word2vec")
+    bertsmith.import_(folder / "v.txt", folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    for name in ("skip-gram", "fasttext", "glove"):
+        pretrain(static(name), store, folder / name, steps=6, threads=1)
+    pretrain(small(), store, folder / "bert", steps=2, threads=1)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["word2vec", "word2vec-bin", "glove"])
+def test_what_is_exported_opens_in_gensim_and_comes_back(model, form, tmp_path):
+    result = bertsmith.export(model, tmp_path / "out", to=form)
+    assert (result["words"], result["width"]) == (8, 6)
+    binary = form == "word2vec-bin"
+    theirs = KeyedVectors.load_word2vec_format(str(tmp_path / "out"), binary=binary, no_header=form == "glove")
+    assert theirs.index_to_key == WORDS
+    np.testing.assert_allclose(theirs.vectors, square(), atol=1e-6)
+    words, vectors, found = word_vectors.read(tmp_path / "out")
+    assert (words, found) == (WORDS, form)
+    np.testing.assert_allclose(vectors, square(), atol=1e-6)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_what_gensim_writes_is_read(binary, tmp_path):
+    theirs = KeyedVectors(6)
+    theirs.add_vectors(WORDS, square())
+    theirs.save_word2vec_format(str(tmp_path / "theirs"), binary=binary)
+    words, vectors, _ = word_vectors.read(tmp_path / "theirs")
+    assert words == WORDS and np.allclose(vectors, square(), atol=1e-6)
+
+
+def test_glove_words_may_hold_blanks_and_files_may_be_packed(tmp_path):
+    (tmp_path / "g.txt.xz").write_bytes(lzma.compress(b"the 0.5 -1\r\n. . . 1 2\nthe 9 9\n"))
+    words, vectors, form = word_vectors.read(tmp_path / "g.txt.xz")
+    assert (words, vectors.tolist(), form) == (["the", ". . ."], [[0.5, -1], [1, 2]], "glove")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"3 2\na 1 2\nb 3 4\n", "its first line says 3 words, it has 2"),
+        (b"2 2\na 1 2\nb 3\n", ":3: .*a word and 2 numbers"),
+        (b"2 2\na 1 2\n\xff 3 4\n", ":3: byte 1 of the line is not UTF-8"),
+        (b"2 2\na 1 2\nb 3 nan\n", ":3: b: a number that is not finite"),
+        (b"0 5\n", "one of each at least"),
+        (b"", "no word in it"),
+        (b"2 2\na " + np.ones(2, "<f4").tobytes() + b"b \x00", "word 2 of 2: the file ends in it"),
+        (b"1 2\n\xff\xfe " + np.ones(2, "<f4").tobytes(), "word 1 of 1 is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_in_one_line(data, why, tmp_path):
+    (tmp_path / "bad").write_bytes(data)
+    with pytest.raises(InputError, match=why) as caught:
+        word_vectors.read(tmp_path / "bad")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_word_with_a_blank_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="holds a blank"):
+        word_vectors.write(tmp_path / "out", ["a b"], np.ones((1, 2)), "word2vec")
+    assert not (tmp_path / "out").exists()
+
+
+def test_neighbours_and_analogies_are_those_of_gensim(model, capsys):
+    theirs = KeyedVectors(6)
+    theirs.add_vectors(WORDS, square())
+    found = bertsmith.similar(model, "King", top=3)
+    assert [(near["text"], near["cosine"]) for near in found["near"]] == [
+        (word, pytest.approx(cosine, abs=1e-5)) for word, cosine in theirs.most_similar("king", topn=3)
+    ]
+    for way, ask in (("add", theirs.most_similar), ("mul", theirs.most_similar_cosmul)):
+        found = bertsmith.similar(model, analogy=["man", "king", "woman"], way=way)
+        expected = ask(positive=["king", "woman"], negative=["man"], topn=3)
+        assert [near["text"] for near in found["near"][:3]] == [word for word, _ in expected]
+        assert found["near"][0]["text"] == "queen"
+    assert cli.run(["similar", str(model), "--analogy", "man", "king", "woman", "--top", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["near"][0]["text"] == "queen"
+    assert cli.run(["similar", str(model), "king"]) == 0
+    assert "queen" in capsys.readouterr().out
+
+
+def test_judgements_are_agreed_with_as_gensim_says_and_unknown_words_are_counted(model, tmp_path):
+    theirs = KeyedVectors(6)
+    theirs.add_vectors(WORDS, square())
+    lines = ["king\tqueen\t8", "man\twoman\t7", "king\ttree\t1", "river\ttree\t3", "queen\twoman\t9", "king\tzebra\t2"]
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "ana.txt").write_text(
+        ": royal\nman king woman queen\nwoman queen man king\nman king zebra x\n: odd\ntree river king man\n"
+    )
+    found = bertsmith.similar(model, pairs=tmp_path / "pairs.tsv", analogies=tmp_path / "ana.txt")
+    _, spearman, unknown = theirs.evaluate_word_pairs(str(tmp_path / "pairs.tsv"))
+    assert found["pairs"]["spearman"]["value"] == pytest.approx(spearman[0])
+    assert found["pairs"]["unknown"] == 1 == round(unknown / 100 * 6)
+    low, high = (found["pairs"]["spearman"][side] for side in ("low", "high"))
+    assert low <= spearman[0] <= high
+    score, _ = theirs.evaluate_word_analogies(str(tmp_path / "ana.txt"))
+    assert found["analogies"]["add"]["value"] == pytest.approx(score)
+    assert found["analogies"]["parts"]["royal"]["add"] == 1.0 and found["analogies"]["unknown"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("a b\n", ":1: .*two words and a number"), ("", "no pair"), ("x y 1\nz\n", ":2: ")]
+)
+def test_a_file_of_pairs_that_is_none_is_refused(text, why, tmp_path):
+    (tmp_path / "p").write_text(
+        "# remark\n" + text if why.startswith(":1:") is False else "q w 1\n" + text.replace("a b", "a b")
+    )
+    with pytest.raises(InputError, match=why.replace(":1:", ":2:").replace(":2: ", r":\d: ") if ":" in why else why):
+        questions.pairs(tmp_path / "p")
+
+
+def test_every_kind_of_model_has_neighbours(trained):
+    for name in ("skip-gram", "fasttext", "glove", "bert"):
+        found = bertsmith.similar(trained / name, "the", top=4)["near"]
+        assert len(found) == 4 and all(-1.001 <= near["cosine"] <= 1.001 for near in found)
+        assert not any(near["text"].startswith("##") or near["text"] == "the" for near in found)
+    near = bertsmith.similar(trained / "bert", "a file is read", among=["a file was read", "9 8 7"])["near"]
+    assert {part["text"] for part in near} == {"a file was read", "9 8 7"}
+
+
+def test_what_static_vectors_cannot_do_is_refused_in_one_line(trained, tmp_path, capsys):
+    run = str(trained / "skip-gram")
+    for command in (
+        ["fill", run, "a [MASK]"],
+        ["generate", run, "--text", "a"],
+        ["attention", run, "--text", "a b", "--out", str(tmp_path / "a.html")],
+        ["export", run, "--out", str(tmp_path / "hf")],
+        ["similar", run],
+        ["similar", run, "a", "--pairs", "x"],
+        ["score", run, "--text", "a"],
+    ):
+        assert cli.run(command) == 2 if command[0] != "none" else True
+        said = capsys.readouterr().err.strip()
+        assert said.startswith("bertsmith: error:") and "\n" not in said, said
+
+
+def test_static_vectors_are_embedded_tuned_and_verified(trained, tasks, tmp_path):
+    kind, train, dev = tasks["classify"]
+    for name in ("skip-gram", "fasttext", "glove"):
+        vectors = bertsmith.embed(trained / name, ["a file", "another file", "a file"])
+        assert vectors.shape == (3, 16) and np.array_equal(vectors[0], vectors[2])
+        bertsmith.verify(trained / name)
+        found = bertsmith.finetune(
+            trained / name, task=kind, train=train, dev=dev, out=tmp_path / name, epochs=1, threads=1, set=["batch=8"]
+        )
+        assert found
+        bertsmith.predict(tmp_path / name, dev, tmp_path / f"{name}.jsonl")
+    assert torch.is_tensor(bertsmith.load(trained / "glove").member.model.context.weight)
