@@ -109,12 +109,14 @@ def store(folder: Path, phrases: str | None = "npmi"):
 
 def pretrained(name: str, assignments: list[str], data, out: Path) -> list[list]:
     """[loss, gradient norm, {term: mean}, held-out losses] of each update."""
+    from tests.runs import fitting
+
     import bertsmith
     from bertsmith.config import override
     from bertsmith.recipe import find
 
     bertsmith.pretrain(
-        override(find(f"{name}:tiny"), [*SMALL, *assignments]), data, out, steps=STEPS, seed=5, threads=1
+        override(find(f"{name}:tiny"), [*fitting(name, SMALL), *assignments]), data, out, steps=STEPS, seed=5, threads=1
     )
     return figures(out)
 

@@ -1,6 +1,7 @@
 """Configurations survive JSON, refuse what they do not know, and never import what they are not."""
 
 import pytest
+from tests.runs import fitting
 
 from bertsmith.config import from_dict, override, to_dict
 from bertsmith.errors import InputError
@@ -24,8 +25,9 @@ def test_overrides_reach_every_promised_field():
         "training.precision": "float32",
     }  # fmt: skip
     for name in members():
-        recipe = override(find(f"{name}:tiny"), [f"{key}={value}" for key, value in settings.items()])
-        for key, value in settings.items():
+        own = {key: settings[key] for key in fitting(name, [*settings])}
+        recipe = override(find(f"{name}:tiny"), [f"{key}={value}" for key, value in own.items()])
+        for key, value in own.items():
             found = recipe
             for part in key.split("."):
                 found = getattr(found, part)

@@ -18,7 +18,8 @@ SETTINGS = {
     "transformer-xl": ("model.embeddings.cutoffs=[30,60]", "model.embeddings.divide=2"),
 }
 # T5's queries begin smaller than the keys beside them, in a part of one tensor; ERNIE's entities are a table that is no parameter.
-WHOLE = {"t5", "ernie-thu"}
+# ELMo's spelling is no parameter, and its forget gates begin open, in a part of one tensor.
+WHOLE = {"t5", "ernie-thu", "elmo"}
 CASES = [(name, ()) for name in members() if name not in WHOLE] + [*SETTINGS.items()]
 
 
