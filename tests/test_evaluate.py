@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.goldens import SMALL
 from tests.reading_what import TEXT
+from tests.runs import fitting
 
 import bertsmith
 from bertsmith.config import override
@@ -16,7 +17,9 @@ FULL = ["training.held_out=4096", "model.dropout=0.0"]  # several batches
 
 @pytest.mark.parametrize("name", TEXT)
 def test_a_run_is_evaluated_as_it_was_at_its_end(name, store, tmp_path):
-    bertsmith.pretrain(override(find(f"{name}:tiny"), [*SMALL, *FULL]), store, tmp_path / "run", steps=2, threads=1)
+    bertsmith.pretrain(
+        override(find(f"{name}:tiny"), [*fitting(name, SMALL), *FULL]), store, tmp_path / "run", steps=2, threads=1
+    )
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["evaluation"]
     said = {f"{term}.{key}": value for term, found in last.items() for key, value in found.items()}
     scores = bertsmith.evaluate(tmp_path / "run", data=store)

@@ -13,7 +13,7 @@ TIED = ["objective.generator=1", "objective.share=all"]
 CLUSTERS = ["model.embeddings.cutoffs=[300,600]", "model.embeddings.divide=2"]
 CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     **{name: (name, []) for name in ("albert", "electra", "spanbert", "structbert", "ernie1", "unilm")},
-    **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2", "ernie-thu")},
+    **{name: (name, []) for name in ("transformer-xl", "xlnet", "gpt2", "ernie-thu", "ulmfit")},
     "albert-attention": ("albert", SHARES),
     "electra-all": ("electra", TIED),
     "longformer": ("longformer", ["model.attention.window=8"]),
@@ -25,7 +25,7 @@ CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
 # distributed in `make test-slow`; Transformer-XL with all of its vocabulary in one cluster, too.
 VARIANTS = ("structbert", "ernie1", "unilm", "spanbert", "albert-attention", "electra-all", "transformer-xl")
 VARIANTS += ("longformer", "reformer")
-RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp"}
+RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp", "ulmfit": "fsdp"}
 
 
 def made(children, store, folder, names):

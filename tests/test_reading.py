@@ -19,6 +19,7 @@ from bertsmith.tasks.sequences import Builder, encode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LAST = {"xlnet": (True, "last", False), **dict.fromkeys(("transformer-xl", "gpt", "gpt2"), (False, "last", True))}
+FROM_THE_LEFT = ("lstm", "on-lstm", "ulmfit")
 TEXTS = ["a class is an object of the language", "import a module", "the value of a name is the name of a value"]
 
 
@@ -41,7 +42,8 @@ def test_each_member_is_read_as_it_learned():
     for name, member in members().items():
         for recipe in (size() for size in member.sizes.values()):
             found = Reading.of(recipe, 16)
-            expected = {**LAST, "t5": (False, "none", False)}.get(name, (bool(recipe.model.segments), "first", False))
+            read = {**LAST, "t5": (False, "none", False), **dict.fromkeys(FROM_THE_LEFT, (False, "last", True))}
+            expected = read.get(name, (bool(recipe.model.segments), "first", False))
             assert (found.segments, found.cls, found.causal) == expected, name
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from tests.goldens import SMALL, STEPS
+from tests.runs import fitting
 
 import bertsmith
 from bertsmith.config import override
@@ -21,7 +22,7 @@ PLAIN = ("training.evaluate=0", "training.checkpoint=10", "model.dropout=0.0")
 
 
 def recipe_of(name: str, *assignments: str) -> Recipe:
-    return override(find(f"{name}:tiny"), [*SMALL, *PLAIN, *assignments])
+    return override(find(f"{name}:tiny"), [*fitting(name, SMALL), *PLAIN, *assignments])
 
 
 @contextmanager

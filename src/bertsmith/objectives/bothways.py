@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.config import require
-from bertsmith.data.bothways import BACKWARD
 from bertsmith.nn.body import Body
 from bertsmith.objectives.predict import Tokens
 
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.bothways import BothWaysPrediction
+
+BACKWARD = "backward"  # the term of those that are asked for by the one behind (data/bothways.py)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ LSTMS = {
     "large": (2, 1500, 1500, 0.65),
 }
 # Layers, width, units, units that share a number of the master gates.  Base: Shen et al. 2019, section 5.1.
-ORDERED = {"tiny": (3, 128, 256, 8), "base": (3, 400, 1150, 10)}
+ORDERED = {"tiny": (3, 128, 256, 8), "mini": (3, 256, 512, 8), "base": (3, 400, 1150, 10)}
 SEGMENT = 64  # of the quick sizes
 
 
@@ -77,7 +77,7 @@ def on_lstm(size: str = "base") -> Recipe:
         schedule=replace(lstm().schedule, clip=0.25, weight_decay=1.2e-6),
         training=replace(lstm().training, batch=20 * 70),
     )
-    return short(recipe) if size == "tiny" else recipe
+    return recipe if size == "base" else short(recipe)
 
 
 def short(recipe: Recipe) -> Recipe:

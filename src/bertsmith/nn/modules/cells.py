@@ -6,6 +6,9 @@ many rows each time has (a CPU tensor, descending), as torch packs sequences.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,12 +45,20 @@ class Cell(nn.Module):
         return F.dropout(self.weight_hh, self.drop, self.training)
 
     def forward(
-        self, x: Tensor, sizes: Tensor, state: State | None = None, recurrent: Tensor | None = None
+        self, x: Tensor, sizes: Tensor, state: State | None = None, stride: int | None = None
     ) -> tuple[Tensor, State]:
-        """x (n, r) -> what is said (n, d), and the state of each sequence behind its last token.  `recurrent`: where a pass is read in parts,
-        the weights of all of them."""
-        state = self.fresh(int(sizes[0]), x) if state is None else state
-        recurrent, at = self.recurrent() if recurrent is None else recurrent, 0
+        """x (n, r) -> what is said (n, d), and the state of each sequence behind its last token, or behind the first `stride`."""
+        state, recurrent = self.fresh(int(sizes[0]), x) if state is None else state, self.recurrent()
+        if stride is None or stride >= len(sizes):
+            return self.read(x, sizes, state, recurrent)
+        edge = int(sizes[:stride].sum())
+        said, left = self.read(x[:edge], sizes[:stride], state, recurrent)
+        on = left[0][: int(sizes[stride])], left[1][: int(sizes[stride])]
+        return torch.cat([said, self.read(x[edge:], sizes[stride:], on, recurrent)[0]]), left
+
+    def read(self, x: Tensor, sizes: Tensor, state: State, recurrent: Tensor) -> tuple[Tensor, State]:
+        """`forward` from a state, by the recurrent weights of the pass."""
+        at = 0
         coming = F.linear(x, self.weight_ih, self.bias_ih + self.bias_hh)
         said, over = [], []
         state = (state[0].to(coming.dtype), state[1].to(coming.dtype))
@@ -77,18 +88,15 @@ class LSTMCell(Cell):
                 self.bias_ih[units : 2 * units].fill_(part.forget)
                 self.bias_hh[units : 2 * units].zero_()
 
-    def forward(
-        self, x: Tensor, sizes: Tensor, state: State | None = None, recurrent: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+    def read(self, x: Tensor, sizes: Tensor, state: State, recurrent: Tensor) -> tuple[Tensor, State]:
         """torch's own kernel computes it, but where there is a limit."""
         if self.clip:
-            return super().forward(x, sizes, state, recurrent)
-        recurrent = self.recurrent() if recurrent is None else recurrent
+            return super().read(x, sizes, state, recurrent)
         weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
         weights += [] if self.weight_hr is None else [self.weight_hr]
-        said, remembered = self.fresh(int(sizes[0]), x) if state is None else state
-        begin = said[None].to(x.dtype), remembered[None].to(x.dtype)
-        y, h, c = torch._VF.lstm(x, sizes, begin, weights, True, 1, 0.0, self.training, False)  # type: ignore[attr-defined]
+        begin = state[0][None].to(x.dtype), state[1][None].to(x.dtype)
+        with scattered(x.device):
+            y, h, c = torch._VF.lstm(x, sizes, begin, weights, True, 1, 0.0, self.training, False)  # type: ignore[attr-defined]
         return y, (h[0], c[0])
 
     def step(self, gates: Tensor, state: State) -> State:
@@ -96,6 +104,17 @@ class LSTMCell(Cell):
         remembered = limited(f.sigmoid() * state[1] + i.sigmoid() * g.tanh(), self.clip)
         said = o.sigmoid() * remembered.tanh()
         return said if self.weight_hr is None else limited(F.linear(said, self.weight_hr), self.clip), remembered
+
+
+@contextmanager
+def scattered(device: torch.device) -> Iterator[None]:
+    """cuDNN says at every call that weights would be read faster in one piece; those of a pass may have been dropped out, and are none."""
+    if device.type == "cpu":
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        yield
 
 
 def limited(x: Tensor, most: float) -> Tensor:

@@ -22,8 +22,8 @@ GOES_ON = "##"  # before a piece that goes on with a word
 
 
 def spelled(names: Sequence[str], longest: int) -> np.ndarray:
-    """(V, c) int16: the symbols of each token, filled up."""
-    found = np.full((len(names), longest), FILLER, np.int16)
+    """(V, c) int32: the symbols of each token, filled up."""
+    found = np.full((len(names), longest), FILLER, np.int32)
     for row, name in zip(found, names, strict=True):
         goes_on = name.startswith(GOES_ON) and len(name) > len(GOES_ON)
         text = (name[len(GOES_ON) :] if goes_on else name).encode()
@@ -60,10 +60,9 @@ class CharacterEmbeddings(nn.Module):
         self.highways = nn.ModuleList(Highway(part.count) for _ in range(part.highways))
         self.project = nn.Linear(part.count, model.width)
         self.dropout = nn.Dropout(model.dropout)
-        numbers = spelled([str(number) for number in range(model.vocab)], part.longest)
-        self.register_buffer("spelling", torch.empty(numbers.shape, dtype=torch.int16))
+        self.register_buffer("spelling", torch.empty(model.vocab, part.longest, dtype=torch.int32))
         if not self.spelling.is_meta:
-            self.spelling.copy_(torch.from_numpy(numbers))
+            self.spell([str(number) for number in range(model.vocab)])
 
     @torch.no_grad()
     def spell(self, names: Sequence[str]) -> None:

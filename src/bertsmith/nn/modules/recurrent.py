@@ -103,6 +103,7 @@ class RecurrentStack(nn.Module):
     """Layer i in direction k is `layers.i.k`."""
 
     keeps = False  # its layers keep no keys and values
+    together = True  # a layer is its directions, each a slice by itself (training/shard.py)
 
     def __init__(self, config: Recurrent):
         super().__init__()
@@ -203,6 +204,8 @@ class RecurrentStack(nn.Module):
         x = [pick(flat, own) for own in rows]
         said = [self._dropped(way, by, noise.input) if noise else way for way in x]
         yield x, said
+        sizes = by.sizes[: int(torch.searchsorted(by.sizes.cumsum(0), stop)) + 1]
+        stride = stream.thread.stride if self.memory is not None and stream.thread is not None else None
         for number, cells in enumerate(self.layers):
             read = said
             if number and config.directions == "both":
@@ -210,25 +213,13 @@ class RecurrentStack(nn.Module):
                 read = [torch.cat([said[0], over[1]], 1), torch.cat([over[0], said[1]], 1)]
             x = []
             for cell, way, own in zip(cells, read, said, strict=True):
-                y, state = self._read(cell, way, by, stream, None if begin is None else begin[number])
+                y, state = cell(way, sizes, None if begin is None else begin[number], stride)
                 x.append(y + own if config.residual and number else y)
                 left.append(state)
             last = number + 1 == config.layers
             share = 1.0 if noise is None else noise.output if last else noise.between
             said = [self._dropped(y, by, share) for y in x]
             yield x, said
-
-    def _read(self, cell: Any, x: Tensor, by: ByTime, stream: Stream, begin: State | None) -> tuple[Tensor, State]:
-        """What a cell says of x, and the state that it leaves."""
-        weights, ends = cell.recurrent(), by.sizes.cumsum(0)
-        times = int(torch.searchsorted(ends, len(x))) + 1
-        stride = times if self.memory is None or stream.thread is None else min(times, stream.thread.stride)
-        edge = int(ends[stride - 1])
-        said, state = cell(x[:edge], by.sizes[:stride], begin, weights)
-        if stride == times:
-            return said, state
-        on = tuple(part[: int(by.sizes[stride])] for part in state)
-        return torch.cat([said, cell(x[edge:], by.sizes[stride:times], on, weights)[0]]), state
 
     def _begin(self, stream: Stream, by: ByTime) -> list[State] | None:
         """Of each layer what the sequences, in `by.order`, go on from."""

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bertsmith.data.batch import Stream, Target
-from bertsmith.data.bothways import BACKWARD
 from bertsmith.nn.body import Body
 from bertsmith.nn.modules.losses import cross_entropy
-from bertsmith.objectives.bothways import half
+from bertsmith.objectives.bothways import BACKWARD, half
 from bertsmith.objectives.modules.predict import Prediction
 
 if TYPE_CHECKING:
