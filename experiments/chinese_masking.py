@@ -20,7 +20,7 @@ from bertsmith.recipe import Recipe
 from corpora import chinese, mean, paired, trained
 
 LEVELS = {"phrases": ("token", "phrase"), "entities": ("token", "phrase", "entity")}
-TUNE = ["epochs=4", "lr=1e-3", "batch=32", "length=128", "precision=bfloat16"]
+TUNE = ["epochs=4", "lr=1e-3", "batch=32", "length=128", "precision=auto"]
 
 
 def recipe_of(cell: str, size: str) -> Recipe:

@@ -104,7 +104,7 @@ def main() -> None:
                 options = {"task": parts.kind, "train": parts.train, "dev": parts.dev, "scratch": scratch, "seed": seed}
                 options |= {"on_bad_answer": "mend"} if parts.kind == "qa" else {}
                 if not (tuned / "result.json").exists():
-                    settings = [*TUNE[parts.kind], RATE, "precision=bfloat16"]
+                    settings = [*TUNE[parts.kind], RATE, "precision=auto"]
                     bertsmith.finetune(run, out=tuned, set=settings, threads=given.threads, resume=True, **options)
                 loaded = bertsmith.load(tuned)
                 _, logits, kind = judged(loaded, parts.test)

@@ -99,7 +99,7 @@ def main() -> None:
     reader, long = given.out / "reader", given.out / "long"
     if not long.exists():
         files = questions(given.data, given.out, given.squad, none=False)
-        options = ["epochs=3", "lr=2e-4", "batch=16", "length=224", "precision=bfloat16"]
+        options = ["epochs=3", "lr=2e-4", "batch=16", "length=224", "precision=auto"]
         bertsmith.finetune(
             given.model, train=files["train"], dev=files["dev"], out=reader, seed=0, set=options, **common
         )
@@ -111,7 +111,7 @@ def main() -> None:
             run, began = given.out / f"length-{length}" / f"seed-{seed}", time.process_time()
             tokens = 4096  # an update, in either arm
             options = [f"length={length}", f"stride={length // 4}", f"epochs={given.epochs}", "lr=1e-4"]
-            options += [f"batch={tokens // length}", "precision=bfloat16"]
+            options += [f"batch={tokens // length}", "precision=auto"]
             if not (run / "result.json").exists():
                 bertsmith.finetune(
                     long, train=files["train"], dev=files["dev"], out=run, seed=seed, set=options, **common

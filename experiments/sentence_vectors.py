@@ -117,7 +117,7 @@ def main() -> None:
                     scores.setdefault(name, []).append([round(value[x], 4) for x in ("value", "low", "high")])
         print(json.dumps({"arm": arm, "task": task, **scores}), flush=True)
 
-    shared = ["pool=mean", "precision=bfloat16", "length=128"]
+    shared = ["pool=mean", "precision=auto", "length=128"]
     without = [*shared, f"lr={given.lr_without}", "epochs=1", "batch=64"]
     learned = [*shared, f"lr={given.lr}", f"epochs={given.epochs}"]
     begun: dict[str, list[Path]] = {"": [given.model] * given.seeds}

@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     parts = tasks(given.data, given.out / "tasks", given.rows, 400, 1000, only=("sst2",))["sst2"]
     files = {"train": parts.train, "dev": parts.dev}
-    settings = ["length=64", "precision=bfloat16"]
+    settings = ["length=64", "precision=auto"]
 
     def at(name: str) -> Path:
         return given.out / name

@@ -25,8 +25,8 @@ from bertsmith.downstream.predict import judged
 from bertsmith.tasks import squad
 from bertsmith.tasks.answer_scores import WORDS, normalised
 
-TAG = ["epochs=3", "lr=2e-4", "batch=32", "length=128", "precision=bfloat16"]
-QA = ["epochs=3", "lr=2e-4", "batch=16", "length=224", "precision=bfloat16"]
+TAG = ["epochs=3", "lr=2e-4", "batch=32", "length=128", "precision=auto"]
+QA = ["epochs=3", "lr=2e-4", "batch=16", "length=224", "precision=auto"]
 DEV, TEST = 2, 3  # articles
 
 

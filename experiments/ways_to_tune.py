@@ -52,7 +52,7 @@ def tuned(model: Path, parts: Parts, way: str, out: Path, seed: int, given: argp
     method, options = WAYS[way]
     options = [*options, f"length={LENGTHS[parts.kind]}"]
     if method not in STILL:
-        options += [f"epochs={given.epochs}", f"evaluations={given.evaluations}", "precision=bfloat16"]
+        options += [f"epochs={given.epochs}", f"evaluations={given.evaluations}", "precision=auto"]
     if given.lr and way.split("-")[0] in RATED:
         options.append(f"lr={given.lr}")
     if given.lr_small and way.split("-")[0] in SMALL:

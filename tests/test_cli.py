@@ -164,3 +164,24 @@ def test_the_main_job_from_text_to_scores(capsys, corpus, tmp_path):
 def test_help_is_quick_because_it_loads_no_torch():
     probe = "import sys; from bertsmith import cli; cli.parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def test_a_command_that_is_terminated_leaves_nothing_half_written(capsys, monkeypatch, tmp_path):
+    import os
+    import signal
+    import time
+
+    import bertsmith as package
+    from bertsmith import files
+
+    def half(*arguments, **options):
+        with files.partial(tmp_path / "out") as folder:
+            (folder / "half").write_text("written")
+            assert os.listdir(tmp_path)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    monkeypatch.setattr(package, "compress", half)
+    found = bertsmith(capsys, "compress", "m", "--method", "int8", "--out", tmp_path / "out")
+    assert found == (143, "", "bertsmith: error: terminated\n")
+    assert os.listdir(tmp_path) == [] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -72,6 +72,15 @@ def test_linked_text_is_found_again_wherever_its_sentences_stand(tmp_path):
     assert links["unknown"] == 1 and links["ambiguous"] >= 1, "France has no vector, York City two meanings"
 
 
+def test_links_that_overlap_are_counted(tmp_path):
+    """Of two the one from the left stands."""
+    record = {"text": TEXT[0], "links": [[0, 8, "Q60"], [4, 8, "Q42462"]]}
+    (tmp_path / "linked.jsonl").write_text(json.dumps(record) + "\n")
+    store, account, said = prepared(tmp_path, "linked.jsonl")
+    assert mentions(store) == [("New York", "Q60")] and account["links"]["overlapping"] == 1
+    assert any("overlapping 1" in line for line in said)
+
+
 def test_a_row_knows_where_mentions_begin_and_go_on_and_a_cut_one_is_none(tmp_path):
     (tmp_path / "mentions.tsv").write_text(MENTIONS)
     store, _, _ = prepared(tmp_path, "mentions.tsv")

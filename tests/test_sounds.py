@@ -177,6 +177,17 @@ def test_every_file_and_every_second_is_accounted_for(folder, tmp_path):
     assert np.abs(store.train.frames[a:b] - wanted).max() < 5e-3
 
 
+def test_a_file_in_a_folder_is_known_by_its_first_bytes_and_others_are_named(folder, tmp_path):
+    wave = sorted(path for path in folder.glob("*.wav") if path.stem not in BAD)[0]
+    for path in {*folder.glob("*.wav")} - {wave}:
+        path.unlink()
+    wave.rename(wave.with_suffix(".mp3"))
+    (folder / "notes.doc").write_text("of whom?")
+    account, said = prepared(folder, tmp_path / "store", holdout=0)
+    assert account["files"]["used"] == 1 and str(folder / "notes.doc") in account["passed_over"]
+    assert f"{folder / 'notes.doc'}: passed over: neither wav nor flac" in said
+
+
 def test_workers_and_another_run_write_the_same_bytes(folder, tmp_path):
     for name, workers in (("a", 1), ("b", 1), ("c", 2)):
         prepared(folder, tmp_path / name, workers=workers)

@@ -471,9 +471,8 @@ def find(name: str) -> Recipe:
         raise InputError(f"recipe {name!r}: no member {head!r}; {nearest(head, known)}")
     sizes = known[head].sizes
     if size not in sizes:
-        raise InputError(
-            f"recipe {name!r}: {head} has no size {size!r}; known: {', '.join(f'{head}:{s}' for s in sizes)}"
-        )
+        wrong = f"{head} has no size {size!r}" if size else "names no size"
+        raise InputError(f"recipe {name!r}: {wrong}; known: {', '.join(f'{head}:{s}' for s in sizes)}")
     return sizes[size]()
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from bertsmith import files
 from bertsmith.audio import store
 from bertsmith.audio.mel import LogMel
-from bertsmith.audio.sounds import SUFFIXES, Bad, decoded
+from bertsmith.audio.sounds import SUFFIXES, Bad, begins, decoded
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
@@ -67,7 +67,9 @@ def prepare_audio(
         raise InputError(
             f"{', '.join(printable(source, 60) for source in named[:3])}: no sound file; {', '.join(SUFFIXES)} are read"
         )
-    say(f"{amount(len(found), 'sound file')}, {amount(others, 'other file')} passed over")
+    say(f"{amount(len(found), 'sound file')}, {amount(len(others), 'other file')} passed over")
+    for name in others[:TOLD]:
+        say(f"{printable(name)}: passed over: neither wav nor flac")
     with files.partial(out) as folder, ExitStack() as stack:
         account = _Account(others)
         splits = {name: store.SplitWriter(folder, name, mels, dtype) for name in store.SPLITS}
@@ -108,12 +110,12 @@ def _closed(splits: dict[str, store.SplitWriter], account: _Account, holdout: fl
     return counts
 
 
-def listed(sources: list[str]) -> tuple[list[tuple[str, str]], int]:
-    """((name, path) of each sound file: those that are named, and those in folders by their suffix, sorted; how many others stood there).
+def listed(sources: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """((name, path) of each sound file: those that are named, and those in folders by their suffix or what they begin with, sorted; the others that stood there).
 
     Names are as they were given, below a folder from there on.  InputError for a source that is not there."""
     found: dict[str, str] = {}
-    others = 0
+    others: list[str] = []
     for source in sources:
         places = [source] if os.path.lexists(source) else sorted(glob.glob(source, recursive=True))
         if not places:
@@ -128,9 +130,20 @@ def listed(sources: list[str]) -> tuple[list[tuple[str, str]], int]:
                     path = os.path.join(inside, name)
                     if name.lower().endswith(SUFFIXES):
                         found.setdefault(os.path.realpath(path), path)
+                    elif _sounds(path):
+                        found.setdefault(os.path.realpath(path), path)
                     else:
-                        others += 1
+                        others.append(path)
     return [(path, path) for path in found.values()], others
+
+
+def _sounds(path: str) -> bool:
+    """Whether a file begins as wav and flac do, whatever its name."""
+    try:
+        with open(path, "rb") as file:
+            return begins(file.read(12))
+    except OSError:
+        return False
 
 
 def _chunks(found: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
@@ -162,7 +175,7 @@ def _one(mel: LogMel, path: str) -> tuple[np.ndarray, dict[str, Any]] | Bad:
 class _Account:
     """Where every file and every second went: used + tails + the sum of dropped == read."""
 
-    def __init__(self, others: int):
+    def __init__(self, others: list[str]):
         self.others, self.used, self.seconds, self.kept = others, 0, 0.0, 0.0
         self.reasons: Counter[str] = Counter()
         self.dropped: dict[str, float] = {}
@@ -193,7 +206,8 @@ class _Account:
         train, held = counts["train"], counts["held-out"]
         many = len(self.left_out)
         return {
-            "files": {"read": self.used + many, "used": self.used, "left_out": many, "other": self.others},
+            "files": {"read": self.used + many, "used": self.used, "left_out": many, "other": len(self.others)},
+            "passed_over": self.others,
             "reasons": dict(sorted(self.reasons.items())),
             "left_out": self.left_out,
             "seconds": {

@@ -46,6 +46,11 @@ class Sound:
         return len(self.samples) / self.rate
 
 
+def begins(data: bytes) -> bool:
+    """Whether a file whose first twelve bytes these are is wav or flac."""
+    return data[:4] == b"fLaC" or (data[:4] == b"RIFF" and data[8:12] == b"WAVE")
+
+
 def decoded(path: str | Path) -> Sound:
     """Raises Bad for what is no sound or holds none."""
     try:

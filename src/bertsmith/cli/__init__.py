@@ -5,10 +5,15 @@ Every command is one function `command(arguments, console)`; heavy imports happe
 
 import argparse
 import errno
+import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import bertsmith
 from bertsmith.cli.benchmarks import add_clue, add_glue
@@ -29,7 +34,7 @@ from bertsmith.cli.stacking import add_expand, add_stack
 from bertsmith.cli.writing import add_generate
 from bertsmith.config import check_members
 from bertsmith.console import Console
-from bertsmith.errors import BertsmithError, Lost, printable
+from bertsmith.errors import BertsmithError, Interrupted, Lost, printable
 from bertsmith.spelling import typed
 from bertsmith.training import launch
 
@@ -50,7 +55,7 @@ def run(arguments: list[str]) -> int:
     error, lost = None, False
     try:
         parsed = parser().parse_args(arguments, argparse.Namespace(typed=arguments))
-        with typed():
+        with typed(), _terminated(arguments):
             check_members(getattr(parsed, "member", ()))
             parsed.command(parsed, console)
     except BertsmithError as problem:
@@ -82,6 +87,29 @@ def run(arguments: list[str]) -> int:
     if many:
         launch.report(*error, lost)
     return error[0]
+
+
+@contextmanager
+def _terminated(arguments: list[str]) -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that nothing half-written is left.  What many processes share has handlers of its own (stop.py)."""
+    before = signal.getsignal(signal.SIGTERM)
+    if arguments[0] in SHARED or before != signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = os.getpid()
+
+    def leave(number: int, frame: Any) -> None:
+        if os.getpid() != own:  # of a worker that was forked
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        raise Interrupted("terminated", number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _bug(console: Console, problem: Exception) -> int:

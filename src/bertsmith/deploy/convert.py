@@ -108,6 +108,10 @@ def _check_encoder(loaded: Loaded) -> None:
     """InputError for what has no table of positions that could be copied, or sees otherwise than an encoder."""
     recipe, run = loaded.recipe, printable(loaded.run)
     model = recipe.model
+    if recipe.surgery is not None:
+        raise InputError(
+            f"{run}: has {type(recipe.surgery).__name__.lower()} in its layers, which cannot be made longer; convert the model that it was made of"
+        )
     if hasattr(recipe.objective, "halves"):
         raise InputError(f"{run}: {recipe.name} has two models; export one and convert that")
     if not isinstance(model, TransformerConfig) or not isinstance(model.topology, OneStack):

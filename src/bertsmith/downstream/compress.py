@@ -60,6 +60,8 @@ def compress(
     """
     out = Path(out)
     _check_asked(method, amount, tolerance, data, train, dev, epochs, steps)
+    if (out / TABLE).is_file():
+        raise InputError(f"{printable(out)}: holds a compressed model already; choose another place")
     files.refuse_unless_replaceable(out, lambda name: False, "compressed model", force=False)
     from bertsmith.downstream.based import plain  # torch is loaded here
     from bertsmith.downstream.model import opened
@@ -218,6 +220,11 @@ def table(found: dict[str, Any]) -> list[str]:
         rows.append((name, f"{one['score']:.4f}", f"{one['parameters']:,}", f"{one['megabytes']:.2f}", *times, memory))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    before, after = (found[name]["latency"]["p50"] for name in ("before", "after"))
+    if after > before:
+        lines.append(
+            f"warning: it answers {after / before:.1f} times more slowly here; where eight bits gain depends on the processor, and on how busy it is"
+        )
     lost = found["lost"]
     kept = f"loses {lost:.2f} %" if lost >= 0 else f"gains {-lost:.2f} %"
     return [

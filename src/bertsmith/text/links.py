@@ -134,13 +134,15 @@ def write(
         find: Any = LinkedTexts(path, entities.numbers, tokenizer, language, lines)
     else:
         find = Mentions.of(path, entities.numbers, tokenizer)
-    said: dict[str, Any] = {"mentions": 0, "tokens": 0}
+    said: dict[str, Any] = {"mentions": 0, "tokens": 0, "overlapping": 0}
     seen = np.zeros(len(entities.names), bool)
     for writer in splits:
         names = ("link-begins", "<u8"), ("link-ends", "<u8"), ("linked", "<u4")
         rows, before = [Row(folder / f"{writer.name}-{name}.npy", kind) for name, kind in names], 0
         for ids, starts, sentences in blocks(writer.split()):
-            found = first_of(find(ids, starts, sentences))
+            stand = find(ids, starts, sentences)
+            found = first_of(stand)
+            said["overlapping"] += len(stand) - len(found)
             for row, column in zip(rows, (found[:, 0] + before, found[:, 1] + before, found[:, 2]), strict=True):
                 row.append(column)
             said["mentions"] += len(found)
