@@ -1,9 +1,9 @@
 """How WordPiece is learned: by pair counts, by the ratio, by the gain in likelihood.  What differs, on text that none of them has seen.
 
-    python experiments/wordpieces.py CORPUS.txt OUT [--size 8000] [--bytes 20000000]
+    python experiments/wordpieces.py CORPORA --out results [--size 4000] [--characters 2000000]
 
-Documents stand between blank lines; every twentieth is held out.  Prints a table and writes OUT/wordpieces.json; what is there already is not
-computed again.  Bits per byte: of a unigram model of the pieces, counted in the training part (add one half), over the bytes of the held-out words.
+English encyclopedia, every twentieth document held out.  Prints a table and writes wordpieces.json; what is there already is not computed again.
+  Bits per byte: of a unigram model of the pieces, counted in the training part (add one half), over the bytes of the held-out words.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from glue import _lines
 
 from bertsmith.text.tokenizer import Tokenizer
 
 KINDS = ("wordpiece", "wordpiece-likelihood", "wordpiece-gain")
 
 
-def split(path: Path, size: int) -> tuple[list[str], list[str]]:
+def split(text: str) -> tuple[list[str], list[str]]:
     """Documents to learn from, and held out."""
-    text = path.read_bytes()[:size].decode("utf-8", "ignore")
     documents = [document for document in text.split("\n\n") if document.strip()]
     held = set(range(7, len(documents), 20))
     return [d for i, d in enumerate(documents) if i not in held], [documents[i] for i in sorted(held)]
@@ -51,15 +51,15 @@ def measured(tokenizer: Tokenizer, learn: list[str], held: list[str]) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--size", type=int, default=8000)
-    parser.add_argument("--bytes", type=int, default=20_000_000)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=4000)
+    parser.add_argument("--characters", type=int, default=2_000_000)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / "wordpieces.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    learn, held = split(asked.corpus, asked.bytes)
+    learn, held = split("\n".join(_lines(asked.data / "en_wiki", ""))[: asked.characters])
     for kind in KINDS:
         folder = asked.out / kind
         if kind in results:

@@ -171,7 +171,7 @@ def test_words_are_joined_as_their_script_writes_them(words, text):
     assert [joined.part(i, i + 1) for i in range(len(words))] == words and joined.part(0, len(words)) == text
 
 
-@pytest.mark.parametrize("scheme", ["wordpiece:200", "bpe:400", "unigram:200", "bpe-char:200", "char", "byte"])
+@pytest.mark.parametrize("scheme", ["wordpiece:200", "bpe:400", "unigram:200", "bpe-char:200", "char"])
 def test_each_character_of_chinese_has_a_token_and_none_stands_for_a_blank(scheme, tmp_path):
     corpus = [
         "北京大学在北京。我们在北京大学学习，他在上海工作。" * 3,
