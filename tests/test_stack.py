@@ -9,11 +9,12 @@ from tests.runs import Breaking, same, small
 
 import bertsmith
 from bertsmith import cli
+from bertsmith.data.batch import BEGINS, GOES_ON, NONE
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError
 from bertsmith.nn.member import parameters
 from bertsmith.tasks.sequences import encode
-from bertsmith.text.side_by_side import BEGINS, GOES_ON, NONE, SideBySide
+from bertsmith.text.side_by_side import SideBySide
 from bertsmith.text.store import Store
 from bertsmith.training.pretraining import pretrain
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # layouts, selects and rewrites are NumPy only: nothing here 
 IGNORE = -100
 NEVER = 1 << 20
 SENTINEL = "<extra_id_{}>"  # the name of a token that stands for a hidden span, by its number
+# Tokens of several tokenizers side by side are (n, k + 1): one of each or NONE, and a sign: that a word goes on or begins, or no text.
+NONE = -1
+GOES_ON, BEGINS, MARK = range(3)
 Array = np.ndarray
 
 

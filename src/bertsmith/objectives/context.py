@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
-from bertsmith.data.beside import SENTENCE
 from bertsmith.nn.beside import Beside
 from bertsmith.nn.body import Body, BodyConfig
 from bertsmith.objectives.predict import Summarised
@@ -18,6 +17,7 @@ from bertsmith.objectives.predict import Summarised
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.context import InContextObjective
 
+SENTENCE = "sentence"  # the term
 ITSELF = ("zero", "never")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bertsmith.data.beside import NEXT, PREVIOUS
 from bertsmith.nn.beside import Beside
 from bertsmith.nn.body import Body, BodyConfig, outer
 from bertsmith.nn.gru import GATES
@@ -17,7 +16,7 @@ from bertsmith.objectives.predict import Summarised
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.surroundings import SurroundingsObjective
 
-TERMS = (PREVIOUS, NEXT)
+TERMS = ("previous", "next")
 
 
 @dataclass(frozen=True, kw_only=True)

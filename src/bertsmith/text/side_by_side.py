@@ -16,14 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.data.batch import Array, Vocab
+from bertsmith.data.batch import BEGINS, GOES_ON, MARK, NONE, Array, Vocab
 from bertsmith.data.ranges import within
 from bertsmith.errors import InputError, printable
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.words import character_starts
 
-NONE = -1
-GOES_ON, BEGINS, MARK = range(3)  # signs
 TYPE = "side-by-side"
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bertsmith.data.batch import Stream
+from bertsmith.data.batch import GOES_ON, NONE, Stream
 from bertsmith.nn.body import outer
 from bertsmith.nn.modules.blocks import pick
-from bertsmith.text.side_by_side import GOES_ON, NONE
 
 if TYPE_CHECKING:
     from bertsmith.nn.stacked import Part, Stacked

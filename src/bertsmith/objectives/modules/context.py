@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream
-from bertsmith.data.beside import SENTENCE
 from bertsmith.nn.body import Body
+from bertsmith.objectives.context import SENTENCE
 from bertsmith.objectives.modules.supervised import pooled_at
 
 if TYPE_CHECKING:
