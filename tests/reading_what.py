@@ -3,6 +3,11 @@
 from bertsmith.recipe import find, members
 
 READS = {name: find(f"{name}:tiny") for name in members()}
-# Those that read several feeds have a contract of their own, tests/test_several.py.
-TEXT = sorted(name for name, recipe in READS.items() if recipe.reads == "tokens" and recipe.mixture is None)
+# Those that read several feeds have a contract of their own, tests/test_several.py; those of parallel lines alone too, tests/test_cove.py.
+PARALLEL = sorted(name for name, recipe in READS.items() if getattr(recipe.layout, "parallel", False))
+TEXT = sorted(
+    name
+    for name, recipe in READS.items()
+    if recipe.reads == "tokens" and recipe.mixture is None and name not in PARALLEL
+)
 SOUND = sorted(name for name, recipe in READS.items() if recipe.reads != "tokens")

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 import bertsmith
 from bertsmith.config import from_dict, override, to_dict
@@ -31,7 +30,7 @@ SCORES = ("dot", "general", "additive")
 END = 3
 WORDS = [a + b + c for a in "bdfgk" for b in "ae" for c in "lm"]
 DRAWN = np.random.default_rng(1)
-SENTENCES = [" ".join(DRAWN.choice(WORDS, DRAWN.integers(2, 7))) for _ in range(40)]
+SENTENCES = [" ".join(DRAWN.choice(WORDS, DRAWN.integers(2, 7))) for _ in range(8)]
 
 
 def translated(text):
@@ -45,7 +44,7 @@ def small(*settings):
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory):
-    """A store of 40 sentences of made words and their translations, again and again."""
+    """A store of 8 sentences of made words and their translations, again and again."""
     folder, draw = tmp_path_factory.mktemp("lines"), np.random.default_rng(0)
     rows = [SENTENCES[i] for i in draw.permutation(np.arange(1200) % len(SENTENCES))]
     told = "".join(f"{text}\t{translated(text)}\n" for text in rows)
@@ -113,7 +112,9 @@ def by_hand(model, source, given, score):
                 getattr(lstm, f"{name}_l{i}{end}").data.copy_(getattr(cell, name))
     states, (h, c) = lstm(model.encoder.embeddings.tokens(source)[None])
     states = states[0]
-    begin = [(torch.cat([h[2 * i], h[2 * i + 1]], 1), torch.cat([c[2 * i], c[2 * i + 1]], 1)) for i in range(len(h) // 2)]
+    begin = [
+        (torch.cat([h[2 * i], h[2 * i + 1]], 1), torch.cat([c[2 * i], c[2 * i + 1]], 1)) for i in range(len(h) // 2)
+    ]
     decoder, cells = model.decoder, []
     for layer in decoder.layers:
         cell = torch.nn.LSTMCell(layer.weight_ih.shape[1], decoder.width).double()
@@ -170,12 +171,16 @@ def test_a_decoder_of_more_layers_begins_the_others_with_nothing(lines):
     assert member.model.depth_of("decoder.layers.2.weight_ih") == recipe.model.depth == 5
     assert member.model.depth_of("decoder.out.weight") == 5
     assert member.model.depth_of("encoder.layers.1.0.weight_hh") == 2
-    assert member.model.depth_of("decoder.tokens.weight") == member.model.depth_of("encoder.embeddings.tokens.weight") == 0
+    assert (
+        member.model.depth_of("decoder.tokens.weight") == member.model.depth_of("encoder.embeddings.tokens.weight") == 0
+    )
     with pytest.raises(ValueError, match="not a parameter"):
         member.model.depth_of("decoder.none")
 
 
-@pytest.mark.parametrize("settings", [(), ("model.topology.layers=1",), ("model.topology.score=dot",), ("model.topology.score=additive",)])
+@pytest.mark.parametrize(
+    "settings", [(), ("model.topology.layers=1",), ("model.topology.score=dot",), ("model.topology.score=additive",)]
+)
 def test_parameters_are_counted_exactly(lines, settings):
     recipe = small(*settings).with_vocab(lines.vocab)
     assert parameters(recipe) == sum(p.numel() for p in build(recipe).parameters())
@@ -220,7 +225,10 @@ def test_what_a_decoder_must_not_read_it_does_not(lines):
     heard = member.model.source(stream)
     assert [int((row == 0).sum()) for row in heard.unseen] == [n - 1 for n in batch.input.lengths]
     states = member.model(batch.input)
-    torch.testing.assert_close(heard.values[1][heard.unseen[1, 0] == 0], states.split(batch.input.lengths)[1][batch.input.positions.split(batch.input.lengths)[1] != 1])
+    torch.testing.assert_close(
+        heard.values[1][heard.unseen[1, 0] == 0],
+        states.split(batch.input.lengths)[1][batch.input.positions.split(batch.input.lengths)[1] != 1],
+    )
 
 
 # -- learning ------------------------------------------------------------------------------------------------------------------------------
@@ -289,8 +297,14 @@ def test_a_run_that_was_resumed_equals_one_that_was_not(lines, tmp_path):
 def run(lines, tmp_path_factory) -> Path:
     """It has learned these sentences."""
     out = tmp_path_factory.mktemp("cove") / "run"
-    recipe = small("model.width=32", "model.hidden=32", "schedule.lr=0.02")
-    pretrain(recipe, lines, out, steps=150, threads=1)
+    settings = [
+        "model.width=32",
+        "model.hidden=32",
+        "schedule.lr=0.01",
+        "schedule.decay=constant",
+        "training.batch=256",
+    ]
+    pretrain(small(*settings), lines, out, steps=320, threads=1)
     return out
 
 
@@ -347,9 +361,17 @@ def test_vectors_of_words_are_the_encoders_states(run, lines):
 
 
 def test_it_is_tuned_to_classes_and_to_writing(run, tmp_path):
-    rows = [{"text": f"{a} {b}", "label": a} for b in ("gem", "kal", "gal", "fal", "bem", "kem") for a in ("bal", "dem")]
+    rows = [
+        {"text": f"{a} {b}", "label": a} for b in ("gem", "kal", "gal", "fal", "bem", "kem") for a in ("bal", "dem")
+    ]
     for method in ("full", "frozen"):
-        options = {"out": tmp_path / method, "epochs": 8, "method": method, "threads": 1, "set": ["lr=0.01", "pool=mean"]}
+        options = {
+            "out": tmp_path / method,
+            "epochs": 12,
+            "method": method,
+            "threads": 1,
+            "set": ["lr=0.01", "pool=mean", "batch=4"],
+        }
         found = bertsmith.finetune(run, task="classify", train=rows[:-2], dev=rows[-2:] + rows[:2], **options)
         assert found["dev"]["accuracy"]["value"] == 1.0, method
     assert [row["label"] for row in bertsmith.predict(tmp_path / "full", ["bal fel", "dem fel"])] == ["bal", "dem"]

@@ -253,7 +253,9 @@ def test_parallel_lines_alone_are_for_members_that_read_them(tongues, files, tmp
     named = [f"en+ne={files}/both.en+{files}/both.ne"]
     prepare(named, tmp_path / "store", tokenizer=str(tongues.path), holdout=0.1, allow_unknown=True)
     lines = Store.open(tmp_path / "store")
-    with pytest.raises(InputError, match=r"no text in en\+ne; prepare it with text of these languages, too, or take .* \(cove\)"):
+    with pytest.raises(
+        InputError, match=r"no text in en\+ne; prepare it with text of these languages, too, or take .* \(cove\)"
+    ):
         Text.of(find("mbert:tiny").with_vocab(lines.vocab), lines, 0)
     plan = lines.laid(Translations(length=64)).plan(lines.train, lines.vocab, 0, 0)
     assert len(plan.labels) == lines.manifest["languages"]["en+ne"]["train"]["documents"] > 0

@@ -91,7 +91,9 @@ class Recurrent:
     residual: bool = False  # what a layer reads is added to what it says, from the second on
     noise: Any = None  # a Locked; null: plain dropout on what every layer says
     memory: Any = None  # a Carry: sequences go on from one another; null: each begins anew
-    topology: Any = None  # an Attentive: what writes about what the stack reads (nn/attentive.py); null: the stack alone
+    topology: Any = (
+        None  # an Attentive: what writes about what the stack reads (nn/attentive.py); null: the stack alone
+    )
     initial: Any = field(default_factory=Uniform)  # what tables begin as
     norm: Any = field(default_factory=LayerNorm)  # of heads
     longest: ClassVar[None] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -251,7 +251,7 @@ class Translator(nn.Module):
 
     def source(self, stream: Stream) -> Heard:
         """What the encoder says of a stream, without what a decoder must not read of it."""
-        hidden, ends = self.encoder.heard(stream)
+        hidden, ends = self.encoder.with_ends(stream)
         if stream.hidden is not None:
             hidden, stream = hidden[~stream.hidden], unhidden(stream)
         begin = []
