@@ -30,7 +30,7 @@ SCORES = ("dot", "general", "additive")
 END = 3
 WORDS = [a + b + c for a in "bdfgk" for b in "ae" for c in "lm"]
 DRAWN = np.random.default_rng(1)
-SENTENCES = [" ".join(DRAWN.choice(WORDS, DRAWN.integers(2, 7))) for _ in range(40)]
+SENTENCES = [" ".join(DRAWN.choice(WORDS, DRAWN.integers(2, 7))) for _ in range(8)]
 
 
 def translated(text):
@@ -44,7 +44,7 @@ def small(*settings):
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory):
-    """A store of 40 sentences of made words and their translations, again and again."""
+    """A store of 8 sentences of made words and their translations, again and again."""
     folder, draw = tmp_path_factory.mktemp("lines"), np.random.default_rng(0)
     rows = [SENTENCES[i] for i in draw.permutation(np.arange(1200) % len(SENTENCES))]
     told = "".join(f"{text}\t{translated(text)}\n" for text in rows)
@@ -297,8 +297,14 @@ def test_a_run_that_was_resumed_equals_one_that_was_not(lines, tmp_path):
 def run(lines, tmp_path_factory) -> Path:
     """It has learned these sentences."""
     out = tmp_path_factory.mktemp("cove") / "run"
-    recipe = small("model.width=32", "model.hidden=32", "schedule.lr=0.02")
-    pretrain(recipe, lines, out, steps=150, threads=1)
+    settings = [
+        "model.width=32",
+        "model.hidden=32",
+        "schedule.lr=0.01",
+        "schedule.decay=constant",
+        "training.batch=256",
+    ]
+    pretrain(small(*settings), lines, out, steps=320, threads=1)
     return out
 
 
@@ -361,10 +367,10 @@ def test_it_is_tuned_to_classes_and_to_writing(run, tmp_path):
     for method in ("full", "frozen"):
         options = {
             "out": tmp_path / method,
-            "epochs": 8,
+            "epochs": 12,
             "method": method,
             "threads": 1,
-            "set": ["lr=0.01", "pool=mean"],
+            "set": ["lr=0.01", "pool=mean", "batch=4"],
         }
         found = bertsmith.finetune(run, task="classify", train=rows[:-2], dev=rows[-2:] + rows[:2], **options)
         assert found["dev"]["accuracy"]["value"] == 1.0, method

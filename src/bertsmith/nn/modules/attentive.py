@@ -251,7 +251,7 @@ class Translator(nn.Module):
 
     def source(self, stream: Stream) -> Heard:
         """What the encoder says of a stream, without what a decoder must not read of it."""
-        hidden, ends = self.encoder.heard(stream)
+        hidden, ends = self.encoder.with_ends(stream)
         if stream.hidden is not None:
             hidden, stream = hidden[~stream.hidden], unhidden(stream)
         begin = []

@@ -172,11 +172,11 @@ class RecurrentStack(nn.Module):
         by = ByTime.of(stream.lengths, stream.tokens.device)
         return self._flat([heard], by, None)[:, 0]
 
-    def heard(self, stream: Stream) -> tuple[Tensor, list[State]]:
+    def with_ends(self, stream: Stream) -> tuple[Tensor, list[State]]:
         """What the last layer says (n, d), and what every layer ends with (s, ·), the directions side by side, each behind what it reads last."""
         by = ByTime.of(stream.lengths, stream.tokens.device)
         left: list[State] = []
-        *_, (_, said) = self._layers(stream, by, len(by.rows), left)
+        *_, (_, said) = self._layers(stream, by, len(by.rows), None, left)
         back = torch.from_numpy(np.argsort(by.order)).to(stream.tokens.device)
         count = len(self.config.ways)
         layers = [left[at : at + count] for at in range(0, len(left), count)]
