@@ -1,6 +1,7 @@
 """Configurations survive JSON, refuse what they do not know, and never import what they are not."""
 
 import pytest
+from tests.reading_what import STATIC
 
 from bertsmith.config import from_dict, override, to_dict
 from bertsmith.errors import InputError
@@ -24,6 +25,8 @@ def test_overrides_reach_every_promised_field():
         "training.precision": "float32",
     }  # fmt: skip
     for name in members():
+        if name in STATIC:  # which have no layers, heads or rate of what is hidden
+            continue
         recipe = override(find(f"{name}:tiny"), [f"{key}={value}" for key, value in settings.items()])
         for key, value in settings.items():
             found = recipe

@@ -17,8 +17,9 @@ SETTINGS = {
     "electra": ("objective.generator=1", "objective.share=all"),
     "transformer-xl": ("model.embeddings.cutoffs=[30,60]", "model.embeddings.divide=2"),
 }
-# T5's queries begin smaller than the keys beside them, in a part of one tensor; ERNIE's entities are a table that is no parameter.
-WHOLE = {"t5", "ernie-thu"}
+# T5's queries begin smaller than the keys beside them, in a part of one tensor; ERNIE's entities are a table that is no parameter; what
+# static vectors know of a corpus is none.
+WHOLE = {"t5", "ernie-thu", "word2vec", "fasttext"}
 CASES = [(name, ()) for name in members() if name not in WHOLE] + [*SETTINGS.items()]
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from tests.runs import Breaking, same
+from tests.test_distributed import alike, job
+from tests.workers import outcome, work
 
 from bertsmith.config import override
 from bertsmith.data.batch import Stream
@@ -89,7 +91,9 @@ def test_a_loss_that_is_known_has_the_gradient_that_differences_give(name, store
                 p += sign * moved
                 found.append(next(iter(member(batch).values())).item())
                 p -= sign * moved
-        if not (key == "model.tokens.weight" and "cbow" in name):  # word2vec's code, and so ours, does not divide the mean's
+        if not (
+            key == "model.tokens.weight" and "cbow" in name
+        ):  # word2vec's code, and so ours, does not divide the mean's
             assert found[0] - found[1] == pytest.approx(2 * (gradient * moved).sum().item(), rel=1e-5)
 
 
@@ -126,7 +130,9 @@ def test_at_the_start_every_pair_is_a_coin(name, store):
     pairs = (batch.input.features["left"].astype(int) + batch.input.features["right"]).sum()
     pairs = len(batch.targets["word"]) if recipe.objective.predict == "centre" else pairs
     if recipe.objective.by == "huffman":
-        turns = (member.objective._paths(torch.float32)[1] != 0).sum(1)[torch.from_numpy(batch.input.tokens).long()].numpy()
+        turns = (
+            (member.objective._paths(torch.float32)[1] != 0).sum(1)[torch.from_numpy(batch.input.tokens).long()].numpy()
+        )
         sides = batch.input.features["left"].astype(int) + batch.input.features["right"]
         expected = (turns * (sides > 0 if recipe.objective.predict == "centre" else sides)).sum()
         assert loss.item() == pytest.approx(expected * math.log(2), rel=1e-5)
@@ -190,3 +196,26 @@ def test_a_word_has_one_vector_wherever_it_stands(name, store):
     assert torch.equal(said, said[torch.tensor([first[token] for token in stream.tokens.tolist()])])
     read = torch.arange(0, len(stream.tokens), 3)
     assert torch.equal(member.model(stream, read), said[read])
+
+
+@pytest.fixture(scope="module")
+def two(children, store, tmp_path_factory):
+    folder, jobs = tmp_path_factory.mktemp("static"), []
+    for name in ("word2vec", "fasttext", "glove"):
+        sets = ["model.grams.buckets=500"] if name == "fasttext" else []
+        jobs.append(job(store, f"{name}-one", *sets, member=name, alone=True, options={"steps": 6}))
+        jobs.append(job(store, f"{name}-two", *sets, member=name, options={"steps": 6}))
+    jobs.append(job(store, "sliced", member="word2vec", options={"steps": 6, "shard": "fsdp"}))
+    work(children, folder, jobs)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["word2vec", "fasttext", "glove"])
+def test_two_processes_learn_what_one_does(two, name):
+    for run in ("one", "two"):
+        assert outcome(two, f"{name}-{run}")["code"] == 0, outcome(two, f"{name}-{run}")
+    alike(two / f"{name}-one", two / f"{name}-two")
+
+
+def test_tables_are_not_sliced_which_is_said_in_one_line(two):
+    assert outcome(two, "sliced")["code"] == 2 and "are not sliced" in outcome(two, "sliced")["error"]

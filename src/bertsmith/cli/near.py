@@ -19,9 +19,16 @@ def add_similar(commands: Any) -> None:
     made.add_argument("--top", type=positive, default=10, metavar="K")
     made.add_argument("--analogy", nargs=3, metavar=("A", "B", "C"), help="what is to C what B is to A")
     made.add_argument(
-        "--way", choices=("add", "mul"), default="add", help="of analogies: by the sum of cosines (3CosAdd), or their product (3CosMul)"
+        "--way",
+        choices=("add", "mul"),
+        default="add",
+        help="of analogies: by the sum of cosines (3CosAdd), or their product (3CosMul)",
     )
-    made.add_argument("--among", metavar="FILE", help="texts that neighbours are looked for in, a line each; else the words of the vocabulary")
+    made.add_argument(
+        "--among",
+        metavar="FILE",
+        help="texts that neighbours are looked for in, a line each; else the words of the vocabulary",
+    )
     made.add_argument("--pairs", metavar="FILE", help="two words and people's score a line: rank correlation")
     made.add_argument("--analogies", metavar="FILE", help="four words a line: the share that is found, both ways")
     add_base(made)

@@ -49,7 +49,9 @@ class CellPlan:
     def row(self, indices: Array) -> Row:
         lengths = self.lengths[indices]
         begin = np.repeat(np.asarray(indices) * self.each - np.cumsum(lengths) // 2 + lengths // 2, lengths // 2)
-        place = scattered(begin + np.arange(len(begin)), len(self.found.cells), self.seed + 0x9E3779B9 * (self.epoch + 1))
+        place = scattered(
+            begin + np.arange(len(begin)), len(self.found.cells), self.seed + 0x9E3779B9 * (self.epoch + 1)
+        )
         cells = self.found.cells[place]
         tokens = np.stack([cells["word"], cells["other"]], 1).ravel()
         nothing = np.zeros(len(tokens), bool)
@@ -141,6 +143,7 @@ class HowOften:
     """A cell is read as it is, and asked how often it was met."""
 
     masks: ClassVar[bool] = False
+    shown: ClassVar[bool] = False  # example by example, as a text with its masks
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         at = spans[:, 0]

@@ -19,7 +19,11 @@ from bertsmith.data.select import columns
 from bertsmith.errors import InputError
 
 TERM = "word"
-LEFT, RIGHT, DRAWN = "left", "right", "drawn"  # features of a stream: words to either side that a word is paired with, and a draw
+LEFT, RIGHT, DRAWN = (
+    "left",
+    "right",
+    "drawn",
+)  # features of a stream: words to either side that a word is paired with, and a draw
 LARGEST = 255  # window that a byte holds
 
 
@@ -57,7 +61,9 @@ class Frequent:
     def __call__(self, row: Row, draw: Draw) -> Array:
         stays = self.__dict__.get("stays")
         if stays is None:
-            raise InputError("corruption.select: how often words stand in the corpus is not known; take a feed of a store")
+            raise InputError(
+                "corruption.select: how often words stand in the corpus is not known; take a feed of a store"
+            )
         gone = np.flatnonzero((draw.tokens("sample", row) >= stays[row.tokens]) & ~row.special)
         return columns(gone, gone + 1)
 
@@ -73,6 +79,7 @@ class Neighbours:
     window: int = 5
     reach: Literal["drawn", "full"] = "drawn"
     masks: ClassVar[bool] = False
+    shown: ClassVar[bool] = False  # example by example, as a text with its masks
 
     def __post_init__(self):
         require(0 < self.window <= LARGEST, f"corruption.rewrite.window: {self.window} is not from 1 to {LARGEST}")
@@ -112,4 +119,3 @@ def kept(row: Row, spans: Array) -> tuple[Array, Array, Array]:
     begin, end = np.append(0, edges), np.append(edges, len(at))
     many = end - begin
     return at, np.repeat(begin, many), np.repeat(end - 1, many)
-

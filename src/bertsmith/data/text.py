@@ -166,7 +166,11 @@ def join(rows: list[Row]) -> Row:
 def fixed_batches(split: Any, layout: Any, corruption: Any, vocab: Vocab, tokens: int, batch: int) -> list[Batch]:
     """Held-out sequences of `tokens` tokens at most (one at least) in rows of `batch`, with the same masks in every run."""
     check_reads(layout, split)
-    plan, draw, corruption = layout.plan(split, vocab, HELD_OUT_SEED, 0), Draw(HELD_OUT_SEED), corruption.opening().knowing(vocab)
+    plan, draw, corruption = (
+        layout.plan(split, vocab, HELD_OUT_SEED, 0),
+        Draw(HELD_OUT_SEED),
+        corruption.opening().knowing(vocab),
+    )
     epoch = Epoch(order=plan.shuffled(0), lengths=plan.lengths, room=min(batch, plan.step or batch))
     last = max(epoch.fill(0, tokens), 1)
     batches, at = [], 0

@@ -50,9 +50,13 @@ def export_vectors(
     first = [i for i, name in enumerate(words.names) if words.index[name] == i]
     kept = [i for i in first if not word_vectors.BLANK.search(words.names[i])]
     if len(kept) < len(first):
-        say(f"warning: {amount(len(first) - len(kept), 'word holds', 'words hold')} a blank and {'is' if len(first) - len(kept) == 1 else 'are'} left out")
+        say(
+            f"warning: {amount(len(first) - len(kept), 'word holds', 'words hold')} a blank and {'is' if len(first) - len(kept) == 1 else 'are'} left out"
+        )
     if getattr(loaded.recipe.model, "grams", None) is not None:
-        say("the file has the vectors of the vocabulary; those of other words, which their letters give, stay with the model")
+        say(
+            "the file has the vectors of the vocabulary; those of other words, which their letters give, stay with the model"
+        )
     word_vectors.write(out, [words.names[i] for i in kept], words.raw[kept], form)
     say(f"{printable(out)}: {amount(len(kept), 'word')} of {words.raw.shape[1]} numbers")
     return {"out": str(out), "to": form, "words": len(kept), "width": words.raw.shape[1]}
@@ -75,14 +79,20 @@ def import_vectors(path: Path, out: str | Path, *, say: Callable[[str], None] = 
     own = [i for i, word in enumerate(words) if word not in SPECIALS]
     tokenizer = Tokenizer(of_words([words[i] for i in own], lowercase), dict(zip(ROLES, SPECIALS, strict=True)))
     recipe = find("word2vec:base")
-    recipe = replace(recipe, tokenizer=f"words:{tokenizer.size}", model=replace(recipe.model, vocab=tokenizer.size, width=vectors.shape[1]))
+    recipe = replace(
+        recipe,
+        tokenizer=f"words:{tokenizer.size}",
+        model=replace(recipe.model, vocab=tokenizer.size, width=vectors.shape[1]),
+    )
     member = blank(recipe).eval()
     with torch.no_grad():
         member.model.tokens.weight[len(SPECIALS) :] = torch.from_numpy(vectors[own])
     with files.partial(out) as temporary, files.writing(Path(out)):
         _write(Imported(temporary), recipe, member, tokenizer, path)
         files.publish(temporary, Path(out))
-    say(f"{printable(path)}: {form}, {amount(len(own), 'word')} of {vectors.shape[1]} numbers{', small letters alone' if lowercase else ''}")
+    say(
+        f"{printable(path)}: {form}, {amount(len(own), 'word')} of {vectors.shape[1]} numbers{', small letters alone' if lowercase else ''}"
+    )
     say(f"{printable(out)}: imported")
     return {"out": str(out), "form": form, "words": len(own), "width": vectors.shape[1], "lowercase": lowercase}
 
@@ -95,7 +105,14 @@ def _write(run: Imported, recipe: Recipe, member: Any, tokenizer: Tokenizer, pat
     from bertsmith.training.saving import save_step
 
     versions = {"bertsmith": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    source = {"path": str(path), "weights": files.sha256(path), "dropped": [], "new_heads": [], "model_type": "word2vec", "architectures": []}
+    source = {
+        "path": str(path),
+        "weights": files.sha256(path),
+        "dropped": [],
+        "new_heads": [],
+        "model_type": "word2vec",
+        "architectures": [],
+    }
     config = {
         "format": FORMAT,
         "recipe": to_dict(recipe),

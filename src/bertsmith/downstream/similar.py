@@ -118,7 +118,9 @@ def similar(
     asked = {"text": text, "analogy": analogy, "pairs": pairs, "analogies": analogies}
     given = [name for name, value in asked.items() if value is not None]
     if len(given) != 1 and given != ["pairs", "analogies"]:
-        raise InputError(f"similar: a WORD or SENTENCE, {option('analogy', like='A B C')}, {option('pairs', like='FILE')} or {option('analogies', like='FILE')} is wanted, one of them")
+        raise InputError(
+            f"similar: a WORD or SENTENCE, {option('analogy', like='A B C')}, {option('pairs', like='FILE')} or {option('analogies', like='FILE')} is wanted, one of them"
+        )
     if way not in questions.WAYS:
         raise InputError(f"{option('way', way)}: unknown; {nearest(str(way), questions.WAYS)}")
     if top < 1:
@@ -141,7 +143,11 @@ def similar(
         return {"text": text, "near": _near(words, _vector(words, text)[None] @ words.unit.T, top, [text])}
     if analogy is not None:
         a, b, c = (_vector(words, word)[None] for word in analogy)
-        return {"analogy": [*analogy], "way": way, "near": _near(words, questions.said(words.unit, a, b, c, way), top, analogy)}
+        return {
+            "analogy": [*analogy],
+            "way": way,
+            "near": _near(words, questions.said(words.unit, a, b, c, way), top, analogy),
+        }
     found: dict[str, Any] = {"words": len(words.names)}
     if files_read["pairs"] is not None:
         found["pairs"] = questions.similarity(files_read["pairs"], words.vector)
@@ -153,7 +159,9 @@ def similar(
 def _vector(words: Words, text: str) -> Array:
     found = words.vector(text)
     if found is None:
-        raise InputError(f"{printable(repr(text), 60)}: no word of it has a vector in {printable(words.loaded.run)}; another word, or a model with pieces of words")
+        raise InputError(
+            f"{printable(repr(text), 60)}: no word of it has a vector in {printable(words.loaded.run)}; another word, or a model with pieces of words"
+        )
     return found
 
 
@@ -161,7 +169,9 @@ def _near(words: Words, scores: Array, top: int, but: Sequence[str]) -> list[dic
     scores = scores[0].copy()
     scores[[number for word in but if (number := words.number(word)) is not None]] = -np.inf
     order = np.argsort(-scores, kind="stable")[:top]
-    return [{"text": words.names[i], "cosine": round(float(scores[i]), 6)} for i in order.tolist() if np.isfinite(scores[i])]
+    return [
+        {"text": words.names[i], "cosine": round(float(scores[i]), 6)} for i in order.tolist() if np.isfinite(scores[i])
+    ]
 
 
 def _among(loaded: Loaded, text: str, among: Any, top: int, say: Callable[[str], None]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class StaticConfig:
     segments: ClassVar[int] = 0
     reads_segments: ClassVar[bool] = False
     asks: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
     activation: ClassVar[str] = "gelu"  # of heads
     depth: ClassVar[int] = 0
     knows_corpus: ClassVar[bool] = True  # training/given.py
@@ -57,7 +58,8 @@ class StaticConfig:
             require(getattr(self, name) > 0, f"model.{name}: {getattr(self, name)} must be above 0")
         require(0 <= self.dropout < 1, f"model.dropout: {self.dropout} is not in [0, 1)")
         require(
-            self.grams is None or not self.context, "model.context: of words alone; a model with model.grams has one table"
+            self.grams is None or not self.context,
+            "model.context: of words alone; a model with model.grams has one table",
         )
 
     @property

@@ -63,7 +63,9 @@ class LogCounts:
     def build(self, model: Body) -> CellsObjective:
         from bertsmith.objectives.modules.cells import CellsObjective
 
-        require(getattr(model.config, "context", False), "model.context: the objective asks over two tables; set it true")
+        require(
+            getattr(model.config, "context", False), "model.context: the objective asks over two tables; set it true"
+        )
         return CellsObjective(self, model.config.vocab)
 
     def parameters(self, model: BodyConfig) -> int:

@@ -49,7 +49,9 @@ def pairs(path: str | Path) -> list[Pair]:
         except StopIteration:
             if not found and number == 1:
                 continue
-            raise InputError(f"{printable(path)}:{number}: {printable(line, 60)}: two words and a number are wanted") from None
+            raise InputError(
+                f"{printable(path)}:{number}: {printable(line, 60)}: two words and a number are wanted"
+            ) from None
         found.append(Pair(first=fields[0], second=fields[1], score=score))
     if not found:
         raise InputError(f"{printable(path)}: no pair; two words and a number a line")
@@ -68,7 +70,9 @@ def analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]]]:
             part = line.strip().lstrip(":").strip()
             continue
         if len(fields) != 4:
-            raise InputError(f"{printable(path)}:{number}: {printable(line, 60)}: four words, or ': NAME' of a part, are wanted")
+            raise InputError(
+                f"{printable(path)}:{number}: {printable(line, 60)}: four words, or ': NAME' of a part, are wanted"
+            )
         found.setdefault(part, []).append((fields[0], fields[1], fields[2], fields[3]))
     if not found:
         raise InputError(f"{printable(path)}: no question; four words a line")
@@ -77,11 +81,20 @@ def analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]]]:
 
 def similarity(asked: list[Pair], vector: Callable[[str], Array | None]) -> dict[str, Any]:
     """{spearman: {value, low, high}, pairs, unknown}: pairs with a word that has no vector are left out, and counted."""
-    known = [(a, b, pair.score) for pair in asked if (a := vector(pair.first)) is not None and (b := vector(pair.second)) is not None]
+    known = [
+        (a, b, pair.score)
+        for pair in asked
+        if (a := vector(pair.first)) is not None and (b := vector(pair.second)) is not None
+    ]
     found = {"pairs": len(asked), "unknown": len(asked) - len(known)}
     if len(known) < 2:
-        raise InputError(f"{found['unknown']} of {found['pairs']} pairs hold a word that has no vector; two at least must have both")
-    return {"spearman": metrics.regression([score for *_, score in known], [float(a @ b) for a, b, _ in known])["spearman"], **found}
+        raise InputError(
+            f"{found['unknown']} of {found['pairs']} pairs hold a word that has no vector; two at least must have both"
+        )
+    return {
+        "spearman": metrics.regression([score for *_, score in known], [float(a @ b) for a, b, _ in known])["spearman"],
+        **found,
+    }
 
 
 def answered(unit: Array, asked: Array, way: str = "add") -> Array:
@@ -107,7 +120,9 @@ def said(unit: Array, a: Array, b: Array, c: Array, way: str) -> Array:
     return near[1] * near[2] / (near[0] + TINY)
 
 
-def solved(parts: dict[str, list[tuple[str, str, str, str]]], unit: Array, number: Callable[[str], int | None]) -> dict[str, Any]:
+def solved(
+    parts: dict[str, list[tuple[str, str, str, str]]], unit: Array, number: Callable[[str], int | None]
+) -> dict[str, Any]:
     """{add: {value, low, high}, mul, questions, unknown, parts: {name: {add, mul, questions, unknown}}}: questions with a word that is none of the v are left out, and counted."""
     names, rows, unknown = [], [], dict.fromkeys(parts, 0)
     for name, questions in parts.items():

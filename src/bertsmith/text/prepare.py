@@ -347,7 +347,9 @@ class _Work:
                 f"{read.closed} end like a sentence; `lines` wrapped joins them (and `documents` file, if blank lines part paragraphs)"
             )
         tokens = train.tokens + held.tokens
-        lost = unknown.counted(self.unknown, tokens, lambda: None if self.backend.whole_words else self.characters.unknown(self.backend))
+        lost = unknown.counted(
+            self.unknown, tokens, lambda: None if self.backend.whole_words else self.characters.unknown(self.backend)
+        )
         warnings += [said] if (said := unknown.warning(lost)) else []
         scripts, missing = ({}, []) if self.segmented else scripts_described(self.characters.counts, self.japanese)
         warnings += missing

@@ -60,9 +60,9 @@ def train(
         check_accents(texts)
     told = {} if told is None else told
     texts, told["cut_words"] = cut(texts)
-    backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram, "words": _words}[name](
-        texts, size, rule
-    )
+    backend = {"wordpiece": _wordpiece, "bpe": _bytes, "bpe-char": _characters, "unigram": _unigram, "words": _words}[
+        name
+    ](texts, size, rule)
     return _joined(backend)
 
 

@@ -20,14 +20,18 @@ from bertsmith.text.word_list import contents
 
 Form = Literal["word2vec", "word2vec-bin", "glove"]
 HEADER = re.compile(rb"[ \t]*(\d{1,10})[ \t]+(\d{1,6})[ \t]*\r?\n")
-BLANK = re.compile(r"[ \t\r\n\v\f\x85\xa0\u2028\u2029]")  # what parts words where a file is read again, here or elsewhere
+BLANK = re.compile(
+    r"[ \t\r\n\v\f\x85\xa0\u2028\u2029]"
+)  # what parts words where a file is read again, here or elsewhere
 
 
 def write(path: str | Path, words: Sequence[str], vectors: Array, form: Form) -> None:
     """`vectors` (v, d).  InputError for a word that could not be read again; nothing is left at `path` then."""
     for word in words:
         if not word or BLANK.search(word):
-            raise InputError(f"{printable(path)}: the word {printable(repr(word), 40)} holds a blank, which parts words and numbers there; leave it out")
+            raise InputError(
+                f"{printable(path)}: the word {printable(repr(word), 40)} holds a blank, which parts words and numbers there; leave it out"
+            )
     vectors = np.ascontiguousarray(vectors, "<f4")
     with files.writing(Path(path)):
         files.write(Path(path), b"".join(_lines(words, vectors, form)))
@@ -85,7 +89,9 @@ def _text(data: bytes, before: int, where: str, count: int | None, width: int | 
         try:
             text = line.decode().rstrip("\r ")
         except UnicodeDecodeError as error:
-            raise InputError(f"{where}:{number}: byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8") from None
+            raise InputError(
+                f"{where}:{number}: byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"
+            ) from None
         width = len(text.split(" ")) - 1 if width is None else width
         parts = text.rsplit(" ", width) if width else [text]
         try:
@@ -93,7 +99,9 @@ def _text(data: bytes, before: int, where: str, count: int | None, width: int | 
         except ValueError:
             row = np.zeros(0, np.float32)
         if len(row) != width or not width or not parts[0]:
-            raise InputError(f"{where}:{number}: {printable(repr(text), 40)}: a word and {width or 'its'} numbers, parted by single blanks, are wanted")
+            raise InputError(
+                f"{where}:{number}: {printable(repr(text), 40)}: a word and {width or 'its'} numbers, parted by single blanks, are wanted"
+            )
         if not np.isfinite(row).all():
             raise InputError(f"{where}:{number}: {printable(parts[0], 40)}: a number that is not finite")
         words.append(parts[0])
@@ -101,7 +109,9 @@ def _text(data: bytes, before: int, where: str, count: int | None, width: int | 
     if not words:
         raise InputError(f"{where}: no word in it")
     if count is not None and count != len(words):
-        raise InputError(f"{where}: its first line says {count:,} words, it has {len(words):,}; it was cut short, or that line is wrong")
+        raise InputError(
+            f"{where}: its first line says {count:,} words, it has {len(words):,}; it was cut short, or that line is wrong"
+        )
     return words, np.stack(rows)
 
 
@@ -111,11 +121,15 @@ def _binary(body: bytes, where: str, count: int, width: int) -> tuple[list[str],
         end = body.find(b" ", at)
         after = end + 1 + 4 * width
         if end < 0 or after > len(body):
-            raise InputError(f"{where}: word {i + 1} of {count:,}: the file ends in it; it was cut short, or its first line is wrong")
+            raise InputError(
+                f"{where}: word {i + 1} of {count:,}: the file ends in it; it was cut short, or its first line is wrong"
+            )
         try:
             word = body[at:end].lstrip(b"\n").decode()
         except UnicodeDecodeError:
-            raise InputError(f"{where}: word {i + 1} of {count:,} is not UTF-8; the numbers before it are not {width} of four bytes, or it is another format") from None
+            raise InputError(
+                f"{where}: word {i + 1} of {count:,} is not UTF-8; the numbers before it are not {width} of four bytes, or it is another format"
+            ) from None
         vectors[i] = np.frombuffer(body, "<f4", width, end + 1)
         if not np.isfinite(vectors[i]).all():
             raise InputError(f"{where}: word {i + 1}, {printable(word, 40)}: a number that is not finite")

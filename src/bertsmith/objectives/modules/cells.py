@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.data.batch import IGNORE, Batch
+from bertsmith.data.batch import Batch
 from bertsmith.nn.modules.static import Moved, Rows, table
 from bertsmith.objectives.modules.known import known
 from bertsmith.objectives.neighbours import CELL
@@ -44,11 +44,13 @@ class CellsObjective(nn.Module):
     def _learned(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor, list[Moved]]:
         target = batch.targets[CELL]
         at = target.at[:, 0]
-        asked = target.labels != IGNORE
+        asked = target.labels > 0  # what keeps step with other processes is not
         word = batch.input.tokens[at]
         other = batch.input.tokens[(at + 1).clamp(max=len(batch.input.tokens) - 1)]
         tables = [model.tokens.weight, model.context.weight, self.bias.weight, self.context_bias.weight]
-        x, y, b, c = (F.embedding(tokens, part.detach()) for part, tokens in zip(tables, (word, other, word, other), strict=True))
+        x, y, b, c = (
+            F.embedding(tokens, part.detach()) for part, tokens in zip(tables, (word, other, word, other), strict=True)
+        )
         counts = torch.where(asked, target.labels, 1.0).to(x.dtype)
         weight = (counts / self.config.most).pow(self.config.power).clamp(max=1.0) * asked
         log = counts.log()
@@ -56,6 +58,11 @@ class CellsObjective(nn.Module):
         slope = 2 * weight * apart
         mean = (weight * log).sum() / weight.sum().clamp(min=1e-30)
         words, others = Rows(word), Rows(other)
-        pulls = (words, slope[:, None] * y), (others, slope[:, None] * x), (words, slope[:, None]), (others, slope[:, None])
+        pulls = (
+            (words, slope[:, None] * y),
+            (others, slope[:, None] * x),
+            (words, slope[:, None]),
+            (others, slope[:, None]),
+        )
         parts = [(part, rows.rows, rows.added(pull)) for part, (rows, pull) in zip(tables, pulls, strict=True)]
         return (weight * apart.square()).sum(), (weight * (log - mean).square()).sum(), parts

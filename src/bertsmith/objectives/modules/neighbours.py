@@ -34,7 +34,9 @@ class Band:
         self.chunks = -(-self.count // self.chunk)
         self.rest = self.chunks * self.chunk - self.count
         codes = F.pad(left * (window + 1) + right, (0, self.rest))
-        self.inside = F.embedding(codes, windows(window, dtype, left.device)).view(self.chunks, self.chunk, -1)  # 1: a neighbour
+        self.inside = F.embedding(codes, windows(window, dtype, left.device)).view(
+            self.chunks, self.chunk, -1
+        )  # 1: a neighbour
 
     def own(self, x: Tensor) -> Tensor:
         """(n, d) -> (c, C, d)."""
@@ -147,7 +149,12 @@ class NeighboursObjective(nn.Module):
         pull = pull - rows_of.back(wrong_far @ far)
         slope_far = (wrong_far.mT @ asking).flatten(0, 1)
         outer = Rows(words)
-        return loss + loss_far, correct, self._through(pull, band), (outer.rows, outer.added(torch.cat([slope, -slope_far])))
+        return (
+            loss + loss_far,
+            correct,
+            self._through(pull, band),
+            (outer.rows, outer.added(torch.cat([slope, -slope_far]))),
+        )
 
     def _by_tree(self, x: Tensor, stream: Stream, band: Band) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
         nodes, turns = (part[stream.tokens] for part in self._paths(x.dtype))  # (n, r)
@@ -269,4 +276,8 @@ def neighbours_words(same: Same, stream: Stream, rows_of: Sequences, window: int
     safe = asks.clamp(0, len(stream.tokens) - 1)
     left, right = (stream.features[name][safe] for name in (LEFT, RIGHT))
     found = (asks == safe) & (away <= left) & (-away <= right)
-    return sequence[:, None].expand_as(found)[found], (place[:, None] + away)[found], drawn[:, None].expand_as(found)[found]
+    return (
+        sequence[:, None].expand_as(found)[found],
+        (place[:, None] + away)[found],
+        drawn[:, None].expand_as(found)[found],
+    )
