@@ -32,15 +32,25 @@ KINDS: dict[str, tuple[str, list[str], dict[str, Any]]] = {  # our member and se
     "skip-gram": ("word2vec", [], {"sg": 1, "alpha": 0.025}),
     "cbow": ("word2vec", ["objective.predict=centre"], {"sg": 0, "alpha": 0.05}),
     "skip-gram tree": ("word2vec", ["objective.by=huffman"], {"sg": 1, "hs": 1, "negative": 0, "alpha": 0.025}),
-    "cbow tree": ("word2vec", ["objective.by=huffman", "objective.predict=centre"], {"sg": 0, "hs": 1, "negative": 0, "alpha": 0.05}),
-    "fasttext": ("fasttext", [f"corruption.select.sample={SAMPLE}", "objective.power=0.75"], {"sg": 1, "alpha": 0.05, "bucket": 200_000}),
+    "cbow tree": (
+        "word2vec",
+        ["objective.by=huffman", "objective.predict=centre"],
+        {"sg": 0, "hs": 1, "negative": 0, "alpha": 0.05},
+    ),
+    "fasttext": (
+        "fasttext",
+        [f"corruption.select.sample={SAMPLE}", "objective.power=0.75"],
+        {"sg": 1, "alpha": 0.05, "bucket": 200_000},
+    ),
 }
 
 
 def prepared(data: Path, out: Path, characters: int) -> Store:
     with lzma.open(next((data / "en_wiki").glob("*.xz")), "rt", encoding="utf-8") as file:
         (out / "text.txt").write_text(file.read(characters), encoding="utf-8")
-    bertsmith.prepare([str(out / "text.txt")], str(out / "store"), tokenizer="words:30000", lowercase=True, holdout=0.0, say=print)
+    bertsmith.prepare(
+        [str(out / "text.txt")], str(out / "store"), tokenizer="words:30000", lowercase=True, holdout=0.0, say=print
+    )
     return Store.open(out / "store")
 
 
@@ -48,7 +58,13 @@ def ours(store: Store, kind: str, threads: int, passes: int, out: Path) -> tuple
     """(seconds and cpu seconds of all updates, (V, d) vectors)."""
     member, settings, _ = KINDS[kind]
     ticks: list[tuple[float, float]] = []
-    settings = [*settings, f"model.width={WIDTH}", "training.evaluate=0", "training.checkpoint=1000000", "training.held_out=1"]
+    settings = [
+        *settings,
+        f"model.width={WIDTH}",
+        "training.evaluate=0",
+        "training.checkpoint=1000000",
+        "training.held_out=1",
+    ]
     found = find(f"{member}:mini")
     steps = max(2, passes * store.train.count // found.training.batch)
     bertsmith.pretrain(
@@ -67,14 +83,29 @@ def ours(store: Store, kind: str, threads: int, passes: int, out: Path) -> tuple
         return wall, cpu, body.vectors(torch.arange(store.vocab.size)).numpy()
 
 
-def theirs(store: Store, sentences: list[list[str]], kind: str, workers: int, passes: int, names: list[str | None]) -> tuple[float, float, np.ndarray]:
-    options = {"vector_size": WIDTH, "window": WINDOW, "negative": NEGATIVES, "sample": SAMPLE, "min_count": 1, "min_alpha": 1e-4}
-    made: Any = (FastText if kind == "fasttext" else Word2Vec)(**{**options, **KINDS[kind][2]}, workers=workers, seed=1, epochs=passes)
+def theirs(
+    store: Store, sentences: list[list[str]], kind: str, workers: int, passes: int, names: list[str | None]
+) -> tuple[float, float, np.ndarray]:
+    options = {
+        "vector_size": WIDTH,
+        "window": WINDOW,
+        "negative": NEGATIVES,
+        "sample": SAMPLE,
+        "min_count": 1,
+        "min_alpha": 1e-4,
+    }
+    made: Any = (FastText if kind == "fasttext" else Word2Vec)(
+        **{**options, **KINDS[kind][2]}, workers=workers, seed=1, epochs=passes
+    )
     made.build_vocab(sentences)
     wall, cpu = time.perf_counter(), time.process_time()
     made.train(sentences, total_examples=len(sentences), epochs=passes)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return wall, cpu, np.stack([made.wv[name] if name in made.wv.key_to_index else np.zeros(WIDTH, np.float32) for name in names])
+    return (
+        wall,
+        cpu,
+        np.stack([made.wv[name] if name in made.wv.key_to_index else np.zeros(WIDTH, np.float32) for name in names]),
+    )
 
 
 def judged(data: Path, names: list[str | None], vectors: np.ndarray) -> dict[str, float]:
@@ -82,14 +113,23 @@ def judged(data: Path, names: list[str | None], vectors: np.ndarray) -> dict[str
     normal = unit(vectors)
     vector = lambda word: normal[index[word.lower()]] if word.lower() in index else None
     found = {
-        name: round(questions.similarity(questions.pairs(data / "word_similarity" / f"{file}.txt"), vector)["spearman"]["value"], 4)
+        name: round(
+            questions.similarity(questions.pairs(data / "word_similarity" / f"{file}.txt"), vector)["spearman"][
+                "value"
+            ],
+            4,
+        )
         for name, file in (("men", "EN-MEN-TR-3k"), ("wordsim", "EN-WS-353-ALL"))
     }
     asked = questions.analogies(data / "word_analogy" / "questions-words.txt.xz")
-    return found | {"analogies": round(questions.solved(asked, normal, lambda word: index.get(word.lower()))["add"]["value"], 4)}
+    return found | {
+        "analogies": round(questions.solved(asked, normal, lambda word: index.get(word.lower()))["add"]["value"], 4)
+    }
 
 
-def compared(data: Path, store: Store, kind: str, workers: int, passes: int, repetitions: int, folder: Path) -> dict[str, Any]:
+def compared(
+    data: Path, store: Store, kind: str, workers: int, passes: int, repetitions: int, folder: Path
+) -> dict[str, Any]:
     names = words_of(store)
     tokens = store.train.gather(slice(0, store.train.count))
     known = tokens[tokens != store.vocab.unk]
@@ -126,9 +166,16 @@ def main() -> None:
         store = prepared(arguments.data, Path(folder), arguments.characters)
         for kind in arguments.kinds:
             for workers in arguments.workers:
-                rows.append(compared(arguments.data, store, kind, workers, arguments.passes, arguments.repetitions, Path(folder)))
+                rows.append(
+                    compared(
+                        arguments.data, store, kind, workers, arguments.passes, arguments.repetitions, Path(folder)
+                    )
+                )
                 say(rows[-1])
-                print(f"  cpu {({name: round(value) for name, value in rows[-1]['cpu'].items()})}  {rows[-1]['quality']}", flush=True)
+                print(
+                    f"  cpu { ({name: round(value) for name, value in rows[-1]['cpu'].items()}) }  {rows[-1]['quality']}",
+                    flush=True,
+                )
     print(record(f"{about['date']}-words-static", about, rows))
 
 

@@ -25,7 +25,12 @@ from bertsmith.tasks.ranking import unit
 from bertsmith.text.store import Store
 from bertsmith.training.given import words_of
 
-PAIRS = {"men": "EN-MEN-TR-3k.txt", "wordsim": "EN-WS-353-ALL.txt", "simlex": "EN-SIMLEX-999.txt", "rare": "EN-RW-STANFORD.txt"}
+PAIRS = {
+    "men": "EN-MEN-TR-3k.txt",
+    "wordsim": "EN-WS-353-ALL.txt",
+    "simlex": "EN-SIMLEX-999.txt",
+    "rare": "EN-RW-STANFORD.txt",
+}
 TREE, CENTRE = "objective.by=huffman", "objective.predict=centre"
 OURS: dict[str, tuple[str, list[str]]] = {
     "skip-gram": ("word2vec", []),
@@ -54,7 +59,14 @@ def prepared(data: Path, out: Path, characters: int) -> Store:
                     found.append(file.read(half - sum(map(len, found))))
             texts.append("\n\n".join(found))
         (out / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
-        bertsmith.prepare([str(out / "text.txt")], str(out / "store"), tokenizer="words:30000", lowercase=True, holdout=0.005, say=print)
+        bertsmith.prepare(
+            [str(out / "text.txt")],
+            str(out / "store"),
+            tokenizer="words:30000",
+            lowercase=True,
+            holdout=0.005,
+            say=print,
+        )
     return Store.open(out / "store")
 
 
@@ -78,7 +90,14 @@ def of_ours(store: Store, name: str, seed: int, passes: int, width: int, out: Pa
         cells = len(layout.of(store.train, store.vocab).cells)
         options = {"tokens": 5 * passes * 2 * cells}
     bertsmith.pretrain(
-        f"{member}:mini", store, run, seed=seed, resume=run.exists(), say=print, set=[*settings, f"model.width={width}", "training.evaluate=0"], **options
+        f"{member}:mini",
+        store,
+        run,
+        seed=seed,
+        resume=run.exists(),
+        say=print,
+        set=[*settings, f"model.width={width}", "training.evaluate=0"],
+        **options,
     )
     return run, time.perf_counter() - begun
 
@@ -88,7 +107,15 @@ def of_gensim(store: Store, name: str, seed: int, passes: int, width: int) -> tu
     tokens = store.train.gather(slice(0, store.train.count))
     known = tokens[tokens != store.vocab.unk]
     sentences = [[names[i] for i in known[at : at + 512].tolist()] for at in range(0, len(known), 512)]
-    options = {"vector_size": width, "window": 5, "negative": 5, "sample": 1e-3, "min_count": 1, "min_alpha": 1e-4, **THEIRS[name]}
+    options = {
+        "vector_size": width,
+        "window": 5,
+        "negative": 5,
+        "sample": 1e-3,
+        "min_count": 1,
+        "min_alpha": 1e-4,
+        **THEIRS[name],
+    }
     begun = time.perf_counter()
     kind = FastText if "fasttext" in name else Word2Vec
     made = kind(sentences, workers=2, seed=seed + 1, epochs=passes, **options)
@@ -128,7 +155,11 @@ def table(lines: list[dict[str, Any]]) -> None:
             mean = float(np.mean(values))
             half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else float("nan")
             cells.append(f"{mean:.3f} +- {half:.3f} (unk {own[0]['scores'][score]['unknown']})")
-        print(f"{kind:24}" + "".join(f"{cell:>24}" for cell in cells) + f"{np.mean([line['seconds'] for line in own]):10,.0f}")
+        print(
+            f"{kind:24}"
+            + "".join(f"{cell:>24}" for cell in cells)
+            + f"{np.mean([line['seconds'] for line in own]):10,.0f}"
+        )
 
 
 def main() -> None:
@@ -159,7 +190,13 @@ def main() -> None:
             lines.append({"member": name, "seed": seed, "seconds": round(seconds, 1), "scores": scores})
             with open(path, "a") as file:
                 file.write(json.dumps(lines[-1]) + "\n")
-            print(name, seed, f"{seconds:.0f} s", {key: round((of.get("spearman") or of["add"])["value"], 3) for key, of in scores.items()}, flush=True)
+            print(
+                name,
+                seed,
+                f"{seconds:.0f} s",
+                {key: round((of.get("spearman") or of["add"])["value"], 3) for key, of in scores.items()},
+                flush=True,
+            )
     table([line for line in lines if line["member"] in arguments.only])
 
 

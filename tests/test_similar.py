@@ -1,5 +1,6 @@
 """Neighbours and analogies, and files of word vectors: read, written, refused; gensim opens what we write."""
 
+import gc
 import json
 import lzma
 
@@ -45,6 +46,7 @@ def trained(store, tmp_path_factory):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # gensim's
 @pytest.mark.parametrize("form", ["word2vec", "word2vec-bin", "glove"])
 def test_what_is_exported_opens_in_gensim_and_comes_back(model, form, tmp_path):
     result = bertsmith.export(model, tmp_path / "out", to=form)
@@ -53,6 +55,7 @@ def test_what_is_exported_opens_in_gensim_and_comes_back(model, form, tmp_path):
     theirs = KeyedVectors.load_word2vec_format(str(tmp_path / "out"), binary=binary, no_header=form == "glove")
     assert theirs.index_to_key == WORDS
     np.testing.assert_allclose(theirs.vectors, square(), atol=1e-6)
+    gc.collect()  # of a file that gensim leaves open, while that is ignored
     words, vectors, found = word_vectors.read(tmp_path / "out")
     assert (words, found) == (WORDS, form)
     np.testing.assert_allclose(vectors, square(), atol=1e-6)
@@ -99,6 +102,7 @@ def test_a_word_with_a_blank_is_not_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gensim's own
 def test_neighbours_and_analogies_are_those_of_gensim(model, capsys):
     theirs = KeyedVectors(6)
     theirs.add_vectors(WORDS, square())
@@ -137,13 +141,11 @@ def test_judgements_are_agreed_with_as_gensim_says_and_unknown_words_are_counted
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [("a b\n", ":1: .*two words and a number"), ("", "no pair"), ("x y 1\nz\n", ":2: ")]
+    ("text", "why"), [("q w 1\na b\n", ":2: 'a b'|:2: a b"), ("# remark\n", "no pair"), ("x y 1\nz\n", ":2: ")]
 )
 def test_a_file_of_pairs_that_is_none_is_refused(text, why, tmp_path):
-    (tmp_path / "p").write_text(
-        "# remark\n" + text if why.startswith(":1:") is False else "q w 1\n" + text.replace("a b", "a b")
-    )
-    with pytest.raises(InputError, match=why.replace(":1:", ":2:").replace(":2: ", r":\d: ") if ":" in why else why):
+    (tmp_path / "p").write_text(text)
+    with pytest.raises(InputError, match=why):
         questions.pairs(tmp_path / "p")
 
 
@@ -167,7 +169,7 @@ def test_what_static_vectors_cannot_do_is_refused_in_one_line(trained, tmp_path,
         ["similar", run, "a", "--pairs", "x"],
         ["score", run, "--text", "a"],
     ):
-        assert cli.run(command) == 2 if command[0] != "none" else True
+        assert cli.run(command) == 2, command
         said = capsys.readouterr().err.strip()
         assert said.startswith("bertsmith: error:") and "\n" not in said, said
 

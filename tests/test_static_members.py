@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from tests.runs import Breaking, same
+from tests.test_distributed import alike, job
+from tests.workers import outcome, work
 
 from bertsmith.config import override
 from bertsmith.data.batch import Stream
@@ -194,3 +196,26 @@ def test_a_word_has_one_vector_wherever_it_stands(name, store):
     assert torch.equal(said, said[torch.tensor([first[token] for token in stream.tokens.tolist()])])
     read = torch.arange(0, len(stream.tokens), 3)
     assert torch.equal(member.model(stream, read), said[read])
+
+
+@pytest.fixture(scope="module")
+def two(children, store, tmp_path_factory):
+    folder, jobs = tmp_path_factory.mktemp("static"), []
+    for name in ("word2vec", "fasttext", "glove"):
+        sets = ["model.grams.buckets=500"] if name == "fasttext" else []
+        jobs.append(job(store, f"{name}-one", *sets, member=name, alone=True, options={"steps": 6}))
+        jobs.append(job(store, f"{name}-two", *sets, member=name, options={"steps": 6}))
+    jobs.append(job(store, "sliced", member="word2vec", options={"steps": 6, "shard": "fsdp"}))
+    work(children, folder, jobs)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["word2vec", "fasttext", "glove"])
+def test_two_processes_learn_what_one_does(two, name):
+    for run in ("one", "two"):
+        assert outcome(two, f"{name}-{run}")["code"] == 0, outcome(two, f"{name}-{run}")
+    alike(two / f"{name}-one", two / f"{name}-two")
+
+
+def test_tables_are_not_sliced_which_is_said_in_one_line(two):
+    assert outcome(two, "sliced")["code"] == 2 and "are not sliced" in outcome(two, "sliced")["error"]

@@ -138,7 +138,14 @@ def add_finetune(commands: Any) -> None:
         help="of answers of a training file (qa) that do not stand where it says: mend takes the nearest place; of spans within others (tag): mend takes the longer",
     )
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
-    made.add_argument("--baseline", action="store_true", help="what TF-IDF with a linear model reaches, beside it")
+    made.add_argument(
+        "--baseline",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="tfidf|fasttext",
+        help="what a simple method reaches, beside it: TF-IDF with a linear model, or fastText's classifier",
+    )
     made.add_argument("--against", metavar="RUN", help="another fine-tuning with this dev file: the paired difference")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as batch=16 or lr=3e-5")
     add_work(made)

@@ -143,6 +143,7 @@ class HowOften:
     """A cell is read as it is, and asked how often it was met."""
 
     masks: ClassVar[bool] = False
+    shown: ClassVar[bool] = False  # example by example, as a text with its masks
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         at = spans[:, 0]

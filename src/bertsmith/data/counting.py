@@ -5,8 +5,10 @@ Weights 1 / distance are whole numbers of 1 / `UNIT`, so that no order of adding
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
+import weakref
 from dataclasses import dataclass
 from math import lcm
 from pathlib import Path
@@ -42,7 +44,7 @@ def counted(split: Any, vocab: Vocab, window: int, memory: int) -> Counted:
     unread[[*vocab.special, vocab.unk]] = True
     room = max(1 << 12, memory // (PAIR * HELD))  # pairs held at once
     runs = _Runs(room)
-    stretch = max(1, room // window)
+    stretch = max(1, room // (2 * window))
     for piece, old in _pieces(split, unread, stretch, window):
         runs.add(*_pairs(piece, old, window, size))
     cells, folder = runs.merged(size)
@@ -92,13 +94,21 @@ def summed(keys: Array, weights: Array) -> tuple[Array, Array]:
     return keys[first], np.add.reduceat(weights, first) if len(first) else weights
 
 
+class _Folder:
+    """A folder that goes when nobody holds it any more, or when the process ends."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="bertsmith-cells-"))
+        weakref.finalize(self, shutil.rmtree, self.path, True)
+
+
 class _Runs:
     """Sorted runs; `room`: pairs that are held at once, beyond which they go to files."""
 
     def __init__(self, room: int):
         self.room, self.spills, self.peak = room, 0, 0
         self.held: list[tuple[Array, Array]] = []
-        self.folder: tempfile.TemporaryDirectory | None = None
+        self.folder: _Folder | None = None
 
     def add(self, keys: Array, weights: Array) -> None:
         self._noted(sum(len(k) for k, _ in self.held) + HELD * len(keys))
@@ -117,9 +127,9 @@ class _Runs:
         self.held = [summed(keys, weights)]
 
     def _spill(self) -> None:
-        self.folder = self.folder or tempfile.TemporaryDirectory(prefix="bertsmith-cells-")
+        self.folder = self.folder or _Folder()
         for name, part in zip(("keys", "weights"), self.held[0], strict=True):
-            np.save(Path(self.folder.name) / f"{name}-{self.spills}.npy", part, allow_pickle=False)
+            np.save(self.folder.path / f"{name}-{self.spills}.npy", part, allow_pickle=False)
         self.held, self.spills = [], self.spills + 1
 
     def merged(self, size: int) -> tuple[Array, Any]:
@@ -132,7 +142,7 @@ class _Runs:
         if self.held:
             self._spill()
         assert self.folder is not None
-        where = Path(self.folder.name)
+        where = self.folder.path
         runs = [
             tuple(np.load(where / f"{name}-{i}.npy", mmap_mode="r") for name in ("keys", "weights"))
             for i in range(self.spills)

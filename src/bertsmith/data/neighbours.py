@@ -79,6 +79,7 @@ class Neighbours:
     window: int = 5
     reach: Literal["drawn", "full"] = "drawn"
     masks: ClassVar[bool] = False
+    shown: ClassVar[bool] = False  # example by example, as a text with its masks
 
     def __post_init__(self):
         require(0 < self.window <= LARGEST, f"corruption.rewrite.window: {self.window} is not from 1 to {LARGEST}")

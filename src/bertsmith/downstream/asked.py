@@ -60,7 +60,7 @@ class Asked:
     on_long: OnLong | None
     on_bad_answer: OnBadAnswer
     allow_unknown: bool
-    baseline: bool
+    baseline: bool | str
     against: str | Path | Loaded | None
     set: Settings
     device: str | None
@@ -125,6 +125,8 @@ def check_early(asked: Asked) -> FineTuning:
     if asked.baseline and not kind.simple:
         have = ", ".join(name for name, other in kinds.KINDS.items() if other.simple)
         raise InputError(f"{flag('baseline')}: {option('task', kind.name)} has none; {have} have")
+    if asked.baseline:
+        kinds.simple_of(kind, asked.baseline)
     asked.budget.check_given(LENGTHS)
     options.check_steps(asked.steps)
     options.check_taught(asked.epochs or options.epochs)

@@ -30,7 +30,7 @@ class Beside:
         return self.simple is not None or self.against is not None
 
     @classmethod
-    def of(cls, read: Any, baseline: bool, against: Model | None, say: Say) -> Beside:
+    def of(cls, read: Any, baseline: bool | str, against: Model | None, say: Say) -> Beside:
         """`read`: the fine-tuning's rows (task.Rows).  The simple method learns here, before anything is written.  InputError where there
         is none, or where `against` has another task, other labels or another dev file."""
         side = None if against is None else Side.of(against)
@@ -39,7 +39,7 @@ class Beside:
         made = cls(read.kind, read.rows["dev"], read.targets["dev"], against=side)
         if not baseline:
             return made
-        method, said = read.kind.baseline(read.rows, read.targets, read.known)
+        method, said = kinds.simple_of(read.kind, baseline)(read.rows, read.targets, read.known)
         known = read.kind.settled(made.targets, said, read.known)
         scores = read.kind.score(made.targets, said, known)
         say(f"baseline: {method}: {', '.join(f'{name} {metrics.said(score)}' for name, score in scores.items())}")

@@ -59,6 +59,10 @@ def lines(
     if writer is not None and writer.tokenizer.reading != tokenizer.reading:
         raise InputError(f"{option('model', writer.run)}: its tokenizer is not that of the text")
     require(n > 0, f"show: -n {n}: at least 1 example")
+    require(
+        getattr(recipe.corruption.rewrite, "shown", True),
+        f"show: {recipe.name} is asked about pairs of words, and nothing is hidden or written in its text that could be shown",
+    )
     check_reads(layout, split)
     layout.check(split)
     recipe.corruption.check(split)

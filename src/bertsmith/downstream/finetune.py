@@ -60,7 +60,7 @@ def finetune(
     on_long: OnLong | None = None,
     on_bad_answer: OnBadAnswer = "error",
     allow_unknown: bool = False,
-    baseline: bool = False,
+    baseline: bool | str = False,
     against: str | Path | Loaded | None = None,
     set: Settings = (),
     device: str | None = None,
@@ -94,7 +94,7 @@ def finetune(
     encoder fresh weights beside a copy (downstream/grown.py).  `on_bad_answer`: "mend" or "skip" what does not stand where the training file of "qa" says, and spans within others of "tag".
     `method`: what learns: "full", "frozen", "mix", "adapter", "lora", "prefix", "pal", "bias" or "int8" (downstream/methods.py); what is saved alone stands on `model`.
     `allow_unknown`: accept that more than 5 % of the tokens of a file are [UNK].  `baseline`: what TF-IDF with a linear model (of tags, the
-    commonest tag of each word) reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
+    commonest tag of each word), or "fasttext"'s classifier (of classes), reaches on the same rows, and `against`: another fine-tuning with the same dev file, each with the paired
     difference to this one.  How long: one of `epochs`, `steps`, `tokens`, `minutes`; none is as many epochs as suit the
     method.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.  Under torchrun all its
     processes call this and share the work (see `pretrain`).

@@ -26,7 +26,7 @@ from bertsmith.downstream.teachers import keep
 from bertsmith.downstream.tuned import KEPT, RESULT, RESULT_FORMAT, Tuned
 from bertsmith.errors import InputError, Interrupted, printable
 from bertsmith.spelling import again, amount, flag, option
-from bertsmith.tasks import metrics, paired
+from bertsmith.tasks import kinds, metrics, paired
 from bertsmith.tasks.metrics import Figures, Score
 from bertsmith.tasks.split import Few
 from bertsmith.training.distributed import World
@@ -93,7 +93,7 @@ def learned(asked: Asked, numbers: Any, world: World) -> dict[str, Any]:
             heard.setdefault((cell.arm, cell.rows), {})[cell.seed] = _run(asked, cell, read, world, say)
             if baseline and cell.arm == MODEL:
                 heard.setdefault((BASELINE, cell.rows), {})[cell.seed] = _simple(
-                    _fewer(read, Few(cell.rows, cell.seed))
+                    _fewer(read, Few(cell.rows, cell.seed)), baseline
                 )
     curve = _curve(heard, read, many, [*range(asked.seed, asked.seed + seeds)])
     for line in table(curve):
@@ -175,9 +175,9 @@ def _run(asked: Asked, cell: Cell, read: Rows, world: World, say: Say) -> Figure
     return kind.figures(prepared.read.targets["dev"], said, known)
 
 
-def _simple(read: Rows) -> Figures:
+def _simple(read: Rows, name: bool | str) -> Figures:
     kind = read.kind
-    _, said = kind.baseline(read.rows, read.targets, read.known)
+    _, said = kinds.simple_of(kind, name)(read.rows, read.targets, read.known)
     return kind.figures(read.targets["dev"], said, kind.settled(read.targets["dev"], said, read.known))
 
 

@@ -294,6 +294,9 @@ WANTED = {
     **dict.fromkeys(("template", "target", "metric", "encoder", "feed"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
+    "finetune.baseline": Kind(
+        "True, False, 'tfidf' or 'fasttext'", lambda value: value if isinstance(value, str) else _flag(value)
+    ),
     "labels": Kind("a list of classes or tags", _classes),
     "score.labels": Kind("a list of labels, or {'label': 'its words'}", _named),
     "answers": Kind("a list of texts", lambda value: _names(_not_text(value))),

@@ -47,6 +47,7 @@ class StaticConfig:
     segments: ClassVar[int] = 0
     reads_segments: ClassVar[bool] = False
     asks: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
     activation: ClassVar[str] = "gelu"  # of heads
     depth: ClassVar[int] = 0
     knows_corpus: ClassVar[bool] = True  # training/given.py

@@ -6,7 +6,7 @@ row, and that becomes scores and answers.  The loop of fine-tuning, `predict` an
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -179,3 +179,18 @@ def of_task(task: Mapping[str, Any]) -> Kind:
     """Of what config.json says of a fine-tuning's task."""
     found: Any = kind(task["kind"])
     return found.of_task(task) if hasattr(found, "of_task") else found
+
+
+SIMPLE = ("tfidf", "fasttext")  # what `--baseline` names
+
+
+def simple_of(kind: Any, name: bool | str) -> Callable[..., tuple[str, Any]]:
+    """The simple method that is called so; True: the first.  InputError where a kind of task has none."""
+    if name is True or name == SIMPLE[0]:
+        return kind.baseline
+    if name not in SIMPLE:
+        raise InputError(f"{option('baseline', name)}: unknown; {nearest(str(name), SIMPLE)}")
+    found = getattr(kind, str(name), None)
+    if found is None:
+        raise InputError(f"{option('baseline', name)}: of classify alone; {option('task', kind.name)} has {SIMPLE[0]}")
+    return found

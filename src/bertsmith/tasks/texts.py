@@ -16,7 +16,7 @@ from bertsmith.config import require
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.objectives.compared import INFERSENT, Compare
 from bertsmith.spelling import amount, option, setting
-from bertsmith.tasks import baselines, breakdown, calibration, metrics, outlines, probing
+from bertsmith.tasks import baselines, breakdown, calibration, fasttext, metrics, outlines, probing
 from bertsmith.tasks.doubts import doubts, multi, same_number, several, variants
 from bertsmith.tasks.given import PAIR, TEXTS, Given
 from bertsmith.tasks.labels import Labels
@@ -278,6 +278,11 @@ class Classes(Texts):
         self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
     ) -> tuple[str, np.ndarray]:
         return baselines.classes(both(rows["train"]), targets["train"], both(rows["dev"]), len(labels.names))
+
+    def fasttext(
+        self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels
+    ) -> tuple[str, np.ndarray]:
+        return fasttext.classes(both(rows["train"]), targets["train"], both(rows["dev"]), len(labels.names))
 
     def control(self, rows: Mapping[str, Table], targets: Mapping[str, np.ndarray], labels: Labels, seed: int) -> Any:
         """Targets that say nothing but which word a text begins with."""

@@ -83,7 +83,11 @@ def train(
     texts, told["cut_words"] = cut(texts)
     if name == "words":
         texts = _parted(texts, words or Words(rule.language))
-    backend = _TRAINERS[name](texts, size, rule)
+    return _joined(_TRAINERS[name](texts, size, rule))
+
+
+def _joined(backend: Tokenizer) -> Tokenizer:
+    """With the special tokens, and BERT's template round a text and between two."""
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIALS])
     cls, sep = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
     backend.post_processor = processors.TemplateProcessing(

@@ -85,6 +85,12 @@ def _with(recipe: Recipe, fields: dict[str, Any], names: set[str]) -> Recipe:
     return override(recipe, {name: value for name, value in fields.items() if name not in names})
 
 
+def predicts(recipe: Recipe) -> bool:
+    """Whether it is asked for tokens of a text, whose loss waits on a plateau."""
+    terms = [term.rpartition(".")[2] for term in recipe.objective.weights()]
+    return recipe.reads == "tokens" and "token" in terms
+
+
 def leaves(recipe: Recipe) -> int:
     """Updates after which it has left the plateau on most texts."""
     return recipe.brief.leaves if recipe.brief else LEAVES

@@ -13,7 +13,7 @@ import resource
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Any
 
@@ -128,7 +128,8 @@ def estimate(
 
 
 def _with_layers(recipe: Recipe, layers: int) -> Recipe:
-    return replace(recipe, model=replace(recipe.model, layers=layers)) if hasattr(recipe.model, "layers") else recipe
+    own = any(field.name == "layers" for field in fields(recipe.model))  # a table has none
+    return replace(recipe, model=replace(recipe.model, layers=layers)) if own else recipe
 
 
 def _probed(recipe: Recipe, place: torch.device) -> int:

@@ -143,15 +143,19 @@ def _member(job: Job, place: torch.device, old: dict | None, config: dict, journ
     freeze(member, job.recipe.schedule)
     if job.alone:
         member.kept = learned_alone(member, job.recipe.schedule)
-    _check_sliced(job.recipe, config["shard"])
+    _check_sliced(job.recipe, member, config["shard"])
     return member
 
 
 WHOLE = ("lamb", "muon")  # optimisers that measure a matrix and its parts
 
 
-def _check_sliced(recipe: Recipe, shard: str | None) -> None:
+def _check_sliced(recipe: Recipe, member: MemberModel, shard: str | None) -> None:
     schedule = recipe.schedule
+    if shard == "fsdp" and any(getattr(part, "sparse", False) for part in member.modules()):
+        raise InputError(
+            f"{option('shard', 'fsdp')}: tables that learn a few rows at a time ({recipe.name}) are not sliced; {option('shard', 'ddp')}"
+        )
     if shard == "fsdp" and schedule.average:
         raise InputError(f"schedule.average: weights in slices have no average yet; {option('shard', 'ddp')} has one")
     if shard == "fsdp" and schedule.optimizer in WHOLE:

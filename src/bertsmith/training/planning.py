@@ -13,7 +13,7 @@ from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
 from bertsmith.spelling import amount, option
 from bertsmith.text import unknown
-from bertsmith.training.brief import leaves, settled, too_short
+from bertsmith.training.brief import leaves, predicts, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.gpus import GPUS, check_gpu
 from bertsmith.training.run import open_store
@@ -89,7 +89,7 @@ def planned(
         say(line)
     per_second = found.tokens / found.seconds
     wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
-    if wanted and recipe.reads == "tokens":
+    if wanted and predicts(recipe):
         updates = wanted / found.tokens
         suffices = f"{amount(updates, 'update', form=',.0f')}: models leave the plateau of word frequencies after {enough:,} on most texts"
         for line in too_short(enough, updates, asked) or [suffices]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.data.batch import IGNORE, Batch
+from bertsmith.data.batch import Batch
 from bertsmith.nn.modules.static import Moved, Rows, table
 from bertsmith.objectives.modules.known import known
 from bertsmith.objectives.neighbours import CELL
@@ -44,7 +44,7 @@ class CellsObjective(nn.Module):
     def _learned(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor, list[Moved]]:
         target = batch.targets[CELL]
         at = target.at[:, 0]
-        asked = target.labels != IGNORE
+        asked = target.labels > 0  # what keeps step with other processes is not
         word = batch.input.tokens[at]
         other = batch.input.tokens[(at + 1).clamp(max=len(batch.input.tokens) - 1)]
         tables = [model.tokens.weight, model.context.weight, self.bias.weight, self.context_bias.weight]
