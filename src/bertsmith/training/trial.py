@@ -54,7 +54,9 @@ class Trial:
         every = self.job.exam.every if self.job.exam else 0
         left = seconds - (time.monotonic() - begun) - self.exam_seconds
         each = self.step_seconds + (self.exam_seconds / every if every else 0.0)
-        return self.world.tell(max(1, int(left / each)))
+        updates = left / each
+        ramped = getattr(self.job.feed, "within", None)
+        return self.world.tell(max(1, int(updates) if ramped is None else ramped(updates)))
 
     def measure(self, limit: float) -> None:
         """`step_seconds` and `exam_seconds`, in about `limit` seconds: an update's once it has settled, and one exam's."""
