@@ -67,10 +67,16 @@ def test_every_size_of_the_batch_has_as_many_updates_and_then_all_of_it_is_read(
     ],
 )
 def test_the_parts_of_a_run_are_its_steps_one_by_one(ramps, steps):
-    each = [(size, length) for count, size, length in ramps.parts(steps) for _ in range(count)]
+    each = [(size, length) for count, size, length, _ in ramps.parts(steps) for _ in range(count)]
     assert each == [(ramps.size(step, steps), ramps.length(step, steps)) for step in range(1, steps + 1)]
     assert ramps.whole(steps) == pytest.approx(sum(size for size, _ in each))
     assert ramps.within(ramps.whole(steps)) == steps
+
+
+def test_updates_that_read_from_the_left_count_as_long_as_they_take():
+    ramps = Ramps(causal=0.25, batch=0.5, batch_until=0.5, batch_sizes=1)
+    assert ramps.whole(40) == 30 and ramps.whole(40, left=3.0) == 10 * 0.5 * 3 + 10 * 0.5 + 20
+    assert ramps.within(40.0, left=3.0) == 40 and ramps.within(0.1) == 1
 
 
 def test_steps_have_the_sizes_lengths_and_rates_that_were_asked_for(store):
@@ -122,6 +128,16 @@ def test_processes_share_each_step(store):
         )
         read = [example for share in shares for batch in share.batches for example in batch.examples]
         assert sorted(read) == sorted(example for batch in one.batches for example in batch.examples)
+
+
+def test_minutes_measure_what_a_run_begins_with(store, tmp_path):
+    recipe = small("schedule.ramps.causal=0.5", "training.evaluate=0", member="roberta")
+    said = []
+    found = pretrain(recipe, store, tmp_path / "run", minutes=0.05, threads=1, say=said.append)
+    assert found["steps"] > 0 and any("s an update" in line for line in said)
+    made = feed_of(recipe.with_vocab(store.vocab), store, 0)
+    assert taken(made, 1)[0].batches[0].input.visibility == "full", "behind all ramps until it is told"
+    assert taken(made.beginning(), 1)[0].batches[0].input.visibility == "causal"
 
 
 def test_a_run_with_every_ramp_resumes_to_the_bit(store, tmp_path):

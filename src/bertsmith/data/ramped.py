@@ -19,6 +19,7 @@ from bertsmith.data.text import Text
 from bertsmith.errors import InputError
 from bertsmith.spelling import setting
 
+ALWAYS = 1 << 40  # steps
 SAMPLED = 500  # steps that a mean is taken over
 
 
@@ -109,15 +110,23 @@ class Ramped:
 
     def total(self, steps: int) -> float:
         """Real tokens that a run of so many steps reads."""
-        return sum(count * self.tokens(size, length) for count, size, length in self.ramps.parts(steps))
+        return sum(count * self.tokens(size, length) for count, size, length, _ in self.ramps.parts(steps))
 
     def steps_of(self, tokens: float) -> int:
         """Steps that read about so many tokens."""
         return fewest(tokens, self.total)
 
-    def within(self, updates: float) -> int:
-        """Steps that take as long as so many whole updates."""
-        return self.ramps.within(updates)
+    def within(self, updates: float, left: float) -> int:
+        """Steps that take as long as so many updates behind all ramps; one that reads from the left takes as long as `left` of them."""
+        return self.ramps.within(updates, left)
+
+    def beginning(self) -> Ramped | None:
+        """What reads from the left alone, where a run begins so: for who measures it."""
+        if not self.ramps.causal:
+            return None
+        made = copy(self)
+        made.steps, made.ramps, made._kept = ALWAYS, Ramps(causal=ALWAYS), {}
+        return made
 
 
 def _check(ramps: Ramps, recipe: Any) -> None:

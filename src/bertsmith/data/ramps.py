@@ -79,23 +79,24 @@ class Ramps:
     def reads_left(self, step: int, steps: int) -> bool:
         return step <= _steps(self.causal, steps)
 
-    def parts(self, steps: int) -> Iterator[tuple[int, float, int | None]]:
-        """(updates, their share of the batch, the length of their rows), as a run of `steps` has them one after the other."""
+    def parts(self, steps: int) -> Iterator[tuple[int, float, int | None, bool]]:
+        """(updates, their share of the batch, the length of their rows, whether they read from the left), as a run of `steps` has them one
+        after the other."""
         until, at = _steps(self.batch_until, steps), 0
-        ends = {_steps(until, steps) for _, until in self.lengths} | {steps}
+        ends = {_steps(until, steps) for _, until in self.lengths} | {_steps(self.causal, steps), steps}
         if self.batch < 1:
             ends |= {math.ceil(until * number / self.batch_sizes) for number in range(1, self.batch_sizes + 1)}
         for end in sorted(end for end in ends if 0 < end <= steps):
-            yield end - at, self.size(end, steps), self.length(end, steps)
+            yield end - at, self.size(end, steps), self.length(end, steps), self.reads_left(end, steps)
             at = end
 
-    def whole(self, steps: int) -> float:
-        """As how many updates of all of the batch a run of so many steps counts."""
-        return sum(count * size for count, size, _ in self.parts(steps))
+    def whole(self, steps: int, left: float = 1.0) -> float:
+        """As how many updates of all of the batch a run of so many steps counts; one that reads from the left as `left` of them."""
+        return sum(count * size * (left if causal else 1.0) for count, size, _, causal in self.parts(steps))
 
-    def within(self, updates: float) -> int:
+    def within(self, updates: float, left: float = 1.0) -> int:
         """Steps that take as long as so many whole updates."""
-        return fewest(updates, self.whole)
+        return fewest(updates, lambda steps: self.whole(steps, left))
 
 
 def _steps(of: float, steps: int) -> int:

@@ -46,11 +46,9 @@ def plan(
     what the layout leaves out, stages that it does not reach.  InputError as of `pretrain`.
     """
     recipe, found, wanted = planned(recipe, data, steps, tokens, minutes, set, threads, device, on, say)
-    ramps = recipe.schedule.ramps
-    run = found.run(wanted) if wanted else None
-    if run and ramps.moves:  # updates are not alike
-        run = {**run, "updates": ramps.within(run["updates"])}
-    return {**vars(found), "run": run}
+    from bertsmith.training import cost
+
+    return {**vars(found), "run": cost.of_run(recipe, found, wanted) if wanted else None}
 
 
 def planned(
@@ -99,6 +97,8 @@ def planned(
         suffices = f"{amount(updates, 'update', form=',.0f')}: models leave the plateau of word frequencies after {enough:,} on most texts"
         for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
+    if ramps.causal:
+        say("updates of the causal beginning ask every token and take longer than was measured")
     if store is not None:
         feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
