@@ -31,6 +31,7 @@ def tried(monkeypatch, seconds, update, exam=0.0, every=0):
 
     made = SimpleNamespace(batches=[], counts={}, passes={})
     job = SimpleNamespace(
+        feed=None,
         recipe=SimpleNamespace(schedule=SimpleNamespace(clip=1.0)),
         learner=lambda member: member,
         loader=lambda world: iter(lambda: made, None),

@@ -14,6 +14,7 @@ import numpy as np
 from bertsmith.config import require
 from bertsmith.data.batch import Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
+from bertsmith.data.ramps import Ramps
 from bertsmith.data.segmentation import Segmentation
 from bertsmith.errors import InputError, nearest
 from bertsmith.spelling import amount, an
@@ -241,11 +242,20 @@ class Schedule:
     optimizer: Literal["adamw", "adafactor", "adagrad", "stable-adamw", "lamb", "muon"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
-    average: Any = None  # a Moving or a Last: what is examined and saved in the place of the weights
+    average: Any = (
+        None  # a Moving (or its decay alone) or a Last: what is examined and saved in the place of the weights
+    )
     groups: tuple[Any, ...] = ()  # of Group; shares of several that name a parameter are multiplied
     stages: Any = None  # a LayerByLayer, of what learns of a teacher
+    ramps: Ramps = field(default_factory=Ramps)  # of pre-training: what its updates are at first
 
     def __post_init__(self):
+        if isinstance(self.average, float):
+            object.__setattr__(self, "average", Moving(decay=self.average))
+        require(
+            self.average is None or isinstance(self.average, (Moving, Last)),
+            f"schedule.average: {self.average!r} is neither a decay such as 0.999 nor null",
+        )
         require(0 < self.layer_decay <= 1, f"schedule.layer_decay: {self.layer_decay} is not above 0 and at most 1")
         require(self.unfreeze >= 0, f"schedule.unfreeze: {self.unfreeze} is negative; 0 = all learn from the start")
         require(self.lr > 0, f"schedule.lr: {self.lr} must be above 0")

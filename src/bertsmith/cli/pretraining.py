@@ -74,10 +74,10 @@ def plan(arguments: argparse.Namespace, console: Console) -> None:
     names = ("recipe", "data", "steps", "tokens", "minutes", "set", "threads", "device", "on")
     options = {name: getattr(arguments, name) for name in names}
     recipe, found, tokens = planned(**options, say=console.say)
-    if arguments.json:
-        console.out(json.dumps({**vars(found), "run": found.run(tokens) if tokens else None}))
-        return
     from bertsmith.training import cost
 
+    if arguments.json:
+        console.out(json.dumps({**vars(found), "run": cost.of_run(recipe, found, tokens) if tokens else None}))
+        return
     for line in cost.lines(recipe, found, tokens, arguments.on):
         console.out(line)

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from heapq import heapreplace
-from itertools import chain, count, islice
-from typing import NamedTuple
+from itertools import chain, count, groupby, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class Composed(NamedTuple):
 
     taken: dict[str, Taken]
     cursor: dict[str, Place]
+    step: int
 
 
 class Made(NamedTuple):
@@ -104,11 +106,14 @@ class Loader:
         block: int | None = None,
     ):
         self.mixed = isinstance(feed, Mixture)
-        self.feeds: dict[str, Feed] = feed.feeds if isinstance(feed, Mixture) else {"": feed}
-        self.reads = feed.reads if isinstance(feed, Mixture) else lambda step: ("",)
+        self.feeds: dict[str, Feed] = getattr(feed, "feeds", {"": feed})
+        self.reads = getattr(feed, "reads", lambda step: ("",))
+        self.ramped: Any = feed if hasattr(feed, "room") else None
         self.accumulate, self.most, self.rank, self.world = accumulate, most, rank, world
         given = cursor if isinstance(cursor, Mapping) else {"": cursor}
-        self.cursor = {name: (int(at[0]), int(at[1])) for name in self.feeds for at in [given.get(name, BEGINNING)]}
+        begins = getattr(feed, "begins", {})
+        places = {name: given.get(name, begins.get(name, BEGINNING)) for name in self.feeds}
+        self.cursor = {name: (int(epoch), int(at)) for name, (epoch, at) in places.items()}
         self.step, self.workers, self.stop = step, workers, stop
         self.patience = PATIENCE if patience is None else patience
         self.block = BLOCK if block is None else block
@@ -151,11 +156,12 @@ class Loader:
                 del known[old]
         return known[number]
 
-    def _take(self, name: str, place: Place) -> tuple[Taken, Place]:
+    def _take(self, name: str, place: Place, step: int) -> tuple[Taken, Place]:
         """What fits a step from `place` on, and the place behind it."""
         number, at = place
         epoch = self._epoch(name, number)
-        room, parts, tokens = epoch.room, [], 0
+        room = epoch.room if self.ramped is None else self.ramped.room(step, epoch.room)
+        parts, tokens = [], 0
         while True:
             end = epoch.fill(at, room)
             if end > at:
@@ -175,8 +181,8 @@ class Loader:
         for step in count(self.step + 1):
             taken = {}
             for name in self.reads(step):
-                taken[name], cursor[name] = self._take(name, cursor[name])
-            yield Composed(taken, cursor.copy())
+                taken[name], cursor[name] = self._take(name, cursor[name], step)
+            yield Composed(taken, cursor.copy(), step)
 
     def _blocks(self) -> Iterator[list[Composed]]:
         """Neighbouring steps, `block` tokens of them or more; a step that may need another epoch's plan begins another block."""
@@ -200,13 +206,14 @@ class Loader:
         made: list[dict[str, Made]] = [{} for _ in block]
         for name in dict.fromkeys(name for composed in block for name in composed.taken):
             steps = [number for number, composed in enumerate(block) if name in composed.taken]
-            for number, found in zip(steps, self._made(name, [block[n].taken[name] for n in steps]), strict=True):
+            taken = [block[n].taken[name] for n in steps]
+            for number, found in zip(steps, self._made(name, taken, [block[n].step for n in steps]), strict=True):
                 made[number][name] = found
         return [self._step(composed, parts) for composed, parts in zip(block, made, strict=True)]
 
-    def _made(self, name: str, steps: list[Taken]) -> Iterator[Made]:
-        """What this process makes of a feed in each of some steps."""
-        feed, alone = self.feeds[name], self.world == 1
+    def _made(self, name: str, steps: list[Taken], numbers: list[int]) -> Iterator[Made]:
+        """What this process makes of a feed in each of some steps, which have these numbers."""
+        alone = self.world == 1
         passes = [self._passes(taken) for taken in steps]
         mine, others = [], []
         for taken, each in zip(steps, passes, strict=True):
@@ -214,9 +221,12 @@ class Loader:
             # Fewer sequences than rows leave rows empty.
             mine.append([row for row in rows[first : first + each] if row])
             others.append([] if alone else [piece for row in (*rows[:first], *rows[first + each :]) for piece in row])
-        made = [row for rows in mine for row in rows]
-        batches = iter(feed.batches(made) if made else ())
-        counted = iter(() if alone else feed.counts([row for row in others if row]))
+        made = [(number, row) for number, rows in zip(numbers, mine, strict=True) for row in rows]
+        counting = [(number, row) for number, row in zip(numbers, others, strict=True) if row]
+        batches = iter([found for feed, rows in self._by_feed(name, made) for found in feed.batches(rows)])
+        counted = iter(
+            [] if alone else [found for feed, rows in self._by_feed(name, counting) for found in feed.counts(rows)]
+        )
         for rows, rest, each in zip(mine, others, passes, strict=True):
             own = list(islice(batches, len(rows)))
             counts = dict(next(counted)) if rest else {}
@@ -225,10 +235,17 @@ class Loader:
                     counts[term] = counts.get(term, 0) + number
             yield Made(own, counts, each)
 
+    def _by_feed(self, name: str, rows: list[tuple[int, list]]) -> Iterator[tuple[Feed, list]]:
+        """What makes rows of steps of these numbers, and the rows: one for all, unless it changes from step to step."""
+        at = (lambda step: self.feeds[name]) if self.ramped is None else partial(self.ramped.at, name)
+        for feed, group in groupby(rows, key=lambda row: at(row[0])):
+            yield feed, [row for _, row in group]
+
     def _step(self, composed: Composed, made: dict[str, Made]) -> Step:
         if not self.mixed:
             (taken,), (found,) = composed.taken.values(), made.values()
-            passes, cursor = {"": found.passes}, composed.cursor[""]
+            alone = len(self.feeds) == 1
+            passes, cursor = {"": found.passes}, composed.cursor[""] if alone else composed.cursor
             return Step(
                 batches=tuple(found.batches), passes=passes, counts=found.counts, tokens=taken.tokens, cursor=cursor
             )

@@ -118,7 +118,11 @@ class Text:
 
 
 def feed_of(recipe: Any, store: Any, seed: int) -> Any:
-    """What a recipe reads of a store: its text, or the mixture of its feeds."""
+    """What a recipe reads of a store: its text, as it is or with ramps, or the mixture of its feeds."""
+    if recipe.schedule.ramps.moves:
+        from bertsmith.data.ramped import Ramped
+
+        return Ramped(recipe, store, seed)
     if recipe.mixture is None:
         return Text.of(recipe, store, seed)
     parts = {name: Text.of(alone, store, seed) for name, alone in recipe.feeds.items()}
@@ -127,7 +131,7 @@ def feed_of(recipe: Any, store: Any, seed: int) -> Any:
 
 def texts_of(feed: Any) -> list[Text]:
     """The texts of a feed that `feed_of` made, the main one first."""
-    return list(feed.feeds.values()) if isinstance(feed, Mixture) else [feed]
+    return list(getattr(feed, "feeds", {"": feed}).values())
 
 
 def check_reads(layout: Any, split: Any) -> None:

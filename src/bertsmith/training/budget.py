@@ -71,6 +71,8 @@ def _together(parts: list[Extent], mixture: Mixture) -> Extent:
 
 def _steps_of(tokens: int, extent: Extent, feed: Feed | Mixture) -> int:
     """Steps that read about so many tokens; of a mixture by what its first steps will draw."""
+    if hasattr(feed, "steps_of"):
+        return feed.steps_of(tokens)
     if not isinstance(feed, Mixture):
         return max(1, round(tokens / extent.per_step))
     each, read = dict(zip(feed.feeds, extent.parts, strict=True)), 0.0

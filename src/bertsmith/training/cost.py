@@ -348,6 +348,12 @@ def too_much(recipe: Recipe, cost: Cost, have: float, what: str) -> list[str]:
     ]
 
 
+def of_run(recipe: Recipe, cost: Cost, tokens: float) -> dict[str, float]:
+    """Of reading `tokens` in all, by updates that a ramp makes smaller at first."""
+    found, ramps = cost.run(tokens), recipe.schedule.ramps
+    return {**found, "updates": ramps.within(found["updates"])} if ramps.moves else found
+
+
 def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[str]:
     """What `bertsmith plan` says; `tokens` 0: no run was named."""
     said = [
@@ -359,7 +365,7 @@ def lines(recipe: Recipe, cost: Cost, tokens: float, gpu: str | None) -> list[st
     where = f"{gpu} at {SHARE:.0%} of its peak" if gpu else "this machine, measured"
     said.append(f"time: {cost.seconds:,.3g} s an update, {cost.tokens / cost.seconds:,.0f} tokens/s ({where})")
     if tokens:
-        run = cost.run(tokens)
+        run = of_run(recipe, cost, tokens)
         hours = run["seconds"] / 3600
         said.append(
             f"{amount(tokens, 'token', form=',.0f')}: {amount(run['updates'], 'update', form=',.0f')}, {run['flops']:.3g} FLOP, {hours:,.2f} hours"

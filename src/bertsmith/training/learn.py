@@ -16,7 +16,6 @@ import torch
 from bertsmith import __version__
 from bertsmith.config import to_dict
 from bertsmith.data.draw import hashed
-from bertsmith.data.mixture import Mixture
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.member import build, parameters
 from bertsmith.nn.modules.drawn import without_memory
@@ -111,10 +110,10 @@ def learn(
         warmup_steps(recipe.schedule, config["steps"])
         for line in layers_said(recipe, config["steps"]):
             journal.say(line)
-        if isinstance(job.feed, Mixture):
+        if hasattr(job.feed, "lasts"):
             job.feed.lasts(config["steps"])
         expect(extent, config["steps"])
-        journal.say(_length(config["steps"], extent, recipe))
+        journal.say(_length(config["steps"], extent, recipe, job.feed))
         for line in unreached(job.feed, config["steps"], extent):
             journal.say(line)
         with world.agreed():
@@ -255,7 +254,7 @@ def _say_size(journal: Journal, recipe: Recipe, extent: Extent, size: int, preci
     )
 
 
-def _length(steps: int, extent: Extent, recipe: Recipe) -> str:
-    total = steps * extent.per_step
+def _length(steps: int, extent: Extent, recipe: Recipe, feed: Any) -> str:
+    total = feed.total(steps) if hasattr(feed, "total") else steps * extent.per_step
     warm = warmup_steps(recipe.schedule, steps)
     return f"{amount(steps, 'step')}, {amount(total, 'token', form=',.0f')}, {amount(total / extent.tokens, 'epoch', form='.2f')}; warm-up over {warm}"

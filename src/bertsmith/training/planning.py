@@ -45,8 +45,10 @@ def plan(
     `data`: a store, whose rows and vocabulary count; without it full rows of random tokens.  `say` is told what the run would not see: [UNK],
     what the layout leaves out, stages that it does not reach.  InputError as of `pretrain`.
     """
-    _, found, wanted = planned(recipe, data, steps, tokens, minutes, set, threads, device, on, say)
-    return {**vars(found), "run": found.run(wanted) if wanted else None}
+    recipe, found, wanted = planned(recipe, data, steps, tokens, minutes, set, threads, device, on, say)
+    from bertsmith.training import cost
+
+    return {**vars(found), "run": cost.of_run(recipe, found, wanted) if wanted else None}
 
 
 def planned(
@@ -88,12 +90,15 @@ def planned(
     for line in cost.too_much(recipe, found, have, what):
         say(line)
     per_second = found.tokens / found.seconds
-    wanted = tokens or (steps or 0) * found.tokens or 60 * (minutes or 0) * per_second
+    ramps = recipe.schedule.ramps
+    wanted = tokens or (ramps.whole(steps) if steps else 0) * found.tokens or 60 * (minutes or 0) * per_second
+    updates: float = (ramps.within if ramps.moves else float)(wanted / found.tokens) if wanted else 0.0
     if wanted and predicts(recipe):
-        updates = wanted / found.tokens
         suffices = f"{amount(updates, 'update', form=',.0f')}: models leave the plateau of word frequencies after {enough:,} on most texts"
         for line in too_short(enough, updates, asked) or [suffices]:
             say(line)
+    if ramps.causal:
+        say("updates of the causal beginning ask every token and take longer than was measured")
     if store is not None:
         feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
@@ -101,7 +106,7 @@ def planned(
         for line in (*batch, *few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
             say(line)
         if wanted:
-            for line in unreached(feed, max(1, round(wanted / found.tokens)), Extent.of(feed)):
+            for line in unreached(feed, max(1, round(updates)), Extent.of(feed)):
                 say(line)
     return recipe, found, wanted
 

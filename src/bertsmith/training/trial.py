@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,7 @@ from bertsmith.errors import Interrupted
 from bertsmith.nn.member import build
 from bertsmith.training.budget import Extent
 from bertsmith.training.distributed import World
-from bertsmith.training.job import Job
+from bertsmith.training.job import Job, silent
 from bertsmith.training.optim import build_optimizer, set_rate
 from bertsmith.training.precision import Precision, threads_set
 from bertsmith.training.shard import Shared
@@ -44,7 +45,7 @@ class Trial:
 
     def __init__(self, job: Job, member: Any, precision: Precision, world: World, shard: str):
         self.job, self.precision, self.world, self.shard = job, precision, world, shard
-        self.step_seconds = self.exam_seconds = 0.0
+        self.step_seconds = self.left_seconds = self.exam_seconds = 0.0
         with memory_said(job.recipe):
             self._member = copy.deepcopy(member)
 
@@ -54,16 +55,30 @@ class Trial:
         every = self.job.exam.every if self.job.exam else 0
         left = seconds - (time.monotonic() - begun) - self.exam_seconds
         each = self.step_seconds + (self.exam_seconds / every if every else 0.0)
-        return self.world.tell(max(1, int(left / each)))
+        updates, ramped = left / each, getattr(self.job.feed, "within", None)
+        steps = int(updates) if ramped is None else ramped(updates, self.left_seconds / self.step_seconds)
+        return self.world.tell(max(1, steps))
 
     def measure(self, limit: float) -> None:
-        """`step_seconds` and `exam_seconds`, in about `limit` seconds: an update's once it has settled, and one exam's."""
-        learner, schedule = self.job.learner(self._member), self.job.recipe.schedule
+        """`step_seconds` and `exam_seconds`, in about `limit` seconds: an update's once it has settled, and one exam's.  `left_seconds`: of one
+        that a run begins with, where it reads from the left at first."""
+        beginning: Any = getattr(self.job.feed, "beginning", silent)()
+        each = limit if beginning is None else limit / 2
+        self.step_seconds = self.left_seconds = self._paced(self.job, each)
+        if beginning is not None:
+            self.left_seconds = self._paced(replace(self.job, feed=beginning), each)
+        if self.job.exam:
+            self.exam_seconds = self.job.exam.seconds(self._member, self.precision, self.world)
+        del self._member
+
+    def _paced(self, job: Job, limit: float) -> float:
+        """Seconds of an update of a job."""
+        learner, schedule = job.learner(self._member), job.recipe.schedule
         shared = Shared(learner, self.world, self.shard)
         optimizer = build_optimizer(learner, schedule)
         set_rate(optimizer, 0.0, 1, 1)
         times: list[float] = []
-        with closing(self.job.loader(self.world)) as stream:
+        with closing(job.loader(self.world)) as stream:
             while self._more(times, limit):
                 start = time.monotonic()
                 made = next(stream, None)
@@ -77,16 +92,13 @@ class Trial:
                     optimizer,
                     precision=self.precision,
                     clip=schedule.clip,
-                    seed=self.job.seed,
+                    seed=job.seed,
                     step=1,
                     shared=shared,
                     passes=made.passes,
                 )
                 times.append(time.monotonic() - start)
-        self.step_seconds = pace(times)
-        if self.job.exam:
-            self.exam_seconds = self.job.exam.seconds(self._member, self.precision, self.world)
-        del self._member
+        return pace(times)
 
     def _more(self, times: list[float], limit: float) -> bool:
         return self.world.tell(len(times) < 2 or (not settled(times) and sum(times) < limit))
