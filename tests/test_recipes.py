@@ -50,7 +50,18 @@ VARIANTS |= {"ernie1-dialogue", "mbert", "roberta", "structbert", "unilm"}
 VARIANTS |= {"ib-bert"}  # MobileBERT's layers, thick and with norms
 VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.py; by themselves they are RoBERTa
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
-LATER = {"albert", "deberta-v3", "electra", "ernie-thu", "longformer", "mobilebert", "reformer", "spanbert"}
+LATER = {
+    "albert",
+    "crammed",
+    "deberta-v3",
+    "electra",
+    "ernie-thu",
+    "longformer",
+    "ltg-bert",
+    "mobilebert",
+    "reformer",
+    "spanbert",
+}
 # Updates and their tokens: what is asked for every token leaves the plateau of word frequencies sooner, XLNet and ELECTRA with less; a
 # third of UniLM's examples each is read from the left, from the right and whole.
 USUAL = 600, 1024

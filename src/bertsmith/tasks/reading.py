@@ -53,6 +53,7 @@ class Reading:
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
     start: Literal["pad", "cls", "sep"] | None = None  # what a decoder is given first; None: there is none
     ends: bool = False  # what a text is as a whole is read at its last token, which a decoder says last
+    before: int = 0  # places between where a hidden token is asked for and where it stands
     fills: bool = False  # it fills masks where they stand, and so can write behind a text
     sides: tuple[int, int] = (0, 0)  # segments of a text that something is written behind, and of that
     segment: int = 0  # of a text by itself
@@ -70,7 +71,8 @@ class Reading:
         # Only the end of a causal model's sequence knows all of it.  [CLS] stands there for XLNet, too; Transformer-XL's own text has
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         stands = "last" if causal else getattr(recipe.layout, "cls", "first")
-        fills = not (causal or model.asks or getattr(model, "decodes", False))
+        before = getattr(recipe.corruption.rewrite, "before", 0)
+        fills = not (causal or before or model.asks or getattr(model, "decodes", False))
         template = getattr(recipe, "template", None)
         said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
         if recipe.reads == "frames":  # nothing stands round a sound
@@ -85,6 +87,7 @@ class Reading:
             template=template,
             start=getattr(recipe.corruption.rewrite, "start", None),
             ends=getattr(getattr(model, "topology", None), "alone", "encoder") == "decoder",
+            before=before,
             fills=fills,
             wide=wide if getattr(model, "spreads", False) else "none",
             sides=_sides(model.segments, getattr(recipe.corruption.rewrite, "sides", (0, 1))) if fills else (0, 0),
