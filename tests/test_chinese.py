@@ -15,7 +15,13 @@ opencc = pytest.importorskip("opencc")
 
 TRADITIONAL = "臺灣的電腦與漢字。我們在圖書館裡讀書，學習歷史與語言。頭髮很長。"
 SIMPLIFIED = "台湾的电脑与汉字。我们在图书馆里读书，学习历史与语言。头发很长。"
-KINDS = ("wordpiece:300", "bpe:400", "bpe-char:300", "unigram:120", "char")  # of bytes several have the place of one character
+KINDS = (
+    "wordpiece:300",
+    "bpe:400",
+    "bpe-char:300",
+    "unigram:120",
+    "char",
+)  # of bytes several have the place of one character
 
 
 def test_a_text_is_converted_as_opencc_does():

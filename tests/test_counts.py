@@ -28,6 +28,7 @@ OBJECTIVES = {
     "a generator with the model's tables": ReplacedTokens(share="embeddings", generator=0.5),
     "a generator as wide as the model": ReplacedTokens(share="embeddings", generator=1.0),
     "a generator that is the model": ReplacedTokens(share="all", generator=1.0, head=Restore()),
+    "tables that part by a difference": ReplacedTokens(share="disentangled", generator=1.0, layers=0.5),
     "a head that copies": ReplacedTokens(generator=0.5, head=RestoreOrCopy()),
     "classes": Classify(classes=5),
     "a number": Regress(),

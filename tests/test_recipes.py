@@ -57,16 +57,16 @@ VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
 LATER = {
     "albert",
+    "crammed",
     "deberta-v3",
     "electra",
     "ernie-thu",
     "longformer",
+    "ltg-bert",
     "mobilebert",
     "modernbert",
-    "reformer",
-    "spanbert",
 }
-LATER |= {"ulmfit"}
+LATER |= {"reformer", "spanbert", "ulmfit"}
 # Updates and their tokens: what is asked for every token leaves the plateau of word frequencies sooner, XLNet and ELECTRA with less; a
 # third of UniLM's examples each is read from the left, from the right and whole.
 USUAL = 600, 1024

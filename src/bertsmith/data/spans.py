@@ -27,18 +27,23 @@ class NGrams:
 
     Words come in random order and each starts an n-gram: shorter where the text ends or the budget does, passed over where it would run
     over a hidden word or nothing fits.  `units`: words, or tokens.  `single`: the share of n-grams of one unit, the others as likely each
-    (UniLM); null for 1/n.
+    (UniLM); `p`: n from a geometric distribution, cut (LTG-BERT); null for 1/n.
     """
 
     longest: int = 3
     units: Literal["word", "token"] = "word"
     single: float | None = None
+    p: float | None = None
     rate: float = 0.15
     rounding: Rounding = "round"
     most: int | None = None
 
     def __post_init__(self):
         check_rate(self.rate, self.most)
+        require(
+            self.p is None or (0 < self.p < 1 and self.single is None),
+            f"corruption.select.p: {self.p} is not between 0 and 1, or stands beside single={self.single}; null for 1/n",
+        )
         require(self.longest >= 1, f"corruption.select.longest: {self.longest} must be at least 1 {self.units}")
         require(
             self.single is None or 0 < self.single <= 1,
@@ -48,6 +53,8 @@ class NGrams:
     @property
     def weights(self) -> tuple[float, ...]:
         """(longest,) how likely 1, 2, ... units are, in proportion."""
+        if self.p is not None:
+            return tuple(self.p * (1 - self.p) ** n for n in range(self.longest))
         if self.single is None:
             return tuple(1 / n for n in range(1, self.longest + 1))
         return (self.single, *[(1 - self.single) / max(self.longest - 1, 1)] * (self.longest - 1))

@@ -147,7 +147,8 @@ def _likeliest(loaded: Loaded, ids: np.ndarray, at: list[int], top: int) -> Iter
     encoded = builder.encoded(len(at))
     stream = encoded.batch(np.arange(len(at))).input.to(loaded.device)
     begins = np.cumsum([0, *stream.lengths])[:-1]
-    places = torch.from_numpy(begins + loaded.reading().lead + np.array(at)).to(loaded.device)
+    reading = loaded.reading()
+    places = torch.from_numpy(begins + reading.lead - reading.before + np.array(at)).to(loaded.device)
     with torch.no_grad(), loaded.exact.policy():
         logits = loaded.member.eval().objective.logits(loaded.member.model, stream, places)  # type: ignore[operator, union-attr]
     order = logits[:, : loaded.vocab.size].argsort(dim=-1, descending=True, stable=True)[:, : 4 * top + 8].cpu().numpy()

@@ -96,7 +96,7 @@ def _filled(
     import torch
 
     size = loaded.vocab.size  # the table may have more rows, which no token uses
-    stream, at = stream.to(loaded.device), torch.from_numpy(masks).to(loaded.device)
+    stream, at = stream.to(loaded.device), torch.from_numpy(masks - reading.before).to(loaded.device)
     loaded.member.eval()
     with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
         logits = loaded.member.objective.logits(loaded.member.model, stream, at)

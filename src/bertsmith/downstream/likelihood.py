@@ -114,7 +114,7 @@ class Likelihood:
             if self.method == "pll-word":
                 hidden |= (np.arange(start, end) > number) & (word[start:end] == word[number])
             tokens = np.where(hidden, self.loaded.vocab.mask, text.tokens[start:end]).astype(np.int32)
-            yield tokens, np.array([reading.lead + number - start]), np.array([number])
+            yield tokens, np.array([reading.lead + number - start - reading.before]), np.array([number])
 
     @torch.no_grad()
     def _logprobs(self, encoded: Encoded, labels: Array) -> Array:

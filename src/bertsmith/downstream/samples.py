@@ -38,7 +38,7 @@ def samples(run: str | Path, store: Any, count: int = SHOWN) -> list[list[dict[s
             logits = loaded.member.objective.logits(loaded.member.model, batch.input, at, **about)
         p, guess = torch.softmax(logits.float(), -1).max(-1)
         written = batch.input if batch.output is None else batch.output
-        places = stands(written, at.tolist())
+        places = stands(written, (at + loaded.reading().before).tolist())
         answers = list(zip(places, guess.tolist(), p.tolist(), asked.labels.tolist(), strict=True))
         some = answers[:: -(-len(answers) // MOST)]  # a language model is asked everywhere
         text = [known(i) for i in written.tokens[written.key_rank < NEVER].tolist()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertsmith.config import require
 from bertsmith.nn.body import outer
@@ -118,12 +118,25 @@ class PreNorm(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class AroundNorm(Block):
-    """A norm before every part and one on what it says, before that is added (Ding et al. 2021, "sandwich"); one behind the last layer."""
+    """A norm before every part and one on what it says, before that is added (Ding et al. 2021, "sandwich"); one behind the last layer.
+
+    `after`: on what attention alone says (NormFormer, Shleifer et al. 2021), or all parts.  `said`: kind of the norms on what is said; null: the
+    model's.
+    """
+
+    after: Literal["all", "attention"] = "all"
+    said: Any = None
 
     def build_norm(self, model: Any, layer: int, part: str) -> nn.Module:
         from bertsmith.nn.modules.blocks import Around
 
-        return Around(model.norm, model.width)
+        return Around(model.norm, self._said(model, part), model.width)
+
+    def _said(self, model: Any, part: str) -> Any:
+        """Kind of the norm on what a part says."""
+        if self.after == "attention" and part == "feedforward":
+            return NoNorm()
+        return model.norm if self.said is None else self.said
 
     def build_last(self, model: Any) -> nn.Module:
         return model.norm.build(outer(model))
@@ -135,7 +148,7 @@ class AroundNorm(Block):
         return x + norm.after(said)
 
     def norm_parameters(self, model: Any, layer: int, part: str) -> int:
-        return 2 * model.norm.parameters(model.width)
+        return model.norm.parameters(model.width) + self._said(model, part).parameters(model.width)
 
     def last_parameters(self, model: Any) -> int:
         return model.norm.parameters(outer(model))

@@ -25,12 +25,13 @@ class Distances:
     """A vector for each distance, or each bucket of them, for attention that reads such.
 
     `buckets`: to either side; half of them hold one distance each, the others ever more, up to `distance`, beyond which all share the last
-    (null: each distance below `distance` has its own).  `norm`: a norm on the table.
+    (null: each distance below `distance` has its own).  `norm`: a norm on the table, of the `kind`; null: the model's.
     """
 
     buckets: int | None = 256
     distance: int = 512
     norm: bool = True
+    kind: Any = None
 
     def __post_init__(self):
         require(self.distance > 1, f"model.positions.distance: {self.distance} must be above 1")
@@ -62,15 +63,24 @@ class Distances:
         return DistanceTable(self, model)
 
     def parameters(self, model: Any) -> int:
-        return 2 * self.side * model.width + (model.norm.parameters(model.width) if self.norm else 0)
+        return 2 * self.side * model.width + (self.kind_of(model).parameters(model.width) if self.norm else 0)
+
+    def kind_of(self, model: Any) -> Any:
+        return model.norm if self.kind is None else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disentangled(Full):
-    """`terms`: which of both ask.  `places`: distances go through the matrices of the tokens ("shared") or others of the layer ("own")."""
+    """`terms`: which of both ask.  `places`: distances go through the matrices of the tokens ("shared") or others of the layer ("own").
+
+    `gated`: what heads say is multiplied by the GELU of one more projection of who asks; `norm`: kind of a norm on what they say, before
+    the last matrix, null: none (Charpentier & Samuel 2024, GPT-BERT).
+    """
 
     terms: tuple[Term, ...] = TERMS
     places: Literal["shared", "own"] = "shared"
+    gated: bool = False
+    norm: Any = None
 
     def __post_init__(self):
         require(
@@ -93,4 +103,6 @@ class Disentangled(Full):
 
     def parameters(self, model: Any) -> int:
         own = len(self.terms) * (model.width + self.bias) * self.inner(model)
-        return super().parameters(model) + (own if self.places == "own" else 0)
+        gate = (model.width + self.bias) * self.inner(model) if self.gated else 0
+        norm = 0 if self.norm is None else self.norm.parameters(self.inner(model))
+        return super().parameters(model) + (own if self.places == "own" else 0) + gate + norm

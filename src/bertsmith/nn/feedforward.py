@@ -39,15 +39,21 @@ class Plain:
 
 @dataclass(frozen=True, kw_only=True)
 class Gated(Plain):
-    """Up twice: the activation of the first, times the second (GLU; Shazeer 2020).  So `hidden` is two thirds of a plain one's at equal size."""
+    """Up twice: the activation of the first, times the second (GLU; Shazeer 2020).  So `hidden` is two thirds of a plain one's at equal size.
+
+    `norm`: kind of a norm on the product (NormFormer, Shleifer et al. 2021); null: none.
+    """
+
+    norm: Any = None
 
     def build(self, model: Any) -> nn.Module:
         from bertsmith.nn.modules.feedforward import GatedFeedForward
 
-        return GatedFeedForward(model.width, model.hidden, self.activation, self.bias)
+        return GatedFeedForward(model.width, model.hidden, self.activation, self.bias, self.norm)
 
     def parameters(self, model: Any) -> int:
-        return 3 * model.width * model.hidden + self.bias * (2 * model.hidden + model.width)
+        own = 3 * model.width * model.hidden + self.bias * (2 * model.hidden + model.width)
+        return own + (0 if self.norm is None else self.norm.parameters(model.hidden))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,17 @@ class Normal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ByWidth:
+    """LTG-BERT's: matrices and tables from a normal of variance 2 / 5 over the model's width, cut at two sigma; those of feed-forward parts in
+    layer i, from 0, smaller by the square root of 2 (i + 1)."""
+
+    def begin(self, body: nn.Module) -> nn.Module:
+        from bertsmith.nn.modules.initial import begin_by_width
+
+        return begin_by_width(body)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FanIn:
     """T5's: every matrix from a normal whose variance is one over what goes in, of queries over the width of a head, too, as scores are
     not scaled; the token table from one of variance 1."""

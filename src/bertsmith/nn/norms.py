@@ -31,6 +31,24 @@ class LayerNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standard:
+    """Mean 0 and deviation 1, and nothing that is learned (Samuel et al. 2023, LTG-BERT)."""
+
+    eps: float = 1e-7
+
+    def __post_init__(self):
+        require(self.eps > 0, f"model.norm.eps: {self.eps} must be above 0")
+
+    def build(self, width: int) -> nn.Module:
+        from torch import nn
+
+        return nn.LayerNorm(width, eps=self.eps, elementwise_affine=False)
+
+    def parameters(self, width: int) -> int:
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RMSNorm:
     """Mean square 1 (Zhang & Sennrich 2019), times a weight."""
 

@@ -7,7 +7,7 @@ of its own instead (`first`: that of layer 0).  `model` is a TransformerConfig; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.config import require
 
@@ -35,15 +35,20 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid:
-    """Sines and cosines of each place, added to the embedding (Vaswani et al. 2017, section 3.5); any place has them."""
+    """Sines and cosines of each place, added to the embedding (Vaswani et al. 2017, section 3.5); any place has them.
+
+    `scale`: "learned" multiplies them by one number, which begins as the inverse of the root of the width (Hua et al. 2022, section 2).
+    """
+
+    scale: Literal["none", "learned"] = "none"
 
     def build(self, model: Any) -> "Waves":
         from bertsmith.nn.modules.positions import Waves
 
-        return Waves()
+        return Waves(model.placed if self.scale == "learned" else None)
 
     def parameters(self, model: Any) -> int:
-        return 0
+        return int(self.scale == "learned")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,7 @@ class Reading:
     stride: int | None = None  # tokens from the start of a window to the start of the next; None: the task's own
     start: Literal["pad", "cls", "sep"] | None = None  # what a decoder is given first; None: there is none
     ends: bool = False  # what a text is as a whole is read at its last token, which a decoder says last
+    before: int = 0  # places between where a hidden token is asked for and where it stands
     fills: bool = False  # it fills masks where they stand, and so can write behind a text
     sides: tuple[int, int] = (0, 0)  # segments of a text that something is written behind, and of that
     segment: int = 0  # of a text by itself
@@ -72,7 +73,8 @@ class Reading:
         # no more than [SEP], so that fine-tuning teaches it what [CLS] is.
         stands = "last" if causal else getattr(recipe.layout, "cls", "first")
         one_way = causal or not getattr(rewrite, "hides", True)
-        fills = not (one_way or model.asks or getattr(model, "decodes", False))
+        before = getattr(rewrite, "before", 0)
+        fills = not (one_way or before or model.asks or getattr(model, "decodes", False))
         template = getattr(recipe, "template", None)
         said = {name: getattr(template, name) for name in ("marks", "orders") if template is not None}
         if recipe.reads == "frames":  # nothing stands round a sound
@@ -87,6 +89,7 @@ class Reading:
             template=template,
             start=getattr(rewrite, "start", None),
             ends=getattr(getattr(model, "topology", None), "alone", "encoder") == "decoder",
+            before=before,
             fills=fills,
             wide=wide if getattr(model, "spreads", False) else "none",
             sides=_sides(model.segments, getattr(rewrite, "sides", (0, 1))) if fills else (0, 0),

@@ -77,10 +77,10 @@ def sliced(weight: Tensor) -> bool:
 class Around(nn.Module):
     """The two norms of a part."""
 
-    def __init__(self, norm: Any, width: int):
+    def __init__(self, norm: Any, said: Any, width: int):
         super().__init__()
         self.before = norm.build(width)
-        self.after = norm.build(width)
+        self.after = said.build(width)
 
 
 class Layer(nn.Module):

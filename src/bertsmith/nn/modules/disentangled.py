@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
@@ -23,7 +24,7 @@ class DistanceTable(Position):
         super().__init__()
         self.config = config
         self.table = nn.Embedding(2 * config.side, model.width)
-        self.norm = model.norm.build(model.width) if config.norm else None
+        self.norm = config.kind_of(model).build(model.width) if config.norm else None
 
     def vectors(self, stream: Stream) -> tuple[Tensor, Tensor]:
         """(B, d) of the buckets that two tokens of a sequence can be apart, and (D,) which of them each distance has, the lowest first."""
@@ -63,12 +64,30 @@ class DisentangledAttention(Attention):
             self.add_module(own[term], nn.Linear(model.width, inner, bias=config.bias))
         self.own = config.places == "own"
         self.place_dropout = nn.Dropout(model.dropout)
+        self.gate = nn.Linear(model.width, inner, bias=config.bias) if config.gated else None
+        self.norm = None if config.norm is None else config.norm.build(inner)
 
     def asked(
         self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = super().asked(x, asking, stream, positions, read)
         return q * self.share, k, v
+
+    def mixed(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        x: Tensor,
+        asking: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None,
+    ) -> Tensor:
+        said = super().mixed(q, k, v, x, asking, stream, positions, read)
+        if self.gate is not None:
+            said = said * F.gelu(self.gate(asking)[: len(said)]).view(said.shape)
+        return said if self.norm is None else self.norm(said.flatten(1)).view(said.shape)
 
     def bias(self, stream: Stream, positions: Position) -> Bias:
         assert isinstance(positions, DistanceTable)

@@ -28,15 +28,17 @@ class FeedForward(nn.Module):
 class GatedFeedForward(nn.Module):
     """`up` (2f, d): the rows that the activation takes, then the gate's."""
 
-    def __init__(self, width: int, hidden: int, activation: str, bias: bool = True):
+    def __init__(self, width: int, hidden: int, activation: str, bias: bool = True, norm: Any = None):
         super().__init__()
         self.up = nn.Linear(width, 2 * hidden, bias=bias)
+        self.norm = None if norm is None else norm.build(hidden)
         self.down = nn.Linear(hidden, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         moved, gate = self.up(x).chunk(2, -1)
-        return self.down(self.activation(moved) * gate)
+        product = self.activation(moved) * gate
+        return self.down(product if self.norm is None else self.norm(product))
 
 
 class Summand(nn.Module):

@@ -49,9 +49,15 @@ class LearnedTable(Position):
 
 
 class Waves(Position):
+    """`scaled`: the width by whose root they are divided at first, where a factor is learned."""
+
+    def __init__(self, scaled: int | None = None):
+        super().__init__()
+        self.factor = None if scaled is None else nn.Parameter(torch.full((1,), scaled**-0.5))
+
     def embed(self, x: Tensor, stream: Stream) -> Tensor:
         """Numbers 2i and 2i + 1 of a vector are sine and cosine of position / 10000^(2i / d); computed in float32, held nowhere."""
         half = torch.arange(0, x.shape[1], 2, device=x.device, dtype=torch.float32)
         angles = stream.positions[:, None].float() * torch.exp(half * (-math.log(10000.0) / x.shape[1]))
         waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, : x.shape[1]]
-        return x + waves.to(x.dtype)
+        return x + (waves if self.factor is None else waves * self.factor).to(x.dtype)
