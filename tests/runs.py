@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def alike(scores: dict[str, dict[str, float]], others: dict[str, dict[str, float
 
 def fitting(recipe: Recipe, assignments: list[str]) -> list[str]:
     """Those whose fields its body has: not every body has heads."""
+    known = {field.name for field in fields(recipe.model)}
     field = lambda text: text.partition("=")[0].removeprefix("model.").split(".")[0]
-    return [text for text in assignments if not text.startswith("model.") or hasattr(recipe.model, field(text))]
+    return [text for text in assignments if not text.startswith("model.") or field(text) in known]
 
 
 def small(*assignments: str, member: str = "bert") -> Recipe:

@@ -18,8 +18,9 @@ SETTINGS = {
     "transformer-xl": ("model.embeddings.cutoffs=[30,60]", "model.embeddings.divide=2"),
 }
 # T5's queries begin smaller than the keys beside them, in a part of one tensor, and ELMo's forget gates open; entities of ERNIE, pictures of
-# glyphs, ELMo's spelling and what static vectors know of a corpus are tables that are no parameters; DeBERTa's second table begins as the first.
-WHOLE = {"t5", "ernie-thu", "bert-glyph", "deberta-v3", "elmo", "word2vec", "fasttext"}
+# glyphs, ELMo's spelling and what static vectors know of a corpus are tables that are no parameters, Crammed's sinusoids too;
+# DeBERTa's second table begins as the first.
+WHOLE = {"t5", "ernie-thu", "bert-glyph", "crammed", "deberta-v3", "elmo", "word2vec", "fasttext"}
 CASES = [(name, ()) for name in members() if name not in WHOLE] + [*SETTINGS.items()]
 
 
@@ -34,7 +35,7 @@ def drawn(make, seed=7):
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
 def test_what_fills_a_part_of_a_tensor_is_built_whole(name):
-    recipe = small("model.layers=2", member=name).with_vocab(100)
+    recipe = small(member=name).with_vocab(100)
     assert without_memory(lambda: build(recipe), 7, torch.device("cpu")) is None
 
 
