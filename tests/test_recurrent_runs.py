@@ -48,6 +48,20 @@ def tuned(runs, tmp_path_factory):
     return folder
 
 
+def tuning(run, **options):
+    return bertsmith.finetune(
+        run,
+        task="classify",
+        train=ROWS,
+        dev=ROWS[:6],
+        out=run.parent / "none",
+        steps=1,
+        allow_unknown=True,
+        **options,
+        **QUIET,
+    )
+
+
 def test_every_one_embeds_finds_its_layers_and_is_planned_shown_and_reported(runs, short, tmp_path):
     for name in MEMBERS:
         found = bertsmith.embed(runs / name, ["a thing", "another thing that stands here"])
@@ -63,6 +77,21 @@ def test_every_one_embeds_finds_its_layers_and_is_planned_shown_and_reported(run
 def test_probing_reads_every_layer_of_elmo(runs):
     found = bertsmith.probe(runs / "elmo", task="classify", train=ROWS, dev=ROWS[:6], control=False)
     assert [line["layer"] for line in found["layers"]] == [0, 1, 2]
+    uneven = bertsmith.probe(runs / "lstm", task="classify", train=ROWS, dev=ROWS[:6], control=False)
+    assert len(uneven["layers"]) == 3  # of 16, 32 and 16 numbers
+    assert bertsmith.embed(runs / "lstm", ["a thing"], layer=1).shape == (1, 32)
+
+
+def test_a_task_is_learned_beside_the_language_model_and_a_text_is_written_about_another(runs, tmp_path):
+    for name in ("ulmfit", "ulmfit-backward"):
+        how = {"task": "classify", "train": ROWS, "dev": ROWS[:6], "steps": 1, "set": ["auxiliary=0.5"]}
+        bertsmith.finetune(runs / name, out=tmp_path / name, allow_unknown=True, **how, **QUIET)
+        terms = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])["terms"]
+        assert terms["token"] > 0 and terms["activation"] is None
+    rows = [{"text": f"a thing {n}", "label": "good one"} for n in range(8)]
+    how = {"task": "text2text", "train": rows, "dev": rows[:3], "steps": 1}
+    bertsmith.finetune(runs / "lstm", out=tmp_path / "writes", allow_unknown=True, **how, **QUIET)
+    assert isinstance(bertsmith.generate(tmp_path / "writes", "a thing", limit=3, beam=2)["text"], str)
 
 
 @pytest.mark.parametrize("name", ["lstm", "on-lstm", "ulmfit"])
@@ -101,6 +130,9 @@ def test_a_language_model_scores_texts_and_the_sum_is_what_its_head_says(runs):
         ("lstm", lambda run: bertsmith.attention(run, "a thing"), "its layers read a text from token to token"),
         ("lstm", lambda run: bertsmith.tree(run, "a thing"), "no order of units"),
         ("on-lstm", lambda run: bertsmith.tree(run, "a thing", layer=4), "layers are 1 to 3"),
+        ("lstm", lambda run: tuning(run, method="mix"), "those of this model are 32 and 16 numbers wide"),
+        ("lstm", lambda run: tuning(run, set=["layers=[1]"], method="frozen"), "32 and 16 numbers wide"),
+        ("lstm", lambda run: tuning(run, method="lora"), "no layers of attention and feed-forward to tune"),
     ],
 )
 def test_what_it_cannot_do_is_refused_in_a_line(name, verb, message, runs):

@@ -43,13 +43,10 @@ def axes(recipe: Recipe) -> list[str]:
         found[-1] += f", {spelled(recipe.mixture.shares)}"
         return found
     model = recipe.model
-    parts = [
-        spelled(getattr(model, slot)) for slot in ("block", "norm", "attention", "feedforward") if hasattr(model, slot)
-    ]
+    slots = ("block", "cell", "noise", "norm", "attention", "feedforward")
+    parts = [spelled(getattr(model, slot)) for slot in slots if getattr(model, slot, None) is not None]
     block = ", ".join([*parts, f"dropout {getattr(model, 'dropout', 0):g}"])
-    topology = (
-        f"{spelled(getattr(model, 'topology', None))}, {getattr(model, 'layers', '?')} x {getattr(model, 'width', '?')}"
-    )
+    topology = f"{_directed(model) or spelled(getattr(model, 'topology', None))}, {getattr(model, 'layers', '?')} x {getattr(model, 'width', '?')}"
     if (share := getattr(model, "share", "none")) != "none":
         topology += f", layers share {share}"
     if memory := getattr(model, "memory", None):
@@ -77,6 +74,14 @@ def axes(recipe: Recipe) -> list[str]:
         objective,
         schedule,
     ]
+
+
+def _directed(model: Any) -> str | None:
+    """How a body that reads token by token goes through a text."""
+    directions = getattr(model, "directions", None)
+    return {"forward": "forward", "backward": "backward", "both": "both ways", "apart": "both ways apart"}.get(
+        directions
+    )
 
 
 def _both(values: list[tuple[str, str]]) -> str:

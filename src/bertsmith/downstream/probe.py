@@ -165,7 +165,8 @@ def _by_layer(loaded: Loaded, task: Task, count: int):
     from bertsmith.downstream.vectors import layers_of
 
     size = sum(len(part.places) for part in task.data.values()) * outer(loaded.recipe.model) * 4
-    some = max(1, min(count, HELD // max(size, 1)))
+    even = not getattr(loaded.recipe.model, "widths", {})  # layers of one width are read together
+    some = max(1, min(count, HELD // max(size, 1))) if even else 1
     for first in range(0, count, some):
         layers = (*range(first, min(first + some, count)),)
         pools = task.kind.pools

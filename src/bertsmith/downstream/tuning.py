@@ -13,6 +13,7 @@ from bertsmith.config import Settings, assignments_of, override, require
 from bertsmith.downstream.methods import FULL, Method
 from bertsmith.errors import BertsmithError, InputError, nearest, printable
 from bertsmith.nn.adapters import Adapters
+from bertsmith.nn.body import outer
 from bertsmith.nn.compressed import Int8Aware
 from bertsmith.nn.lowrank import LowRank
 from bertsmith.nn.pals import Pals
@@ -259,7 +260,7 @@ class FineTuning:
             f"length: {self.length} is more than the model's {longest} positions",
         )
         require(self.reinit <= layers, f"reinit: {self.reinit}: the model has {amount(layers, 'layer')}; lower it")
-        self._layers(method, layers)
+        self._layers(method, body)
         heads = getattr(body, "heads", None)
         if method.name == "pal" and isinstance(heads, int):
             self.pal.width(width, heads)
@@ -358,12 +359,13 @@ class FineTuning:
             self,
             lr=self.lr or rate,
             length=length,
-            layers=self._layers(method, recipe.model.layers),
+            layers=self._layers(method, recipe.model),
             pool=self._pool(method, recipe, length) if self.pool == "auto" else self.pool,
         )
 
-    def _layers(self, method: Method, count: int) -> tuple[int, ...]:
-        """Counted from the embedding.  InputError for one that the model does not have."""
+    def _layers(self, method: Method, model: Any) -> tuple[int, ...]:
+        """Counted from the embedding.  InputError for one that the model does not have, and for several of different widths."""
+        count = model.layers
         asked = self.layers or (tuple(range(count + 1)) if method.name == "mix" else ())
         wrong = next((layer for layer in asked if not -count - 1 <= layer <= count), None)
         require(
@@ -372,6 +374,10 @@ class FineTuning:
         )
         found = tuple(layer % (count + 1) for layer in asked)
         require(len({*found}) == len(found), f"layers: {list(self.layers)}: one stands there twice")
+        require(
+            found in ((), (0,), (count,)) or not getattr(model, "widths", {}),
+            f"layers: those of this model are {outer(model, 1)} and {outer(model)} numbers wide, so that no head reads several; {option('method', 'frozen')} reads the last",
+        )
         return found
 
     def _several(self, method: Method) -> bool:

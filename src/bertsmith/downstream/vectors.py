@@ -54,7 +54,7 @@ def pooled(
         # Rounded once, and the states between layers with it: a tenth faster than autocast, whose states are float32.
         model = deepcopy(model).bfloat16()
     pools = pool.split("+")
-    found = np.empty((len(encoded.places), len(pools) * outer(loaded.recipe.model)), np.float32)
+    found = np.empty((len(encoded.places), len(pools) * outer(loaded.recipe.model, layer)), np.float32)
     with precision.policy():
         for group in encoded.by_length(budget):
             stream = encoded.batch(group).input.to(loaded.device)
@@ -77,9 +77,9 @@ def pooled(
 def layers_of(
     loaded: Loaded, encoded: Encoded, layers: tuple[int, ...], pools: bool, pool: str, budget: int = BUDGET
 ) -> np.ndarray:
-    """(places, k, width) float32: the states of k layers in one pass, pooled as `pooled` does or as `states` has them."""
+    """(places, k, width) float32: the states of k layers of one width in one pass, pooled as `pooled` does or as `states` has them."""
     model = loaded.member.model.eval()
-    found = np.empty((len(encoded.places), len(layers), outer(loaded.recipe.model)), np.float32)
+    found = np.empty((len(encoded.places), len(layers), outer(loaded.recipe.model, layers[0])), np.float32)
     with loaded.exact.policy():
         for which in encoded.by_length(budget):
             rows, at = encoded.read(which)

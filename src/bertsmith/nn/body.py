@@ -103,9 +103,11 @@ class Body(Protocol):
         ...
 
 
-def outer(model: Any) -> int:
-    """Numbers of each state that a body of this configuration gives: its width, but where it says another (`outer`)."""
-    return getattr(model, "outer", model.width)
+def outer(model: Any, layer: int | None = None) -> int:
+    """Numbers of each state that a body of this configuration gives: its width, but where it says another (`outer`); of `layer`, 0 the
+    embedding, those that it says of this one (`widths`), where they are not all the same."""
+    whole = getattr(model, "outer", model.width)
+    return whole if layer is None else getattr(model, "widths", {}).get(layer, whole)
 
 
 def depth_of(module: nn.Module, name: str, layers: int) -> int:

@@ -149,9 +149,10 @@ class Recurrent:
         return [self.width, *(times * says for _, says in self.sizes[:-1])]
 
     @property
-    def even(self) -> bool:
-        """Whether the embedding and all layers say as many numbers, so that they can be mixed."""
-        return all(says == self.width for _, says in self.sizes)
+    def widths(self) -> dict[int, int]:
+        """Numbers of a state of each layer that are others than those of the last."""
+        every = {number: says * len(self.ways) for number, (_, says) in enumerate(self.sizes, 1)}
+        return {number: width for number, width in every.items() if width != self.outer}
 
     @property
     def segments(self) -> int:

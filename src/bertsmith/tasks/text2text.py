@@ -213,8 +213,9 @@ class Text2Text(Texts):
         """
         longest, keeps = model.longest, getattr(model, "memory", None) is None
         if reading.together and not (reading.causal or reading.fills):
+            how = "has tokens that only ask" if model.asks else "reads what stands behind a token"
             raise InputError(
-                f"{option('task', 'text2text')}: this model has tokens that only ask, and writes nothing; take a language model, one that fills masks, or {option('decoder', 'fresh')}"
+                f"{option('task', 'text2text')}: this model {how}, and writes nothing; take a language model, one that fills masks, or {option('decoder', 'fresh')}"
             )
         if reading.on_long == "window":
             raise InputError(
