@@ -96,6 +96,8 @@ VERBS = (
     "downstream.predict",
     "downstream.fill",
     "downstream.embed",
+    "deploy.stack",
+    "deploy.expand",
     "training.pretraining",
 )
 
