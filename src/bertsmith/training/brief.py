@@ -86,8 +86,15 @@ def _with(recipe: Recipe, fields: dict[str, Any], names: set[str]) -> Recipe:
 
 
 def leaves(recipe: Recipe) -> int:
-    """Updates after which it has left the plateau on most texts."""
+    """Updates after which it has left the plateau on most texts; 0 of a member that is asked no tokens, and meets none."""
+    if not says_tokens(recipe):
+        return 0
     return recipe.brief.leaves if recipe.brief else LEAVES
+
+
+def says_tokens(recipe: Recipe) -> bool:
+    """Whether a loss of it is that of tokens somewhere, which word frequencies tell something of."""
+    return any(term.rpartition(".")[2] == "token" for term in recipe.objective.weights())
 
 
 def too_short(enough: int, steps: float, asked: Budget) -> list[str]:

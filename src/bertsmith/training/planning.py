@@ -92,7 +92,7 @@ def planned(
     if wanted and recipe.reads == "tokens":
         updates = wanted / found.tokens
         suffices = f"{amount(updates, 'update', form=',.0f')}: models leave the plateau of word frequencies after {enough:,} on most texts"
-        for line in too_short(enough, updates, asked) or [suffices]:
+        for line in too_short(enough, updates, asked) or [suffices] * (enough > 0):
             say(line)
     if store is not None:
         feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)

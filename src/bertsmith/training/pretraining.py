@@ -15,7 +15,7 @@ from bertsmith.data.text import feed_of, texts_of
 from bertsmith.errors import InputError, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
-from bertsmith.training.brief import concluded, foreseen, kept, leaves, settled, too_short
+from bertsmith.training.brief import concluded, foreseen, kept, leaves, says_tokens, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
@@ -139,7 +139,8 @@ def pretrain(
             job = job_of(recipe, exam=exams_of(recipe, store, journal), start=start if starts else fresh, outcome=told)
 
         def expect(extent: Extent, steps: int) -> None:
-            journal.say(foreseen(known))
+            if says_tokens(recipe) or recipe.reads != "tokens":
+                journal.say(foreseen(known))
             if from_ is None and not old and recipe.reads == "tokens":
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
