@@ -54,6 +54,7 @@ def calls(short, pretrained, tuned, on_file, writes, ordered, tmp_path_factory):
     """{verb: arguments with which it does its work}."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "text.txt").write_text("One sentence stands here.\nAnother one.\n\nA second text.\n" * 20)
+    (folder / "vectors.txt").write_text("the 1.0 2.0\na 0.5 -1.0\nzyxquv 0.0 1.0\n")
     (folder / "triples.tsv").write_text("a\tr\tb\nb\tr\tc\n")
     data = {"recipe": small(), "data": short}
     rows = {"task": "classify", "train": TEXTS, "dev": OTHERS, "allow_unknown": True}
@@ -71,6 +72,8 @@ def calls(short, pretrained, tuned, on_file, writes, ordered, tmp_path_factory):
         "export": {"model": folder / "none"},  # these need transformers to be gone on with
         "import_": {"folder": folder / "none"},
         "convert": {"model": pretrained, "length": 40},
+        "stack": {"models": [pretrained, pretrained]},
+        "expand": {"model": pretrained, "vectors": folder / "vectors.txt"},
         "load": {"model": pretrained},
         "fill": {"model": pretrained, "text": "one [MASK]"},
         "predict": {"model": tuned, "input": ["a text"]},

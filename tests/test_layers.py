@@ -98,6 +98,8 @@ VERBS = (
     "downstream.fill",
     "downstream.embed",
     "downstream.similar",
+    "deploy.stack",
+    "deploy.expand",
     "training.pretraining",
 )
 

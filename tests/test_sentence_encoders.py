@@ -419,3 +419,42 @@ def test_vectors_of_texts_are_read_where_they_were_learned(short, tmp_path):
     found = bertsmith.embed(tmp_path / "run", texts)
     assert np.array_equal(found, bertsmith.embed(tmp_path / "run", texts, pool="cls"))
     assert not np.allclose(found, bertsmith.embed(tmp_path / "run", texts, pool="mean"))
+
+
+# -- as models ----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(short, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    for name in OURS:
+        pretrain(small(member=name), short, folder / name, steps=2, threads=1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "task"), [("full", "classify"), ("frozen", "classify"), ("full", "tag"), ("bias", "pairs")]
+)
+@every_member
+def test_it_is_tuned_like_any_other(trained, tune_by, tasks, tmp_path, name, method, task):
+    found = tune_by(tmp_path / "run", method, task, ("length=96",), model=trained / name)
+    scores = bertsmith.evaluate(tmp_path / "run", tasks[task][2])
+    for key, score in scores.items():
+        assert score["value"] == pytest.approx(found["dev"][key]["value"], abs=1e-6), key
+
+
+@pytest.mark.parametrize("method", ["adapter", "lora", "prefix", "pal"])
+@every_member
+def test_what_is_put_into_layers_of_attention_is_refused_in_one_line(trained, tune_by, tmp_path, name, method):
+    with pytest.raises(InputError) as error:
+        tune_by(tmp_path / "run", method, "classify", model=trained / name)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+@every_member
+def test_it_goes_on_from_its_own_weights(trained, short, tmp_path, name):
+    pretrain(small(member=name), short, tmp_path / "more", steps=1, threads=1, from_=trained / name)
+    assert json.loads((tmp_path / "more" / "config.json").read_text())["from"]
+    fresh = tmp_path / "fresh"
+    pretrain(small(member=name), short, fresh, steps=1, threads=1)
+    assert lines(tmp_path / "more")[0]["loss"] != lines(fresh)[0]["loss"]

@@ -164,6 +164,14 @@ def _teachers(value: Any) -> Any:
     return [_model(part) for part in (value if isinstance(value, (list, tuple)) else [value])]
 
 
+def _models(value: Any) -> Any:
+    return [_model(part) for part in _is(value, list, tuple)]
+
+
+def _mixed(value: Any) -> Any:
+    return value if isinstance(value, str) else [_whole(1)(part) for part in _is(value, list, tuple)]
+
+
 def _search(value: Any) -> Any:
     return [value] if isinstance(value, str) else _is(value, Mapping, list, tuple)
 
@@ -240,6 +248,9 @@ WANTED = {
     "learning_curve": Kind("numbers of rows and 'all', such as [50, 500, 'all'],", _numbers),
     **dict.fromkeys(("teacher", "ensemble"), Kind("a fine-tuning, or a list of several", _teachers)),
     "pretrain.teacher": PATH,
+    "models": Kind("a list of models (paths, hf:NAME or what load() gave)", _models),
+    "mix": Kind("'all' or a list of numbers from 1", _mixed),
+    "vectors": PATH,
     "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
@@ -290,7 +301,7 @@ WANTED = {
         TEXT,
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
-    **dict.fromkeys(("per", "join", "written", "stop"), TEXT),
+    **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
     **dict.fromkeys(("template", "target", "metric", "encoder", "feed"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),

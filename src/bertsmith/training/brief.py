@@ -92,7 +92,9 @@ def predicts(recipe: Recipe) -> bool:
 
 
 def leaves(recipe: Recipe) -> int:
-    """Updates after which it has left the plateau on most texts."""
+    """Updates after which it has left the plateau on most texts; 0 of a member that is asked no tokens, and meets none."""
+    if not predicts(recipe):
+        return 0
     return recipe.brief.leaves if recipe.brief else LEAVES
 
 

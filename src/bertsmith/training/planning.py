@@ -95,7 +95,7 @@ def planned(
     updates: float = (ramps.within if ramps.moves else float)(wanted / found.tokens) if wanted else 0.0
     if wanted and predicts(recipe):
         suffices = f"{amount(updates, 'update', form=',.0f')}: models leave the plateau of word frequencies after {enough:,} on most texts"
-        for line in too_short(enough, updates, asked) or [suffices]:
+        for line in too_short(enough, updates, asked) or [suffices] * (enough > 0):
             say(line)
     if ramps.causal:
         say("updates of the causal beginning ask every token and take longer than was measured")
