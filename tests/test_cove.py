@@ -304,7 +304,7 @@ def run(lines, tmp_path_factory) -> Path:
         "schedule.decay=constant",
         "training.batch=256",
     ]
-    pretrain(small(*settings), lines, out, steps=320, threads=1)
+    pretrain(small(*settings), lines, out, steps=150, threads=1)
     return out
 
 
@@ -364,16 +364,9 @@ def test_it_is_tuned_to_classes_and_to_writing(run, tmp_path):
     rows = [
         {"text": f"{a} {b}", "label": a} for b in ("gem", "kal", "gal", "fal", "bem", "kem") for a in ("bal", "dem")
     ]
-    for method in ("full", "frozen"):
-        options = {
-            "out": tmp_path / method,
-            "epochs": 12,
-            "method": method,
-            "threads": 1,
-            "set": ["lr=0.01", "pool=mean", "batch=4"],
-        }
-        found = bertsmith.finetune(run, task="classify", train=rows[:-2], dev=rows[-2:] + rows[:2], **options)
-        assert found["dev"]["accuracy"]["value"] == 1.0, method
+    options = {"out": tmp_path / "full", "epochs": 12, "threads": 1, "set": ["lr=0.01", "pool=mean", "batch=4"]}
+    found = bertsmith.finetune(run, task="classify", train=rows[:-2], dev=rows[-2:] + rows[:2], **options)
+    assert found["dev"]["accuracy"]["value"] == 1.0
     assert [row["label"] for row in bertsmith.predict(tmp_path / "full", ["bal fel", "dem fel"])] == ["bal", "dem"]
     pairs = [{"text": "bal gem", "target": "kal"}, {"text": "dem gem", "target": "fel"}]
     task = {"task": "text2text", "template": "{text}", "target": "{target}", "steps": 60, "threads": 1}
