@@ -153,7 +153,7 @@ def test_a_run_that_was_resumed_in_another_stage_equals_one_that_was_not(name, r
 @pytest.fixture(scope="module")
 def two(children, knowing, paired, tmp_path_factory):
     folder, jobs = tmp_path_factory.mktemp("several"), []
-    for name, store in (("ernie2", knowing[0]), ("mbert-tlm", paired)):
+    for name, store in (("ernie2", knowing[0]), ("gpt-bert", knowing[0]), ("mbert-tlm", paired)):
         options = {"options": {"steps": 12}}
         jobs += [
             job(store, f"{name}-one", member=name, alone=True, **options),

@@ -53,7 +53,7 @@ class Waves(Position):
 
     def __init__(self, scaled: int | None = None):
         super().__init__()
-        self.factor = None if scaled is None else nn.Parameter(torch.full((1,), scaled**-0.5))
+        self.factor = None if scaled is None else nn.Parameter(torch.ones(1).mul_(scaled**-0.5))
 
     def embed(self, x: Tensor, stream: Stream) -> Tensor:
         """Numbers 2i and 2i + 1 of a vector are sine and cosine of position / 10000^(2i / d); computed in float32, held nowhere."""
