@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_a_word_at_distance_d_is_a_neighbour_in_w_less_d_plus_1_of_w_windows():
 
 def objective(**options):
     made = Neighbourhood(**options).build(StaticConfig(vocab=VOCAB.size, width=8).build())
-    made.learn_of([], torch.from_numpy(np.where(np.arange(VOCAB.size) < 5, 0, COUNTS)))
+    made.learn_of(SimpleNamespace(counts=np.where(np.arange(VOCAB.size) < 5, 0, COUNTS)))
     return made
 
 
@@ -219,7 +220,7 @@ def test_a_words_vector_is_the_mean_of_its_own_and_its_stretches_and_an_unknown_
     config = StaticConfig(vocab=3, width=4, grams=Grams(buckets=50)).for_words(words)
     torch.manual_seed(0)
     body = config.build()
-    body.learn_of(words, torch.zeros(3))
+    body.learn_of(SimpleNamespace(words=words))
     rows = [body.grams.weight[bucket] for bucket in buckets("where", 50)]
     own = torch.stack([body.tokens.weight[1], *rows]).mean(0)
     said = body.vectors(torch.tensor([1, 0]))
@@ -235,7 +236,7 @@ def test_negatives_are_skipped_where_they_are_the_word_that_is_asked_for():
         made = Neighbourhood(predict=predict).build(recipe.model.build())
         counts = torch.zeros(VOCAB.size, dtype=torch.int64)
         counts[7] = 9
-        made.learn_of([], counts)
+        made.learn_of(SimpleNamespace(counts=counts.numpy()))
         row = row_of(np.full(20, 7))
         batch = Neighbours(window=2, reach="full")(row, np.zeros((0, 2), np.int64), VOCAB, Draw(0))
         (loss,) = made(recipe.model.build(), batch.to("cpu")).values()

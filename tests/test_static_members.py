@@ -18,7 +18,7 @@ from bertsmith.data.text import Text
 from bertsmith.errors import Interrupted
 from bertsmith.nn.member import build
 from bertsmith.recipe import find
-from bertsmith.training.given import learn_of, sized
+from bertsmith.training.given import Corpus, learn_of, sized
 from bertsmith.training.pretraining import pretrain
 
 # Members and values of their axes; those that ask for words, and GloVe, which asks for cells.
@@ -45,7 +45,7 @@ def taught(recipe, store, seed=0):
     recipe = sized(recipe.with_vocab(store.vocab), store)
     torch.manual_seed(seed)
     member = build(recipe)
-    learn_of(member, store)
+    learn_of(member, Corpus.of(recipe, store, print))
     return recipe, member
 
 

@@ -33,7 +33,7 @@ class Characters:
     segments: ClassVar[int] = 0
     width: ClassVar[None] = None
     asks: ClassVar[bool] = False
-    spells: ClassVar[bool] = True  # what is built is told how tokens are written
+    knows_corpus: ClassVar[bool] = True  # training/given.py: how tokens are written
 
     def __post_init__(self):
         object.__setattr__(self, "filters", tuple(map(tuple, self.filters)))

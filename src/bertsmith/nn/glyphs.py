@@ -29,6 +29,7 @@ class Glyphs:
     width: ClassVar[None] = None
     norm: ClassVar[bool] = True
     asks: ClassVar[bool] = False
+    knows_corpus: ClassVar[bool] = True  # training/given.py: pictures
 
     def __post_init__(self):
         require(self.channels > 0, f"model.embeddings.channels: {self.channels} must be above 0")

@@ -1,21 +1,52 @@
-"""What a member must know of the whole corpus before it learns: how often each word stands there, how it is spelled.
+"""What a member must know of the whole corpus before it learns: how often each word stands there, how it is written, how it looks.
 
-A part of a member says that it wants it by a method `learn_of(words, counts)`, and keeps what it makes of it in buffers; these stand in every step, so that a
-model that is loaded needs no store.  A body whose buffers follow the words has `for_words(words)` in its configuration.
+A part whose configuration says `knows_corpus` (a body, its embeddings, an objective) has a method `learn_of(corpus)`, and keeps what it makes of
+a `Corpus` in buffers; these stand in every step, so that a model that is loaded needs no store.  A body whose buffers follow the words has
+`for_words(words)` in its configuration.  v tokens.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bertsmith.data.batch import Array
 from bertsmith.recipe import Recipe
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corpus:
+    """Of each token of a store's tokenizer."""
+
+    names: list[str]  # as the tokenizer writes it
+    words: list[str | None]  # the same; None: a special one
+    counts: Array  # (v,) how often it stands in the training text; special ones 0
+    pictures: Array | None  # (v, s, s) uint8, where somebody looks at them
+
+    @classmethod
+    def of(cls, recipe: Recipe, store: Any, say: Callable[[str], None]) -> Corpus:
+        """InputError where pictures are wanted and there is no font."""
+        counts = store.unigrams.copy()
+        counts[[*store.vocab.special, store.vocab.unk]] = 0
+        names = store.tokenizer.tokens(range(store.vocab.size))
+        return cls(names=names, words=words_of(store), counts=counts, pictures=_pictures(recipe, store, say))
+
+
 def words_of(store: Any) -> list[str | None]:
-    """The tokens of a store's tokenizer as they are written; None: a special one."""
     special = {*store.vocab.special, store.vocab.unk}
     return [None if i in special else store.tokenizer.backend.id_to_token(i) for i in range(store.vocab.size)]
+
+
+def _pictures(recipe: Recipe, store: Any, say: Callable[[str], None]) -> Array | None:
+    part = getattr(recipe.model, "embeddings", None)
+    if not hasattr(part, "font"):
+        return None
+    from bertsmith.text.glyphs import bitmaps, said
+
+    found = bitmaps(store.tokenizer, part.side, part.font)
+    say(said(found))
+    return found
 
 
 def sized(recipe: Recipe, store: Any) -> Recipe:
@@ -27,16 +58,12 @@ def sized(recipe: Recipe, store: Any) -> Recipe:
 
 def knows_corpus(recipe: Recipe) -> bool:
     """Whether a part of the member wants to be told of the corpus."""
-    return any(getattr(part, "knows_corpus", False) for part in (recipe.model, recipe.objective))
+    parts = (recipe.model, getattr(recipe.model, "embeddings", None), recipe.objective)
+    return any(getattr(part, "knows_corpus", False) for part in parts)
 
 
-def learn_of(member: Any, store: Any) -> None:
+def learn_of(member: Any, corpus: Corpus) -> None:
     """Tell every part that wants it."""
-    import torch
-
-    counts = torch.from_numpy(store.unigrams.copy())
-    counts[[*store.vocab.special, store.vocab.unk]] = 0
-    words = words_of(store)
     for part in member.modules():
         if hasattr(part, "learn_of"):
-            part.learn_of(words, counts)
+            part.learn_of(corpus)

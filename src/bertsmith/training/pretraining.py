@@ -19,7 +19,7 @@ from bertsmith.training.brief import concluded, foreseen, kept, leaves, predicts
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
 from bertsmith.training.exam import Exam, Exams
-from bertsmith.training.given import knows_corpus, learn_of, sized
+from bertsmith.training.given import Corpus, knows_corpus, learn_of, sized
 from bertsmith.training.job import Job, Progress, as_it_is, check_options, fresh, silent
 from bertsmith.training.log import Journal
 from bertsmith.training.planning import few_pairs, left_out, recut
@@ -97,10 +97,8 @@ def pretrain(
             place = own_device(device)
             old = world.tell(run.begun() if resume and world.first else None)
             linked = store.vectors is not None and hasattr(getattr(recipe.model, "topology", None), "for_vocab")
-            drawn = None if old else pictures_of(recipe, store, journal)
-            spells = getattr(getattr(recipe.model, "embeddings", None), "spells", False)
-            told = spells or drawn is not None or knows_corpus(recipe)
-            starts = world.tell(from_ is not None or begins or linked or told)
+            corpus = Corpus.of(recipe, store, journal.say) if knows_corpus(recipe) and not old else None
+            starts = world.tell(from_ is not None or begins or linked or corpus is not None)
             more_said = ({"teacher": taught.said} if taught else {}) | (entities_said(store) if linked else {})
             for line in [] if taught else unasked(recipe):
                 journal.say(line)
@@ -108,14 +106,10 @@ def pretrain(
         def start(member: Any, say: Callable[[str], None]) -> Any:
             if not world.first:
                 return None
-            if knows_corpus(recipe):
-                learn_of(member, store)
+            if corpus is not None:
+                learn_of(member, corpus)
             if linked:
                 member.model.take(store.vectors)
-            if spells:
-                member.model.embeddings.spell(store.tokenizer.tokens(range(store.vocab.size)))
-            if drawn is not None:
-                member.model.embeddings.take(drawn)
             if from_ is not None:
                 return start_from(from_, member, recipe, store, new_heads, say)
             return taught.begins(member, recipe, say) if taught else None
@@ -175,18 +169,6 @@ def said_of(store: Any) -> dict[str, Any]:
         "tokenizer": store.tokenizer.digest,
         "vocab": asdict(store.vocab),
     }
-
-
-def pictures_of(recipe: Recipe, store: Any, journal: Journal) -> Any:
-    """Of the store's tokens, for a member that looks at them; None for others.  InputError where there is no font."""
-    part = getattr(recipe.model, "embeddings", None)
-    if not hasattr(part, "font"):
-        return None
-    from bertsmith.text.glyphs import bitmaps, said
-
-    found = bitmaps(store.tokenizer, part.side, part.font)
-    journal.say(said(found))
-    return found
 
 
 def exams_of(recipe: Recipe, store: Any, journal: Journal) -> Exam | None:

@@ -64,6 +64,9 @@ class CharacterEmbeddings(nn.Module):
         if not self.spelling.is_meta:
             self.spell([str(number) for number in range(model.vocab)])
 
+    def learn_of(self, corpus: Any) -> None:
+        self.spell(corpus.names)
+
     @torch.no_grad()
     def spell(self, names: Sequence[str]) -> None:
         """`names`: the tokens of the vocabulary as a tokenizer writes them; rows behind them stay as they are."""

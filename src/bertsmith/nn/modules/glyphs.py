@@ -45,6 +45,9 @@ class GlyphEmbeddings(Embeddings):
         self.network = Tianzige(part.channels, model.inner)
         self.register_buffer("pictures", torch.zeros(model.vocab, part.side, part.side, dtype=torch.uint8))
 
+    def learn_of(self, corpus: Any) -> None:
+        self.take(corpus.pictures)
+
     @torch.no_grad()
     def take(self, pictures: np.ndarray) -> None:
         """Those of a tokenizer's tokens; rows of the table beyond them have none."""

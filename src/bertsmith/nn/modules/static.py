@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -66,11 +66,11 @@ class Static(nn.Module):
             self.register_buffer("listed", torch.zeros(config.grams.entries, dtype=torch.int32))
             self.register_buffer("begins", torch.zeros(config.vocab + 1, dtype=torch.int64))
 
-    def learn_of(self, words: Sequence[str | None], counts: Tensor) -> None:
+    def learn_of(self, corpus: Any) -> None:
         """Which stretches each word of the vocabulary has."""
         grams = self.config.grams
         if grams is not None:
-            of_words, begins = listed(words, grams.buckets, grams.shortest, grams.longest)
+            of_words, begins = listed(corpus.words, grams.buckets, grams.shortest, grams.longest)
             self.listed.copy_(torch.from_numpy(of_words))
             self.begins.fill_(len(of_words))[: len(begins)].copy_(torch.from_numpy(begins))
 

@@ -4,7 +4,7 @@ for a sequence, L tokens in the longest, r nodes on the longest path, d width.  
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +88,9 @@ class NeighboursObjective(nn.Module):
         self.register_buffer("counts", torch.zeros(vocab, dtype=torch.int64))
         self._made: dict[str, tuple[Any, Any]] = {}
 
-    def learn_of(self, words: Sequence[str | None], counts: Tensor) -> None:
-        """From now on words are drawn, or stand in a tree, by these counts (V,)."""
-        self.counts.zero_()[: len(counts)].copy_(counts)
+    def learn_of(self, corpus: Any) -> None:
+        """From now on words are drawn, or stand in a tree, by its counts (V,)."""
+        self.counts.zero_()[: len(corpus.counts)].copy_(torch.from_numpy(corpus.counts))
 
     def weights(self) -> dict[str, float]:
         return self.config.weights()
