@@ -255,13 +255,23 @@ def _words(backend: Tokenizer, texts: list[str]) -> Counter[str]:
     return found
 
 
-def _whole(texts: list[str], size: int, rules: Rules) -> Tokenizer:
-    """The commonest words, whole; all others are [UNK].  They part where BERT's do, but Han is not set apart: where a script has no blanks, the
-    words are what `words` or a segmenter says (paragraph_words.spaced)."""
-    backend = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+def of_words(words: list[str], lowercase: bool) -> Tokenizer:
+    """A list of words that stands somewhere already, behind the special tokens."""
+    return _joined(_word_level({word: i for i, word in enumerate([*SPECIALS, *words])}, Rules(lowercase=lowercase)))
+
+
+def _word_level(entries: dict[str, int], rules: Rules) -> Tokenizer:
+    backend = Tokenizer(models.WordLevel(entries, unk_token="[UNK]"))
     rest = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
     backend.normalizer = normalizers.Sequence([*rules.steps(), rest])
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return backend
+
+
+def _whole(texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """The commonest words, whole; all others are [UNK].  They part where BERT's do, but Han is not set apart: where a script has no blanks, the
+    words are what `words` or a segmenter says (paragraph_words.spaced)."""
+    backend = _word_level({"[UNK]": 0}, rules)
     trainer = trainers.WordLevelTrainer(
         vocab_size=size, min_frequency=FEWEST, special_tokens=list(SPECIALS), show_progress=False
     )
