@@ -57,7 +57,7 @@ def quick_thought(size: str = "base") -> Recipe:
         name="quick-thought",
         tokenizer="wordpiece:20000",  # words in the paper, 50,000 of them
         layout=Contiguous(length=128),
-        corruption=Corruption(select=Nothing(), rewrite=InContext()),
+        corruption=Corruption(select=Nothing(), rewrite=InContext(), copies=1),  # nothing is drawn
         model=Beside(vocab=VOCAB, layers=one.layers, width=one.width, dropout=0.0, bodies=(one, one)),
         objective=Context(),
         # Section 4.1: Adam at 5e-4, 400 sentences an update, which are about as many tokens; one pass over the books.

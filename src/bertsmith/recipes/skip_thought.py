@@ -38,7 +38,7 @@ def skip_thought(size: str = "bi") -> Recipe:
         name="skip-thought",
         tokenizer="wordpiece:20000",  # words in the paper, 20,000 of them; `bertsmith expand` gives a model others
         layout=Neighbours(length=128),
-        corruption=Corruption(select=Nothing(), rewrite=Surroundings()),
+        corruption=Corruption(select=Nothing(), rewrite=Surroundings(), copies=1),  # nothing is drawn
         model=encoder(*SIZES[size]),
         objective=Written(),
         # Section 3.1: Adam, gradients cut at 10, 128 sentences an update, which are about as many tokens with their neighbours.  The rate is
