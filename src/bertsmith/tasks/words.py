@@ -104,7 +104,7 @@ def answered(unit: Array, asked: Array, way: str = "add") -> Array:
     each = max(1, CELLS // len(unit))
     for begin in range(0, len(asked), each):
         rows = asked[begin : begin + each]
-        scores = said(unit, *(unit[rows[:, i]] for i in range(3)), way)
+        scores = said(unit, unit[rows[:, 0]], unit[rows[:, 1]], unit[rows[:, 2]], way)
         place = np.arange(len(rows))
         for i in range(3):
             scores[place, rows[:, i]] = -np.inf

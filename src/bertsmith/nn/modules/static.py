@@ -22,7 +22,7 @@ from bertsmith.nn.modules.blocks import pick
 if TYPE_CHECKING:
     from bertsmith.nn.static import StaticConfig
 
-Moved = tuple[nn.Parameter, Tensor, Tensor]  # a table, (u,) rows of it that ascend, (u, d) the gradient at them
+Moved = tuple[Tensor, Tensor, Tensor]  # a table, (u,) rows of it that ascend, (u, d) the gradient at them
 
 
 def table(rows: int, width: int, drawn: bool = True) -> nn.Embedding:
@@ -56,6 +56,9 @@ class Rows:
 
 
 class Static(nn.Module):
+    listed: Tensor
+    begins: Tensor
+
     def __init__(self, config: StaticConfig):
         super().__init__()
         self.config = config

@@ -81,6 +81,8 @@ def windows(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 class NeighboursObjective(nn.Module):
     """`output`: a vector of each word as what is asked for, or of each inner node; `counts`: how often words stand in the corpus that it learns of."""
 
+    counts: Tensor
+
     def __init__(self, config: Neighbourhood, vocab: int, width: int):
         super().__init__()
         self.config = config
