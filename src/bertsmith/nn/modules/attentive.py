@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.blocks import ROWS, pick
-from bertsmith.nn.modules.cells import State
+from bertsmith.nn.modules.cells import Cell, State
 from bertsmith.nn.modules.decoder import unhidden
 from bertsmith.nn.modules.recurrent import RecurrentStack
 from bertsmith.spelling import amount
@@ -170,7 +170,7 @@ class Decoder(nn.Module):
         return replace(source, keys=self.score.keys(source.values))
 
     def _weights(self) -> Weights:
-        first, *higher = self.layers
+        first, *higher = cast("list[Cell]", [*self.layers])
         inner = self.tokens.embedding_dim
         of_tokens, of_fed = first.weight_ih.split([inner, self.width], 1)
         return Weights(

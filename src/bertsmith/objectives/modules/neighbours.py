@@ -99,7 +99,7 @@ class NeighboursObjective(nn.Module):
 
     def forward(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         if LEFT not in batch.input.features or not len(batch.input.tokens):  # a pass that only keeps step with others
-            nothing = batch.input.tokens[:0]
+            nothing = torch.as_tensor(batch.input.tokens[:0])
             empty = self.output.weight.detach()[nothing]
             return {TERM: known(empty.sum(), [(self.output.weight, nothing, empty)])}
         with torch.no_grad():
@@ -125,7 +125,7 @@ class NeighboursObjective(nn.Module):
     def _by_draws(self, x: Tensor, stream: Stream, band: Band) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
         rows_of = Sequences(stream)
         drawn, there = self._drawn(stream, rows_of)
-        words = torch.cat([stream.tokens, drawn.flatten()])
+        words = torch.cat([torch.as_tensor(stream.tokens), drawn.flatten()])
         y = F.embedding(words, self.output.weight.detach())
         near, far = y[: len(x)], y[len(x) :].view(*drawn.shape, -1)
         pairs = stream.features[LEFT] + stream.features[RIGHT]
