@@ -51,10 +51,11 @@ def row_of(recipe, store, sequences=40, epoch=0):
 VARIANTS = {"gpt", "mass", "bert-ngram", "bert-wwm", "electra-15", "electra-all-tokens", "electra-replace", "ernie1"}
 VARIANTS |= {"ernie1-dialogue", "mbert", "roberta", "structbert", "unilm"}
 VARIANTS |= {"ib-bert"}  # MobileBERT's layers, thick and with norms
-VARIANTS |= {"ulmfit", "ulmfit-backward", "on-lstm", "bert-lstm"}
+VARIANTS |= {"ulmfit-backward", "on-lstm", "bert-lstm"}
 VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.py; by themselves they are RoBERTa
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
 LATER = {"albert", "electra", "ernie-thu", "longformer", "mobilebert", "reformer", "spanbert"}
+LATER |= {"elmo", "lstm", "ulmfit"}
 # Updates and their tokens: what is asked for every token leaves the plateau of word frequencies sooner, XLNet and ELECTRA with less; a
 # third of UniLM's examples each is read from the left, from the right and whole.
 USUAL = 600, 1024
