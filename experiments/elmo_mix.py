@@ -10,10 +10,10 @@ side).  A line for each arm: F1 on test sentences, each seed's, and what the mix
 
 import argparse
 import json
+import lzma
 from pathlib import Path
 
 import numpy as np
-from continual import text
 from tag_qa import names
 
 import bertsmith
@@ -28,6 +28,16 @@ ARMS = {
 SETTINGS = ["layout.length=64", "training.batch=1024", "training.checkpoint=1000"]
 
 
+def newswire(data: Path, out: Path) -> Path:
+    if not (out / "newswire").exists():
+        with lzma.open(next((data / "reuters21578").glob("*.jsonl.xz")), "rt", encoding="utf-8") as file:
+            texts = [" ".join((json.loads(line).get("body") or "").split()) for line in file]
+        (out / "newswire.txt").write_text("\n\n".join(text for text in texts if len(text) > 200), encoding="utf-8")
+        options = {"tokenizer": "wordpiece:8000", "holdout": 0.03, "say": print}
+        bertsmith.prepare([str(out / "newswire.txt")], str(out / "newswire"), **options)
+    return out / "newswire"
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("data", type=Path)
@@ -40,7 +50,7 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    store, run = text(given.data, given.out), given.out / f"elmo-{given.size}"
+    store, run = newswire(given.data, given.out), given.out / f"elmo-{given.size}"
     whole = run.with_suffix(".done")
     if not whole.exists():
         how = {"minutes": given.minutes, "set": SETTINGS, "threads": given.threads, "say": print}
@@ -68,7 +78,7 @@ def main() -> None:
         print(json.dumps(line | ({"mix": learned} if any(learned) else {})), flush=True)
     probed = given.out / "probe.json"
     if not probed.exists():
-        bertsmith.probe(run, "tag", files["train"], files["dev"], out=probed, say=print)
+        bertsmith.probe(run, task="tag", train=files["train"], dev=files["dev"], out=probed, say=print)
 
 
 if __name__ == "__main__":
