@@ -107,6 +107,7 @@ def two(children, store, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
 @every_member
 def test_two_processes_learn_what_one_does(two, name, shard):
