@@ -300,7 +300,7 @@ def run(lines, tmp_path_factory) -> Path:
     settings = [
         "model.width=32",
         "model.hidden=32",
-        "schedule.lr=0.01",
+        "schedule.lr=0.02",
         "schedule.decay=constant",
         "training.batch=256",
     ]
