@@ -151,9 +151,9 @@ WHOLE = ("lamb", "muon")  # optimisers that measure a matrix and its parts
 
 def _check_sliced(recipe: Recipe, member: MemberModel, shard: str | None) -> None:
     schedule = recipe.schedule
-    if shard == "fsdp" and any(getattr(part, "sparse", False) for part in member.modules()):
+    if shard == "fsdp" and any(hasattr(part, "learn_of") for part in member.modules()):
         raise InputError(
-            f"{option('shard', 'fsdp')}: tables that learn a few rows at a time ({recipe.name}) are not sliced; {option('shard', 'ddp')}"
+            f"{option('shard', 'fsdp')}: tables that learn row by row ({recipe.name}) are not sliced; {option('shard', 'ddp')}"
         )
     if shard == "fsdp" and schedule.average:
         raise InputError(f"schedule.average: weights in slices have no average yet; {option('shard', 'ddp')} has one")

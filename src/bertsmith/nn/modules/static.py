@@ -26,8 +26,8 @@ Moved = tuple[Tensor, Tensor, Tensor]  # a table, (u,) rows of it that ascend, (
 
 
 def table(rows: int, width: int, drawn: bool = True) -> nn.Embedding:
-    """Uniform between -1 / 2d and that, as word2vec's code begins, or 0; its gradients are a few rows each."""
-    made = nn.Embedding(rows, width, sparse=True)
+    """Uniform between -1 / 2d and that, as word2vec's code begins, or 0."""
+    made = nn.Embedding(rows, width)
     if drawn:
         nn.init.uniform_(made.weight, -0.5 / width, 0.5 / width)
     else:

@@ -1,10 +1,12 @@
-"""A loss whose gradient is known already, in few rows of large tables: what its `backward` leaves are sparse gradients.  u rows, d width."""
+"""A loss whose gradient is known already, in few rows of large tables: what its `backward` leaves are sparse gradients, where no other process is to
+add its own: those that travel between processes are whole.  u rows, d width."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from bertsmith.nn.modules.static import Moved
@@ -26,8 +28,11 @@ class _Known(torch.autograd.Function):
         many = len(saved) // 2
         for shape, rows, slope in zip(ctx.shapes, saved[:many], saved[many:], strict=True):
             values = slope * pull
-            whole = torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
-            found += [whole, None, None]
+            if dist.is_available() and dist.is_initialized():
+                found += [values.new_zeros(shape).index_copy_(0, rows, values), None, None]
+            else:
+                few = torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
+                found += [few, None, None]
         return tuple(found)
 
 
