@@ -83,6 +83,7 @@ def calls(short, pretrained, tuned, on_file, writes, ordered, tmp_path_factory):
         "tree": {"model": ordered, "text": "a text"},
         "probe": {"model": pretrained, "task": "classify", "train": TEXTS, "dev": OTHERS},
         "senses": {"model": pretrained, "word": "a", "input": ["a text", "a word"]},
+        "similar": {"model": pretrained, "text": "the", "top": 1},
         "augment": {"model": pretrained, "input": OTHERS, "samples": 1, "out": folder / "more.jsonl"},
         "compress": {"model": tuned, "method": "int8", "dev": OTHERS, "tolerance": 1e9},
         "surface": {"model": on_file, "rows": 2, "points": 5},

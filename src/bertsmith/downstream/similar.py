@@ -176,9 +176,10 @@ def _near(words: Words, scores: Array, top: int, but: Sequence[str]) -> list[dic
 
 def _among(loaded: Loaded, text: str, among: Any, top: int, say: Callable[[str], None]) -> dict[str, Any]:
     from bertsmith.downstream.embed import embed
+    from bertsmith.tasks.given import source
     from bertsmith.tasks.readers import read
 
-    texts = [*among] if isinstance(among, (list, tuple)) else list(read(among).columns["text"])
+    texts = list(read(source(among, "among", fields=("text",), pair=("text",))).columns["text"])
     vectors = unit(embed(loaded, [text, *texts], say=say))
     scores = vectors[1:] @ vectors[0]
     order = np.argsort(-scores, kind="stable")[:top]
