@@ -129,6 +129,7 @@ def test_a_run_is_exported_by_halves_and_both_come_back(documents, tmp_path):
 
 def test_a_summary_tells_the_family():
     assert {name: family.pooler for name, family in FAMILIES.items() if family.pooler != "tanh"} == {
+        "deberta-v2": "gelu",
         "electra": "gelu",
         "distilbert": "relu",
         **dict.fromkeys(("gpt2", "openai-gpt"), "none"),
