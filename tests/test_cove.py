@@ -379,3 +379,10 @@ def test_what_a_topology_cannot_be_is_told():
         Attentive(layers=0)
     with pytest.raises(InputError, match=r"model\.topology\.score: 'none' is not one of dot, general, additive"):
         Attentive(score="none")
+
+
+def test_what_its_layers_do_not_have_is_told(run, tmp_path):
+    with pytest.raises(InputError, match="its layers read a text from token to token"):
+        bertsmith.attention(run, "bal dem")
+    with pytest.raises(InputError, match="it fills no masks; `generate` writes about a text"):
+        bertsmith.fill(run, "bal [MASK]")

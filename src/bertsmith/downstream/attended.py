@@ -22,7 +22,7 @@ def attended(loaded: Loaded, encoded: Encoded, number: int) -> tuple[list[int], 
             body(stream)
         else:
             body.states(stream)  # all of the last layer, and a memory stays as it is
-    names = _names([source for source, _ in found], loaded.recipe.model)
+    names = _names([source for source, _ in found], loaded.recipe.model) if found else []
     layers = [
         {"name": name, "source": source, "weights": shares.float().permute(1, 0, 2).cpu().numpy()}
         for name, (source, shares) in zip(names, found, strict=True)
