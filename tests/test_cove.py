@@ -300,11 +300,11 @@ def run(lines, tmp_path_factory) -> Path:
     settings = [
         "model.width=32",
         "model.hidden=32",
-        "schedule.lr=0.02",
+        "schedule.lr=0.01",
         "schedule.decay=constant",
         "training.batch=256",
     ]
-    pretrain(small(*settings), lines, out, steps=150, threads=1)
+    pretrain(small(*settings), lines, out, steps=600, threads=1)
     return out
 
 

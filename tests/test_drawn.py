@@ -18,9 +18,9 @@ SETTINGS = {
     "transformer-xl": ("model.embeddings.cutoffs=[30,60]", "model.embeddings.divide=2"),
 }
 # T5's queries begin smaller than the keys beside them, in a part of one tensor, and ELMo's forget gates open; entities of ERNIE, pictures of
-# glyphs, ELMo's spelling and what static vectors know of a corpus are tables that are no parameters, Crammed's sinusoids too;
+# glyphs, ELMo's spelling and what static vectors know of a corpus are tables that are no parameters;
 # DeBERTa's second table begins as the first.
-WHOLE = {"t5", "ernie-thu", "bert-glyph", "crammed", "deberta-v3", "elmo", "word2vec", "fasttext"}
+WHOLE = {"t5", "ernie-thu", "bert-glyph", "deberta-v3", "elmo", "word2vec", "fasttext"}
 CASES = [(name, ()) for name in members() if name not in WHOLE] + [*SETTINGS.items()]
 
 
