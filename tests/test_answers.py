@@ -16,6 +16,7 @@ from tests.folders import tokenizer_of
 
 from bertsmith.data.batch import Stream
 from bertsmith.errors import InputError
+from bertsmith.nn.modules.heads import TokenLabel
 from bertsmith.objectives.modules.supervised import Spans
 from bertsmith.tasks import nbest, squad
 from bertsmith.tasks.answer_scores import CHARACTERS, WORDS, characters, scoring
@@ -559,7 +560,7 @@ def test_the_loss_of_the_dev_file_is_the_one_of_training(tokenizer, rows):
             return torch.randn(1000, 8, generator=generator)[stream.tokens]
 
     torch.manual_seed(0)
-    head = Spans(8)
+    head = Spans(TokenLabel(8, 2))
     with torch.no_grad():
         head.span.out.weight.normal_()
         batch = found.batch(np.arange(len(found)), asked).to("cpu")

@@ -107,7 +107,7 @@ def test_a_bias_on_the_scores_is_added_and_learns(lengths, visibility):
     q, k, v = qkv(sum(lengths))
     table = torch.randn(HEADS, 2 * max(lengths), dtype=torch.double, requires_grad=True)
 
-    def bias(q, asks, keys):
+    def bias(q, k, asks, keys):
         apart = s.positions[asks][:, :, None] - s.positions[keys][:, None, :]
         return table[:, apart + max(lengths)].transpose(0, 1)
 

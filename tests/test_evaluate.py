@@ -17,9 +17,8 @@ FULL = ["training.held_out=4096", "model.dropout=0.0"]  # several batches
 
 @pytest.mark.parametrize("name", TEXT)
 def test_a_run_is_evaluated_as_it_was_at_its_end(name, store, tmp_path):
-    bertsmith.pretrain(
-        override(find(f"{name}:tiny"), [*fitting(name, SMALL), *FULL]), store, tmp_path / "run", steps=2, threads=1
-    )
+    recipe = find(f"{name}:tiny")
+    bertsmith.pretrain(override(recipe, fitting(recipe, [*SMALL, *FULL])), store, tmp_path / "run", steps=2, threads=1)
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["evaluation"]
     said = {f"{term}.{key}": value for term, found in last.items() for key, value in found.items()}
     scores = bertsmith.evaluate(tmp_path / "run", data=store)

@@ -64,7 +64,7 @@ def test_blocks_say_what_full_masks_say_and_so_do_their_slopes(window, gap, wide
 
 def test_a_bias_of_positions_is_added_by_blocks_too():
     seen, (q, k, v) = stream(window=9), heads(sum(LENGTHS))
-    far = lambda of, asks, keys: seen.apart(asks[:, None, :, None], keys[:, None, None, :]) * torch.ones(1, 2, 1, 1)
+    far = lambda q, k, asks, keys: seen.apart(asks[:, None, :, None], keys[:, None, None, :]) * torch.ones(1, 2, 1, 1)
     assert torch.allclose(attend(q, k, v, seen, bias=far), attend_padded(q, k, v, seen, bias=far), atol=2e-6)
 
 

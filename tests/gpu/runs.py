@@ -22,7 +22,8 @@ PLAIN = ("training.evaluate=0", "training.checkpoint=10", "model.dropout=0.0")
 
 
 def recipe_of(name: str, *assignments: str) -> Recipe:
-    return override(find(f"{name}:tiny"), [*fitting(name, SMALL), *PLAIN, *assignments])
+    recipe = find(f"{name}:tiny")
+    return override(recipe, fitting(recipe, [*SMALL, *PLAIN, *assignments]))
 
 
 @contextmanager

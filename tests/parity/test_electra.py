@@ -132,5 +132,6 @@ def test_a_summary_tells_the_family():
         "deberta-v2": "gelu",
         "electra": "gelu",
         "distilbert": "relu",
+        "modernbert": "transform",
         **dict.fromkeys(("gpt2", "openai-gpt"), "none"),
     }

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from math import gcd
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class LogMel:
     low: float = 0.0
     high: float | None = None
     normalise: Literal["utterance", "none"] = "utterance"
+    whole_words: ClassVar[bool] = False  # as a tokenizer says whether it knows words and nothing else
 
     def __post_init__(self):
         require(1000 <= self.rate <= 384_000, f"{option('rate', self.rate)}: samples a second, 1,000 to 384,000")

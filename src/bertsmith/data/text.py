@@ -57,6 +57,7 @@ class Text:
         """What a recipe reads of a store in training."""
         batch, share = recipe.training.batch, recipe.training.corpus
         layout = store.laid(recipe.layout, recipe.training.smoothing)
+        check_reads(layout, store.train)
         recut = store.recut(recipe.segmentation, seed) if recipe.reads == "tokens" else None
         return cls(
             store.train, layout, recipe.corruption, store.vocab, seed=seed, batch=batch, share=share, recut=recut
