@@ -214,27 +214,59 @@ def _attend_near(q, k, v, stream, dropout, bias, queries) -> Tensor:
                 for own, seen, of in ((near, stream, rows[0]), (far, stream.spread(), rows[1]))
             ]
             return parted(found, (near, far))
+    near = _near(stream, queries)
+    size, count = near.of_keys.size, len(near.used)
+    padded = lambda x: _Pad.apply(x, near.of_keys).view(-1, size * x.shape[1:].numel())
+    together = lambda x: gathered(padded(x), near.beside).view(count, -1, *x.shape[1:])
+    seen, read = together(k), together(v)
+    if near.wide is not None:
+        seen, read = (torch.cat([x, gathered(of, near.wide)], 1) for x, of in ((seen, k), (read, v)))
+    asking = _Pad.apply(q, near.of_asks).unflatten(0, (count, -1))
+    added = None if bias is None else bias(asking, seen, near.asks, near.keys)
+    said = _mixed(asking, seen, read, near.mask, near.blind, added, dropout, bias is not None)
+    return _Unpad.apply(said.flatten(0, 1), near.of_asks)
+
+
+class _Near(NamedTuple):
+    """What blocks read: B of them ask, a places in each, and each reads b."""
+
+    of_keys: windowed.Blocks
+    of_asks: windowed.Blocks | windowed.Rows
+    used: Tensor  # (B,) the blocks that ask
+    beside: Tensor  # (B, 3 or 2) the blocks that each reads
+    wide: Tensor | None  # (B, g) flat indices of what is wide in its sequence
+    asks: Tensor  # (B, a) flat indices
+    keys: Tensor  # (B, b)
+    mask: Tensor  # as of `_seen`
+    blind: Tensor | None
+
+
+def _near(stream: Stream, queries: Tensor | None) -> _Near:
+    """Made once for all layers that ask everything."""
+    if queries is not None:
+        return _near_of(stream, queries)
+    if "_near" not in stream.__dict__:
+        with torch.inference_mode(False):  # it may be learned from later
+            stream.__dict__["_near"] = _near_of(stream, None)
+    return stream.__dict__["_near"]
+
+
+def _near_of(stream: Stream, queries: Tensor | None) -> _Near:
     of_keys = windowed.blocks(stream)
     of_asks, used = (of_keys, of_keys.every) if queries is None else windowed.asked(of_keys, queries)
-    beside, there = of_keys.beside[used], of_keys.there[used]
-    size, count = of_keys.size, len(used)
-    padded = lambda x: _Pad.apply(x, of_keys).view(-1, size * x.shape[1:].numel())
-    together = lambda x: gathered(padded(x), beside).view(count, -1, *x.shape[1:])
-    rows = lambda x: x.view(-1, size)[beside]
+    beside, there, wide = of_keys.beside[used], of_keys.there[used], None
+    rows = lambda x: x.view(-1, of_keys.size)[beside]
     keys = rows(of_keys.rows).flatten(1)
     real = (rows(of_keys.real) & there[..., None]).flatten(1)
-    seen, read = together(k), together(v)
     if stream.sides is not None:
+        assert stream.wide is not None
         real &= ~stream.wide[keys]  # each is seen once
         wide, is_wide = (x[of_keys.sequence[used]] for x in windowed.wide(stream))
         keys, real = torch.cat([keys, wide], 1), torch.cat([real, is_wide], 1)
-        seen, read = (torch.cat([x, gathered(of, wide)], 1) for x, of in ((seen, k), (read, v)))
-    asks = of_asks.rows.view(count, -1)
+    asks = of_asks.rows.view(len(used), -1)
     asks = asks if queries is None else queries[asks]
-    asking = _Pad.apply(q, of_asks).unflatten(0, (count, -1))
-    padding = real[:, None, :], ~of_asks.real.view(count, -1)[..., None]
-    said = _attend(asking, seen, read, stream, asks, keys, padding, dropout, bias)
-    return _Unpad.apply(said.flatten(0, 1), of_asks)
+    padding = real[:, None, :], ~of_asks.real.view(len(used), -1)[..., None]
+    return _Near(of_keys, of_asks, used, beside, wide, asks, keys, *_seen(stream, asks, keys, padding))
 
 
 def gathered(x: Tensor, rows: Tensor) -> Tensor:
@@ -254,20 +286,35 @@ def _attend(q, k, v, stream, asks, keys, padding, dropout, bias, all_ask=False) 
     """Rectangles: q (b, q, h, e), k and v (b, k, h, e); `asks` (b, q) and `keys` (b, k) are their flat indices."""
     causal = stream.visibility == "causal" and stream.window is None and padding is None and all_ask
     plain = bias is not None or (q.device.type == "cpu" and keys.shape[1] <= PLAIN)
-    mask = None
+    mask, blind = None, None
     if causal and plain:
-        mask = _before(keys.shape[1], keys.device)
-    elif not causal and (stream.visibility != "full" or stream.window is not None):
+        mask = _before(keys.shape[1], keys.device)[:, None]
+    elif not causal:
+        mask, blind = _seen(stream, asks, keys, padding)
+    added = None if bias is None else bias(q, k, asks, keys)
+    return _mixed(q, k, v, mask, blind, added, dropout, plain, causal)
+
+
+def _seen(stream: Stream, asks: Tensor, keys: Tensor, padding) -> tuple[Tensor | None, Tensor | None]:
+    """(b, 1, q, k) which keys each query sees, None: all; and (b, 1, q, 1) which queries see nothing and so, for the products' sake, have
+    True everywhere: some of torch's kernels make NaN of them, some a mean of everything."""
+    mask = None
+    if stream.visibility != "full" or stream.window is not None:
         mask = sees(stream, asks[:, :, None], keys[:, None, :])
     if padding is not None:
         real_keys, filler = padding
         mask = real_keys if mask is None else real_keys & (mask | filler)
-    mask = mask if mask is None else mask[:, None]
-    added = None if bias is None else bias(q, k, asks, keys)
-    blind = None  # what sees nothing: some of torch's kernels make NaN of it, some a mean of everything
-    if mask is not None and stream.visibility != "full" and not causal:
-        blind = ~mask.any(-1, keepdim=True)
-        mask = mask | blind
+    if mask is None:
+        return None, None
+    mask = mask[:, None]
+    if stream.visibility == "full":
+        return mask, None
+    blind = ~mask.any(-1, keepdim=True)
+    return mask | blind, blind
+
+
+def _mixed(q, k, v, mask, blind, added, dropout, plain, causal=False) -> Tensor:
+    """q (b, q, h, e), k and v (b, k, h, e) -> (b, q, h, e), by products (`plain`) or by torch's kernel."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if plain:
         mixed = _plain(q, k, v, mask, added, dropout)
