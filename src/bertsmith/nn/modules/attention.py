@@ -20,21 +20,17 @@ from torch import Tensor
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules import windowed
+from bertsmith.nn.modules.padded import Pad, Unpad, alike, grid, together
 
 try:  # since torch 2.10; CUDA only
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
 
-ALIKE = 0.8  # sequences are computed together on a CPU when the shortest has this share of the longest's length
-STEP = (
-    32  # groups are padded to a multiple: oneDNN compiles each product for its shape, so few shapes are a third faster
-)
 PLAIN = 512  # up to this length a CPU is faster with plain products than with torch's kernel (LOG.md, 2026-11-21)
 
 # What a position scheme adds to the scores: queries (b, q, h, e), keys (b, k, h, e), flat indices of both (b, q), (b, k) -> (b, h, q, k).
 Bias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-Groups = tuple[tuple[int, ...], ...]  # of sequences
 Shares = list[
     tuple[bool, Tensor]
 ]  # (whether a source is read, (m, h, n) what each query takes of each token), in the order of reading
@@ -143,7 +139,7 @@ def mix(
         places = _places(stream.lengths, q.device).view(shape)
         q, k, v = (x.unflatten(0, shape) for x in (q, k, v))
         return _attend(q, k, v, stream, places, places, None, dropout, bias, all_ask=True).flatten(0, 1)
-    groups = _alike(stream.lengths) if q.device.type == "cpu" else _together(stream.lengths)
+    groups = alike(stream.lengths) if q.device.type == "cpu" else together(stream.lengths)
     return _attend_in(groups, q, k, v, stream, dropout, bias, queries)
 
 
@@ -162,7 +158,7 @@ def attend_source(
         offsets, asked = _offsets(seen.lengths, q.device), _offsets(counts, q.device)
         q, k, v = (x.contiguous() for x in (q, k, v))
         return varlen_attn(q, k, v, asked, offsets, max(counts), max(seen.lengths), window_size=(-1, -1))
-    groups = _alike(seen.lengths) if q.device.type == "cpu" else _together(seen.lengths)
+    groups = alike(seen.lengths) if q.device.type == "cpu" else together(seen.lengths)
     return _attend_in(groups, q, k, v, seen, dropout, None, None, counts)
 
 
@@ -176,7 +172,7 @@ def attend_padded(
     queries: Tensor | None = None,
 ) -> Tensor:
     """`attend` by padding everything to the longest: the reference in tests."""
-    return _attend_in(_together(stream.lengths), q, k, v, stream, dropout, bias, queries) if len(q) else q
+    return _attend_in(together(stream.lengths), q, k, v, stream, dropout, bias, queries) if len(q) else q
 
 
 def _attend_in(groups, q, k, v, stream, dropout, bias, queries, counts=None) -> Tensor:
@@ -184,9 +180,9 @@ def _attend_in(groups, q, k, v, stream, dropout, bias, queries, counts=None) -> 
 
     `counts`: rows of `q` that each sequence has, where `queries` do not say.
     """
-    of_keys, counts = _grid(stream.lengths, groups, q.device), counts or _counts(stream, queries)
-    of_asks = of_keys if counts == stream.lengths else _grid(counts, groups, q.device)
-    q, k, v = _Pad.apply(q, of_asks), _Pad.apply(k, of_keys), _Pad.apply(v, of_keys)
+    of_keys, counts = grid(stream.lengths, groups, q.device), counts or _counts(stream, queries)
+    of_asks = of_keys if counts == stream.lengths else grid(counts, groups, q.device)
+    q, k, v = Pad.apply(q, of_asks), Pad.apply(k, of_keys), Pad.apply(v, of_keys)
     done = []
     for ask, key in zip(of_asks.blocks, of_keys.blocks, strict=True):
         asks, keys = of_asks.rows[ask.span].view(ask.shape), of_keys.rows[key.span].view(key.shape)
@@ -199,7 +195,7 @@ def _attend_in(groups, q, k, v, stream, dropout, bias, queries, counts=None) -> 
         asking = q[ask.span].unflatten(0, ask.shape)
         seen, read = (x[key.span].unflatten(0, key.shape) for x in (k, v))
         done.append(_attend(asking, seen, read, stream, asks, keys, padding, dropout, bias).flatten(0, 1))
-    return _Unpad.apply(torch.cat(done) if len(done) > 1 else done[0], of_asks)
+    return Unpad.apply(torch.cat(done) if len(done) > 1 else done[0], of_asks)
 
 
 def _attend_near(q, k, v, stream, dropout, bias, queries) -> Tensor:
@@ -216,15 +212,15 @@ def _attend_near(q, k, v, stream, dropout, bias, queries) -> Tensor:
             return parted(found, (near, far))
     near = _near(stream, queries)
     size, count = near.of_keys.size, len(near.used)
-    padded = lambda x: _Pad.apply(x, near.of_keys).view(-1, size * x.shape[1:].numel())
-    together = lambda x: gathered(padded(x), near.beside).view(count, -1, *x.shape[1:])
-    seen, read = together(k), together(v)
+    padded = lambda x: Pad.apply(x, near.of_keys).view(-1, size * x.shape[1:].numel())
+    blocks = lambda x: gathered(padded(x), near.beside).view(count, -1, *x.shape[1:])
+    seen, read = blocks(k), blocks(v)
     if near.wide is not None:
         seen, read = (torch.cat([x, gathered(of, near.wide)], 1) for x, of in ((seen, k), (read, v)))
-    asking = _Pad.apply(q, near.of_asks).unflatten(0, (count, -1))
+    asking = Pad.apply(q, near.of_asks).unflatten(0, (count, -1))
     added = None if bias is None else bias(asking, seen, near.asks, near.keys)
     said = _mixed(asking, seen, read, near.mask, near.blind, added, dropout, bias is not None)
-    return _Unpad.apply(said.flatten(0, 1), near.of_asks)
+    return Unpad.apply(said.flatten(0, 1), near.of_asks)
 
 
 class _Near(NamedTuple):
@@ -413,45 +409,6 @@ def _counts(stream: Stream, queries: Tensor | None) -> tuple[int, ...]:
     return tuple(edges.diff().tolist())
 
 
-class _Block(NamedTuple):
-    span: slice  # of the padded rows
-    shape: tuple[int, int]  # sequences, longest
-    full: bool  # nothing in it is filler
-
-
-class _Grid(NamedTuple):
-    blocks: tuple[_Block, ...]
-    rows: Tensor  # (p,): the flat row at each padded place
-    real: Tensor  # (p,): False where that is filler
-    places: Tensor  # (n,): where each flat row stands
-
-
-class _Pad(torch.autograd.Function):
-    """Flat rows (n, …) to padded places (p, …).  Each row stands at one place, so that backward gathers and adds nothing."""
-
-    @staticmethod
-    def forward(ctx, x, grid):
-        ctx.grid = grid
-        return x.index_select(0, grid.rows)
-
-    @staticmethod
-    def backward(ctx, slope):
-        return slope.index_select(0, ctx.grid.places), None
-
-
-class _Unpad(torch.autograd.Function):
-    """Padded places (p, …) back to flat rows (n, …)."""
-
-    @staticmethod
-    def forward(ctx, x, grid):
-        ctx.grid = grid
-        return x.index_select(0, grid.places)
-
-    @staticmethod
-    def backward(ctx, slope):
-        return slope.new_zeros(len(ctx.grid.rows), *slope.shape[1:]).index_copy_(0, ctx.grid.places, slope), None
-
-
 # What follows from the lengths alone is made once for all layers.  Plain tensors even when first asked for in inference mode.
 @lru_cache(maxsize=4)
 def _offsets(lengths: tuple[int, ...], device: torch.device) -> Tensor:
@@ -470,44 +427,3 @@ def _before(length: int, device: torch.device) -> Tensor:
     """(1, length, length) bool: each token sees those before it, and itself."""
     with torch.inference_mode(False):
         return torch.ones(1, length, length, dtype=torch.bool, device=device).tril_()
-
-
-@lru_cache(maxsize=4)
-def _together(lengths: tuple[int, ...]) -> Groups:
-    return (tuple(range(len(lengths))),)
-
-
-@lru_cache(maxsize=4)
-def _alike(lengths: tuple[int, ...]) -> Groups:
-    """Sequences in groups of about one length, the longest first."""
-    groups: list[list[int]] = []
-    padded = _round_up(np.array(lengths))
-    for i in np.argsort(-padded, kind="stable").tolist():
-        if groups and padded[i] >= ALIKE * padded[groups[-1][0]]:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return tuple(map(tuple, groups))
-
-
-def _round_up(lengths):
-    return -(-lengths // STEP) * STEP
-
-
-@lru_cache(maxsize=8)
-def _grid(counts: tuple[int, ...], groups: Groups, device: torch.device) -> _Grid:
-    """Where `counts[i]` rows of each sequence go when each group is padded to (a little over) its longest.  Filler stands for row 0."""
-    starts, rows, real, blocks, done = np.cumsum(counts) - counts, [], [], [], 0
-    for group in map(list, groups):
-        own = np.array(counts)[group]
-        longest = max(1, _round_up(own.max()))
-        is_real = np.arange(longest) < own[:, None]
-        rows.append(np.where(is_real, starts[group][:, None] + np.arange(longest), 0).ravel())
-        real.append(is_real.ravel())
-        blocks.append(_Block(slice(done, done + is_real.size), is_real.shape, bool(is_real.all())))
-        done += is_real.size
-    rows, real = np.concatenate(rows), np.concatenate(real)
-    places = np.empty(sum(counts), np.int64)
-    places[rows[real]] = np.flatnonzero(real)
-    with torch.inference_mode(False):
-        return _Grid(tuple(blocks), *(torch.from_numpy(x).to(device) for x in (rows, real, places)))

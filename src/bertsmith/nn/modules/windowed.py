@@ -21,7 +21,7 @@ SAVED = 0.75  # of the scores of whole sequences, at most, that blocks may come 
 
 
 class Rows(NamedTuple):
-    """A padded row, as `attention._Pad` reads it."""
+    """A padded row, as `padded.Pad` reads it."""
 
     rows: Tensor  # (p,) the flat row at each place
     real: Tensor  # (p,) False where that is filler
