@@ -128,7 +128,7 @@ def test_no_prediction_reads_its_own_answer(name, store, tiny):
     in_place = batch.input.tokens[at] == row.tokens[answers] if hasattr(recipe.corruption.rewrite, "mask") else at < 0
     torch.manual_seed(0)
     model = build(recipe).model.eval()
-    chosen = np.flatnonzero(~in_place)[::3]
+    chosen = np.flatnonzero(~in_place)[::3][:12]
     assert len(chosen) >= 5
     with torch.no_grad():
         clean = model(batch.to("cpu").input)
