@@ -49,7 +49,8 @@ def learned(name: str, store: Store, run: Path, given: argparse.Namespace) -> di
         term: [round(_mean(some, term), 3) for some in (lines[:part], lines[-part:])] for term in lines[-1]["terms"]
     }
     held = {term: {k: round(v, 4) for k, v in means.items()} for term, means in end["evaluation"].items()}
-    below = end["unigram_entropy"] - end["evaluation"]["token"]["loss"]
+    token = next(term for term in held if term.split(".")[-1] == "token")  # of several feeds `feed.token`
+    below = end["unigram_entropy"] - held[token]["loss"]
     found = {"member": name, "updates": end["steps"], "tokens": end["tokens"], "seconds": round(end["seconds"])}
     found |= {"fell": fell, "held_out": held, "below_entropy": round(below, 3)}
     if "pair" in held:
