@@ -1,7 +1,8 @@
-"""Time and memory of long texts: windows (`longformer`) beside full attention and beside transformers' Longformer, the same random weights.
+"""Time and memory of long texts: windows (`longformer`) beside full attention and beside transformers' Longformer, the same random weights;
+hashed attention in layers that are undone on the way back (`reformer`).
 
 python bench/long.py [--lengths 512 1024 2048 4096 8192 16384] [--size mini] [--window 128] [--mode forward train] [--repeat 3] [--json]
-                     [--device cuda] [--precision bfloat16]
+                     [--of windows full transformers reformer] [--layers 8] [--device cuda] [--precision bfloat16]
 
 One text of each length, its first token wide; all in turns, in one process for times.  Answers of ours and theirs are compared before
 anything is timed.  Memory is the most that a child process of its own holds beyond what it held before, in MB.  `slope` fits times from
@@ -26,6 +27,7 @@ from bertsmith.data.batch import Stream
 from bertsmith.deploy.hf import to_hf
 from bertsmith.deploy.hf_config import hf_config
 from bertsmith.nn.attending import Full
+from bertsmith.nn.axial import Axial
 from bertsmith.nn.member import build
 from bertsmith.nn.positions import Learned
 from bertsmith.recipe import find
@@ -43,19 +45,22 @@ def stream(length: int, vocab: int) -> Stream:
     return Stream(tokens=tokens, **of, lengths=(length,), wide=wide)
 
 
-def recipe_of(name: str, size: str, length: int, window: int):
-    recipe = find(f"longformer:{size}")
-    attention = Full() if name == "full" else replace(recipe.model.attention, window=window)
-    model = replace(recipe.model, positions=Learned(length=length), attention=attention, dropout=0.0)
+def recipe_of(name: str, given, length: int):
+    recipe = find(f"{'reformer' if name == 'reformer' else 'longformer'}:{given.size}")
+    model = replace(recipe.model, dropout=0.0, layers=given.layers or recipe.model.layers)
+    if name == "reformer":
+        model = replace(model, positions=Axial(rows=-(-length // 64), columns=64))
+    else:
+        attention = Full() if name == "full" else replace(model.attention, window=given.window)
+        model = replace(model, positions=Learned(length=length), attention=attention)
     return replace(recipe, model=model, layout=replace(recipe.layout, length=min(recipe.layout.length, length)))
 
 
-def made(name: str, size: str, length: int, window: int, device: str = "cpu"):
+def made(name: str, given, length: int):
     """A function that reads one text."""
-    recipe = recipe_of(name, size, length, window)
+    recipe, device = recipe_of(name, given, length), given.device
     torch.manual_seed(0)
-    member = build(recipe)
-    member, seen = member.to(device), stream(length, recipe.model.vocab).to(device)
+    member, seen = build(recipe).to(device), stream(length, recipe.model.vocab).to(device)
     if name != "transformers":
         return lambda: member.model(seen), member
     import transformers
@@ -71,7 +76,7 @@ def made(name: str, size: str, length: int, window: int, device: str = "cpu"):
 
 def passing(name: str, mode: str, given, length: int):
     """A function that makes one pass."""
-    read, module = made(name, given.size, length, given.window, given.device)
+    read, module = made(name, given, length)
     module.train(mode == "train")
     products = partial(torch.autocast, given.device.split(":")[0], torch.bfloat16, given.precision == "bfloat16")
 
@@ -90,7 +95,7 @@ def passing(name: str, mode: str, given, length: int):
 
 def compared(given, length: int) -> float:
     with torch.no_grad():
-        said = [made(name, given.size, length, given.window, given.device) for name in ("windows", "transformers")]
+        said = [made(name, given, length) for name in ("windows", "transformers")]
         one, other = (module.eval() and read() for read, module in said)
     return float((one - other).abs().max())
 
@@ -133,6 +138,8 @@ def held(given, name: str, mode: str, length: int) -> float:
         given.size,
         "--window",
         str(given.window),
+        "--layers",
+        str(given.layers),
     ]
     done = subprocess.run([*command, "--threads", str(given.threads)], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
@@ -174,6 +181,7 @@ def main() -> None:
     parser.add_argument("--mode", nargs="+", default=["forward", "train"])
     parser.add_argument("--size", default="mini")
     parser.add_argument("--window", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=0, help="0: the size's")
     parser.add_argument("--full", type=int, default=8192, help="full attention up to this length")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

@@ -146,7 +146,7 @@ def judged(run: Path, data: dict[str, Any]) -> dict[str, Any]:
 def table(lines: list[dict[str, Any]]) -> None:
     kinds = list(dict.fromkeys(line["member"] for line in lines))
     scores = [*PAIRS, "analogies"]
-    print(f"{'':24}" + "".join(f"{name:>24}" for name in scores) + f"{'seconds':>10}")
+    print(f"{'':24}" + "".join(f"{name:>28}" for name in scores) + f"{'seconds':>10}")
     for kind in kinds:
         own = [line for line in lines if line["member"] == kind]
         cells = []
@@ -157,7 +157,7 @@ def table(lines: list[dict[str, Any]]) -> None:
             cells.append(f"{mean:.3f} +- {half:.3f} (unk {own[0]['scores'][score]['unknown']})")
         print(
             f"{kind:24}"
-            + "".join(f"{cell:>24}" for cell in cells)
+            + "".join(f"{cell:>28}" for cell in cells)
             + f"{np.mean([line['seconds'] for line in own]):10,.0f}"
         )
 
