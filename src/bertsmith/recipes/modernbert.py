@@ -59,7 +59,9 @@ def modernbert(size: str = "base") -> Recipe:
             hidden=hidden,
             dropout=0.0,
             embeddings=Summed(segments=0),
-            positions=Rotary(theta=160_000.0, local=10_000.0),  # 10,000 everywhere while texts are of 1,024 tokens
+            positions=Rotary(
+                theta=10_000.0, local=10_000.0
+            ),  # while rows are short; 160,000 in global layers for rows of 8,192
             block=PreNorm(first=False, by_depth=True, dropout_mixed=0.1),
             norm=LayerNorm(eps=1e-5, bias=False),
             attention=Local(bias=False, window=64, every=3),
