@@ -45,6 +45,7 @@ from bertsmith.training.saving import weights_of
 LENGTH = 1024
 RATE = 0.3
 SETS = ["model.block.dropout_mixed=null", "schedule.optimizer=adamw", "schedule.lr=1e-5", f"layout.length={LENGTH}"]
+SETS += ["schedule.ramps.batch=1.0"]
 RAMPS = ["schedule.ramps.mask_rate=0.15", "schedule.ramps.lengths=[[128, 0.5], [512, 0.8]]"]
 RAMPS += ["schedule.ramps.batch=0.1667", "schedule.ramps.batch_until=0.5"]
 STEPS = 48  # of a loader

@@ -147,3 +147,18 @@ def test_rows_grow_by_another_rate_of_positions_in_layers_that_see_all(store, tm
     assert all(math.isfinite(line["loss"]) for line in lines)
     with pytest.raises(bertsmith.InputError, match=r"model\.width: it has 16, the recipe 20"):
         bertsmith.pretrain("modernbert", store, tmp_path / "wide", set=["model.width=20"], **options)
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "whole", "warm", "grows"),
+    [("base", 768, 4608, 3e9, 50e9), ("large", 448, 4928, 2e9, 10e9), ("17m", 768, 4608, 4e9, 125e9)],
+)
+def test_updates_grow_by_the_first_ones_size_for_as_many_tokens_as_published(size, first, whole, warm, grows):
+    recipe = find(f"modernbert:{size}")
+    ramps, batch = recipe.schedule.ramps, recipe.training.batch
+    sizes = [round(ramps.size(step, 10**6) * batch / 1024) for step in range(1, int(ramps.batch_until) + 2)]
+    assert sorted({*sizes}) == list(range(first, whole + 1, first)) and sizes[-1] == whole == batch // 1024
+    assert sum(sizes[:-1]) * 1024 == pytest.approx(grows, rel=1e-3)
+    counts = [sizes[:-1].count(rows) for rows in sorted({*sizes[:-1]})]
+    assert max(counts) - min(counts) <= 1
+    assert sum(sizes[: int(recipe.schedule.warmup)]) * 1024 == pytest.approx(warm, rel=1e-3)
