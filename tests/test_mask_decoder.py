@@ -142,7 +142,7 @@ def test_beside_a_task_it_reads_the_text_as_it_does_alone():
 
 
 def test_bodies_whose_last_layer_cannot_be_asked_again_are_refused():
-    for name in ("t5", "transformer-xl", "reformer", "mobilebert", "elmo"):
+    for name in ("t5", "transformer-xl", "reformer", "gpt-bert", "elmo"):
         recipe = find(f"{name}:tiny")
         with pytest.raises(InputError, match=r"objective: MaskDecoder applies the last layer again, .*; one stack"):
             parameters(replace(recipe, objective=MaskDecoder(heads=(Tokens(),))))

@@ -66,10 +66,11 @@ class MaskDecoder:
 def _check(model: Any) -> None:
     """InputError for a body whose last layer cannot be asked by anything but its own states."""
     stack = isinstance(model, TransformerConfig) and type(model.topology) is OneStack and model.memory is None
+    made = (type(getattr(model, slot, None)).__name__ for slot in ("topology", "memory"))
     require(
-        stack and model.block.inside(model) is model,
-        f"objective: MaskDecoder applies the last layer again, which {type(model).__name__} with "
-        f"{', '.join(type(getattr(model, slot, None)).__name__ for slot in ('topology', 'block', 'memory'))} has not; one stack without memory is wanted",
+        stack,
+        f"objective: MaskDecoder applies the last layer again, which {type(model).__name__} with {' and '.join(made)} has not; one stack "
+        "without memory is wanted",
     )
     require(
         model.placed == model.width,
