@@ -51,9 +51,15 @@ def standard(x):
     return (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-7).sqrt()
 
 
+def weighed(layer, part, states):
+    weights = getattr(layer, f"{part}_depths", torch.zeros(len(states)))
+    return states[-1] + sum(weight * state for weight, state in zip(weights, states, strict=True))
+
+
 @pytest.mark.parametrize("name", ["ltg-bert", "gpt-bert"])
 def test_a_layer_is_what_its_paper_says(name):
-    """One text, all of it visible: norms before parts and inside them, gates, one norm with weights on what LTG-BERT's attention says."""
+    """One text, all of it visible: norms before parts and inside them, gates, one norm with weights on what LTG-BERT's attention says; behind
+    each of GPT-BERT's parts a sum of all that was before."""
     built, s = drawn(small(name, "model.layers=1", "model.vocab=60").model), stream((9,), segments=0)
     layer, places = built.layers[0], built.positions
     attention, thinks = layer.attention, layer.feedforward
@@ -73,9 +79,11 @@ def test_a_layer_is_what_its_paper_says(name):
     if name == "ltg-bert":
         after = layer.attention_norm.after
         said = standard(said) * after.weight + after.bias
-    x = x + said
+    states = [x, x + said]
+    x = weighed(layer, "attention", states)
     first, second = (standard(x) @ thinks.up.weight.T).chunk(2, -1)
-    x = x + standard(F.gelu(first, approximate="tanh") * second) @ thinks.down.weight.T
+    states.append(x + standard(F.gelu(first, approximate="tanh") * second) @ thinks.down.weight.T)
+    x = weighed(layer, "feedforward", states)
     torch.testing.assert_close(built(s), standard(x))
     assert all(part.bias is None for part in (thinks.up, thinks.down))
 

@@ -17,6 +17,8 @@ CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
     "albert-attention": ("albert", SHARES),
     "electra-all": ("electra", TIED),
     "longformer": ("longformer", ["model.attention.window=8"]),
+    "deberta": ("deberta", []),  # whose last layer is asked twice
+    "gpt-bert": ("gpt-bert", []),  # whose layers hand on all states
     "deberta-v3": ("deberta-v3", []),  # whose tables part by a difference: both are sliced alike
     # Its layers are computed together, and are no slices by themselves.
     "reformer": ("reformer", ["model.attention.chunk=8"]),
@@ -25,7 +27,7 @@ CASES: dict[str, tuple[str, list[str]]] = {  # member and settings
 # What differs from a member by its corruption alone, by a head that reads the ends of spans, or is another sharing of one, is
 # distributed in `make test-slow`; Transformer-XL with all of its vocabulary in one cluster, too.
 VARIANTS = ("structbert", "ernie1", "unilm", "spanbert", "albert-attention", "electra-all", "transformer-xl")
-VARIANTS += ("deberta-v3", "longformer", "reformer")
+VARIANTS += ("deberta", "gpt-bert", "deberta-v3", "longformer", "reformer")
 RESUMED = {"transformer-xl-clusters": "fsdp", "xlnet": "ddp", "ulmfit": "fsdp"}
 
 

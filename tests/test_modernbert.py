@@ -1,6 +1,7 @@
 """ModernBERT at work: what its windows hide, what its positions are, how it begins, and its head before every head."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -126,3 +127,38 @@ def test_a_folder_of_theirs_is_gone_on_with_and_tuned(store, tmp_path):
     assert [row["label"] for row in bertsmith.predict(tmp_path / "classifier", tmp_path / "rows.jsonl")] == [
         row["label"] for row in bertsmith.predict(tmp_path / "tuned", tmp_path / "rows.jsonl")
     ]
+
+
+def test_rows_grow_by_another_rate_of_positions_in_layers_that_see_all(store, tmp_path):
+    """As docs/members.md has it: from a run at 10,000 everywhere to longer rows at 160,000 in global layers; a width cannot be another."""
+    recipe = small("model.layers=4", member="modernbert")
+    bertsmith.pretrain(recipe, store, tmp_path / "run", steps=3, threads=1)
+    before = [layer.attention.positions.theta for layer in bertsmith.load(tmp_path / "run").member.model.layers]
+    said, longer = [], ["layout.length=96", "model.positions.theta=160000"]
+    options = {"steps": 2, "from_": tmp_path / "run", "threads": 1, "say": said.append}
+    bertsmith.pretrain("modernbert", store, tmp_path / "long", set=longer, **options)
+    after = bertsmith.load(tmp_path / "long")
+    assert before == [1e4] * 4
+    assert [layer.attention.positions.theta for layer in after.member.model.layers] == [16e4, 1e4, 1e4, 16e4]
+    assert "model.positions.theta: it learned with 10000.0, and goes on with 160000.0" in said
+    row = after.recipe.layout.plan(store.train, store.vocab, 0, 0)
+    assert max(row.row(row.order[:40]).lengths) > recipe.layout.length
+    lines = [json.loads(line) for line in (tmp_path / "long" / "metrics.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(line["loss"]) for line in lines)
+    with pytest.raises(bertsmith.InputError, match=r"model\.width: it has 16, the recipe 20"):
+        bertsmith.pretrain("modernbert", store, tmp_path / "wide", set=["model.width=20"], **options)
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "whole", "warm", "grows"),
+    [("base", 768, 4608, 3e9, 50e9), ("large", 448, 4928, 2e9, 10e9), ("17m", 768, 4608, 4e9, 125e9)],
+)
+def test_updates_grow_by_the_first_ones_size_for_as_many_tokens_as_published(size, first, whole, warm, grows):
+    recipe = find(f"modernbert:{size}")
+    ramps, batch = recipe.schedule.ramps, recipe.training.batch
+    sizes = [round(ramps.size(step, 10**6) * batch / 1024) for step in range(1, int(ramps.batch_until) + 2)]
+    assert sorted({*sizes}) == list(range(first, whole + 1, first)) and sizes[-1] == whole == batch // 1024
+    assert sum(sizes[:-1]) * 1024 == pytest.approx(grows, rel=1e-3)
+    counts = [sizes[:-1].count(rows) for rows in sorted({*sizes[:-1]})]
+    assert max(counts) - min(counts) <= 1
+    assert sum(sizes[: int(recipe.schedule.warmup)]) * 1024 == pytest.approx(warm, rel=1e-3)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -119,9 +120,19 @@ def test_final_is_where_lines_and_cosines_end():
             assert rate_at(high, step, 100) == pytest.approx(0.25 + 0.75 * rate_at(low, step, 100))
 
 
+def test_initial_is_where_warm_up_begins_and_nothing_else():
+    """Crammed: from a quarter of the peak to all of it at three quarters of the run, then to 0 (the released code's budget triangle)."""
+    schedule = Schedule(lr=4.0, warmup=0.75, initial=0.25)
+    rates = [rate_at(schedule, step, 100) for step in range(1, 101)]
+    assert rates[:75] == pytest.approx([1 + 3 * step / 75 for step in range(1, 76)])
+    assert rates[75:] == [rate_at(replace(schedule, initial=0.0), step, 100) for step in range(76, 101)]
+
+
 @pytest.mark.parametrize(
     "fields, said",
     [
+        ({"initial": 1.0}, r"schedule\.initial: 1\.0 is not a share"),
+        ({"initial": 0.1, "decay": "slanted"}, r"schedule\.initial: 0\.1: slanted begins at a share of its own"),
         ({"decay": "wsd", "hold": 0.5}, r"schedule\.hold: 0\.5: wsd holds the rate until schedule\.cooldown"),
         ({"decay": "inverse", "final": 0.1}, r"schedule\.final: 0\.1: inverse does not end there; linear, cosine, wsd"),
         ({"final": 1.0}, r"schedule\.final: 1\.0 is not a share"),

@@ -55,7 +55,7 @@ VARIANTS |= {"ulmfit-backward", "on-lstm", "bert-lstm"}
 VARIANTS |= {"bert-glyph"}  # without Chinese it has nothing to look at; test_glyphs.py
 VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.py; by themselves they are RoBERTa
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
-LATER = {"albert", "crammed", "deberta-v3", "electra", "elmo", "ernie-thu", "longformer", "lstm", "ltg-bert"}
+LATER = {"albert", "crammed", "deberta", "deberta-v3", "electra", "elmo", "ernie-thu", "longformer", "lstm", "ltg-bert"}
 LATER |= {"mobilebert", "modernbert", "reformer", "spanbert", "ulmfit"}
 # Updates and their tokens: what is asked for every token leaves the plateau of word frequencies sooner, XLNet and ELECTRA with less; a
 # third of UniLM's examples each is read from the left, from the right and whole.

@@ -238,6 +238,7 @@ class Schedule:
     decay: Literal["linear", "cosine", "inverse", "constant", "slanted", "wsd", "trapezoid"] = "linear"
     hold: float = 0.0  # until this step the rate stays at its peak: a share of them below 1
     cooldown: float = 0.1  # of wsd and trapezoid: the steps that they decay in, a share of all below 1
+    initial: float = 0.0  # the share of the peak that warm-up rises from
     final: float = 0.0  # the share of the peak that the rate falls to
     optimizer: Literal["adamw", "adafactor", "adagrad", "stable-adamw", "lamb", "muon"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
@@ -262,7 +263,9 @@ class Schedule:
         require(self.warmup >= 0, f"schedule.warmup: {self.warmup} is negative")
         require(self.hold >= 0, f"schedule.hold: {self.hold} is negative")
         require(self.cooldown > 0, f"schedule.cooldown: {self.cooldown} must be above 0")
-        require(0 <= self.final < 1, f"schedule.final: {self.final} is not a share of the peak from 0 to below 1")
+        for name in ("initial", "final"):
+            share = getattr(self, name)
+            require(0 <= share < 1, f"schedule.{name}: {share} is not a share of the peak from 0 to below 1")
         require(
             not self.hold or self.decay not in COOLING,
             f"schedule.hold: {self.hold}: {self.decay} holds the rate until schedule.cooldown; leave it 0",
@@ -270,6 +273,10 @@ class Schedule:
         require(
             not self.final or self.decay in FALLING,
             f"schedule.final: {self.final}: {self.decay} does not end there; {', '.join(FALLING)} do",
+        )
+        require(
+            not self.initial or self.decay != "slanted",
+            f"schedule.initial: {self.initial}: slanted begins at a share of its own; leave it 0",
         )
         require(
             self.bias_correction or self.optimizer in ("adamw", "adafactor"),
@@ -383,6 +390,11 @@ class Recipe:
         require(
             positions is None or self.layout.length <= positions,
             f"layout.length: {self.layout.length} is more than the model's {positions} positions; lower it or raise model.positions.length",
+        )
+        asked = getattr(self.objective, "longest", None)
+        require(
+            asked is None or self.layout.length <= asked,
+            f"layout.length: {self.layout.length} is more than the objective's {asked} positions; lower it or raise objective.positions.length",
         )
         segments, needed = getattr(self.model, "segments", 0), getattr(self.corruption.rewrite, "segments", 0)
         require(

@@ -28,8 +28,8 @@ def test_every_size_has_the_tensors_of_their_class(size):
     assert [name for name in shapes if name.endswith("bias")] == ["decoder.bias"]
 
 
-def test_their_usual_configuration_is_the_base_of_ours():
-    recipe = find("modernbert:base")
+def test_their_usual_configuration_is_the_base_of_ours_once_its_rows_are_long():
+    recipe = override(find("modernbert:base"), ["model.positions.theta=160000"])
     said = transformers.ModernBertConfig().to_dict()
     found = model_config(said)
     for slot in ("vocab", "layers", "width", "heads", "hidden", "embeddings", "positions", "norm", "attention"):

@@ -93,8 +93,12 @@ def export(
         check_updates(tuned)
     given = untold(half_of(plain(tuned), half))
     if isinstance(given.recipe.objective, Trunk) and not isinstance(tuned.recipe.objective, Trunk):
-        terms = ", ".join(term for term in tuned.recipe.objective.weights() if term in family_of(given.recipe).alone)
-        say(f"its {terms} head stays here: transformers has no class with one; what is written is the encoder")
+        asked = tuned.recipe.objective
+        alone = [term for term in asked.weights() if term in family_of(given.recipe).alone]
+        why = "with one" if alone else f"whose head reads through a {type(asked).__name__}"
+        say(
+            f"its {', '.join(alone or asked.weights())} head stays here: transformers has no class {why}; what is written is the encoder"
+        )
     check_named(given)
     loaded = _here(_without_task(given))
     where, home = Path(out).resolve(), loaded.run.resolve()

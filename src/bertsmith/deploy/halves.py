@@ -1,5 +1,5 @@
-"""One of the two models of a member that has two, as a model by itself: a generator, or what it was trained for; without its head where transformers
-has no class with such a one."""
+"""One of the models of a member that has several, as a model by itself: a generator, or what it was trained for, which is the first of them and what
+fine-tuning takes; without its head where transformers has no class with such a one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from bertsmith.objectives.predict import Trunk
 from bertsmith.spelling import option
 from bertsmith.training.saving import load_weights
 
-FIRST = "discriminator"  # what is kept when nothing is said: fine-tuning takes it, too
-
 
 def half_of(loaded: Loaded, name: str | None) -> Loaded:
     """`loaded` itself where it has no halves.  InputError for a half that it does not have."""
@@ -25,9 +23,10 @@ def half_of(loaded: Loaded, name: str | None) -> Loaded:
             )
         return loaded
     halves = loaded.recipe.objective.halves(loaded.recipe.model)
-    if (name or FIRST) not in halves:
-        raise InputError(f"{option('half', str(name))}: unknown; {nearest(str(name), halves)}")
-    model, objective, names = halves[name or FIRST]
+    name = next(iter(halves)) if name is None else name
+    if name not in halves:
+        raise InputError(f"{option('half', name)}: unknown; {nearest(name, halves)}")
+    model, objective, names = halves[name]
     recipe = replace(loaded.recipe, model=model, objective=objective)
     if {*objective.weights()} <= {*family_of(recipe).alone}:
         recipe, names = replace(recipe, objective=Trunk(pooler=objective.pooler)), {"model.": names["model."]}

@@ -67,6 +67,7 @@ class Local(Full):
 
     window: int = 64
     every: int | None = None
+    free: ClassVar[tuple[str, ...]] = ("window",)  # what a model that goes on may have otherwise
 
     def __post_init__(self):
         require(self.window > 0, f"model.attention.window: {self.window} must be above 0")

@@ -6,7 +6,7 @@ n tokens, m <= n asking, h heads, e head width.  Halves are turned against each 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertsmith.config import require
 
@@ -21,6 +21,10 @@ class Rotary:
 
     theta: float = 10_000.0
     local: float | None = None
+    free: ClassVar[tuple[str, ...]] = (
+        "theta",
+        "local",
+    )  # what a model that goes on may have otherwise: no weight has a shape of it
 
     def __post_init__(self):
         require(self.theta > 1, f"model.positions.theta: {self.theta} must be above 1")

@@ -1,8 +1,8 @@
 """LTG-BERT (Samuel et al. 2023, arXiv:2303.09859) and GPT-BERT (Charpentier & Samuel 2024, arXiv:2410.24159): encoders for 100 million words and fewer.
 
 Norms without anything learned before each part and inside it, gates, distances that are read as DeBERTa reads them.  GPT-BERT asks for what is hidden
-one place before it, so that the same weights are a language model in one of sixteen updates.  Not here: its weights over the outputs of all layers
-before (DenseFormer), whose loss costs it 1.3 points of BLiMP in the paper's ablation.
+one place before it, so that the same weights are a language model in one of sixteen updates, and its parts read a learned sum of all states before
+them, which LTG-BERT has not: its paper's ablation gives them 1.3 points of BLiMP and takes 0.2 of MNLI.
 """
 
 from dataclasses import replace
@@ -14,6 +14,7 @@ from bertsmith.data.mixture import Weighted
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.spans import NGrams
 from bertsmith.nn.blocks import AroundNorm, PreNorm
+from bertsmith.nn.depths import DepthWeighted
 from bertsmith.nn.disentangled import Disentangled, Distances
 from bertsmith.nn.embeddings import Summed
 from bertsmith.nn.feedforward import Gated
@@ -54,7 +55,8 @@ def ltg_bert(size: str = "base") -> Recipe:
 
 def gpt_bert(size: str = "base") -> Recipe:
     recipe = _recipe("gpt-bert", size, *GPT[size])
-    model = replace(recipe.model, block=PreNorm(), attention=Disentangled(gated=True, norm=Standard(eps=EPS)))
+    attends = Disentangled(gated=True, norm=Standard(eps=EPS))
+    model = replace(recipe.model, block=PreNorm(), attention=attends, topology=DepthWeighted(behind="part"))
     # Its rate falls from 30 to 15 % over the run: this is where it begins.
     spans = NGrams(units="token", longest=3, single=1 / 3, rate=0.3, rounding="probabilistic")
     causal = Asked(name="causal", layout=recipe.layout, corruption=Corruption(select=Everything(), rewrite=Causal()))

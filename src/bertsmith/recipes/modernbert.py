@@ -8,6 +8,7 @@ Ettin's sizes 150m and 400m have the shapes of ModernBERT's base and large, and 
 from dataclasses import replace
 from functools import partial
 
+from bertsmith.data.ramps import Ramps
 from bertsmith.data.rewrite import InPlace
 from bertsmith.data.select import Tokens as TokenSpans
 from bertsmith.nn.attending import Local
@@ -23,26 +24,31 @@ from bertsmith.recipes.bert import QUICK, quick
 from bertsmith.text.layout import DocSentencesOfBert
 
 ROWS = 50368  # 50,280 tokens of a byte-level BPE, special ones, and rows to spare
-# Layers, width, heads, hidden; peak rate, weight decay, tokens of warm-up.  ModernBERT: table 3 and appendix A of its paper; Ettin: its
-# table of sizes and its configurations.
+# Layers, width, heads, hidden; peak rate, weight decay, tokens of warm-up and of the part in which updates grow.  ModernBERT: table 3 and
+# appendix A of its paper; Ettin: its table of sizes and its configurations.
 SIZES = {
-    "tiny": (2, 128, 2, 192, 8e-4, 1e-5, 3e9),
-    "mini": (4, 256, 4, 384, 8e-4, 1e-5, 3e9),
-    "base": (22, 768, 12, 1152, 8e-4, 1e-5, 3e9),
-    "large": (28, 1024, 16, 2624, 5e-4, 1e-5, 2e9),
-    "17m": (7, 256, 4, 384, 3e-3, 3e-4, 4e9),
-    "32m": (10, 384, 6, 576, 3e-3, 3e-4, 4e9),
-    "68m": (19, 512, 8, 768, 3e-3, 3e-4, 3e9),
-    "150m": (22, 768, 12, 1152, 8e-4, 1e-5, 3e9),
-    "400m": (28, 1024, 16, 2624, 5e-4, 1e-5, 2e9),
+    "tiny": (2, 128, 2, 192, 8e-4, 1e-5, 3e9, 50e9),
+    "mini": (4, 256, 4, 384, 8e-4, 1e-5, 3e9, 50e9),
+    "base": (22, 768, 12, 1152, 8e-4, 1e-5, 3e9, 50e9),
+    "large": (28, 1024, 16, 2624, 5e-4, 1e-5, 2e9, 10e9),
+    "17m": (7, 256, 4, 384, 3e-3, 3e-4, 4e9, 125e9),
+    "32m": (10, 384, 6, 576, 3e-3, 3e-4, 4e9, 100e9),
+    "68m": (19, 512, 8, 768, 3e-3, 3e-4, 3e9, 75e9),
+    "150m": (22, 768, 12, 1152, 8e-4, 1e-5, 3e9, 50e9),
+    "400m": (28, 1024, 16, 2624, 5e-4, 1e-5, 2e9, 10e9),
 }
 LENGTH = 1024  # of the first 1.7 trillion tokens; of the last 300 billion 8,192
-BATCH = {"large": 4928, "400m": 4928}  # sequences of an update; 4,608 elsewhere
+# Sequences of an update, the first and those behind the part in which they grow by the first's.
+BATCH = {"large": (448, 4928), "400m": (448, 4928)}
+USUAL = 768, 4608
 
 
 def modernbert(size: str = "base") -> Recipe:
-    layers, width, heads, hidden, peak, decay, warm = SIZES[size]
-    batch = BATCH.get(size, 4608) * LENGTH
+    layers, width, heads, hidden, peak, decay, warm, grows = SIZES[size]
+    first, whole = BATCH.get(size, USUAL)
+    sizes = whole // first - 1  # with as many updates each, half of the whole batch on the mean
+    until = round(grows / (whole / 2 * LENGTH))
+    ramps = Ramps(batch=first / whole, batch_until=until, batch_sizes=sizes)
     recipe = Recipe(
         name="modernbert",
         tokenizer=f"bpe:{ROWS}",
@@ -59,7 +65,9 @@ def modernbert(size: str = "base") -> Recipe:
             hidden=hidden,
             dropout=0.0,
             embeddings=Summed(segments=0),
-            positions=Rotary(theta=160_000.0, local=10_000.0),  # 10,000 everywhere while texts are of 1,024 tokens
+            positions=Rotary(
+                theta=10_000.0, local=10_000.0
+            ),  # while rows are short; 160,000 in global layers for rows of 8,192
             block=PreNorm(first=False, by_depth=True, dropout_mixed=0.1),
             norm=LayerNorm(eps=1e-5, bias=False),
             attention=Local(bias=False, window=64, every=3),
@@ -70,16 +78,17 @@ def modernbert(size: str = "base") -> Recipe:
         schedule=Schedule(
             optimizer="stable-adamw",
             lr=peak,
-            warmup=round(warm / batch),
+            warmup=ramps.within(warm / (whole * LENGTH)),
             decay="wsd",
             cooldown=0.025,
             final=0.001,
             betas=(0.9, 0.98),
             eps=1e-6,
             weight_decay=decay,
-            clip=0.0,
+            clip=0.0,  # the optimizer's own
+            ramps=ramps,
         ),
-        training=Training(batch=batch, checkpoint=1_000, evaluate=1_000, held_out=1_048_576),
+        training=Training(batch=whole * LENGTH, checkpoint=1_000, evaluate=1_000, held_out=1_048_576),
     )
     return _quick(recipe) if size in QUICK else recipe
 
@@ -90,7 +99,7 @@ def _quick(recipe: Recipe) -> Recipe:
     return replace(
         made,
         model=replace(made.model, block=replace(made.model.block, dropout_mixed=None)),
-        schedule=replace(made.schedule, cooldown=0.2, final=0.0, clip=0.0),
+        schedule=replace(made.schedule, cooldown=0.2, final=0.0, clip=0.0, ramps=Ramps()),
     )
 
 

@@ -45,7 +45,8 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
 def rate_at(schedule: Schedule, step: int, steps: int) -> float:
     """The rate of update `step` (1 .. steps): lr * step / warm until warm, lr while it is held, then on a straight line (or half a cosine)
     to 0 at steps + 1, or by the inverse of the root of the steps that were made; slanted: on the lines, SLANT of lr in the place of 0.  wsd and
-    trapezoid: lr until `cooldown` steps are left, then by 1 less the root of what is over of them, or on a line.  `final` stands in the place of 0.
+    trapezoid: lr until `cooldown` steps are left, then by 1 less the root of what is over of them, or on a line.  `initial` and `final` stand in the
+    place of 0, where the rate begins and where it ends.
 
     The paper's schedule, so no update has rate 0.  BERT's released code differs by one step at the start (its first update has
     rate 0) and draws its decay from step 0, so that the rate drops a little where warm-up ends.
@@ -53,8 +54,8 @@ def rate_at(schedule: Schedule, step: int, steps: int) -> float:
     share = _height(schedule, step, steps)
     if schedule.decay == "slanted":
         return schedule.lr * (share + (1 - share) * SLANT)
-    rises = not schedule.final or step <= warmup_steps(schedule, steps)
-    return schedule.lr * (share if rises else share + (1 - share) * schedule.final)
+    floor = schedule.initial if step <= warmup_steps(schedule, steps) else schedule.final
+    return schedule.lr * (share + (1 - share) * floor)
 
 
 def _height(schedule: Schedule, step: int, steps: int) -> float:

@@ -113,7 +113,7 @@ def weights_from(
             f"({option('new_words', like='FILE|N')} for more words than it has)"
         )
     new = _new_segments(model, recipe)
-    _check_shapes(_over(_grown(model, new), recipe), recipe, from_)
+    _check_shapes(_over(_grown(model, new), recipe), recipe, from_, say)
     _check_heads(asked, recipe, from_)
     if new:
         weights = _with_segments(weights, new, say)
@@ -280,14 +280,17 @@ def _model(config: dict[str, Any], from_: str | os.PathLike) -> Any:
     return from_dict(recipe.get("model") if isinstance(recipe, dict) else None, where=where)
 
 
-def _check_shapes(model: Any, recipe: Recipe, from_: str | os.PathLike) -> None:
-    """InputError naming the first number of the two models that differs and stands in a shape; rates may be others."""
+def _check_shapes(model: Any, recipe: Recipe, from_: str | os.PathLike, say: Callable[[str], None]) -> None:
+    """InputError naming the first field of the two models that differs and may not; what a part calls `free` may, and is said."""
     if type(model) is not type(recipe.model):
         raise InputError(
             f"{option('from_', from_)}: is {an(type(model).__name__)}, the recipe {an(type(recipe.model).__name__)}"
         )
     for field, theirs, ours in differences(to_dict(model), to_dict(recipe.model), "model"):
-        if field not in ("model.dropout", "model.vocab"):
+        part, _, name = field.removeprefix("model.").partition(".")
+        if name and name in getattr(getattr(recipe.model, part, None), "free", ()):
+            say(f"{field}: it learned with {printable(theirs)}, and goes on with {printable(ours)}")
+        elif field not in ("model.dropout", "model.vocab"):
             way = "" if field.endswith(".type") else f", or {setting(field)}"
             raise InputError(
                 f"{option('from_', from_)}: {field}: it has {printable(theirs)}, the recipe {printable(ours)}; "

@@ -107,16 +107,26 @@ class Layer(nn.Module):
         read: Tensor | None = None,
         source: Any = None,
         cache: Any = None,
+        asking: Tensor | None = None,
     ) -> Tensor:
-        """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler.  `cache`: a LayerCache."""
-        return self.finish(*self.mixing(x, stream, positions, read, source, cache))
+        """x (n, d) -> (n, d), or (m, d) for the m flat indices `read`, ascending.  All may end in filler.  `cache`: a LayerCache; `asking`
+        (m, d): what asks in the place of the rows `read` of x."""
+        return self.finish(*self.mixing(x, stream, positions, read, source, cache, asking))
 
     def mixing(
-        self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None, source: Any, cache: Any
+        self,
+        x: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None,
+        source: Any,
+        cache: Any,
+        asking: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(what asks, what attention, and a source that is read, say to it): (m, d) each."""
         entered = self.block.enter(self.attention_norm, x)
-        asking = x if read is None else fill(pick(x, read))
+        if asking is None:
+            asking = x if read is None else fill(pick(x, read))
         asked = entered if read is None else self.block.enter(self.attention_norm, asking)
         mixed = self.attention(entered, asked, stream, positions, read, cache)
         if self.source is not None:

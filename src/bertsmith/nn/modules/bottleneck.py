@@ -42,10 +42,18 @@ class BottleneckLayer(Layer):
         self.leave_dropout = nn.Dropout(model.dropout)
 
     def mixing(
-        self, x: Tensor, stream: Stream, positions: Position, read: Tensor | None, source: Any, cache: Any
+        self,
+        x: Tensor,
+        stream: Stream,
+        positions: Position,
+        read: Tensor | None,
+        source: Any,
+        cache: Any,
+        asking: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(what asks (m, D), what attention says to it (m, d))."""
-        asking = x if read is None else fill(pick(x, read))
+        if asking is None:
+            asking = x if read is None else fill(pick(x, read))
         seen = x if self.outside else self.enter(x)
         asks = seen if read is None else asking if self.outside else self.enter(asking)
         return asking, self.attention(seen, asks, stream, positions, read, cache)

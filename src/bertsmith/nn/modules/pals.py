@@ -62,9 +62,10 @@ class PalLayer(Layer):
         read: Tensor | None = None,
         source: Any = None,
         cache: Any = None,
+        asking: Tensor | None = None,
     ) -> Tensor:
         """As a layer's."""
-        asking, mixed = self.mixing(x, stream, positions, read, source, cache)
+        asking, mixed = self.mixing(x, stream, positions, read, source, cache, asking)
         beside = self.pal(self.block.enter(self.attention_norm, x), stream, read, cache)
         return self.finish(asking, mixed, beside)
 

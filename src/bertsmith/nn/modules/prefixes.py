@@ -63,13 +63,14 @@ class PrefixedLayer(Layer):
         read: Tensor | None = None,
         source: Any = None,
         cache: Any = None,
+        asking: Tensor | None = None,
     ) -> Tensor:
         """As a layer's; there is no cache."""
         wide, rows = self.front.of(stream)
         before = torch.cat([self.prefix.to(x.dtype), x[: len(stream.tokens)]])
         own = wide.own if read is None else wide.own[read]
         with heard() as told:
-            said = super().forward(fill(pick(before, rows)), wide.stream, positions, own, source, cache)
+            said = super().forward(fill(pick(before, rows)), wide.stream, positions, own, source, cache, asking)
         for one in told:  # of the tokens alone, which another model has, too
             hear(lambda one=one: Heard(one.q, one.k[wide.own], one.v[wide.own], partial(sees, stream)))
         return said

@@ -20,7 +20,7 @@ class Seen:
 
     def __init__(self, model: Body, stream: Stream, hidden: Tensor | None = None):
         """`hidden` (n, d): what it said, where that is known."""
-        self.config, self.tokens = model.config, model.tokens
+        self.config, self.tokens, self.body = model.config, model.tokens, model
         self._hidden = model(stream) if hidden is None else hidden
 
     def __call__(self, stream: Stream, read: Tensor | None = None) -> Tensor:

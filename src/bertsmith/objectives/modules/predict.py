@@ -161,8 +161,12 @@ class Prediction(nn.Module):
         if not places:
             return {}
         read, rows = gathered(places)
-        hidden = model(stream, read) if output is None else model(stream, read, output)
+        hidden = self.encoded(model, stream, read, output)
         return {name: pick(hidden, at) for name, at in rows.items()}
+
+    def encoded(self, model: Body, stream: Stream, read: Tensor, output: Stream | None = None) -> Tensor:
+        """(m, d) hidden states at the flat indices `read` (m,), ascending."""
+        return model(stream, read) if output is None else model(stream, read, output)
 
     def _said(self, name: str, hidden: Tensor, model: Body, stream: Stream, at: Tensor) -> Tensor:
         if at.ndim == 1:

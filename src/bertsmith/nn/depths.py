@@ -1,0 +1,58 @@
+"""A stack whose parts read a learned sum of all states before them (Pagliardini et al. 2024, arXiv:2402.02622, "DenseFormer": depth-weighted averages).
+
+What a part made of the sum is kept as it is; behind it stand weights of everything that was kept so far, the embedding first.  They begin so that
+the last state alone is read: a fresh stack computes what one without weights does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from bertsmith.config import require
+from bertsmith.nn.transformer import TransformerConfig, stack_parameters
+
+if TYPE_CHECKING:
+    from bertsmith.nn.modules.depths import WeightedTransformer
+
+PARTS = ("attention", "feedforward")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthWeighted:
+    """`behind`: each "part" of a layer (Charpentier & Samuel 2024, GPT-BERT), or each "layer" (DenseFormer)."""
+
+    behind: Literal["part", "layer"] = "part"
+    decodes: ClassVar[bool] = False
+
+    def __post_init__(self):
+        require(
+            self.behind in ("part", "layer"), f"model.topology.behind: {self.behind!r} is neither 'part' nor 'layer'"
+        )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of a layer, those that weights stand behind."""
+        return PARTS if self.behind == "part" else PARTS[-1:]
+
+    def check(self, model: TransformerConfig) -> None:
+        """InputError for layers that add to their sum otherwise than twice."""
+        plain = model.block.inside(model) is model and getattr(model.block, "dropout_mixed", None) is None
+        require(
+            plain and not hasattr(model.feedforward, "count"),
+            f"model.topology: {type(self).__name__} weighs what attention and one feed-forward part add, each once; {type(model.block).__name__} and "
+            f"{type(model.feedforward).__name__} do otherwise: take PreNorm without dropout_mixed, and Plain or Gated",
+        )
+        require(not model.memory, "model.memory: a stack with weights over its depth keeps none; set it to null")
+
+    def build(self, model: TransformerConfig) -> "WeightedTransformer":
+        from bertsmith.nn.modules.depths import WeightedTransformer
+
+        return WeightedTransformer(model)
+
+    def parameters(self, model: TransformerConfig) -> int:
+        states = len(self.parts) * model.layers
+        return stack_parameters(model) + states * (states + 3) // 2
+
+    def depth(self, model: TransformerConfig) -> int:
+        return model.layers
