@@ -49,6 +49,7 @@ class Vocab:
     sentinels: tuple[
         int, ...
     ] = ()  # ids that stand for hidden spans, the first one's first (T5), where the tokenizer has them
+    letters: tuple[int, ...] = ()  # the id that begins a word which is spelled, and the end of the characters behind it
     unigrams: ClassVar[Array | None] = None  # (size,) how often each stands in the corpus: no part of what it is
     entities: ClassVar[tuple[int, int]] = (
         0,
