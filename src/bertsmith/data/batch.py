@@ -56,6 +56,11 @@ class Vocab:
         0,
     )  # that a corpus is linked to, and numbers in the vector of each: likewise
 
+    @property
+    def wordless(self) -> list[int]:
+        """Ids that are text and no word of the vocabulary: what is unknown, and what spells it."""
+        return [self.unk, *range(*self.letters)] if self.letters else [self.unk]
+
     def counted(self, unigrams: Array) -> "Vocab":
         """The same, for what draws tokens from a corpus."""
         return self._known(unigrams=unigrams)

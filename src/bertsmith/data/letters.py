@@ -54,14 +54,6 @@ class Letters:
         return found
 
 
-def counted(letters: Letters, counts: Array) -> Array:
-    """How often each token (v,) stands in a corpus, of words alone."""
-    found = counts.copy()
-    if letters.end:
-        found[letters.mark : letters.end] = 0
-    return found
-
-
 def runs(begins: Array) -> tuple[Array, Array]:
     """Where each word begins (w,), and its tokens (w,)."""
     first = np.flatnonzero(begins)

@@ -25,6 +25,11 @@ class ByWord:
     causal: ClassVar[bool] = True
     ways: ClassVar[tuple[bool, ...]] = (False,)
 
+    @property
+    def spells(self) -> bool:
+        """Whether it asks for words and how they are written, and not token by token."""
+        return self.letters.end > 0
+
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         asked, first, last, ends = self._asked(row, spans)
         rank = row.positions

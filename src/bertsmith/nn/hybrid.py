@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def reader(letters: Letters, layers: int, hidden: int) -> Recurrent:
     """An LSTM that reads characters from the left, each a vector as wide as it is."""
-    return Recurrent(
-        vocab=letters.symbols, layers=layers, width=hidden, hidden=hidden, dropout=0.0, embeddings=Words()
-    )
+    return Recurrent(vocab=letters.symbols, layers=layers, width=hidden, hidden=hidden, dropout=0.0, embeddings=Words())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +63,11 @@ class Hybrid(Recurrent):
             self.memory is None and self.topology is None,
             "model.memory: a model that reads words goes on from no sequence; set model.memory=null and model.topology=null",
         )
+
+    @property
+    def composes(self) -> bool:
+        """Whether words that no token stands for have vectors, by the characters that spell them in a text."""
+        return isinstance(self.embeddings, Composed) and self.letters.end > 0
 
     def stack(self) -> Any:
         from bertsmith.nn.modules.hybrid import WordStack

@@ -35,7 +35,9 @@ class Spelling:
         from bertsmith.objectives.modules.spelled import SpellingTerm
 
         letters = getattr(model.config, "letters", None)
-        require(letters is not None, f"objective: {self.name}: spells words, and the model reads none; take a hybrid body")
+        require(
+            letters is not None, f"objective: {self.name}: spells words, and the model reads none; take a hybrid body"
+        )
         return model.config.initial.begin(SpellingTerm(self, outer(model.config), letters))
 
     def parameters(self, model: BodyConfig) -> int:

@@ -26,7 +26,18 @@ from bertsmith.text.whole import UNLIMITED, bytes_alone, characters, words_or_ch
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
-KINDS = ("wordpiece", "bpe", "bpe-char", "unigram", "wordpiece-likelihood", "wordpiece-gain", "words", "words-char", "char", "byte")
+KINDS = (
+    "wordpiece",
+    "bpe",
+    "bpe-char",
+    "unigram",
+    "wordpiece-likelihood",
+    "wordpiece-gain",
+    "words",
+    "words-char",
+    "char",
+    "byte",
+)
 FEWEST = 5  # times that a word stands in the text that it is an entry of a list of words for: word2vec's min-count
 FORMS = ("char", "char:N", "byte")  # what may be written of kinds that need no size
 BY_WORDS = ("words", "words-char")  # kinds whose tokens are words

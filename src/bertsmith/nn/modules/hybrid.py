@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
-from bertsmith.data.letters import Letters
 from bertsmith.nn.modules.blocks import pick
+from bertsmith.nn.modules.bywords import SPELLED, ByWords
 from bertsmith.nn.modules.positions import Position
-from bertsmith.nn.modules.recurrent import RecurrentStack, WordTable
+from bertsmith.nn.modules.recurrent import RecurrentStack
 
 if TYPE_CHECKING:
     from bertsmith.nn.hybrid import Composed, Hybrid
-
-SPELLED = "spelled"  # feature of a stream of words: the symbols of each, 0 behind the last; none of a word that has a row of its own
-
-
-@dataclass(frozen=True, kw_only=True)
-class ByWords:
-    """A stream of tokens as one of words: of each its first token."""
-
-    stream: Stream
-    word: Tensor  # (n,) the word of each token
-
-    @classmethod
-    def of(cls, stream: Stream, letters: Letters) -> ByWords | None:
-        """None where no word is spelled."""
-        tokens = stream.tokens
-        letter = letters.spell(tokens)
-        if not letters.end or not (letter | (tokens == letters.mark)).any():
-            return None
-        ends = torch.tensor(np.cumsum(stream.lengths), device=tokens.device)
-        begins = letters.begins(tokens, ends - torch.tensor(stream.lengths, device=tokens.device))
-        word = begins.cumsum(0) - 1
-        first = begins.nonzero()[:, 0]
-        counts = torch.diff(word[ends - 1] + 1, prepend=ends.new_zeros(1)).tolist()
-        place = torch.arange(len(tokens), device=tokens.device) - first[word] - (tokens[first] == letters.mark)[word].long()
-        at = letter.nonzero()[:, 0]
-        spelled = tokens.new_zeros(len(first), int(place[at].max()) + 1 if len(at) else 1)
-        spelled[word[at], place[at]] = letters.number(tokens[at])
-        rows = {name: getattr(stream, name)[first] for name in ("tokens", "segments", "query_rank", "key_rank")}
-        within = torch.cat([torch.arange(count, device=tokens.device) for count in counts])
-        made = replace(stream, **rows, positions=within, lengths=tuple(counts), features={SPELLED: spelled})
-        return cls(stream=made, word=word)
 
 
 def streamed(symbols: Tensor, lengths: tuple[int, ...]) -> Stream:
     """Flat symbols (m,) of words of these lengths, as a stack reads them."""
     zeros = torch.zeros_like(symbols)
-    return Stream(
-        tokens=symbols, positions=zeros, segments=zeros, query_rank=zeros, key_rank=zeros, lengths=lengths
-    )
+    return Stream(tokens=symbols, positions=zeros, segments=zeros, query_rank=zeros, key_rank=zeros, lengths=lengths)
 
 
 class ComposedEmbeddings(nn.Module):
@@ -109,6 +74,4 @@ class WordStack(RecurrentStack):
     def worded(self, stream: Stream) -> Tensor | None:
         """(n,) bool: one token of each word, which a mean over words goes by; None where every token is one."""
         by = ByWords.of(stream, self.config.letters)
-        if by is None:
-            return None
-        return torch.diff(by.word, prepend=by.word.new_full((1,), -1)) > 0
+        return None if by is None else by.once
