@@ -1,5 +1,8 @@
 """The hybrid word-character model: what a stream spells is read as words, asked for as words, and spelled; and fastText, which reads the same."""
 
+import contextlib
+import io
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +13,7 @@ from tests.test_distributed import alike, job
 from tests.workers import outcome, work
 
 import bertsmith
+from bertsmith import cli
 from bertsmith.data.batch import IGNORE, Stream
 from bertsmith.data.causal import Causal
 from bertsmith.data.draw import Draw
@@ -112,13 +116,13 @@ def test_what_words_are_asked_and_spelled_is_what_a_look_at_every_word_says(spel
             at = first + places[0]
             words.append((at - 1, int(row.tokens[at])))
             if row.tokens[at] == mark and first + places[-1] + 1 < last:
-                said = [int(i) - mark for i in row.tokens[at + 1 : at + len(places)]]
-                letters += [(at - 1, symbol) for symbol in (said[:9] if len(said) > 9 else [*said, 0])]
+                said = row.tokens[at + 1 : at + len(places)].tolist()
+                letters += [(at - 1, symbol) for symbol in (said[:9] if len(said) > 9 else [*said, mark])]
     asked = [
         list(zip(batch.targets[t].at[:, 0].tolist(), batch.targets[t].labels.tolist(), strict=True))
         for t in ("token", LETTER)
     ]
-    assert asked == [words, letters] and sum(label == 0 for _, label in letters) > 20 < sum(
+    assert asked == [words, letters] and sum(label == mark for _, label in letters) > 20 < sum(
         label == mark for _, label in words
     )
     assert recipe.corruption.counts(row, spans, Draw(0)) == {"token": len(words), LETTER: len(letters)}
@@ -216,7 +220,8 @@ def test_the_speller_writes_what_it_says_likeliest_when_it_is_told_what_it_wrote
     for word, state in zip(term.spell(hidden, longest=6), hidden, strict=True):
         labels = torch.tensor([*word, 0][:6])
         target = torch.zeros(len(labels), 1, dtype=torch.int64)
-        logits, _ = term.among(state.expand(len(labels), -1), Asked(target, labels), None, member.model)
+        asked = Asked(target, labels + recipe.model.letters.mark)
+        logits, _ = term.among(state.expand(len(labels), -1), asked, None, member.model)
         assert torch.equal(logits.argmax(1), labels)
         torch.testing.assert_close(term.logits(state[None], member.model)[0], logits[0])
 
@@ -315,6 +320,25 @@ def test_texts_with_unknown_words_are_embedded_and_tuned_by_what_spells_them(spe
         tmp_path / "hybrid", task="classify", train=rows, dev=rows[:4], out=tmp_path / "tuned", set=sets, threads=1
     )
     assert end["dev"]["accuracy"]["value"] == 1.0, "they differ in a word that is in no vocabulary"
+    bertsmith.predict(tmp_path / "tuned", rows[:2], explain=tmp_path / "page.html")
+    assert "zyzzyva" in (tmp_path / "page.html").read_text()
+
+
+def test_what_is_shown_names_characters_and_where_words_end(spelled):
+    lines = [json.loads(line) for line in shown(spelled)]
+    asked = [row for line in lines for row in line.get("targets", {}).get(LETTER, [])]
+    assert {name for _, name, _ in asked} <= set(spelled.tokenizer.tokens(range(*spelled.vocab.letters))) and asked
+    names = [name for _, name, _ in asked]
+    spelt = "".join(names).split("▁")
+    said = spelled.tokenizer.decode([i for line in lines for i in line.get("source", {}).get("ids", [])])
+    assert spelt[0] in said.split(), "the letters of a word, and then its end"
+
+
+def shown(store):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(["show", "hybrid:tiny", "--data", str(store.path), "-n", "3", "--json"]) == 0
+    return out.getvalue().splitlines()
 
 
 def test_a_hybrid_writes_no_text_token_by_token(spelled, tmp_path):

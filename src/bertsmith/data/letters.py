@@ -39,7 +39,7 @@ class Letters:
         return ((tokens > self.mark) & (tokens < self.end)) | ((tokens == self.unknown) & (self.end > 0))
 
     def number(self, tokens: Any) -> Any:
-        """(m,) of characters: which symbol each is, from 1."""
+        """(m,) which symbol each character is, from 1; of the mark 0, a word's end."""
         found = tokens - self.mark
         found[tokens == self.unknown] = self.end - self.mark
         return found

@@ -14,7 +14,7 @@ from bertsmith.data.ranges import numbers, spread
 @dataclass(frozen=True, kw_only=True)
 class ByWord:
     """The text as it is.  "token" asks for every selected word at the last token of the word before it, for a word that is spelled by the mark
-    that begins it; "letter" asks there, for each of the spelled words in whole, for its characters one after the other and for its end (equation 4).
+    that begins it; "letter" asks there, for each of the spelled words in whole, for its characters one after the other, and for the mark once more, its end (section 4.3).
 
     Characters beyond the `longest` first of a word are not asked for, nor its end then.  A word that the sequence cuts is not spelled.
     """
@@ -47,7 +47,7 @@ class ByWord:
         if len(first):
             place, word = spread(first + 1, last + ends)
             over = place == last[word]  # behind the last character
-            labels = np.where(over, 0, self.letters.number(row.tokens[place].astype(np.int64)))
+            labels = np.where(over, self.letters.mark, row.tokens[place]).astype(np.int64)
             targets[LETTER] = Target(at=first[word, None] - 1, labels=labels)
         return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
 

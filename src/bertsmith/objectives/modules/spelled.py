@@ -24,14 +24,15 @@ END = 0  # a word's end, and what stands before its first character
 class SpellingTerm(nn.Module):
     def __init__(self, head: Spelling, read: int, letters: Letters):
         super().__init__()
-        self.head = head
+        self.head, self.letters = head, letters
         self.path = nn.Linear(read, head.layers * head.hidden)
         self.characters = RecurrentStack(reader(letters, head.layers, head.hidden))
         self.out = nn.Linear(head.hidden, letters.symbols)
 
     def among(self, hidden: Tensor, target: Target, stream: Stream, model: Body) -> tuple[Tensor, Tensor]:
-        """hidden (m, d) of the words that the characters are of -> (logits (m, v), labels (m,)).  The network is given the right ones, each before the next."""
+        """hidden (m, d) of the words that the characters are of -> (logits (m, v), symbols (m,)).  The network is given the right ones, each before the next."""
         labels, at = target.labels, target.at[:, 0]
+        labels = torch.where(labels == IGNORE, IGNORE, self.letters.number(labels))
         begins = torch.ones_like(labels, dtype=torch.bool)
         begins[1:] = (at[1:] != at[:-1]) | (labels[:-1] == IGNORE)
         read = torch.where(begins, END, labels.roll(1)).clamp(min=END)
