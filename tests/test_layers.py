@@ -21,8 +21,8 @@ BELOW = {
     "data": {"recipe"},
     "audio": {"data", "text.pool"},
     "text": {"data"},
-    "nn": {"data.batch"},
-    "objectives": {"nn", "data.batch", "recipe"},
+    "nn": {"data.batch", "data.letters"},
+    "objectives": {"nn", "data.batch", "data.letters", "recipe"},
     "training": {"objectives", "nn", "data", "text", "audio", "recipe", "deploy.folder", ""},
     "tasks": {"training", "objectives", "nn", "data", "text", "audio.layout", "recipe"},
     "downstream": {

@@ -14,6 +14,7 @@ import numpy as np
 from bertsmith.config import require
 from bertsmith.data.batch import Batch, Row, Target, Vocab
 from bertsmith.data.draw import Draw
+from bertsmith.data.letters import Letters
 from bertsmith.data.ramps import Ramps
 from bertsmith.data.segmentation import Segmentation
 from bertsmith.errors import InputError, nearest
@@ -459,7 +460,17 @@ class Recipe:
         topology = getattr(self.model, "topology", None)
         if hasattr(topology, "for_vocab") and isinstance(vocab, Vocab):  # it reads what a corpus is linked to
             changed["topology"] = topology.for_vocab(vocab)
-        return replace(self, model=replace(self.model, **changed), objective=objective)
+        found = replace(self, model=replace(self.model, **changed), objective=objective)
+        return found.spelling(vocab) if isinstance(vocab, Vocab) else found
+
+    def spelling(self, vocab: Vocab) -> Recipe:
+        """For a tokenizer that spells words which it has no entry for, or does not, where the member goes by that."""
+        model, corruption = self.model, self.corruption
+        if hasattr(model, "letters"):
+            model = replace(model, letters=Letters.of(vocab))
+        if hasattr(corruption.rewrite, "letters"):
+            corruption = replace(corruption, rewrite=replace(corruption.rewrite, letters=Letters.of(vocab)))
+        return replace(self, model=model, corruption=corruption)
 
 
 @dataclass(frozen=True, kw_only=True)

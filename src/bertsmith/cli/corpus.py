@@ -77,7 +77,7 @@ def add_prepare(commands: Any) -> None:
         "--tokenizer",
         default="wordpiece:8000",
         metavar="KIND:SIZE|DIR",
-        help="wordpiece:N (also wordpiece-likelihood, wordpiece-gain), bpe:N (byte-level), bpe-char:N, unigram:N, char, byte, words:N, or a vocab.txt, tokenizer.json, folder or hf:NAME",
+        help="wordpiece:N (also wordpiece-likelihood, wordpiece-gain), bpe:N (byte-level), bpe-char:N, unigram:N, char, byte, words:N, words-char:N, or a vocab.txt, tokenizer.json, folder or hf:NAME",
     )
     made.add_argument(
         "--new-words",

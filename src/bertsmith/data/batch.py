@@ -49,11 +49,17 @@ class Vocab:
     sentinels: tuple[
         int, ...
     ] = ()  # ids that stand for hidden spans, the first one's first (T5), where the tokenizer has them
+    letters: tuple[int, ...] = ()  # the id that begins a word which is spelled, and the end of the characters behind it
     unigrams: ClassVar[Array | None] = None  # (size,) how often each stands in the corpus: no part of what it is
     entities: ClassVar[tuple[int, int]] = (
         0,
         0,
     )  # that a corpus is linked to, and numbers in the vector of each: likewise
+
+    @property
+    def wordless(self) -> list[int]:
+        """Ids that are text and no word of the vocabulary: what is unknown, and what spells it."""
+        return [self.unk, *range(*self.letters)] if self.letters else [self.unk]
 
     def counted(self, unigrams: Array) -> "Vocab":
         """The same, for what draws tokens from a corpus."""

@@ -41,7 +41,7 @@ def counted(split: Any, vocab: Vocab, window: int, memory: int) -> Counted:
     """All cells of a split of a store.  Its tokens are read once."""
     begun, size = time.monotonic(), vocab.size
     unread = np.zeros(size, bool)
-    unread[[*vocab.special, vocab.unk]] = True
+    unread[[*vocab.special, *vocab.wordless]] = True
     room = max(1 << 12, memory // (PAIR * HELD))  # pairs held at once
     runs = _Runs(room)
     stretch = max(1, room // (2 * window))

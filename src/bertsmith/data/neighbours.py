@@ -55,7 +55,7 @@ class Frequent:
             counts[list(vocab.special)] = 0
             ratio = self.sample * max(1.0, counts.sum()) / np.maximum(counts, 1)
             stays = np.minimum(1.0, np.sqrt(ratio) + ratio)
-        stays[vocab.unk] = 0
+        stays[vocab.wordless] = 0
         return stays
 
     def __call__(self, row: Row, draw: Draw) -> Array:

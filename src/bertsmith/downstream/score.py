@@ -168,6 +168,10 @@ def _method(loaded: Loaded, method: str | None) -> str:
         raise InputError(
             f"{printable(loaded.run)}: this model has no token head, so it cannot score texts; give the run that it was fine-tuned from"
         )
+    if getattr(loaded.recipe.corruption.rewrite, "spells", False):
+        raise InputError(
+            f"{printable(loaded.run)}: this model asks for words and spells unknown ones, and says nothing token by token; take one of a store of words:N"
+        )
     ways, does = ("pll-word", "pll"), "sees both sides of a token"
     if getattr(loaded.recipe.model, "decodes", False):
         ways, does = ("decoder",), "writes with a decoder"

@@ -48,12 +48,31 @@ class Words:
             return self.unit[number]
         (ids, _), *_ = self.loaded.tokenizer.encode([word])
         ids = np.asarray(ids, np.int64)
+        if len(ids) and getattr(self.loaded.recipe.model, "composes", False):
+            return unit(read(self.loaded.member.model, ids))
         spelled = getattr(self.loaded.member.model, "spelled", None)
         if spelled is not None and getattr(self.loaded.recipe.model, "grams", None) is not None and len(ids) == 1:
             return unit(spelled([self._read(word)]).detach().cpu().numpy()[0])
-        if not len(ids) or (ids == self.loaded.vocab.unk).any():
+        if not len(ids) or np.isin(ids, self.loaded.vocab.wordless).any():
             return None
         return unit(self._all[ids].mean(0))
+
+
+def read(model: Any, ids: Array) -> Array:
+    """(d,): the mean of what words are before they are read, of a body that composes those that are spelled."""
+    import torch
+
+    from bertsmith.data.batch import Stream
+    from bertsmith.nn.body import texts
+
+    tokens = torch.from_numpy(ids)
+    zeros = torch.zeros_like(tokens)
+    stream = Stream(
+        tokens=tokens, positions=zeros, segments=zeros, query_rank=zeros, key_rank=zeros, lengths=(len(ids),)
+    )
+    with torch.no_grad():
+        (found,) = texts(model, model.eval().states(stream, 0)[0], stream)
+    return found.mean(0).float().numpy()
 
 
 def _rows(loaded: Loaded) -> Array:
@@ -75,7 +94,7 @@ def _rows(loaded: Loaded) -> Array:
 
 def _whole(loaded: Loaded) -> tuple[Array, list[str]]:
     """Tokens that are words, and these as they are written: no specials, no pieces of words."""
-    tokenizer, special = loaded.tokenizer, {*loaded.vocab.special, loaded.vocab.unk}
+    tokenizer, special = loaded.tokenizer, {*loaded.vocab.special, *loaded.vocab.wordless}
     tokens = [tokenizer.backend.id_to_token(i) for i in range(tokenizer.size)]
     kind = type(tokenizer.backend.model).__name__
     marks = {mark for mark in ("\u2581", "\u0120") if any(token.startswith(mark) for token in tokens if token)}

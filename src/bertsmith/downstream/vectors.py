@@ -11,7 +11,7 @@ import torch
 from bertsmith.deploy import sentences
 from bertsmith.downstream.model import Loaded
 from bertsmith.errors import printable
-from bertsmith.nn.body import outer
+from bertsmith.nn.body import outer, texts
 from bertsmith.objectives.modules.layers import layered
 from bertsmith.tasks.sequences import Encoded
 from bertsmith.training.precision import Precision
@@ -67,7 +67,7 @@ def pooled(
                 continue
             else:
                 hidden = model(stream)
-            parts = [part[min(skip, len(part) - 1) :] for part in hidden.split(stream.lengths)]
+            parts = texts(model, hidden, stream, skip)
             made = [hidden[cls] if p == "cls" else torch.stack([sentences.pooled(x, p) for x in parts]) for p in pools]
             found[which] = torch.cat(made, 1).float().cpu().numpy()
     return found
@@ -86,7 +86,7 @@ def layers_of(
             stream = encoded.batch(which).input.to(loaded.device)
             hidden = layered(model, stream, layers)
             if pools and pool == "mean":
-                made = torch.stack([part.mean(0) for part in hidden.split(stream.lengths)])
+                made = torch.stack([part.mean(0) for part in texts(model, hidden, stream)])
             else:
                 made = hidden[torch.from_numpy(at).to(loaded.device)]
             found[rows] = made.float().cpu().numpy()

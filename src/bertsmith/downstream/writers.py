@@ -34,6 +34,10 @@ class Writers:
             raise InputError(
                 f"{named}: this model has no token head, so it writes nothing; give the run that it was fine-tuned from"
             )
+        if getattr(loaded.recipe.corruption.rewrite, "spells", False):
+            raise InputError(
+                f"{named}: this model asks for words and spells unknown ones, and says nothing token by token; take one of a store of words:N"
+            )
         if not self.decodes and not self.reading.causal and not (self.reading.fills and loaded.writes):
             teaches = option("task", "text2text") + ("" if self.reading.fills else f", {option('decoder', 'fresh')}")
             hides = getattr(loaded.recipe.corruption.rewrite, "hides", True)

@@ -110,6 +110,17 @@ def outer(model: Any, layer: int | None = None) -> int:
     return whole if layer is None else getattr(model, "widths", {}).get(layer, whole)
 
 
+def texts(model: Any, hidden: Tensor, stream: Stream, skip: int = 0) -> list[Tensor]:
+    """States (n, d) text by text, as a mean over a text goes by them: of a body that reads words (`worded`) one for each, however many tokens
+    spell it.  Without the `skip` first tokens of each, where more are left."""
+    parts = [part[min(skip, len(part) - 1) :] for part in hidden.split(stream.lengths)]
+    once = model.worded(stream) if hasattr(model, "worded") else None
+    if once is None:
+        return parts
+    marks = [mark[min(skip, len(mark) - 1) :] for mark in once.split(stream.lengths)]
+    return [part[mark] if mark.any() else part[:1] for part, mark in zip(parts, marks, strict=True)]
+
+
 def depth_of(module: nn.Module, name: str, layers: int) -> int:
     """`Body.depth_of` where layer i is `layers.i` and what follows the last is `norm`."""
     first, _, rest = name.partition(".")

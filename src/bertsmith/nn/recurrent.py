@@ -182,6 +182,9 @@ class Recurrent:
 
     def build(self) -> Any:
         """A stack, or what its topology makes of it."""
+        return self.initial.begin(self.topology.build(self) if self.decodes else self.stack())
+
+    def stack(self) -> Any:
         from bertsmith.nn.modules.recurrent import RecurrentStack
 
-        return self.initial.begin(self.topology.build(self) if self.decodes else RecurrentStack(self))
+        return RecurrentStack(self)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertsmith.config import require
+from bertsmith.data.letters import Letters
 from bertsmith.nn.norms import LayerNorm
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class StaticConfig:
     dropout: float = 0.0  # of vectors that others read
     grams: Any = None
     context: bool = False
+    letters: Letters = field(default_factory=Letters)  # follow the tokenizer
     norm: Any = field(default_factory=LayerNorm)  # of heads
     layers: ClassVar[int] = 0
     longest: ClassVar[None] = None
@@ -61,6 +63,11 @@ class StaticConfig:
             self.grams is None or not self.context,
             "model.context: of words alone; a model with model.grams has one table",
         )
+
+    @property
+    def composes(self) -> bool:
+        """Whether words that no token stands for have vectors, by the characters that spell them in a text."""
+        return self.grams is not None and self.letters.end > 0
 
     @property
     def inner(self) -> int:

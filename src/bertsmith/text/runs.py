@@ -31,7 +31,11 @@ class Borders:
     """Whether a tokenizer, by its `scheme` (starts.py; None: never), gives two sentences the ids that it gives the two together."""
 
     def __init__(self, scheme: str | None, keeps_class: Callable[[int], bool]):
-        self.bert = scheme in ("wordpiece", "suffix")  # spaces are nothing there, and punctuation always stands alone
+        self.bert = scheme in (
+            "wordpiece",
+            "suffix",
+            "spelled",
+        )  # spaces are nothing there, and punctuation always stands alone
         self.never = scheme is None
         self.keeps_space = scheme in ("bytes", "space")
         self._keeps_class = keeps_class

@@ -63,9 +63,9 @@ def trained(
     """`smoothing`: of several languages (`smoothed`); `words`: a user's."""
     from bertsmith.text.normal import LONGEST_UNIT
     from bertsmith.text.tokenizer import Tokenizer
-    from bertsmith.text.train import parse
+    from bertsmith.text.train import BY_WORDS, parse
 
-    whole = parse(kind)[0] == "words"
+    whole = parse(kind)[0] in BY_WORDS
     texts, counts = sampled(corpus, size, segmented and not whole, smoothing)
     share = counts["bytes"] / counts["bytes_of"]  # bytes are told of what was read, and by the account alone
     what = "all of the text" if share == 1 else f"a sample, {share:.1%} of the text"

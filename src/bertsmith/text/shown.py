@@ -42,6 +42,7 @@ class Shown:
         self.tokenizer, self.special = tokenizer, frozenset(special)
         self.added = {token["id"] for token in tree["added_tokens"]}
         self.bytes, self.spaces = "ByteLevel" in steps, keeps_space(tree)
+        self.spelled = tokenizer.scheme == "spelled"  # ▁ stands before words, whatever parts them
         self.fallback = bool(model.get("byte_fallback"))
         self.prefix, self.suffix = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
 
@@ -84,6 +85,8 @@ class Shown:
             return bytes(BYTES[c] for c in token), False
         if self.fallback and (byte := _FALLBACK.fullmatch(token)):
             return bytes([int(byte[1], 16)]), False
+        if self.spelled:
+            return token.removeprefix("▁").encode(), not token.startswith("▁")
         goes_on = bool(self.prefix) and token.startswith(self.prefix) and token != self.prefix
         token = token.removeprefix(self.prefix) if goes_on else token
         token = token.removesuffix(self.suffix) if token != self.suffix else token

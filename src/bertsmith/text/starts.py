@@ -51,7 +51,7 @@ class StartTable:
         self._characters = np.zeros(0x110000, np.uint8)
         for c in re.findall(PARTS, "".join(map(chr, range(0x2100)))):
             self._characters[ord(c)] = _ODD  # becomes a space, beside which others may stand
-        if self.scheme == "space":
+        if self.scheme in ("space", "spelled"):
             self._characters[0x2581] = _ODD  # a literal ▁ looks like a space
         added = {token["id"] for token in tree.get("added_tokens") or ()}
         alone = self._alone(tree) if self.scheme in ("wordpiece", "suffix") else {}
@@ -92,6 +92,11 @@ class StartTable:
                 return
         elif self.scheme == "suffix":
             closes, token = token.endswith("</w>"), token.removesuffix("</w>")
+        elif self.scheme == "spelled":
+            new, token = token.startswith("▁"), token.removeprefix("▁")
+            if not token:  # a word that is spelled: its first character starts it
+                self.blank[i] = True
+                return
         elif self.scheme == "space":
             token = token.replace("▁", " ")
         else:
@@ -153,7 +158,8 @@ class StartTable:
 
 
 def _scheme(tree: dict[str, Any]) -> str | None:
-    """How tokens show where words part: "wordpiece" (##), "bytes" (Ġ), "space" (▁), "suffix" (</w>), or not at all."""
+    """How tokens show where words part: "wordpiece" (##), "bytes" (Ġ), "space" (▁), "suffix" (</w>), "spelled" (▁, and words
+    that have no token in characters), or not at all."""
     model, splits, changes = tree["model"], flat(tree.get("pre_tokenizer")), flat(tree.get("normalizer"))
     if not all(c["type"] in _BY_CHARACTER or (c["type"] == "Replace" and by_character(c)) for c in changes):
         return None
@@ -169,6 +175,9 @@ def _scheme(tree: dict[str, Any]) -> str | None:
             and not model.get("continuing_subword_prefix")
         ):
             return "suffix"
+    if kinds == ["BertPreTokenizer", "Metaspace"] and model["type"] == "BPE":
+        whole = model.get("ignore_merges") and not model["merges"] and not model.get("byte_fallback")
+        return "spelled" if whole and splits[-1].get("prepend_scheme") == "always" else None
     plain_bytes = kinds == ["ByteLevel"] and splits[0].get("use_regex", True)
     if (plain_bytes or is_bytes_of_words(splits)) and model["type"] == "BPE":
         plain = not model.get("end_of_word_suffix") and not model.get("continuing_subword_prefix")
@@ -194,6 +203,8 @@ def flat(part: dict[str, Any] | None) -> list[dict[str, Any]]:
 def keeps_space(tree: dict[str, Any]) -> bool:
     """Whether a space is part of the token behind it (Ġ, ▁), so that a text has other ids after a space than after a letter or a mark."""
     steps = {step["type"] for part in ("pre_tokenizer", "normalizer") for step in flat(tree.get(part))}
+    if "BertPreTokenizer" in steps:  # ▁ stands before words, whatever parts them
+        return False
     return not steps.isdisjoint(("ByteLevel", "Metaspace", "Prepend"))
 
 

@@ -401,8 +401,12 @@ def _vocab(manifest: dict, where: str) -> Vocab:
     ids = {role: _count(_field(roles, role, where=where), "id", where) for role in ROLES}
     special = described.get("special")
     sentinels = described.get("sentinels", [])
-    if not all(isinstance(found, list) for found in (special, sentinels)) or not all(
-        isinstance(i, int) and 0 <= i < size for i in [*special, *sentinels, *ids.values()]
+    letters = described.get("letters", [])
+    if not all(isinstance(found, list) for found in (special, sentinels, letters)) or not all(
+        isinstance(i, int) and 0 <= i < size for i in [*special, *sentinels, *letters[:1], *ids.values()]
     ):
         raise InputError(f"{where}: tokenizer.special: expected token ids below {size}")
-    return Vocab(size=size, special=tuple(special), sentinels=tuple(sentinels), **ids)
+    if letters and not (len(letters) == 2 and isinstance(letters[1], int) and letters[0] < letters[1] <= size):
+        raise InputError(f"{where}: tokenizer.letters: expected an id and the end of those behind it, got {letters}")
+    more = {"sentinels": tuple(sentinels), "letters": tuple(letters)}
+    return Vocab(size=size, special=tuple(special), **more, **ids)

@@ -61,8 +61,8 @@ class Tokenizer:
         words: Words | None = None,
         **rules: Any,
     ) -> Tokenizer:
-        """`kind`: "wordpiece:N", "wordpiece-likelihood:N", "wordpiece-gain:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N", "words:N", "char",
-        "char:N", "byte".  The same bytes for the same text, in any process.
+        """`kind`: "wordpiece:N", "wordpiece-likelihood:N", "wordpiece-gain:N", "bpe:N" (byte-level), "bpe-char:N", "unigram:N", "words:N",
+        "words-char:N", "char", "char:N", "byte".  The same bytes for the same text, in any process.
 
         `rules`: strip_accents, normalise, language, as normal.Rules says them; `told` is given what was cut for training; `words`: where the
         words of texts start, for a list of whole ones (paragraph_words.py)."""
@@ -112,19 +112,33 @@ class Tokenizer:
         return type(self.backend.model).__name__ == "WordLevel"
 
     @property
+    def by_words(self) -> bool:
+        """Whether it takes words as a list of them does, which parts them in scripts without blanks, too."""
+        return self.whole_words or self.scheme == "spelled"
+
+    @property
     def size(self) -> int:
         return self.backend.get_vocab_size()
 
     @cached_property
     def vocab(self) -> Vocab:
         ids = {role: self.backend.token_to_id(name) for role, name in self.roles.items()}
-        return Vocab(size=self.size, **ids, special=tuple(sorted(self._special)), sentinels=self.sentinels)
+        beside = {"sentinels": self.sentinels, "letters": self.letters}
+        return Vocab(size=self.size, **ids, special=tuple(sorted(self._special)), **beside)
 
     @cached_property
     def sentinels(self) -> tuple[int, ...]:
         """<extra_id_0>, <extra_id_1>, … as far as it has them (T5's)."""
         found = map(self.backend.token_to_id, map(SENTINEL.format, count()))
         return tuple(takewhile(lambda i: i is not None, found))
+
+    @cached_property
+    def letters(self) -> tuple[int, ...]:
+        """The token that begins a word without an entry, and the end of the characters behind it, where it has such (whole.py)."""
+        if self.scheme != "spelled":
+            return ()
+        mark = self.backend.token_to_id("▁")
+        return mark, next(i for i in count(mark + 1) if len(self.backend.id_to_token(i) or "▁▁") > 1)
 
     @cached_property
     def drops_unseen(self) -> bool:
@@ -276,13 +290,13 @@ class Tokenizer:
         """(ids int32 (t,), characters int64 (t, 2)) for each text: as `encode`, with the range of the text that each token stands for,
         white space at its ends left out (an empty range where it stands for nothing else)."""
         texts = list(texts)
-        starts = self._characters(texts, [None] * len(texts)) if self.whole_words else None
+        starts = self._characters(texts, [None] * len(texts)) if self.by_words else None
         ids, spans = self._places(self._plain, texts, starts)
         return [(np.array(row, np.int32), covering(text, of)) for text, row, of in zip(texts, ids, spans, strict=True)]
 
     def _places(self, backend: Backend, texts: list[str], starts: Array | None) -> tuple[list[list[int]], list[Array]]:
         """Ids and offsets (t, 2) of each text; `starts`: as `_characters` says, for a list of whole words, whose rule knows blanks alone."""
-        if starts is None or not self.whole_words or self.scheme is None:
+        if starts is None or not self.by_words or self.scheme is None:
             encodings = _encoded(backend.encode_batch, texts)
             return [e.ids for e in encodings], [np.array(e.offsets, np.int64).reshape(-1, 2) for e in encodings]
         ends = np.cumsum([len(text) + 1 for text in texts]).tolist()

@@ -22,13 +22,25 @@ from bertsmith.text import likelihood
 from bertsmith.text.categories import normalize
 from bertsmith.text.normal import BLANK_IN_PIECES, Rules, bytes_of_words, check_accents, cut
 from bertsmith.text.paragraph_words import Words, spaced
-from bertsmith.text.whole import UNLIMITED, bytes_alone, characters
+from bertsmith.text.whole import UNLIMITED, bytes_alone, characters, words_or_characters
 from bertsmith.text.words import INVISIBLE, classes, code_points
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 of everything trained here
-KINDS = ("wordpiece", "bpe", "bpe-char", "unigram", "wordpiece-likelihood", "wordpiece-gain", "words", "char", "byte")
+KINDS = (
+    "wordpiece",
+    "bpe",
+    "bpe-char",
+    "unigram",
+    "wordpiece-likelihood",
+    "wordpiece-gain",
+    "words",
+    "words-char",
+    "char",
+    "byte",
+)
 FEWEST = 5  # times that a word stands in the text that it is an entry of a list of words for: word2vec's min-count
 FORMS = ("char", "char:N", "byte")  # what may be written of kinds that need no size
+BY_WORDS = ("words", "words-char")  # kinds whose tokens are words
 LONGEST_WORD = 200  # BERT's max_input_chars_per_word; longer words are [UNK]
 COVERAGE, LEAST_COVERAGE = 0.9999, 0.99  # share of the text's characters that the alphabet holds: wanted, and accepted
 THREADS = 4  # of sentencepiece; fixed, because its sums depend on it
@@ -81,7 +93,7 @@ def train(
         check_accents(texts)
     told = {} if told is None else told
     texts, told["cut_words"] = cut(texts)
-    if name == "words":
+    if name in BY_WORDS:
         texts = _parted(texts, words or Words(rule.language))
     return _joined(_TRAINERS[name](texts, size, rule))
 
@@ -283,6 +295,15 @@ def _whole(texts: list[str], size: int, rules: Rules) -> Tokenizer:
     return backend
 
 
+def _whole_or_spelt(texts: list[str], size: int, rules: Rules) -> Tokenizer:
+    """The same, but that others are spelled; the characters of the text have their entries first."""
+    reads = words_or_characters([], [], SPECIALS, rules)
+    kept, _ = _alphabet(reads, texts, size, rules, lambda c, alone: [c], beside=len(SPECIALS) + 1)
+    listed = _whole(texts, max(len(SPECIALS) + 1, size - 1 - len(kept)), rules).get_vocab()
+    words = sorted(listed.keys() - set(SPECIALS), key=listed.__getitem__)
+    return words_or_characters(words, kept, SPECIALS, rules)
+
+
 def _parted(texts: list[str], words: Words) -> list[str]:
     """Texts whose words have a blank between them in all scripts."""
     parts, marks, _ = words([[text] for text in texts])
@@ -368,6 +389,7 @@ _TRAINERS: dict[str, Callable[[list[str], int, Rules], Tokenizer]] = {
     "bpe-char": _characters,
     "unigram": _unigram,
     "words": _whole,
+    "words-char": _whole_or_spelt,
     "char": _spelt,
     "byte": lambda texts, size, rules: bytes_alone(SPECIALS, rules),
 }

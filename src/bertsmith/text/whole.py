@@ -1,6 +1,6 @@
-"""Tokenizers without merges: a token is a character or a byte, in the words' own order.
+"""Tokenizers without merges: a token is a character or a byte, in the words' own order, or a word, and characters where there is none.
 
-Both keep the space as a token of its own and put one before the first word, as their relatives with merges do (`unigram`, `bpe`), so that a
+The first two keep the space as a token of its own and put one before the first word, as their relatives with merges do (`unigram`, `bpe`), so that a
 word has one form wherever it stands.  What spells a text is all that there is to learn; sequences are four to six times as long in scripts
 with letters.
 """
@@ -25,6 +25,25 @@ def characters(kept: list[str], special: tuple[str, ...], rules: Rules) -> Token
     backend.normalizer = normalizers.Sequence([blank, *rules.steps()])
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    return backend
+
+
+def words_or_characters(words: list[str], kept: list[str], special: tuple[str, ...], rules: Rules) -> Tokenizer:
+    """A token for each of `words`; any other word is ▁ and its characters, one of `kept` each (Wu et al. 2016, section 4.2).
+
+    They part where those of a list of words do (train._word_level).  Nothing is merged: a word is looked up as a whole, and else spelled.
+    """
+    names = [*special, SPACE_TOKEN, *kept, *(SPACE_TOKEN + word for word in words)]
+    backend = Tokenizer(
+        models.BPE({name: i for i, name in enumerate(names)}, [], unk_token="[UNK]", ignore_merges=True)
+    )
+    rest = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    blank = normalizers.Replace(Regex(BLANK_IN_PIECES), " ")
+    backend.normalizer = normalizers.Sequence([blank, *rules.steps(), rest])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(prepend_scheme="always", split=False)]
     )
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
     return backend

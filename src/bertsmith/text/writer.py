@@ -225,4 +225,5 @@ def tokenizer_field(tokenizer: Any, kind: str) -> dict[str, Any]:
         "roles": roles,
         "special": [int(i) for i in vocab.special],
         **({"sentinels": list(vocab.sentinels)} if vocab.sentinels else {}),
+        **({"letters": list(vocab.letters)} if vocab.letters else {}),
     }

@@ -22,20 +22,24 @@ class Corpus:
     names: list[str]  # as the tokenizer writes it
     words: list[str | None]  # the same; None: a special one
     counts: Array  # (v,) how often it stands in the training text; special ones 0
+    characters: list[str]  # of which words are spelled that are no tokens, where the tokenizer has such
     pictures: Array | None  # (v, s, s) uint8, where somebody looks at them
 
     @classmethod
     def of(cls, recipe: Recipe, store: Any, say: Callable[[str], None]) -> Corpus:
         """InputError where pictures are wanted and there is no font."""
         counts = store.unigrams.copy()
-        counts[[*store.vocab.special, store.vocab.unk]] = 0
+        counts[[*store.vocab.special, *store.vocab.wordless]] = 0
         names = store.tokenizer.tokens(range(store.vocab.size))
-        return cls(names=names, words=words_of(store), counts=counts, pictures=_pictures(recipe, store, say))
+        mark, end = store.vocab.letters or (0, 1)
+        said = {"words": words_of(store), "characters": names[mark + 1 : end]}
+        return cls(names=names, counts=counts, **said, pictures=_pictures(recipe, store, say))
 
 
 def words_of(store: Any) -> list[str | None]:
-    special = {*store.vocab.special, store.vocab.unk}
-    return [None if i in special else store.tokenizer.backend.id_to_token(i) for i in range(store.vocab.size)]
+    special, backend = {*store.vocab.special, *store.vocab.wordless}, store.tokenizer.backend
+    mark = backend.id_to_token(store.vocab.letters[0]) if store.vocab.letters else ""
+    return [None if i in special else backend.id_to_token(i).removeprefix(mark) for i in range(store.vocab.size)]
 
 
 def _pictures(recipe: Recipe, store: Any, say: Callable[[str], None]) -> Array | None:

@@ -160,6 +160,15 @@ class RecurrentStack(nn.Module):
         ends = torch.tensor(stream.lengths, device=order.device).cumsum(0) - 1
         return self._flat(said, by, ends), [(state[0][back], state[1][back]) for state in left]
 
+    def going_on(self, stream: Stream, begin: list[State]) -> Tensor:
+        """What is said (n, d) at every token of sequences that begin from the states `begin` of all layers.  Of a stack that reads from the
+        beginning alone."""
+        by = ByTime.of(stream.lengths, stream.tokens.device)
+        order = torch.from_numpy(by.order).to(stream.tokens.device)
+        begin = [(said[order], remembered[order]) for said, remembered in begin]
+        *_, (_, said) = self._layers(stream, by, len(by.rows), begin, [])
+        return self._flat(said, by, None)
+
     def distances(self, stream: Stream, layer: int) -> Tensor:
         """(n,) how much `layer`, from 1, forgets at each token; of ordered neurons that read from the beginning or from the end."""
         cell: Any = self.layers[layer - 1][0]  # type: ignore[index]

@@ -108,7 +108,9 @@ class StackedBody(nn.Module):
         count, texts = int(words.of[-1]) + 1, len(words.first)
         each = grouped(said, words.of[at], count, self.config.pieces)
         pool = {"cls": "first", "last": "last"}.get(part.pool, "mean")
-        whole = grouped(said, words.text[at], texts, pool)
+        once = body.worded(own) if pool == "mean" and hasattr(body, "worded") else None
+        rows = slice(None) if once is None else once  # of a word that is spelled one
+        whole = grouped(said[rows], words.text[at][rows], texts, pool)
         return pick(each, words.of).index_copy(0, words.first, whole)
 
 

@@ -18,10 +18,12 @@ from bertsmith.data.batch import Stream
 from bertsmith.nn.body import depth_of
 from bertsmith.nn.grams import buckets, listed
 from bertsmith.nn.modules.blocks import pick
+from bertsmith.nn.modules.bywords import SPELLED, ByWords
 
 if TYPE_CHECKING:
     from bertsmith.nn.static import StaticConfig
 
+NO_CHARACTER = 0xFFFD  # stands for one that has no entry
 Moved = tuple[Tensor, Tensor, Tensor]  # a table, (u,) rows of it that ascend, (u, d) the gradient at them
 
 
@@ -68,6 +70,8 @@ class Static(nn.Module):
             self.grams = table(config.grams.buckets, config.width)
             self.register_buffer("listed", torch.zeros(config.grams.entries, dtype=torch.int32))
             self.register_buffer("begins", torch.zeros(config.vocab + 1, dtype=torch.int64))
+        if config.composes:
+            self.register_buffer("characters", torch.zeros(config.letters.symbols, dtype=torch.int32))  # code points
 
     def learn_of(self, corpus: Any) -> None:
         """Which stretches each word of the vocabulary has."""
@@ -76,6 +80,9 @@ class Static(nn.Module):
             of_words, begins = listed(corpus.words, grams.buckets, grams.shortest, grams.longest)
             self.listed.copy_(torch.from_numpy(of_words))
             self.begins.fill_(len(of_words))[: len(begins)].copy_(torch.from_numpy(begins))
+        if self.config.composes:
+            points = [NO_CHARACTER, *map(ord, corpus.characters), NO_CHARACTER]
+            self.characters.copy_(torch.tensor(points, dtype=torch.int32))
 
     def depth_of(self, name: str) -> int:
         return depth_of(self, name, 0)
@@ -120,9 +127,29 @@ class Static(nn.Module):
         stretches = Rows(which)
         return [(self.tokens.weight, tokens, slope), (self.grams.weight, stretches.rows, stretches.added(slope, owner))]
 
+    def worded(self, stream: Stream) -> Tensor | None:
+        """(n,) bool: one token of each word, which a mean over words goes by; None where every token is one."""
+        by = ByWords.of(stream, self.config.letters)
+        return None if by is None else by.once
+
+    def _composed(self, by: ByWords) -> Tensor:
+        """(w, d): of words that are spelled the means of their stretches; without stretches the vector of the mark."""
+        found = self.vectors(by.stream.tokens)
+        if not self.config.composes:
+            return found
+        symbols, at = torch.unique(by.stream.features[SPELLED], dim=0, return_inverse=True)
+        rows = [row[row > 0] for row in symbols]
+        words = ["".join(map(chr, self.characters[row].tolist())) for row in rows]
+        spelled = torch.tensor([len(word) > 0 for word in words], device=found.device)
+        return torch.where(spelled[at, None], pick(self.spelled(words), at), found)
+
     def forward(self, stream: Stream, read: Tensor | None = None) -> Tensor:
         """(n, d), or (m, d) for the flat indices `read` (m,)."""
-        found = self.vectors(stream.tokens if read is None else stream.tokens[read])
+        by = ByWords.of(stream, self.config.letters)
+        if by is not None:
+            found = pick(self._composed(by), by.word if read is None else by.word[read])
+        else:
+            found = self.vectors(stream.tokens if read is None else stream.tokens[read])
         return F.dropout(found, self.config.dropout, self.training)
 
     def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:

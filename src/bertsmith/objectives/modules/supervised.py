@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.data.batch import IGNORE, Batch, Stream
-from bertsmith.nn.body import Body
+from bertsmith.nn.body import Body, texts
 from bertsmith.nn.modules.blocks import initialise, pick
 from bertsmith.nn.modules.heads import TokenLabel, Transform
 from bertsmith.nn.modules.san import SanHead
@@ -111,17 +111,17 @@ class Classification(nn.Module):
         ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
         sequence = torch.searchsorted(ends, at, right=True)
         made = [
-            pick(states[-1], at) if pool == "cls" else pick(self._made(states, stream.lengths, pool), sequence)
+            pick(states[-1], at) if pool == "cls" else pick(self._made(states, model, stream, pool), sequence)
             for pool in SIDE.get(self.pool, (self.pool,))
         ]
         return torch.cat(made, 1) if len(made) > 1 else made[0]
 
-    def _made(self, states: list[Tensor], lengths: tuple[int, ...], pool: str) -> Tensor:
+    def _made(self, states: list[Tensor], model: Body, stream: Stream, pool: str) -> Tensor:
         """(s, d) what is read of each sequence."""
         hidden = (states[1] + states[-1]) / 2 if pool == "first-last" else states[-1]
-        parts = hidden.split(lengths)
+        parts = texts(model, hidden, stream)
         if pool == "attention":
-            looks = self.look(hidden).float().split(lengths)
+            looks = texts(model, self.look(hidden).float(), stream)
             return torch.stack([(look.softmax(0).to(x.dtype) * x).sum(0) for look, x in zip(looks, parts, strict=True)])
         return torch.stack([part.amax(0) if pool == "max" else part.mean(0) for part in parts])
 
@@ -276,6 +276,6 @@ def pooled_at(model: Body, stream: Stream, at: Tensor, pool: str) -> Tensor:
     if pool == "cls":
         read, where = torch.unique(at, return_inverse=True)
         return pick(model(stream, read), where)
-    means = torch.stack([hidden.mean(0) for hidden in model(stream).split(stream.lengths)])
+    means = torch.stack([hidden.mean(0) for hidden in texts(model, model(stream), stream)])
     ends = torch.tensor(stream.lengths, device=at.device).cumsum(0)
     return pick(means, torch.searchsorted(ends, at, right=True))
