@@ -10,7 +10,7 @@ from bertsmith.downstream.surprise import Said, above, below
 from bertsmith.spelling import amount
 from bertsmith.tasks import metrics, paired
 
-NAMES = {"domain": "new text", "task": "task's texts", "old": "old text"}
+NAMES = {"domain": "new text", "task": "texts of the task", "old": "old text"}
 
 
 def tell_texts(texts: Mapping[str, Any], say: Callable[[str], None]) -> None:
@@ -76,26 +76,29 @@ def says(found: Mapping[str, Any]) -> Iterator[str]:
     if task is not None:
         by = task["chosen_by"]
         yield paired.said("the task after", "before", task["difference"][by], by)
-    failed = [NAMES.get(name, "task") for name, good in found["helped"].items() if not good]
+    failed = [
+        NAMES.get(name, f"score of {task and task['task']}") for name, good in found["helped"].items() if not good
+    ]
     if failed:
-        yield f"it did not help the {' and the '.join(failed)}: take the model before, or more text and a longer run"
+        yield f"it did not help: {' and '.join(failed)} no better than before; keep the model as it was, or give more text or a longer run"
 
 
 def _of_text(name: str, bits: Mapping[str, Any]) -> str:
     difference = bits["difference"]
     if below(difference):
-        return f"the {name} takes {-difference['value']:.4f} bits a byte less ({-difference['value'] / bits['before']['value']:.1%})"
+        share = -difference["value"] / bits["before"]["value"]
+        return f"{name}: {-difference['value']:.4f} bits a byte fewer than before ({share:.1%})"
     if above(difference):
-        return f"the {name} takes {difference['value']:.4f} bits a byte more than before"
-    return f"of the {name} before and after cannot be told apart: difference {metrics.said(difference)} bits a byte"
+        return f"{name}: {difference['value']:.4f} bits a byte more than before"
+    return f"{name}: before and after cannot be told apart: difference {metrics.said(difference)} bits a byte"
 
 
 def _forgotten(difference: Mapping[str, float]) -> str:
     if above(difference):
-        return f"forgotten: the old text takes {difference['value']:.4f} bits a byte more"
+        return f"forgotten: {difference['value']:.4f} bits a byte more on the old text"
     if below(difference):
-        return f"nothing is forgotten: the old text takes {-difference['value']:.4f} bits a byte less"
-    return f"nothing that can be seen is forgotten: the old text's difference is {metrics.said(difference)} bits a byte"
+        return f"nothing is forgotten: {-difference['value']:.4f} bits a byte fewer on the old text"
+    return f"nothing is forgotten that can be seen: difference {metrics.said(difference)} bits a byte on the old text"
 
 
 def table(found: Mapping[str, Any]) -> Iterator[str]:

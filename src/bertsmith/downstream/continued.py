@@ -40,8 +40,10 @@ class Way:
     fresh: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: str | Path, objective: str | None, set: Settings, say: Callable[[str], None]) -> Way:
-        """InputError for a model, or an objective, that learns nothing of tokens of a text."""
+    def of(
+        cls, model: str | Path, objective: str | None, set: Settings, pairs: bool, say: Callable[[str], None]
+    ) -> Way:
+        """`pairs`: whether the texts have documents of several sentences, of which pairs can be made.  InputError for a model, or an objective, that learns nothing of tokens of a text."""
         name = objective or member_of(model)
         if name not in members():
             what = (
@@ -53,8 +55,11 @@ class Way:
         recipe = recipe_for(name, model)
         _check_asks(recipe, model if objective is None else option("objective", objective))
         fresh = heads_lacking(model, recipe)
-        if objective is None and "pair" in fresh:
-            say(f"{printable(model)}: has no head for pairs of texts; it is asked for tokens alone, as {PLAIN} is")
+        if objective is None and "pair" in recipe.objective.weights() and ("pair" in fresh or not pairs):
+            why = f"{printable(model)} has no head for pairs of texts"
+            say(
+                f"{why if pairs else 'most documents are a single sentence'}: tokens alone are asked for, as of {PLAIN}"
+            )
             name, recipe = PLAIN, recipe_for(PLAIN, model)
             fresh = heads_lacking(model, recipe)
         recipe = override(recipe, {"training.batch": max(BATCH, recipe.layout.length), "training.held_out": HELD_OUT})

@@ -28,7 +28,8 @@ from bertsmith.text.sample import sampled
 from bertsmith.text.sources import AND, Source, apart, listed
 from bertsmith.text.store import Store
 
-NEW, OLD = "new", "old"
+DOMAIN, TASK, OLD = "domain", "task", "old"  # texts, and the stages of the first two
+NEW = "new"  # what a text to go on with is called in a store, beside an old one
 INSIDE = 0.95  # of a text's bytes: that is in the old one, and adds nothing to it
 PARTLY = 0.02  # of which it is said
 WORDS = 100_000_000  # bytes of the sample that new words are chosen by
@@ -66,6 +67,29 @@ class Given:
         """As one of two parts of a store."""
         return tuple(replace(one, language=f"{one.language or self.language or 'en'}-{which}") for one in sources)
 
+    def looked_at(
+        self, sources: Mapping[str, tuple[Source, ...]], passages: int, mixed: bool, say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """{texts: {name: {documents, held_out, several, passages}}, similarity: {new text: {words, of, inside}}}.
+
+        `mixed`: whether the old text stands before the new one in a store.  InputError where a new text stands in the old one already."""
+        found: dict[str, Domain] = {}
+        named = {DOMAIN: option("corpus"), TASK: option("texts_of"), OLD: option("keep")}
+        for name, of in sources.items():
+            first = found[OLD].documents if mixed and OLD in found else 0
+            how = {"name": named[name], "holdout": self.holdout, "passages": passages, "first": first}
+            language = of[0].language or self.language or "en"
+            found[name] = domains.looked_at(self.texts(of), language=language, **how)
+        near = {}
+        for name in found if OLD in found else ():
+            if name != OLD:
+                inside = _apart(named[name], found[name], found[OLD], say)
+                words, many = domains.overlap(found[name], found[OLD])
+                near[name] = {"words": words, "of": many, "inside": inside}
+        counts = ("documents", "held_out", "several")
+        texts = {n: {**{c: getattr(one, c) for c in counts}, "passages": [*one.passages]} for n, one in found.items()}
+        return {"texts": texts, "similarity": near}
+
 
 def rows_source(rows: Any, task: str | None, columns: Any, header: bool, encoding: str) -> Source:
     """The texts of a labelled file, or of rows, each different one a document; read as the task reads its files, where one is named."""
@@ -83,20 +107,7 @@ def rows_source(rows: Any, task: str | None, columns: Any, header: bool, encodin
     return Source(name=option("texts_of"), kind="rows", rows=tuple(texts))
 
 
-def digest(sources: Iterable[Source]) -> str:
-    """Of the texts, wherever they lie: what a resumed command must find again."""
-    whole = hashlib.sha256()
-    for one in sources:
-        if one.kind == "rows":
-            data = json.dumps([dict(row) if isinstance(row, Mapping) else row for row in one.rows], default=str)
-            whole.update(hashlib.sha256(data.encode()).digest())
-        else:
-            whole.update((files.sha256(one.name) if one.is_file else one.name).encode())
-        whole.update(f"\0{one.language}\0".encode())
-    return whole.hexdigest()
-
-
-def check_apart(name: str, new: Domain, old: Domain, say: Callable[[str], None]) -> float:
+def _apart(name: str, new: Domain, old: Domain, say: Callable[[str], None]) -> float:
     """The share of a new text that stands in the old one.  InputError where that is (nearly) all."""
     inside = domains.contained(new, old)
     if inside >= INSIDE:
@@ -110,12 +121,39 @@ def check_apart(name: str, new: Domain, old: Domain, say: Callable[[str], None])
     return inside
 
 
-def words_of(texts: Texts, tokenizer: Any, number: int) -> tuple[list[str], dict[str, int]]:
-    """The words that shorten these texts most (text/extend.py)."""
-    from bertsmith.text.extend import commonest
+def digest(sources: Iterable[Source]) -> str:
+    """Of the texts, wherever they lie: what a resumed command must find again."""
+    whole = hashlib.sha256()
+    for one in sources:
+        if one.kind == "rows":
+            data = json.dumps([dict(row) if isinstance(row, Mapping) else row for row in one.rows], default=str)
+            whole.update(hashlib.sha256(data.encode()).digest())
+        else:
+            whole.update((files.sha256(one.name) if one.is_file else one.name).encode())
+        whole.update(f"\0{one.language}\0".encode())
+    return whole.hexdigest()
 
-    sample, _ = sampled(texts, WORDS, False)
-    return commonest(tokenizer, sample, number)
+
+def words_of(asked: str | int, tokenizer: Path, texts: Texts) -> tuple[list[str], dict[str, Any]]:
+    """The new words, a number of those that shorten these texts most (text/extend.py) or a list, and what is said of them.
+
+    InputError where the tokenizer cannot take words, or has each as a token."""
+    from bertsmith.text.extend import commonest, new_tokens
+    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.text.word_list import word_list
+
+    base, said = Tokenizer.load(tokenizer), {}
+    if isinstance(asked, int):
+        words, said = commonest(base, sampled(texts, WORDS, False)[0], asked)
+    else:
+        words = list(word_list(asked)[0])
+    try:
+        added = new_tokens(base, base.extend(words))
+    except InputError as error:
+        raise InputError(f"{option('new_words', *([] if isinstance(asked, int) else [asked]))}: {error}") from None
+    if not added:
+        raise InputError(f"{option('new_words')}: no word of them is new: the tokenizer has each as one token")
+    return words, {"words": len(words), "tokens": len(added), **said}
 
 
 def store_of(
@@ -133,7 +171,8 @@ def store_of(
         sources = [*given.tagged(old, OLD), *given.tagged(new, NEW)] if several else list(new)
         how = {name: getattr(given, name) for name in ("documents", "lines", "field", "encoding", "holdout")}
         language = None if several or any(one.language for one in new) else given.language
-        prepare(sources, path, tokenizer=str(tokenizer), new_words=new_words, language=language, say=say, **how)
+        warned = lambda line: say(line) if line.startswith("warning") else None
+        prepare(sources, path, tokenizer=str(tokenizer), new_words=new_words, language=language, say=warned, **how)
     return Store.open(path, say=say)
 
 

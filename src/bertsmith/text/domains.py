@@ -37,6 +37,7 @@ class Domain:
 
     documents: int
     held_out: int
+    several: int  # of those held out, that have several sentences, so that one can follow another
     words: Counter[str]
     lines: Array
     sizes: Array
@@ -66,7 +67,8 @@ def looked_at(
     lines, at = np.unique(np.fromiter(seen.lines, np.uint64, len(seen.lines)), return_index=True)
     found = [passage for _, _, passage in sorted(seen.heap, key=lambda entry: entry[1])]
     words = counted(taken)
-    return Domain(account.documents, seen.held, words, lines, np.array(seen.sizes, np.int64)[at], tuple(found))
+    sizes = np.array(seen.sizes, np.int64)[at]
+    return Domain(account.documents, seen.held, seen.several, words, lines, sizes, tuple(found))
 
 
 class _Seen:
@@ -77,7 +79,7 @@ class _Seen:
         self.lines: list[int] = []
         self.sizes: list[int] = []
         self.heap: list[tuple[int, tuple[int, int], str]] = []  # largest hash first
-        self.held = self.part = 0
+        self.held = self.several = self.part = 0
 
     def passing(self, pieces: Iterator[Document]) -> Iterator[Document]:
         for piece in pieces:
@@ -92,18 +94,20 @@ class _Seen:
 
     def _draw(self, piece: Document) -> None:
         """Of all passages the so many with the smallest hashes are kept."""
-        for passage in passages_of(piece.paragraphs, self.language.partition("-")[0]):
+        paragraphs = [split(paragraph, self.language.partition("-")[0]) for paragraph in piece.paragraphs]
+        self.several += sum(map(len, paragraphs)) > 1
+        for passage in passages_of(paragraphs):
             place = (piece.number, self.part)
             self.part += 1
             entry = (-int(hashed(0, "passage", *place)[0]), place, passage)
             (heapq.heappush if len(self.heap) < self.most else heapq.heappushpop)(self.heap, entry)
 
 
-def passages_of(paragraphs: list[str], language: str = "en") -> Iterator[str]:
-    """Sentences of one paragraph that follow one another, until they are long enough."""
-    for paragraph in paragraphs:
+def passages_of(paragraphs: list[list[str]]) -> Iterator[str]:
+    """Sentences of one paragraph, each a list of them, that follow one another until they are long enough."""
+    for sentences in paragraphs:
         held = ""
-        for sentence in (*split(paragraph, language), ""):
+        for sentence in (*sentences, ""):
             held += sentence
             long = len(held.strip().encode())
             if long >= PASSAGE or (not sentence and long >= SHORTEST):
