@@ -38,7 +38,7 @@ def add_adapt(commands: Any) -> None:
 
 def _add_text(made: Any) -> None:
     made.add_argument("--holdout", type=float, default=0.05, metavar="SHARE", help="of the documents, that is measured")
-    made.add_argument("--passages", type=positive, default=64, metavar="N", help="of each text that are measured")
+    made.add_argument("--passages", type=positive, default=48, metavar="N", help="of each text that are measured")
     made.add_argument("--documents", choices=("blank", "file"), default="blank", help="what parts documents")
     made.add_argument("--lines", choices=("paragraph", "sentence", "wrapped"), default="paragraph")
     made.add_argument("--field", default="text", metavar="NAME", help="of records, the one that holds the text")

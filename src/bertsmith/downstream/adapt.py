@@ -36,7 +36,7 @@ def adapt(
     minutes: float | None = None,
     patience: int = 3,
     holdout: float = 0.05,
-    passages: int = 64,
+    passages: int = 48,
     documents: str = "blank",
     lines: str = "paragraph",
     field: str = "text",

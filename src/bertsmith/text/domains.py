@@ -27,7 +27,7 @@ from bertsmith.text.writer import aside
 
 COMMONEST = 10_000  # words of each text that are compared (Gururangan et al. 2020, section 2.1)
 SAMPLE = 16_000_000  # bytes of a text that its words are counted in
-PASSAGE = 300  # bytes after which a passage ends, at the end of a sentence
+PASSAGE = 200  # bytes after which a passage ends, at the end of a sentence
 SHORTEST = 20  # bytes: less says little
 
 
