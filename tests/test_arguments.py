@@ -65,6 +65,10 @@ def calls(short, pretrained, tuned, on_file, writes, ordered, tmp_path_factory):
         "show": {**data, "n": 1},
         "plan": {**data, "steps": 1, "threads": 1},
         "pretrain": {**data, "steps": 1, "threads": 1},
+        "adapt": {
+            **{"model": pretrained, "corpus": [folder / "text.txt"], "steps": 1, "passages": 2},
+            **{"holdout": 0.5, "threads": 1, "set": ["training.batch=128", "training.held_out=128"]},
+        },
         "graph": {"triples": folder / "triples.tsv", "steps": 1, "threads": 1},
         "multitask": {"recipe": small(), "feeds": {"text": short}, "steps": 1, "threads": 1},
         "finetune": {"model": pretrained, **rows, "steps": 1, "threads": 1},

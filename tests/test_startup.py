@@ -93,7 +93,7 @@ def test_mistakes_about_a_benchmark_load_no_torch(run, tmp_path):
 
 
 def test_help_and_recipes_load_no_torch():
-    commands = "recipes prepare show plan pretrain fill finetune multitask glue clue predict evaluate compare embed score export import convert verify report"
+    commands = "recipes prepare show plan pretrain adapt fill finetune multitask glue clue predict evaluate compare embed score export import convert verify report"
     assert started(["--help"], ["--version"], *([name, "--help"] for name in commands.split())) == ""
     assert started(["recipes"]) == ""
     assert started(["recipes", "electra"], ["recipes", "xlnet:tiny", "--json"]) == ""
@@ -169,6 +169,12 @@ def test_mistakes_load_no_torch(store, run, tuned, rows, tmp_path):
         ["plan", "bert:tiny", "--on", "abacus"],
         ["plan", "bert:tiny", "--data", out],
         ["plan", "bert:tiny", "--set", "model.heads=3"],
+        ["adapt", run, "--corpus", train, "--out", out],
+        ["adapt", run, "--corpus", "nothing.txt", "--out", out, "--steps", "3"],
+        ["adapt", run, "--corpus", train, "--keep", train, "--out", out, "--steps", "3", "--holdout", "0.5"],
+        ["adapt", run, "--corpus", train, "--out", run, "--steps", "3"],
+        [*pre, "--out", out, "--patience", "0", "--steps", "3"],
+        [*pre, "--out", out, "--watch", "de", "--steps", "3"],
         [*pre, "--out", out, "--step", "3"],
         [*pre, "--out", out, "--steps", "0"],
         [*pre, "--out", out, "--steps", "3", "--tokens", "3"],

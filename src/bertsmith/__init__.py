@@ -28,6 +28,7 @@ _VERBS = {
     "expand": "bertsmith.deploy.expand",
     "load": "bertsmith.downstream.model",
     "fill": "bertsmith.downstream.fill",
+    "adapt": "bertsmith.downstream.adapt",
     "finetune": "bertsmith.downstream.finetune",
     "multitask": "bertsmith.downstream.multitask",
     "glue": "bertsmith.downstream.benchmark",

@@ -311,6 +311,7 @@ class Training:
     smoothing: float = (
         1.0  # a language of n tokens is read in proportion to n to this power; 1 reads each once in an epoch
     )
+    shares: tuple[float, ...] = ()  # of what is read, by language in the store's order, in the place of `smoothing`
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # layers by torch.compile: for GPUs; on a CPU minutes of waiting for a few per cent
 
@@ -325,6 +326,10 @@ class Training:
         require(
             0 <= self.smoothing <= 1,
             f"training.smoothing: {self.smoothing} is not a power from 0 (languages alike) to 1 (as much as there is)",
+        )
+        require(
+            all(isinstance(share, (int, float)) and 0 < share < math.inf for share in self.shares),
+            f"training.shares: {self.shares}: each must be a number above 0",
         )
         require(0 < self.corpus <= 1, f"training.corpus: {self.corpus} is not a share; above 0, at most 1")
         require(self.evaluate >= 0, f"training.evaluate: {self.evaluate} is negative; 0 evaluates at the end only")

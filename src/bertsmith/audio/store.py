@@ -80,8 +80,10 @@ class FrameStore:
     train: FrameSplit
     held_out: FrameSplit
 
-    def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False) -> Any:
+    def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False, portions: tuple[float, ...] = ()) -> Any:
         """A layout as it reads this store: as it is."""
+        if portions:
+            raise InputError(f"training.shares: {printable(self.path)} holds sound, which has no languages")
         return layout
 
     @staticmethod

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import bertsmith
+from bertsmith.cli.adapting import add_adapt
 from bertsmith.cli.benchmarks import add_clue, add_glue
 from bertsmith.cli.common import Parser
 from bertsmith.cli.corpus import add_prepare, add_recipes, add_show
@@ -126,6 +127,7 @@ def parser() -> Parser:
     for add in (add_recipes, add_prepare, add_show, add_plan, add_pretrain, add_fill, add_finetune, add_predict):
         add(commands)
     for add in (
+        add_adapt,
         add_graph,
         add_multitask,
         add_glue,

@@ -38,13 +38,26 @@ def add_pretrain(commands: Any) -> None:
         metavar="FIELD=VALUE",
         help="such as model.layers=6; `bertsmith recipes NAME` lists the fields",
     )
+    made.add_argument(
+        "--patience",
+        type=positive,
+        metavar="N",
+        help="end after so many exams without a lower held-out loss; the best step is kept",
+    )
+    made.add_argument(
+        "--watch",
+        action="append",
+        default=[],
+        metavar="LANGUAGE",
+        help="of a store of several languages, whose loss that is",
+    )
     add_work(made)
 
 
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
-    names = ("steps", "tokens", "minutes", "from_", "new_heads", "teacher", "set", *WORK)
+    names = ("steps", "tokens", "minutes", "from_", "new_heads", "teacher", "set", "patience", "watch", *WORK)
     options = {name: getattr(arguments, name) for name in names}
     result = bertsmith.pretrain(
         arguments.recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options

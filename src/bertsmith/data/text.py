@@ -56,7 +56,7 @@ class Text:
     def of(cls, recipe: Any, store: Any, seed: int) -> "Text":
         """What a recipe reads of a store in training."""
         batch, share = recipe.training.batch, recipe.training.corpus
-        layout = store.laid(recipe.layout, recipe.training.smoothing)
+        layout = store.laid(recipe.layout, recipe.training.smoothing, portions=recipe.training.shares)
         check_reads(layout, store.train)
         recut = store.recut(recipe.segmentation, seed) if recipe.reads == "tokens" else None
         return cls(

@@ -248,6 +248,11 @@ def architecture(path: Path) -> Any:
     return _named(home, model_config, _config(home)[0])
 
 
+def member_of(path: Path) -> str:
+    """The member whose recipe a folder is given, from config.json alone."""
+    return FAMILIES[_config(sentences.home_of(path))[0]["model_type"]].member
+
+
 def _config(path: Path) -> tuple[dict[str, Any], list[str]]:
     """What config.json says, under the model_type that the tensors are of; and what is to be said where they are another's.
 

@@ -144,7 +144,8 @@ def _writer(model: str | Path, recipe: Recipe) -> Any:
 def _of_store(
     recipe: Recipe, store: Store, n: int, seed: int, epoch: int, writer: Any, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    layout, lost = store.laid(recipe.layout, recipe.training.smoothing), (0, 0)
+    layout = store.laid(recipe.layout, recipe.training.smoothing, portions=recipe.training.shares)
+    lost = (0, 0)
     for line in few_pairs(layout, store.train):
         say(line)
     recut = store.recut(recipe.segmentation, seed)

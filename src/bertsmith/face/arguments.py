@@ -235,15 +235,20 @@ WANTED = {
     **dict.fromkeys(("triples", "test", "graph.dev", "links", "entity_vectors"), FILE),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(
+        ("adapt.corpus", "adapt.keep"), Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora)
+    ),
+    **dict.fromkeys(
         ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),
         FILE,
     ),
-    **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
+    **dict.fromkeys(
+        ("input", "texts", "texts_of", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)
+    ),
     **dict.fromkeys(("text", "feeds", "shares", "pairs"), ASIDE),
     "multitask.recipe": Kind(
         "a MODEL (a path, hf:NAME or what load() gave) or a recipe, such as 'bert:mini',", _any_model
     ),
-    "set": Kind("{'model.layers': 6} or ['model.layers=6']", _settings),
+    **dict.fromkeys(("set", "task_set"), Kind("{'model.layers': 6} or ['model.layers=6']", _settings)),
     "columns": Kind("text=NAME,label=NAME or a dict", _columns),
     "learning_curve": Kind("numbers of rows and 'all', such as [50, 500, 'all'],", _numbers),
     **dict.fromkeys(("teacher", "ensemble"), Kind("a fine-tuning, or a list of several", _teachers)),
@@ -282,6 +287,8 @@ WANTED = {
             "convert.window",
             "points",
             "groups",
+            "patience",
+            "passages",
         ),
         WHOLE,
     ),
@@ -290,7 +297,7 @@ WANTED = {
     **dict.fromkeys(
         (
             *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
-            *("amount", "tolerance", "rate", "smoothing"),
+            *("amount", "tolerance", "rate", "smoothing", "keep_share"),
         ),
         NUMBER,
     ),
@@ -302,9 +309,10 @@ WANTED = {
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
+    "objective": TEXT,
     **dict.fromkeys(("template", "target", "metric", "encoder", "feed"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
-    **dict.fromkeys(("only", "new_heads", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
+    **dict.fromkeys(("only", "new_heads", "watch", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "finetune.baseline": Kind(
         "True, False, 'tfidf' or 'fasttext'", lambda value: value if isinstance(value, str) else _flag(value)
     ),

@@ -3,7 +3,8 @@
 Languages stand one after the other in a store, parallel lines ("en+de") among them.  A language of n tokens is read in proportion to n to the power
 of `smoothing` (multilingual BERT: 0.7, released documentation), so that small ones are read several times in an epoch, each time with
 pairs and masks of their own, and of large ones a part; an epoch has as many tokens as all of them.  The second segment of a pair is of the
-language of the first.  l languages.
+language of the first.  Or each has a share of its own (`portions`), as where an old text is mixed into a new one: that with the largest is
+read once in an epoch.  l languages.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bertsmith.data.batch import Array, Vocab
 from bertsmith.data.draw import hashed, shuffled
 from bertsmith.data.ranges import spread
 from bertsmith.errors import InputError
+from bertsmith.spelling import amount
 from bertsmith.text.plan import Plan
 from bertsmith.text.sources import AND
 
@@ -124,9 +126,10 @@ class ByLanguage:
     layout: Any
     smoothing: float
     lenient: bool = False
+    portions: tuple[float, ...] = ()  # of what is read, one for each language in the order of the store
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("layout", "smoothing", "lenient"):
+        if name in ("layout", "smoothing", "lenient", "portions"):
             raise AttributeError(name)
         return getattr(self.layout, name)
 
@@ -178,21 +181,35 @@ class ByLanguage:
         seeds = [int(hashed(seed, "language", number)[0]) for number in range(len(parts))]
         plans = [self.layout.plan(part, vocab, own, epoch) for part, own in zip(parts, seeds, strict=True)]
         if not all(isinstance(plan, Plan) for plan in plans):  # their sequences go on from one another
-            if self.smoothing != 1:
+            if self.smoothing != 1 or self.portions:
+                what, plain = ("shares", "()") if self.portions else ("smoothing", "1")
                 raise InputError(
-                    f"training.smoothing: {self.smoothing:g}: sequences that go on from one another are read as they stand; 1 reads them so"
+                    f"training.{what}: sequences that go on from one another are read as they stand; {plain} reads them so"
                 )
             return self.layout.plan(split, vocab, seed, epoch)
-        share = shares(np.array([part.count for part in parts]), self.smoothing)
         read = np.array([plan.lengths.sum() for plan in plans], np.float64)
-        wanted = share * read.sum() if self.smoothing != 1 else read
+        share, wanted = self._wanted([part.language for part in parts], np.array([part.count for part in parts]), read)
         pieces = []
         for part, plan, own, tokens in zip(parts, plans, seeds, wanted.tolist(), strict=True):
             pieces += [Piece(*piece, part.base) for piece in self._copies(part, plan, own, tokens, vocab, epoch)]
         made = _joined(pieces, split, vocab, seed, epoch)
-        share = share if self.smoothing != 1 else read / read.sum()
         made.account["languages"] = dict(zip((part.language for part in parts), share.tolist(), strict=True))
         return made
+
+    def _wanted(self, names: list[str], sizes: Array, read: Array) -> tuple[Array, Array]:
+        """(l,) the share of each language and the tokens of it that an epoch reads, where reading each once reads `read` (l,)."""
+        if self.portions:
+            if len(self.portions) != len(names):
+                raise InputError(
+                    f"training.shares: {len(self.portions)} of them, and the store has {amount(len(names), 'language')}: {', '.join(names)}"
+                )
+            share = np.array(self.portions, np.float64) / sum(self.portions)
+            largest = int(share.argmax())
+            return share, share / share[largest] * read[largest]
+        if self.smoothing == 1:
+            return read / read.sum(), read
+        share = shares(sizes, self.smoothing)
+        return share, share * read.sum()
 
     def _copies(
         self, part: Part, plan: Plan, seed: int, tokens: float, vocab: Vocab, epoch: int

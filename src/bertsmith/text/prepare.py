@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith import files
-from bertsmith.data.draw import hashed, uniform
+from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option
 from bertsmith.text import annotations, more_words, nif, store, unknown
@@ -37,7 +37,7 @@ from bertsmith.text.sources import AND, Source, apart, listed
 from bertsmith.text.thai_sentences import described as sentences_described
 from bertsmith.text.user_words import digest
 from bertsmith.text.word_list import user_words
-from bertsmith.text.writer import SplitWriter, close_store, move_document, tokenizer_field
+from bertsmith.text.writer import SplitWriter, aside, close_store, move_document, tokenizer_field
 
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
@@ -321,8 +321,8 @@ class _Work:
         self.dropped += part.dropped
         self.japanese += part.japanese
         self.unknown += int((part.ids == self.backend.vocab.unk).sum())
-        aside = uniform(hashed(0, "held-out", numbers)) < self.holdout
-        for writer, mine in zip(self.splits, (~aside, aside), strict=True):
+        held = aside(numbers, self.holdout)
+        for writer, mine in zip(self.splits, (~held, held), strict=True):
             if not mine.any():
                 continue
             ids, starts, lengths, capitals = part.ids, part.starts, part.lengths, part.capitals

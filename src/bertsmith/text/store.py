@@ -238,9 +238,13 @@ class Store:
         )
         return made
 
-    def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False) -> Any:
+    def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False, portions: tuple[float, ...] = ()) -> Any:
         """A layout as it reads this store: of several languages each by itself (multilingual.py)."""
-        return ByLanguage(layout, smoothing, lenient) if self.train.languages else layout
+        if portions and not self.train.languages:
+            raise InputError(
+                f"training.shares: {printable(self.path)} has no languages that they could be of; `prepare en=FILE …` names some"
+            )
+        return ByLanguage(layout, smoothing, lenient, portions) if self.train.languages else layout
 
     def recut(self, segmentation: Any, seed: int) -> Callable[[int], Any] | None:
         """The training text as each view of a run has it; None where all have it as it stands here."""

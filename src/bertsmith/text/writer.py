@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
+from bertsmith.data.draw import hashed, uniform
 from bertsmith.text.store import FORMAT, ROLES, SHARD, Split, _map
+
+
+def aside(numbers: np.ndarray, holdout: float) -> np.ndarray:
+    """(n,) bool: which documents of a corpus are held out, by their numbers in it."""
+    return uniform(hashed(0, "held-out", numbers)) < holdout
 
 
 class Row:

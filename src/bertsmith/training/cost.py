@@ -273,7 +273,7 @@ def _batch(recipe: Recipe, store: Any, tokens: int) -> Batch:
         tokens = max(tokens, _longest(recipe))
         layout = recipe.layout.for_batch(tokens) if hasattr(recipe.layout, "for_batch") else recipe.layout
         tokens = max(tokens, getattr(layout, "columns", 1) * layout.length)  # two directions take two rows
-        layout = store.laid(layout, recipe.training.smoothing)
+        layout = store.laid(layout, recipe.training.smoothing, portions=recipe.training.shares)
         loader = Loader(Text(store.train, layout, recipe.corruption, store.vocab, seed=0, batch=tokens))
         return replace(next(iter(loader)).batches[0], feed=feed)
     if recipe.reads == "frames":

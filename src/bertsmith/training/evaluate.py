@@ -76,10 +76,21 @@ def held_out(
 
 
 class HeldOut:
-    """Held-out batches on fixed masks, every so many steps (0: at the end alone); of a mixture those of one feed."""
+    """Held-out batches on fixed masks, every so many steps (0: at the end alone); of a mixture those of one feed.
 
-    def __init__(self, batches: Sequence[Batch], every: int, languages: Sequence[str] = ()):
+    `chooses`: the loss of tokens (of a member that is asked none its first) chooses the best step; `watched`: the mean of those of these languages.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        every: int,
+        languages: Sequence[str] = (),
+        chooses: bool = False,
+        watched: Sequence[str] = (),
+    ):
         self.batches, self.every, self.languages = batches, every, languages
+        self.chooses, self.watched = chooses, watched
 
     def due(self, step: int) -> bool:
         return bool(self.every) and step % self.every == 0
@@ -95,8 +106,13 @@ class HeldOut:
         text = ", ".join(f"{term} {means['loss']:.4f} ({_beside(means)})" for term, means in found)
         return f"step {line['step']}: held-out {text}"
 
-    def rank(self, found: dict) -> None:
-        """The newest step is what pre-training is for."""
+    def rank(self, found: dict) -> list[float] | None:
+        """The newest step is what pre-training is for, unless it is to choose."""
+        if not self.chooses:
+            return None
+        term = "token" if "token" in found else next(iter(found))
+        terms = [f"{term}.{language}" for language in self.watched] or [term]
+        return [-sum(found[name]["loss"] for name in terms) / len(terms)]
 
     def seconds(self, member: Any, precision: Precision, world: World) -> float:
         start = time.monotonic()

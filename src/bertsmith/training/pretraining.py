@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith import files
 from bertsmith.config import Settings, assignments_of, override
 from bertsmith.data.text import feed_of, texts_of
-from bertsmith.errors import InputError, printable
+from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
 from bertsmith.training.brief import concluded, foreseen, kept, leaves, predicts, settled, too_short
@@ -50,6 +50,8 @@ def pretrain(
     new_heads: Iterable[str] = (),
     teacher: str | Path | None = None,
     set: Settings = (),
+    patience: int | None = None,
+    watch: Iterable[str] = (),
     tensorboard: bool = False,
     shard: str = "ddp",
     timeout: float = TIMEOUT,
@@ -62,6 +64,8 @@ def pretrain(
     `from_`: a run, an import, a Hugging Face folder or hf:NAME to start from; a head that it lacks is fresh if `new_heads` names it.
     `teacher`: what MODEL a student learns from beside the text (objectives/distilled.py); RECIPE without a size takes its shapes and half of
     its layers.  A run that is gone on with has the teacher that it began with, and no other.
+    `patience`: end after so many exams without a lower held-out loss of tokens, of a store of several languages that of those
+    that `watch` names, where it does; the best step is kept.
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
     Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
@@ -80,6 +84,8 @@ def pretrain(
                 recipe = replace(override(recipe, set), brief=None)
             check_options(shard, tensorboard)
             asked.check_given()
+            watch = tuple(watch)
+            _check_patience(patience, watch)
             store = open_store(data, journal.say)
             if world.first:
                 _check_apart(run, store)
@@ -140,7 +146,10 @@ def pretrain(
             known = store.prospects()
             main = recipe.mixture.main if recipe.mixture else ""
             told = partial(concluded, known=known, copied=kept(recipe.corruption.rewrite), feed=main)
-            job = job_of(recipe, exam=exams_of(recipe, store, journal), start=start if starts else fresh, outcome=told)
+            exam = exams_of(recipe, store, journal)
+            if patience is not None:
+                _choosing(exam, watch)
+            job = job_of(recipe, exam=exam, patience=patience, start=start if starts else fresh, outcome=told)
 
         def expect(extent: Extent, steps: int) -> None:
             if recipe.reads != "tokens" or predicts(recipe):
@@ -201,6 +210,28 @@ def exam_of(recipe: Recipe, store: Any, journal: Journal, feed: str = "") -> Hel
         )
         return None
     return HeldOut(held, recipe.training.evaluate, languages if len(dict.fromkeys(languages)) > 1 else ())
+
+
+def _check_patience(patience: int | None, watch: tuple[str, ...]) -> None:
+    if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
+        raise InputError(f"{option('patience', patience)}: expected a number of exams from 1")
+    if watch and patience is None:
+        raise InputError(
+            f"{option('watch', *watch)}: says whose loss ends a run early; {option('patience', 3)} asks for that"
+        )
+
+
+def _choosing(exam: Any, watch: tuple[str, ...]) -> None:
+    """The exam says which step is best.  InputError where there is none, or no such language in it, or losses of several feeds."""
+    if exam is None or not hasattr(exam, "chooses"):
+        why = "nothing is held out" if exam is None else "each feed of this member has a loss of its own"
+        raise InputError(f"{option('patience')}: {why}, so that no loss says when it turns; leave it out")
+    known = [*dict.fromkeys(exam.languages)]
+    for name in watch:
+        if name not in known:
+            way = nearest(name, known) if known else "the store names none"
+            raise InputError(f"{option('watch', name)}: no language of the held-out text; {way}")
+    exam.chooses, exam.watched = True, watch
 
 
 def _check_apart(run: Run, store: Any) -> None:

@@ -52,7 +52,33 @@ def recipe_for(name: str, from_: str | os.PathLike | None) -> Recipe:
         model=model,
         layout=replace(recipe.layout, length=length),
         schedule=replace(recipe.schedule, lr=LR),
+        brief=recipe.brief and replace(recipe.brief, lr=LR),
     )
+
+
+def member_of(from_: str | os.PathLike) -> str:
+    """The member that a model is of, by its configuration alone; of an XLM-R it is "roberta", whose relative that is."""
+    path = folder.located(from_)
+    if folder.is_foreign(path):
+        return folder.member_of(path)
+    run = run_at(path.parent.parent if path.name.startswith("step-") else path)
+    config = run.config()
+    if config is None:
+        raise InputError(f"{printable(from_)}: neither a run, nor a step in one, nor a Hugging Face folder")
+    return str(config["recipe"]["name"])
+
+
+def heads_lacking(from_: str | os.PathLike, recipe: Recipe) -> tuple[str, ...]:
+    """Heads that the recipe asks and the model at `from_` does not have, in the recipe's order."""
+    import torch
+
+    from bertsmith.nn.member import build
+
+    path = folder.located(from_)
+    have = _heads(folder.read(path).weights if folder.is_foreign(path) else load_model(path)[0])
+    with torch.device("meta"):
+        wanted = _heads(dict(build(recipe).named_parameters()))
+    return tuple(head for head in wanted if head not in have)
 
 
 def rows_of(from_: str | os.PathLike | None, run: Any, resume: bool) -> int | None:
