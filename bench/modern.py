@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import machine, record, row, say, taking_turns
+from harness import commit, cpu, product, record, row, say, taking_turns
 from step import Bench, Ours, padded
 from torch.nn.utils import clip_grad_norm_
 
@@ -88,7 +88,7 @@ def passes_of(batch: Batch, rows: int | None) -> list[dict[str, torch.Tensor]]:
         return [whole]
     order = np.argsort(lengths, kind="stable")
     some = [order[at : at + rows] for at in range(0, len(order), rows)]
-    return [{name: x[part][:, : lengths[part].max()] for name, x in whole.items()} for part in some]
+    return [{name: x[part][:, : lengths[part].max()].contiguous() for name, x in whole.items()} for part in some]
 
 
 class Theirs:
@@ -252,23 +252,25 @@ def main() -> None:
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--json", type=Path, help="a file for all figures, in the place of bench/results/modern.json")
     given = parser.parse_args()
-    about = machine(given.threads) | {"cpu_time": given.cpu_time}
-    print({key: about[key] for key in ("cpu", "threads", "load", "peak", "copy")}, flush=True)
+    torch.set_num_threads(given.threads)
+    peak = max(product(torch.float32, kind) for kind in ("medium", "highest"))
+    about = {"cpu": cpu(), "threads": given.threads, "load": os.getloadavg()[0], "peak": peak, "commit": commit()}
+    print(about, flush=True)
     torch.set_float32_matmul_precision("medium")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         prepare(given.text, f"{folder}/store", tokenizer="bpe:8000")
         store = Store.open(f"{folder}/store")
         if "step" in given.what:
-            rows += steps(given, store, max(about["peak"][name] for name in ("float32 medium", "float32 highest")))
+            rows += steps(given, store, peak)
         if "layers" in given.what:
             rows += layers(given)
         if "loader" in given.what:
             rows += loaders(given, store)
     if given.json is None:
-        print(record("modern", about, rows))
+        print(record("modern", {**about, "cpu_time": given.cpu_time}, rows))
     else:
-        given.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        given.json.write_text(json.dumps({**about, "cpu_time": given.cpu_time, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

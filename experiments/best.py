@@ -43,7 +43,7 @@ ARMS: dict[str, tuple[str, list[str]]] = {
     "masks-30": (ROBERTA, ["corruption.select.rate=0.3"]),
     "masks-40": (ROBERTA, ["corruption.select.rate=0.4"]),
     "masks-falling": (ROBERTA, FALLING),
-    "all-masks": (ROBERTA, ["corruption.rewrite.mask=1.0", "corruption.rewrite.random=0.0"]),
+    "all-masks": (ROBERTA, ["corruption.rewrite.random=0.0", "corruption.rewrite.mask=1.0"]),
     "causal-first": (ROBERTA, ["schedule.ramps.causal=0.25"]),
     # The rate, and who moves the weights.
     "rate-double": (ROBERTA, ["schedule.lr=2e-3"]),

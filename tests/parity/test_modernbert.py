@@ -88,7 +88,7 @@ def test_packed_texts_say_what_each_says_there_alone_and_padded(fields, attentio
 
 
 def test_configurations_of_version_4_are_read_and_null_rates_are_the_global_ones():
-    recipe = recipe_of("modernbert", "token", 50)
+    recipe = override(recipe_of("modernbert", "token", 50), ["model.positions.theta=160000"])
     new = hf_config(recipe)
     old = {k: v for k, v in new.items() if k not in ("layer_types", "rope_parameters")}
     assert model_config(old) == model_config(new) == model_config({**old, "reference_compile": None})
