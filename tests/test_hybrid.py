@@ -337,7 +337,7 @@ def test_what_is_shown_names_characters_and_where_words_end(spelled):
 def shown(store):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert cli.main(["show", "hybrid:tiny", "--data", str(store.path), "-n", "3", "--json"]) == 0
+        assert cli.run(["show", "hybrid:tiny", "--data", str(store.path), "-n", "3", "--json"]) == 0
     return out.getvalue().splitlines()
 
 
