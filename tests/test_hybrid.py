@@ -316,12 +316,24 @@ def test_texts_with_unknown_words_are_embedded_and_tuned_by_what_spells_them(spe
         assert near["near"] and not near.get("unknown")
     rows = [{"text": f"the {word} of it", "label": word} for word in ("zyzzyva", "brrm")] * 20
     sets = ["pool=mean", "lr=0.02", "epochs=12"]
-    end = bertsmith.finetune(
-        tmp_path / "hybrid", task="classify", train=rows, dev=rows[:4], out=tmp_path / "tuned", set=sets, threads=1
-    )
-    assert end["dev"]["accuracy"]["value"] == 1.0, "they differ in a word that is in no vocabulary"
-    bertsmith.predict(tmp_path / "tuned", rows[:2], explain=tmp_path / "page.html")
+    task = {"task": "classify", "train": rows, "dev": rows[:4], "set": sets, "threads": 1}
+    for name in ("hybrid", "fasttext"):
+        end = bertsmith.finetune(tmp_path / name, out=tmp_path / f"{name}-tuned", **task)
+        assert end["dev"]["accuracy"]["value"] == 1.0, "they differ in a word that is in no vocabulary"
+    bertsmith.predict(tmp_path / "hybrid-tuned", rows[:2], explain=tmp_path / "page.html")
     assert "zyzzyva" in (tmp_path / "page.html").read_text()
+
+
+def test_in_a_stack_a_mean_has_every_word_once_too(spelled, tmp_path):
+    for name in ("word2vec", "fasttext"):
+        sets = ["layout.length=32", "training.batch=256", *(["model.grams.buckets=500"] if name == "fasttext" else [])]
+        bertsmith.pretrain(f"{name}:tiny", spelled.path, tmp_path / name, steps=2, threads=1, set=sets)
+    bertsmith.stack([tmp_path / "fasttext", tmp_path / "word2vec"], out=tmp_path / "stack")
+    both, own = (
+        bertsmith.embed(tmp_path / name, [TEXT, "zyzzyva"], pool=pool)
+        for name, pool in (("stack", None), ("fasttext", "mean"))
+    )
+    np.testing.assert_allclose(both[:, : own.shape[1]], own, rtol=1e-4, atol=1e-7)
 
 
 def test_what_is_shown_names_characters_and_where_words_end(spelled):
@@ -337,7 +349,7 @@ def test_what_is_shown_names_characters_and_where_words_end(spelled):
 def shown(store):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert cli.main(["show", "hybrid:tiny", "--data", str(store.path), "-n", "3", "--json"]) == 0
+        assert cli.run(["show", "hybrid:tiny", "--data", str(store.path), "-n", "3", "--json"]) == 0
     return out.getvalue().splitlines()
 
 

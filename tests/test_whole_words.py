@@ -44,6 +44,38 @@ def test_tokens_are_the_segmenters_words_and_stand_where_the_text_has_them(token
     assert tokenizer.tokens(ids) == [w if w == "学习" else "[UNK]" for w in words_of(unseen)]
 
 
+@pytest.fixture(scope="module")
+def speller():
+    return Tokenizer.train("words-char:100", [CHINESE, ENGLISH] * 6)
+
+
+def test_what_is_no_word_of_the_list_is_spelled_and_the_list_is_the_same(tokenizer, speller):
+    (mark, end), words = speller.letters, tokenizer.tokens(range(5, tokenizer.size))
+    fewer = Tokenizer.train(f"words:{speller.size - (end - mark)}", [CHINESE, ENGLISH] * 6)
+    assert [name[1:] for name in speller.tokens(range(end, speller.size))] == fewer.tokens(range(5, fewer.size))
+    unseen = "他们学习围棋"
+    (ids, starts), (_, places) = speller.encode([unseen])[0], speller.located([unseen])[0]
+    names = speller.tokens(ids)
+    assert "".join(names).split("▁")[1:] == [
+        w if set(w) <= set(CHINESE) else "[UNK]" * len(w) for w in words_of(unseen)
+    ]
+    assert int(starts.sum()) == len(words_of(unseen)) and "学习" in words and "▁学习" in names
+    assert all(
+        unseen[a:b] == name.removeprefix("▁")
+        for name, (a, b) in zip(names, places, strict=True)
+        if name not in ("▁", "[UNK]")
+    )
+
+
+@pytest.mark.parametrize("text", [ENGLISH, ENGLISH + " naïve readers' 5€ x² don't"])
+def test_spelled_words_start_where_words_do_on_either_way(speller, text):
+    encoding = speller._plain.encode(text, add_special_tokens=False)
+    ids, starts = speller.encode([text])[0]
+    assert ids.tolist() == encoding.ids and int(starts.sum()) == len(words_of(text))
+    blank = np.array([name == "▁" for name in speller.tokens(ids)])
+    assert starts.tolist() == word_starts(text, encoding.offsets, blank=blank).tolist()
+
+
 def test_english_takes_the_fast_way_to_the_same_ids(tokenizer):
     encoding = tokenizer._plain.encode(ENGLISH, add_special_tokens=False)
     ids, starts = tokenizer.encode([ENGLISH])[0]

@@ -20,7 +20,7 @@ class ByWord:
     """
 
     longest: int = 24
-    letters: Letters = field(default_factory=Letters)
+    letters: Letters = field(default_factory=Letters)  # follow the tokenizer; what is counted beforehand goes by them
     hides: ClassVar[bool] = False
     causal: ClassVar[bool] = True
     ways: ClassVar[tuple[bool, ...]] = (False,)
@@ -31,7 +31,8 @@ class ByWord:
         return self.letters.end > 0
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
-        asked, first, last, ends = self._asked(row, spans)
+        letters = Letters.of(vocab)
+        asked, first, last, ends = self._asked(row, spans, letters)
         rank = row.positions
         stream = Stream(
             tokens=row.tokens,
@@ -47,28 +48,28 @@ class ByWord:
         if len(first):
             place, word = spread(first + 1, last + ends)
             over = place == last[word]  # behind the last character
-            labels = np.where(over, self.letters.mark, row.tokens[place]).astype(np.int64)
+            labels = np.where(over, letters.mark, row.tokens[place]).astype(np.int64)
             targets[LETTER] = Target(at=first[word, None] - 1, labels=labels)
         return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
 
     def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         """What `counts()` of the batch will be, without making it."""
-        asked, first, last, ends = self._asked(row, spans)
+        asked, first, last, ends = self._asked(row, spans, self.letters)
         found = {"token": len(asked), LETTER: int((last + ends - first - 1).sum())}
         return {name: count for name, count in found.items() if count or name == "token"}
 
-    def _asked(self, row: Row, spans: Array) -> tuple[Array, Array, Array, Array]:
+    def _asked(self, row: Row, spans: Array, letters: Letters) -> tuple[Array, Array, Array, Array]:
         """Where the words that are asked for begin; and of those that are spelled the mark, where what is asked of their characters ends, and whether
         their end is asked for behind it."""
-        begins = self.letters.begins(row.tokens, row.offsets[:-1])
+        begins = letters.begins(row.tokens, row.offsets[:-1])
         at = numbers(spans[:, 0], spans[:, 1])
         asked = at[begins[at]]
-        if not self.letters.end:
+        if not letters.end:
             return asked, asked[:0], asked[:0], asked[:0]
         first, size = runs(begins)
         closed = np.ones(len(row.tokens) + 1, bool)
         closed[row.offsets[1:]] = False  # a sequence ends here: whether the word does nobody knows
-        spelled = (row.tokens[first] == self.letters.mark) & closed[first + size]
+        spelled = (row.tokens[first] == letters.mark) & closed[first + size]
         spelled &= np.isin(first, asked, assume_unique=True)
         first, size = first[spelled], size[spelled]
         last = first + np.minimum(size, self.longest + 1)

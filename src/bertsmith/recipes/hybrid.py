@@ -10,7 +10,6 @@ from functools import partial
 
 from bertsmith.data.causal import Everything
 from bertsmith.data.spelled import ByWord
-from bertsmith.nn.cells import LSTM
 from bertsmith.nn.hybrid import Composed, Hybrid
 from bertsmith.objectives.predict import Predict, Tokens
 from bertsmith.objectives.spelled import Spelling
@@ -40,7 +39,6 @@ def hybrid(size: str = "base") -> Recipe:
             hidden=units,
             dropout=dropout,
             embeddings=Composed(layers=deep, hidden=wide),
-            cell=LSTM(forget=1.0),
         ),
         objective=Predict(heads=(Tokens(transform=False), Spelling(layers=deep, hidden=wide)), pooler="none"),
         # 128 rows of 50 words; theirs was plain descent at a rate that fell by halves, ours is Adam.
