@@ -14,7 +14,7 @@ from bertsmith.config import Settings
 from bertsmith.downstream.adaptation import Adaptation
 from bertsmith.downstream.adapting import Adapting
 from bertsmith.downstream.labelled_files import Say
-from bertsmith.downstream.model import check_model, check_saved
+from bertsmith.downstream.model import Loaded, check_model, check_saved
 from bertsmith.errors import InputError
 from bertsmith.spelling import option
 from bertsmith.training.budget import LENGTHS, Budget
@@ -22,7 +22,7 @@ from bertsmith.training.job import Progress, silent
 
 
 def adapt(
-    model: str | Path,
+    model: str | Path | Loaded,
     corpus: Any = (),
     *,
     out: str | Path,
@@ -73,12 +73,12 @@ def adapt(
     `set`: fields of the recipe.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.
     InputError before anything is written.
     """
-    given = {**locals()}
+    given = {**locals(), "model": model.path if isinstance(model, Loaded) else model}
     given |= {name: list(given[name]) for name in ("train", "dev", "texts_of") if inspect.isgenerator(given[name])}
     budget, run = Budget(steps=steps, tokens=tokens, minutes=minutes), Adaptation(out)
     _check_given(given, budget)
-    check_model(model)
-    check_saved(model)
+    check_model(given["model"])
+    check_saved(given["model"])
     run.check_free(resume)
     work = Adapting(given, budget, run)
     if task is not None:

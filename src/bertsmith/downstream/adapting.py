@@ -19,7 +19,7 @@ from bertsmith.downstream import adapted, domain_texts, surprise
 from bertsmith.downstream.adaptation import FORMAT, Adaptation
 from bertsmith.downstream.continued import HEAD, Way, budgets
 from bertsmith.downstream.domain_texts import DOMAIN, OLD, TASK, Given
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.text import more_words
 from bertsmith.text.sources import Source
 from bertsmith.training.budget import LENGTHS, Budget
@@ -135,10 +135,10 @@ class Adapting:
 
     def measured(self, when: str, model: str | Path) -> dict[str, surprise.Said]:
         """{text: what the model says of its passages}"""
-        found = {}
+        found, how = {}, {name: self.given[name] for name in ("threads", "members")}
         for name, one in self.looked["texts"].items():
-            self.say(f"{when}: {len(one['passages'])} passages of the {adapted.NAMES[name]}")
-            hear = partial(surprise.heard, model, one["passages"], members=self.given["members"], say=silent)
+            self.say(f"{when}: {amount(len(one['passages']), 'passage')}, {adapted.NAMES[name]}")
+            hear = partial(surprise.heard, model, one["passages"], **how)
             found[name] = self.run.kept(f"measured/{when}-{name}", hear)
         return found
 
@@ -164,13 +164,15 @@ class Adapting:
         """The user's task from the model before and after, held against one another on the dev rows."""
         from bertsmith.downstream.compare import compare
         from bertsmith.downstream.finetune import finetune
+        from bertsmith.training.precision import threads_set
 
         for when, model in (("before", self.model), ("after", self.run.path)):
             self.say(f"{when}: {option('task', self.given['task'])}")
             finetune(**self.tuning(when, model))
         after, before = (self.run.parts / "task" / when for when in ("after", "before"))
         how = {name: self.given[name] for name in ("seed", "members", "say")}
-        found = compare(after, before, changed=0, **how)
+        with threads_set(self.given["threads"]):
+            found = compare(after, before, changed=0, **how)
         scores = {"after": found["a"], "before": found["b"], "difference": found["difference"]}
         about = {name: found[name] for name in ("task", "texts", "chosen_by")}
         return {**about, "seeds": found["seeds"]["a"], **scores}

@@ -77,7 +77,7 @@ class Given:
         named = {DOMAIN: option("corpus"), TASK: option("texts_of"), OLD: option("keep")}
         for name, of in sources.items():
             first = found[OLD].documents if mixed and OLD in found else 0
-            how = {"name": named[name], "holdout": self.holdout, "passages": passages, "first": first}
+            how = {"holdout": self.holdout, "passages": passages, "first": first}
             language = of[0].language or self.language or "en"
             found[name] = domains.looked_at(self.texts(of), language=language, **how)
         near = {}
@@ -86,6 +86,8 @@ class Given:
                 inside = _apart(named[name], found[name], found[OLD], say)
                 words, many = domains.overlap(found[name], found[OLD])
                 near[name] = {"words": words, "of": many, "inside": inside}
+        for name, one in found.items():
+            domains.check_measured(named[name], one)
         counts = ("documents", "held_out", "several")
         texts = {n: {**{c: getattr(one, c) for c in counts}, "passages": [*one.passages]} for n, one in found.items()}
         return {"texts": texts, "similarity": near}
