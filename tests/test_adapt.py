@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from tests.folders import theirs, tokenizer_of
+from tests.runs import small
 
 import bertsmith
 from bertsmith.downstream import adapted, adapting, surprise
@@ -356,6 +357,25 @@ def test_bits_per_byte_are_paired():
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_when_its_held_out_loss_turns_and_keeps_the_best_step(short, tmp_path):
+    recipe = small("training.evaluate=1", "schedule.lr=0.5", "schedule.warmup=5", "schedule.decay=constant")
+    found = bertsmith.pretrain(recipe, short, tmp_path / "run", steps=60, patience=2, threads=1)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["evaluation"]["token"]["loss"] for line in lines]
+    assert found["steps"] == len(losses) == found["best"] + 2 < 60
+    assert min(losses) == losses[found["best"] - 1]
+    assert (tmp_path / "run" / "steps" / f"step-{found['best']:08d}").is_dir()
+    again = bertsmith.pretrain(recipe, short, tmp_path / "run", steps=60, patience=2, threads=1, resume=True)
+    assert {**again, "seconds": 0} == {**found, "seconds": 0}
+    for how, says in (
+        ({"patience": 0}, "patience=0: expected a number of exams"),
+        ({"watch": "de"}, "watch='de': says whose loss ends a run early"),
+        ({"watch": "de", "patience": 2}, "watch='de': no language of the held-out text"),
+    ):
+        with pytest.raises(InputError, match=says):
+            bertsmith.pretrain(recipe, short, tmp_path / "other", steps=2, **how)
 
 
 def test_texts_of_labelled_files_are_documents_once_each(tmp_path):
