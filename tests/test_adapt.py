@@ -295,6 +295,13 @@ def test_new_words_that_are_tokens_or_cannot_be_are_refused(texts, pretrained, d
     )
 
 
+def test_a_text_that_the_tokenizer_does_not_know_is_refused(texts, pretrained, tmp_path):
+    (tmp_path / "zh.txt").write_text(
+        "\n\n".join(f"我们在学习语言模型{i}。它们很有用，今天天气也很好。" for i in range(20))
+    )
+    refused(texts, pretrained, tmp_path, r"corpus: .*are \[UNK\].*allow_unknown=True", corpus=tmp_path / "zh.txt")
+
+
 def test_a_text_of_which_nothing_is_held_out_is_refused(texts, pretrained, tmp_path):
     (tmp_path / "one.txt").write_text("One document of a sentence. And of another one.\n")
     refused(texts, pretrained, tmp_path, "of 1 document none is held out", corpus=tmp_path / "one.txt", holdout=0.01)

@@ -55,6 +55,7 @@ def adapt(
     workers: int = 0,
     threads: int | None = None,
     device: str | None = None,
+    allow_unknown: bool = False,
     resume: bool = False,
     members: tuple[str, ...] = (),
     say: Say = silent,
@@ -70,7 +71,7 @@ def adapt(
     for all stages together; a stage ends after `patience` exams without a lower held-out loss of the new text, and its best step is taken.
     `holdout`: the share of each text's documents that is held out; `passages` of them are measured.
     `task`, `train`, `dev`, `columns`, `header`, `seeds`, `epochs`, `task_set`: what `finetune` is given, once with `model` and once with what it became.
-    `set`: fields of the recipe.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.
+    `allow_unknown`: accept that more than 5 % of the tokens of a text are [UNK].  `set`: fields of the recipe.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.
     InputError before anything is written.
     """
     given = {**locals(), "model": model.path if isinstance(model, Loaded) else model}

@@ -28,7 +28,7 @@ from bertsmith.training.job import silent
 TEXT = ("documents", "lines", "field", "encoding", "language", "holdout")
 ROWS = ("task", "columns", "header", "encoding")
 TUNED = ("task", "train", "dev", "columns", "header", "encoding", "seeds", "seed", "epochs", "threads", "device")
-TUNED += ("workers", "members", "say", "progress")
+TUNED += ("workers", "allow_unknown", "members", "say", "progress")
 SAME = ("keep_share", "objective", "patience", "passages", *TEXT, "task", "header", "seeds", "epochs", "seed", *LENGTHS)
 
 
@@ -88,7 +88,8 @@ class Adapting:
         """Of a stage's text, and the old one; a head learns on the first."""
         name = next(n for n in self.stages if n != HEAD) if name == HEAD else name
         old = self.sources[OLD] if self.mixed else ()
-        how = (self.reading, self.sources[name], old, self.tokenizer, self.list_of_words, self.say)
+        how = (self.reading, self.sources[name], old, self.tokenizer, self.list_of_words)
+        how = (*how, self.given["allow_unknown"], self.say)
         return domain_texts.store_of(self.run.text(name), *how)
 
     # -- the stages ---------------------------------------------------------------------------------------------------------------------
@@ -179,7 +180,9 @@ class Adapting:
 
     def result(self) -> dict[str, Any]:
         if not self.run.parts.is_dir():  # what can be refused is, before anything is written
-            _ = self.stages, self.given["new_words"] is None or self.words
+            words = self.words[0] if self.given["new_words"] is not None else []
+            domain_texts.check_known(self.looked, self.tokenizer, words, self.given["allow_unknown"])
+            _ = self.stages
         self.run.begin(self._asked())
         texts = self.run.kept("text/looked-at", lambda: self.looked)
         if self.given["new_words"] is not None:
