@@ -61,7 +61,8 @@ def covid(data: Path, out: Path) -> dict:
 def reuters(data: Path, out: Path) -> dict:
     stories = [json.loads(line) for line in opened(data, "reuters21578").splitlines()]
     stories = [{**story, "body": " ".join((story.get("body") or "").split())} for story in stories]
-    labelled = [s for s in stories if len(s["topics"] or ()) == 1 and s["topics"][0] in TOPICS and s["body"]]
+    one = [story for story in stories if len(story.get("topics") or ()) == 1 and story["body"]]
+    labelled = [story for story in one if story["topics"][0] in TOPICS]
     random.Random(0).shuffle(labelled)
     rows = [{"text": s["body"][:300], "label": s["topics"][0]} for s in labelled]
     asked = {s["id"] for s in labelled[: ROWS + DEV]}

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from tests.folders import theirs, tokenizer_of
+from tests.runs import small
 
 import bertsmith
 from bertsmith.downstream import adapted, adapting, surprise
@@ -132,9 +133,11 @@ class Broken(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    "at", ["text/looked-at", "stages/learned", "measured/before-old", "measured/after-task", "measured/task"]
-)
+SLOW = pytest.mark.slow
+STEPS = ("text/looked-at", "measured/before-old", "measured/after-task", "measured/task")
+
+
+@pytest.mark.parametrize("at", ["stages/learned", *(pytest.param(at, marks=SLOW) for at in STEPS)])
 def test_broken_off_behind_any_step_it_ends_in_the_same_bytes(at, run, asked, tmp_path, monkeypatch):
     kept = Adaptation.kept
 
@@ -152,7 +155,7 @@ def test_broken_off_behind_any_step_it_ends_in_the_same_bytes(at, run, asked, tm
     assert (tmp_path / "run" / RESULT).read_bytes() == (run[0] / RESULT).read_bytes()
 
 
-@pytest.mark.parametrize("updates", [2, 6, 9])
+@pytest.mark.parametrize("updates", [6, *(pytest.param(n, marks=SLOW) for n in (2, 9))])
 def test_broken_off_in_a_stage_or_a_fine_tuning_it_ends_in_the_same_bytes(updates, run, asked, tmp_path):
     done = []
 
@@ -257,8 +260,9 @@ def test_options_that_cannot_be_are_refused(texts, pretrained, tmp_path):
     see("no field 'lyout'|lyout", set=["lyout.length=32"])
     see("no such folder", model=tmp_path / "nothing")
     see("nothing.txt: no file matches|nothing.txt", corpus=tmp_path / "nothing.txt")
-    see("writes with a decoder", objective="bart")
-    see("is asked for no tokens", objective="quick-thought")
+    see("objective='bart': it wants a decoder, which .* has not", objective="bart")
+    see("objective='xlnet': it wants tokens that only ask", objective="xlnet")
+    see("objective='ulmfit': it wants a body that is a Recurrent", objective="ulmfit")
     see("unknown|known", task="clasify", train=texts / "train.tsv", dev=0.2)
 
 
@@ -287,8 +291,15 @@ def test_new_words_that_are_tokens_or_cannot_be_are_refused(texts, pretrained, d
     transformers = pytest.importorskip("transformers")
     theirs(transformers, "xlm-roberta", "token", tokenizer_of(documents[:20], "unigram:300"), tmp_path / "hf")
     refused(
-        texts, pretrained, tmp_path, "new_words=3: this tokenizer keeps the space", model=tmp_path / "hf", new_words=3
+        texts, pretrained, tmp_path, "new_words: this tokenizer keeps the space", model=tmp_path / "hf", new_words=3
     )
+
+
+def test_a_text_that_the_tokenizer_does_not_know_is_refused(texts, pretrained, tmp_path):
+    (tmp_path / "zh.txt").write_text(
+        "\n\n".join(f"我们在学习语言模型{i}。它们很有用，今天天气也很好。" for i in range(20))
+    )
+    refused(texts, pretrained, tmp_path, r"corpus: .*are \[UNK\].*allow_unknown=True", corpus=tmp_path / "zh.txt")
 
 
 def test_a_text_of_which_nothing_is_held_out_is_refused(texts, pretrained, tmp_path):
@@ -353,6 +364,25 @@ def test_bits_per_byte_are_paired():
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_when_its_held_out_loss_turns_and_keeps_the_best_step(short, tmp_path):
+    recipe = small("training.evaluate=1", "schedule.lr=0.5", "schedule.warmup=5", "schedule.decay=constant")
+    found = bertsmith.pretrain(recipe, short, tmp_path / "run", steps=60, patience=2, threads=1)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["evaluation"]["token"]["loss"] for line in lines]
+    assert found["steps"] == len(losses) == found["best"] + 2 < 60
+    assert min(losses) == losses[found["best"] - 1]
+    assert (tmp_path / "run" / "steps" / f"step-{found['best']:08d}").is_dir()
+    again = bertsmith.pretrain(recipe, short, tmp_path / "run", steps=60, patience=2, threads=1, resume=True)
+    assert {**again, "seconds": 0} == {**found, "seconds": 0}
+    for how, says in (
+        ({"patience": 0}, "patience=0: expected a number of exams"),
+        ({"watch": "de"}, "watch='de': says whose loss ends a run early"),
+        ({"watch": "de", "patience": 2}, "watch='de': no language of the held-out text"),
+    ):
+        with pytest.raises(InputError, match=says):
+            bertsmith.pretrain(recipe, short, tmp_path / "other", steps=2, **how)
 
 
 def test_texts_of_labelled_files_are_documents_once_each(tmp_path):

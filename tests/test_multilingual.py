@@ -107,6 +107,29 @@ def test_the_sample_of_the_tokenizer_is_smoothed(tongues):
     assert languages["ne"]["bytes"] > languages["ne"]["of"]  # several times
 
 
+@pytest.mark.parametrize("portions", [(0.1, 0.9), (3, 1)])
+def test_an_epoch_reads_each_language_by_the_share_that_it_was_given_and_the_largest_once(tongues, portions):
+    plan = ByLanguage(SegmentPairs(length=64), 1.0, portions=portions).plan(tongues.train, tongues.vocab, 3, 1)
+    plain = ByLanguage(SegmentPairs(length=64), 1.0).plan(tongues.train, tongues.vocab, 3, 1)
+    read, once = (
+        np.bincount(languages_of(one, np.arange(len(one.labels))), weights=one.lengths, minlength=2)[:2]
+        for one in (plan, plain)
+    )
+    assert np.allclose(read / read.sum(), np.array(portions) / sum(portions), atol=0.01)
+    largest = int(np.argmax(portions))
+    assert read[largest] == once[largest]
+
+
+def test_shares_that_are_not_of_the_languages_of_a_store_are_refused(tongues, store):
+    recipe = override(find("mbert:tiny"), ["layout.length=64", "training.batch=1024", "training.shares=[0.5]"])
+    with pytest.raises(InputError, match=r"training.shares: 1 of them, and the store has 2 languages: en, ne$"):
+        Text.of(recipe, tongues, 0).epoch(0)
+    with pytest.raises(InputError, match=r"training.shares: .* has no languages that they could be of"):
+        Text.of(recipe, store, 0)
+    with pytest.raises(InputError, match=r"training.shares: .* each must be a number above 0"):
+        override(recipe, ["training.shares=[0.5,0]"])
+
+
 @pytest.mark.parametrize("smoothing", [0.7, 0.3, 1.0])
 def test_an_epoch_reads_each_language_by_its_share_in_pairs_of_one_language(tongues, smoothing):
     layout = ByLanguage(SegmentPairs(length=64), smoothing)

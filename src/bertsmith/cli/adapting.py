@@ -32,6 +32,7 @@ def add_adapt(commands: Any) -> None:
     made.add_argument("--workers", type=natural, default=1, help="loader workers; 0 loads between the steps")
     made.add_argument("--threads", type=positive, help="CPU threads; the same number gives the same bits")
     made.add_argument("--device", help="cpu, cuda or cuda:N")
+    made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--resume", action="store_true", help="go on where it was stopped")
     add_member(made)
 
@@ -59,7 +60,7 @@ def adapt(arguments: argparse.Namespace, console: Console) -> None:
     names = ("texts_of", "keep", "keep_share", "new_words", "objective", "steps", "tokens", "minutes", "patience")
     names += ("holdout", "passages", "documents", "lines", "field", "language")
     names += ("task", "train", "dev", "seeds", "epochs", "task_set")
-    names += ("set", "seed", "workers", "threads", "device", "resume")
+    names += ("set", "seed", "workers", "threads", "device", "allow_unknown", "resume")
     options = {name: getattr(arguments, name) for name in names} | table(arguments)
     found = bertsmith.adapt(
         arguments.model,

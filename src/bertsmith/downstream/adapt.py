@@ -14,7 +14,7 @@ from bertsmith.config import Settings
 from bertsmith.downstream.adaptation import Adaptation
 from bertsmith.downstream.adapting import Adapting
 from bertsmith.downstream.labelled_files import Say
-from bertsmith.downstream.model import check_model, check_saved
+from bertsmith.downstream.model import Loaded, check_model, check_saved
 from bertsmith.errors import InputError
 from bertsmith.spelling import option
 from bertsmith.training.budget import LENGTHS, Budget
@@ -22,7 +22,7 @@ from bertsmith.training.job import Progress, silent
 
 
 def adapt(
-    model: str | Path,
+    model: str | Path | Loaded,
     corpus: Any = (),
     *,
     out: str | Path,
@@ -55,6 +55,7 @@ def adapt(
     workers: int = 0,
     threads: int | None = None,
     device: str | None = None,
+    allow_unknown: bool = False,
     resume: bool = False,
     members: tuple[str, ...] = (),
     say: Say = silent,
@@ -70,15 +71,15 @@ def adapt(
     for all stages together; a stage ends after `patience` exams without a lower held-out loss of the new text, and its best step is taken.
     `holdout`: the share of each text's documents that is held out; `passages` of them are measured.
     `task`, `train`, `dev`, `columns`, `header`, `seeds`, `epochs`, `task_set`: what `finetune` is given, once with `model` and once with what it became.
-    `set`: fields of the recipe.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.
+    `allow_unknown`: accept that more than 5 % of the tokens of a text are [UNK].  `set`: fields of the recipe.  Same inputs, seed, device and threads: same bytes, interrupted and gone on with (`resume`) or not.
     InputError before anything is written.
     """
-    given = {**locals()}
+    given = {**locals(), "model": model.path if isinstance(model, Loaded) else model}
     given |= {name: list(given[name]) for name in ("train", "dev", "texts_of") if inspect.isgenerator(given[name])}
     budget, run = Budget(steps=steps, tokens=tokens, minutes=minutes), Adaptation(out)
     _check_given(given, budget)
-    check_model(model)
-    check_saved(model)
+    check_model(given["model"])
+    check_saved(given["model"])
     run.check_free(resume)
     work = Adapting(given, budget, run)
     if task is not None:

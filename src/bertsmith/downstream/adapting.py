@@ -19,7 +19,7 @@ from bertsmith.downstream import adapted, domain_texts, surprise
 from bertsmith.downstream.adaptation import FORMAT, Adaptation
 from bertsmith.downstream.continued import HEAD, Way, budgets
 from bertsmith.downstream.domain_texts import DOMAIN, OLD, TASK, Given
-from bertsmith.spelling import option
+from bertsmith.spelling import amount, option
 from bertsmith.text import more_words
 from bertsmith.text.sources import Source
 from bertsmith.training.budget import LENGTHS, Budget
@@ -28,7 +28,7 @@ from bertsmith.training.job import silent
 TEXT = ("documents", "lines", "field", "encoding", "language", "holdout")
 ROWS = ("task", "columns", "header", "encoding")
 TUNED = ("task", "train", "dev", "columns", "header", "encoding", "seeds", "seed", "epochs", "threads", "device")
-TUNED += ("workers", "members", "say", "progress")
+TUNED += ("workers", "allow_unknown", "members", "say", "progress")
 SAME = ("keep_share", "objective", "patience", "passages", *TEXT, "task", "header", "seeds", "epochs", "seed", *LENGTHS)
 
 
@@ -88,7 +88,8 @@ class Adapting:
         """Of a stage's text, and the old one; a head learns on the first."""
         name = next(n for n in self.stages if n != HEAD) if name == HEAD else name
         old = self.sources[OLD] if self.mixed else ()
-        how = (self.reading, self.sources[name], old, self.tokenizer, self.list_of_words, self.say)
+        how = (self.reading, self.sources[name], old, self.tokenizer, self.list_of_words)
+        how = (*how, self.given["allow_unknown"], self.say)
         return domain_texts.store_of(self.run.text(name), *how)
 
     # -- the stages ---------------------------------------------------------------------------------------------------------------------
@@ -135,10 +136,10 @@ class Adapting:
 
     def measured(self, when: str, model: str | Path) -> dict[str, surprise.Said]:
         """{text: what the model says of its passages}"""
-        found = {}
+        found, how = {}, {name: self.given[name] for name in ("threads", "members")}
         for name, one in self.looked["texts"].items():
-            self.say(f"{when}: {len(one['passages'])} passages of the {adapted.NAMES[name]}")
-            hear = partial(surprise.heard, model, one["passages"], members=self.given["members"], say=silent)
+            self.say(f"{when}: {amount(len(one['passages']), 'passage')}, {adapted.NAMES[name]}")
+            hear = partial(surprise.heard, model, one["passages"], **how)
             found[name] = self.run.kept(f"measured/{when}-{name}", hear)
         return found
 
@@ -164,20 +165,24 @@ class Adapting:
         """The user's task from the model before and after, held against one another on the dev rows."""
         from bertsmith.downstream.compare import compare
         from bertsmith.downstream.finetune import finetune
+        from bertsmith.training.precision import threads_set
 
         for when, model in (("before", self.model), ("after", self.run.path)):
             self.say(f"{when}: {option('task', self.given['task'])}")
             finetune(**self.tuning(when, model))
         after, before = (self.run.parts / "task" / when for when in ("after", "before"))
         how = {name: self.given[name] for name in ("seed", "members", "say")}
-        found = compare(after, before, changed=0, **how)
+        with threads_set(self.given["threads"]):
+            found = compare(after, before, changed=0, **how)
         scores = {"after": found["a"], "before": found["b"], "difference": found["difference"]}
         about = {name: found[name] for name in ("task", "texts", "chosen_by")}
         return {**about, "seeds": found["seeds"]["a"], **scores}
 
     def result(self) -> dict[str, Any]:
         if not self.run.parts.is_dir():  # what can be refused is, before anything is written
-            _ = self.stages, self.given["new_words"] is None or self.words
+            words = self.words[0] if self.given["new_words"] is not None else []
+            domain_texts.check_known(self.looked, self.tokenizer, words, self.given["allow_unknown"])
+            _ = self.stages
         self.run.begin(self._asked())
         texts = self.run.kept("text/looked-at", lambda: self.looked)
         if self.given["new_words"] is not None:

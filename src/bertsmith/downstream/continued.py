@@ -14,10 +14,10 @@ from typing import Any
 
 from bertsmith.config import Settings, assignments_of, override
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.recipe import Group, Recipe, members
-from bertsmith.spelling import option
+from bertsmith.recipe import Group, Recipe, find, members
+from bertsmith.spelling import an, option
 from bertsmith.training.budget import Budget
-from bertsmith.training.start import heads_lacking, member_of, recipe_for
+from bertsmith.training.start import SIZE, heads_lacking, member_of, recipe_for
 
 HEAD = "head"  # the stage of a fresh one
 HEAD_SHARE = 0.2  # of the budget, that it has
@@ -53,6 +53,7 @@ class Way:
             )
             raise InputError(f"{what}; {option('objective')} names a member without a size: {nearest(name, members())}")
         recipe = recipe_for(name, model)
+        _check_fits(name, recipe, model)
         _check_asks(recipe, model if objective is None else option("objective", objective))
         fresh = heads_lacking(model, recipe)
         if objective is None and "pair" in recipe.objective.weights() and ("pair" in fresh or not pairs):
@@ -105,6 +106,21 @@ def budgets(budget: Budget, stages: list[str]) -> dict[str, Budget]:
 def _part(budget: Budget, share: float) -> Budget:
     (name, value), *_ = budget.given.items()
     return Budget(**{name: value * share if name == "minutes" else max(1, round(value * share))})
+
+
+def _check_fits(name: str, recipe: Recipe, model: str | Path) -> None:
+    """InputError where a member asks what such a body has no part for."""
+    own = find(f"{name}:{SIZE}").model
+    parts = {"decodes": "a decoder", "asks": "tokens that only ask"}
+    lacks = [
+        what for part, what in parts.items() if getattr(own, part, False) and not getattr(recipe.model, part, False)
+    ]
+    if type(own) is not type(recipe.model):
+        lacks = [f"a body that is {an(type(own).__name__)}"]
+    if lacks:
+        raise InputError(
+            f"{option('objective', name)}: it wants {lacks[0]}, which {printable(model)} has not; take the objective of a member of its own kind"
+        )
 
 
 def _check_asks(recipe: Recipe, what: Any) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertsmith import files
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
@@ -30,6 +32,11 @@ from bertsmith.text.store import Store
 
 DOMAIN, TASK, OLD = "domain", "task", "old"  # texts, and the stages of the first two
 NEW = "new"  # what a text to go on with is called in a store, beside an old one
+NAMED = {  # by the option that gave them
+    DOMAIN: lambda: option("corpus"),
+    TASK: lambda: option("texts_of"),
+    OLD: lambda: option("keep"),
+}
 INSIDE = 0.95  # of a text's bytes: that is in the old one, and adds nothing to it
 PARTLY = 0.02  # of which it is said
 WORDS = 100_000_000  # bytes of the sample that new words are chosen by
@@ -74,10 +81,10 @@ class Given:
 
         `mixed`: whether the old text stands before the new one in a store.  InputError where a new text stands in the old one already."""
         found: dict[str, Domain] = {}
-        named = {DOMAIN: option("corpus"), TASK: option("texts_of"), OLD: option("keep")}
+        named = {name: called() for name, called in NAMED.items()}
         for name, of in sources.items():
             first = found[OLD].documents if mixed and OLD in found else 0
-            how = {"name": named[name], "holdout": self.holdout, "passages": passages, "first": first}
+            how = {"holdout": self.holdout, "passages": passages, "first": first}
             language = of[0].language or self.language or "en"
             found[name] = domains.looked_at(self.texts(of), language=language, **how)
         near = {}
@@ -86,6 +93,8 @@ class Given:
                 inside = _apart(named[name], found[name], found[OLD], say)
                 words, many = domains.overlap(found[name], found[OLD])
                 near[name] = {"words": words, "of": many, "inside": inside}
+        for name, one in found.items():
+            domains.check_measured(named[name], one)
         counts = ("documents", "held_out", "several")
         texts = {n: {**{c: getattr(one, c) for c in counts}, "passages": [*one.passages]} for n, one in found.items()}
         return {"texts": texts, "similarity": near}
@@ -134,6 +143,20 @@ def digest(sources: Iterable[Source]) -> str:
     return whole.hexdigest()
 
 
+def check_known(looked: Mapping[str, Any], tokenizer: Path, new_words: list[str], allowed: bool) -> None:
+    """InputError where the tokenizer has no token for more than 5 % of a text's passages; `prepare` would say so in the middle of the work."""
+    from bertsmith.text import unknown
+    from bertsmith.text.tokenizer import Tokenizer
+
+    base = Tokenizer.load(tokenizer)
+    for name, one in looked["texts"].items():
+        ids = np.concatenate(
+            [ids for ids, _ in (base.extend(new_words) if new_words else base).encode(one["passages"])]
+        )
+        found = unknown.of_texts(base, ids, lambda texts=one["passages"]: texts)
+        unknown.refuse(found, NAMED[name](), "take a model whose tokenizer knows this text", allowed)
+
+
 def words_of(asked: str | int, tokenizer: Path, texts: Texts) -> tuple[list[str], dict[str, Any]]:
     """The new words, a number of those that shorten these texts most (text/extend.py) or a list, and what is said of them.
 
@@ -163,6 +186,7 @@ def store_of(
     old: tuple[Source, ...],
     tokenizer: Path,
     new_words: Path | None,
+    allow_unknown: bool,
     say: Callable[[str], None],
 ) -> Store:
     """The store of a stage's text, made where it is not there; with an old text both are languages of it."""
@@ -170,6 +194,7 @@ def store_of(
         several = bool(old)
         sources = [*given.tagged(old, OLD), *given.tagged(new, NEW)] if several else list(new)
         how = {name: getattr(given, name) for name in ("documents", "lines", "field", "encoding", "holdout")}
+        how["allow_unknown"] = allow_unknown
         language = None if several or any(one.language for one in new) else given.language
         warned = lambda line: say(line) if line.startswith("warning") else None
         prepare(sources, path, tokenizer=str(tokenizer), new_words=new_words, language=language, say=warned, **how)

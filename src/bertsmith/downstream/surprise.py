@@ -8,7 +8,7 @@ byte is a byte.  So models whose tokenizers differ can be held against one anoth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ Said = dict[str, Any]  # {method, logprob, bytes, tokens}: of each passage, logp
 
 
 def heard(
-    model: str | Path, passages: Sequence[str], *, members: tuple[str, ...] = (), say: Callable[[str], None]
+    model: str | Path, passages: Sequence[str], *, threads: int | None = None, members: tuple[str, ...] = ()
 ) -> Said:
     """What a model says of the passages."""
     from bertsmith.downstream.score import score
+    from bertsmith.training.precision import threads_set
 
-    found = score(model, [{"text": passage} for passage in passages], members=members, say=say)
+    with threads_set(threads):
+        found = score(model, [{"text": passage} for passage in passages], members=members)
     each = {name: [row[name] for row in found["texts"]] for name in ("logprob", "bytes", "tokens")}
     return {"method": found["method"], **each}
 

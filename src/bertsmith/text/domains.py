@@ -48,22 +48,13 @@ class Domain:
         return sorted(self.words, key=lambda word: (-self.words[word], word))[:COMMONEST]
 
 
-def looked_at(
-    texts: Texts, *, name: str, holdout: float, passages: int, language: str = "en", first: int = 0
-) -> Domain:
-    """`first`: documents that stand before these in the store.  `name`: what it is called where nothing of it is held out.
-
-    InputError for a text without a word, or without a held-out passage."""
+def looked_at(texts: Texts, *, holdout: float, passages: int, language: str = "en", first: int = 0) -> Domain:
+    """`first`: documents that stand before these in the store.  InputError for a text without a word."""
     pieces, account = texts.read()
     seen = _Seen(holdout, passages, language, first)
     taken, _ = sample(seen.passing(pieces), SAMPLE)
     if not taken:
         raise no_text(account)
-    if not seen.heap:
-        raise InputError(
-            f"{name}: of {amount(account.documents, 'document')} none is held out with a sentence in it, so that nothing could be measured; "
-            f"{option('holdout', 0.2)} holds out more, {option('documents')} says what a document is"
-        )
     lines, at = np.unique(np.fromiter(seen.lines, np.uint64, len(seen.lines)), return_index=True)
     found = [passage for _, _, passage in sorted(seen.heap, key=lambda entry: entry[1])]
     words = counted(taken)
@@ -131,6 +122,15 @@ def overlap(a: Domain, b: Domain) -> tuple[float, int]:
     overlaps alike."""
     many = min(len(a.commonest), len(b.commonest))
     return len({*a.commonest[:many]} & {*b.commonest[:many]}) / max(1, many), many
+
+
+def check_measured(name: str, domain: Domain) -> None:
+    """InputError where nothing of a text, which is called `name`, is held out."""
+    if not domain.passages:
+        raise InputError(
+            f"{name}: of {amount(domain.documents, 'document')} none is held out with a sentence in it, so that nothing could be measured; "
+            f"{option('holdout', 0.2)} holds out more, {option('documents')} says what a document is"
+        )
 
 
 def contained(a: Domain, b: Domain) -> float:
