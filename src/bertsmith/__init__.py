@@ -46,6 +46,7 @@ _VERBS = {
     "generate": "bertsmith.downstream.generate",
     "compress": "bertsmith.downstream.compress",
     "augment": "bertsmith.downstream.augment",
+    "study": "bertsmith.downstream.study.verb",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",

@@ -212,7 +212,7 @@ ASIDE = Kind("whatever the verb judges", lambda value: value)
 
 FLAGS = ("lowercase", "capitals", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
-FLAGS += ("glue.plan", "clue.plan")
+FLAGS += ("glue.plan", "clue.plan", "study.plan")
 WANTED = {
     # what is worked on
     **dict.fromkeys(
@@ -235,7 +235,18 @@ WANTED = {
     **dict.fromkeys(("triples", "test", "graph.dev", "links", "entity_vectors"), FILE),
     "sources": Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora),
     **dict.fromkeys(
-        ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),
+        (
+            "tokenizer",
+            "words",
+            "phrases",
+            "entities",
+            "bad_words",
+            "clean_sample",
+            "corpus",
+            "queries",
+            "relevant",
+            "study.file",
+        ),
         FILE,
     ),
     **dict.fromkeys(("input", "texts", "train", "dev"), Kind("a file, or rows (of one text: a list of one)", _rows)),
@@ -286,11 +297,11 @@ WANTED = {
         WHOLE,
     ),
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
-    **dict.fromkeys(("threads",), POSITIVE),
+    **dict.fromkeys(("threads", "jobs"), POSITIVE),
     **dict.fromkeys(
         (
             *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
-            *("amount", "tolerance", "rate", "smoothing"),
+            *("amount", "tolerance", "rate", "smoothing", "power"),
         ),
         NUMBER,
     ),
@@ -302,7 +313,7 @@ WANTED = {
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
-    **dict.fromkeys(("template", "target", "metric", "encoder", "feed"), TEXT),
+    **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "finetune.baseline": Kind(
