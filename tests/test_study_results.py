@@ -60,10 +60,10 @@ def test_quantiles_of_student_are_those_of_the_tables():
 
 def test_an_interval_over_seeds_holds_the_truth_in_19_of_20_studies():
     draw, held = np.random.default_rng(0), 0
-    for _ in range(2000):
+    for _ in range(1500):
         found = student.interval(draw.normal(0.3, 2.0, size=4).tolist())
         held += found["low"] <= 0.3 <= found["high"]
-    assert held / 2000 == pytest.approx(0.95, abs=0.015)
+    assert held / 1500 == pytest.approx(0.95, abs=0.015)
     assert math.isinf(student.interval([1.0])["high"])
 
 
@@ -119,11 +119,11 @@ def test_the_pick_is_told_from_every_rival_or_says_who_else_it_may_be():
 
 def test_a_pick_that_is_told_is_the_best_in_nearly_all_studies():
     wrong = told = 0
-    for seed in range(150):
+    for seed in range(60):
         pick = picked(study({"a": 0.70, "b": 0.70, "c": 0.70, "d": 0.70}, seeds=4, spread=0.03, seed=seed), 1.0)
         told += pick["told"]
-    assert told / 150 <= 0.05, "of members that are alike none is picked, but by chance"
-    for seed in range(60):
+    assert told <= 3, "of members that are alike none is picked, but by chance"
+    for seed in range(20):
         pick = picked(study({"a": 0.70, "b": 0.62}, seeds=5, spread=0.01, seed=seed), 1.0)
         wrong += pick["told"] and pick["best"] != "a"
     assert wrong == 0
@@ -152,7 +152,7 @@ def test_as_many_seeds_as_power_says_find_the_difference_in_8_of_10_studies():
 
 
 def test_where_texts_are_too_few_power_says_how_many_would_do():
-    found = power(study({"a": 0.70, "b": 0.66}, spread=0.01), 0.5, 1.0)["measures"]["news"]
+    found = power(study({"a": 0.70, "b": 0.66}, spread=0.01), 1.5, 1.0)["measures"]["news"]
     assert found["seeds_needed"] is None and found["texts_needed"]["20"] > ROWS
     assert found["texts_needed"]["20"] <= found["texts_needed"]["10"] or found["texts_needed"]["10"] is None
     assert "No number of seeds" in found["says"]

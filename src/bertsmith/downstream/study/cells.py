@@ -22,8 +22,10 @@ from bertsmith import files
 from bertsmith.downstream.study.asked import Asked, Task, Tuning, of_task
 from bertsmith.downstream.study.members import Member, digest
 from bertsmith.errors import InputError, printable
+from bertsmith.training.run import STEPS, remove
 
 CELLS, CELL, DONE, RUN, RESAMPLES = "cells", "cell.json", "done.json", "run", "resamples.npy"
+ERROR = "error.json"  # what ended the cell, until it is begun again
 FORMAT = 1
 
 
@@ -144,3 +146,12 @@ def keep(place: Path, result: Mapping[str, Any], resamples: Mapping[str, np.ndar
         files.write(place / RESAMPLES, buffer.getvalue())
         told |= {"scores": [*resamples], "files": files.listing(place, [RESAMPLES])}
     files.write(place / DONE, files.sealed(told))
+
+
+def lighten(place: Path) -> None:
+    """Take the weights of a fine-tuning that is done, whose scores are kept, unless they are wanted."""
+    steps, data = place / RUN / STEPS, files.plain(place / CELL)
+    told = {} if data is None or not steps.is_dir() else files.unsealed(data, place / CELL)
+    if told and told["asked"]["kind"] != "pretrain" and told["paths"]["keep"] != "all":
+        with files.writing(place):
+            remove(steps)

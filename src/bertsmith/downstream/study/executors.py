@@ -6,15 +6,18 @@ What submitit writes for its jobs stands in OUT/jobs, and is its own.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from bertsmith.errors import BertsmithError, InputError, ResourceError, nearest, printable, remade
+from bertsmith import files
+from bertsmith.downstream.study.cells import ERROR
+from bertsmith.errors import BertsmithError, InputError, nearest, printable, remade
 from bertsmith.spelling import option
 from bertsmith.training.job import silent
 
@@ -30,7 +33,7 @@ class Executor(Protocol):
 
     def start(self, place: Path) -> None: ...
     def ended(self) -> Ended: ...
-    def stop(self, kill: bool = False) -> None:
+    def stop(self) -> None:
         """Tell all that run to save and end."""
 
 
@@ -42,7 +45,7 @@ def executor(
     device: str | None,
     given: Mapping[str, Any],
 ) -> Executor:
-    """`given`: the table of the study file that is called so.  InputError for one that there is none of, ResourceError where it is not installed."""
+    """`given`: the table of the study file that is called so.  InputError for one that there is none of."""
     if name == "local":
         return Here(threads, device) if jobs == 1 else Processes(jobs, threads, device)
     return {"slurm": Slurm, "ray": Ray}[name](jobs, out, threads, device, given)
@@ -79,7 +82,7 @@ class Here:
         self.over = []
         return found
 
-    def stop(self, kill: bool = False) -> None:
+    def stop(self) -> None:
         """What a verb was doing it has saved itself."""
 
 
@@ -91,14 +94,13 @@ class Processes:
         self.running: dict[Path, subprocess.Popen] = {}
 
     def start(self, place: Path) -> None:
-        with open(place / "error.txt", "wb") as error:
-            self.running[place] = subprocess.Popen(
-                [*CELL, str(place), *self.more],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=error,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which tells them
-            )
+        self.running[place] = subprocess.Popen(
+            [*CELL, str(place), *self.more, "--watch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which tells them
+        )
 
     def ended(self) -> Ended:
         found: Ended = {}
@@ -108,25 +110,24 @@ class Processes:
                 continue
             del self.running[place]
             process.stdin.close()
-            found[place] = None if code == 0 else _error(code, place)
-            (place / "error.txt").unlink(missing_ok=True)
+            few = f"was killed by signal {-code}; memory may be short: fewer {option('jobs')} need less"
+            found[place] = None if code == 0 else _error(place, few if code < 0 else f"ended with exit code {code}")
         if not found:
             time.sleep(WAIT)
         return found
 
-    def stop(self, kill: bool = False) -> None:
+    def stop(self) -> None:
         for process in self.running.values():
-            process.kill() if kill else process.terminate()
+            process.terminate()
         for process in self.running.values():
             process.wait()
 
 
-def _error(code: int, place: Path) -> BertsmithError:
-    """What ended a process; one that a signal ended ended itself, or was killed."""
-    said = (place / "error.txt").read_text("utf-8", "replace").strip().splitlines()
-    if code < 0:
-        return ResourceError(f"was killed by signal {-code}; memory may be short: fewer {option('jobs')} need less")
-    return remade(code, said[-1] if said else f"ended with exit code {code}")
+def _error(place: Path, otherwise: str) -> BertsmithError:
+    """What ended a cell, as it said itself; what could not say anything was ended from outside."""
+    data = files.plain(place / ERROR)
+    told = {"code": 3, "said": otherwise} if data is None else json.loads(data)
+    return remade(told["code"], told["said"])
 
 
 class Slurm:
@@ -148,22 +149,22 @@ class Slurm:
 
     def start(self, place: Path) -> None:
         more = [str(self.threads), *([self.device] if self.device else [])]
-        # The pipe that ends a cell with who started it would end it at once: a job's stdin is empty.
-        command = ["sh", "-c", 'sleep 1000000000 | exec "$@"', "sh", *CELL, str(place.resolve()), *more]
-        self.running[place] = self.by.submit(self.function(command, verbose=False))
+        self.running[place] = self.by.submit(self.function([*CELL, str(place.resolve()), *more], verbose=False))
 
     def ended(self) -> Ended:
         found: Ended = {}
         for place, job in [*self.running.items()]:
             if job.done():
                 del self.running[place]
-                error = job.exception()
-                found[place] = None if error is None else ResourceError(f"job {job.job_id}: {_last(error)}")
+                failed = job.exception() is not None
+                found[place] = (
+                    _error(place, f"job {job.job_id} ended; its log is {job.paths.stderr}") if failed else None
+                )
         if not found:
             time.sleep(FAR)
         return found
 
-    def stop(self, kill: bool = False) -> None:
+    def stop(self) -> None:
         for job in self.running.values():
             job.cancel(check=False)
 
@@ -180,10 +181,12 @@ class Ray:
         self.running: dict[Path, Any] = {}
 
     def start(self, place: Path) -> None:
-        from bertsmith.downstream.study.work import work
+        from bertsmith.downstream.study.work import main
 
-        said = self.ray.remote(num_cpus=self.threads, num_gpus=int(self.device not in (None, "cpu")))(_told)
-        self.running[place] = said.remote(work, place.resolve(), self.threads, self.device)
+        carried = self.ray.remote(num_cpus=self.threads, num_gpus=int(self.device not in (None, "cpu")))(main)
+        self.running[place] = carried.remote(
+            [str(place.resolve()), str(self.threads), *([self.device] if self.device else [])]
+        )
 
     def ended(self) -> Ended:
         found: Ended = {}
@@ -192,29 +195,16 @@ class Ray:
             if over:
                 del self.running[place]
                 try:
-                    code, said = self.ray.get(task)
-                    found[place] = None if code == 0 else remade(code, said)
+                    code = self.ray.get(task)
                 except self.ray.exceptions.RayError as error:
-                    found[place] = ResourceError(_last(error))
+                    code, said = 3, printable(error, 400)
+                else:
+                    said = f"ended with exit code {code}"
+                found[place] = _error(place, said) if code else None
         if not found:
             time.sleep(FAR)
         return found
 
-    def stop(self, kill: bool = False) -> None:
+    def stop(self) -> None:
         for task in self.running.values():
-            self.ray.cancel(task, force=kill)
-
-
-def _told(work: Callable[..., None], *arguments: Any) -> tuple[int, str]:
-    """(exit code, the line of an error)."""
-    try:
-        work(*arguments, silent)
-    except BertsmithError as error:
-        return error.exit_code, str(error)
-    return 0, ""
-
-
-def _last(error: BaseException) -> str:
-    """The last line that an error of another machine says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable(lines[-1] if lines else type(error).__name__, 400)
+            self.ray.cancel(task)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from signal import Signals
 
-from bertsmith.downstream.study.cells import Cell, Done, done
+from bertsmith.downstream.study.cells import Cell, Done, done, lighten
 from bertsmith.downstream.study.executors import Executor
 from bertsmith.errors import BertsmithError, Interrupted, printable
 from bertsmith.spelling import amount
@@ -25,6 +26,7 @@ class Work:
         for key in self.wanted:
             if (found := done(out, key)) is not None:
                 self.over[key] = found
+                lighten(self.wanted[key].place(out))  # it was killed before it did
         self.left = {key: cell for key, cell in self.wanted.items() if key not in self.over}
         self.dropped = 0
 
@@ -77,5 +79,8 @@ class Work:
 
 
 def _named(cell: Cell, error: BertsmithError) -> BertsmithError:
-    said = f"{cell.name} ({cell.key}): {error}"
-    return Interrupted(said, error.signal) if isinstance(error, Interrupted) else type(error)(said)
+    if isinstance(error, Interrupted):
+        return Interrupted(
+            f"{Signals(error.signal).name}: {cell.name} is not done; the same command goes on", error.signal
+        )
+    return type(error)(f"{cell.name} ({cell.key}): {error}")

@@ -53,6 +53,8 @@ def study(
     asked = read_study(file)
     files.refuse_unless_replaceable(out, _ours, "study", force=False)
     with _alone(out):
+        for name in (PLAN, RESULT, PAGE):
+            files.sweep(out / name)
         store = _store(asked, out, say)
         old, now = Record.read(out), told(asked, store.digest)
         if old is not None:

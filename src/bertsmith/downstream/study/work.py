@@ -1,12 +1,12 @@
-"""Carry out one cell, in this process or another: `python -m bertsmith.downstream.study.work CELL`.
+"""Carry out one cell, in this process or another: `python -m bertsmith.downstream.study.work CELL THREADS [DEVICE]`.
 
-Another process waits for whoever is still at the cell, ends by itself when the one that started it is gone, and says how it ended by its exit code
-and one line on stderr, as every command does.
+Another process waits for whoever is still at the cell, and says how it ended by its exit code and a line in error.json of the cell.  With `--watch` it ends by itself, saving, when its stdin is closed: when the one that started it is gone.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -21,11 +21,11 @@ import numpy as np
 from bertsmith import files
 from bertsmith.config import from_dict
 from bertsmith.downstream.study.asked import shares_of
-from bertsmith.downstream.study.cells import CELL, DONE, RUN, keep
+from bertsmith.downstream.study.cells import CELL, DONE, ERROR, RESAMPLES, RUN, keep, lighten
 from bertsmith.downstream.study.heldout import likelihood
 from bertsmith.errors import BertsmithError, InputError, NumericsError, printable
 from bertsmith.training.job import silent
-from bertsmith.training.run import METRICS, STEPS, open_store, remove
+from bertsmith.training.run import METRICS, STEPS, open_store
 
 Say = Callable[[str], None]
 
@@ -33,6 +33,9 @@ Say = Callable[[str], None]
 def work(place: Path, threads: int, device: str | None, say: Say) -> None:
     """Until the cell in `place` is done.  A loss that is not finite is what came out of it, too; InputError and what ends a verb otherwise."""
     with _alone(place):
+        for name in (CELL, DONE, ERROR, RESAMPLES):
+            files.sweep(place / name)
+        (place / ERROR).unlink(missing_ok=True)
         if files.plain(place / DONE) is not None:
             return
         told = files.unsealed(files.plain(place / CELL) or b"", place / CELL)
@@ -42,6 +45,7 @@ def work(place: Path, threads: int, device: str | None, say: Say) -> None:
         except NumericsError as error:
             result, resamples = {"failed": str(error)}, {}
         keep(place, result, resamples)
+        lighten(place)
 
 
 @contextmanager
@@ -75,8 +79,6 @@ def _pretrained(place: Path, told: Mapping[str, Any], threads: int, device: str 
 
 def _curve(run: Path) -> list[list[Any]]:
     """[[tokens, {term: held-out loss}], …]."""
-    import json
-
     lines = [json.loads(line) for line in (run / METRICS).read_bytes().splitlines()]
     return [
         [line["tokens"], {term: means["loss"] for term, means in line["evaluation"].items() if "loss" in means}]
@@ -111,9 +113,6 @@ def _tuned(place: Path, told: Mapping[str, Any], threads: int, device: str | Non
     for name in given:
         scores[name], found = _heard(Path(f"{out}:{name}") if name else out, members, threads, say)
         resamples |= {f"{name}.{score}" if name else score: values for score, values in found.items()}
-    if paths["keep"] != "all":
-        with files.writing(out):
-            remove(out / STEPS)
     return {"tasks": scores}, resamples
 
 
@@ -157,22 +156,26 @@ def drawn_by(sha256: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """CELL THREADS [DEVICE]; what stdin is closed by ends it."""
-    place, threads, device = Path(arguments[0]), int(arguments[1]), (arguments[2:] or [None])[0]
-    threading.Thread(target=_watch, daemon=True).start()
+    if "--watch" in arguments:
+        threading.Thread(target=_watch, daemon=True).start()
+    place, threads, *device = [one for one in arguments if one != "--watch"]
     try:
-        work(place, threads, device, silent)
+        work(Path(place), int(threads), device[0] if device else None, silent)
     except BertsmithError as error:
-        print(printable(error, 2000), file=sys.stderr)
-        return error.exit_code
+        return _told(Path(place), error.exit_code, str(error))
     except MemoryError:
-        print("out of memory; a smaller training.batch or more training.accumulate needs less", file=sys.stderr)
-        return 3
+        return _told(Path(place), 3, "out of memory; a smaller training.batch or more training.accumulate needs less")
     return 0
 
 
+def _told(place: Path, code: int, said: str) -> int:
+    """For the one who started it, wherever that is."""
+    files.write(place / ERROR, json.dumps({"code": code, "said": printable(said, 2000)}).encode())
+    return code
+
+
 def _watch() -> None:
-    """Ends this process as a signal would, saving, when the one that started it is gone."""
+    """Ends this process as a signal would, when nobody holds the other end of its stdin."""
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
