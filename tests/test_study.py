@@ -11,13 +11,18 @@ import pytest
 from tests.studies import TINY, arm, kept, small, task, written
 
 import bertsmith
-from bertsmith.config import from_dict
+from bertsmith.config import from_dict, override, to_dict
+from bertsmith.data.loader import Loader
+from bertsmith.data.text import feed_of
+from bertsmith.downstream.likelihood import Likelihood
 from bertsmith.downstream.study import executors
 from bertsmith.downstream.study.asked import read_study
 from bertsmith.downstream.study.cells import done
 from bertsmith.downstream.study.heldout import documents, likelihood
+from bertsmith.downstream.study.members import raw
 from bertsmith.downstream.study.templates import names, template
 from bertsmith.errors import InputError
+from bertsmith.recipe import find
 from bertsmith.training.run import METRICS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -252,12 +257,10 @@ def test_members_that_stay_behind_are_not_gone_on_with(short, tasks, tmp_path):
 
 def test_fresh_weights_and_all_tasks_together_are_read_as_they_are_asked(short, tasks, tmp_path):
     arms = [arm("trained"), {**arm("fresh"), "scratch": True}]
-    both = [{**task(tasks), "batch": None}, {**task(tasks, "pairs"), "batch": None}]
+    both = [task(tasks, name) for name in ("classify", "pairs")]
     both = [{key: value for key, value in one.items() if key not in ("batch", "length")} for one in both]
-    tunings = [
-        {"name": "each", "steps": 3},
-        {"name": "together", "steps": 3, "shares": "equal", "set": {"batch": 8, "length": 32}},
-    ]
+    how = {"steps": 3, "set": {"batch": 8, "length": 96}}
+    tunings = [{"name": "each", **how}, {"name": "together", "shares": "equal", **how}]
     runs = {"threads": 1, "curve": 2, "held_out": 64}
     file = small(tmp_path / "study.toml", short, tasks, arm=arms, task=both, tuning=tunings, runs=runs)
     result = bertsmith.study(file, tmp_path / "out")
@@ -269,11 +272,10 @@ def test_fresh_weights_and_all_tasks_together_are_read_as_they_are_asked(short, 
     fresh = next(one for one in result["members"] if one["name"] == "fresh")
     assert fresh["flops"] == 0 and fresh["steps"] == 1
     configs = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("cells/*/run/config.json")]
-    assert (
-        sorted(c["task"]["scratch"] for c in configs if c.get("task") and c["kind"] == "finetune")
-        == [False] * 3 + [True] * 3
-        or configs
-    )
+    fresh = [
+        config["task"]["scratch"] for config in configs if config["kind"] == "finetune" and "scratch" in config["task"]
+    ]
+    assert sorted(fresh) == [False, False, True, True], "one by one"
 
 
 def test_weights_of_fine_tunings_go_unless_they_are_asked_for(made, short, tasks, tmp_path):
@@ -289,15 +291,13 @@ def test_the_likelihood_of_held_out_text_is_that_of_score(short, tmp_path):
     recipe = from_dict(json.loads(json.dumps(_tree("gpt:tiny"))))
     bertsmith.pretrain(recipe, short, tmp_path / "run", steps=3, threads=1)
     found, resamples = likelihood(tmp_path / "run", short, 10_000, (), 1)
-    texts = documents(short, 10_000, 1)
+    asks = Likelihood(bertsmith.load(tmp_path / "run"), method="causal", on_long="window", stride=None, join=" ")
+    texts = documents(short, 10_000, asks.given)
     assert found["documents"] == len(texts) == len(short.held_out.documents) - 1
     asked = [short.tokenizer.backend.decode(text.tokens.tolist()) for text in texts]
     again = [ids for ids, _ in short.tokenizer.encode(asked)]
     same = [i for i, text in enumerate(texts) if np.array_equal(again[i], text.tokens)]
     assert same, "some text comes back as it was"
-    from bertsmith.downstream.likelihood import Likelihood
-
-    asks = Likelihood(bertsmith.load(tmp_path / "run"), method="causal", on_long="window", stride=None, join=" ")
     values = [value[text.asked :].sum() for value, text in zip(asks.values(texts, str), texts, strict=True)]
     rows = bertsmith.score(tmp_path / "run", [asked[i] for i in same])["texts"]
     assert [row["logprob"] for row in rows] == pytest.approx([values[i] for i in same], rel=1e-5)
@@ -309,9 +309,6 @@ def test_the_likelihood_of_held_out_text_is_that_of_score(short, tmp_path):
 
 
 def _tree(recipe):
-    from bertsmith.config import override, to_dict
-    from bertsmith.recipe import find
-
     return to_dict(override(find(recipe), TINY))
 
 
@@ -335,9 +332,15 @@ def test_a_cluster_makes_the_same_bytes(made, short, tasks, tmp_path, executor):
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_template_reads(name, short, tasks, tmp_path):
+def test_every_arm_of_a_template_is_a_recipe_that_reads_text(name, short, tasks, tmp_path):
     study = read_study(_template(name, short, tasks, tmp_path))
     assert len(study.arms) * len(study.tunings) * len(study.budgets) > 1
+    trees = set()
+    for one in study.arms:
+        recipe = override(raw(one, ()), ["layout.length=64"]).with_vocab(short.vocab)
+        trees.add(json.dumps([to_dict(recipe), one.scratch]))
+        assert next(iter(Loader(feed_of(recipe, short, seed=0)))).batches
+    assert len(trees) == len(study.arms), "no two arms are the same"
 
 
 @pytest.mark.slow

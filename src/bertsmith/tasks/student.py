@@ -30,7 +30,7 @@ def quantile(p: float, freedom: int) -> float:
     low, high = 0.0, 1.0
     while cumulative(high, freedom) < p:
         low, high = high, 2 * high
-    for _ in range(200):
+    for _ in range(64):
         middle = (low + high) / 2
         low, high = (middle, high) if cumulative(middle, freedom) < p else (low, middle)
     return (low + high) / 2

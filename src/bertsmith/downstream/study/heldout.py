@@ -39,9 +39,9 @@ def likelihood(
         method = _method(loaded)
     except InputError as error:
         return {"none": str(error)}, {}
-    texts = documents(store, tokens, int(method == "causal" and not loaded.tokenizer.marks_ends))
+    asks = Likelihood(loaded, method=method, on_long="window", stride=None, join=" ")
+    texts = documents(store, tokens, asks.given)
     with threads_set(threads):
-        asks = Likelihood(loaded, method=method, on_long="window", stride=None, join=" ")
         sums = np.array(
             [values[text.asked :].sum() for text, values in zip(texts, asks.values(texts, str), strict=True)]
         )

@@ -8,6 +8,7 @@ d >= (t(0.975, n - 1) + t(0.8, n - 1)) times the root of that variance (Cohen 19
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -20,7 +21,7 @@ from bertsmith.tasks import student
 
 FOUND = 0.8  # of the studies
 SEEDS = (2, 3, 5, 10, 20)  # of which it is told how many texts they need
-MOST = 1000  # seeds that are thought of
+MOST = 512  # seeds that are thought of
 
 
 def power(found: Outcome, points: float, budget: float) -> dict[str, Any]:
@@ -84,6 +85,19 @@ def _needed(d: float, measure: Measure, seeds: float, texts: float) -> dict[str,
         says = f"A difference of {100 * d:g} points on {measure.name} needs more than {SEEDS[-1]} seeds: they differ too much."
     spread = {"over_seeds": math.sqrt(seeds), "over_texts": math.sqrt(texts / measure.rows)}
     return {**spread, "seeds_needed": reached, "texts_needed": rows, "says": says}
+
+
+def _fewest(suffice: Callable[[int], bool]) -> int | None:
+    """The smallest number of seeds that suffice, of 2 to MOST: more of them always do, too."""
+    low, high = 1, 2
+    while not suffice(high):
+        if high == MOST:
+            return None
+        low, high = high, min(2 * high, MOST)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffice(middle) else (middle, high)
+    return high
 
 
 def _share(n: int) -> float:
