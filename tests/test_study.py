@@ -275,7 +275,7 @@ def test_fresh_weights_and_all_tasks_together_are_read_as_they_are_asked(short, 
     fresh = [
         config["task"]["scratch"] for config in configs if config["kind"] == "finetune" and "scratch" in config["task"]
     ]
-    assert sorted(fresh) == [False, False, True, True], "one by one"
+    assert sorted(fresh) == [False] * 3 + [True] * 3, "on each task, and on both together"
 
 
 def test_weights_of_fine_tunings_go_unless_they_are_asked_for(made, short, tasks, tmp_path):
