@@ -54,6 +54,11 @@ def small(path: Path, store: Any, tasks: dict, **changes: Any) -> Path:
     return written(path, **{name: given for name, given in {**tables, **changes}.items() if given is not None})
 
 
+def alone(store: Any) -> dict[str, Any]:
+    """The tables of a study of one member, read on nothing."""
+    return {"data": {"store": store.path}, "budget": {"steps": 1}, "arm": [arm("one", training__batch=64)]}
+
+
 def kept(out: Path) -> dict[str, bytes]:
     """Results, and what came out of every cell."""
     cells = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("cells/*/*")) if path.is_file()}

@@ -144,6 +144,24 @@ def test_members_of_a_budget_of_operations_have_as_many_and_measure_once(short, 
     assert bertsmith.study(file, tmp_path / "out")["members"][0]["steps"] == narrow["steps"]
 
 
+def test_minutes_are_measured_once_and_then_are_updates(short, tasks, tmp_path, monkeypatch):
+    from bertsmith.training import cost
+
+    options = {"budget": {"minutes": 0.001}, "runs": {"threads": 1}, "task": None, "tuning": None}
+    file = small(tmp_path / "study.toml", short, tasks, **options)
+    take = lambda seconds: (
+        lambda recipe, *_, **__: cost.Cost(
+            parameters=1, tokens=recipe.training.batch, flops=1.0, seconds=seconds, activations=0, memory=0, disk=0
+        )
+    )
+    monkeypatch.setattr(cost, "estimate", take(0.01))
+    steps = [one["steps"] for one in bertsmith.study(file, tmp_path / "out")["members"]]
+    assert steps == [6, 6], "0.06 seconds of updates of 0.01"
+    monkeypatch.setattr(cost, "estimate", take(0.001))
+    shutil.rmtree(tmp_path / "out" / "cells")
+    assert [one["steps"] for one in bertsmith.study(file, tmp_path / "out")["members"]] == steps
+
+
 WRONG = {
     "recipe": ({"arm": [arm("a", "bort:tiny")]}, "arm.a: recipe 'bort:tiny': no member"),
     "size": ({"arm": [arm("a", "bert")]}, "arm.a: recipe: bert names no size"),

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from bertsmith.config import from_dict, override, to_dict
+from bertsmith.config import check_members, from_dict, override, to_dict
 from bertsmith.data.text import feed_of
 from bertsmith.downstream.study.asked import Arm, Asked
 from bertsmith.downstream.toml_file import within
@@ -66,6 +66,14 @@ def raw(arm: Arm, members: tuple[str, ...]) -> Recipe:
         part = None if tree == "null" else from_dict(tree, members, f"parts: {path}")
         recipe = _with(recipe, path.split("."), part, path)
     return override(recipe, arm.set)
+
+
+def check_recipes(asked: Asked) -> None:
+    """InputError for an arm that is no recipe; no torch is loaded."""
+    check_members(asked.members)
+    for arm in asked.arms:
+        with within(f"{asked.where}: arm.{printable(arm.name)}"):
+            raw(arm, asked.members)
 
 
 def _with(config: Any, path: list[str], part: Any, whole: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from bertsmith import files
 from bertsmith.downstream.study import executors
 from bertsmith.downstream.study.asked import Asked, read_study
-from bertsmith.downstream.study.members import Reckoner
+from bertsmith.downstream.study.members import Reckoner, check_recipes
 from bertsmith.downstream.study.record import PLAN, Record, check_same, told
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
@@ -51,6 +51,7 @@ def study(
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise InputError(f"{option('jobs', jobs)}: expected a number from 1")
     asked = read_study(file)
+    check_recipes(asked)
     files.refuse_unless_replaceable(out, _ours, "study", force=False)
     with _alone(out):
         for name in (PLAN, RESULT, PAGE):
