@@ -271,6 +271,7 @@ def test_members_that_stay_behind_are_not_gone_on_with(short, tasks, tmp_path):
     first = {one["member"].split(",")[0]: one["scores"]["classify"]["value"] for one in result["systems"][:4]}
     ranked = sorted(first, key=lambda name: -first[name])
     assert set(result["rounds"][1]["arms"]) == set(ranked[:2])
+    assert result["pick"]["budget"] == 6, "where two could be compared last"
 
 
 def test_fresh_weights_and_all_tasks_together_are_read_as_they_are_asked(short, tasks, tmp_path):

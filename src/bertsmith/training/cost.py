@@ -243,7 +243,8 @@ class _Live(TorchDispatchMode):
         made = _blank(func, args) if func in PRODUCTS else func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
-                self._count(tensor.untyped_storage())
+                for part in (tensor,) if tensor.layout == torch.strided else (tensor._indices(), tensor._values()):
+                    self._count(part.untyped_storage())  # of a few rows of a table
         self.most = max(self.most, self.now)
         return made
 

@@ -28,7 +28,7 @@ def render(result: Tree, asked: Asked) -> str:
     members = {one["name"]: one for one in result["members"]}
     colours = _colours(result, members, lines)
     sets = {arm.name: ", ".join([*arm.set, *arm.parts]) for arm in asked.arms}
-    budget = max(result["budget"]["values"])
+    budget = (result["pick"] or {"budget": max(result["budget"]["values"])})["budget"]
     several = len({one["budget"] for one in result["members"]}) > 1
     inside = resources.files(__package__).joinpath("study.html").read_text(encoding="utf-8")
     return rendered(

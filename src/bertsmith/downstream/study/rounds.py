@@ -178,7 +178,8 @@ class Study:
 
     def _result(self, members: Sequence[Member], rounds: list[dict[str, Any]]) -> dict[str, Any]:
         found = self.outcome(members)
-        budget = max(found.budgets, default=max(self.asked.budgets))
+        several = [one for one in found.budgets if len(found.at(one)) > 1]  # a halving ends with one alone
+        budget = max(several or found.budgets or self.asked.budgets)
         pick = picked(found, budget) if found.systems else None
         says = [f"{pick['says']}"] if pick else ["Nothing came out of any cell."]
         says += sentences(found, budget)
