@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from tests import benchmark_files, sounds
+from tests import benchmark_files, sounds, studies
 from tests.runs import small
 
 import bertsmith
@@ -95,6 +95,7 @@ def calls(short, pretrained, tuned, on_file, writes, ordered, tmp_path_factory):
         "embed": {"model": pretrained, "texts": ["a text"]},
         "score": {"model": pretrained, "input": ["a text"]},
         "generate": {"model": writes, "text": "a text", "limit": 2},
+        "study": {"file": studies.written(folder / "study.toml", **studies.alone(short)), "plan": True, "threads": 1},
         "report": {"runs": tuned},
         "verify": {"path": pretrained},
         "find": {"name": "bert:tiny"},

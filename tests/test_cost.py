@@ -74,6 +74,12 @@ def test_members_that_read_columns_are_probed_with_as_many_as_fit(tiny, store, n
     assert found.seconds > 0 and found.flops > 1024 * 6 * 32 * store.vocab.size / 10
 
 
+def test_gradients_of_few_rows_of_a_table_are_counted_by_what_they_hold(store):
+    recipe = override(find("word2vec:tiny"), ["training.batch=1024"])
+    found = cost.estimate(recipe, store, threads=1, clock=False)
+    assert found.seconds == 0 and found.flops > 0 and found.activations > 4 * 1024 * recipe.model.width
+
+
 def test_storages_count_while_they_live():
     with cost._Live(set()) as live:
         x = torch.ones(1000)

@@ -98,6 +98,7 @@ VERBS = (
     "downstream.fill",
     "downstream.embed",
     "downstream.similar",
+    "downstream.study.verb",
     "deploy.stack",
     "deploy.expand",
     "training.pretraining",

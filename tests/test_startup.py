@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tests import benchmark_files
+from tests import benchmark_files, studies
 from tests.runs import small
 
 from bertsmith import files
@@ -92,8 +92,17 @@ def test_mistakes_about_a_benchmark_load_no_torch(run, tmp_path):
     assert started(["glue", tmp_path / "none", run], *tasks, code=2) == ""
 
 
+def test_templates_of_studies_and_mistakes_in_them_load_no_torch(store, tmp_path):
+    assert started(["study", "--template", "t5-objectives"]) == ""
+    alone, out = studies.alone(store), ["--out", tmp_path / "out"]
+    wrong = {"recipe": [studies.arm("a", "bort:tiny")], "setting": [studies.arm("a", model__heads=3)]}
+    files = [studies.written(tmp_path / f"{name}.toml", **{**alone, "arm": arm}) for name, arm in wrong.items()]
+    others = (["study"], ["study", "--template", "none"], ["study", tmp_path / "none.toml", *out])
+    assert started(*others, *(["study", file, *out] for file in files), code=2) == ""
+
+
 def test_help_and_recipes_load_no_torch():
-    commands = "recipes prepare show plan pretrain adapt fill finetune multitask glue clue predict evaluate compare embed score export import convert verify report"
+    commands = "recipes prepare show plan pretrain adapt fill finetune multitask study glue clue predict evaluate compare embed score export import convert verify report"
     assert started(["--help"], ["--version"], *([name, "--help"] for name in commands.split())) == ""
     assert started(["recipes"]) == ""
     assert started(["recipes", "electra"], ["recipes", "xlnet:tiny", "--json"]) == ""

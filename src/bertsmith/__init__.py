@@ -47,6 +47,7 @@ _VERBS = {
     "generate": "bertsmith.downstream.generate",
     "compress": "bertsmith.downstream.compress",
     "augment": "bertsmith.downstream.augment",
+    "study": "bertsmith.downstream.study.verb",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",

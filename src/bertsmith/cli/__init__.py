@@ -32,6 +32,7 @@ from bertsmith.cli.scoring import add_score
 from bertsmith.cli.senses import add_senses
 from bertsmith.cli.smaller import add_augment, add_compress
 from bertsmith.cli.stacking import add_expand, add_stack
+from bertsmith.cli.studying import add_study
 from bertsmith.cli.writing import add_generate
 from bertsmith.config import check_members
 from bertsmith.console import Console
@@ -150,6 +151,7 @@ def parser() -> Parser:
         add_convert,
         add_stack,
         add_expand,
+        add_study,
         add_verify,
         add_report,
     ):

@@ -56,12 +56,17 @@ class Likelihood:
         join: str | None = None,
     ) -> list[dict[str, Any]]:
         texts = self._texts(first, second, self.join if join is None else join)
+        found = self.values(texts, where)
+        return [self._row(text, values[text.asked :], each) for text, values in zip(texts, found, strict=True)]
+
+    def values(self, texts: list[Text], where: Callable[[int], str]) -> list[Array]:
+        """(n,) of each text: the log-probability of each token that is asked for, 0 of the others."""
         found = [np.zeros(len(text.tokens)) for text in texts]
         for encoded, labels, owners in self._sequences(texts, where):
             values = self._logprobs(encoded, labels)
             for (row, number), value in zip(owners.tolist(), values.tolist(), strict=True):
                 found[row][number] = value
-        return [self._row(text, values[text.asked :], each) for text, values in zip(texts, found, strict=True)]
+        return found
 
     def _texts(self, first: Sequence[str], second: Sequence[str] | None, join: str) -> list[Text]:
         encode = self.loaded.tokenizer.encode

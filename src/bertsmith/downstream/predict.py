@@ -379,12 +379,12 @@ def _held_out(loaded: Loaded, store: Any, seed: int) -> dict[str, metrics.Score]
         and recipe.corruption.select.rate == 1
         and "token.loss" in scores
     ):
-        bits = 1 / math.log(2) / _bytes_of_a_token(store)
+        bits = 1 / math.log(2) / bytes_of_a_token(store)
         scores["token.bits_per_byte"] = {key: bits * value for key, value in scores["token.loss"].items()}
     return scores
 
 
-def _bytes_of_a_token(store: Any) -> float:
+def bytes_of_a_token(store: Any) -> float:
     """The mean over a store: by it losses with different tokenizers of one text are on one scale."""
     tokens = sum(split["tokens"] for split in store.manifest["splits"].values())
     return store.manifest["account"]["bytes"]["used"] / tokens

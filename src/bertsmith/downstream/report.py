@@ -80,12 +80,6 @@ def render(
     surfaces: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> tuple[list[str], str]:
     """What it says first, and the page's text."""
-    import jinja2
-
-    template = resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     pretrained, tuned = ([run for run in runs if run.kind == kind] for kind in ("pretrain", "finetune"))
     stores = {run.name: store_of(run) for run in pretrained}
     entropies = {name: store.prospects().get("unigram_entropy") if store else None for name, store in stores.items()}
@@ -112,8 +106,28 @@ def render(
         "settings": _settings(runs),
         "accounts": [{"run": run, "rows": _account(stores[run.name])} for run in pretrained],
     }
+    return answers, rendered(_template("report.html"), **parts)
+
+
+def rendered(template: str, **parts: Any) -> str:
+    """A page of ours: `parts` in a template, with the colours that all pages have."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     ink = lambda number: f"c{number % COLOURS}{' again' if number >= COLOURS else ''}"
-    return answers, environment.from_string(template).render(**parts, ink=ink, palette=range(COLOURS), bands=BANDS)
+    return environment.from_string(template).render(**parts, ink=ink, palette=range(COLOURS), bands=BANDS)
+
+
+def around(inside: str) -> str:
+    """The template of another page that looks as the report does: its head, and `inside`."""
+    head, main, _ = _template("report.html").partition("<main>\n")
+    return f"{head}{main}{inside}</main>\n</body>\n</html>\n"
+
+
+def _template(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _samples(run: Seen, store: Any) -> Iterator[dict[str, Any]]:

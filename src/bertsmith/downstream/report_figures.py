@@ -14,7 +14,7 @@ WIDEST = 25  # classes of a confusion matrix that is shown
 
 def curves(runs: Sequence[Seen], entropies: Mapping[str, float | None]) -> list[dict[str, Any]]:
     """{title, svg, names: (name, colour), raw, held} of each chart that has something to show."""
-    return [figure for chart in _charts(runs, entropies) if (figure := _figure(chart))]
+    return [figure for chart in _charts(runs, entropies) if (figure := figure_of(chart))]
 
 
 def _charts(runs: Sequence[Seen], entropies: Mapping[str, float | None]) -> Iterator[Chart]:
@@ -59,7 +59,7 @@ def _tokens(line: dict[str, Any]) -> float:
     return line["tokens"] if number(line.get("tokens")) else line["step"]
 
 
-def _figure(chart: Chart) -> dict[str, Any] | None:
+def figure_of(chart: Chart) -> dict[str, Any] | None:
     drawn, some = chart.svg(), {line.style for line in chart.lines if line.points}
     names = dict.fromkeys((line.name, line.colour) for line in chart.lines if line.style == "smooth" and line.points)
     figure = {"title": chart.title, "svg": drawn, "names": list(names), "raw": "raw" in some, "held": "held" in some}
@@ -80,7 +80,7 @@ def learned(runs: Sequence[Seen]) -> list[dict[str, Any]]:
             aside = 4.0 * (colour - (len(curve["arms"]) - 1) / 2)
             lines.append(Line(name=SAID[arm], points=places, colour=colour, bars=bars, aside=aside))
         chart = Chart(title=f"{run.name}: {by}", x="labelled rows", y=by, lines=lines, across_log=True)
-        figure, seeds = _figure(chart), amount(len(curve["seeds"]), "seed")
+        figure, seeds = figure_of(chart), amount(len(curve["seeds"]), "seed")
         found.append({"figure": figure, "says": curve["says"], "seeds": seeds, "table": _by_rows(curve)})
     return found
 
@@ -107,7 +107,7 @@ def layers(probes: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]
             if "control" in probe["layers"][0]:
                 control = of(lambda line: line["control"]["value"])
                 lines.append(Line(name=f"{name}, control", points=control, colour=colour, style="held"))
-        chart = _figure(Chart(title=f"{task}: {score}", x="layer, 0 is the embedding", y="", lines=lines))
+        chart = figure_of(Chart(title=f"{task}: {score}", x="layer, 0 is the embedding", y="", lines=lines))
         if chart:
             found.append(chart)
     return found

@@ -80,7 +80,7 @@ def score(
     tables = [*_tables(input, columns, header)] if pairs is None else [*_paired(pairs, columns, header)]
     task = task and task.about(tables[0])
     loaded = opened(model, members=members, say=say, base=base)
-    method = _method(loaded, method)
+    method = way_of(loaded, method)
     asks: Any
     if method == "decoder":
         from bertsmith.downstream.conditional import Conditional
@@ -162,7 +162,7 @@ def _names(pairs: Any) -> Any:
     return list(rows) if isinstance(rows, Mapping) or hasattr(rows, "columns") else ()
 
 
-def _method(loaded: Loaded, method: str | None) -> str:
+def way_of(loaded: Loaded, method: str | None) -> str:
     """InputError for a model that says nothing of tokens, or not so."""
     if "token" not in loaded.member.weights():
         raise InputError(

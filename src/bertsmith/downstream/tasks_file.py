@@ -20,8 +20,6 @@ No torch is loaded.
 from __future__ import annotations
 
 import math
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -32,11 +30,11 @@ from bertsmith import files
 from bertsmith.config import assignments_of
 from bertsmith.data.mixture import Annealed, BySize, Equal, Shares, Weighted, check_name, check_names
 from bertsmith.downstream.labelled_files import Files
+from bertsmith.downstream.toml_file import beside, check_keys, table_of, tree_of, within
 from bertsmith.downstream.tuning import GROUPS
 from bertsmith.errors import InputError, nearest, printable
-from bertsmith.spelling import amount, an
+from bertsmith.spelling import amount
 from bertsmith.tasks.kinds import KINDS
-from bertsmith.tasks.lines import check_there
 
 EACH = ("one", "all")
 OF_FILES = tuple(f.name for f in fields(Files))
@@ -73,7 +71,7 @@ class Feeds:
     @contextmanager
     def about(self, name: str) -> Iterator[None]:
         """Errors name the task that they are about."""
-        with _within(f"{self.where}: {printable(name)}"):
+        with within(f"{self.where}: {printable(name)}"):
             yield
 
     def with_shares(self, shares: Any, each: Any) -> Feeds:
@@ -87,16 +85,16 @@ class Feeds:
 def read_tasks(path: str | Path) -> Feeds:
     """InputError naming the file and the table of what cannot be used; no rows are read yet."""
     path, where = Path(path), printable(path)
-    tree = _tree(path)
-    _check_keys(tree, ("task", "mixture"), where)
+    tree = tree_of(path, "a file of tasks", "tasks.toml", ", [task.NAME] with task, train and dev")
+    check_keys(tree, ("task", "mixture"), where)
     tables = tree.get("task")
     if not isinstance(tables, dict) or not tables:
         raise InputError(f"{where}: holds no task; [task.NAME] with task, train and dev is one")
-    with _within(f"{where}: task"):
+    with within(f"{where}: task"):
         check_names(tables)
     tasks, texts, weights, sets = {}, {}, {}, {}
     for name, table in tables.items():
-        with _within(f"{where}: task.{printable(name) or repr(name)}"):
+        with within(f"{where}: task.{printable(name) or repr(name)}"):
             check_name(name)
             if not isinstance(table, dict):
                 raise InputError(f"{printable(repr(table), 60)} is no table; write [task.{printable(name)}]")
@@ -106,17 +104,17 @@ def read_tasks(path: str | Path) -> Feeds:
                     f"data, {', '.join(both)}: stand there together; a table has a text (data) or labelled rows (task, train, dev); give each its own"
                 )
             known, offered = (OF_TEXT, OF_TEXT) if "data" in table else (OF_TASK, OFFERED)
-            _check_keys(table, known, offered=offered)
+            check_keys(table, known, offered=offered)
             weights[name] = _weight(table.get("weight", 1.0))
             if "data" in table:
-                texts[name] = _beside(path, table, "data")
+                texts[name] = beside(path, table, "data")
                 continue
-            sets[name] = _settings({key: value for key, value in table.items() if key in OF_ONE})
-            tasks[name] = _files(path, table)
+            sets[name] = settings_of({key: value for key, value in table.items() if key in OF_ONE})
+            tasks[name] = files_of(path, table)
     if not tasks:
         raise InputError(f"{where}: holds texts and no task; `bertsmith pretrain --from` goes on with text alone")
-    with _within(f"{where}: mixture"):
-        shares, each = _mixture(_table(tree.get("mixture", {}), ""), tuple(tables))
+    with within(f"{where}: mixture"):
+        shares, each = _mixture(table_of(tree.get("mixture", {}), ""), tuple(tables))
     said = {"weights": weights, "sets": sets, "shares": shares, "each": each, "where": where}
     return Feeds(names=tuple(tables), tasks=tasks, texts=texts, **said)
 
@@ -153,32 +151,7 @@ def check_apart(feeds: Feeds) -> None:
             )
 
 
-def _tree(path: Path) -> dict[str, Any]:
-    where = printable(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(
-            f"{where}: no such file; a file of tasks is wanted, [task.NAME] with task, train and dev"
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{where}: is a folder; a file of tasks is wanted, such as tasks.toml") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where}: byte {error.start}: is not UTF-8, as TOML is") from None
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        said = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
-        what, line = (said[1], f":{said[2]}" if said[2] else "") if said else (str(error), "")
-        twice = re.fullmatch(r"Cannot declare \('task', '(.*)'\) twice", what)
-        if twice:
-            raise InputError(
-                f"{where}{line}: task.{printable(twice[1])}: stands there twice; each task has a name, and its head, of its own"
-            ) from None
-        raise InputError(f"{where}{line}: is not TOML: {printable(what)}") from None
-
-
-def _settings(given: Mapping[str, Any]) -> list[str]:
+def settings_of(given: Mapping[str, Any]) -> list[str]:
     """As `--set` has them; san.steps = 3 is a table of its own in TOML."""
     flat: dict[str, Any] = {}
     for key, value in given.items():
@@ -190,7 +163,7 @@ def _settings(given: Mapping[str, Any]) -> list[str]:
     return assignments_of(flat)
 
 
-def _files(path: Path, table: Mapping[str, Any]) -> Files:
+def files_of(path: Path, table: Mapping[str, Any]) -> Files:
     for key in ("task", "train", "dev"):
         if key not in table:
             more = "; a share of the training file, such as 0.1, is one, too" if key == "dev" else ""
@@ -207,33 +180,13 @@ def _files(path: Path, table: Mapping[str, Any]) -> Files:
         raise InputError(f'labels: {printable(repr(labels), 60)}: a list is wanted, such as ["yes", "no"]')
     given["labels"] = tuple(str(label) for label in labels)
     if not isinstance(given.get("columns", ""), (str, dict)):
-        _table(given["columns"], "columns")
+        table_of(given["columns"], "columns")
     if isinstance(table["dev"], bool) or not isinstance(table["dev"], (str, int, float)):
         raise InputError(f"dev: {_toml(table['dev'])}: a path is wanted, or a share of the training file, such as 0.1")
     share = isinstance(table["dev"], (int, float)) and not isinstance(table["dev"], bool)
     for part in ("train", "dev")[: 1 if share else 2]:
-        given[part] = _beside(path, table, part)
+        given[part] = beside(path, table, part)
     return Files(**given)
-
-
-def _beside(path: Path, table: Mapping[str, Any], name: str) -> str:
-    """A path of the file, from where it lies.  InputError where nothing is there."""
-    value = table[name]
-    if not isinstance(value, str) or not value:
-        raise InputError(f"{name}: {printable(repr(value), 60)}: a path is wanted")
-    found = path.parent / value
-    if name != "data" and found.is_dir():
-        with _within(name):
-            check_there(found)
-    if name != "data" and not found.is_file():
-        raise InputError(
-            f"{name}: {printable(found)}: no such file; paths are taken from the folder of {printable(path.name)}"
-        )
-    if name == "data" and not found.is_dir():
-        raise InputError(
-            f"data: {printable(found)}: no such store; paths are taken from the folder of {printable(path.name)}"
-        )
-    return str(found)
 
 
 def _toml(value: Any) -> str:
@@ -243,14 +196,14 @@ def _toml(value: Any) -> str:
 
 def _mixture(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Shares, Literal["one", "all"]]:
     known = ("shares", "each", *dict.fromkeys(key for _, keys in SHARES.values() for key in keys))
-    _check_keys(table, known)
+    check_keys(table, known)
     each, kind = table.get("each", "one"), table.get("shares", "size")
     if each not in EACH:
         raise InputError(f"each: {printable(repr(each), 60)}: is neither 'one' nor 'all'")
     options = {key: value for key, value in table.items() if key not in ("shares", "each")}
     if not isinstance(kind, dict):
         return named_shares(kind if isinstance(kind, str) else repr(kind), options), each
-    _check_keys(kind, names, "shares")
+    check_keys(kind, names, "shares")
     lacks = [name for name in names if name not in kind]
     if lacks or options:
         what = f"{lacks[0]} has none" if lacks else f"{next(iter(options))} goes with shares by size"
@@ -269,27 +222,3 @@ def _weight(value: Any) -> float:
             f"weight: {printable(repr(value), 60)}: a number above 0 is wanted; leave out a task that is worth nothing"
         )
     return float(value)
-
-
-def _table(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        at = f"{name}: " if name else ""
-        raise InputError(f"{at}{printable(repr(value), 60)} is {an(type(value).__name__)}, where a table is wanted")
-    return value
-
-
-def _check_keys(
-    table: Mapping[str, Any], known: tuple[str, ...], where: str = "", offered: tuple[str, ...] = ()
-) -> None:
-    """`offered`: those that an error names, where not all are of use."""
-    for key in table:
-        if key not in known:
-            raise InputError(f"{where}{': ' * bool(where)}{printable(key)}: unknown; {nearest(key, offered or known)}")
-
-
-@contextmanager
-def _within(where: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None

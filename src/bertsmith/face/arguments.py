@@ -212,7 +212,7 @@ ASIDE = Kind("whatever the verb judges", lambda value: value)
 
 FLAGS = ("lowercase", "capitals", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
-FLAGS += ("glue.plan", "clue.plan")
+FLAGS += ("glue.plan", "clue.plan", "study.plan")
 WANTED = {
     # what is worked on
     **dict.fromkeys(
@@ -237,8 +237,9 @@ WANTED = {
     **dict.fromkeys(
         ("adapt.corpus", "adapt.keep"), Kind("paths, or rows (a list of texts or of dicts, a DataFrame)", corpora)
     ),
+    **dict.fromkeys(("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample"), FILE),
     **dict.fromkeys(
-        ("tokenizer", "words", "phrases", "entities", "bad_words", "clean_sample", "corpus", "queries", "relevant"),
+        ("corpus", "queries", "relevant", "study.file"),
         FILE,
     ),
     **dict.fromkeys(
@@ -293,11 +294,11 @@ WANTED = {
         WHOLE,
     ),
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
-    **dict.fromkeys(("threads",), POSITIVE),
+    **dict.fromkeys(("threads", "jobs"), POSITIVE),
     **dict.fromkeys(
         (
             *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
-            *("amount", "tolerance", "rate", "smoothing", "keep_share"),
+            *("amount", "tolerance", "rate", "smoothing", "keep_share", "power"),
         ),
         NUMBER,
     ),
@@ -310,7 +311,7 @@ WANTED = {
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
     "objective": TEXT,
-    **dict.fromkeys(("template", "target", "metric", "encoder", "feed"), TEXT),
+    **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "watch", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "finetune.baseline": Kind(

@@ -268,7 +268,8 @@ def said(score: Score) -> str:
     return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
 
 
-def interval(values: np.ndarray) -> Score:
+def interval(values: np.ndarray, sure: float = 0.95) -> Score:
     """Row 0 is the value; the rest are resamples."""
-    low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
+    ends = [50 * (1 - sure), 50 * (1 + sure)]
+    low, high = np.percentile(values[1:], ends) if len(values) > 1 else (values[0], values[0])
     return {"value": float(values[0]), "low": float(low), "high": float(high)}

@@ -86,9 +86,16 @@ class _Probe:
 
 
 def estimate(
-    recipe: Recipe, store: Any = None, *, threads: int | None = None, device: str | None = None, gpu: str | None = None
+    recipe: Recipe,
+    store: Any = None,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    gpu: str | None = None,
+    clock: bool = True,
 ) -> Cost:
     """Probes this machine (`gpu` None), or reckons with the published peak of a named GPU.  Without a store: full rows of random tokens.
+    `clock` false: nothing is timed, and `seconds` are 0.
 
     InputError for an unknown GPU, and for a store that the recipe cannot use; ResourceError where the probe itself needs more memory than is free.
     """
@@ -99,7 +106,7 @@ def estimate(
     precision = Precision.choose(recipe.training.precision, place)
     layers = getattr(recipe.model, "layers", 1)
     _check_free(_with_layers(recipe, min(2, layers)), place)
-    timed = 0 if gpu else min(TIMED[place.type], _probed(recipe, place))
+    timed = 0 if gpu or not clock else min(TIMED[place.type], _probed(recipe, place))
     with threads_set(threads or torch.get_num_threads()), precision.policy(), torch.random.fork_rng(devices=[]):
         one = _probe(_with_layers(recipe, 1), store, precision, timed)
         two = _probe(_with_layers(recipe, 2), store, precision, timed) if layers > 1 else one
@@ -236,7 +243,8 @@ class _Live(TorchDispatchMode):
         made = _blank(func, args) if func in PRODUCTS else func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
-                self._count(tensor.untyped_storage())
+                for part in (tensor,) if tensor.layout == torch.strided else (tensor._indices(), tensor._values()):
+                    self._count(part.untyped_storage())  # of a few rows of a table
         self.most = max(self.most, self.now)
         return made
 
