@@ -60,7 +60,8 @@ def scored(name: str, seed: int, by: str, store: Path, rows: dict, given: argpar
     end = bertsmith.pretrain(recipe, store, run, **limit, **work, resume=run.exists())
     tuned = run.with_name(f"{run.name}-{given.method}-{given.rows}")
     options = {"task": "classify", "method": given.method, "epochs": given.epochs, "allow_unknown": True}
-    options |= {"set": ["pool=mean", f"lr={given.lr}", "length=64"], "scratch": name == "fresh"}
+    rate = [] if given.lr is None else [f"lr={given.lr}"]
+    options |= {"set": ["pool=mean", "length=64", *rate], "scratch": name == "fresh"}
     bertsmith.finetune(run, out=tuned, train=rows["train"], dev=rows["dev"], **options, **work, resume=tuned.exists())
     score = bertsmith.evaluate(tuned, rows["test"])["accuracy"]
     return {"member": name, "seed": seed, "by": by, "tokens": end["tokens"], "seconds": round(end["seconds"]), **score}
@@ -100,7 +101,7 @@ def main() -> None:
     arguments.add_argument("--method", default="frozen")
     arguments.add_argument("--rows", type=int, default=2000)
     arguments.add_argument("--epochs", type=float, default=3)
-    arguments.add_argument("--lr", type=float, default=1e-3)
+    arguments.add_argument("--lr", type=float, help="else what the method and the member ask for")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()

@@ -49,6 +49,9 @@ class Parser(argparse.ArgumentParser):
                 return
 
     def error(self, message: str) -> NoReturn:
+        left = message.removeprefix("unrecognized arguments: ")
+        if left != message and not left.startswith("-"):
+            message += "; what has no option before it stands together, in front of the options"
         raise InputError(f"{message.removesuffix('?')}{'?' if message.endswith('?') else ';'} see {self.prog} --help")
 
 

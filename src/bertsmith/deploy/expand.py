@@ -18,7 +18,7 @@ from bertsmith.config import check_members
 from bertsmith.downstream.based import plain
 from bertsmith.downstream.model import Loaded, check_model, opened
 from bertsmith.errors import InputError, printable
-from bertsmith.spelling import amount
+from bertsmith.spelling import amount, option
 from bertsmith.text import word_vectors
 from bertsmith.text.extend import fitting
 
@@ -46,6 +46,8 @@ def expand(
     from bertsmith.deploy.model_folder import check_free, write_model
     from bertsmith.training.run import Imported
 
+    if limit is not None and limit < 1:
+        raise InputError(f"{option('limit', limit)}: must be above 0")
     if not isinstance(model, Loaded):
         check_model(model)
     check_members(members)

@@ -20,7 +20,7 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.nn.adaptive import Adaptive
 from bertsmith.nn.feedforward import Gated
 from bertsmith.nn.transformer import TransformerConfig
-from bertsmith.spelling import an
+from bertsmith.spelling import an, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,12 @@ def family_of(recipe: Any) -> Family:
     """
     model, pooler = recipe.model, getattr(recipe.objective, "pooler", "tanh")
     if not isinstance(model, TransformerConfig):
-        raise InputError(f"model: {an(type(model).__name__)} is neither of {', '.join(FAMILIES)}")
+        vectors = (
+            f"; {option('to', 'word2vec')} writes its table of tokens" if getattr(model, "knows_corpus", False) else ""
+        )
+        raise InputError(
+            f"{getattr(recipe, 'name', 'this model')}: transformers has no class of its kind; it knows {', '.join(FAMILIES)}{vectors}"
+        )
     if isinstance(model.embeddings, Adaptive):
         raise InputError(f"model.embeddings: {GONE['transfo-xl']}: such a model stays here")
     if model.decodes and _paired(recipe):

@@ -65,7 +65,7 @@ def import_(
     files.refuse_unless_replaceable(out, {CONFIG, TOKENIZER, METRICS, STEPS}.__contains__, "model", force=True)
     _check_free(Imported(out), force)
     if not is_foreign(path):
-        what = f"holds no {CONFIG} of Hugging Face format" if path.is_dir() else "no such folder"
+        what = f"holds no {CONFIG} of Hugging Face format" if path.is_dir() else "no such file or folder"
         raise InputError(f"{printable(folder)}: {what}")
     found = read(path, drop)
     for note in found.notes:

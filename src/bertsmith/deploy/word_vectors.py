@@ -90,6 +90,10 @@ def import_vectors(path: Path, out: str | Path, *, say: Callable[[str], None] = 
     with files.partial(out) as temporary, files.writing(Path(out)):
         _write(Imported(temporary), recipe, member, tokenizer, path)
         files.publish(temporary, Path(out))
+    if len(own) < len(words):
+        say(
+            f"warning: {amount(len(words) - len(own), 'word is', 'words are')} named as a special token is, and left out"
+        )
     say(
         f"{printable(path)}: {form}, {amount(len(own), 'word')} of {vectors.shape[1]} numbers{', small letters alone' if lowercase else ''}"
     )

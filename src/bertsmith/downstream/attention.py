@@ -45,7 +45,7 @@ def attention(
         stream, layers = attended(loaded, encoded, number)
         if not layers:
             raise InputError(
-                f"{printable(loaded.run)}: {loaded.recipe.name} has no attention: its layers read a text from token to token"
+                f"{printable(loaded.run)}: {loaded.recipe.name} has no attention to look at: none of its parts lets tokens read one another by their likeness"
             )
         pieces = loaded.tokenizer.people.pieces(stream)
         windows.append({"tokens": [piece.text for piece in pieces], "layers": layers})

@@ -200,6 +200,9 @@ def _restored(found: dict[str, float], name: str, run: Seen) -> str:
 
 def _frequencies(run: Seen, entropy: float | None, name: str) -> str:
     loss = _held_out(run)
+    if loss is None and (found := evaluations(run)):
+        losses = ", ".join(f"{term} {means['loss']:.3f}" for term, means in found[-1][1].items() if "loss" in means)
+        return f"{name}: held-out loss {losses} after {amount(found[-1][0]['step'], 'update')}; what it would be without learning is not known of such questions."
     if loss is None:
         return (
             f"{name} was not evaluated on held-out text, so nothing can be said of what it learned."

@@ -26,8 +26,8 @@ class Words:
 
     def __init__(self, loaded: Loaded):
         self.loaded = loaded
-        ids, self.names = _whole(loaded)
         rows = _rows(loaded)
+        ids, self.names = _whole(loaded)
         self.raw = rows[ids]
         self.unit, self._all = unit(self.raw), rows
         self.index = {name: i for i, name in reversed(list(enumerate(self.names)))}
@@ -50,12 +50,18 @@ class Words:
         ids = np.asarray(ids, np.int64)
         if len(ids) and getattr(self.loaded.recipe.model, "composes", False):
             return unit(read(self.loaded.member.model, ids))
-        spelled = getattr(self.loaded.member.model, "spelled", None)
-        if spelled is not None and getattr(self.loaded.recipe.model, "grams", None) is not None and len(ids) == 1:
-            return unit(spelled([self._read(word)]).detach().cpu().numpy()[0])
+        if len(ids) and getattr(self.loaded.recipe.model, "grams", None) is not None:
+            return unit(self._spelled(word.split()))
         if not len(ids) or np.isin(ids, self.loaded.vocab.wordless).any():
             return None
         return unit(self._all[ids].mean(0))
+
+    def _spelled(self, words: list[str]) -> Array:
+        """(d,): the mean of words, of which those that no token stands for have what their letters say."""
+        numbers = [self.number(word) for word in words]
+        unknown = [self._read(word) for word, number in zip(words, numbers, strict=True) if number is None]
+        made = self.loaded.member.model.spelled(unknown).detach().cpu().numpy() if unknown else self.raw[:0]
+        return np.concatenate([self.raw[[number for number in numbers if number is not None]], made]).mean(0)
 
 
 def read(model: Any, ids: Array) -> Array:
@@ -87,7 +93,7 @@ def _rows(loaded: Loaded) -> Array:
         table = getattr(body, "tokens", None)
         if not isinstance(table, torch.nn.Embedding):
             raise InputError(
-                f"{printable(loaded.run)}: {loaded.recipe.name} has no one table of tokens; {option('among', like='FILE')} compares texts, by what it reads in them"
+                f"{printable(loaded.run)}: {loaded.recipe.name} has no one table of tokens, whose rows are words' vectors; similar {option('among', like='FILE')} compares texts, by what it reads in them"
             )
         return table.weight[: loaded.tokenizer.size].float().cpu().numpy()
 
@@ -198,8 +204,16 @@ def _among(loaded: Loaded, text: str, among: Any, top: int, say: Callable[[str],
     from bertsmith.tasks.given import source
     from bertsmith.tasks.readers import read
 
-    texts = list(read(source(among, "among", fields=("text",), pair=("text",))).columns["text"])
-    vectors = unit(embed(loaded, [text, *texts], say=say))
+    given = read(source(among, "among", fields=("text",), pair=("text",))).columns["text"]
+    texts = [one for one in given if one.strip()]
+    if not texts:
+        raise InputError(f"{option('among')}: no text in it")
+    made = embed(loaded, [text, *texts], say=say)
+    if not made[0].any():
+        raise InputError(
+            f"{printable(repr(text), 60)}: no word of it has a vector in {printable(loaded.run)}; another text is wanted"
+        )
+    vectors = unit(made)
     scores = vectors[1:] @ vectors[0]
     order = np.argsort(-scores, kind="stable")[:top]
     return {"text": text, "near": [{"text": texts[i], "cosine": round(float(scores[i]), 6)} for i in order.tolist()]}

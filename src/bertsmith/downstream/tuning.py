@@ -103,7 +103,7 @@ class FineTuning:
     )
     batch: int = 32  # sequences per update
     lr: float | None = (
-        None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 from 257 on, 1e-3 below; frozen: 1e-3
+        None  # full: 5e-5 from width 768 on, 1e-4 from 512 on, 3e-4 from 257 on, 1e-3 below; frozen: 1e-3; static vectors 0.01, 0.1
     )
     warmup: float = 0.1
     decay: Literal["linear", "cosine", "inverse", "constant", "slanted"] = (
@@ -351,7 +351,10 @@ class FineTuning:
         self.check_way(method, pools)
         self.check_recipe(recipe)
         longest, (rate, _) = recipe.model.longest, _suiting(recipe.model.width)
-        if method.learns is not None:  # what is small learns faster
+        own = getattr(recipe.model, "rates", None)  # with and without its vectors
+        if own is not None:
+            rate = own[method.learns is not None]
+        elif method.learns is not None:  # what is small learns faster
             rate = STILL_RATE if method.still else min(FASTER * rate, MOST_RATE)
         length = self.length or recipe.layout.length
         require(longest is None or length <= longest, f"length: {length} is more than the model's {longest} positions")

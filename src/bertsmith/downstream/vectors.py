@@ -34,6 +34,16 @@ def dense_of(loaded: Loaded, dense: list, vectors: np.ndarray, say: Callable[[st
     return x.numpy()
 
 
+def mute_of(loaded: Loaded) -> torch.Tensor | None:
+    """The ids that say nothing of a text, of a model whose tokens say what they are and no more: specials, and what is unknown but where that is
+    a character of a word that is spelled.  Vectors of texts in which nothing else stands are zeros."""
+    vocab = loaded.vocab
+    if not getattr(loaded.recipe.model, "alone", False):
+        return None
+    ids = {*vocab.special} - {vocab.unk} if vocab.letters else {*vocab.special, vocab.unk}
+    return torch.tensor(sorted(ids), device=loaded.device)
+
+
 @torch.no_grad()
 def pooled(
     loaded: Loaded,
@@ -53,7 +63,7 @@ def pooled(
     if precision.compute == "bfloat16":
         # Rounded once, and the states between layers with it: a tenth faster than autocast, whose states are float32.
         model = deepcopy(model).bfloat16()
-    pools = pool.split("+")
+    pools, mute = pool.split("+"), mute_of(loaded)
     found = np.empty((len(encoded.places), len(pools) * outer(loaded.recipe.model, layer)), np.float32)
     with precision.policy():
         for group in encoded.by_length(budget):
@@ -67,7 +77,8 @@ def pooled(
                 continue
             else:
                 hidden = model(stream)
-            parts = texts(model, hidden, stream, skip)
+            parts = texts(model, hidden, stream, skip, mute)
+            parts = [part if len(part) else hidden.new_zeros(1, hidden.shape[1]) for part in parts]
             made = [hidden[cls] if p == "cls" else torch.stack([sentences.pooled(x, p) for x in parts]) for p in pools]
             found[which] = torch.cat(made, 1).float().cpu().numpy()
     return found

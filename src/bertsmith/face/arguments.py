@@ -35,7 +35,8 @@ def checked(verb: str, parameter: Parameter, value: Any) -> Any:
     try:
         return kind.made(value)
     except (TypeError, ValueError):
-        plain = value is None or isinstance(value, (str, int, float))
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        plain = all(part is None or isinstance(part, (str, int, float)) for part in parts)
         what = repr(value) if plain else kind_of(value)
         raise InputError(f"{parameter.name}: {printable(what, 60)} given; {kind.words} is wanted") from None
 

@@ -110,11 +110,17 @@ def outer(model: Any, layer: int | None = None) -> int:
     return whole if layer is None else getattr(model, "widths", {}).get(layer, whole)
 
 
-def texts(model: Any, hidden: Tensor, stream: Stream, skip: int = 0) -> list[Tensor]:
+def texts(model: Any, hidden: Tensor, stream: Stream, skip: int = 0, mute: Tensor | None = None) -> list[Tensor]:
     """States (n, d) text by text, as a mean over a text goes by them: of a body that reads words (`worded`) one for each, however many tokens
-    spell it.  Without the `skip` first tokens of each, where more are left."""
+    spell it.  Without the `skip` first tokens of each, where more are left, and without those of the ids `mute`, whether others are left or not."""
     parts = [part[min(skip, len(part) - 1) :] for part in hidden.split(stream.lengths)]
     once = model.worded(stream) if hasattr(model, "worded") else None
+    if mute is not None:
+        import torch
+
+        said = ~torch.isin(torch.as_tensor(stream.tokens), mute)
+        once = said if once is None else once & said
+        return [part[mark] for part, mark in zip(hidden.split(stream.lengths), once.split(stream.lengths), strict=True)]
     if once is None:
         return parts
     marks = [mark[min(skip, len(mark) - 1) :] for mark in once.split(stream.lengths)]

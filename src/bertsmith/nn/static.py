@@ -54,6 +54,11 @@ class StaticConfig:
     depth: ClassVar[int] = 0
     knows_corpus: ClassVar[bool] = True  # training/given.py
     pool: ClassVar[str] = "mean"  # of a text: no token of it knows the others
+    rates: ClassVar[tuple[float, float]] = (
+        0.01,
+        0.1,
+    )  # of tuning it, and a head alone: nothing stands between vectors and head (LOG.md)
+    alone: ClassVar[bool] = True  # so that a token which is no word says nothing of a text
 
     def __post_init__(self):
         for name in ("vocab", "width"):

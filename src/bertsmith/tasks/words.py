@@ -47,7 +47,7 @@ def pairs(path: str | Path) -> list[Pair]:
         try:
             score = next(float(part) for part in fields[2:] if re.fullmatch(r"-?\d+(\.\d+)?", part))
         except StopIteration:
-            if not found and number == 1:
+            if not found and number == 1 and not {"nan", "inf", "-inf"} & {part.lower() for part in fields[2:]}:
                 continue
             raise InputError(
                 f"{printable(path)}:{number}: {printable(line, 60)}: two words and a number are wanted"
@@ -55,6 +55,10 @@ def pairs(path: str | Path) -> list[Pair]:
         found.append(Pair(first=fields[0], second=fields[1], score=score))
     if not found:
         raise InputError(f"{printable(path)}: no pair; two words and a number a line")
+    if len({pair.score for pair in found}) == 1 < len(found):
+        raise InputError(
+            f"{printable(path)}: all of its {len(found)} pairs have one number; their order is what is compared"
+        )
     return found
 
 

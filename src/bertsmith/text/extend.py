@@ -219,13 +219,14 @@ def _spelt(name: str) -> str:
 
 def _beside(tokenizer: Tokenizer, words: Mapping[str, str]) -> Backend:
     backend = Backend.from_str(tokenizer.backend.to_str())
-    unknown, listed = tokenizer.vocab.unk, list(words)
+    unknown, listed, added = tokenizer.vocab.unk, list(words), []
     for word, (ids, _) in zip(listed, tokenizer.encode(listed), strict=True):
         if len(ids) == 1 and ids[0] != unknown:
             continue
         if wrong := _entered(tokenizer, word):
             raise InputError(f"{words[word]}: {wrong}")
-        backend.add_tokens([AddedToken(word, single_word=not _without_blanks(word), normalized=True)])
+        added.append(AddedToken(word, single_word=not _without_blanks(word), normalized=True))
+    backend.add_tokens(added)  # at once: each call looks at all that were added before
     return _kept(tokenizer, backend, words)
 
 

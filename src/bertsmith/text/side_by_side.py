@@ -47,6 +47,11 @@ class SideBySide:
     def size(self) -> int:
         return sum(part.tokenizer.size for part in self.parts)
 
+    @property
+    def whole_words(self) -> bool:
+        """Whether all of them have words alone, so that a word which is none of them is [UNK] by their nature."""
+        return all(part.tokenizer.whole_words for part in self.parts)
+
     @cached_property
     def vocab(self) -> Any:
         """[CLS], [SEP] and the others as rows."""

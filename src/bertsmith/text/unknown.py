@@ -38,7 +38,7 @@ def of_texts(tokenizer: Tokenizer, ids: np.ndarray, texts: Callable[[], Iterable
         return counted(0, len(ids), dict)
     if ids.ndim > 1:  # rows of several tokenizers
         read, unk = ids[:, :-1], np.array(vocab.unk)[:-1]
-        return counted(int((read == unk).sum()), int((read >= 0).sum()), dict)
+        return counted(int((read == unk).sum()), int((read >= 0).sum()), lambda: None)
     if vocab.unk in (vocab.cls, vocab.sep):
         alone = [one for one, _ in tokenizer.encode(list(texts()))]
         ids, vocab = np.concatenate([np.zeros(0, np.int32), *alone]), replace(vocab, cls=-1, sep=-1)

@@ -19,6 +19,7 @@ from bertsmith.errors import InputError, printable
 from bertsmith.text.word_list import contents
 
 Form = Literal["word2vec", "word2vec-bin", "glove"]
+DECIMAL = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?$")
 HEADER = re.compile(rb"[ \t]*(\d{1,10})[ \t]+(\d{1,6})[ \t]*\r?\n")
 BLANK = re.compile(
     r"[ \t\r\n\v\f\x85\xa0\u2028\u2029]"
@@ -56,6 +57,7 @@ def read(path: str | Path) -> tuple[list[str], Array, Form]:
     data, where = contents(str(path)), printable(path)
     data = data.removeprefix(b"\xef\xbb\xbf")
     header = HEADER.match(data)
+    _check_kind(data, header is not None, where)
     if header is None:
         words, vectors = _text(data, 0, where, None, None)
         return *_once(words, vectors, where), "glove"
@@ -70,14 +72,26 @@ def read(path: str | Path) -> tuple[list[str], Array, Form]:
     return *_once(words, vectors, where), "word2vec-bin"
 
 
+def _check_kind(data: bytes, counted: bool, where: str) -> None:
+    if data[:1] == b"\x80":  # how a pickle begins, and no UTF-8
+        raise InputError(
+            f"{where}: a pickle, as gensim's save() writes it, which is not read; its save_word2vec_format() writes what is"
+        )
+    first = data[:100].partition(b"\n")[0].strip()
+    if not counted and re.fullmatch(rb"-?\d+[ \t]+-?\d+", first):
+        raise InputError(
+            f"{where}: its first line, {printable(first.decode())}, says no number of words and of numbers of each that could be"
+        )
+
+
 def _is_text(body: bytes, width: int) -> bool:
-    """Whether the first line ends in so many numbers."""
+    """Whether the first line is a word and numbers, `width` of them or fewer."""
     line = body.partition(b"\n")[0].split()
     try:
-        [float(part) for part in line[-width:]]
+        [float(part) for part in line[max(1, len(line) - width) :]]
     except ValueError:
         return False
-    return len(line) > width
+    return len(line) > 1
 
 
 def _text(data: bytes, before: int, where: str, count: int | None, width: int | None) -> tuple[list[str], Array]:
@@ -98,7 +112,10 @@ def _text(data: bytes, before: int, where: str, count: int | None, width: int | 
             row = np.array([float(part) for part in parts[1:]], np.float32)
         except ValueError:
             row = np.zeros(0, np.float32)
-        if len(row) != width or not width or not parts[0]:
+        more = (
+            DECIMAL.fullmatch(parts[0].rpartition(" ")[2]) if " " in parts[0] else None
+        )  # one more number, and no word
+        if len(row) != width or not width or not parts[0] or more:
             raise InputError(
                 f"{where}:{number}: {printable(repr(text), 40)}: a word and {width or 'its'} numbers, parted by single blanks, are wanted"
             )
@@ -128,13 +145,17 @@ def _binary(body: bytes, where: str, count: int, width: int) -> tuple[list[str],
             word = body[at:end].lstrip(b"\n").decode()
         except UnicodeDecodeError:
             raise InputError(
-                f"{where}: word {i + 1} of {count:,} is not UTF-8; the numbers before it are not {width} of four bytes, or it is another format"
+                f"{where}: word {i + 1} of {count:,} is not UTF-8; a word before it holds a blank, the numbers of each are not {width} of four bytes, or it is another format"
             ) from None
         vectors[i] = np.frombuffer(body, "<f4", width, end + 1)
         if not np.isfinite(vectors[i]).all():
             raise InputError(f"{where}: word {i + 1}, {printable(word, 40)}: a number that is not finite")
         words.append(word)
         at = after
+    if rest := len(body[at:].strip(b"\n")):
+        raise InputError(
+            f"{where}: {rest:,} bytes follow the last of the {count:,} words that its first line says; that line is wrong"
+        )
     return words, vectors
 
 

@@ -85,6 +85,6 @@ def placed_layers(body: nn.Module) -> list[tuple[nn.ModuleList, int]]:
     ]
     if not found:
         raise InputError(
-            f"{type(body).__name__} has no layers of attention and feed-forward to tune; {option('method', 'full')} tunes it"
+            f"model: {type(body).__name__} has no layers of attention and feed-forward, which this {option('method')} is made of; another is wanted"
         )
     return found
