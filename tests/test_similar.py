@@ -21,6 +21,9 @@ from bertsmith.training.pretraining import pretrain
 WORDS = ["king", "queen", "man", "woman", "café", "東京", "tree", "river"]
 
 
+BINARY = [word + b" " + np.array([1.5, -2.25], "<f4").tobytes() + b"\n" for word in (b"one", b"two")]
+
+
 def square():
     """king - man = queen - woman; others far."""
     made = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
@@ -87,6 +90,15 @@ def test_glove_words_may_hold_blanks_and_files_may_be_packed(tmp_path):
         (b"", "no word in it"),
         (b"2 2\na " + np.ones(2, "<f4").tobytes() + b"b \x00", "word 2 of 2: the file ends in it"),
         (b"1 2\n\xff\xfe " + np.ones(2, "<f4").tobytes(), "word 1 of 1 is not UTF-8"),
+        (b"2 2\na 1 2\nb 0.5 3 4\n", ":3: 'b 0.5 3 4': a word and 2 numbers"),
+        (b"a 1 2\nb 3 4\nc -0.25 3 4\n", ":3: .*a word and 2 numbers"),
+        (b"2 3\na 1 2\nb 3 4\n", ":2: 'a 1 2': a word and 3 numbers"),
+        (b"1 2\n" + BINARY[0] + BINARY[1], "12 bytes follow the last of the 1 words"),
+        (b"2 2\n" + BINARY[0] + BINARY[1] + b"left over", "9 bytes follow the last"),
+        (b"2 2\n" + BINARY[0].replace(b"one", b"new york") + BINARY[1], "a word before it holds a blank"),
+        (b"\x80\x04\x95gensim", "a pickle, as gensim's"),
+        (b"99999999999 300\na 1\n", "its first line, 99999999999 300, says no number"),
+        (b"-10 4\na 1\n", "its first line, -10 4, says no number"),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_one_line(data, why, tmp_path):
@@ -141,7 +153,14 @@ def test_judgements_are_agreed_with_as_gensim_says_and_unknown_words_are_counted
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [("q w 1\na b\n", ":2: 'a b'|:2: a b"), ("# remark\n", "no pair"), ("x y 1\nz\n", ":2: ")]
+    ("text", "why"),
+    [
+        ("q w 1\na b\n", ":2: 'a b'|:2: a b"),
+        ("# remark\n", "no pair"),
+        ("x y 1\nz\n", ":2: "),
+        ("king queen nan\na b 1\n", ":1: "),
+        ("a b 3\nc d 3\n", "all of its 2 pairs have one number"),
+    ],
 )
 def test_a_file_of_pairs_that_is_none_is_refused(text, why, tmp_path):
     (tmp_path / "p").write_text(text)
@@ -159,13 +178,16 @@ def test_every_kind_of_model_has_neighbours(trained):
 
 
 def test_what_static_vectors_cannot_do_is_refused_in_one_line(trained, tmp_path, capsys):
-    run = str(trained / "skip-gram")
+    run, texts = str(trained / "skip-gram"), tmp_path / "texts.txt"
+    texts.write_text("a file\n\nthe value\n")
     for command in (
         ["fill", run, "a [MASK]"],
         ["generate", run, "--text", "a"],
         ["attention", run, "--text", "a b", "--out", str(tmp_path / "a.html")],
         ["export", run, "--out", str(tmp_path / "hf")],
         ["similar", run],
+        ["similar", run, "\u2603", "--among", str(texts)],
+        ["compress", run, "--method", "low-rank", "--out", str(tmp_path / "c")],
         ["similar", run, "a", "--pairs", "x"],
         ["score", run, "--text", "a"],
     ):
@@ -186,3 +208,67 @@ def test_static_vectors_are_embedded_tuned_and_verified(trained, tasks, tmp_path
         assert found
         bertsmith.predict(tmp_path / name, dev, tmp_path / f"{name}.jsonl")
     assert torch.is_tensor(bertsmith.load(trained / "glove").member.model.context.weight)
+
+
+def test_what_no_word_of_a_text_says_is_not_in_its_vector(trained):
+    """[CLS], [SEP] and [UNK] have rows that nothing taught."""
+    for name in ("skip-gram", "fasttext"):
+        loaded = bertsmith.load(trained / name)
+        ids = [loaded.tokenizer.backend.token_to_id(word) for word in ("the", "file")]
+        with torch.no_grad():
+            rows = loaded.member.model.vectors(torch.tensor(ids)).numpy()
+        unknown = loaded.tokenizer.vocab.unk
+        assert None not in ids and unknown not in ids
+        made = bertsmith.embed(loaded, ["the file", "the \u2603 file", "\u2603", ""])
+        np.testing.assert_allclose(made[0], rows.mean(0), rtol=1e-5, atol=1e-7)
+        assert np.array_equal(made[0], made[1]) and not made[2:].any()
+
+
+def test_texts_of_unknown_words_are_told_and_blank_lines_are_no_texts(trained):
+    with pytest.raises(InputError, match="no word of it has a vector"):
+        bertsmith.similar(trained / "skip-gram", "\u2603", among=["the file", "a value"])
+    near = bertsmith.similar(trained / "skip-gram", "the file", among=["", "a file", " "])["near"]
+    assert [part["text"] for part in near] == ["a file"]
+    with pytest.raises(InputError, match="no text in it"):
+        bertsmith.similar(trained / "skip-gram", "the file", among=["", " "])
+
+
+def test_several_unknown_words_are_spelled_together(trained):
+    from bertsmith.downstream.similar import Words
+
+    words = Words(bertsmith.load(trained / "fasttext"))
+    one, other = words._spelled(["zzxq"]), words._spelled(["qqrr"])
+    expected = (one + other) / 2
+    np.testing.assert_allclose(words.vector("zzxq qqrr"), expected / np.linalg.norm(expected), rtol=1e-5)
+
+
+def test_words_named_as_special_tokens_are_left_out_and_counted(tmp_path):
+    (tmp_path / "v.txt").write_text("3 2\nking 1 2\n[UNK] 3 4\n[CLS] 0 1\n")
+    said = []
+    found = bertsmith.import_(tmp_path / "v.txt", tmp_path / "model", say=said.append)
+    assert found["words"] == 1 and any(
+        line.startswith("warning: 2 words are named as a special token") for line in said
+    )
+
+
+def test_a_file_of_vectors_makes_its_folder(trained, tmp_path):
+    bertsmith.export(trained / "skip-gram", tmp_path / "new" / "folder" / "v.txt", to="word2vec")
+    assert (tmp_path / "new" / "folder" / "v.txt").exists()
+    with pytest.raises(InputError, match=r"--to word2vec|to=.word2vec."):
+        bertsmith.export(trained / "skip-gram", tmp_path / "hf")
+
+
+def test_a_report_says_what_held_out_text_lost(trained, tmp_path):
+    bertsmith.report(trained / "skip-gram", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "was not evaluated" not in page and "held-out loss word " in page
+
+
+def test_a_plan_counts_what_static_members_compute(store):
+    for name in ("skip-gram", "glove"):
+        assert bertsmith.plan(static(name), store, steps=5, threads=1)["parameters"] > 0
+
+
+def test_arguments_behind_an_option_are_told_where_they_belong(trained, capsys):
+    assert cli.run(["similar", str(trained / "skip-gram"), "--way", "mul", "king"]) == 2
+    assert "in front of the options" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def tuned(model, tasks, name, out, *sets, method="full", **options):
     ("name", "stack"), [("classify", "three"), ("pairs", "mixed"), ("tag", "mixed"), ("tag", "three")]
 )
 def test_a_task_is_learned_over_it_and_answered_again(stacked, tasks, tmp_path, name, stack):
-    found = tuned(stacked[stack], tasks, name, tmp_path / "run", "length=96")
+    found = tuned(stacked[stack], tasks, name, tmp_path / "run", "length=96", allow_unknown=stack == "mixed")
     scores = bertsmith.evaluate(tmp_path / "run", tasks[name][2])
     assert {key: score["value"] for key, score in scores.items()} == {
         key: pytest.approx(score["value"], abs=1e-6) for key, score in found["dev"].items()
@@ -280,3 +280,12 @@ def test_the_command_stacks_and_says_what_each_part_gives(runs, tmp_path, capsys
     assert json.loads(capsys.readouterr().out)["parts"] == ["bert", "gpt2"]
     assert [part.mix for part in load(tmp_path / "both").recipe.model.parts] == [False, True]
     assert cli.run([*command[:3], "--mix", "x", "--out", str(tmp_path / "other")]) == 2
+
+
+def test_a_stack_has_no_one_table_which_is_told(stacked, tmp_path):
+    for ask in (
+        lambda: bertsmith.similar(stacked["three"], "the"),
+        lambda: bertsmith.export(stacked["three"], tmp_path / "v.txt", to="word2vec"),
+    ):
+        with pytest.raises(InputError, match="has no one table of tokens"):
+            ask()

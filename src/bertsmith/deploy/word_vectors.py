@@ -57,6 +57,8 @@ def export_vectors(
         say(
             "the file has the vectors of the vocabulary; those of other words, which their letters give, stay with the model"
         )
+    with files.writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     word_vectors.write(out, [words.names[i] for i in kept], words.raw[kept], form)
     say(f"{printable(out)}: {amount(len(kept), 'word')} of {words.raw.shape[1]} numbers")
     return {"out": str(out), "to": form, "words": len(kept), "width": words.raw.shape[1]}

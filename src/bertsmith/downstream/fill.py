@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.data.batch import NEVER, Stream
-from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.model import Loaded, opened, without_tokens
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import source
@@ -45,7 +45,7 @@ def fill(
     loaded = opened(model, members=members, say=say, base=base)
     if "token" not in loaded.member.weights():
         raise InputError(
-            f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; give the run that it was fine-tuned from, or pre-train one (pretrain with {option('from_', like='MODEL')} and {option('new_heads', 'token')})"
+            f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; {without_tokens(loaded)}, or pre-train one (pretrain with {option('from_', like='MODEL')} and {option('new_heads', 'token')})"
         )
     reading = loaded.reading()
     if reading.causal:

@@ -206,6 +206,14 @@ def load(
     )
 
 
+def without_tokens(loaded: Loaded) -> str:
+    """What to do about a model that has no head for tokens."""
+    tuned = "give the run that it was fine-tuned from"
+    return (
+        f"{loaded.recipe.name} is asked other questions; take a member that has one" if loaded.task is None else tuned
+    )
+
+
 def settled(member: MemberModel) -> MemberModel:
     """What no text taught, because only tasks use it, begins as what was taught in its place."""
     for part in member.modules():

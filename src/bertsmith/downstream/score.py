@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
-from bertsmith.downstream.model import Loaded, opened
+from bertsmith.downstream.model import Loaded, opened, without_tokens
 from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.written import Written
 from bertsmith.errors import InputError, nearest, printable
@@ -166,7 +166,7 @@ def way_of(loaded: Loaded, method: str | None) -> str:
     """InputError for a model that says nothing of tokens, or not so."""
     if "token" not in loaded.member.weights():
         raise InputError(
-            f"{printable(loaded.run)}: this model has no token head, so it cannot score texts; give the run that it was fine-tuned from"
+            f"{printable(loaded.run)}: this model has no token head, so it cannot score texts; {without_tokens(loaded)}"
         )
     if getattr(loaded.recipe.corruption.rewrite, "spells", False):
         raise InputError(

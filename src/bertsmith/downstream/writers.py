@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.downstream.model import Loaded
+from bertsmith.downstream.model import Loaded, without_tokens
 from bertsmith.downstream.search import How, Rules, Written, write
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.modules.writing import writer_of
@@ -31,9 +31,7 @@ class Writers:
         self.about = not self.reading.causal  # it writes about a text that it read, and does not go on with it
         named = printable(loaded.run)
         if "token" not in loaded.member.weights():
-            raise InputError(
-                f"{named}: this model has no token head, so it writes nothing; give the run that it was fine-tuned from"
-            )
+            raise InputError(f"{named}: this model has no token head, so it writes nothing; {without_tokens(loaded)}")
         if getattr(loaded.recipe.corruption.rewrite, "spells", False):
             raise InputError(
                 f"{named}: this model asks for words and spells unknown ones, and says nothing token by token; take one of a store of words:N"
