@@ -120,7 +120,13 @@ class Theirs:
         self.optimizer.zero_grad()
 
 
-def check_equal(recipe: Recipe, state: dict, batch: Batch, rows: int) -> dict[str, float]:
+def kinds(given) -> dict[str, tuple[str, int | None]]:
+    """Of each way of theirs: its attention, and rows of a pass."""
+    found = {"sdpa": ("sdpa", None), "eager": ("eager", None), "by length": ("sdpa", given.rows)}
+    return {name: found[name] for name in given.theirs}
+
+
+def check_equal(recipe: Recipe, state: dict, batch: Batch, ways: dict) -> dict[str, float]:
     """How far losses and gradients of both sides are apart, relative; 1e-5 and 1e-4 at most in float32."""
     ours = build(recipe).train()
     ours.load_state_dict(state)
@@ -128,8 +134,8 @@ def check_equal(recipe: Recipe, state: dict, batch: Batch, rows: int) -> dict[st
     mine.backward()
     gradients = to_hf({name: p.grad for name, p in weights_of(ours).items()}, recipe)
     found = {}
-    for name, kind, many in (("padded", "sdpa", None), ("by length", "sdpa", rows)):
-        theirs = Theirs(recipe, state, passes_of(batch, many), kind)
+    for name, (kind, rows) in ways.items():
+        theirs = Theirs(recipe, state, passes_of(batch, rows), kind)
         loss, own = theirs.backward(), dict(theirs.model.named_parameters())
         apart = sum(float((own[n].grad - g).double().square().sum()) for n, g in gradients.items() if n in own)
         size = sum(float(g.double().square().sum()) for g in gradients.values())
@@ -158,11 +164,10 @@ def steps(given, store: Store, peak: float) -> list[dict]:
         batch = batch_of(bench)
         torch.manual_seed(0)
         state = build(recipe).state_dict()
-        apart = check_equal(recipe, state, batch, given.rows)
+        apart = check_equal(recipe, state, batch, kinds(given))
         ways = {"ours": Ours(recipe, state, batch, Precision.choose("float32", torch.device("cpu")))}
-        for name, kind, rows in (("sdpa", "sdpa", None), ("eager", "eager", None), ("by length", "sdpa", given.rows)):
-            if name in given.theirs:
-                ways[name] = Theirs(recipe, state, passes_of(batch, rows), kind)
+        for name, (kind, rows) in kinds(given).items():
+            ways[name] = Theirs(recipe, state, passes_of(batch, rows), kind)
         load, seconds = os.getloadavg()[0], taking_turns(ways, given.repetitions, clock(given))
         paired = {
             name: statistics.median(a / b for a, b in zip(values, seconds["ours"], strict=True))
@@ -244,7 +249,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["17m", "base"])
     parser.add_argument("--tokens", type=int, default=4096, help="of an update")
     parser.add_argument("--rows", type=int, default=4, help="of a pass of theirs by length")
-    parser.add_argument("--theirs", nargs="+", default=["sdpa", "eager", "by length"])
+    parser.add_argument("--theirs", nargs="+", default=["sdpa", "eager", "by length"], metavar="sdpa|eager|'by length'")
     parser.add_argument("--lengths", type=int, nargs="+", default=[2048, 4096, 8192])
     parser.add_argument("--batch", type=int, default=1 << 17, help="tokens of an update of the loader")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
