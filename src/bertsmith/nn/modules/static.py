@@ -60,6 +60,7 @@ class Rows:
 class Static(nn.Module):
     listed: Tensor
     begins: Tensor
+    characters: Tensor
 
     def __init__(self, config: StaticConfig):
         super().__init__()
