@@ -55,13 +55,13 @@ VARIANTS |= {"ulmfit-backward", "on-lstm", "bert-lstm"}
 VARIANTS |= {"bert-glyph"}  # without Chinese it has nothing to look at; test_glyphs.py
 VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.py; by themselves they are RoBERTa
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
-LATER = {"albert", "crammed", "deberta", "deberta-v3", "electra", "elmo", "ernie-thu", "longformer", "lstm", "ltg-bert"}
-LATER |= {"mobilebert", "modernbert", "reformer", "spanbert", "ulmfit"}
+LATER = {"albert", "crammed", "deberta", "deberta-v3", "electra", "elmo", "ernie-thu", "hybrid", "longformer", "lstm"}
+LATER |= {"ltg-bert", "mobilebert", "modernbert", "reformer", "spanbert", "ulmfit"}
 # Updates and their tokens: what is asked for every token leaves the plateau of word frequencies sooner, XLNet and ELECTRA with less; a
 # third of UniLM's examples each is read from the left, from the right and whole.
 USUAL = 600, 1024
 RUNS = {"bart": (200, 512), "electra": (600, 512), "gpt2": (200, 512), "t5": (250, 512), "transformer-xl": (200, 512)}
-RUNS |= {"lstm": (1200, 1024), "elmo": (300, 512)}
+RUNS |= {"lstm": (1200, 1024), "hybrid": (1200, 1024), "elmo": (300, 512)}
 RUNS |= {"deberta-v3": (600, 512)}
 RUNS |= {"unilm": (900, 1024), "xlnet": (600, 512)}
 RATES = {"t5": "0.02"}  # of an optimiser that moves a matrix by a share of its own size
