@@ -126,6 +126,14 @@ def test_a_task_is_tuned_from_both_with_the_same_seeds(run):
     assert begins[0].startswith(str(out)) and not begins[1].startswith(str(out))
 
 
+def test_an_export_of_it_opens_elsewhere_with_the_words(run, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    bertsmith.export(run[0], to="hf", out=tmp_path / "hf")  # logits are compared before it says so
+    tokens = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf").tokenize("a haematocrit of sigmoidoscopy")
+    assert len(tokens) < len(bertsmith.load(tmp_path / "hf").tokenizer.encode(["a haematocrit of xyzzqw"])[0][0])
+    assert "haematocrit" in tokens or "sigmoidoscopy" in tokens
+
+
 # -- broken off -------------------------------------------------------------------------------------------------------------------------
 
 
