@@ -1,6 +1,6 @@
 """What going on with a model on another text buys: MiniLM on biomedical papers, newswire and novels, a Chinese BERT on an encyclopedia.
 
-    python experiments/adapt.py CORPORA --model MINILM --out results [--steps 24] [--arms covid words reuters novels chinese]
+    python experiments/adapt.py CORPORA --model MINILM --out results [--steps 48] [--arms covid words reuters novels chinese]
 
 The same command again goes on where it was stopped.  MINILM is the folder of a sentence-transformers BERT (all-MiniLM-L6-v2): it has no
 masked head, so that one is taught first.  The old text is English encyclopedia, a tenth of what is read.
@@ -129,7 +129,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     arguments.add_argument(
-        "--steps", type=int, default=24, help="updates of 2,048 tokens, those of the head among them"
+        "--steps", type=int, default=48, help="updates of 2,048 tokens, those of the head among them"
     )
     arguments.add_argument("--seeds", type=int, default=2)
     arguments.add_argument("--passages", type=int, default=16)

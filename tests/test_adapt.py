@@ -222,7 +222,8 @@ def test_folders_of_others_go_on_with_a_fresh_head_where_they_lack_one(
     assert [*found["stages"]] == (["head", "domain"] if fresh else ["domain"])
     assert any("begin" in line and "fresh" in line for line in said) == bool(fresh)
     assert bertsmith.load(tmp_path / "run").recipe.name == objective
-    assert found["forgetting"] is None and "was not measured" in found["says"][1]
+    assert found["forgetting"] is None and "was not measured" in found["says"][2 if fresh else 1]
+    assert ("under a fresh head" in found["says"][0]) == bool(fresh)
 
 
 def test_a_fresh_head_is_taught_over_the_trunk_as_it_was(documents, texts, tmp_path):
@@ -340,6 +341,7 @@ def result(new, old=None, task=None):
     found = {"task": "classify", "chosen_by": "accuracy", "difference": {"accuracy": score(*task)}} if task else None
     helped = {"domain": new[2] < 0} | ({"score": task[1] > 0} if task else {})
     return {
+        "stages": {},
         "bits_per_byte": bits,
         "forgetting": bits["old"]["difference"] if old else None,
         "task": found,

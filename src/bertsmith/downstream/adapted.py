@@ -65,6 +65,9 @@ def _perplexities(before: Mapping[str, Said], name: str) -> dict[str, float]:
 
 def says(found: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each text and for the task; the last one, where something did not help, says so of the whole."""
+    if "head" in found["stages"]:
+        many = amount(found["stages"]["head"]["best"], "update")
+        yield f"before is the trunk as it was under a fresh head of {many}: what that head went on learning counts as a gain"
     for name, bits in found["bits_per_byte"].items():
         if name != "old":
             yield _of_text(NAMES[name], bits)
