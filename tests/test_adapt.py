@@ -126,6 +126,14 @@ def test_a_task_is_tuned_from_both_with_the_same_seeds(run):
     assert begins[0].startswith(str(out)) and not begins[1].startswith(str(out))
 
 
+def test_an_export_of_it_opens_elsewhere_with_the_words(run, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    bertsmith.export(run[0], to="hf", out=tmp_path / "hf")  # logits are compared before it says so
+    tokens = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf").tokenize("a haematocrit of sigmoidoscopy")
+    assert len(tokens) < len(bertsmith.load(tmp_path / "hf").tokenizer.encode(["a haematocrit of xyzzqw"])[0][0])
+    assert "haematocrit" in tokens or "sigmoidoscopy" in tokens
+
+
 # -- broken off -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +222,8 @@ def test_folders_of_others_go_on_with_a_fresh_head_where_they_lack_one(
     assert [*found["stages"]] == (["head", "domain"] if fresh else ["domain"])
     assert any("begin" in line and "fresh" in line for line in said) == bool(fresh)
     assert bertsmith.load(tmp_path / "run").recipe.name == objective
-    assert found["forgetting"] is None and "was not measured" in found["says"][1]
+    assert found["forgetting"] is None and "was not measured" in found["says"][2 if fresh else 1]
+    assert ("under a fresh head" in found["says"][0]) == bool(fresh)
 
 
 def test_a_fresh_head_is_taught_over_the_trunk_as_it_was(documents, texts, tmp_path):
@@ -332,6 +341,7 @@ def result(new, old=None, task=None):
     found = {"task": "classify", "chosen_by": "accuracy", "difference": {"accuracy": score(*task)}} if task else None
     helped = {"domain": new[2] < 0} | ({"score": task[1] > 0} if task else {})
     return {
+        "stages": {},
         "bits_per_byte": bits,
         "forgetting": bits["old"]["difference"] if old else None,
         "task": found,

@@ -65,6 +65,9 @@ def _perplexities(before: Mapping[str, Said], name: str) -> dict[str, float]:
 
 def says(found: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each text and for the task; the last one, where something did not help, says so of the whole."""
+    if "head" in found["stages"]:
+        many = amount(found["stages"]["head"]["best"], "update")
+        yield f"before is the trunk as it was under a fresh head of {many}: what that head went on learning counts as a gain"
     for name, bits in found["bits_per_byte"].items():
         if name != "old":
             yield _of_text(NAMES[name], bits)
@@ -102,7 +105,8 @@ def _forgotten(difference: Mapping[str, float]) -> str:
 
 
 def table(found: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each text and each score of the task: before, after, difference, with their intervals; then what it says."""
+    """A line for each text and each score of the task: before, after, difference, with their intervals; the model's perplexity
+    on the texts before; then what it says."""
     rows = [(f"{NAMES[name]}, bits/byte", bits) for name, bits in found["bits_per_byte"].items()]
     task = found["task"]
     for name in task["difference"] if task else ():
@@ -112,4 +116,7 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
     for name, row in rows:
         before, after, difference = (metrics.said(row[side]) for side in ("before", "after", "difference"))
         yield f"{name:{width}}  {before:25}  {after:25}  {difference}"
+    for near in found["similarity"].values():
+        shown = (f"{value:,.1f} on the {NAMES[which]}" for which, value in near["perplexity"].items())
+        yield f"perplexity of a token before: {', '.join(shown)}"
     yield from found["says"]

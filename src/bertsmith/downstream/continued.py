@@ -20,7 +20,7 @@ from bertsmith.training.budget import Budget
 from bertsmith.training.start import SIZE, heads_lacking, member_of, recipe_for
 
 HEAD = "head"  # the stage of a fresh one
-HEAD_SHARE = 0.2  # of the budget, that it has
+HEAD_SHARE = 0.5  # of the budget, that it has: as many updates as the trunk has behind it
 HEAD_LR = 1e-3  # of a head that begins with nothing, over a trunk that stays
 PLAIN = (
     "roberta"  # the objective of a model that has no head for pairs: tokens alone, of texts as they follow one another
@@ -96,7 +96,7 @@ class Way:
 
 
 def budgets(budget: Budget, stages: list[str]) -> dict[str, Budget]:
-    """What each stage has of it: a fresh head a fifth, the others alike of the rest."""
+    """What each stage has of it: a fresh head a half, the others alike of the rest."""
     share = {HEAD: HEAD_SHARE} if HEAD in stages else {}
     rest = [name for name in stages if name != HEAD]
     share |= dict.fromkeys(rest, (1 - sum(share.values())) / len(rest))
