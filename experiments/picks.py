@@ -17,12 +17,12 @@ from defaults import TASKS
 from glue import _lines
 
 import bertsmith
-from bertsmith.downstream.study.asked import read_study
 from bertsmith.downstream.study.members import Reckoner
 from bertsmith.downstream.study.picking import picked
 from bertsmith.downstream.study.record import Record
 from bertsmith.downstream.study.results import Outcome
 from bertsmith.downstream.study.rounds import Study
+from bertsmith.downstream.study.study_file import read_study
 from bertsmith.training.job import silent
 from bertsmith.training.run import open_store
 from corpora import chinese, encyclopedia, english

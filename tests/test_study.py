@@ -11,15 +11,16 @@ import pytest
 from tests.studies import TINY, arm, kept, small, task, written
 
 import bertsmith
+from bertsmith import cli
 from bertsmith.config import from_dict, override, to_dict
 from bertsmith.data.loader import Loader
 from bertsmith.data.text import feed_of
 from bertsmith.downstream.likelihood import Likelihood
 from bertsmith.downstream.study import executors
-from bertsmith.downstream.study.asked import read_study
 from bertsmith.downstream.study.cells import done
 from bertsmith.downstream.study.heldout import documents, likelihood
 from bertsmith.downstream.study.members import raw
+from bertsmith.downstream.study.study_file import read_study
 from bertsmith.downstream.study.templates import names, template
 from bertsmith.errors import InputError
 from bertsmith.recipe import find
@@ -386,6 +387,29 @@ def test_a_command_says_the_pick_with_its_evidence(children, made):
     assert json.loads(child.out) == json.loads(json.dumps(result["pick"])) and child.err == ""
     child = children.start("study", "--template", "nothing")
     assert child.wait(300) == 2 and child.err.count("\n") == 1 and "known: bart-noises" in child.err
+
+
+def test_commands_say_the_plan_and_the_power_of_what_stands(made, capsys):
+    file, out, *_ = made
+    assert cli.run(["study", str(file), "--out", str(out), "--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3].startswith("one ") and lines[-3].split()[2] == "6" and "0 of 8 cells to make" in lines[-1]
+    assert cli.run(["study", str(file), "--out", str(out), "--power", "10"]) == 0
+    said = capsys.readouterr().out
+    assert "10 points on classify" in said and "texts by seeds: 2:" in said
+    assert cli.run(["study", str(file), "--out", str(out), "--pick"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "over texts and seeds" in said[-1] and "less" in said[-1]
+
+
+def test_power_of_a_study_that_has_not_begun_makes_a_pilot_of_its_own_cells(short, tasks, tmp_path):
+    arms = [arm("one"), arm("two", corruption__select__rate=0.4), arm("three", schedule__lr=5e-4)]
+    runs = {"seeds": 3, "threads": 1, "curve": 2, "held_out": 64}
+    file = small(tmp_path / "study.toml", short, tasks, arm=arms, runs=runs)
+    found = bertsmith.study(file, tmp_path / "out", power=10.0)
+    assert [*found["measures"]] == ["classify"] and len(keys(tmp_path / "out")) == 8
+    plan = bertsmith.study(file, tmp_path / "out", plan=True)
+    assert [one["done"] for one in plan["members"]] == [4, 4, 0]
 
 
 def test_the_page_is_self_contained_and_begins_with_the_answer(made):

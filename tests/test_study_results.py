@@ -158,6 +158,15 @@ def test_where_texts_are_too_few_power_says_how_many_would_do():
     assert "No number of seeds" in found["says"]
 
 
+def test_members_that_answer_alike_say_nothing_of_a_spread():
+    found = study({"a": 0.7, "b": 0.7})
+    alike = {"news": {seed: TAKEN[0] @ np.ones(ROWS) / ROWS for seed in range(3)}}
+    for system in found.systems:
+        system.values.update(alike)
+    one = power(found, 2.0, 1.0)["measures"]["news"]
+    assert one["seeds_needed"] is None and "answer every text alike" in one["says"]
+
+
 def test_power_needs_two_seeds():
     with pytest.raises(InputError, match="no two seeds"):
         power(study({"a": 0.7, "b": 0.6}, seeds=1), 2.0, 1.0)

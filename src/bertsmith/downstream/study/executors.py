@@ -36,6 +36,9 @@ class Executor(Protocol):
     def stop(self) -> None:
         """Tell all that run to save and end."""
 
+    def close(self) -> None:
+        """When nothing runs any more."""
+
 
 def executor(
     name: str,
@@ -62,7 +65,14 @@ def check(name: str) -> None:
         )
 
 
-class Here:
+class _Open:
+    """Nothing to close."""
+
+    def close(self) -> None:
+        pass
+
+
+class Here(_Open):
     """One after the other, in this process.  What a cell says stands in the log.txt of its run."""
 
     room = 1
@@ -86,7 +96,7 @@ class Here:
         """What a verb was doing it has saved itself."""
 
 
-class Processes:
+class Processes(_Open):
     """Each in a process of its own, which ends when this one does: it reads a pipe that nobody else holds."""
 
     def __init__(self, jobs: int, threads: int, device: str | None):
@@ -130,7 +140,7 @@ def _error(place: Path, otherwise: str) -> BertsmithError:
     return remade(told["code"], told["said"])
 
 
-class Slurm:
+class Slurm(_Open):
     """A job of a cluster for each cell, by submitit.  The table [slurm] of the study has its parameters; `cluster = "local"` tries it here."""
 
     def __init__(self, jobs: int, out: Path, threads: int, device: str | None, given: Mapping[str, Any]):
@@ -176,7 +186,8 @@ class Ray:
         import ray
 
         self.ray, self.room, self.threads, self.device = ray, jobs, threads, device
-        if not ray.is_initialized():
+        self.own = not ray.is_initialized()
+        if self.own:
             ray.init(**{"log_to_driver": False, **given})
         self.running: dict[Path, Any] = {}
 
@@ -208,3 +219,7 @@ class Ray:
     def stop(self) -> None:
         for task in self.running.values():
             self.ray.cancel(task)
+
+    def close(self) -> None:
+        if self.own:
+            self.ray.shutdown()

@@ -74,7 +74,10 @@ def _needed(d: float, measure: Measure, seeds: float, texts: float) -> dict[str,
         rows[str(n)] = math.ceil(texts / left) if left > 0 else None
     fits = next((n for n in SEEDS if rows[str(n)] is not None), None)
     there = f"the {amount(measure.rows, 'text')} that {measure.name} has"
-    if reached is not None:
+    if not seeds and not texts:
+        reached, rows = None, dict.fromkeys(rows)
+        says = f"Nothing can be said of a difference of {100 * d:g} points on {measure.name}: those that stand answer every text alike; train them for longer."
+    elif reached is not None:
         says = f"A difference of {100 * d:g} points on {measure.name} needs {amount(reached, 'seed')} with {there}."
     elif fits is not None:
         says = (

@@ -11,9 +11,10 @@ from typing import Any
 
 from bertsmith import files
 from bertsmith.downstream.study import executors
-from bertsmith.downstream.study.asked import Asked, read_study
+from bertsmith.downstream.study.asked import Asked
 from bertsmith.downstream.study.members import Reckoner, check_recipes
 from bertsmith.downstream.study.record import PLAN, Record, check_same, told
+from bertsmith.downstream.study.study_file import read_study
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
 from bertsmith.training.job import silent
@@ -35,7 +36,7 @@ def study(
     device: str | None = None,
     say: Say = silent,
 ) -> dict[str, Any]:
-    """What study.json says of the study that `file` describes (downstream/study/asked.py), made in the folder `out` or gone on with there;
+    """What study.json says of the study that `file` describes (downstream/study/study_file.py), made in the folder `out` or gone on with there;
     study.html is the page of it.
 
     Every pre-training and every fine-tuning is a run of its own in OUT/cells, named by what it is made of: nothing is computed twice, and a
@@ -72,9 +73,10 @@ def study(
         made.check()
         Record(asked=now, threads=each, members={**(old.members if old else {}), **reckoner.found}).write(out)
         by = executors.executor(executor, jobs, out, each, device, getattr(asked, executor, {}))
-        if power is not None:
-            return made.power(power, by)
-        return made.run(by)
+        try:
+            return made.run(by) if power is None else made.power(power, by)
+        finally:
+            by.close()
 
 
 @contextmanager

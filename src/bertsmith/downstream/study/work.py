@@ -96,12 +96,6 @@ def _tuned(place: Path, told: Mapping[str, Any], threads: int, device: str | Non
     if asked["kind"] == "multitask":
         from bertsmith.downstream.multitask import multitask
 
-        own = {f"{name}": task["set"] for name, task in asked["tasks"].items() if task["set"]}
-        if own:
-            name, (first, *_) = next(iter(own.items()))
-            raise InputError(
-                f"task.{printable(name)}: {printable(first)}: a task that is tuned with others has no settings here; give them to [[tuning]]"
-            )
         multitask(model, given, out, shares=shares_of(asked["shares"]), each=asked["each"], set=asked["set"], **how)
     else:
         from bertsmith.downstream.finetune import finetune
