@@ -82,13 +82,14 @@ class FusedLayer(Layer):
         read: Tensor | None = None,
         source: Any = None,
         cache: Any = None,
+        asking: Tensor | None = None,
         entities: Entities | None = None,
     ) -> Tensor:
         """As of a Layer; `entities` go on to the next one."""
         if entities is None:
-            x = super().forward(x, stream, positions, read, source, cache)
+            x = super().forward(x, stream, positions, read, source, cache, asking)
             return x + self.entity.idle() if self.training and torch.is_grad_enabled() else x
-        x = self.add("attention", *self.mixing(x, stream, positions, read, source, cache))
+        x = self.add("attention", *self.mixing(x, stream, positions, read, source, cache, asking))
         self.entity.attend(entities)
         rows, own = entities.among(read)
         hidden = self.feedforward.up(self.block.enter(self.feedforward_norm, x))
