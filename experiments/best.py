@@ -27,7 +27,6 @@ import numpy as np
 
 CORPORA = {"wiki": "en_wiki", "novels": "en_novels"}
 CHARACTERS = 5_000_000
-HELD = 200  # sentences that are scored
 SHORT = [
     "layout.length=64",
     "training.batch=1024",
@@ -74,14 +73,16 @@ ARMS: dict[str, tuple[str, list[str]]] = {
 
 
 def text_of(data: Path, corpus: str) -> str:
-    found = []
+    """Its first 10 MB."""
+    found: list[str] = []
     for path in sorted((data / CORPORA[corpus]).glob("*.txt.xz")):
-        with lzma.open(path, "rt", encoding="utf-8") as file:
-            found.append(file.read(2 * CHARACTERS))
+        if sum(map(len, found)) < 2 * CHARACTERS:
+            with lzma.open(path, "rt", encoding="utf-8") as file:
+                found.append(file.read(2 * CHARACTERS))
     return "\n\n".join(found)
 
 
-def prepared(data: Path, out: Path, corpus: str) -> tuple[Path, list[str]]:
+def prepared(data: Path, out: Path, corpus: str, count: int) -> tuple[Path, list[str]]:
     """A store of the beginning of a corpus, and sentences of documents behind it."""
     import bertsmith
 
@@ -91,7 +92,7 @@ def prepared(data: Path, out: Path, corpus: str) -> tuple[Path, list[str]]:
         cut = text.index("\n\n", min(CHARACTERS, len(text) // 2))
         lines = [line.strip() for line in text[cut : cut + CHARACTERS].split("\n")]
         lines = [line for line in lines if 60 <= len(line) <= 240]
-        chosen = [lines[i] for i in np.random.default_rng(0).permutation(len(lines))[:HELD]]
+        chosen = [lines[i] for i in np.random.default_rng(0).permutation(len(lines))[:count]]
         (out / f"{corpus}.txt").write_text(text[:cut], encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         bertsmith.prepare([out / f"{corpus}.txt"], folder, tokenizer="bpe:8000", holdout=0.02)
@@ -99,7 +100,7 @@ def prepared(data: Path, out: Path, corpus: str) -> tuple[Path, list[str]]:
     return folder, json.loads(held.read_text(encoding="utf-8"))
 
 
-def sst2(data: Path, out: Path) -> dict[str, Path]:
+def sst2(data: Path, out: Path, count: int) -> dict[str, Path]:
     paths = {part: out / f"sst2-{part}.jsonl" for part in ("train", "dev", "test")}
     if not all(path.exists() for path in paths.values()):
         rows = {}
@@ -109,7 +110,7 @@ def sst2(data: Path, out: Path) -> dict[str, Path]:
             rows[part] = [
                 {"text": read[i][0], "label": read[i][1]} for i in np.random.default_rng(0).permutation(len(read))
             ]
-        parts = {"train": rows["train"][:1000], "dev": rows["train"][1000:1200], "test": rows["test"][:1000]}
+        parts = {"train": rows["train"][:count], "dev": rows["train"][count : count + 200], "test": rows["test"][:1000]}
         for part, chosen in parts.items():
             paths[part].write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
     return paths
@@ -119,8 +120,8 @@ def carried(given: argparse.Namespace, cell: dict[str, Any], recipe: str, sets: 
     """What came of one arm on one corpus."""
     import bertsmith
 
-    store, held = prepared(given.data, given.out, cell["corpus"])
-    paths, run, tuned = sst2(given.data, given.out), given.out / "run", given.out / "tuned"
+    store, held = prepared(given.data, given.out, cell["corpus"], given.sentences)
+    paths, run, tuned = sst2(given.data, given.out, given.rows), given.out / "run", given.out / "tuned"
     for folder in (run, tuned):
         shutil.rmtree(folder, ignore_errors=True)
     load, begun = os.getloadavg()[0], time.monotonic()
@@ -244,6 +245,8 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=[*CORPORA])
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0])
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--sentences", type=int, default=200, help="that are scored, drawn when a corpus is prepared")
+    parser.add_argument("--rows", type=int, default=1000, help="of SST-2 that are learned from")
     given = parser.parse_args()
     {"run": run, "table": table}[given.what](given)
 

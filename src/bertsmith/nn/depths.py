@@ -1,7 +1,8 @@
 """A stack whose parts read a learned sum of all states before them (Pagliardini et al. 2024, arXiv:2402.02622, "DenseFormer": depth-weighted averages).
 
 What a part made of the sum is kept as it is; behind it stand weights of everything that was kept so far, the embedding first.  They begin so that
-the last state alone is read: a fresh stack computes what one without weights does.
+the last state alone is read: a fresh stack computes what one without weights does.  A norm behind the last layer sees no scale, so that the last
+state of all has no weight there: its slope would be rounding, which Adam makes steps of.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bertsmith.config import require
+from bertsmith.nn.blocks import Block
 from bertsmith.nn.transformer import TransformerConfig, stack_parameters
 
 if TYPE_CHECKING:
@@ -50,9 +52,14 @@ class DepthWeighted:
 
         return WeightedTransformer(model)
 
+    def weights(self, model: TransformerConfig) -> list[int]:
+        """How many stand behind each of the parts of all layers."""
+        normed = type(model.block).build_last is not Block.build_last
+        found = [number + 2 for number in range(len(self.parts) * model.layers)]
+        return [*found[:-1], found[-1] - normed]
+
     def parameters(self, model: TransformerConfig) -> int:
-        states = len(self.parts) * model.layers
-        return stack_parameters(model) + states * (states + 3) // 2
+        return stack_parameters(model) + sum(self.weights(model))
 
     def depth(self, model: TransformerConfig) -> int:
         return model.layers

@@ -23,19 +23,19 @@ class Before:
 
 
 class WeightedLayer(Layer):
-    """A layer whose parts are those of another; `attention_depths` and `feedforward_depths` (k,) are what of each state is added behind a part."""
+    """A layer whose parts are those of another; `attention_depths` and `feedforward_depths` (k,) are what of each state is added behind a part,
+    (k - 1,) where the newest has no weight."""
 
     keeps = False  # a cache holds no states
 
     @classmethod
-    def of(cls, layer: Layer, number: int, parts: tuple[str, ...]) -> WeightedLayer:
-        """`number`: of the layer, from 0; `parts`: those that weights stand behind."""
+    def of(cls, layer: Layer, weights: dict[str, int]) -> WeightedLayer:
+        """`weights`: how many stand behind a part."""
         made = cls.__new__(cls)
         nn.Module.__init__(made)
         made.__dict__ |= {**vars(layer), "_modules": dict(layer._modules), "_parameters": {}}
-        for at, part in enumerate(parts):
-            weights = torch.zeros(number * len(parts) + at + 2)
-            made.register_parameter(f"{part}_depths", nn.Parameter(weights))
+        for part, count in weights.items():
+            made.register_parameter(f"{part}_depths", nn.Parameter(torch.zeros(count)))
         return made
 
     def forward(
@@ -63,7 +63,7 @@ class WeightedLayer(Layer):
         if weights is None:
             return x
         before.states.append(x)
-        return _Weighed.apply(weights, x, *before.states)
+        return _Weighed.apply(weights, x, *before.states[: len(weights)])
 
 
 class _Weighed(torch.autograd.Function):
@@ -87,8 +87,9 @@ class _Weighed(torch.autograd.Function):
 
 class WeightedTransformer(Transformer):
     def make_layer(self, number: int, place: Position | None, reads_source: bool) -> Layer:
-        made = super().make_layer(number, place, reads_source)
-        return WeightedLayer.of(made, number, self.config.topology.parts)
+        made, parts = super().make_layer(number, place, reads_source), self.config.topology.parts
+        counts = self.config.topology.weights(self.config)[number * len(parts) :]
+        return WeightedLayer.of(made, dict(zip(parts, counts, strict=False)))
 
     def _states(self, stream: Stream, read: Tensor | None, source: Any = None, cache: Any = None) -> Iterator[Tensor]:
         x = fill(self.embeddings(stream, self.positions))
