@@ -1,6 +1,6 @@
 """Do characters help where words are unknown?  The hybrid word-character model against words alone, on typos and on unknown words.
 
-    python experiments/typos.py CORPORA --out results [--words 4000] [--characters 4000000] [--passes 1] [--seeds 0 1 2] [--rows 2000] [--arms hybrid words] [--threads 1]
+    python experiments/typos.py CORPORA --out results [--words 4000] [--characters 3000000] [--passes 1] [--seeds 0 1 2] [--rows 6920] [--arms hybrid words] [--threads 1]
 
 Encyclopedia text, lower case, twice: with `words-char:N`, where other words are spelled, and with `words:M`, the same words, where others are [UNK].  `hybrid:tiny` reads either once
 (`--passes`), so that both arms read the same words, the one with what spells the others; of the second store it is a language model of words.  Then SST-2: all weights, the mean over
@@ -207,11 +207,11 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--words", type=int, default=4000)
-    arguments.add_argument("--characters", type=int, default=4_000_000)
+    arguments.add_argument("--characters", type=int, default=3_000_000)
     arguments.add_argument("--passes", type=float, default=1.0)
-    arguments.add_argument("--rows", type=int, default=2000)
+    arguments.add_argument("--rows", type=int, default=6920)
     arguments.add_argument("--epochs", type=float, default=3)
-    arguments.add_argument("--lr", type=float, default=1e-3)
+    arguments.add_argument("--lr", type=float, default=3e-3)
     arguments.add_argument("--arms", nargs="+", choices=("hybrid", "words"), default=["hybrid", "words"])
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--threads", type=int, default=1)
