@@ -1,9 +1,9 @@
 """Do characters help where words are unknown?  The hybrid word-character model against words alone, on typos and on unknown words.
 
-    python experiments/typos.py CORPORA --out results [--words 4000] [--characters 4000000] [--passes 1] [--seeds 0 1 2] [--rows 2000] [--arms hybrid words] [--threads 1]
+    python experiments/typos.py CORPORA --out results [--words 4000] [--characters 3000000] [--passes 1] [--seeds 0 1 2] [--rows 6920] [--arms hybrid words] [--threads 1]
 
-Encyclopedia text, lower case, twice: with `words-char:N`, where other words are spelled, and with `words:M`, the same words, where others are [UNK].  `hybrid:tiny` reads either once from
-beginning to end, so that both arms read the same words, the one with what spells the others; of the second store it is a language model of words.  Then SST-2: all weights, the mean over
+Encyclopedia text, lower case, twice: with `words-char:N`, where other words are spelled, and with `words:M`, the same words, where others are [UNK].  `hybrid:tiny` reads either once
+(`--passes`), so that both arms read the same words, the one with what spells the others; of the second store it is a language model of words.  Then SST-2: all weights, the mean over
 words, `--rows` of the training file; scores are of the test file as it is, and with typos in 5, 10 and 20 % of its words of three letters and more (the same typos in all arms, of 5 %
 those of 10 % and so on: two letters swapped, one lost, one too many, another one), and of its texts by their share of words that have no token.  The difference is of pairs: resampled
 over rows and seeds together, 95 %.  At last what the hybrid spells where held-out text has an unknown word.  Each run and score is kept in results.jsonl; a later call goes on from there.
@@ -84,7 +84,7 @@ def scored(
     work = {"seed": seed, "threads": given.threads}
     tokens = round(store.train.count * given.passes)
     end = bertsmith.pretrain(recipe, store.path, run, tokens=tokens, **work, resume=run.exists())
-    tuned = run.with_name(f"{run.name}-sst2-{given.rows}")
+    tuned = run.with_name(f"{run.name}-sst2-{given.rows}-{given.epochs}-{given.lr}")
     sets = ["pool=mean", f"lr={given.lr}", "length=128"]
     bertsmith.finetune(
         run,
@@ -108,11 +108,16 @@ def scored(
     return {
         "arm": arm,
         "seed": seed,
-        "words": given.words,
+        "setting": setting(given),
         "seconds": round(end["seconds"]),
         "held_out": held,
         "right": right,
     }
+
+
+def setting(given: argparse.Namespace) -> list:
+    """What lines of one table have in common."""
+    return [given.words, given.characters, given.passes, given.rows, given.epochs, given.lr]
 
 
 def unknown_shares(store: Store, test: list[dict]) -> np.ndarray:
@@ -202,11 +207,11 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--words", type=int, default=4000)
-    arguments.add_argument("--characters", type=int, default=4_000_000)
+    arguments.add_argument("--characters", type=int, default=3_000_000)
     arguments.add_argument("--passes", type=float, default=1.0)
-    arguments.add_argument("--rows", type=int, default=2000)
+    arguments.add_argument("--rows", type=int, default=6920)
     arguments.add_argument("--epochs", type=float, default=3)
-    arguments.add_argument("--lr", type=float, default=1e-3)
+    arguments.add_argument("--lr", type=float, default=3e-3)
     arguments.add_argument("--arms", nargs="+", choices=("hybrid", "words"), default=["hybrid", "words"])
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--threads", type=int, default=1)
@@ -222,13 +227,13 @@ def main() -> None:
     lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     for seed in given.seeds:
         for arm in given.arms:
-            if not any((line["arm"], line["seed"], line["words"]) == (arm, seed, given.words) for line in lines):
+            if not any((line["arm"], line["seed"], line["setting"]) == (arm, seed, setting(given)) for line in lines):
                 lines.append(scored(arm, seed, of[arm], rows, tests, given))
                 with kept.open("a") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
                 print(json.dumps({name: value for name, value in lines[-1].items() if name != "right"}), flush=True)
     table(
-        [line for line in lines if line["words"] == given.words and line["arm"] in given.arms],
+        [line for line in lines if line["setting"] == setting(given) and line["arm"] in given.arms],
         unknown_shares(of["words"], test),
     )
     if "hybrid" in given.arms:
