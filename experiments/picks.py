@@ -1,6 +1,6 @@
 """Does `study --pick` choose again what it chose?  Three corpora, a study on each, the choice repeated with other seeds.
 
-python experiments/picks.py CORPORA --out results [--choices 4] [--seeds 3] [--tokens 400000] [--corpora english encyclopedia chinese]
+python experiments/picks.py CORPORA --out results [--choices 5] [--seeds 3] [--tokens 200000] [--corpora english encyclopedia chinese]
 
 On each corpus word vectors, a model that reads from the left, and two that hide are pre-trained on as many tokens and read on one task; a choice has
 `--seeds` seeds of each that no other choice has.  The first is the choice, the others repeat it: an answer agrees where it names the same member, or
@@ -64,6 +64,7 @@ seeds = {given.choices * given.seeds}
 sizes = ["tiny"]
 threads = 1
 curve = 2
+held_out = 64
 [[task]]
 name = "topics"
 task = "classify"
@@ -102,9 +103,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--choices", type=int, default=4)
+    parser.add_argument("--choices", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=400_000)
+    parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--corpora", nargs="+", default=list(STORES), choices=list(STORES))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
