@@ -51,11 +51,16 @@ def covid(data: Path, out: Path) -> dict:
                 at = asked["answers"][0]["answer_start"]
                 own = [span for span in spans if span[0] <= at < span[1]]
                 others = [span for span in spans if span not in own]
-                for label, (a, b) in [("yes", s) for s in own] + [("no", draw.choice(others)) for _ in own]:
-                    rows.append({"text": asked["question"], "text2": " ".join(text[a:b].split()), "label": label})
+                pairs = [("yes", span) for span in own] + [("no", draw.choice(others)) for _ in own]
+                rows += [
+                    [
+                        {"text": asked["question"], "text2": " ".join(text[a:b].split()), "label": label}
+                        for label, (a, b) in pairs
+                    ]
+                ]
             papers.append(text)
-    draw.shuffle(rows)
-    return {"corpus": written(out / "covid.txt", papers), **task(out, "covid", rows)}
+    draw.shuffle(rows)  # those of a question stay together
+    return {"corpus": written(out / "covid.txt", papers), **task(out, "covid", [row for of in rows for row in of])}
 
 
 def reuters(data: Path, out: Path) -> dict:
