@@ -27,6 +27,7 @@ NAMES = TEXT
 SLOW = {"albert": {"pair"}, "bert-ngram": {"pair"}, "ernie1-dialogue": {"pair"}, "unilm": {"pair"}}
 # Held down as they rise from 0.
 SLOW |= {name: {"activation", "temporal"} for name in ("ulmfit", "ulmfit-backward", "on-lstm")}
+SLOW |= {"hybrid": {"letter"}}  # of a store whose tokenizer spells nothing: never asked
 every_member = pytest.mark.parametrize("name", NAMES)
 
 
@@ -53,10 +54,11 @@ VARIANTS |= {"ernie1-dialogue", "mbert", "roberta", "structbert", "unilm"}
 VARIANTS |= {"ib-bert"}  # MobileBERT's layers, thick and with norms
 VARIANTS |= {"ulmfit-backward", "on-lstm", "bert-lstm"}
 VARIANTS |= {"bert-glyph"}  # without Chinese it has nothing to look at; test_glyphs.py
+VARIANTS |= {"hybrid"}  # of a tokenizer without characters it is an LSTM; test_hybrid.py
 VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.py; by themselves they are RoBERTa
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
-LATER = {"albert", "crammed", "deberta", "deberta-v3", "electra", "elmo", "ernie-thu", "hybrid", "longformer", "lstm"}
-LATER |= {"ltg-bert", "mobilebert", "modernbert", "reformer", "spanbert", "ulmfit"}
+LATER = {"albert", "crammed", "deberta", "deberta-v3", "electra", "elmo", "ernie-thu", "longformer", "lstm", "ltg-bert"}
+LATER |= {"mobilebert", "modernbert", "reformer", "spanbert", "ulmfit"}
 # Updates and their tokens: what is asked for every token leaves the plateau of word frequencies sooner, XLNet and ELECTRA with less; a
 # third of UniLM's examples each is read from the left, from the right and whole.
 USUAL = 600, 1024

@@ -23,13 +23,12 @@ def reader(letters: Letters, layers: int, hidden: int) -> Recurrent:
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """A word that the vocabulary has is a row of the table; of one that is spelled an LSTM of `layers` layers of `hidden` units reads the
-    characters from the left, and a matrix brings what it says behind the last one to the model's width.
+    """A word that the vocabulary has is a row of the table; of one that is spelled it is what an LSTM of `layers` layers, as wide
+    as the model, says behind the last of the characters, which it reads from the left (section 4.2).
 
     A word of more than `longest` characters loses its end.
     """
 
-    hidden: int = 128
     layers: int = 1
     longest: int = 24
     width: ClassVar[None] = None
@@ -37,7 +36,7 @@ class Composed:
     asks: ClassVar[bool] = False
 
     def __post_init__(self):
-        for name in ("hidden", "layers", "longest"):
+        for name in ("layers", "longest"):
             require(getattr(self, name) > 0, f"model.embeddings.{name}: {getattr(self, name)} must be above 0")
 
     def build(self, model: Any) -> "ComposedEmbeddings":
@@ -46,8 +45,7 @@ class Composed:
         return ComposedEmbeddings(self, model)
 
     def parameters(self, model: Any) -> int:
-        network = reader(model.letters, self.layers, self.hidden)
-        return model.vocab * model.width + network.parameters() + (self.hidden + 1) * model.width
+        return model.vocab * model.width + reader(model.letters, self.layers, model.width).parameters()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ one class and then spelled.  Its words are LSTMs', and so are ours: every word o
 A store of `words-char:N` spells; of any other tokenizer the member is a language model of tokens.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from bertsmith.data.causal import Everything
@@ -13,11 +14,11 @@ from bertsmith.data.spelled import ByWord
 from bertsmith.nn.hybrid import Composed, Hybrid
 from bertsmith.objectives.predict import Predict, Tokens
 from bertsmith.objectives.spelled import Spelling
-from bertsmith.recipe import Corruption, Member, Recipe, Schedule, Training
+from bertsmith.recipe import Corruption, Group, Member, Recipe, Schedule, Training
 from bertsmith.recipes.bert import quick
 from bertsmith.text.stretches import Stretches
 
-# Layers, width, units, dropout; layers and units of what reads and writes characters.  Base is of the paper's order of size.
+# Layers, width, units, dropout; layers of what reads and writes characters, units of what writes them.  Base is of the paper's order of size.
 SIZES = {
     "tiny": (1, 128, 256, 0.0, 1, 128),
     "mini": (2, 256, 512, 0.0, 1, 256),
@@ -38,14 +39,17 @@ def hybrid(size: str = "base") -> Recipe:
             width=width,
             hidden=units,
             dropout=dropout,
-            embeddings=Composed(layers=deep, hidden=wide),
+            embeddings=Composed(layers=deep),
         ),
         objective=Predict(heads=(Tokens(transform=False), Spelling(layers=deep, hidden=wide)), pooler="none"),
         # 128 rows of 50 words; theirs was plain descent at a rate that fell by halves, ours is Adam.
         schedule=Schedule(lr=1e-3, warmup=0.02, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0, clip=5.0),
         training=Training(batch=128 * 50, checkpoint=5_000, evaluate=5_000, held_out=1_048_576),
     )
-    return quick(recipe, lr=2e-3) if dropout == 0 else recipe
+    made = quick(recipe, lr=2e-3) if dropout == 0 else recipe
+    # What all unknown words have in common pulls all units one way at first; at the whole rate they are at their ends before they tell words apart.
+    slow = Group(part="model.embeddings.characters", rate=0.1)
+    return replace(made, schedule=replace(made.schedule, groups=(slow,)))
 
 
 MEMBERS = (

@@ -30,8 +30,7 @@ class ComposedEmbeddings(nn.Module):
 
         self.longest = part.longest
         self.tokens = nn.Embedding(model.vocab, model.width)
-        self.characters = RecurrentStack(reader(model.letters, part.layers, part.hidden))
-        self.project = nn.Linear(part.hidden, model.width)
+        self.characters = RecurrentStack(reader(model.letters, part.layers, model.width))
         self.dropout = nn.Dropout(model.dropout)
 
     def forward(self, stream: Stream, positions: Position) -> Tensor:
@@ -50,7 +49,7 @@ class ComposedEmbeddings(nn.Module):
         """(u, c) symbols, 0 behind a word's last -> (u, d)."""
         there = spelled > 0
         said, _ = self.characters.after(streamed(spelled[there], tuple(there.sum(1).tolist())))
-        return self.project(said)
+        return said
 
 
 class WordStack(RecurrentStack):
