@@ -19,7 +19,7 @@ from bertsmith.tasks.sequences import Builder, encode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LAST = {"xlnet": (True, "last", False), **dict.fromkeys(("transformer-xl", "gpt", "gpt2"), (False, "last", True))}
-FROM_THE_LEFT = ("lstm", "on-lstm", "ulmfit")
+FROM_THE_LEFT = ("lstm", "on-lstm", "ulmfit", "hybrid")
 TEXTS = ["a class is an object of the language", "import a module", "the value of a name is the name of a value"]
 
 

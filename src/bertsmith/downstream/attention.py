@@ -44,9 +44,9 @@ def attention(
     for number in range(len(encoded)):
         stream, layers = attended(loaded, encoded, number)
         if not layers:
-            raise InputError(
-                f"{printable(loaded.run)}: {loaded.recipe.name} has no attention to look at: none of its parts lets tokens read one another by their likeness"
-            )
+            alone = getattr(loaded.recipe.model, "alone", False)
+            why = "its tokens do not read one another" if alone else "its layers read a text from token to token"
+            raise InputError(f"{printable(loaded.run)}: {loaded.recipe.name} has no attention: {why}")
         pieces = loaded.tokenizer.people.pieces(stream)
         windows.append({"tokens": [piece.text for piece in pieces], "layers": layers})
     if len(windows) > 1:

@@ -132,7 +132,7 @@ def magnitude(loaded: Loaded, amount: float) -> Loaded:
 def fewer_heads(loaded: Loaded, amount: float, batches: Iterable[Batch]) -> Loaded:
     """Without the share `amount` of all heads, those that matter least; a layer keeps one at least."""
     _check_stack(loaded)
-    places = placed_layers(loaded.member.model)
+    places = placed_layers(loaded.member.model, "made smaller")
     for layers, number in places:
         check_narrow(layers[number].attention)  # type: ignore[union-attr]
     return without_heads(loaded, least_heads(head_importance(loaded, batches), amount))

@@ -74,7 +74,7 @@ def check_plain(layer: Layer, name: str) -> None:
         )
 
 
-def placed_layers(body: nn.Module) -> list[tuple[nn.ModuleList, int]]:
+def placed_layers(body: nn.Module, way: str = "tuned") -> list[tuple[nn.ModuleList, int]]:
     """Where the layers of a body stand: in which list, and at what number.  InputError for a body that has none."""
     found = [
         (part, number)
@@ -84,7 +84,6 @@ def placed_layers(body: nn.Module) -> list[tuple[nn.ModuleList, int]]:
         if isinstance(layer, Layer)
     ]
     if not found:
-        raise InputError(
-            f"model: {type(body).__name__} has no layers of attention and feed-forward, which this {option('method')} is made of; another is wanted"
-        )
+        full = f" to tune; {option('method', 'full')} tunes it" if way == "tuned" else f", which is what can be {way}"
+        raise InputError(f"{type(body).__name__} has no layers of attention and feed-forward{full}")
     return found

@@ -254,7 +254,7 @@ def _rows(sizes: Sequence[int]) -> list[slice]:
 def matrices(body: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
     """(owner, name, matrix) of every linear layer in the layers of every stack."""
     found: dict[int, tuple[nn.Module, str, nn.Linear]] = {}
-    for layers, number in placed_layers(body):
+    for layers, number in placed_layers(body, "made smaller"):
         for owner in layers[number].modules():
             for name, matrix in owner.named_children():
                 if isinstance(matrix, nn.Linear):
@@ -319,7 +319,7 @@ def _retabled(body: nn.Module, made: Callable[[nn.Embedding], nn.Embedding]) -> 
 
 
 def narrow(body: nn.Module, heads: tuple[int, ...]) -> None:
-    places = placed_layers(body)
+    places = placed_layers(body, "made smaller")
     if len(places) != len(heads):
         raise InputError(f"heads: {len(heads)} numbers for {len(places)} layers")
     for (layers, number), count in zip(places, heads, strict=True):
