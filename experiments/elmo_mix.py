@@ -43,7 +43,7 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--size", default="tiny")
-    arguments.add_argument("--minutes", type=float, default=5)
+    arguments.add_argument("--minutes", type=float, default=5, help="of a free core: some 600,000 tokens")
     arguments.add_argument("--rows", type=int, default=1500)
     arguments.add_argument("--epochs", type=int, default=20)
     arguments.add_argument("--seeds", type=int, default=2)
@@ -68,7 +68,7 @@ def main() -> None:
                     out=out,
                     epochs=given.epochs,
                     threads=given.threads,
-                    set=settings,
+                    set=[*settings, "lr=0.01"],  # of a head alone; at 0.001 it says O everywhere
                     resume=out.exists(),
                     **options,
                 )
