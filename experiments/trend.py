@@ -61,7 +61,10 @@ def scored(name: str, seed: int, by: str, store: Path, rows: dict, given: argpar
     tuned = run.with_name(f"{run.name}-{given.method}-{given.rows}")
     options = {"task": "classify", "method": given.method, "epochs": given.epochs, "allow_unknown": True}
     rate = [] if given.lr is None else [f"lr={given.lr}"]
-    options |= {"set": ["pool=mean", "length=64", *rate], "scratch": name == "fresh"}
+    fresh = (
+        name == "fresh" and given.method != "frozen"
+    )  # a still trunk is what one update of the warm-up left: as it was drawn
+    options |= {"set": ["pool=mean", "length=64", *rate], "scratch": fresh}
     bertsmith.finetune(run, out=tuned, train=rows["train"], dev=rows["dev"], **options, **work, resume=tuned.exists())
     score = bertsmith.evaluate(tuned, rows["test"])["accuracy"]
     return {"member": name, "seed": seed, "by": by, "tokens": end["tokens"], "seconds": round(end["seconds"]), **score}
