@@ -300,7 +300,15 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
     if data is None:
         raise InputError(f"{printable(folder)}: not a complete {what}: it has no {MANIFEST}")
     manifest = unsealed(data, path)
-    version = manifest.get("format")
+    check_format(manifest, path, newest)
+    if manifest.get("kind", what) != what:
+        raise InputError(f"{printable(path)}: kind: this is {an(printable(manifest['kind']))}, not {an(what)}")
+    return manifest
+
+
+def check_format(tree: dict, path: Path, newest: int) -> None:
+    """InputError for a `format` that is none, Newer for one above `newest`."""
+    version = tree.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise InputError(
             f"{printable(path)}: format: {printable(repr(version))} is not a format version; 1 to {newest} are known"
@@ -309,9 +317,6 @@ def read_manifest(folder: str | Path, what: str, newest: int) -> dict:
         raise Newer(
             f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {newest}); upgrade bertsmith"
         )
-    if manifest.get("kind", what) != what:
-        raise InputError(f"{printable(path)}: kind: this is {an(printable(manifest['kind']))}, not {an(what)}")
-    return manifest
 
 
 def check(folder: str | Path, files: dict[str, dict], hashes: bool = True) -> None:

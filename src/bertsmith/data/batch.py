@@ -219,6 +219,21 @@ class Stream:
             thread=row.thread,
         )
 
+    @classmethod
+    def ordered(cls, row: Row, backward: bool = False) -> "Stream":
+        """The clean tokens, each of which sees itself and what stands before it, or behind it."""
+        rank = -row.positions if backward else row.positions
+        return cls(
+            tokens=row.tokens,
+            positions=row.positions,
+            segments=row.segments,
+            query_rank=rank,
+            key_rank=rank,
+            lengths=tuple(row.lengths.tolist()),
+            visibility="ranks" if backward else "causal",
+            thread=row.thread,
+        )
+
     def to(self, device: str | torch.device) -> "Stream":
         marks = {name: None if (x := getattr(self, name)) is None else _tensor(x, device) for name in MARKS}
         features = {name: _tensor(values, device) for name, values in self.features.items()}

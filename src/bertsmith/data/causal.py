@@ -78,19 +78,9 @@ class Causal:
 
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         at = numbers(spans[:, 0], spans[:, 1])
-        rank = -row.positions if self.backward else row.positions
-        stream = Stream(
-            tokens=row.tokens,
-            positions=row.positions,
-            segments=row.segments,
-            query_rank=rank,
-            key_rank=rank,
-            lengths=tuple(row.lengths.tolist()),
-            visibility="ranks" if self.backward else "causal",
-            thread=row.thread,
-        )
         asking = at + 1 if self.backward else at - 1
         targets = {"token": Target(at=asking[:, None], labels=row.tokens[at].astype(np.int64))}
+        stream = Stream.ordered(row, self.backward)
         return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
 
     def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:

@@ -33,24 +33,13 @@ class ByWord:
     def __call__(self, row: Row, spans: Array, vocab: Vocab, draw: Draw) -> Batch:
         letters = Letters.of(vocab)
         asked, first, last, ends = self._asked(row, spans, letters)
-        rank = row.positions
-        stream = Stream(
-            tokens=row.tokens,
-            positions=row.positions,
-            segments=row.segments,
-            query_rank=rank,
-            key_rank=rank,
-            lengths=tuple(row.lengths.tolist()),
-            visibility="causal",
-            thread=row.thread,
-        )
         targets = {"token": Target(at=asked[:, None] - 1, labels=row.tokens[asked].astype(np.int64))}
         if len(first):
             place, word = spread(first + 1, last + ends)
             over = place == last[word]  # behind the last character
             labels = np.where(over, letters.mark, row.tokens[place]).astype(np.int64)
             targets[LETTER] = Target(at=first[word, None] - 1, labels=labels)
-        return Batch(input=stream, targets=targets, examples=Examples(row.epoch, row.example))
+        return Batch(input=Stream.ordered(row), targets=targets, examples=Examples(row.epoch, row.example))
 
     def counts(self, row: Row, spans: Array, draw: Draw) -> dict[str, int]:
         """What `counts()` of the batch will be, without making it."""

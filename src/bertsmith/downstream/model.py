@@ -214,6 +214,17 @@ def without_tokens(loaded: Loaded) -> str:
     )
 
 
+def check_says_tokens(loaded: Loaded, so: str) -> None:
+    """InputError for a model that says nothing token by token, `so` what it is asked for cannot be had."""
+    named = printable(loaded.run)
+    if "token" not in loaded.member.weights():
+        raise InputError(f"{named}: this model has no token head, so it {so}; {without_tokens(loaded)}")
+    if getattr(loaded.recipe.corruption.rewrite, "spells", False):
+        raise InputError(
+            f"{named}: this model asks for words and spells unknown ones, and says nothing token by token; take one of a store of words:N"
+        )
+
+
 def settled(member: MemberModel) -> MemberModel:
     """What no text taught, because only tasks use it, begins as what was taught in its place."""
     for part in member.modules():

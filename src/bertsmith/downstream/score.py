@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith import files
-from bertsmith.downstream.model import Loaded, opened, without_tokens
+from bertsmith.downstream.model import Loaded, check_says_tokens, opened
 from bertsmith.downstream.outputs import check_file
 from bertsmith.downstream.written import Written
 from bertsmith.errors import InputError, nearest, printable
@@ -164,14 +164,7 @@ def _names(pairs: Any) -> Any:
 
 def way_of(loaded: Loaded, method: str | None) -> str:
     """InputError for a model that says nothing of tokens, or not so."""
-    if "token" not in loaded.member.weights():
-        raise InputError(
-            f"{printable(loaded.run)}: this model has no token head, so it cannot score texts; {without_tokens(loaded)}"
-        )
-    if getattr(loaded.recipe.corruption.rewrite, "spells", False):
-        raise InputError(
-            f"{printable(loaded.run)}: this model asks for words and spells unknown ones, and says nothing token by token; take one of a store of words:N"
-        )
+    check_says_tokens(loaded, "cannot score texts")
     ways, does = ("pll-word", "pll"), "sees both sides of a token"
     if getattr(loaded.recipe.model, "decodes", False):
         ways, does = ("decoder",), "writes with a decoder"

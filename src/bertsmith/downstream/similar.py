@@ -68,14 +68,10 @@ def read(model: Any, ids: Array) -> Array:
     """(d,): the mean of what words are before they are read, of a body that composes those that are spelled."""
     import torch
 
-    from bertsmith.data.batch import Stream
     from bertsmith.nn.body import texts
+    from bertsmith.nn.modules.hybrid import streamed
 
-    tokens = torch.from_numpy(ids)
-    zeros = torch.zeros_like(tokens)
-    stream = Stream(
-        tokens=tokens, positions=zeros, segments=zeros, query_rank=zeros, key_rank=zeros, lengths=(len(ids),)
-    )
+    stream = streamed(torch.from_numpy(ids), (len(ids),))
     with torch.no_grad():
         (found,) = texts(model, model.eval().states(stream, 0)[0], stream)
     return found.mean(0).float().numpy()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.downstream.model import Loaded, without_tokens
+from bertsmith.downstream.model import Loaded, check_says_tokens
 from bertsmith.downstream.search import How, Rules, Written, write
 from bertsmith.errors import InputError, printable
 from bertsmith.nn.modules.writing import writer_of
@@ -30,12 +30,7 @@ class Writers:
         self.reading = self.reading.to_write() if self.reading.fills else self.reading
         self.about = not self.reading.causal  # it writes about a text that it read, and does not go on with it
         named = printable(loaded.run)
-        if "token" not in loaded.member.weights():
-            raise InputError(f"{named}: this model has no token head, so it writes nothing; {without_tokens(loaded)}")
-        if getattr(loaded.recipe.corruption.rewrite, "spells", False):
-            raise InputError(
-                f"{named}: this model asks for words and spells unknown ones, and says nothing token by token; take one of a store of words:N"
-            )
+        check_says_tokens(loaded, "writes nothing")
         if not self.decodes and not self.reading.causal and not (self.reading.fills and loaded.writes):
             teaches = option("task", "text2text") + ("" if self.reading.fills else f", {option('decoder', 'fresh')}")
             hides = getattr(loaded.recipe.corruption.rewrite, "hides", True)

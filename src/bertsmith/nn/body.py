@@ -120,11 +120,11 @@ def texts(model: Any, hidden: Tensor, stream: Stream, skip: int = 0, mute: Tenso
 
         said = ~torch.isin(torch.as_tensor(stream.tokens), mute)
         once = said if once is None else once & said
-        return [part[mark] for part, mark in zip(hidden.split(stream.lengths), once.split(stream.lengths), strict=True)]
     if once is None:
         return parts
     marks = [mark[min(skip, len(mark) - 1) :] for mark in once.split(stream.lengths)]
-    return [part[mark] if mark.any() else part[:1] for part, mark in zip(parts, marks, strict=True)]
+    whole = mute is not None  # what is left, if it is nothing
+    return [part[mark] if whole or mark.any() else part[:1] for part, mark in zip(parts, marks, strict=True)]
 
 
 def depth_of(module: nn.Module, name: str, layers: int) -> int:

@@ -122,8 +122,7 @@ def done(out: Path, key: str) -> Done | None:
     if data is None:
         return None
     result = files.unsealed(data, place / DONE)
-    if not isinstance(result.get("format"), int) or result["format"] > FORMAT:
-        raise files.Newer(f"{printable(place / DONE)}: format: comes from a newer bertsmith; upgrade bertsmith")
+    files.check_format(result, place / DONE, FORMAT)
     names = result.get("scores", [])
     if not names:
         return Done(result=result)

@@ -34,8 +34,7 @@ class Record:
         if data is None:
             return None
         tree = files.unsealed(data, out / PLAN)
-        if not isinstance(tree.get("format"), int) or tree["format"] > FORMAT:
-            raise files.Newer(f"{printable(out / PLAN)}: format: comes from a newer bertsmith; upgrade bertsmith")
+        files.check_format(tree, out / PLAN, FORMAT)
         return cls(asked=tree["asked"], threads=tree["threads"], members=tree["members"])
 
     def write(self, out: Path) -> None:
