@@ -5,7 +5,7 @@ CORE := .venv/.core
 DEV := .venv/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo test test-slow test-clients check bench gpu docs clean help
+.PHONY: demo test test-slow test-clients check bench gpu docs site clean help
 help:
 	@echo "make demo       corpus, tokenizer, pre-training, fine-tuning and a report, from this machine's own documentation"
 	@echo "make test       the test suite"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench      speed beside transformers and the tokenizers library; writes bench/results and the tables"
 	@echo "make gpu        tests and speed on a GPU, in 8 minutes; GPU_PYTHON=… an environment that is there, GPU_WHEELS=DIR, GPU_OUT=DIR"
 	@echo "make docs       writes docs/family.md from the recipes"
+	@echo "make site       the guides, commands and Python verbs as pages below site/"
 	@echo "make clean      removes the environment and caches"
 
 $(BIN)/python:
@@ -69,6 +70,11 @@ gpu: $(if $(GPU_PYTHON),,$(DEV))
 docs: $(DEV)
 	@$(BIN)/python -m bertsmith.downstream.family docs/family.md
 
+# A link that leads nowhere ends it.
+site: $(DEV)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	@echo "site/index.html"
+
 clean:
-	rm -rf .venv .clients demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .clients demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ from glue import _lines, _sst2
 
 import bertsmith
 
-SIZE = ["model.layers=3", "model.width=128", "model.hidden=256", "model.dropout=0.1", "training.batch=2048"]
+SIZE = ["model.layers=3", "model.width=128", "model.hidden=256", "model.dropout=0.1"]
 TASK = ["pool=concat", "decay=slanted", "layer_decay=0.385", "unfreeze=0.08", "dropout=0.2", "lr=4e-3", "batch=32"]
 SCRATCH = ["pool=concat", "decay=slanted", "dropout=0.2", "lr=2e-3", "batch=32"]
 DEV, TEST = 500, 1000
@@ -56,12 +56,13 @@ def pretrained(member: str, out: Path, stores: list[Path], given: argparse.Names
     general, own = out / f"{member}-general", out / f"{member}-full"
     options = {"threads": given.threads, "say": print}
     first, second = given.minutes
+    sizes = [*SIZE, f"training.batch={given.batch}"]
     if not _whole(general):
         bertsmith.pretrain(
-            f"{member}:tiny", stores[0], general, minutes=first, set=SIZE, resume=general.exists(), **options
+            f"{member}:tiny", stores[0], general, minutes=first, set=sizes, resume=general.exists(), **options
         )
     if not _whole(own):
-        slow = [*SIZE, "schedule.lr=7e-4", "schedule.layer_decay=0.385"]
+        slow = [*sizes, "schedule.lr=7e-4", "schedule.layer_decay=0.385"]
         bertsmith.pretrain(
             f"{member}:tiny", stores[1], own, minutes=second, from_=general, set=slow, resume=own.exists(), **options
         )
@@ -114,13 +115,15 @@ def main() -> None:
     arguments.add_argument("--length", type=int, default=64)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--characters", type=int, default=20_000_000)
+    arguments.add_argument("--vocab", type=int, default=4000)
+    arguments.add_argument("--batch", type=int, default=512, help="tokens an update: small, for minutes are few")
     arguments.add_argument("--both", action="store_true")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     files = cut(given.data, given.task, max(given.labels), given.out)
     general = given.out / "store"
     if not general.exists():
-        options = {"tokenizer": "wordpiece:8000", "lowercase": True, "holdout": 0.02, "say": print}
+        options = {"tokenizer": f"wordpiece:{given.vocab}", "lowercase": True, "holdout": 0.02, "say": print}
         articles = given.out / "articles.txt"
         articles.write_text("\n".join(_lines(given.data / "en_wiki", ""))[: given.characters], encoding="utf-8")
         bertsmith.prepare([str(articles), str(files["text"])], str(general), **options)

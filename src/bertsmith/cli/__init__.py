@@ -19,6 +19,7 @@ import bertsmith
 from bertsmith.cli.adapting import add_adapt
 from bertsmith.cli.benchmarks import add_clue, add_glue
 from bertsmith.cli.common import Parser
+from bertsmith.cli.completion import add_completion
 from bertsmith.cli.corpus import add_prepare, add_recipes, add_show
 from bertsmith.cli.exchange import add_convert, add_export, add_import
 from bertsmith.cli.graph import add_graph
@@ -154,6 +155,7 @@ def parser() -> Parser:
         add_study,
         add_verify,
         add_report,
+        add_completion,
     ):
         add(commands)
     return top
