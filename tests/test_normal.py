@@ -167,7 +167,8 @@ def test_what_nobody_sees_parts_words_or_goes_but_glues_none(kind, lower):
         assert same(tokenizer, f"good{c}too", "goodtoo"), hex(ord(c))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Unigram's trainer takes a minute over a unit of half a million letters that are one and the same.
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * k.startswith("unigram")) for k in KINDS])
 def test_words_of_any_length_are_learnt_from_in_pieces_and_counted(kind):
     told = {}
     long = [c * 20_000 for c in ("ab1", "x", "qwertyuiop")] + ["x" + "\u0301" * 20_000]

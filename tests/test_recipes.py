@@ -59,6 +59,7 @@ VARIANTS |= {"distilbert", "tinybert"}  # students are taught in test_distilled.
 # And what takes as long as BERT by a loss, a body or a beginning of its own; that it begins to learn is told at once.
 LATER = {"albert", "crammed", "deberta", "deberta-v3", "electra", "elmo", "ernie-thu", "longformer", "lstm", "ltg-bert"}
 LATER |= {"mobilebert", "modernbert", "reformer", "spanbert", "ulmfit"}
+LATER |= {"bart", "gpt2", "t5", "transformer-xl", "xlnet"}
 # Updates and their tokens: what is asked for every token leaves the plateau of word frequencies sooner, XLNet and ELECTRA with less; a
 # third of UniLM's examples each is read from the left, from the right and whole.
 USUAL = 600, 1024
@@ -95,7 +96,7 @@ def test_it_learns_real_text(name, store, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(LATER))
 def test_every_loss_of_it_falls_in_the_first_updates(name, store, tiny, tmp_path):
-    recipe = tiny(name, "schedule.lr=2e-3", "training.evaluate=0")
+    recipe = tiny(name, f"schedule.lr={RATES.get(name, '2e-3')}", "training.evaluate=0")
     pretrain(recipe, store, tmp_path / "run", steps=100, threads=1)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     first, last = (
