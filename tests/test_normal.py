@@ -167,7 +167,7 @@ def test_what_nobody_sees_parts_words_or_goes_but_glues_none(kind, lower):
         assert same(tokenizer, f"good{c}too", "goodtoo"), hex(ord(c))
 
 
-# Unigram's trainer takes a minute over a unit of half a million letters that are one and the same.
+# Unigram's trainer takes a minute over words of 20,000 letters that are one and the same.
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * k.startswith("unigram")) for k in KINDS])
 def test_words_of_any_length_are_learnt_from_in_pieces_and_counted(kind):
     told = {}
