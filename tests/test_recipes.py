@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from bertsmith.data.draw import Draw
 from bertsmith.data.loader import Loader
 from bertsmith.data.ranges import numbers
 from bertsmith.data.text import Text
+from bertsmith.downstream.based import member_over
 from bertsmith.nn.decoder import EncoderDecoder
 from bertsmith.nn.member import build
-from bertsmith.recipe import find
+from bertsmith.recipe import Group, find, members
 from bertsmith.training.pretraining import pretrain
+from bertsmith.training.saving import learned_alone, weights_of
 
 NAMES = TEXT
 # Terms that take millions of tokens, thirty times what is read here: how two segments belong together (test_albert.py has it learned
@@ -375,3 +379,21 @@ class StopAfter:
     def __call__(self, step, *_):
         if step == self.step:
             raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", sorted(members()))
+def test_what_is_saved_beside_a_model_is_read_with_all_that_the_model_has(name, tiny):
+    """Weights, and what a part was told of its corpus: how tokens are spelled, what they look like, which stretches they hold."""
+    recipe = tiny(name)
+    recipe = replace(recipe, schedule=replace(recipe.schedule, groups=(Group(part="model", rate=0.0),)))
+    torch.manual_seed(0)
+    base = build(recipe)
+    with torch.no_grad():
+        for buffer in base.buffers():
+            buffer.add_(1)
+    own = {key: tensor + 1 for key, tensor in weights_of(build(recipe)).items() if not key.startswith("model.")}
+    loaded = SimpleNamespace(member=base, device="cpu", run="base")
+    kept = learned_alone(build(recipe), recipe.schedule)
+    found = weights_of(member_over(recipe, {key: own[key] for key in kept}, loaded, "run"))
+    for key, tensor in weights_of(base).items():
+        assert torch.equal(found[key], own[key] if key in kept else tensor), key
