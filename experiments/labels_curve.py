@@ -1,11 +1,12 @@
 """ULMFiT's curve over labels: a language model, the same gone on with the task's texts, and fresh weights, with 100 to 5,000 labelled rows.
 
-python experiments/labels_curve.py CORPORA --out results [--task imdb|sst2] [--labels 100 500 1000 5000] [--seeds 2] [--minutes 3 2] [--both]
+python experiments/labels_curve.py CORPORA --out results [--task imdb|sst2] [--domain imdb|sst2] [--labels 100 500 2000 5000] [--seeds 2] [--minutes 4 7] [--arms full general gradual scratch] [--both]
 
-The same command again goes on where it was stopped.  Stage one reads encyclopedia articles (`--minutes` A), stage two the task's texts without
-their labels (B more, at a third of the rate, each layer at 1 / 2.6 of the one above it), stage three learns the task: concat pooling, slanted
-triangles, 1 / 2.6 again, layers unfrozen one after another.  Arms: `full` (all three stages), `general` (no second one), `scratch` (the third with
-fresh weights, all at once).  `--both`: `ulmfit-backward` in the same way, and the mean of both directions' probabilities.
+The same command again goes on where it was stopped.  Stage one reads encyclopedia articles (`--minutes` A), stage two texts of the task's kind
+(`--domain`) without their labels (B more, at a third of the rate, each layer at 1 / 2.6 of the one above it), stage three learns the task: concat
+pooling, slanted triangles, all layers at once.  Arms: `full` (all three stages), `general` (no second one), `gradual` (all three, the last with rates of
+1 / 2.6 and layers unfrozen one after another, at four times the rate), `scratch` (the third with fresh weights).  `--both`: `ulmfit-backward` in the same way, and the mean of both
+directions' probabilities.
 Accuracy on test rows, mean over seeds, with the half of a 95 % interval over rows.
 """
 
@@ -20,8 +21,10 @@ from glue import _lines, _sst2
 import bertsmith
 
 SIZE = ["model.layers=3", "model.width=128", "model.hidden=256", "model.dropout=0.1"]
-TASK = ["pool=concat", "decay=slanted", "layer_decay=0.385", "unfreeze=0.08", "dropout=0.2", "lr=4e-3", "batch=32"]
-SCRATCH = ["pool=concat", "decay=slanted", "dropout=0.2", "lr=2e-3", "batch=32"]
+TASK = ["pool=concat", "decay=slanted", "dropout=0.1", "batch=32", "lr=1e-3"]
+GRADUAL = [*TASK[:-1], "layer_decay=0.385", "unfreeze=0.08", "lr=4e-3"]
+ARMS = ("full", "general", "gradual", "scratch")
+PASSES = 10_000  # rows that a tuning reads, at least three times and at most twenty
 DEV, TEST = 500, 1000
 
 
@@ -86,7 +89,6 @@ def tuned(model: Path, arm: str, count: int, seed: int, files: dict[str, Path], 
         chosen = np.random.default_rng(seed).permutation(len(lines))[:count]
         some.write_text("".join(lines[i] + "\n" for i in chosen), encoding="utf-8")
         fresh = arm.startswith("scratch")
-        epochs = max(given.epochs, given.epochs * 1000 // count if count < 1000 else 0)
         bertsmith.finetune(
             model,
             task="classify",
@@ -95,9 +97,10 @@ def tuned(model: Path, arm: str, count: int, seed: int, files: dict[str, Path], 
             out=run,
             seed=seed,
             scratch=fresh,
-            epochs=min(epochs, 20),
+            epochs=min(20, max(3, PASSES // count)),
             threads=given.threads,
-            set=[*(SCRATCH if fresh else TASK), f"length={given.length}"],
+            set=[*(GRADUAL if arm.startswith("gradual") else TASK), f"length={given.length}"],
+            allow_unknown=True,
             resume=run.exists(),
         )
     return run
@@ -108,10 +111,13 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--task", choices=("imdb", "sst2"), default="sst2")
-    arguments.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1000, 5000])
+    arguments.add_argument(
+        "--domain", choices=("imdb", "sst2"), help="whose texts stage two reads; unless given the task's"
+    )
+    arguments.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    arguments.add_argument("--labels", type=int, nargs="+", default=[100, 500, 2000, 5000])
     arguments.add_argument("--seeds", type=int, default=2)
-    arguments.add_argument("--minutes", type=float, nargs=2, default=(3.0, 2.0))
-    arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--minutes", type=float, nargs=2, default=(4.0, 7.0))
     arguments.add_argument("--length", type=int, default=64)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--characters", type=int, default=20_000_000)
@@ -121,22 +127,24 @@ def main() -> None:
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     files = cut(given.data, given.task, max(given.labels), given.out)
+    domain = given.domain or given.task
+    texts = files["text"] if domain == given.task else cut(given.data, domain, 1000, given.out)["text"]
     general = given.out / "store"
     if not general.exists():
         options = {"tokenizer": f"wordpiece:{given.vocab}", "lowercase": True, "holdout": 0.02, "say": print}
         articles = given.out / "articles.txt"
         articles.write_text("\n".join(_lines(given.data / "en_wiki", ""))[: given.characters], encoding="utf-8")
-        bertsmith.prepare([str(articles), str(files["text"])], str(general), **options)
-    own = given.out / f"store-{given.task}"
+        bertsmith.prepare([str(articles), str(texts)], str(general), **options)
+    own = given.out / f"store-{domain}"
     if not own.exists():
-        bertsmith.prepare([str(files["text"])], str(own), tokenizer=str(general), holdout=0.02, say=print)
+        bertsmith.prepare([str(texts)], str(own), tokenizer=str(general), holdout=0.02, say=print)
     found: dict[str, dict[str, Path]] = {}
     for member in ("ulmfit", "ulmfit-backward")[: 1 + given.both]:
         models = pretrained(member, given.out, [general, own], given)
-        found[member] = {"full": models[1], "general": models[0], "scratch": models[1]}
+        found[member] = dict(zip(ARMS, (models[1], models[0], models[1], models[1]), strict=True))
     for count in given.labels:
         line: dict = {"labels": count, "seeds": given.seeds}
-        for arm in ("full", "general", "scratch"):
+        for arm in given.arms:
             scores = []
             for seed in range(given.seeds):
                 runs = [
