@@ -214,6 +214,7 @@ class LayerByLayer:
 
 
 SLANT = 1 / 32  # ULMFiT's ratio
+ONLINE = "online"  # the optimizer that is none: training/online.py
 COOLING = ("wsd", "trapezoid")  # decays that begin near the end
 FALLING = ("linear", "cosine", *COOLING)  # those that end somewhere
 
@@ -224,7 +225,8 @@ class Schedule:
     a cosine, by the inverse of the root of the steps, or none.  slanted: on lines from `SLANT` of the peak and back to it (ULMFiT's slanted
     triangles, Howard & Ruder 2018, equation 3); wsd: the peak until `cooldown` of the steps are left, then by 1 - root (Hu et al. 2024; Hägele et al. 2024,
     section 4; ModernBERT), trapezoid: the same on a line.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves;
-    AdaGrad has no betas, no decay of weights, and moves only rows that something was said of.
+    AdaGrad has no betas, no decay of weights, and moves only rows that something was said of; online: plain descent, one example after another,
+    by an objective that can (`_check_online`).
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -241,7 +243,7 @@ class Schedule:
     cooldown: float = 0.1  # of wsd and trapezoid: the steps that they decay in, a share of all below 1
     initial: float = 0.0  # the share of the peak that warm-up rises from
     final: float = 0.0  # the share of the peak that the rate falls to
-    optimizer: Literal["adamw", "adafactor", "adagrad", "stable-adamw", "lamb", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "adagrad", "stable-adamw", "lamb", "muon", "online"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
     average: Any = (
@@ -291,6 +293,21 @@ class Schedule:
             self.clip >= 0 and self.weight_decay >= 0 and self.eps > 0,
             "schedule: clip and weight_decay must not be negative, eps must be above 0",
         )
+        if self.optimizer == ONLINE:
+            self._check_online()
+
+    def _check_online(self) -> None:
+        """InputError for what needs the gradient of an update, or rates that differ."""
+        require(
+            self.lr <= 1, f"schedule.lr: {self.lr}: an example at a time is moved by 1 at most; word2vec's is 0.025"
+        )
+        none = {"weight_decay": 0, "clip": 0, "layer_decay": 1, "unfreeze": 0, "groups": (), "stages": None}
+        for name, value in none.items():
+            now = getattr(self, name)
+            require(
+                now == value,
+                f"schedule.{name}: {now}: online descent has none; {value if value != () else 'leave it empty'}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +425,10 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
+        require(
+            self.schedule.optimizer != ONLINE or hasattr(self.objective, ONLINE),
+            f"schedule.optimizer: online: {type(self.objective).__name__} ({self.name}) is learned by gradients of an update; word2vec can be",
+        )
         self._check_ways()
 
     def _check_ways(self) -> None:
