@@ -118,17 +118,19 @@ class NeighboursObjective(nn.Module):
     def moved(self, model: Any, batch: Batch, rate: float) -> tuple[dict[str, float], float]:
         """One pair after another moves the tables (training/online.py); the way is that of the words' own vectors."""
         descent = self._once("descent", self._descent)
-        words = model.tokens.weight
-        rows = torch.from_numpy(np.unique(batch.input.tokens)).long()
-        before = words[rows]
-        loss = descent(batch.input, words.detach(), self.output.weight.detach(), rate)
-        way = torch.linalg.vector_norm(words[rows] - before, dtype=torch.float64).item()
+        words = model.tokens.weight.detach().numpy()
+        read = np.zeros(len(words), bool)
+        read[batch.input.tokens] = True
+        rows = np.flatnonzero(read)
+        before = words.take(rows, 0)
+        loss = descent(batch.input, words, self.output.weight.detach().numpy(), rate)
+        way = float(np.linalg.norm(words.take(rows, 0) - before))
         return {TERM: loss}, way / rate if rate else 0.0
 
     def _descent(self, counts: Tensor) -> Descent:
         tree = self.config.by == "huffman"
         below, paths = None if tree else self._below(), self._paths(torch.float32) if tree else None
-        return Descent(self.config, self.output.embedding_dim, below, paths)
+        return Descent(self.config, tuple(self.output.weight.shape), below, paths)
 
     def _learned(self, model: Any, stream: Stream) -> tuple[Tensor, Tensor, list[Moved]]:
         """The loss, what is right, and gradients."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT, DRAWN = "left", "right", "drawn"  # data/neighbours.py
 DOMAIN = 2**31 - 1  # of gensim's table of draws
+Shape = tuple[int, int]
 HALF = 2**24  # gensim begins to draw at HALF a + b
 
 
@@ -29,32 +30,33 @@ class Descent:
     Its loss leaves out pairs that are told apart, or taken for another, by more than 6 in the logit, which its code does not learn from either.
     """
 
-    def __init__(self, config: Neighbourhood, width: int, below: Tensor | None, paths: tuple[Tensor, Tensor] | None):
-        """`below` (V,): the shares in which words are drawn, added up; or `paths`: nodes and turns (V, r) as in huffman.py."""
+    def __init__(self, config: Neighbourhood, shape: Shape, below: Tensor | None, paths: tuple[Tensor, Tensor] | None):
+        """Of tables of `shape` (V, d); `below` (V,): the shares in which words are drawn, added up; or `paths`: nodes and turns (V, r) as in huffman.py."""
         from gensim.models import word2vec
 
-        tree, self._centre = paths is not None, config.predict == "centre"
-        self._train = word2vec.train_batch_cbow if self._centre else word2vec.train_batch_sg
+        (vocab, width), tree, centre = shape, paths is not None, config.predict == "centre"
+        self._train = word2vec.train_batch_cbow if centre else word2vec.train_batch_sg
         negatives = 0 if tree else config.negatives
         self.made = word2vec.Word2Vec(
-            vector_size=width, sg=not self._centre, hs=tree, negative=negatives, sample=0, cbow_mean=1, workers=1
+            vector_size=width, sg=not centre, hs=tree, negative=negatives, sample=0, cbow_mean=1, workers=1
         )
+        self.made.wv.key_to_index = {i: i for i in range(vocab)}
         if paths is not None:
             self.made.wv.expandos |= _tree(*(part.numpy() for part in paths))
         if below is not None:  # a word without a count is drawn never but for the first, once in 2^31 draws
             self.made.cum_table = (below / below[-1] * DOMAIN).round().numpy().astype(np.uint32)
         self.made.random = self._given = _Given()
-        self._work = [np.zeros(width, np.float32) for _ in range(1 + self._centre)]
+        self._work = [np.zeros(width, np.float32) for _ in range(1 + centre)]
 
-    def __call__(self, stream: Stream, words: Tensor, output: Tensor, rate: float) -> float:
-        """The sum of the loss, as each pair found it; moves `words` and `output` (V, d).  A sequence draws from its own features alone."""
+    def __call__(self, stream: Stream, words: Array, output: Array, rate: float) -> float:
+        """The sum of the loss, as each pair found it; moves `words` and `output`, float32.  A sequence draws from its own features alone."""
+        assert words.dtype == output.dtype == np.float32  # what the compiled code takes them for
         made, reach = self.made, np.maximum(stream.features[LEFT], stream.features[RIGHT])
         made.window = int(reach.max(initial=1))
-        made.wv.key_to_index, made.wv.vectors = range(len(words)), words.numpy()
-        made.syn1 = made.syn1neg = output.numpy()
+        made.wv.vectors = words
+        made.syn1 = made.syn1neg = output
         loss = 0.0
-        for sentences, reaches, begin in _sequences(stream, reach):
-            self._given.begin, self._given.shorter = begin, [made.window - half for half in reaches]
+        for sentences, self._given.shorter, self._given.begin in _sequences(stream, reach, made.window):
             made.running_training_loss = 0.0
             self._train(made, sentences, rate, *self._work, True)
             loss += made.running_training_loss
@@ -71,25 +73,25 @@ class _Given:
         return next(self.begin) if size is None else self.shorter
 
 
-def _sequences(stream: Stream, reach: Array) -> Iterator[tuple[list[list[int]], list[int], Iterator[int]]]:
-    """Of each sequence what stands between walls, how far the window of each word in it reaches, and what drawing begins with.
+def _sequences(stream: Stream, reach: Array, window: int) -> Iterator[tuple[list[list[int]], list[int], Iterator[int]]]:
+    """Of each sequence what stands between walls, by how much the window of each word in it is shorter, and what drawing begins with.
 
     Nothing has a neighbour behind a wall, so that one is where a word has none to the right.  Words that have none at all are left out.
     """
     asked = np.flatnonzero(reach)
-    owner = np.repeat(np.arange(len(stream.lengths)), stream.lengths)[asked]
-    tokens, reaches = stream.tokens[asked].tolist(), reach[asked].tolist()
-    begins = (stream.features[DRAWN][asked] * HALF).astype(np.int64)
+    tokens, shorter = stream.tokens[asked].tolist(), (window - reach[asked]).tolist()
+    begin = (stream.features[DRAWN][asked] * HALF).astype(np.int64)
     ends = np.flatnonzero(stream.features[RIGHT][asked] == 0) + 1
-    first, start = 0, 0
-    for found in np.split(ends, np.flatnonzero(np.diff(owner[ends - 1])) + 1):
+    edges = ends.searchsorted(asked.searchsorted(np.cumsum(stream.lengths)), "right").tolist()
+    ends, done, first, start = ends.tolist(), 0, 0, 0
+    for edge in edges:
         sentences = []
-        for end in found.tolist():
+        for end in ends[done:edge]:
             sentences.append(tokens[start:end])
             start = end
         if sentences:
-            yield sentences, reaches[first:start], iter(begins[first : first + 2].tolist())
-        first = start
+            yield sentences, shorter[first:start], iter(begin[first : first + 2].tolist())
+        done, first = edge, start
 
 
 def _tree(nodes: Array, turns: Array) -> dict[str, list[Array]]:
