@@ -22,6 +22,7 @@ from gensim.models import FastText, Word2Vec
 from harness import machine, record, row, say
 
 import bertsmith
+from bertsmith.config import override
 from bertsmith.recipe import find
 from bertsmith.tasks import words as questions
 from bertsmith.tasks.ranking import unit
@@ -69,7 +70,7 @@ def ours(
         "training.checkpoint=1000000",
         "training.held_out=1",
     ]
-    found = find(f"{member}:mini")
+    found = override(find(f"{member}:mini"), settings)
     steps = max(2, passes * store.train.count // found.training.batch)
     bertsmith.pretrain(
         found.name + ":mini",

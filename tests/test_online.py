@@ -1,6 +1,7 @@
 """One pair after another, by gensim's compiled functions: the laws of word2vec hold, runs go on to the same bytes, and what cannot be so is told."""
 
 import json
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -257,9 +258,9 @@ def test_members_without_pairs_of_words_and_processes_are_refused(store, tmp_pat
 
 def test_without_gensim_one_line_says_what_brings_it(store, tmp_path, monkeypatch):
     def missing(name):
-        raise neighbours.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(neighbours, "version", missing)
+    monkeypatch.setattr(metadata, "version", missing)
     with pytest.raises(
         InputError, match=r"schedule.optimizer: online: needs gensim; pip install 'bertsmith\[static\]'"
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bertsmith.config import require
@@ -58,6 +57,8 @@ class Neighbourhood:
 
     def online(self, recipe: Recipe) -> dict[str, str]:
         """InputError without gensim, for vectors that are not one row of one table, and for rows of more words than its code reads at once."""
+        from importlib.metadata import PackageNotFoundError, version
+
         require(
             getattr(recipe.model, "grams", None) is None,
             f"schedule.optimizer: online learns one vector of each word, and {recipe.name} has stretches of letters, too; adagrad learns both",
