@@ -226,7 +226,7 @@ class Schedule:
     triangles, Howard & Ruder 2018, equation 3); wsd: the peak until `cooldown` of the steps are left, then by 1 - root (Hu et al. 2024; Hägele et al. 2024,
     section 4; ModernBERT), trapezoid: the same on a line.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves;
     AdaGrad has no betas, no decay of weights, and moves only rows that something was said of; online: plain descent, one example after another,
-    by an objective that can (`_check_online`).
+    by an objective that can (training/online.py).
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -293,21 +293,6 @@ class Schedule:
             self.clip >= 0 and self.weight_decay >= 0 and self.eps > 0,
             "schedule: clip and weight_decay must not be negative, eps must be above 0",
         )
-        if self.optimizer == ONLINE:
-            self._check_online()
-
-    def _check_online(self) -> None:
-        """InputError for what needs the gradient of an update, or rates that differ."""
-        require(
-            self.lr <= 1, f"schedule.lr: {self.lr}: an example at a time is moved by 1 at most; word2vec's is 0.025"
-        )
-        none = {"weight_decay": 0, "clip": 0, "layer_decay": 1, "unfreeze": 0, "groups": (), "stages": None}
-        for name, value in none.items():
-            now = getattr(self, name)
-            require(
-                now == value,
-                f"schedule.{name}: {now}: online descent has none; {value if value != () else 'leave it empty'}",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,11 +410,29 @@ class Recipe:
             f"model.embeddings.segments: {segments}, but the rewrite numbers {needed} of them; raise it to {needed}, or 0 for none",
         )
 
-        require(
-            self.schedule.optimizer != ONLINE or hasattr(self.objective, ONLINE),
-            f"schedule.optimizer: online: {type(self.objective).__name__} ({self.name}) is learned by gradients of an update; word2vec can be",
-        )
         self._check_ways()
+        if self.schedule.optimizer == ONLINE:
+            self._check_online()
+
+    def _check_online(self) -> None:
+        """InputError where what learns one example after another would need the gradient of an update, or several rates."""
+        schedule, training = self.schedule, self.training
+        require(
+            hasattr(self.objective, ONLINE),
+            f"schedule.optimizer: online: {type(self.objective).__name__} ({self.name}) learns by gradients of an update; word2vec need not",
+        )
+        require(
+            schedule.lr <= 1,
+            f"schedule.lr: {schedule.lr}: online descent moves by 1 at most; word2vec's is 0.025, of CBOW 0.05",
+        )
+        none = {"weight_decay": 0, "clip": 0, "layer_decay": 1, "unfreeze": 0, "groups": (), "stages": None}
+        for name, value in none.items():
+            now, way = getattr(schedule, name), "leave it empty" if value in ((), None) else f"set it {value}"
+            require(now == value, f"schedule.{name}: {now}: online descent has none; {way}")
+        require(
+            training.accumulate == 1 and training.most is None,
+            f"training.accumulate: {training.accumulate}, training.most: {training.most}: online descent adds no micro-batches up; leave them 1 and null",
+        )
 
     def _check_ways(self) -> None:
         """InputError where the model would read what it is asked for: of one that reads from an end, the rewrite says which."""

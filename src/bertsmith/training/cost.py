@@ -103,8 +103,7 @@ def estimate(
     if store is not None:
         recipe = recipe.with_vocab(store.vocab)
     place, program = choose_device(device), _program()
-    if gpu is None:
-        online.check(recipe, 1, place)
+    online.check(recipe, 1, torch.device("cuda") if gpu else place)
     precision = Precision.choose(recipe.training.precision, place)
     layers = getattr(recipe.model, "layers", 1)
     _check_free(_with_layers(recipe, min(2, layers)), place)

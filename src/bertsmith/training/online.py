@@ -41,7 +41,7 @@ def engine(recipe: Recipe) -> dict[str, str]:
 
 
 def check(recipe: Recipe, processes: int, place: torch.device) -> None:
-    """InputError for what one example after another cannot be."""
+    """InputError where there are several processes or another device, and without what does the work (`engine`)."""
     if recipe.schedule.optimizer != ONLINE:
         return
     if processes > 1:
@@ -50,11 +50,6 @@ def check(recipe: Recipe, processes: int, place: torch.device) -> None:
         )
     if place.type != "cpu":
         raise InputError(f"{NAME} computes on the CPU; {option('device', 'cpu')}")
-    for name, one in (("accumulate", 1), ("most", None)):
-        if (now := getattr(recipe.training, name)) != one:
-            raise InputError(
-                f"training.{name}: {now}: {NAME} adds no micro-batches up; leave it {'null' if one is None else one}"
-            )
     engine(recipe)
 
 

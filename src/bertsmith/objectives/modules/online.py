@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT, DRAWN = "left", "right", "drawn"  # data/neighbours.py
 DOMAIN = 2**31 - 1  # of gensim's table of draws
-Shape = tuple[int, int]
-HALF = 2**24  # gensim begins to draw at HALF a + b
+HALF = 2**24  # it begins to draw at HALF a + b
 
 
 class Descent:
@@ -30,7 +29,9 @@ class Descent:
     Its loss leaves out pairs that are told apart, or taken for another, by more than 6 in the logit, which its code does not learn from either.
     """
 
-    def __init__(self, config: Neighbourhood, shape: Shape, below: Tensor | None, paths: tuple[Tensor, Tensor] | None):
+    def __init__(
+        self, config: Neighbourhood, shape: tuple[int, ...], below: Tensor | None, paths: tuple[Tensor, Tensor] | None
+    ):
         """Of tables of `shape` (V, d); `below` (V,): the shares in which words are drawn, added up; or `paths`: nodes and turns (V, r) as in huffman.py."""
         from gensim.models import word2vec
 
@@ -43,7 +44,7 @@ class Descent:
         self.made.wv.key_to_index = {i: i for i in range(vocab)}
         if paths is not None:
             self.made.wv.expandos |= _tree(*(part.numpy() for part in paths))
-        if below is not None:  # a word without a count is drawn never but for the first, once in 2^31 draws
+        if below is not None:  # what has no count is never drawn, but for row 0, once in 2^31 draws
             self.made.cum_table = (below / below[-1] * DOMAIN).round().numpy().astype(np.uint32)
         self.made.random = self._given = _Given()
         self._work = [np.zeros(width, np.float32) for _ in range(1 + centre)]
