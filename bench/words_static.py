@@ -1,4 +1,5 @@
 """Static word vectors beside gensim: the same words in the same order, the same settings, taking turns; words a second, and how good the vectors are.
+"online": our loop, with gensim's functions for its updates (`schedule.optimizer=online`), at gensim's rates.
 
     python bench/words_static.py CORPORA [--characters 12000000] [--passes 1] [--kinds skip-gram cbow] [--workers 1 2] [--repetitions 2]
 
@@ -11,7 +12,7 @@ import argparse
 import lzma
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gensim.models import FastText, Word2Vec
 from harness import machine, record, row, say
 
 import bertsmith
+from bertsmith.config import override
 from bertsmith.recipe import find
 from bertsmith.tasks import words as questions
 from bertsmith.tasks.ranking import unit
@@ -54,18 +56,21 @@ def prepared(data: Path, out: Path, characters: int) -> Store:
     return Store.open(out / "store")
 
 
-def ours(store: Store, kind: str, threads: int, passes: int, out: Path) -> tuple[float, float, np.ndarray]:
-    """(seconds and cpu seconds of all updates, (V, d) vectors)."""
+def ours(
+    store: Store, kind: str, threads: int, passes: int, out: Path, more: Sequence[str] = ()
+) -> tuple[float, float, np.ndarray]:
+    """(seconds and cpu seconds of all updates, (V, d) vectors); `more`: settings."""
     member, settings, _ = KINDS[kind]
     ticks: list[tuple[float, float]] = []
     settings = [
         *settings,
+        *more,
         f"model.width={WIDTH}",
         "training.evaluate=0",
         "training.checkpoint=1000000",
         "training.held_out=1",
     ]
-    found = find(f"{member}:mini")
+    found = override(find(f"{member}:mini"), settings)
     steps = max(2, passes * store.train.count // found.training.batch)
     bertsmith.pretrain(
         found.name + ":mini",
@@ -130,14 +135,19 @@ def judged(data: Path, names: list[str | None], vectors: np.ndarray) -> dict[str
 def compared(
     data: Path, store: Store, kind: str, workers: int, passes: int, repetitions: int, folder: Path
 ) -> dict[str, Any]:
+    """Online is one process and one thread, whatever `workers` are."""
     names = words_of(store)
     tokens = store.train.gather(slice(0, store.train.count))
     known = tokens[tokens != store.vocab.unk]
     sentences = [[names[i] for i in known[at : at + 512].tolist()] for at in range(0, len(known), 512)]
+    run = lambda n, way="": folder / f"{kind}-{workers}-{n}{way}".replace(" ", "-")
+    online = ["schedule.optimizer=online", f"schedule.lr={KINDS[kind][2]['alpha']}"]
     ways: dict[str, Callable[[int], tuple[float, float, np.ndarray]]] = {
-        "ours": lambda n: ours(store, kind, workers, passes, folder / f"{kind}-{workers}-{n}".replace(" ", "-")),
+        "ours": lambda n: ours(store, kind, workers, passes, run(n)),
         "gensim": lambda n: theirs(store, sentences, kind, workers, passes, names),
     }
+    if kind != "fasttext" and workers == 1:
+        ways["online"] = lambda n: ours(store, kind, workers, passes, run(n, "-online"), online)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     cpus: dict[str, list[float]] = {name: [] for name in ways}
     quality = {}
@@ -146,7 +156,8 @@ def compared(
             wall, cpu, vectors = way(number)
             seconds[name].append(wall)
             cpus[name].append(cpu)
-            quality[name] = judged(data, names, vectors)
+            if number == repetitions - 1:
+                quality[name] = judged(data, names, vectors)
     words = len(known) * passes
     cpu = {name: words / min(values) for name, values in cpus.items()}
     return row(f"{kind}, {workers} at work, {passes} passes", seconds, words, "words/s", cpu=cpu, quality=quality)

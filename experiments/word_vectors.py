@@ -32,6 +32,13 @@ PAIRS = {
     "rare": "EN-RW-STANFORD.txt",
 }
 TREE, CENTRE = "objective.by=huffman", "objective.predict=centre"
+
+
+def online(rate: float) -> list[str]:
+    """Our loop with gensim's functions, at its rate."""
+    return ["schedule.optimizer=online", f"schedule.lr={rate}"]
+
+
 OURS: dict[str, tuple[str, list[str]]] = {
     "skip-gram": ("word2vec", []),
     "cbow": ("word2vec", [CENTRE]),
@@ -39,6 +46,10 @@ OURS: dict[str, tuple[str, list[str]]] = {
     "cbow tree": ("word2vec", [TREE, CENTRE]),
     "fasttext": ("fasttext", []),
     "glove": ("glove", []),
+    "online skip-gram": ("word2vec", online(0.025)),
+    "online cbow": ("word2vec", [CENTRE, *online(0.05)]),
+    "online skip-gram tree": ("word2vec", [TREE, *online(0.025)]),
+    "online cbow tree": ("word2vec", [TREE, CENTRE, *online(0.05)]),
 }
 THEIRS: dict[str, dict[str, Any]] = {
     "gensim skip-gram": {"sg": 1, "alpha": 0.025},

@@ -214,6 +214,7 @@ class LayerByLayer:
 
 
 SLANT = 1 / 32  # ULMFiT's ratio
+ONLINE = "online"  # the optimizer that is none: training/online.py
 COOLING = ("wsd", "trapezoid")  # decays that begin near the end
 FALLING = ("linear", "cosine", *COOLING)  # those that end somewhere
 
@@ -224,7 +225,8 @@ class Schedule:
     a cosine, by the inverse of the root of the steps, or none.  slanted: on lines from `SLANT` of the peak and back to it (ULMFiT's slanted
     triangles, Howard & Ruder 2018, equation 3); wsd: the peak until `cooldown` of the steps are left, then by 1 - root (Hu et al. 2024; Hägele et al. 2024,
     section 4; ModernBERT), trapezoid: the same on a line.  AdaFactor has neither betas nor eps, and its rate is a share of what it moves;
-    AdaGrad has no betas, no decay of weights, and moves only rows that something was said of.
+    AdaGrad has no betas, no decay of weights, and moves only rows that something was said of; online: plain descent, one example after another,
+    by an objective that can (training/online.py).
 
     Parts of a member may learn at a share of the rate, or not yet, or no more: by depth (`layer_decay`, `unfreeze`) and by name (`groups`).
     """
@@ -241,7 +243,7 @@ class Schedule:
     cooldown: float = 0.1  # of wsd and trapezoid: the steps that they decay in, a share of all below 1
     initial: float = 0.0  # the share of the peak that warm-up rises from
     final: float = 0.0  # the share of the peak that the rate falls to
-    optimizer: Literal["adamw", "adafactor", "adagrad", "stable-adamw", "lamb", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "adagrad", "stable-adamw", "lamb", "muon", "online"] = "adamw"
     layer_decay: float = 1.0  # the rate of each layer as a share of the one above it; heads stand above the last, embeddings below the first
     unfreeze: float = 0.0  # steps (a share of them below 1) from one depth's beginning to learn to that of the next below; heads begin at once
     average: Any = (
@@ -409,6 +411,28 @@ class Recipe:
         )
 
         self._check_ways()
+        if self.schedule.optimizer == ONLINE:
+            self._check_online()
+
+    def _check_online(self) -> None:
+        """InputError where what learns one example after another would need the gradient of an update, or several rates."""
+        schedule, training = self.schedule, self.training
+        require(
+            hasattr(self.objective, ONLINE),
+            f"schedule.optimizer: online: {type(self.objective).__name__} ({self.name}) learns by gradients of an update; word2vec need not",
+        )
+        require(
+            schedule.lr <= 1,
+            f"schedule.lr: {schedule.lr}: online descent moves by 1 at most; word2vec's is 0.025, of CBOW 0.05",
+        )
+        none = {"weight_decay": 0, "clip": 0, "layer_decay": 1, "unfreeze": 0, "groups": (), "stages": None}
+        for name, value in none.items():
+            now, way = getattr(schedule, name), "leave it empty" if value in ((), None) else f"set it {value}"
+            require(now == value, f"schedule.{name}: {now}: online descent has none; {way}")
+        require(
+            training.accumulate == 1 and training.most is None,
+            f"training.accumulate: {training.accumulate}, training.most: {training.most}: online descent adds no micro-batches up; leave them 1 and null",
+        )
 
     def _check_ways(self) -> None:
         """InputError where the model would read what it is asked for: of one that reads from an end, the rewrite says which."""

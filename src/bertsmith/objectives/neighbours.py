@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bertsmith.config import require
+from bertsmith.errors import InputError
 from bertsmith.nn.body import Body, BodyConfig
 
 if TYPE_CHECKING:
     from bertsmith.objectives.modules.cells import CellsObjective
     from bertsmith.objectives.modules.neighbours import NeighboursObjective
+    from bertsmith.recipe import Recipe
 
 TERM, CELL = "word", "cell"
+LONGEST = 10_000  # gensim's MAX_SENTENCE_LEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,9 @@ class Neighbourhood:
     neighbours' vectors that are asked for the word in both.  `negatives`: words that stand against each pair, each drawn in proportion to its count to the
     `power`; a sequence draws `shared` of them, and each counts negatives / shared, so that products of matrices compute them
     (Ji et al. 2016, arXiv:1604.04661); one that is the word asked for is skipped.
+
+    Online (training/online.py) it is word2vec's own descent, by gensim: each pair draws its `negatives` for itself, and a window's words are asked for the
+    word, whatever stands against it.
     """
 
     predict: Literal["neighbours", "centre"] = "neighbours"
@@ -44,6 +50,27 @@ class Neighbourhood:
 
     def parameters(self, model: BodyConfig) -> int:
         return model.vocab * model.width
+
+    @property
+    def online_pays(self) -> bool:
+        return self.predict == "centre" or self.by == "huffman"
+
+    def online(self, recipe: Recipe) -> dict[str, str]:
+        """InputError without gensim, for vectors that are not one row of one table, and for rows of more words than its code reads at once."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        require(
+            getattr(recipe.model, "grams", None) is None,
+            f"schedule.optimizer: online learns one vector of each word, and {recipe.name} has stretches of letters, too; adagrad learns both",
+        )
+        require(
+            recipe.layout.length <= LONGEST,
+            f"layout.length: {recipe.layout.length}: gensim reads {LONGEST:,} words of a row; lower it, or schedule.optimizer=adagrad",
+        )
+        try:
+            return {"gensim": version("gensim")}
+        except PackageNotFoundError:
+            raise InputError("schedule.optimizer: online: needs gensim; pip install 'bertsmith[static]'") from None
 
     def weights(self) -> dict[str, float]:
         return {TERM: 1.0}

@@ -34,7 +34,7 @@ from bertsmith.nn.modules.attention import operations
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, setting
-from bertsmith.training import machine
+from bertsmith.training import machine, online
 from bertsmith.training.checkpoint import size_estimate
 from bertsmith.training.gpus import GPUS, check_gpu
 from bertsmith.training.optim import build_optimizer
@@ -103,6 +103,7 @@ def estimate(
     if store is not None:
         recipe = recipe.with_vocab(store.vocab)
     place, program = choose_device(device), _program()
+    online.check(recipe, 1, torch.device("cuda") if gpu else place)
     precision = Precision.choose(recipe.training.precision, place)
     layers = getattr(recipe.model, "layers", 1)
     _check_free(_with_layers(recipe, min(2, layers)), place)
@@ -197,10 +198,14 @@ def _timed(member: MemberModel, recipe: Recipe, batch: Batch, precision: Precisi
     while len(updating) <= REPEAT and (len(updating) < 2 or sum(passing) < SECONDS):
         optimizer.zero_grad(set_to_none=True)
         start = _clock(precision.device)
-        _pass(member, batch, precision)
+        if isinstance(optimizer, online.Online):
+            optimizer.moved(member, batch)
+        else:
+            _pass(member, batch, precision)
         passed = _clock(precision.device)
         gradients = [p.grad for p in member.parameters() if p.grad is not None]
-        torch._foreach_mul_(gradients, 1.0 / max(1.0, shared.norm(gradients)))
+        if gradients:
+            torch._foreach_mul_(gradients, 1.0 / max(1.0, shared.norm(gradients)))
         optimizer.step()
         passing.append(passed - start)
         updating.append(_clock(precision.device) - passed)

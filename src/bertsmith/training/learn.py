@@ -22,7 +22,7 @@ from bertsmith.nn.modules.drawn import without_memory
 from bertsmith.nn.modules.member import MemberModel
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, flag, option
-from bertsmith.training import budget
+from bertsmith.training import budget, online
 from bertsmith.training.budget import Budget, Extent
 from bertsmith.training.distributed import World
 from bertsmith.training.job import Job, Progress, fresh, silent
@@ -69,6 +69,7 @@ def learn(
                 asked = Budget(steps=old["steps"]) if old else default or asked
             extent = Extent.of(job.feed)
             asked.check(extent, options)
+            online.check(recipe, world.size, place)
             size = parameters(recipe)
             learn = size if job.trained is None else job.trained
             share = world.share if shard == "fsdp" else 1
@@ -108,7 +109,7 @@ def learn(
                 f"{trial.step_seconds:.3g} s an update: {amount(asked.minutes, 'minute is', 'minutes are', 'g')} {amount(config['steps'], 'step')}"
             )
         warmup_steps(recipe.schedule, config["steps"])
-        for line in layers_said(recipe, config["steps"]):
+        for line in (*online.pays(recipe), *layers_said(recipe, config["steps"])):
             journal.say(line)
         if hasattr(job.feed, "lasts"):
             job.feed.lasts(config["steps"])
@@ -185,6 +186,7 @@ def _config(job: Job, asked: Budget, extent: Extent, place: torch.device) -> dic
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
+        **online.engine(job.recipe),
     }
     given = {name: value for name, value in vars(asked).items() if value is not None or name != "epochs"}
     config = {
@@ -231,10 +233,10 @@ def _go_on(job: Job, old: dict, config: dict, journal: Journal) -> None:
         was = old.get(name, alone.get(name))
         if was != config[name] and not (name == "shard" and None in (was, config[name])):
             journal.say(f"warning: {name}: was {was}, is {config[name]}: the losses go on, but not bit for bit")
-    if old["versions"]["torch"] != config["versions"]["torch"]:
-        journal.say(
-            f"warning: torch: was {old['versions']['torch']}, is {config['versions']['torch']}: the losses go on, but not bit for bit"
-        )
+    for name in ("torch", *online.engine(job.recipe)):
+        was, now = old["versions"].get(name), config["versions"][name]
+        if was != now:
+            journal.say(f"warning: {name}: was {was}, is {now}: the losses go on, but not bit for bit")
     if changed:
         journal.say(f"changed since the run began: {'; '.join(changed)}")
 

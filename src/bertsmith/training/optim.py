@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from bertsmith.errors import InputError, nearest
 from bertsmith.nn.modules.member import depths
 from bertsmith.objectives.distilled import LED
-from bertsmith.recipe import COOLING, SLANT, Group, Schedule
+from bertsmith.recipe import COOLING, ONLINE, SLANT, Group, Schedule
 from bertsmith.spelling import amount
 from bertsmith.training.adafactor import AdaFactor, joined_in
 from bertsmith.training.adagrad import AdaGrad
 from bertsmith.training.distributed import ALONE, World
 from bertsmith.training.lamb import Lamb
 from bertsmith.training.muon import Muon, orthogonal
+from bertsmith.training.online import Online
 from bertsmith.training.stable import StableAdamW
 
 # Without bias correction the update count starts here: 1 - beta ** 1e8 is exactly 1 for every beta below 0.9999999, so torch's
@@ -165,6 +166,8 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimi
         return AdaFactor(groups, schedule.lr, joined_in(module))
     if schedule.optimizer == "adagrad":
         return AdaGrad(groups, schedule.lr, schedule.eps)
+    if schedule.optimizer == ONLINE:
+        return Online(groups, schedule.lr)
     if schedule.optimizer == "stable-adamw":
         return StableAdamW(groups, schedule.lr, schedule.betas, schedule.eps)
     if schedule.optimizer == "lamb":

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from bertsmith.errors import NumericsError, ResourceError
 from bertsmith.nn.modules.blocks import Layer
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import amount, setting
+from bertsmith.training.online import Online
 from bertsmith.training.precision import Precision
 from bertsmith.training.processes import own
 from bertsmith.training.shard import Shared
@@ -30,7 +32,7 @@ class Outcome:
 
     loss: float
     terms: dict[str, float | None]
-    grad_norm: float  # before clipping
+    grad_norm: float  # before clipping; of online descent the way of an update over the rate
 
 
 def compile_layers(member: nn.Module) -> None:
@@ -69,6 +71,8 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     weights = member.objective.weights()
     try:
+        if isinstance(optimizer, Online):
+            return _online(member, batches, counts, optimizer, step, shared)
         sums, parts = [], shared.passes(batches, counts, planned)
         dropouts = [_dropout_seed(seed, step, shared.row(i, planned)) for i in range(len(parts))]
         whole = None
@@ -81,14 +85,10 @@ def train_step(
         terms = _totals(shared.gather(sums), counts, weights)
         gradients = [p.grad for p in member.parameters() if p.grad is not None]
         norm = shared.norm(gradients)
-        outcome = Outcome(
-            loss=sum(weights[k] * v for k, v in terms.items() if v is not None),
-            terms=terms,
-            grad_norm=norm,
-        )
-        if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
+        outcome = Outcome(loss=_weighed(terms, weights), terms=terms, grad_norm=norm)
+        if not _finite(outcome):
             optimizer.zero_grad(set_to_none=True)
-            raise NumericsError(_not_finite(step, outcome, _examples(batches, shared)))
+            raise NumericsError(_not_finite(step, outcome, _examples(batches, shared), "nothing was updated"))
         if clip and norm > clip:
             torch._foreach_mul_([own(gradient) for gradient in gradients], clip / norm)
         with _updating(member):
@@ -99,6 +99,28 @@ def train_step(
             raise
         raise ResourceError(_no_memory(step, batches)) from None
     return outcome
+
+
+def _online(
+    member: nn.Module, batches: Sequence[Batch], counts: dict[str, int], optimizer: Online, step: int, shared: Shared
+) -> Outcome:
+    """An update that is made example by example.  NumericsError once it is made."""
+    made, weights = [optimizer.moved(member, batch) for batch in batches], member.objective.weights()
+    terms = _totals([sums for sums, _ in made], counts, weights)
+    outcome = Outcome(loss=_weighed(terms, weights), terms=terms, grad_norm=math.hypot(*(way for _, way in made)))
+    if not _finite(outcome):
+        raise NumericsError(
+            _not_finite(step, outcome, _examples(batches, shared), "the step that was saved last is whole")
+        )
+    return outcome
+
+
+def _weighed(terms: Mapping[str, float | None], weights: Mapping[str, float]) -> float:
+    return sum(weights[name] * value for name, value in terms.items() if value is not None)
+
+
+def _finite(outcome: Outcome) -> bool:
+    return math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)
 
 
 @contextmanager
@@ -129,7 +151,7 @@ def _backward(
 
 
 def _totals(
-    sums: list[dict[str, Tensor]], counts: dict[str, int], weights: dict[str, float]
+    sums: Sequence[Mapping[str, Any]], counts: dict[str, int], weights: dict[str, float]
 ) -> dict[str, float | None]:
     """Means over the whole step, added in double precision."""
     means: dict[str, float | None] = {}
@@ -145,12 +167,12 @@ def _examples(batches: Sequence[Batch], shared: Shared) -> list:
     return [example for part in shared.world.gather(own) for example in part]
 
 
-def _not_finite(step: int, outcome: Outcome, examples: list) -> str:
+def _not_finite(step: int, outcome: Outcome, examples: list, left: str) -> str:
     terms = ", ".join(f"{name} {value}" for name, value in outcome.terms.items() if value is not None)
     shown = ", ".join(f"{epoch}:{example}" for epoch, example in examples[:NAMED])
     more = f" and {len(examples) - NAMED} more" if len(examples) > NAMED else ""
     return (
-        f"step {step}: not finite: loss {outcome.loss} ({terms}), gradient norm {outcome.grad_norm}; nothing was updated; "
+        f"step {step}: not finite: loss {outcome.loss} ({terms}), gradient norm {outcome.grad_norm}; {left}; "
         f"examples (epoch:example) {shown}{more}; a lower schedule.lr or a longer schedule.warmup helps most often"
     )
 

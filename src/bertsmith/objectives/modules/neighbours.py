@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from bertsmith.data.batch import Batch, Stream
 from bertsmith.nn.modules.static import Moved, Rows, table
 from bertsmith.objectives.modules.huffman import paths
 from bertsmith.objectives.modules.known import known
+from bertsmith.objectives.modules.online import Descent
 from bertsmith.objectives.neighbours import TERM
 
 if TYPE_CHECKING:
@@ -111,6 +113,24 @@ class NeighboursObjective(nn.Module):
         """`accuracy`: of each word's pairs the share that is likelier than not (of a tree: at every turn)."""
         loss, right, _ = self._learned(model, batch.input)
         return {TERM: {"loss": loss.item(), "accuracy": right.item(), "count": len(batch.asked(TERM))}}
+
+    @torch.no_grad()
+    def moved(self, model: Any, batch: Batch, rate: float) -> tuple[dict[str, float], float]:
+        """One pair after another moves the tables (training/online.py); the way is that of the words' own vectors."""
+        descent = self._once("descent", self._descent)
+        words = model.tokens.weight.detach().numpy()
+        read = np.zeros(len(words), bool)
+        read[batch.input.tokens] = True
+        rows = np.flatnonzero(read)
+        before = words.take(rows, 0)
+        loss = descent(batch.input, words, self.output.weight.detach().numpy(), rate)
+        way = float(np.linalg.norm(words.take(rows, 0) - before))
+        return {TERM: loss}, way / rate if rate else 0.0
+
+    def _descent(self, counts: Tensor) -> Descent:
+        tree = self.config.by == "huffman"
+        below, paths = None if tree else self._below(), self._paths(torch.float32) if tree else None
+        return Descent(self.config, tuple(self.output.weight.shape), below, paths)
 
     def _learned(self, model: Any, stream: Stream) -> tuple[Tensor, Tensor, list[Moved]]:
         """The loss, what is right, and gradients."""
