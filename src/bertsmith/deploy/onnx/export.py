@@ -28,6 +28,7 @@ from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.predict import Trunk
 from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option
+from bertsmith.tasks.sequences import Encoded
 
 SMALL = ".int8.onnx"
 LARGE = ".onnx.data"
@@ -64,7 +65,7 @@ def export_onnx(
     if input is not None and not small:
         raise InputError(f"{option('input')}: says what eight bits lose; give {option('int8')} with it")
     files.refuse_unless_replaceable(out, OURS.__contains__, "ONNX export", force)
-    given = opened(model, members=members, say=say, base=base)
+    given = opened(model, members=members, say=say, base=base, sound=True)
     loaded = here(untold(half_of(plain(given), half, headed=True)))
     check_fits(loaded)
     where, home = Path(out).resolve(), loaded.run.resolve()
@@ -119,11 +120,12 @@ def _written(loaded: Loaded, folder: Path, pool: Pool | None, small: bool, own: 
     chosen, said = compared.chosen_texts(loaded)
     check_backend(folder, loaded.tokenizer, chosen, loaded.reading())
     encoded = compared.masked(loaded, compared.sequences(loaded, chosen))
-    ours, theirs = _answers(loaded, folder, graphs, pool, encoded, ".onnx")
+    apart, rounded = _compared(loaded, folder, graphs, pool, encoded)
     found = {
         "opset": OPSET,
         "bytes": _size(folder, graphs, ".onnx"),
-        "largest_difference": compared.apart(ours, theirs),
+        "largest_difference": apart,
+        "rounded": rounded,
         "texts": len(encoded),
         "texts_from": said,
     }
@@ -135,18 +137,22 @@ def _written(loaded: Loaded, folder: Path, pool: Pool | None, small: bool, own: 
     return found
 
 
-def _answers(
-    loaded: Loaded, folder: Path, graphs: list[Graph], pool: Pool | None, encoded: Any, end: str
-) -> tuple[compared.Answers, compared.Answers]:
-    """What the model says, and what the graphs do."""
-    runs = [Session(folder / f"{graph.name}{end}") for graph in graphs]
+def _compared(
+    loaded: Loaded, folder: Path, graphs: list[Graph], pool: Pool | None, encoded: Encoded
+) -> tuple[dict[str, float], list[str]]:
+    """Of each output how far it is from what the model says (`compared.apart`)."""
+    runs = [Session(folder / f"{graph.name}.onnx") for graph in graphs]
     if len(runs) == 1:
-        return compared.ours(loaded, encoded, pool, graphs[0].outputs), compared.theirs(runs[0], encoded)
-    written = written_of(loaded, encoded)
-    return compared.ours_written(loaded, encoded, written), compared.theirs_written(*runs, encoded, written)
+        ours = lambda model: compared.ours(model, encoded, pool, graphs[0].outputs)
+        theirs = compared.theirs(runs[0], encoded)
+    else:
+        written = written_of(loaded, encoded)
+        ours = lambda model: compared.ours_written(model, encoded, written)
+        theirs = compared.theirs_written(*runs, encoded, written)
+    return compared.apart(ours(loaded), theirs, lambda: ours(compared.doubled(loaded)))
 
 
-def written_of(loaded: Loaded, encoded: Any) -> list[np.ndarray]:
+def written_of(loaded: Loaded, encoded: Encoded) -> list[np.ndarray]:
     """What a decoder is given beside each text: its start and the beginning of the next text."""
     start = loaded.reading().asks(loaded.vocab).start
     ends = np.cumsum(encoded.lengths)
@@ -157,7 +163,7 @@ def written_of(loaded: Loaded, encoded: Any) -> list[np.ndarray]:
 
 
 def _loss(
-    loaded: Loaded, folder: Path, graphs: list[Graph], pool: Pool | None, encoded: Any, own: Any
+    loaded: Loaded, folder: Path, graphs: list[Graph], pool: Pool | None, encoded: Encoded, own: Any
 ) -> dict[str, Any]:
     """What eight bits lose: of the texts that the graphs were compared on, or the user's own."""
     if len(graphs) > 1:
@@ -193,6 +199,8 @@ def _say(out: str | Path, result: dict[str, Any], say: Callable[[str], None]) ->
     say(f"ONNX opset {result['opset']}, {result['bytes'] / 1e6:.1f} MB; any number of texts of any length up to the model's")
     say(f"as the model on {amount(result['texts'], 'text')} of ragged lengths ({result['texts_from']})")
     say(f"largest differences in float32: {apart} (of the largest answer, or of 1)")
+    if result["rounded"]:
+        say(f"{' and '.join(result['rounded'])}: rounding moves the model itself as far: against float64 both are as near")
     if "int8" in result:
         lost = result["int8"]["graphs"]
         say(f"int8: {result['int8']['bytes'] / 1e6:.1f} MB; lost on {amount(lost['texts'], 'text')}: {int8.said(lost['lost'])}")

@@ -26,7 +26,7 @@ from bertsmith.objectives.supervised import SIDE
 
 IDS, MASK, SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
 STATES, STATES_MASK = "encoder_hidden_states", "encoder_attention_mask"
-LOGITS, EMBEDDING, ENCODED = "logits", "embedding", "last_hidden_state"
+LOGITS, EMBEDDING, ENCODED = "logits", "sentence_embedding", "last_hidden_state"
 OF_TEXTS = ("pair", "summary")  # terms of pre-training that are said of a text as a whole
 
 Says = Callable[[Any, Rectangle], Tensor]  # body and texts -> an output
@@ -75,7 +75,7 @@ class Texts(nn.Module):
         objective, vocab, model = loaded.member.objective, loaded.vocab, loaded.recipe.model
         self.sep = vocab.sep
         self.asking = vocab.mask if model.asks and LOGITS in says and isinstance(objective, Prediction) else None
-        self.body: Any = _Alone(self.member.model) if model.decodes else self.member.model
+        self.alone = _Alone(self.member.model) if model.decodes else None
         dense = [part for said in says.values() for part in getattr(said, "dense", ())]
         self.dense = nn.ModuleList(dense)
 
@@ -87,7 +87,8 @@ class Texts(nn.Module):
             stream = replace(stream, key_rank=rank, visibility="ranks")
         if self.reading.wide != "none":
             stream = replace(stream, wide=self._wide(input_ids, stream))
-        found = tuple(said(self.body, stream) for said in self.says.values())
+        body = self.alone or self.member.model
+        found = tuple(said(body, stream) for said in self.says.values())
         return found if len(found) > 1 else found[0]
 
     def _wide(self, tokens: Tensor, stream: Rectangle) -> Tensor:
