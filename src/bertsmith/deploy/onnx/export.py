@@ -27,7 +27,7 @@ from bertsmith.nn.body import outer
 from bertsmith.objectives.denoising import Denoising
 from bertsmith.objectives.predict import Trunk
 from bertsmith.objectives.vectors import Vectors
-from bertsmith.spelling import amount, option
+from bertsmith.spelling import amount, flag, option
 from bertsmith.tasks.sequences import Encoded
 
 SMALL = ".int8.onnx"
@@ -63,10 +63,10 @@ def export_onnx(
     if wrong is not None:
         raise InputError(f"{option('pool', pool)}: unknown; {nearest(wrong, tuple(POOLS))}")
     if input is not None and not small:
-        raise InputError(f"{option('input')}: says what eight bits lose; give {option('int8')} with it")
+        raise InputError(f"{option('input')}: says what eight bits lose; give {flag('int8')} with it")
     files.refuse_unless_replaceable(out, OURS.__contains__, "ONNX export", force)
     given = opened(model, members=members, say=say, base=base, sound=True)
-    loaded = here(untold(half_of(plain(given), half, headed=True)))
+    loaded = here(untold(_half(plain(given), half)))
     check_fits(loaded)
     where, home = Path(out).resolve(), loaded.run.resolve()
     if where == home or home in where.parents:
@@ -86,6 +86,14 @@ def export_onnx(
         files.publish(folder, out)
     _say(out, result, say)
     return {"out": str(out), **result}
+
+
+def _half(loaded: Loaded, name: str | None) -> Loaded:
+    """Of two models one; a model that a decoder of masks stands behind is written with it, unless its encoder is asked for."""
+    halves = getattr(loaded.recipe.objective, "halves", None)
+    if name is None and halves is not None and len(halves(loaded.recipe.model)) == 1:
+        return loaded
+    return half_of(loaded, name, headed=True)
 
 
 def _pool(loaded: Loaded, pool: str | None) -> Pool | None:
