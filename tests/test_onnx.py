@@ -74,7 +74,9 @@ def rows_of(path: Path) -> list[dict]:
 def test_classes_without_torch(tune_by, alone, tasks, tmp_path):
     tune_by(tmp_path / "run", "full")
     lines: list[str] = []
-    made = bertsmith.export(tmp_path / "run", tmp_path / "out", to="onnx", int8=True, input=tasks["classify"][2], say=lines.append)
+    made = bertsmith.export(
+        tmp_path / "run", tmp_path / "out", to="onnx", int8=True, input=tasks["classify"][2], say=lines.append
+    )
     texts = [row["text"] for row in rows_of(tasks["classify"][2])][:20]
     ours = bertsmith.predict(tmp_path / "run", texts)
     for one, other in zip(alone("onnx_without_torch.py", tmp_path / "out", texts), ours, strict=True):
@@ -89,7 +91,7 @@ def test_classes_without_torch(tune_by, alone, tasks, tmp_path):
     assert "opset 20" in told and "largest differences in float32: logits" in told and "int8: " in told
     assert bertsmith.verify(tmp_path / "out")["kind"] == "export"
     (tmp_path / "out" / "model.onnx").write_bytes(b"no")
-    with pytest.raises(InputError, match="model.onnx"):
+    with pytest.raises(InputError, match=r"model\.onnx"):
         bertsmith.verify(tmp_path / "out")
 
 
@@ -98,21 +100,24 @@ def test_tags_without_torch(tune_by, alone, tasks, tmp_path):
     tune_by(tmp_path / "run", "full", "tag")
     bertsmith.export(tmp_path / "run", tmp_path / "out", to="onnx")
     sentences = [block.splitlines() for block in tasks["tag"][2].read_text(encoding="utf-8").strip().split("\n\n")]
-    texts = [" ".join(line.split()[0] for line in block) for block in sentences][:10]
+    texts = [" ".join(line.split()[0] for line in block) for block in sentences if len(block) < 7][:10]
     ours = bertsmith.predict(tmp_path / "run", [text.split() for text in texts])
-    assert alone("onnx_without_torch.py", tmp_path / "out", texts) == [row["tags"] for row in ours]
+    assert texts and alone("onnx_without_torch.py", tmp_path / "out", texts) == [row["label"] for row in ours]
+
+
+def squad(name: str, question: str, context: str) -> dict:
+    return {"paragraphs": [{"context": context, "qas": [{"id": name, "question": question, "answers": []}]}]}
 
 
 @pytest.mark.slow
 def test_answers_without_torch(tune_by, alone, tasks, tmp_path):
     tune_by(tmp_path / "run", "full", "qa")
     bertsmith.export(tmp_path / "run", tmp_path / "out", to="onnx")
-    ours = bertsmith.predict(tmp_path / "run", tasks["qa"][2])
-    data = json.loads(tasks["qa"][2].read_text(encoding="utf-8"))["data"]
-    about = [(qa["question"], part["context"]) for text in data for part in text["paragraphs"] for qa in part["qas"]]
-    short = [i for i, pair in enumerate(about) if len(" ".join(pair).split()) < 25][:10]
-    found = alone("onnx_without_torch.py", tmp_path / "out", ["\t".join(about[i]) for i in short])
-    assert short and found == [ours[i]["label"] for i in short]
+    asked = [("what jumps", "The quick fox jumps."), ("who made it", "It was made by him."), ("a list", "Small lists")]
+    (tmp_path / "some.json").write_text(json.dumps({"data": [squad(str(i), *pair) for i, pair in enumerate(asked)]}))
+    ours = bertsmith.predict(tmp_path / "run", tmp_path / "some.json")
+    found = alone("onnx_without_torch.py", tmp_path / "out", ["\t".join(pair) for pair in asked])
+    assert found == [row["label"] for row in ours] and any(found)
 
 
 @pytest.mark.slow

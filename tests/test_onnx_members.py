@@ -26,7 +26,17 @@ WHY = {
 LIKE = {
     "word2vec": ("fasttext", "glove"),
     "audio-bert": ("audio-albert", "audio-xlnet"),
-    "lstm": ("bert-lstm", "cove", "elmo", "hybrid", "on-lstm", "quick-thought", "skip-thought", "ulmfit", "ulmfit-backward"),
+    "lstm": (
+        "bert-lstm",
+        "cove",
+        "elmo",
+        "hybrid",
+        "on-lstm",
+        "quick-thought",
+        "skip-thought",
+        "ulmfit",
+        "ulmfit-backward",
+    ),
 }
 REFUSED = WHY | {other: WHY[name] for name, others in LIKE.items() for other in others}
 GRAPHS = sorted(READS.keys() - REFUSED.keys())

@@ -33,13 +33,19 @@ def add_export(commands: Any) -> None:
         help="of an ELECTRA run, which has two models; the discriminator unless given",
     )
     made.add_argument(
-        "--pool", metavar="HOW", help="onnx: the vector of a text (mean, cls, …), not what the head says; as embed has it"
+        "--pool",
+        metavar="HOW",
+        help="onnx: the vector of a text (mean, cls, …), not what the head says; as embed has it",
     )
     made.add_argument("--int8", action="store_true", help="onnx: in eight bits, too, and what that loses")
     made.add_argument(
-        "--input", metavar="FILE", help="onnx: texts that the loss of int8 is measured on, with the score where they are labelled"
+        "--input",
+        metavar="FILE",
+        help="onnx: texts that the loss of int8 is measured on, with the score where they are labelled",
     )
-    made.add_argument("--columns", metavar="ROLE=COLUMN,...", help="of that file, where it has other ones than the task's")
+    made.add_argument(
+        "--columns", metavar="ROLE=COLUMN,...", help="of that file, where it has other ones than the task's"
+    )
     made.add_argument("--force", action="store_true", help="replace an export")
     made.add_argument("--push", metavar="USER/NAME", help="upload it to the Hugging Face hub as well")
     made.add_argument(

@@ -63,7 +63,7 @@ def about(loaded: Loaded, graphs: list[Graph], pool: Pool | None, int8: bool) ->
         said["vector"] |= {name: vectors[name] for name in ("lowercase", "prompts", "prompt") if vectors.get(name)}
     if "decoder" in said["graphs"]:
         said["writing"] = {"start": reading.asks(vocab).start, "end": vocab.sep, "limit": _limit(loaded)}
-    elif reading.causal and pool is None and loaded.task is None or loaded.writing is not None:
+    elif (reading.causal and pool is None and loaded.task is None) or loaded.writing is not None:
         said["writing"] = {"start": None, "end": vocab.sep, "limit": _limit(loaded)}
     if said["kind"] == "fill" and reading.before:
         said["masks"] = f"what stands at a mask is asked {reading.before} places before it"

@@ -108,7 +108,9 @@ def ours(loaded: Loaded, encoded: Encoded, pool: Pool | None, outputs: Sequence[
         x = torch.from_numpy(found)
         for layer in pool.dense:
             x = layer(x)
-        vectors = x.numpy() / (np.maximum(np.linalg.norm(x.numpy(), axis=1, keepdims=True), 1e-12) if pool.normalise else 1)
+        vectors = x.numpy() / (
+            np.maximum(np.linalg.norm(x.numpy(), axis=1, keepdims=True), 1e-12) if pool.normalise else 1
+        )
         return {EMBEDDING: list(vectors)}
     made: Answers = {name: [] for name in outputs}
     precision = Precision.exact(torch.device("cpu"))

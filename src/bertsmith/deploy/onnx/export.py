@@ -204,17 +204,21 @@ def _size(folder: Path, graphs: list[Graph], end: str) -> int:
 
 def _say(out: str | Path, result: dict[str, Any], say: Callable[[str], None]) -> None:
     apart = ", ".join(f"{name} {value:.1e}" for name, value in result["largest_difference"].items())
-    say(f"ONNX opset {result['opset']}, {result['bytes'] / 1e6:.1f} MB; any number of texts of any length up to the model's")
+    say(
+        f"ONNX opset {result['opset']}, {result['bytes'] / 1e6:.1f} MB; any number of texts of any length up to the model's"
+    )
     say(f"as the model on {amount(result['texts'], 'text')} of ragged lengths ({result['texts_from']})")
     say(f"largest differences in float32: {apart} (of the largest answer, or of 1)")
     if result["rounded"]:
-        say(f"{' and '.join(result['rounded'])}: rounding moves the model itself as far: against float64 both are as near")
+        say(
+            f"{' and '.join(result['rounded'])}: rounding moves the model itself as far: against float64 both are as near"
+        )
     if "int8" in result:
         lost = result["int8"]["graphs"]
-        say(f"int8: {result['int8']['bytes'] / 1e6:.1f} MB; lost on {amount(lost['texts'], 'text')}: {int8.said(lost['lost'])}")
+        say(
+            f"int8: {result['int8']['bytes'] / 1e6:.1f} MB; lost on {amount(lost['texts'], 'text')}: {int8.said(lost['lost'])}"
+        )
         if "score" in lost:
             judged = lost["score"]
             say(f"int8: {judged['metric']} {judged['int8']:.4f}, in float32 {judged['float32']:.4f}")
     say(f"{printable(out)}: exported")
-
-

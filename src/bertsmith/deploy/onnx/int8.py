@@ -56,7 +56,9 @@ def turn(library: Any, graph: Any) -> None:
             graph.initializer.append(library.numpy_helper.from_array(np.ascontiguousarray(array.T), made[name]))
         biased = len(node.input) > 2 and node.input[2] != ""
         said = f"{node.output[0]}.product" if biased else node.output[0]
-        nodes.append(library.helper.make_node("MatMul", [node.input[0], made[name]], [said], name=f"{node.name}.product"))
+        nodes.append(
+            library.helper.make_node("MatMul", [node.input[0], made[name]], [said], name=f"{node.name}.product")
+        )
         if biased:
             nodes.append(library.helper.make_node("Add", [said, node.input[2]], [node.output[0]], name=node.name))
     del graph.node[:]
@@ -93,7 +95,9 @@ def own(loaded: Loaded, input: Any, columns: Any, say: Callable[[str], None]) ->
         return encode(loaded.tokenizer, table.columns["text"], None, loaded.reading(), table.where), None, None
     kind = kinds.of_task(loaded.task)
     if kind.writes:
-        raise InputError(f"{option('input')}: of a model that writes the loss is measured on texts of its own; leave the option out")
+        raise InputError(
+            f"{option('input')}: of a model that writes the loss is measured on texts of its own; leave the option out"
+        )
     targets = None
     try:
         rows = rows_of(loaded, kind, input, columns, None, None, say, labelled=True)
@@ -159,5 +163,3 @@ def said(of: dict[str, dict[str, float]]) -> str:
 
 def texts_said(count: int, where: str) -> str:
     return f"{amount(count, 'text')} ({where})"
-
-

@@ -80,7 +80,7 @@ def trace(graph: Graph, width: int, to: Path) -> None:
 def _example(graph: Graph, width: int) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, str], ...]]:
     """Inputs of a size, and which of their sizes are any; sizes that differ, since one that is seen twice is taken for the same."""
     texts, length, written = 3, 7, 5
-    of = {name: (texts, length) for name in graph.inputs}
+    of = dict.fromkeys(graph.inputs, (texts, length))
     names = {name: {0: "batch", 1: "length"} for name in graph.inputs}
     if STATES in graph.inputs:
         of[graph.inputs[0]], names[graph.inputs[0]] = (texts, written), {0: "batch", 1: "written"}

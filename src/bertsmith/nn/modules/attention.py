@@ -169,9 +169,7 @@ def attend_source(
 def _in_rectangle(q, k, v, stream, source, dropout, bias=None) -> Tensor:
     """Of padded streams: rows (s l) of both are rectangles as they stand.  What each sees is read off `source`, which is `stream` but where another is read."""
     of_asks, of_keys = stream.real.shape, source.real.shape
-    asks, keys = (
-        torch.arange(shape[0] * shape[1], device=q.device).view(shape) for shape in (of_asks, of_keys)
-    )
+    asks, keys = (torch.arange(shape[0] * shape[1], device=q.device).view(shape) for shape in (of_asks, of_keys))
     padding = source.real[:, None, :], ~stream.real[:, :, None]
     q, k, v = q.unflatten(0, of_asks), k.unflatten(0, of_keys), v.unflatten(0, of_keys)
     mask, blind = _seen(source, asks, keys, padding)
