@@ -3,6 +3,7 @@
     python bench/onnx_latency.py [--member bert:mini bert:base] [--length 16 128] [--repeat 200] [--threads 1] [--json FILE]
 
 Median and 99th percentile in milliseconds at batch 1, sizes in MB, and what eight bits lose; the graph is compared with the model first.
+With one thread the processor's milliseconds are those of an idle machine, on a busy one, too.
 """
 
 import argparse
@@ -67,15 +68,16 @@ def ways_of(loaded: Loaded, folder: Path, texts: list[str], length: int) -> tupl
     return ways, {"largest_difference": apart["logits"], "lost": int8.lost(theirs["float32"], theirs["int8"])["logits"]}
 
 
-def measured(ways: dict, repeat: int) -> dict[str, list[float]]:
-    """Milliseconds of each, one after the other; the first three rounds are not counted."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+def measured(ways: dict, repeat: int) -> dict[str, tuple[list[float], list[float]]]:
+    """Milliseconds of each, by the clock and of the processor, one after the other; the first three rounds are not counted."""
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in ways}
     for turn in range(repeat + 3):
         for name, way in ways.items():
-            begun = time.perf_counter()
+            begun = time.perf_counter(), time.process_time()
             way()
-            if turn >= 3:
-                found[name].append(1000 * (time.perf_counter() - begun))
+            ended = time.perf_counter(), time.process_time()
+            for some, one, other in zip(found[name], begun, ended, strict=True):
+                some += [1000 * (other - one)] if turn >= 3 else []
     return found
 
 
@@ -100,7 +102,10 @@ def main() -> None:
             for length in asked.length:
                 ways, about = ways_of(loaded, at, texts, length)
                 times = measured(ways, asked.repeat)
-                figures = {way: [float(np.median(ms)), float(np.quantile(ms, 0.99))] for way, ms in times.items()}
+                figures = {
+                    way: {"median": np.median(ms), "p99": np.quantile(ms, 0.99), "processor": np.median(cpu)}
+                    for way, (ms, cpu) in times.items()
+                }
                 row = {
                     "member": name,
                     "length": length,
@@ -110,7 +115,10 @@ def main() -> None:
                     **about,
                 }
                 rows.append(row)
-                said = "  ".join(f"{way} {ms[0]:.2f} (p99 {ms[1]:.2f})" for way, ms in figures.items())
+                said = "  ".join(
+                    f"{way} " + ", ".join(f"{what} {number:.2f}" for what, number in numbers.items())
+                    for way, numbers in figures.items()
+                )
                 print(
                     f"{name:12} {length:4} tokens  ms: {said}   MB {sizes[0]:.1f} -> {sizes[1]:.1f}  load {row['load']:.1f}"
                 )

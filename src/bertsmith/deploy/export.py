@@ -333,7 +333,7 @@ def _compare(transformers: Any, folder: Path, loaded: Loaded, out: str | Path) -
             by_name = named.by_name(transformers, folder, model_type, loaded.tokenizer, chosen, loaded.reading())
             fills = "token" in terms and not loaded.recipe.model.asks and loaded.reading().cls != "none"
             masks = check.differing_masks(tokenizer, loaded) if fills else []
-            check.checksentinels_of(tokenizer, loaded)
+            check.check_sentinels(tokenizer, loaded)
             made = check.groups(loaded, chosen)
             check.check_inputs(tokenizer, made)
             found = check.compare(loaded, models, made)

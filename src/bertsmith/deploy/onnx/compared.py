@@ -184,8 +184,9 @@ def theirs(run: Any, encoded: Encoded, count: int | None = None) -> Answers:
     return made
 
 
-def theirs_written(encoder: Any, decoder: Any, encoded: Encoded, written: Sequence[np.ndarray]) -> Answers:
+def theirs_written(runs: Sequence[Any], encoded: Encoded, written: Sequence[np.ndarray]) -> Answers:
     """The same of an encoder and a decoder that reads it."""
+    encoder, decoder = runs
     made: Answers = {ENCODED: [], LOGITS: []}
     for which, inputs in batches(encoded):
         states = encoder(inputs)[ENCODED]

@@ -156,7 +156,7 @@ def _compared(
     else:
         written = written_of(loaded, encoded)
         ours = lambda model: compared.ours_written(model, encoded, written)
-        theirs = compared.theirs_written(*runs, encoded, written)
+        theirs = compared.theirs_written(runs, encoded, written)
     return compared.apart(ours(loaded), theirs, lambda: ours(compared.doubled(loaded)))
 
 
@@ -177,7 +177,7 @@ def _loss(
     if len(graphs) > 1:
         written = written_of(loaded, encoded)
         float32, small = (
-            compared.theirs_written(*(Session(folder / f"{graph.name}{end}") for graph in graphs), encoded, written)
+            compared.theirs_written([Session(folder / f"{graph.name}{end}") for graph in graphs], encoded, written)
             for end in (".onnx", SMALL)
         )
         return {"texts": len(encoded), "lost": int8.lost(float32, small)}
