@@ -16,21 +16,35 @@ def add_export(commands: Any) -> None:
         commands,
         "export",
         export,
-        "a folder that transformers opens without bertsmith; compared before it is done",
+        "a folder that others open without bertsmith: transformers, ONNX Runtime; compared before it is done",
         example,
     )
     made.add_argument("model", metavar="MODEL")
     made.add_argument(
         "--to",
-        choices=("hf", "peft", "word2vec", "word2vec-bin", "glove"),
+        choices=("hf", "onnx", "peft", "word2vec", "word2vec-bin", "glove"),
         default="hf",
-        help="hf: Hugging Face format; peft: updates of --method lora alone, with their head; word2vec, word2vec-bin, glove: a file of the vectors of words",
+        help="hf: Hugging Face format; onnx: graphs for ONNX Runtime, without torch; peft: updates of --method lora alone, with their head; word2vec, word2vec-bin, glove: a file of the vectors of words",
     )
     made.add_argument("--out", required=True, metavar="DIR|FILE")
     made.add_argument(
         "--half",
         choices=("discriminator", "generator"),
         help="of an ELECTRA run, which has two models; the discriminator unless given",
+    )
+    made.add_argument(
+        "--pool",
+        metavar="HOW",
+        help="onnx: the vector of a text (mean, cls, …), not what the head says; as embed has it",
+    )
+    made.add_argument("--int8", action="store_true", help="onnx: in eight bits, too, and what that loses")
+    made.add_argument(
+        "--input",
+        metavar="FILE",
+        help="onnx: texts that the loss of int8 is measured on, with the score where they are labelled",
+    )
+    made.add_argument(
+        "--columns", metavar="ROLE=COLUMN,...", help="of that file, where it has other ones than the task's"
     )
     made.add_argument("--force", action="store_true", help="replace an export")
     made.add_argument("--push", metavar="USER/NAME", help="upload it to the Hugging Face hub as well")
@@ -47,6 +61,7 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.public and not arguments.push:
         raise InputError("--public: only with --push USER/NAME")
     options = {name: getattr(arguments, name) for name in ("to", "half", "force", "push")}
+    options |= {name: getattr(arguments, name) for name in ("pool", "int8", "input", "columns")}
     options |= {"private": not arguments.public, "members": tuple(arguments.member), "say": console.say}
     options |= {"base": arguments.base} if arguments.base else {}
     check_model(arguments.model)

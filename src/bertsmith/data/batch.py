@@ -204,6 +204,9 @@ class Stream:
     features: dict[str, Array | Tensor] = field(
         default_factory=dict
     )  # (n,) each: what a part of the model reads besides, by name
+    real: ClassVar[Any] = (
+        None  # (s, l) bool, of a stream that is padded (nn/modules/rectangle.py): where no filler stands
+    )
 
     @classmethod
     def plain(cls, row: Row, tokens: Array) -> "Stream":

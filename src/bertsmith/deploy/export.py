@@ -46,7 +46,7 @@ from bertsmith.objectives.vectors import Vectors
 from bertsmith.spelling import amount, option, setting
 from bertsmith.training.saving import weights_of
 
-TO = ("hf", "peft", *FORMS)
+TO = ("hf", "onnx", "peft", *FORMS)
 CARD = "README.md"
 GENERATION = "generation_config.json"
 OURS = {CONFIG, WEIGHTS, CARD, GENERATION, files.MANIFEST, *TOKENIZER, *NAMES, ADAPTER, UPDATES}
@@ -59,6 +59,10 @@ def export(
     *,
     to: str = "hf",
     half: str | None = None,
+    pool: str | None = None,
+    int8: bool = False,
+    input: Any = None,
+    columns: Any = None,
     force: bool = False,
     push: str | None = None,
     private: bool = True,
@@ -68,7 +72,8 @@ def export(
 ) -> dict[str, Any]:
     """Write `model` to the new folder `out`; returns what was compared.  `force` replaces an export that stands there.
 
-    `to`: "hf", a folder that transformers opens; "peft", updates of low rank alone and their head, which peft opens over their base;
+    `to`: "hf", a folder that transformers opens; "onnx", graphs that ONNX Runtime answers by (deploy/onnx/export.py), with `pool` the vectors of
+    texts in place of what a head says, with `int8` in eight bits, too, and what that loses on the texts of `input` (and `columns`); "peft", updates of low rank alone and their head, which peft opens over their base;
     "word2vec", "word2vec-bin" or "glove", a file of the vectors of words (deploy/word_vectors.py).
     `half`: which of its two models, where it has two ("discriminator" unless given, or "generator").
     `push`: "user/name" on the Hugging Face hub, which a new repository there is `private` on.
@@ -77,6 +82,17 @@ def export(
     """
     if to not in TO:
         raise InputError(f"{option('to', to)}: unknown; {nearest(str(to), TO)}")
+    if to != "onnx":
+        for name, value in {"pool": pool, "int8": int8 or None, "input": input, "columns": columns}.items():
+            if value is not None:
+                raise InputError(f"{option(name)}: of {option('to', 'onnx')} alone; leave it out")
+    if to == "onnx":
+        from bertsmith.deploy.onnx.export import export_onnx
+
+        if push is not None:
+            raise InputError(f"{option('push', push)}: what is pushed is {option('to', 'hf')}; leave it out")
+        more = {"pool": pool, "small": int8, "input": input, "columns": columns}
+        return export_onnx(model, out, half=half, force=force, base=base, members=members, say=say, **more)
     if to in FORMS:
         return export_vectors(model, out, to, force=force, base=base, members=members, say=say)
     if push is not None:
@@ -100,13 +116,13 @@ def export(
             f"its {', '.join(alone or asked.weights())} head stays here: transformers has no class {why}; what is written is the encoder"
         )
     check_named(given)
-    loaded = _here(_without_task(given))
+    loaded = here(_without_task(given))
     where, home = Path(out).resolve(), loaded.run.resolve()
     if where == home or home in where.parents:
         raise InputError(f"{printable(out)}: {option('out')} lies in the model's own folder; choose another place")
     content, updates = _content(loaded), None
     if to == "peft":
-        tuned = _here(_without_task(tuned))
+        tuned = here(_without_task(tuned))
         updates = Updates(tuned, _in_their_scale(tuned), content)
         content = updates.content()
     with files.partial(out) as folder, files.writing(out):
@@ -220,14 +236,14 @@ def _content(loaded: Loaded) -> dict[str, bytes]:
             loaded.reading(room_of(loaded)),
             fills="token" in recipe.objective.weights(),
             writes=recipe.model.decodes,
-            names=_sentinels(loaded),
+            names=sentinels_of(loaded),
         ),
         **_generation(loaded),
         **(vector_files(vectors, outer(recipe.model), loaded.length()) if vectors else {}),
     }
 
 
-def _here(loaded: Loaded) -> Loaded:
+def here(loaded: Loaded) -> Loaded:
     """On the CPU, where all are compared."""
     return loaded if loaded.device.type == "cpu" else replace(loaded, member=deepcopy(loaded.member).cpu())
 
@@ -254,7 +270,7 @@ def _tensors(state: dict[str, Tensor], recipe: Any, pad: int, config: dict[str, 
     return found
 
 
-def _sentinels(loaded: Loaded) -> dict[int, str]:
+def sentinels_of(loaded: Loaded) -> dict[int, str]:
     """Names of rows of the model's table that stand for hidden spans, where its tokenizer has none."""
     rewrite = loaded.recipe.corruption.rewrite
     if loaded.vocab.sentinels or not getattr(rewrite, "sentinels", 0):

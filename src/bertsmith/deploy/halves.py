@@ -14,8 +14,10 @@ from bertsmith.spelling import option
 from bertsmith.training.saving import load_weights
 
 
-def half_of(loaded: Loaded, name: str | None) -> Loaded:
-    """`loaded` itself where it has no halves.  InputError for a half that it does not have."""
+def half_of(loaded: Loaded, name: str | None, headed: bool = False) -> Loaded:
+    """`loaded` itself where it has no halves; `headed`: with its head, whether transformers has a class for that or not.
+
+    InputError for a half that it does not have."""
     if not hasattr(loaded.recipe.objective, "halves"):
         if name is not None:
             raise InputError(
@@ -28,7 +30,7 @@ def half_of(loaded: Loaded, name: str | None) -> Loaded:
         raise InputError(f"{option('half', name)}: unknown; {nearest(name, halves)}")
     model, objective, names = halves[name]
     recipe = replace(loaded.recipe, model=model, objective=objective)
-    if {*objective.weights()} <= {*family_of(recipe).alone}:
+    if not headed and {*objective.weights()} <= {*family_of(recipe).alone}:
         recipe, names = replace(recipe, objective=Trunk(pooler=objective.pooler)), {"model.": names["model."]}
     member = blank(recipe)
     weights = {

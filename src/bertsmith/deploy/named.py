@@ -64,6 +64,8 @@ def by_name(
 def check_backend(folder: Path, ours: Tokenizer, texts: Sequence[str], reading: Reading) -> None:
     """InputError where tokenizers.Tokenizer.from_file, which clients without transformers call, gives other ids."""
     backend = Backend.from_file(str(folder / "tokenizer.json"))
+    backend.no_padding()
+    backend.no_truncation()
     read = lambda batch: {"input_ids": [encoding.ids for encoding in backend.encode_batch(batch)]}
     wrong = differing_ids(read, ours, texts, reading)
     if wrong:

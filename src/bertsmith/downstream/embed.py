@@ -85,7 +85,7 @@ def embed(
     unknown.tell(
         unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings([first, second or []])), name, say
     )
-    skip = _skipped(loaded, before) if says.get("skip_prompt") else 0
+    skip = skipped(loaded, before) if says.get("skip_prompt") else 0
     vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy, skip))
     if says.get("dense"):
         own = layer is None and pool == says["pool"]
@@ -152,7 +152,7 @@ def _as_read(texts: Sequence[str], says: Mapping[str, Any], before: str = "") ->
     return [made(text) for text in texts]
 
 
-def _skipped(loaded: Loaded, before: str) -> int:
+def skipped(loaded: Loaded, before: str) -> int:
     """Tokens at the start that are read and not pooled."""
     return loaded.reading().lead + len(loaded.tokenizer.encode([before.strip()])[0][0]) if before else 0
 

@@ -211,7 +211,17 @@ WHOLE, NUMBER = Kind("a whole number", _whole(None)), Kind("a number", _number)
 CALL = Kind("a function (such as print) or None, for silence,", _silence)
 ASIDE = Kind("whatever the verb judges", lambda value: value)
 
-FLAGS = ("lowercase", "capitals", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
+FLAGS = (
+    "lowercase",
+    "capitals",
+    "strip_accents",
+    "segmented",
+    "allow_unknown",
+    "force",
+    "resume",
+    "tensorboard",
+    "int8",
+)
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
 FLAGS += ("glue.plan", "clue.plan", "study.plan")
 WANTED = {

@@ -57,6 +57,12 @@ class AdaptiveTable(nn.Module):
         """(n,) -> (n, d)."""
         if len(self.clusters) == 1:
             return self.clusters[0].vectors(ids)
+        if torch.compiler.is_exporting():  # of no size that depends on the ids
+            made = [cluster.vectors(ids.clamp(cluster.low, cluster.high - 1)) for cluster in self.clusters]
+            found = made[0]
+            for cluster, own in zip(self.clusters[1:], made[1:], strict=True):
+                found = torch.where((ids >= cluster.low)[:, None], own, found)
+            return found
         places = [cluster.within(ids) for cluster in self.clusters]
         parts = [cluster.vectors(ids[at]) for cluster, at in zip(self.clusters, places, strict=True)]
         order = torch.empty_like(ids)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attention import Bias, attend, attend_source
-from bertsmith.nn.modules.blocks import repeated
+from bertsmith.nn.modules.blocks import first, repeated
 from bertsmith.nn.modules.cache import LayerCache
 from bertsmith.nn.modules.positions import Position
 
@@ -101,13 +101,13 @@ class Attention(nn.Module):
         self, qkv: nn.Linear, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """q (m, h, e) of the rows `read`, k and v (n, h, e) by the matrices `qkv`, without filler."""
-        n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
+        n, m = stream.tokens.shape[0], (stream.tokens if read is None else read).shape[0]
         if read is None:
-            q, k, v = qkv(x)[:n].unflatten(-1, (3, self.heads, -1)).unbind(1)
+            q, k, v = first(qkv(x), n).unflatten(-1, (3, self.heads, -1)).unbind(1)
         else:
             of_q, of_kv = slices(qkv, (self.inner, 2 * self.inner))
-            q = of_q(asking)[:m].unflatten(-1, (self.heads, -1))
-            k, v = of_kv(x)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
+            q = first(of_q(asking), m).unflatten(-1, (self.heads, -1))
+            k, v = first(of_kv(x), n).unflatten(-1, (2, self.heads, -1)).unbind(1)
         q = q if self.factor is None else q * self.factor
         return *positions.rotate(q, k, stream, read), v
 
@@ -133,7 +133,7 @@ class Attention(nn.Module):
 
 def as_many(x: Tensor, asking: Tensor) -> Tensor:
     """x (m, d) with filler behind it, as `asking` has it."""
-    return repeated(x, len(asking) - len(x))
+    return repeated(x, asking.shape[0] - x.shape[0])
 
 
 def slices(matrix: nn.Linear, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
@@ -185,8 +185,8 @@ class SourceAttention(nn.Module):
         self, asking: Tensor, stream: Stream, source: Source, read: Tensor | None, cache: LayerCache | None = None
     ) -> Tensor:
         """asking (m, d): the rows `read` of the stream, or all -> (m, d).  Both may end in filler."""
-        m = len(stream.tokens) if read is None else len(read)
-        q = self.q(asking)[:m].unflatten(-1, (self.heads, -1))
+        m = (stream.tokens if read is None else read).shape[0]
+        q = first(self.q(asking), m).unflatten(-1, (self.heads, -1))
         q = q if self.factor is None else q * self.factor
         if cache is None:
             dropout = self.dropout if self.training else 0.0
@@ -197,5 +197,6 @@ class SourceAttention(nn.Module):
 
     def _read(self, source: Source) -> tuple[Tensor, Tensor]:
         """Keys and values (N, h, e) each."""
-        k, v = self.kv(source.hidden)[: len(source.stream.tokens)].unflatten(-1, (2, self.heads, -1)).unbind(1)
+        said = first(self.kv(source.hidden), source.stream.tokens.shape[0])
+        k, v = said.unflatten(-1, (2, self.heads, -1)).unbind(1)
         return k, v

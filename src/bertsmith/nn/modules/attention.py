@@ -112,7 +112,7 @@ def attend(
 
     `queries` (m,): the flat indices, ascending, that the rows of `q` stand for; None: all n.  Exact for every subset.
     """
-    if len(q):
+    if stream.real is None and len(q):
         hear(lambda: Heard(q, k, v, partial(sees, stream)))
         watch(False, k, lambda each: mix(q, k, each, stream, 0.0, bias, queries))
     return mix(q, k, v, stream, dropout, bias, queries)
@@ -128,6 +128,8 @@ def mix(
     queries: Tensor | None = None,
 ) -> Tensor:
     """`attend`, unwatched: a part of what a layer reads, which says itself what all of it is."""
+    if stream.real is not None:
+        return _in_rectangle(q, k, v, stream, stream, dropout, bias)
     if len(q) == 0:
         return v[:0]
     if _fits_varlen(q, stream, dropout, bias, queries):
@@ -150,6 +152,8 @@ def attend_source(
 
     `queries` as of `attend`.
     """
+    if source.real is not None:
+        return _in_rectangle(q, k, v, stream, replace(source, visibility="full", window=None), dropout)
     if len(q) == 0:
         return q
     watch(True, k, lambda each: attend_source(q, k, each, stream, source, 0.0, queries))
@@ -160,6 +164,17 @@ def attend_source(
         return varlen_attn(q, k, v, asked, offsets, max(counts), max(seen.lengths), window_size=(-1, -1))
     groups = alike(seen.lengths) if q.device.type == "cpu" else together(seen.lengths)
     return _attend_in(groups, q, k, v, seen, dropout, None, None, counts)
+
+
+def _in_rectangle(q, k, v, stream, source, dropout, bias=None) -> Tensor:
+    """Of padded streams: rows (s l) of both are rectangles as they stand.  What each sees is read off `source`, which is `stream` but where another is read."""
+    of_asks, of_keys = stream.real.shape, source.real.shape
+    asks, keys = (torch.arange(shape[0] * shape[1], device=q.device).view(shape) for shape in (of_asks, of_keys))
+    padding = source.real[:, None, :], ~stream.real[:, :, None]
+    q, k, v = q.unflatten(0, of_asks), k.unflatten(0, of_keys), v.unflatten(0, of_keys)
+    mask, blind = _seen(source, asks, keys, padding)
+    added = None if bias is None else bias(q, k, asks, keys)
+    return _mixed(q, k, v, mask, blind, added, dropout, True).flatten(0, 1)
 
 
 def attend_padded(

@@ -30,7 +30,8 @@ ROWS = 64  # on a CPU oneDNN compiles each product for its number of rows, about
 
 
 def filler(rows: int, device: torch.device) -> int:
-    return -rows % ROWS if device.type == "cpu" else 0
+    """None in a graph, which is of any number of rows."""
+    return -rows % ROWS if device.type == "cpu" and not torch.compiler.is_exporting() else 0
 
 
 def repeated(x: Tensor, extra: int) -> Tensor:
@@ -41,7 +42,12 @@ def repeated(x: Tensor, extra: int) -> Tensor:
 def fill(x: Tensor) -> Tensor:
     """The first row again, up to the next multiple of ROWS; whoever calls drops what these become.  So whoever looks for the largest number
     of all (ranges.py) finds none that is no token's."""
-    return repeated(x, filler(len(x), x.device))
+    return repeated(x, filler(x.shape[0], x.device))
+
+
+def first(x: Tensor, rows: int) -> Tensor:
+    """x without its filler: its first so many rows.  Sizes are read off shapes, here and wherever a graph is traced: `len` would make them numbers."""
+    return x if x.shape[0] == rows else x[:rows]
 
 
 def initialise(module: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attending import Attention
-from bertsmith.nn.modules.blocks import Layer, fill, pick
+from bertsmith.nn.modules.blocks import Layer, fill, first, pick
 from bertsmith.nn.modules.positions import Position
 
 
@@ -111,15 +111,15 @@ class SharedAttention(Attention):
     def asked(
         self, x: Tensor, asking: Tensor, stream: Stream, positions: Position, read: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        n, m = len(stream.tokens), len(stream.tokens) if read is None else len(read)
+        n, m = stream.tokens.shape[0], (stream.tokens if read is None else read).shape[0]
         shared = self.shared(x)
         if read is None:
-            q, k = self.qk(shared)[:n].unflatten(-1, (2, self.heads, -1)).unbind(1)
+            q, k = first(self.qk(shared), n).unflatten(-1, (2, self.heads, -1)).unbind(1)
         else:
             of_q, of_k = self.qk.weight.chunk(2)
             bias_q, bias_k = (None, None) if self.qk.bias is None else self.qk.bias.chunk(2)
-            q = F.linear(self.shared(asking), of_q, bias_q)[:m].unflatten(-1, (self.heads, -1))
-            k = F.linear(shared, of_k, bias_k)[:n].unflatten(-1, (self.heads, -1))
-        v = self.v(x)[:n].unflatten(-1, (self.heads, -1))
+            q = first(F.linear(self.shared(asking), of_q, bias_q), m).unflatten(-1, (self.heads, -1))
+            k = first(F.linear(shared, of_k, bias_k), n).unflatten(-1, (self.heads, -1))
+        v = first(self.v(x), n).unflatten(-1, (self.heads, -1))
         q = q if self.factor is None else q * self.factor
         return *positions.rotate(q, k, stream, read), v

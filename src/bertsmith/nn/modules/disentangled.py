@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 from bertsmith.nn.modules.attending import Attention, slices
 from bertsmith.nn.modules.attention import Bias
-from bertsmith.nn.modules.blocks import pick
+from bertsmith.nn.modules.blocks import first, pick
 from bertsmith.nn.modules.positions import Position
 from bertsmith.nn.modules.relative import Along, spread
 
@@ -30,6 +30,8 @@ class DistanceTable(Position):
         """(B, d) of the buckets that two tokens of a sequence can be apart, and (D,) which of them each distance has, the lowest first."""
         low, high = stream.reach
         rows = self.rows(torch.arange(low, high + 1, device=stream.positions.device))
+        if stream.real is not None:  # a graph is of texts of any length
+            return self.table.weight if self.norm is None else self.norm(self.table.weight), rows
         first = rows[0]
         found = self.table.weight[first : rows[-1] + 1]
         return found if self.norm is None else self.norm(found), rows - first
@@ -86,7 +88,7 @@ class DisentangledAttention(Attention):
     ) -> Tensor:
         said = super().mixed(q, k, v, x, asking, stream, positions, read)
         if self.gate is not None:
-            said = said * F.gelu(self.gate(asking)[: len(said)]).view(said.shape)
+            said = said * F.gelu(first(self.gate(asking), said.shape[0])).view(said.shape)
         return said if self.norm is None else self.norm(said.flatten(1)).view(said.shape)
 
     def bias(self, stream: Stream, positions: Position) -> Bias:

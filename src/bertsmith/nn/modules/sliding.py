@@ -44,6 +44,8 @@ class SlidingAttention(Attention):
         read: Tensor | None,
     ) -> Tensor:
         dropout, bias = self.dropout if self.training else 0.0, positions.bias(stream)
+        if stream.real is not None:
+            return self._in_rectangle(q, k, v, x, stream, positions, dropout, bias)
         near, far = _sides(stream, read)
         hear(lambda: Heard(q, k, v, partial(self._sees, stream)))
         if len(far) == 0:
@@ -59,6 +61,14 @@ class SlidingAttention(Attention):
 
         watch(False, k, lambda each: both(each, each, 0.0))
         return both(v, own[2], dropout)
+
+    def _in_rectangle(self, q, k, v, x, stream, positions, dropout, bias) -> Tensor:
+        """Of a padded stream: all tokens by both sets of matrices, and of each what it is."""
+        said = self._near(q, k, v, stream, dropout, bias, None)
+        if stream.wide is None:
+            return said
+        own = self.projected(self.wide, x, x, stream, positions, None)
+        return torch.where(stream.wide[:, None, None], mix(*own, stream.spread(), dropout, bias), said)
 
     def _sees(self, stream: Stream, asks: Tensor, keys: Tensor) -> Tensor:
         """By the ordinary matrices: what wide tokens ask, they ask by others."""

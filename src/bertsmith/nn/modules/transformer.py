@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bertsmith.data.batch import Stream
 from bertsmith.nn.body import depth_of
 from bertsmith.nn.modules.attending import Source
-from bertsmith.nn.modules.blocks import Layer, fill
+from bertsmith.nn.modules.blocks import Layer, fill, first
 from bertsmith.nn.modules.cache import Cache
 from bertsmith.nn.transformer import SHARED
 
@@ -75,7 +75,7 @@ class Transformer(nn.Module):
             self.memory.keep(stream, inputs[:-1])
         if cache is not None:
             cache.read(stream)
-        return self.dropout(x[: len(stream.tokens if read is None else read)])
+        return self.dropout(first(x, (stream.tokens if read is None else read).shape[0]))
 
     def states(self, stream: Stream, layers: int | None = None) -> list[Tensor]:
         """The embedding and every layer's output, each (n, d), the last one's behind the norm that follows it; memory is left as it is.
@@ -83,7 +83,7 @@ class Transformer(nn.Module):
         `layers`: of the first so many, and nothing above them is computed.
         """
         found = islice(self._states(stream, None), None if layers is None else layers + 1)
-        return [state[: len(stream.tokens)] for state in found]
+        return [first(state, stream.tokens.shape[0]) for state in found]
 
     def _states(
         self, stream: Stream, read: Tensor | None, source: Source | None = None, cache: Cache | None = None

@@ -43,6 +43,9 @@ class TrigramEmbeddings(nn.Module):
 
 def _beside(stream: Stream) -> Tensor:
     """(n - 1,) whether each token and the next are of one sequence."""
+    if stream.real is not None:
+        real = stream.real.flatten()
+        return (stream.positions[1:] > stream.positions[:-1]) & real[1:]
     found = torch.ones(max(0, len(stream.tokens) - 1), dtype=torch.bool)
     found[torch.tensor(stream.lengths).cumsum(0)[:-1] - 1] = False
     return found.to(stream.tokens.device)

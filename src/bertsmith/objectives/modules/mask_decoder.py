@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from bertsmith.data.batch import Stream
-from bertsmith.nn.modules.blocks import fill, initialise, pick
+from bertsmith.nn.modules.blocks import fill, first, initialise, pick
 from bertsmith.objectives.modules.predict import Prediction
 
 if TYPE_CHECKING:
@@ -31,4 +31,4 @@ class DecodedPrediction(Prediction):
         for _ in range(self.config.times):
             said = last(keys, stream, body.positions, read, asking=said)
         said = said if body.norm is None else body.norm(said)
-        return body.dropout(said[: len(read)])
+        return body.dropout(first(said, read.shape[0]))

@@ -1,0 +1,1 @@
+"""Models as ONNX graphs, which ONNX Runtime answers by without torch."""
