@@ -63,7 +63,7 @@ def add_prepare(commands: Any) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), or hf:NAME; en=SOURCE names a language, en+de=A.en+A.de parallel lines",
+        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), URLs (s3://, gs://, https://, …), or hf:NAME; en=SOURCE names a language, en+de=A.en+A.de parallel lines",
     )
     made.add_argument(
         "--only",
