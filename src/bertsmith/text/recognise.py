@@ -19,12 +19,13 @@ from functools import partial
 from io import BytesIO
 
 KINDS = {".txt": "txt", ".text": "txt", ".md": "txt", ".rst": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-KINDS |= {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+KINDS |= {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".warc": "warc", ".wet": "warc"}
 COMPRESSIONS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
 SAID = {
     "txt": "text",
     "jsonl": "JSON lines",
     "doc": "<doc> elements",
+    "warc": "web archives",
     "csv": "CSV",
     "tsv": "TSV",
     "parquet": "parquet",
@@ -167,7 +168,7 @@ def _check(head: bytes, encoding: str, name: str) -> None:
 
 
 def _kind(head: bytes, encoding: str, json_name: bool) -> str:
-    """txt, jsonl or doc, by the first line that is not blank.  Unread for one JSON value over several lines."""
+    """txt, jsonl, doc or warc, by the first line that is not blank.  Unread for one JSON value over several lines."""
     try:
         text = codecs.getincrementaldecoder(encoding)("ignore").decode(head).lstrip("\ufeff").lstrip()
     except (LookupError, UnicodeError):
@@ -175,6 +176,10 @@ def _kind(head: bytes, encoding: str, json_name: bool) -> str:
     line, end, rest = text.partition("\n")
     if _DOC.match(line):
         return "doc"
+    if line.startswith("WARC/1."):
+        return "warc"
+    if line.startswith("<mediawiki"):
+        raise Unread("a MediaWiki dump; `python -m wikiextractor.WikiExtractor --json FILE` makes text of it")
     if line.startswith("{") and (_is_object(line) if end else line.startswith('{"')):
         return "jsonl"
     if json_name and line[:1] in "{[" and (rest or line.startswith("[")):
