@@ -4,6 +4,7 @@ Several steps are corrupted as one long row and cut apart again, because a call 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -16,6 +17,8 @@ from bertsmith.data.mixture import Mixture
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
+from bertsmith.text.multilingual import read_of
+from bertsmith.text.plan import Plan
 
 HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
 
@@ -86,7 +89,8 @@ class Text:
                     f"training.corpus: {self.share:g}: sequences that go on from one another are read whole; prepare less text"
                 )
             order = order[order < max(1, round(self.share * len(order)))]
-        return Epoch(order=order, lengths=plan.lengths, room=room, plan=plan)
+        told = partial(read_of, plan) if getattr(self.split, "languages", ()) and isinstance(plan, Plan) else None
+        return Epoch(order=order, lengths=plan.lengths, room=room, plan=plan, told=told)
 
     def left_out(self) -> tuple[int, int]:
         """(tokens that stand in no sequence of the first epoch, tokens of the corpus)."""

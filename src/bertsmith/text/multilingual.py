@@ -263,6 +263,12 @@ def _joined(pieces: list[Piece], split: Any, vocab: Vocab, seed: int, epoch: int
     return made
 
 
+def read_of(plan: Any, indices: Array) -> dict[str, int]:
+    """{language: tokens} of some sequences of a plan."""
+    of = np.bincount(languages_of(plan, indices), weights=plan.lengths[indices], minlength=len(plan.split.languages))
+    return {stretch.language: int(tokens) for stretch, tokens in zip(plan.split.languages, of.tolist(), strict=True)}
+
+
 def languages_of(plan: Any, indices: Array) -> Array:
     """(s,) the number of the language of each sequence, among those of the split."""
     edges = plan.split.sentences[plan.split.documents[[stretch.first for stretch in plan.split.languages]]]

@@ -15,6 +15,7 @@ from bertsmith.data.text import feed_of, texts_of
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
+from bertsmith.text.blend import said as blend_said
 from bertsmith.training.brief import concluded, foreseen, kept, leaves, predicts, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
@@ -30,7 +31,7 @@ from bertsmith.training.teacher import teacher_of, unasked, untaught
 if TYPE_CHECKING:
     from bertsmith.training.evaluate import HeldOut
 
-SAME = ("mixture", "data.tokenizer", "data.digest", "data.teacher.weights", "recipe", "seed", "from")
+SAME = ("mixture", "data.tokenizer", "data.blend", "data.digest", "data.teacher.weights", "recipe", "seed", "from")
 
 
 def pretrain(
@@ -58,7 +59,7 @@ def pretrain(
     say: Callable[[str], None] = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Pre-train `recipe` on the store `data` into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
+    """Pre-train `recipe` on the store `data`, or several, or {store: weight}, into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
 
     `set`: fields of the recipe that are to be others: {"model.layers": 6}, or ["model.layers=6"].
     `from_`: a run, an import, a Hugging Face folder or hf:NAME to start from; a head that it lacks is fresh if `new_heads` names it.
@@ -158,6 +159,8 @@ def pretrain(
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
             text, *_ = texts_of(job.feed)
+            if getattr(store, "blend", ()):
+                journal.say(blend_said(store, recipe.training.smoothing))
             for line in (*few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
                 journal.say(line)
             if hasattr(recipe.layout, "said"):
@@ -172,11 +175,15 @@ def pretrain(
 
 def said_of(store: Any) -> dict[str, Any]:
     """What config.json says of a store."""
+    several = getattr(store, "blend", ())
+    paths = [of["path"] for of in several] or [str(store.path)]
+    blend = [{name: of[name] for name in of if name != "path"} for of in several]
     return {
-        "path": str(store.path),
+        "path": " + ".join(paths),
         "digest": store.digest,
         "tokenizer": store.tokenizer.digest,
         "vocab": asdict(store.vocab),
+        **({"blend": blend} if blend else {}),
     }
 
 
@@ -235,6 +242,8 @@ def _choosing(exam: Any, watch: tuple[str, ...]) -> None:
 
 
 def _check_apart(run: Run, store: Any) -> None:
-    ours, theirs = run.path.resolve(), Path(store.path).resolve()
-    if ours == theirs or theirs in ours.parents:
-        raise InputError(f"{printable(run.path)}: {option('out')} lies in the store; choose another place")
+    ours = run.path.resolve()
+    for path in (store.path, *(of["path"] for of in getattr(store, "blend", ()))):
+        theirs = Path(path).resolve()
+        if ours == theirs or theirs in ours.parents:
+            raise InputError(f"{printable(run.path)}: {option('out')} lies in the store; choose another place")

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -289,7 +289,14 @@ def at(tree: Any, dotted: str) -> Any:
 
 
 def open_store(data: Any, say: Callable[[str], None] = lambda line: None) -> Any:
-    """A store of text or of sound, or the folder of one, which is checked against its manifest."""
+    """A store of text or of sound, or the folder of one, which is checked against its manifest; several, or {store: weight}, as one."""
+    if isinstance(data, (list, tuple, Mapping)):
+        from bertsmith.text.blend import blended
+
+        if not data:
+            raise InputError(f"{option('data')}: no store; name one")
+        stores = [open_store(one, say) for one in data]
+        return blended(stores, list(data.values()) if isinstance(data, Mapping) else None)
     if isinstance(data, (str, os.PathLike)):
         from bertsmith.audio.store import FrameStore
         from bertsmith.text.store import Store

@@ -163,6 +163,7 @@ class Updates:
                     "grad_norm": outcome.grad_norm,
                     "tokens": tokens,
                     "terms": outcome.terms,
+                    **({"read": made.read} if made.read else {}),
                 }
                 done += made.tokens
                 self._report(
