@@ -51,13 +51,19 @@ def add_pretrain(commands: Any) -> None:
         metavar="LANGUAGE",
         help="of a store of several languages, whose loss that is",
     )
+    made.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="where stores behind URLs are fetched to ($BERTSMITH_CACHE, or ~/.cache/bertsmith)",
+    )
     add_work(made)
 
 
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
-    names = ("steps", "tokens", "minutes", "from_", "new_heads", "teacher", "set", "patience", "watch", *WORK)
+    own = ("steps", "tokens", "minutes", "from_", "new_heads", "teacher", "set", "patience", "watch", "cache")
+    names = (*own, *WORK)
     options = {name: getattr(arguments, name) for name in names}
     result = bertsmith.pretrain(
         arguments.recipe, data_of(arguments), arguments.out, say=console.say, progress=console.progress, **options

@@ -38,6 +38,7 @@ class Epoch:
     by: By = "tokens"  # what `room` counts
     across: bool = True  # a step that reaches the end goes on into the next epoch
     plan: Any = None  # what the feed makes batches from
+    of: int = 1  # how many such make a pass over all there is
     told: Callable[[Array], dict[str, int]] | None = (
         None  # {part: tokens} of sequences, where the text has parts with names
     )

@@ -228,7 +228,8 @@ WANTED = {
         ("data",), Kind("the folder of a store (str or Path), or several: a list, or {folder: weight}", _store)
     ),
     **dict.fromkeys(
-        ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
+        ("out", "path", "folder", "from_", "cache", "show.text", "show.tokenizer", "show.model", "decoder", "explain"),
+        PATH,
     ),
     **dict.fromkeys(("generate.text", "attention.text", "tree.text", "similar.text", "text2", "word"), TEXT),
     **dict.fromkeys(("similar.pairs", "analogies"), FILE),

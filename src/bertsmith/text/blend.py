@@ -75,6 +75,7 @@ def blended(stores: Sequence[Store], weights: Sequence[float] | None = None) -> 
         train=train,
         held_out=held,
         blend=tuple(of | {"path": str(store.path)} for of, store in zip(said, stores, strict=True)),
+        checking=tuple(checking for store in stores for checking in store.checking),
         shares=() if whole is None else _shares([store.train for store in stores], [of["weight"] for of in said]),
     )
 

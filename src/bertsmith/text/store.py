@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from bertsmith.data.batch import Vocab
 from bertsmith.data.levels import CAPITAL
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
+from bertsmith.text.checking import LATER, Checking
 from bertsmith.text.multilingual import ByLanguage, Part, Stretch
 
 if TYPE_CHECKING:
@@ -196,20 +197,28 @@ class Store:
     train: Split
     held_out: Split
     vectors: np.ndarray | None = None  # (e, w) float32 of the entities that it is linked to
+    checking: tuple[Checking, ...] = ()  # what is not known yet to be as written
     blend: tuple[dict[str, Any], ...] = ()  # of several that are read as one, what they are (blend.py)
     shares: tuple[
         float, ...
     ] = ()  # of what is read, one for each language of the training split, where they were asked for
 
     @classmethod
-    def open(cls, path: str | Path, verify: bool = True, say: Callable[[str], None] = lambda line: None) -> "Store":
+    def open(
+        cls,
+        path: str | Path,
+        verify: bool | Literal["later"] = True,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> "Store":
         """Check a store against its manifest, then map it.  InputError naming the file that is not as written.
 
-        `verify=False` trusts the hashes (sizes are checked all the same: reading a mapped file that is too short kills the process).
+        `verify=False` trusts the hashes (sizes are checked all the same: reading a mapped file that is too short kills the process); "later"
+        checks those of a large store in a thread, whose end `checking` waits for.
         `say` is told beforehand where that takes longer than a moment.
         """
         path = Path(path)
         manifest = verified(path, verify, say)
+        checking = _begun(path, manifest["files"], say) if verify == "later" else ()
         where = printable(path / files.MANIFEST)
         splits: dict[str, Split] = {}
 
@@ -254,6 +263,7 @@ class Store:
             train=splits["train"],
             held_out=splits["held-out"],
             vectors=vectors,
+            checking=checking,
         )
         return made
 
@@ -292,7 +302,9 @@ class Store:
         return {"unigram_entropy": self.unigram_entropy()}
 
 
-def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def verified(
+    path: str | Path, hashes: bool | Literal["later"] = True, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """The manifest of a store whose every file is as written; InputError naming the first that is not.  `bertsmith verify` calls it.
 
     Every file is read and hashed each time: a disk that forgets a bit changes no date, so there is nothing that could be remembered.
@@ -302,6 +314,7 @@ def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] =
     listed = manifest.get("files")
     files.check(path, listed, hashes=False)
     size = sum(expected["bytes"] for expected in listed.values())
+    hashes = size < LATER if hashes == "later" else hashes
     if hashes and size >= LARGE:
         say(
             f"checking the {size / 1e9:,.1f} GB of {printable(path)} against its manifest: about {size / HASHED:,.0f} s"
@@ -314,6 +327,17 @@ def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] =
                 f"{printable(path / name)}: not listed in {files.MANIFEST}; it does not belong to this store"
             )
     return manifest
+
+
+def _begun(path: Path, listed: dict[str, Any], say: Callable[[str], None]) -> tuple[Checking, ...]:
+    """What checks a large store; () for one that is checked."""
+    size = sum(expected["bytes"] for expected in listed.values())
+    if size < LATER:
+        return ()
+    say(
+        f"checking the {size / 1e9:,.1f} GB of {printable(path)} against its manifest meanwhile: nothing is saved before"
+    )
+    return (Checking(path, listed),)
 
 
 def verify(path: str | Path) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def planned(
         text, *_ = texts_of(feed)
         if getattr(store, "blend", ()):
             say(blend_said(store, recipe.training.smoothing))
-        for line in (*batch, *few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
+        for line in (*batch, *few_pairs(text.layout, text.sample), *recut(text), *left_out(text)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(updates)), Extent.of(feed)):

@@ -16,6 +16,7 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
 from bertsmith.text.blend import said as blend_said
+from bertsmith.text.checking import passed
 from bertsmith.training.brief import concluded, foreseen, kept, leaves, predicts, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
@@ -56,6 +57,7 @@ def pretrain(
     tensorboard: bool = False,
     shard: str = "ddp",
     timeout: float = TIMEOUT,
+    cache: str | Path | None = None,
     say: Callable[[str], None] = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def pretrain(
     its layers.  A run that is gone on with has the teacher that it began with, and no other.
     `patience`: end after so many exams without a lower held-out loss of tokens, of a store of several languages that of those
     that `watch` names, where it does; the best step is kept.
+    `cache`: where stores behind URLs are fetched to (None: $BERTSMITH_CACHE, or the user's caches).
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
     Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
@@ -87,7 +90,7 @@ def pretrain(
             asked.check_given()
             watch = tuple(watch)
             _check_patience(patience, watch)
-            store = open_store(data, journal.say)
+            store = open_store(data, journal.say, later=True, cache=cache)
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
@@ -133,6 +136,7 @@ def pretrain(
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
                 entities=(Path(store.path) / ENTITIES).read_bytes() if linked else None,
                 workers=workers,
+                sound=passed(getattr(store, "checking", ())),
                 **more,
             )
 
@@ -161,7 +165,7 @@ def pretrain(
             text, *_ = texts_of(job.feed)
             if getattr(store, "blend", ()):
                 journal.say(blend_said(store, recipe.training.smoothing))
-            for line in (*few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
+            for line in (*few_pairs(text.layout, text.sample), *recut(text), *left_out(text)):
                 journal.say(line)
             if hasattr(recipe.layout, "said"):
                 for line in recipe.layout.said(store.train, store.vocab):
