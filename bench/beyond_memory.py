@@ -102,8 +102,8 @@ def written(folder: Path, tokens: int, say) -> Path:
 
 
 def started(store: Path, run: Path, member: str) -> dict[str, float]:
-    """Seconds from the start of a process to the end of its first update, of the clock and of its threads, torch's import among them; in another
-    process, which is watched, MiB."""
+    """Seconds from the start of a process to the end of its first update: of the clock; of its main thread, for torch's import and for the rest;
+    of other threads (the hashes, the loader).  In another process, which is watched, MiB."""
     found = {}
     for watched in ("", "watched"):
         begun = time.time()
@@ -112,11 +112,9 @@ def started(store: Path, run: Path, member: str) -> dict[str, float]:
         if done.returncode:
             sys.exit(done.stderr)
         made = json.loads(done.stdout.splitlines()[-1])
-        found |= (
-            {"resident_mib": made["resident_mib"]}
-            if watched
-            else {"cpu": made["cpu"], "first_update": made["at"] - begun}
-        )
+        names = ("torch_cpu", "rest_cpu", "others_cpu")
+        timed = {name: made[name] for name in names} | {"first_update": made["at"] - begun}
+        found |= {"resident_mib": made["resident_mib"]} if watched else timed
     return found
 
 
@@ -124,13 +122,16 @@ def child(store: str, run: str, member: str, watched: str) -> None:
     watch = Watch(store)
     if watched:
         watch.start()
-    import bertsmith
+    import torch._dynamo  # which torch's optimisers import
 
-    first: dict[str, float] = {}
+    assert torch
+    first = {"torch_cpu": time.thread_time()}
+    import bertsmith
 
     def progress(step: int, *_: object) -> None:
         if step == 1:
-            first.update(at=time.time(), cpu=seconds())
+            mine = time.thread_time()
+            first.update(at=time.time(), rest_cpu=mine - first["torch_cpu"], others_cpu=seconds() - mine)
 
     small = {"training.batch": 2048, "training.held_out": 2048}
     bertsmith.pretrain(f"{member}:tiny", store, run, steps=3, threads=1, workers=1, set=small, progress=progress)
@@ -219,6 +220,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=float, default=1e9)
     parser.add_argument("--folder", default=None)
     parser.add_argument("--out")
+    parser.add_argument("--start", action="store_true", help="the first of the measurements alone")
     parser.add_argument("--child", nargs=4)
     arguments = parser.parse_args()
     if arguments.child:
@@ -238,6 +240,8 @@ def main() -> None:
         for member in ("bert", "roberta"):
             found[f"start {member}"] = started(store, Path(name) / f"run-{member}", member)
             say(f"start {member}: {found[f'start {member}']}")
+        if arguments.start:
+            return
         found["order roberta"] = order(store, "roberta")
         say(f"order roberta: {found['order roberta']}")
         for member in ("bert", "roberta"):
