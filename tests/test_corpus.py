@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from bertsmith.errors import InputError
+from bertsmith.errors import InputError, ResourceError
 from bertsmith.text import raw
 from bertsmith.text.account import Account, Options
 from bertsmith.text.corpus import documents
@@ -98,6 +98,63 @@ def test_a_data_set_of_the_hub_is_streamed(monkeypatch):
     assert seen == [(("me/corpus", "plain"), {"split": "test", "streaming": True})]
     with pytest.raises(InputError, match="hf:me/corpus: row 1: no field 'body'"):
         read("hf:me/corpus", field="body")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_the_library_of_data_sets_streams_a_folder_and_reads_what_prepare_reads_of_the_file(
+    tmp_path, monkeypatch, kind
+):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "home" / "datasets"))
+    rows = [{"n": i, "text": f"Text number {i}.", "body": "x" * i} for i in range(500)]
+    (tmp_path / "set").mkdir()
+    if kind == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(
+            pyarrow.Table.from_pylist(rows), tmp_path / "set" / "train.parquet"
+        )
+    else:
+        (tmp_path / "set" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read(f"hf:{tmp_path}/set") == read(tmp_path / "set" / f"train.{kind}") == [[row["text"]] for row in rows]
+    assert not list((tmp_path / "home").rglob("*.arrow"))  # nothing is made of it on disk
+    with pytest.raises(InputError, match=r"set: (row 1: )?no field 'title'; field names one of: n, text, body"):
+        read(f"hf:{tmp_path}/set", field="title")
+    with pytest.raises(InputError, match=r"hf:.*nowhere: cannot be loaded: "):
+        read(f"hf:{tmp_path}/nowhere")
+
+
+class Shaky:
+    """A streamed data set of ten rows whose stream breaks behind every third one; `hopeless`: behind the first, each time."""
+
+    def __init__(self, hopeless=False, first=0):
+        self.hopeless, self.first = hopeless, first
+
+    def skip(self, rows):
+        return Shaky(self.hopeless, rows)
+
+    def __iter__(self):
+        for number in range(self.first, 10):
+            if number == self.first + 3 or (self.hopeless and number == 1):
+                raise ConnectionError("reset by https://key:secret@hub/x?sig=secret")
+            yield {"text": f"Row {number}."}
+
+
+def test_a_stream_that_breaks_goes_on_behind_what_was_read(monkeypatch):
+    import sys
+    import types
+
+    from bertsmith.text import remote
+
+    monkeypatch.setattr(remote, "WAIT", 0)
+    fake = types.ModuleType("datasets")
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    fake.load_dataset = lambda *args, **options: Shaky()
+    assert read("hf:me/corpus") == [[f"Row {number}."] for number in range(10)]
+    fake.load_dataset = lambda *args, **options: Shaky(hopeless=True)
+    with pytest.raises(ResourceError, match=r"^hf:me/corpus: row 2: cannot be read: reset by .*; 4 tries; ") as caught:
+        read("hf:me/corpus")
+    assert "secret" not in str(caught.value)
 
 
 def test_folders_are_read_sorted_and_recursively_and_globs_too(tmp_path):

@@ -84,6 +84,19 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def add_data(made: Parser, required: bool = False, help: str = "") -> None:
+    several = "several times: stores that are read as one, by size or by weight (A=0.7)"
+    about = f"{help}; {several}" if help else several
+    made.add_argument("--data", action="append", required=required, metavar="STORE", help=about)
+
+
+def data_of(arguments: argparse.Namespace) -> Any:
+    """The store that was named, or several."""
+    from bertsmith.text.blend import asked
+
+    return asked(arguments.data) if arguments.data else None
+
+
 def add_new_head(made: Parser) -> None:
     made.add_argument(
         "--new-head",

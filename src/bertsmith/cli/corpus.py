@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import command, natural, positive
+from bertsmith.cli.common import add_data, command, data_of, natural, positive
 from bertsmith.console import Console
 from bertsmith.errors import InputError
 
@@ -63,7 +63,7 @@ def add_prepare(commands: Any) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), or hf:NAME; en=SOURCE names a language, en+de=A.en+A.de parallel lines",
+        help="files, folders, globs (text, .jsonl .csv .tsv .parquet, <doc> elements, also .gz .xz .zst .bz2), URLs (s3://, gs://, https://, …), or hf:NAME; en=SOURCE names a language, en+de=A.en+A.de parallel lines",
     )
     made.add_argument(
         "--only",
@@ -190,7 +190,7 @@ def add_show(commands: Any) -> None:
         commands, "show", show, "what the model will see: decoded examples, requested against achieved rates", example
     )
     made.add_argument("recipe", metavar="RECIPE")
-    made.add_argument("--data", metavar="STORE")
+    add_data(made)
     made.add_argument("--text", metavar="FILE")
     made.add_argument("--tokenizer", metavar="DIR")
     made.add_argument("-n", type=positive, default=3, metavar="N", help="examples")
@@ -205,9 +205,9 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.downstream import show as page
 
     options = {
-        key: getattr(arguments, key)
-        for key in ("data", "text", "tokenizer", "n", "seed", "epoch", "set", "model", "feed")
+        key: getattr(arguments, key) for key in ("text", "tokenizer", "n", "seed", "epoch", "set", "model", "feed")
     }
+    options["data"] = data_of(arguments)
     if arguments.json:
         for line in page.show(arguments.recipe, say=console.say, **options):
             console.out(json.dumps(line, ensure_ascii=False))

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import bertsmith
-from bertsmith.cli.common import WORK, add_new_head, add_work, command, launched, positive
+from bertsmith.cli.common import WORK, add_data, add_new_head, add_work, command, data_of, launched, positive
 from bertsmith.console import Console
 from bertsmith.training import launch
 
@@ -14,7 +14,7 @@ def add_pretrain(commands: Any) -> None:
     example = "bertsmith pretrain bert:mini --data store --out run --minutes 10"
     made = command(commands, "pretrain", pretrain, "pre-train a member on a store", example)
     made.add_argument("recipe", metavar="RECIPE")
-    made.add_argument("--data", required=True, metavar="STORE")
+    add_data(made, required=True)
     made.add_argument("--out", required=True, metavar="RUN")
     made.add_argument("--steps", type=positive)
     made.add_argument("--tokens", type=positive)
@@ -51,16 +51,22 @@ def add_pretrain(commands: Any) -> None:
         metavar="LANGUAGE",
         help="of a store of several languages, whose loss that is",
     )
+    made.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="where stores behind URLs are fetched to ($BERTSMITH_CACHE, or ~/.cache/bertsmith)",
+    )
     add_work(made)
 
 
 def pretrain(arguments: argparse.Namespace, console: Console) -> None:
     if launched(arguments):
         return
-    names = ("steps", "tokens", "minutes", "from_", "new_heads", "teacher", "set", "patience", "watch", *WORK)
+    own = ("steps", "tokens", "minutes", "from_", "new_heads", "teacher", "set", "patience", "watch", "cache")
+    names = (*own, *WORK)
     options = {name: getattr(arguments, name) for name in names}
     result = bertsmith.pretrain(
-        arguments.recipe, arguments.data, arguments.out, say=console.say, progress=console.progress, **options
+        arguments.recipe, data_of(arguments), arguments.out, say=console.say, progress=console.progress, **options
     )
     if arguments.json and launch.rank() == 0:
         console.out(json.dumps(result))
@@ -71,7 +77,7 @@ def add_plan(commands: Any) -> None:
     about = "parameters, memory, operations and time of a run, before anything is launched"
     made = command(commands, "plan", plan, about, example)
     made.add_argument("recipe", metavar="RECIPE")
-    made.add_argument("--data", metavar="STORE", help="its rows and vocabulary; full rows of random tokens without it")
+    add_data(made, help="its rows and vocabulary; full rows of random tokens without it")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     made.add_argument("--steps", type=positive)
     made.add_argument("--tokens", type=positive)
@@ -85,7 +91,7 @@ def plan(arguments: argparse.Namespace, console: Console) -> None:
     from bertsmith.training.planning import planned
 
     names = ("recipe", "data", "steps", "tokens", "minutes", "set", "threads", "device", "on")
-    options = {name: getattr(arguments, name) for name in names}
+    options = {name: getattr(arguments, name) for name in names} | {"data": data_of(arguments)}
     recipe, found, tokens = planned(**options, say=console.say)
     from bertsmith.training import cost
 

@@ -4,7 +4,7 @@ Text is one (data/text.py), a labelled file another (tasks/labelled.py); the loa
 s sequences of an epoch.  Nothing here loads torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -38,6 +38,10 @@ class Epoch:
     by: By = "tokens"  # what `room` counts
     across: bool = True  # a step that reaches the end goes on into the next epoch
     plan: Any = None  # what the feed makes batches from
+    of: int = 1  # how many such make a pass over all there is
+    told: Callable[[Array], dict[str, int]] | None = (
+        None  # {part: tokens} of sequences, where the text has parts with names
+    )
 
     @cached_property
     def tokens(self) -> Array:

@@ -6,7 +6,7 @@ What a step holds depends on the feeds alone: neither processes, accumulation, w
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heapreplace
 from itertools import chain, count, groupby, islice
@@ -41,6 +41,9 @@ class Step:
     counts: dict[str, int]  # predictions of each term, over the whole step and all processes
     tokens: int  # real input tokens, over the whole step and all processes
     cursor: Cursor  # where the step after this one begins
+    read: dict[str, int] = field(
+        default_factory=dict
+    )  # the same tokens by the part of the text, where parts have names
 
 
 class Taken(NamedTuple):
@@ -70,6 +73,14 @@ class Composed(NamedTuple):
     taken: dict[str, Taken]
     cursor: dict[str, Place]
     step: int
+
+    def read(self) -> dict[str, int]:
+        """{part: tokens} of the step."""
+        found: dict[str, int] = {}
+        for epoch, at, end in (part for taken in self.taken.values() for part in taken.parts if part[0].told):
+            for name, tokens in epoch.told(epoch.order[at:end]).items():
+                found[name] = found.get(name, 0) + tokens
+        return found
 
 
 class Made(NamedTuple):
@@ -242,12 +253,18 @@ class Loader:
             yield feed, [row for _, row in group]
 
     def _step(self, composed: Composed, made: dict[str, Made]) -> Step:
+        read = composed.read()
         if not self.mixed:
             (taken,), (found,) = composed.taken.values(), made.values()
             alone = len(self.feeds) == 1
             passes, cursor = {"": found.passes}, composed.cursor[""] if alone else composed.cursor
             return Step(
-                batches=tuple(found.batches), passes=passes, counts=found.counts, tokens=taken.tokens, cursor=cursor
+                batches=tuple(found.batches),
+                passes=passes,
+                counts=found.counts,
+                tokens=taken.tokens,
+                cursor=cursor,
+                read=read,
             )
         return Step(
             batches=tuple(replace(batch, feed=name) for name, part in made.items() for batch in part.batches),
@@ -255,6 +272,7 @@ class Loader:
             counts={term_of(name, term): n for name, part in made.items() for term, n in part.counts.items()},
             tokens=sum(taken.tokens for taken in composed.taken.values()),
             cursor=composed.cursor,
+            read=read,
         )
 
 

@@ -237,7 +237,8 @@ class Mixture:
         require(bool(self.feeds), "mixture: it has no feed")
         require(each in ("one", "all"), f"mixture.each: {each!r} is neither 'one' nor 'all'")
         shares.check(len(self.feeds))
-        self.sizes = np.array([len(feed.epoch(0).order) for feed in self.feeds.values()], np.float64)
+        first = [feed.epoch(0) for feed in self.feeds.values()]
+        self.sizes = np.array([epoch.of * len(epoch.order) for epoch in first], np.float64)
 
     def lasts(self, steps: int) -> None:
         """A run of so many steps will read it: what shares go by that know stages of a whole run."""

@@ -4,19 +4,25 @@ Several steps are corrupted as one long row and cut apart again, because a call 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 
 from bertsmith.data.batch import Batch, Row, Vocab
-from bertsmith.data.draw import Draw
+from bertsmith.data.draw import Draw, hashed
 from bertsmith.data.feed import Epoch, Pieces
 from bertsmith.data.mixture import Mixture
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
+from bertsmith.text.multilingual import read_of
+from bertsmith.text.plan import Plan
+from bertsmith.text.sections import Sections
 
+LARGEST = 1 << 28  # sequences of a section at most: what parts the numbers of one from those of the next
 HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
 
 
@@ -41,7 +47,10 @@ class Text:
         corruption = corruption.knowing(vocab)
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.draw = seed, batch, Draw(seed)
-        self._plans: dict[int, Any] = {}
+        self._plans: dict[tuple[int, int], Any] = {}
+        self.sections = None if recut else Sections.of(split, layout)
+        self.sample = self.sections.section(0) if self.sections else split  # what is checked in the place of the whole
+        self._laid = self.sections.laid(layout) if self.sections else layout
         masks = getattr(corruption.rewrite, "masks", not getattr(corruption.rewrite, "causal", False))
         if vocab.mask == vocab.sep and masks:
             raise InputError(
@@ -49,7 +58,7 @@ class Text:
                 "or a tokenizer with a mask token"
             )
         check_reads(layout, split)
-        layout.check(split)
+        layout.check(self.sample)
         corruption.check(split)
 
     @classmethod
@@ -64,7 +73,8 @@ class Text:
         )
 
     def epoch(self, number: int) -> Epoch:
-        plan = self._plan(self.corruption.view(number))
+        """A pass over the text, or over the next section of it."""
+        plan, of = self._planned(number), self.sections.count if self.sections else 1
         longest = int(plan.lengths.max(initial=0))
         if not longest:
             raise InputError(
@@ -79,29 +89,42 @@ class Text:
                 f"training.batch: {amount(self.batch, 'token')} cannot hold a sequence of {longest}; raise it to {longest} or lower layout.length"
             )
         room = min(self.batch, plan.step or self.batch)
-        order = plan.shuffled(number)
+        order = plan.shuffled(number // of)
         if self.share < 1:
             if plan.step:
                 raise InputError(
                     f"training.corpus: {self.share:g}: sequences that go on from one another are read whole; prepare less text"
                 )
             order = order[order < max(1, round(self.share * len(order)))]
-        return Epoch(order=order, lengths=plan.lengths, room=room, plan=plan)
+        told = partial(read_of, plan) if getattr(self.split, "languages", ()) and isinstance(plan, Plan) else None
+        return Epoch(order=order, lengths=plan.lengths, room=room, plan=plan, of=of, told=told)
 
     def left_out(self) -> tuple[int, int]:
         """(tokens that stand in no sequence of the first epoch, tokens of the corpus)."""
         if hasattr(self.layout, "left_out"):
-            return self.layout.left_out(self.split, self.vocab, self.seed)
-        plan = self._plan(self.corruption.view(0))
+            return self._laid.left_out(self.sample, self.vocab, self.seed)
+        plan = self._planned(0)
         return plan.unread, plan.account["corpus"]
 
-    def _plan(self, view: int) -> Any:
+    def _planned(self, number: int) -> Any:
+        if not self.sections:
+            return self._plan(self.corruption.view(number))
+        epoch, before = divmod(number, self.sections.count)
+        section = int(self.sections.order(self.seed, epoch)[before])
+        return replace(self._plan(self.corruption.view(epoch), section), place=(before, self.sections.count))
+
+    def _plan(self, view: int, section: int = 0) -> Any:
         """The newest two are kept: a static view is planned once, and a step may take from two epochs."""
-        if view not in self._plans:
-            self._plans[view] = self.layout.plan(self.recut(view), self.vocab, self.seed, view)
+        key = view, section
+        if key not in self._plans:
+            split, seed = self.recut(view), self.seed
+            if self.sections:
+                split, seed = self.sections.section(section), int(hashed(seed, "section", section)[0])
+            plan = self._laid.plan(split, self.vocab, seed, view)
+            self._plans[key] = replace(plan, number=section * LARGEST) if self.sections else plan
             for old in list(self._plans)[:-2]:
                 del self._plans[old]
-        return self._plans[view]
+        return self._plans[key]
 
     def batches(self, rows: Sequence[Pieces]) -> list[Batch]:
         return self.corruption(assembled(rows), self.vocab, self.draw).split(_sizes(rows))

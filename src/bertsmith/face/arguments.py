@@ -140,6 +140,10 @@ def _store(value: Any) -> Any:
     from bertsmith.audio.store import FrameStore
     from bertsmith.text.store import Store
 
+    if isinstance(value, Mapping):
+        return {_store(one): weight for one, weight in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_store(one) for one in value]
     return value if isinstance(value, (Store, FrameStore)) else _path(value)
 
 
@@ -230,9 +234,12 @@ WANTED = {
         ("model", "a", "b", "against", "base"), Kind("a path (str or Path), hf:NAME or what load() gave", _model)
     ),
     **dict.fromkeys(("recipe",), Kind("a recipe, such as 'bert:mini',", _recipe)),
-    **dict.fromkeys(("data",), Kind("the folder of a store (str or Path)", _store)),
     **dict.fromkeys(
-        ("out", "path", "folder", "from_", "show.text", "show.tokenizer", "show.model", "decoder", "explain"), PATH
+        ("data",), Kind("the folder of a store (str or Path), or several: a list, or {folder: weight}", _store)
+    ),
+    **dict.fromkeys(
+        ("out", "path", "folder", "from_", "cache", "show.text", "show.tokenizer", "show.model", "decoder", "explain"),
+        PATH,
     ),
     **dict.fromkeys(("generate.text", "attention.text", "tree.text", "similar.text", "text2", "word"), TEXT),
     **dict.fromkeys(("similar.pairs", "analogies"), FILE),

@@ -19,6 +19,7 @@ from bertsmith.text.paragraphs import joined, look_at
 from bertsmith.text.parallel import parallel
 from bertsmith.text.records import READERS
 from bertsmith.text.sources import Source, listed
+from bertsmith.text.webarchive import web_archive
 
 
 @dataclass(slots=True)
@@ -137,6 +138,7 @@ def _plain(source: Source, options: Options, account: Account) -> Iterator[tuple
 _READERS: dict[str, Callable[[Source, Options, Account], Iterator[tuple[list[str], bool]]]] = {
     "txt": _plain,
     "doc": marked,
+    "warc": web_archive,
     "parallel": parallel,
     **READERS,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Halves:
     """
 
     length: int
+    in_sections: ClassVar[bool] = True
     single: float = 0.1
     short: float = 0.05
 

@@ -29,6 +29,7 @@ class _Sentences:
 
     length: int
     crosses: ClassVar[bool]
+    in_sections: ClassVar[bool] = True
 
     def __post_init__(self):
         require(self.length >= 3, f"layout.length: {self.length} has no room for a token and two specials; at least 3")

@@ -85,17 +85,23 @@ class Part:
 
     def __init__(self, split: Any, stretch: Stretch):
         self.split, self.language = split, stretch.language
-        bounds = split.documents[stretch.first : stretch.last + 1]
-        offsets = split.sentences[bounds[0] : bounds[-1] + 1]
-        self.base = int(offsets[0])
-        self.documents, self.sentences = bounds - bounds[0], offsets - self.base
-        self.count = int(self.sentences[-1])
+        self.bounds = split.documents[stretch.first : stretch.last + 1]
+        self.base, end = (int(split.sentences[at]) for at in self.bounds[[0, -1]])
+        self.count = end - self.base
         self.levels = split.levels
 
     def __getattr__(self, name: str) -> Any:
         if name == "split":
             raise AttributeError(name)
         return getattr(self.split, name)
+
+    @cached_property
+    def documents(self) -> Array:
+        return self.bounds - self.bounds[0]
+
+    @cached_property
+    def sentences(self) -> Array:
+        return self.split.sentences[self.bounds[0] : self.bounds[-1] + 1] - self.base
 
     def gather(self, indices: Array | slice) -> Array:
         return self.split.gather(self._there(indices))
@@ -261,6 +267,12 @@ def _joined(pieces: list[Piece], split: Any, vocab: Vocab, seed: int, epoch: int
     account["used"] = split.count - made.unread
     account["repeated"] = int((made.end - made.begin).sum()) - account["used"]
     return made
+
+
+def read_of(plan: Any, indices: Array) -> dict[str, int]:
+    """{language: tokens} of some sequences of a plan."""
+    of = np.bincount(languages_of(plan, indices), weights=plan.lengths[indices], minlength=len(plan.split.languages))
+    return {stretch.language: int(tokens) for stretch, tokens in zip(plan.split.languages, of.tolist(), strict=True)}
 
 
 def languages_of(plan: Any, indices: Array) -> Array:

@@ -55,6 +55,7 @@ class SegmentPairs:
     short: float = 0.1
     negatives: Negatives = "coin"
     natural: ClassVar[bool] = False
+    in_sections: ClassVar[bool] = True
     separators: ClassVar[int] = 1  # between the two, for models that are not told segments as well
 
     def __post_init__(self):
@@ -86,6 +87,7 @@ class SentencePairs:
     negatives: Negatives = "coin"
     short: ClassVar[float] = 0.0
     natural: ClassVar[bool] = True
+    in_sections: ClassVar[bool] = True
 
     def __post_init__(self):
         require(

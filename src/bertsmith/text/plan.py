@@ -51,6 +51,11 @@ class Plan:
     cut: Array  # (s,) int64: tokens that truncation took from each sequence
     account: dict[str, Any]  # of corpus tokens: corpus = used + truncated + dropped; repeated are read beyond that
     cls: bool = True  # whether a sequence begins with one
+    number: int = 0  # of the first sequence, among those of the epoch
+    place: tuple[int, int] = (
+        0,
+        1,
+    )  # of a plan of one section (sections.py): how many are read before it in the epoch, of how many
     step: ClassVar[int | None] = None  # tokens that an update reads; None: as many as fit the batch
 
     @cached_property
@@ -62,10 +67,10 @@ class Plan:
     @cached_property
     def unread(self) -> int:
         """Tokens of the split that stand in no sequence."""
-        edges = np.zeros(self.split.count + 1, np.int64)
-        np.add.at(edges, self.begin, 1)
-        np.add.at(edges, self.end, -1)
-        return int((np.cumsum(edges)[:-1] == 0).sum())
+        order = np.argsort(self.begin, kind="stable")
+        begin, end = self.begin[order], np.maximum.accumulate(self.end[order])
+        before = np.concatenate([[0], end[:-1]])  # what pieces that begin earlier have read up to
+        return self.split.count - int(np.maximum(end - np.maximum(begin, before), 0).sum())
 
     @cached_property
     def order(self) -> Array:
@@ -79,7 +84,8 @@ class Plan:
     @cached_property
     def into(self) -> Array:
         """(s,) the share of the epoch that is read before each sequence; of a static view, when it is first read."""
-        return share_before(self.order)
+        before, of = self.place
+        return (before + share_before(self.order)) / of
 
     def row(self, indices: Array) -> Row:
         """The sequences numbered `indices`, in that order, as one flat row."""
@@ -115,7 +121,7 @@ class Plan:
             lengths=lengths,
             labels=self.labels[indices],
             epoch=np.full(len(indices), self.epoch, np.int64),
-            example=indices,
+            example=indices + self.number,
             into=lambda: self.into[indices],
         )
 

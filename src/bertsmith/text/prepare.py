@@ -91,7 +91,7 @@ def prepare(
 ) -> dict[str, Any]:
     """Write the token store `out`; returns the account, which the manifest holds too.
 
-    `sources`: files, folders, globs, hf:NAME, and rows: `bertsmith.prepare` takes a list of texts or of dicts (`field` says which of
+    `sources`: files, folders, globs, URLs, hf:NAME, and rows: `bertsmith.prepare` takes a list of texts or of dicts (`field` says which of
     theirs), a DataFrame, whatever yields texts; each is a document.  "en=FILE" names the language of a source, then all must have one;
     "en+de=FILE" parallel lines (parallel.py).
     `capitals`: keep which words begin with a capital letter, for members that ask for it (ernie2).

@@ -9,7 +9,8 @@ from bertsmith.spelling import amount, option
 from bertsmith.text.account import Account, Options
 from bertsmith.text.encodings import Recoder, is_utf8
 from bertsmith.text.recognise import COMPRESSIONS, STREAMS, ZIP, document
-from bertsmith.text.sources import Source, read
+from bertsmith.text.sources import Source
+from bertsmith.text.unpacking import read
 
 BLOCK = 1 << 20  # bytes read at once; a longer line is cut
 _CR = re.compile(rb"\r(?!\n)")

@@ -13,16 +13,19 @@ import lzma
 import os
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 
 KINDS = {".txt": "txt", ".text": "txt", ".md": "txt", ".rst": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-KINDS |= {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+KINDS |= {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".warc": "warc", ".wet": "warc"}
 COMPRESSIONS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
 SAID = {
     "txt": "text",
     "jsonl": "JSON lines",
     "doc": "<doc> elements",
+    "warc": "web archives",
     "csv": "CSV",
     "tsv": "TSV",
     "parquet": "parquet",
@@ -103,16 +106,15 @@ def by_name(name: str) -> Content | None:
     return Content(kind, compression) if kind else None
 
 
-def recognised(name: str, encoding: str = "utf-8") -> Content:
-    """What the file `name` holds.  Unread; OSError where it cannot be opened.
+def recognised(name: str, encoding: str = "utf-8", begins: Callable[[int], bytes] | None = None) -> Content:
+    """What the file `name` holds.  Unread; OSError where it cannot be opened.  `begins`: its first bytes, where it is not on this machine.
 
     Endings are believed but for text, which may be JSON lines or <doc> elements (WikiExtractor's) all the same.
     """
     named = by_name(os.path.basename(name))
     if named is not None and named.kind != "txt":
         return named
-    with open(name, "rb") as file:
-        head = file.read(HEAD)
+    head = (begins or partial(_head, name))(HEAD)
     compression = named.compression if named else COMPRESSIONS.get(os.path.splitext(name.lower())[1], "")
     compression = compression or next((how for magic, how in STREAMS.items() if head.startswith(magic)), "")
     inside = _start(head, compression) if compression else head
@@ -121,6 +123,11 @@ def recognised(name: str, encoding: str = "utf-8") -> Content:
     kind = _kind(inside, encoding, os.path.splitext(name)[1].lower() == ".json")
     found = Content(kind, compression)
     return found if found == named else Content(kind, compression, by_content=True)
+
+
+def _head(name: str, size: int) -> bytes:
+    with open(name, "rb") as file:
+        return file.read(size)
 
 
 def _start(head: bytes, compression: str) -> bytes:
@@ -161,7 +168,7 @@ def _check(head: bytes, encoding: str, name: str) -> None:
 
 
 def _kind(head: bytes, encoding: str, json_name: bool) -> str:
-    """txt, jsonl or doc, by the first line that is not blank.  Unread for one JSON value over several lines."""
+    """txt, jsonl, doc or warc, by the first line that is not blank.  Unread for one JSON value over several lines."""
     try:
         text = codecs.getincrementaldecoder(encoding)("ignore").decode(head).lstrip("\ufeff").lstrip()
     except (LookupError, UnicodeError):
@@ -169,6 +176,10 @@ def _kind(head: bytes, encoding: str, json_name: bool) -> str:
     line, end, rest = text.partition("\n")
     if _DOC.match(line):
         return "doc"
+    if line.startswith("WARC/1."):
+        return "warc"
+    if line.startswith("<mediawiki"):
+        raise Unread("a MediaWiki dump; `python -m wikiextractor.WikiExtractor --json FILE` makes text of it")
     if line.startswith("{") and (_is_object(line) if end else line.startswith('{"')):
         return "jsonl"
     if json_name and line[:1] in "{[" and (rest or line.startswith("[")):

@@ -11,9 +11,9 @@ from bertsmith.spelling import amount, option
 from bertsmith.text import raw
 from bertsmith.text.account import Account, Options
 from bertsmith.text.fields import SAMPLE, SEPARATORS, parting, quoted, told, tsv_fields
-from bertsmith.text.hub import alone
 from bertsmith.text.paragraphs import joined
 from bertsmith.text.sources import Source
+from bertsmith.text.streamed import rows_of
 
 LONGEST_RECORD = 64 << 20  # bytes of one JSON line or CSV row
 
@@ -224,26 +224,8 @@ def _parquet(source: Source, options: Options, account: Account) -> Iterator[tup
 
 
 def _hub(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:
-    """hf:NAME[:CONFIG[:SPLIT]] (split train), streamed by the `datasets` library."""
-    try:
-        import datasets
-    except ImportError:
-        raise InputError(
-            f"{printable(source.name)}: needs the datasets library; pip install 'bertsmith[hub]'"
-        ) from None
-    dataset, config, split = [*source.name.removeprefix("hf:").split(":"), "", ""][:3]
-    try:
-        with alone():
-            rows = iter(datasets.load_dataset(dataset, config or None, split=split or "train", streaming=True))
-    except Exception as error:  # the hub's errors have no common class
-        reason = printable(str(error).split("\n")[0] or type(error).__name__, 120)
-        raise InputError(f"{printable(source.name)}: cannot be loaded: {reason}") from None
-    for number, row in enumerate(rows, 1):
-        where = f"{printable(source.name)}: row {number}"
-        if not isinstance(row, dict) or options.field not in row:
-            known = printable(", ".join(map(str, row)), 80)
-            raise InputError(f"{where}: no field {options.field!r}; {option('field')} names one of: {known}")
-        yield from _value(row[options.field], where, options, account)
+    for text, where in rows_of(source, options, account):
+        yield from _value(text, where, options, account)
 
 
 def _rows(source: Source, options: Options, account: Account) -> Iterator[tuple[list[str], bool]]:

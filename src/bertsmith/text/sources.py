@@ -1,14 +1,10 @@
-"""What a user names (files, folders, globs, hf:...) to a list of plain files, and their decompressed bytes."""
+"""What a user names (files, folders, globs, URLs, hf:...) to a list of plain files."""
 
-import bz2
 import glob
-import gzip
-import lzma
 import os
 import re
 import stat
 import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -17,10 +13,14 @@ from typing import Any, BinaryIO
 
 from bertsmith.errors import InputError, ResourceError, printable
 from bertsmith.spelling import option
+from bertsmith.text import remote
 from bertsmith.text.recognise import Content, Unread, recognised
+from bertsmith.text.remote import Remote
+from bertsmith.text.unpacking import read
 
 CODE = r"[a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"  # of a language
 _TAGGED = re.compile(rf"({CODE}(?:\+{CODE})?)=(.+)", re.DOTALL)
+_PAGE = re.compile(rb"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 AND = "+"  # between two languages that stand line by line, and between their files
 
 
@@ -38,13 +38,25 @@ class Source:
     rows: tuple[Any, ...] = ()  # of kind "rows": texts, or mappings that have them under a name
     language: str = ""  # as the user said; two, "en+de", of parallel lines
     sides: tuple["Source", ...] = ()  # of kind "parallel": a file of both languages, or one of each
+    at: Remote | None = None  # of a file behind a URL, whose name is then the URL as it may be shown
 
     @property
     def is_file(self) -> bool:
-        return self.kind not in ("hf", "rows", "parallel")
+        """Whether it is bytes whose number was known when the list was made."""
+        return self.kind not in ("hf", "rows", "parallel") and (self.at is None or self.at.size is not None)
+
+    @property
+    def identity(self) -> Any:
+        """What it has in common with the same source under another name."""
+        if self.at is not None:
+            return self.at.url
+        return self.inode if self.is_file else (self.name, self.language)
 
     def open(self) -> BinaryIO:
         """The file as it lies; InputError if it cannot be opened or is not the file that was listed."""
+        if self.at is not None:
+            self.at.unchanged()
+            return self.at.open()
         try:
             file = open(self.name, "rb", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
         except OSError as error:
@@ -57,6 +69,9 @@ class Source:
         return file
 
     def unchanged(self, file: BinaryIO) -> None:
+        if self.at is not None:
+            self.at.unchanged()
+            return
         found = os.fstat(file.fileno())
         if (found.st_size, found.st_mtime_ns, (found.st_dev, found.st_ino)) != (self.size, self.changed, self.inode):
             raise InputError(
@@ -112,7 +127,7 @@ def listed(sources: list[str | Source], only: list[str] | tuple[str, ...] = (), 
     passed over by name: what is hidden, leads elsewhere, stands there already, or is no text.
     """
     if not sources:
-        raise InputError("SOURCE: nothing to read; name files, folders, globs or hf:NAME")
+        raise InputError("SOURCE: nothing to read; name files, folders, globs, URLs or hf:NAME")
     found, held = Listing(), set()  # held: names that folders brought
     for source in sources:
         if isinstance(source, Source):
@@ -165,6 +180,9 @@ def _parallel(language: str, name: str, encoding: str) -> Source:
 
 def _name(name: str, found: Listing, held: set[str], only: list[str] | tuple[str, ...], encoding: str) -> None:
     """What one name stands for goes into `found`, and what a folder brought into `held`."""
+    if remote.is_url(name := remote.path_of(name)) and not os.path.lexists(name):
+        _url(name, found, held, only, encoding)
+        return
     if name.startswith("hf:"):
         if name.count(":") > 3 or not name.split(":")[1]:
             raise InputError(f"{printable(name)}: expected hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
@@ -177,26 +195,77 @@ def _name(name: str, found: Listing, held: set[str], only: list[str] | tuple[str
             raise InputError(f"{printable(name)}: no file matches")
         found.sources += [_named(match, encoding) for match in matches]
     elif stat.S_ISDIR(mode.st_mode):
-        inside = _folder(name, only, encoding)
-        if not inside.sources:
-            what = "; ".join(f"{of['files']} {reason}" for reason, of in inside.passed_over.items()) or "it is empty"
-            raise InputError(f"{printable(name)}: a folder without a text to read: {printable(what, 200)}")
-        found.sources += inside.sources
-        held |= {source.name for source in inside.sources}
-        found.passed += inside.passed
+        _hold(name, _folder(name, only, encoding), found, held)
     else:
         found.sources.append(_named(name, encoding))
 
 
+def _hold(name: str, inside: Listing, found: Listing, held: set[str]) -> None:
+    """What a folder brought.  InputError where that is no text."""
+    if not inside.sources:
+        what = "; ".join(f"{of['files']} {reason}" for reason, of in inside.passed_over.items()) or "it is empty"
+        raise InputError(f"{printable(name)}: a folder without a text to read: {printable(what, 200)}")
+    found.sources += inside.sources
+    held |= {source.name for source in inside.sources}
+    found.passed += inside.passed
+
+
+def _url(url: str, found: Listing, held: set[str], only: list[str] | tuple[str, ...], encoding: str) -> None:
+    """The same of what lies behind a URL."""
+    files, folder = remote.listed(url)
+    if not folder:
+        for _, file in files:
+            try:
+                found.sources.append(_distant(file, encoding))
+            except Unread as no:
+                raise InputError(f"{printable(file.name)}: {no}") from None
+        return
+    inside = Listing()
+    for path, file in files:
+        reason = "hidden" if any(part.startswith(".") for part in path.split("/")) else _unwanted(path, only)
+        if not reason:
+            try:
+                inside.sources.append(_distant(file, encoding))
+            except Unread as no:
+                reason = str(no)
+        if reason:
+            inside.passed.append((file.name, reason, file.size or 0))
+    _hold(remote.shown(url), inside, found, held)
+
+
+def _one(url: str, encoding: str) -> Source:
+    """The single file of a URL."""
+    files, folder = remote.listed(url)
+    if folder or len(files) != 1:
+        raise InputError(f"{printable(remote.shown(url))}: names several files; name one")
+    return _distant(files[0][1], encoding)
+
+
+def _distant(file: Remote, encoding: str) -> Source:
+    """Unread where it holds no text."""
+    name = file.name.partition("?…")[0]
+    content = recognised(name, encoding, file.head)
+    if content.kind == "txt" and content.by_content and _PAGE.match(file.head(256)):
+        raise Unread("a web page; name the files that it links to")
+    how = {"kind": content.kind, "compression": content.compression, "by_content": content.by_content}
+    return Source(name=file.name, size=file.size or 0, at=file, **how)
+
+
+def _unwanted(path: str, only: list[str] | tuple[str, ...]) -> str:
+    """The reason for which a file of a folder, at that path in it, is not read; "" for one that is."""
+    wanted = not only or any(fnmatch(path, p) or fnmatch(os.path.basename(path), p) for p in only)
+    return "" if wanted else "not asked for by `only`"
+
+
 def _once(found: Listing, held: set[str]) -> Listing:
     """InputError for a file that was named twice; one that a folder holds once more is passed over there."""
-    seen: dict[tuple, Source] = {}
+    seen: dict[Any, Source] = {}
     kept = []
     for source in found.sources:  # a file before the links to it
         if source.name in held and not os.path.islink(source.name):
-            seen.setdefault(source.inode, source)
+            seen.setdefault(source.identity, source)
     for source in found.sources:
-        other = seen.setdefault(source.inode if source.is_file else (source.name, source.language), source)
+        other = seen.setdefault(source.identity, source)
         if other is source:
             kept.append(source)
         elif source.name not in held or source.name == other.name:
@@ -211,7 +280,7 @@ def apart(sources: tuple[Source, ...], named: list[str | Source], out: str | Pat
     """InputError if `out` lies inside a folder that is read, or a file that is read lies inside `out`."""
     target = Path(os.path.realpath(out))
     for name in named:
-        name = tagged(name)[1] if isinstance(name, str) else name
+        name = remote.path_of(tagged(name)[1]) if isinstance(name, str) else name
         if (
             isinstance(name, str)
             and not name.startswith("hf:")
@@ -222,7 +291,7 @@ def apart(sources: tuple[Source, ...], named: list[str | Source], out: str | Pat
                 f"{printable(out)}: {option('out')} lies inside the source {printable(name)}; choose a folder outside of it"
             )
     for source in (*sources, *(side for one in sources for side in one.sides)):
-        if source.is_file and Path(os.path.realpath(source.name)).is_relative_to(target):
+        if source.is_file and source.at is None and Path(os.path.realpath(source.name)).is_relative_to(target):
             raise InputError(f"{printable(source.name)}: lies inside {option('out', out)}; choose another folder")
 
 
@@ -231,9 +300,7 @@ def _folder(folder: str, only: list[str] | tuple[str, ...], encoding: str) -> Li
     found = Listing()
     for name, reason in _below(folder):
         size = os.lstat(name).st_size
-        path = os.path.relpath(name, folder)
-        if not reason and only and not any(fnmatch(path, p) or fnmatch(os.path.basename(name), p) for p in only):
-            reason = "not asked for by `only`"
+        reason = reason or _unwanted(os.path.relpath(name, folder), only)
         if reason:
             found.passed.append((name, reason, size))
             continue
@@ -292,6 +359,8 @@ def _special(mode: int) -> str:
 def _named(name: str, encoding: str) -> Source:
     """A file that the user named.  InputError where it holds no text."""
     try:
+        if remote.is_url(name := remote.path_of(name)) and not os.path.lexists(name):
+            return _one(name, encoding)
         return _file(name, encoding)
     except Unread as no:
         raise InputError(f"{printable(name)}: {no}") from None
@@ -318,63 +387,3 @@ def _file(name: str, encoding: str) -> Source:
         changed=found.st_mtime_ns,
         inode=(found.st_dev, found.st_ino),
     )
-
-
-def read(source: Source, block: int) -> Iterator[bytes]:
-    """The decompressed bytes, in blocks of at most about `block`, none empty.  InputError naming a file that is cut short or damaged."""
-    with source.open() as file:
-        where = printable(source.name)
-        try:
-            if source.compression == "gzip":
-                with gzip.GzipFile(fileobj=file) as stream:
-                    yield from _until_empty(stream, block)
-            elif source.compression == "xz":
-                with lzma.LZMAFile(file) as stream:
-                    yield from _until_empty(stream, block)
-            elif source.compression == "bzip2":
-                with bz2.BZ2File(file) as stream:
-                    yield from _until_empty(stream, block)
-            elif source.compression == "zstd":
-                yield from _zstd(file, block, where)
-            else:
-                left = source.size
-                while left > 0 and (data := file.read(min(block, left))):
-                    left -= len(data)
-                    yield data
-        except EOFError:
-            raise InputError(f"{where}: cut short: the {source.compression} stream has no end; copy it again") from None
-        except (gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-            raise InputError(f"{where}: not {source.compression} that can be read: {printable(error)}") from None
-        except OSError as error:
-            raise InputError(f"{where}: cannot be read: {error.strerror or printable(error)}") from None
-        source.unchanged(file)
-
-
-def _until_empty(stream: BinaryIO, block: int) -> Iterator[bytes]:
-    while data := stream.read(block):
-        yield data
-
-
-def _zstd(file: BinaryIO, block: int, where: str) -> Iterator[bytes]:
-    """All frames of a .zst file; its own loop, as the library's reader takes a cut stream for a complete one."""
-    try:
-        import zstandard
-    except ImportError:
-        raise InputError(f"{where}: .zst needs zstandard; pip install zstandard") from None
-    try:
-        decoder, is_open = None, False
-        with_window = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        while data := file.read(1 << 14):  # small, as a thousandfold expansion of one read comes out at once
-            while data:
-                if decoder is None:
-                    decoder, is_open = with_window.decompressobj(), True
-                out = decoder.decompress(data)
-                for start in range(0, len(out), block):
-                    yield out[start : start + block]
-                data = b""
-                if decoder.eof:
-                    data, decoder, is_open = decoder.unused_data, None, False
-        if is_open:
-            raise EOFError
-    except zstandard.ZstdError as error:
-        raise InputError(f"{where}: not zstd that can be read: {printable(error)}") from None

@@ -18,11 +18,12 @@ A folder of plain .npy files (little endian, no objects), the same bytes for the
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from bertsmith import files
 from bertsmith.data.batch import Vocab
 from bertsmith.data.levels import CAPITAL
 from bertsmith.errors import InputError, printable
+from bertsmith.spelling import option
+from bertsmith.text.checking import LATER, Checking
 from bertsmith.text.multilingual import ByLanguage, Part, Stretch
 
 if TYPE_CHECKING:
@@ -82,7 +85,17 @@ class Split:
     @cached_property
     def count(self) -> int:
         """Tokens of the split."""
-        return int(sum(map(len, self.shards)))
+        return int(self.edges[-1])
+
+    @cached_property
+    def edges(self) -> np.ndarray:
+        """(shards + 1,) int64: the first token of each shard, and the end."""
+        return np.concatenate([[0], np.cumsum([len(ids) for ids in self.shards], dtype=np.int64)])
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether all shards but the last are full; those of a blend (blend.py) are as they come."""
+        return all(len(ids) == self.shard for ids in self.shards[:-1])
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -146,22 +159,25 @@ class Split:
         return indices
 
     def _by_shard(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        which = (indices // self.shard).astype(np.uint16)
+        found = indices // self.shard if self.even else np.searchsorted(self.edges, indices, "right") - 1
+        which = found.astype(np.uint16)
         order = np.argsort(which, kind="stable")  # of 16 bits: a radix sort
         ends = np.cumsum(np.bincount(which, minlength=len(self.shards)))
         for i in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
             here = order[ends[i - 1] if i else 0 : ends[i]]
-            yield i, here, indices[here] - i * self.shard
+            yield i, here, indices[here] - self.edges[i]
 
     def _slices(self, part: slice) -> list[tuple[int, int, int]]:
         start, stop, step = part.indices(self.count)
         if step != 1:
             raise ValueError("a slice of tokens has step 1; pass an array of indices")
-        first, last = start // self.shard, max(start, stop - 1) // self.shard
+        edges = self.edges.tolist()
+        first, last = (bisect_right(edges, place) - 1 for place in (start, max(start, stop - 1)))
         inside = [
-            (i, max(start - i * self.shard, 0), min(stop - i * self.shard, self.shard)) for i in range(first, last + 1)
+            (i, max(start - edges[i], 0), min(stop, edges[i + 1]) - edges[i])
+            for i in range(first, min(last + 1, len(self.shards)))
         ]
-        return [(i, a, max(a, b)) for i, a, b in inside if i < len(self.shards)] or [(0, 0, 0)]
+        return [(i, a, max(a, b)) for i, a, b in inside] or [(0, 0, 0)]
 
 
 def _bits(packed: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -181,16 +197,28 @@ class Store:
     train: Split
     held_out: Split
     vectors: np.ndarray | None = None  # (e, w) float32 of the entities that it is linked to
+    checking: tuple[Checking, ...] = ()  # what is not known yet to be as written
+    blend: tuple[dict[str, Any], ...] = ()  # of several that are read as one, what they are (blend.py)
+    shares: tuple[
+        float, ...
+    ] = ()  # of what is read, one for each language of the training split, where they were asked for
 
     @classmethod
-    def open(cls, path: str | Path, verify: bool = True, say: Callable[[str], None] = lambda line: None) -> "Store":
+    def open(
+        cls,
+        path: str | Path,
+        verify: bool | Literal["later"] = True,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> "Store":
         """Check a store against its manifest, then map it.  InputError naming the file that is not as written.
 
-        `verify=False` trusts the hashes (sizes are checked all the same: reading a mapped file that is too short kills the process).
+        `verify=False` trusts the hashes (sizes are checked all the same: reading a mapped file that is too short kills the process); "later"
+        checks those of a large store in a thread, whose end `checking` waits for.
         `say` is told beforehand where that takes longer than a moment.
         """
         path = Path(path)
         manifest = verified(path, verify, say)
+        checking = _begun(path, manifest["files"], say) if verify == "later" else ()
         where = printable(path / files.MANIFEST)
         splits: dict[str, Split] = {}
 
@@ -235,11 +263,16 @@ class Store:
             train=splits["train"],
             held_out=splits["held-out"],
             vectors=vectors,
+            checking=checking,
         )
         return made
 
     def laid(self, layout: Any, smoothing: float = 1.0, lenient: bool = False, portions: tuple[float, ...] = ()) -> Any:
         """A layout as it reads this store: of several languages each by itself (multilingual.py)."""
+        if self.shares and (portions or smoothing != 1):
+            name = "training.shares" if portions else "training.smoothing"
+            raise InputError(f"{name}: {option('data')} says the share of each store already; one of the two")
+        portions = portions or (() if lenient else self.shares)
         if portions and not self.train.languages:
             raise InputError(
                 f"training.shares: {printable(self.path)} has no languages that they could be of; `prepare en=FILE …` names some"
@@ -269,7 +302,9 @@ class Store:
         return {"unigram_entropy": self.unigram_entropy()}
 
 
-def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def verified(
+    path: str | Path, hashes: bool | Literal["later"] = True, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """The manifest of a store whose every file is as written; InputError naming the first that is not.  `bertsmith verify` calls it.
 
     Every file is read and hashed each time: a disk that forgets a bit changes no date, so there is nothing that could be remembered.
@@ -279,6 +314,7 @@ def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] =
     listed = manifest.get("files")
     files.check(path, listed, hashes=False)
     size = sum(expected["bytes"] for expected in listed.values())
+    hashes = size < LATER if hashes == "later" else hashes
     if hashes and size >= LARGE:
         say(
             f"checking the {size / 1e9:,.1f} GB of {printable(path)} against its manifest: about {size / HASHED:,.0f} s"
@@ -291,6 +327,17 @@ def verified(path: str | Path, hashes: bool = True, say: Callable[[str], None] =
                 f"{printable(path / name)}: not listed in {files.MANIFEST}; it does not belong to this store"
             )
     return manifest
+
+
+def _begun(path: Path, listed: dict[str, Any], say: Callable[[str], None]) -> tuple[Checking, ...]:
+    """What checks a large store; () for one that is checked."""
+    size = sum(expected["bytes"] for expected in listed.values())
+    if size < LATER:
+        return ()
+    say(
+        f"checking the {size / 1e9:,.1f} GB of {printable(path)} against its manifest meanwhile: nothing is saved before"
+    )
+    return (Checking(path, listed),)
 
 
 def verify(path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import re
 
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import option
-from bertsmith.text import recognise, sources
+from bertsmith.text import recognise, sources, unpacking
 
 BLOCK = 1 << 20
 SURE = 0.95  # of the lines have a form's count: of a plain list a few may, "Windows 95"
@@ -107,4 +107,4 @@ def contents(path: str) -> bytes:
     source = sources.Source(
         name=path, kind="txt", compression=packing, size=found.st_size, changed=found.st_mtime_ns, inode=identity
     )
-    return b"".join(sources.read(source, BLOCK))
+    return b"".join(unpacking.read(source, BLOCK))

@@ -48,7 +48,10 @@ class Extent:
         else:
             steps = epoch.steps
             per_step = tokens / steps
-        return cls(sequences=len(lengths), tokens=tokens, longest=int(lengths.max()), per_step=per_step, steps=steps)
+        longest, of = int(lengths.max()), epoch.of
+        return cls(
+            sequences=of * len(lengths), tokens=of * tokens, longest=longest, per_step=per_step, steps=of * steps
+        )
 
 
 def _together(parts: list[Extent], mixture: Mixture) -> Extent:

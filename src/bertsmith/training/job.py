@@ -83,6 +83,7 @@ class Job:
     outcome: Callable[[dict[str, Any]], list[str]] = unsaid  # what a user is told of the last line of metrics.jsonl
     share: float = 1.0  # of its updates after which it pauses, at the next exam; it goes on as any run does
     workers: int = 0
+    sound: Callable[[], None] | None = None  # waits until what is read is known to be as written, where it is not yet
 
     def loader(self, world: World, cursor: Cursor = BEGINNING, step: int = 0) -> Loader:
         """This process's share of every step after `step`."""

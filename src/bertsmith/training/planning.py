@@ -13,6 +13,7 @@ from bertsmith.errors import InputError
 from bertsmith.recipe import Recipe, find
 from bertsmith.spelling import amount, option
 from bertsmith.text import unknown
+from bertsmith.text.blend import said as blend_said
 from bertsmith.training.brief import leaves, predicts, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.gpus import GPUS, check_gpu
@@ -103,7 +104,9 @@ def planned(
         feed = feed_of(recipe.with_vocab(store.vocab), store, seed=0)
         batch = check_batch(recipe, store.train.count, here=on is None)
         text, *_ = texts_of(feed)
-        for line in (*batch, *few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
+        if getattr(store, "blend", ()):
+            say(blend_said(store, recipe.training.smoothing))
+        for line in (*batch, *few_pairs(text.layout, text.sample), *recut(text), *left_out(text)):
             say(line)
         if wanted:
             for line in unreached(feed, max(1, round(updates)), Extent.of(feed)):

@@ -15,6 +15,8 @@ from bertsmith.data.text import feed_of, texts_of
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.recipe import Recipe
 from bertsmith.spelling import option
+from bertsmith.text.blend import said as blend_said
+from bertsmith.text.checking import passed
 from bertsmith.training.brief import concluded, foreseen, kept, leaves, predicts, settled, too_short
 from bertsmith.training.budget import Budget, Extent, check_batch
 from bertsmith.training.distributed import TIMEOUT, World
@@ -30,7 +32,7 @@ from bertsmith.training.teacher import teacher_of, unasked, untaught
 if TYPE_CHECKING:
     from bertsmith.training.evaluate import HeldOut
 
-SAME = ("mixture", "data.tokenizer", "data.digest", "data.teacher.weights", "recipe", "seed", "from")
+SAME = ("mixture", "data.tokenizer", "data.blend", "data.digest", "data.teacher.weights", "recipe", "seed", "from")
 
 
 def pretrain(
@@ -55,10 +57,11 @@ def pretrain(
     tensorboard: bool = False,
     shard: str = "ddp",
     timeout: float = TIMEOUT,
+    cache: str | Path | None = None,
     say: Callable[[str], None] = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Pre-train `recipe` on the store `data` into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
+    """Pre-train `recipe` on the store `data`, or several, or {store: weight}, into the run folder `out`, for exactly one of `steps`, `tokens`, `minutes`.
 
     `set`: fields of the recipe that are to be others: {"model.layers": 6}, or ["model.layers=6"].
     `from_`: a run, an import, a Hugging Face folder or hf:NAME to start from; a head that it lacks is fresh if `new_heads` names it.
@@ -66,6 +69,7 @@ def pretrain(
     its layers.  A run that is gone on with has the teacher that it began with, and no other.
     `patience`: end after so many exams without a lower held-out loss of tokens, of a store of several languages that of those
     that `watch` names, where it does; the best step is kept.
+    `cache`: where stores behind URLs are fetched to (None: $BERTSMITH_CACHE, or the user's caches).
     `resume` goes on from the newest step that verifies; same inputs, seed, device and threads give the same bytes, interrupted or not.
     `progress(step, steps, loss, tokens per second, seconds left)` is called after every update.
     Under torchrun all its processes call this and share the work: as copies of the member (`shard="ddp"`) or each with a slice of it
@@ -86,7 +90,7 @@ def pretrain(
             asked.check_given()
             watch = tuple(watch)
             _check_patience(patience, watch)
-            store = open_store(data, journal.say)
+            store = open_store(data, journal.say, later=True, cache=cache)
             if world.first:
                 _check_apart(run, store)
                 run.check_free(resume)
@@ -132,6 +136,7 @@ def pretrain(
                 tokenizer=(Path(store.path) / TOKENIZER).read_bytes(),
                 entities=(Path(store.path) / ENTITIES).read_bytes() if linked else None,
                 workers=workers,
+                sound=passed(getattr(store, "checking", ())),
                 **more,
             )
 
@@ -158,7 +163,9 @@ def pretrain(
                 for line in too_short(enough, steps, asked):
                     journal.say(line)
             text, *_ = texts_of(job.feed)
-            for line in (*few_pairs(text.layout, store.train), *recut(text), *left_out(text)):
+            if getattr(store, "blend", ()):
+                journal.say(blend_said(store, recipe.training.smoothing))
+            for line in (*few_pairs(text.layout, text.sample), *recut(text), *left_out(text)):
                 journal.say(line)
             if hasattr(recipe.layout, "said"):
                 for line in recipe.layout.said(store.train, store.vocab):
@@ -172,11 +179,15 @@ def pretrain(
 
 def said_of(store: Any) -> dict[str, Any]:
     """What config.json says of a store."""
+    several = getattr(store, "blend", ())
+    paths = [of["path"] for of in several] or [str(store.path)]
+    blend = [{name: of[name] for name in of if name != "path"} for of in several]
     return {
-        "path": str(store.path),
+        "path": " + ".join(paths),
         "digest": store.digest,
         "tokenizer": store.tokenizer.digest,
         "vocab": asdict(store.vocab),
+        **({"blend": blend} if blend else {}),
     }
 
 
@@ -235,6 +246,8 @@ def _choosing(exam: Any, watch: tuple[str, ...]) -> None:
 
 
 def _check_apart(run: Run, store: Any) -> None:
-    ours, theirs = run.path.resolve(), Path(store.path).resolve()
-    if ours == theirs or theirs in ours.parents:
-        raise InputError(f"{printable(run.path)}: {option('out')} lies in the store; choose another place")
+    ours = run.path.resolve()
+    for path in (store.path, *(of["path"] for of in getattr(store, "blend", ()))):
+        theirs = Path(path).resolve()
+        if ours == theirs or theirs in ours.parents:
+            raise InputError(f"{printable(run.path)}: {option('out')} lies in the store; choose another place")

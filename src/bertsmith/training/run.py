@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -288,13 +288,32 @@ def at(tree: Any, dotted: str) -> Any:
     return tree
 
 
-def open_store(data: Any, say: Callable[[str], None] = lambda line: None) -> Any:
-    """A store of text or of sound, or the folder of one, which is checked against its manifest."""
+def open_store(
+    data: Any,
+    say: Callable[[str], None] = lambda line: None,
+    later: bool = False,
+    cache: str | os.PathLike | None = None,
+) -> Any:
+    """A store of text or of sound, or the folder of one, which is checked against its manifest; several, or {store: weight}, as one.
+
+    `later`: the hashes of a large one are checked meanwhile (`Store.checking`).  One behind a URL is fetched into `cache` first (fetched.py).
+    """
+    if isinstance(data, (list, tuple, Mapping)):
+        from bertsmith.text.blend import blended
+
+        if not data:
+            raise InputError(f"{option('data')}: no store; name one")
+        stores = [open_store(one, say, later, cache) for one in data]
+        return blended(stores, list(data.values()) if isinstance(data, Mapping) else None)
     if isinstance(data, (str, os.PathLike)):
         from bertsmith.audio.store import FrameStore
+        from bertsmith.text import fetched, remote
         from bertsmith.text.store import Store
 
+        data = remote.path_of(os.fspath(data))
+        if remote.is_url(data) and not os.path.lexists(data):
+            data = fetched.fetched(data, cache, say)
         if FrameStore.is_at(data):
             return FrameStore.open(data)
-        return Store.open(data, say=say)
+        return Store.open(data, verify="later" if later else True, say=say)
     return data

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from bertsmith.errors import Interrupted, printable
+from bertsmith.errors import Interrupted, ResourceError, printable
 from bertsmith.nn.modules.memory import memory_state, restore_memory
 from bertsmith.spelling import again
 from bertsmith.training import checkpoint
@@ -94,6 +94,12 @@ class Updates:
                 self._train()
             for said in self.job.outcome(self.last):
                 self.journal.say(said)
+        except (Interrupted, ResourceError):
+            raise
+        except Exception:
+            if self.job.sound is not None:  # damaged text may be all that is wrong
+                self.job.sound()
+            raise
         finally:
             self.record.close()
         return self._result(begun)
@@ -163,6 +169,7 @@ class Updates:
                     "grad_norm": outcome.grad_norm,
                     "tokens": tokens,
                     "terms": outcome.terms,
+                    **({"read": made.read} if made.read else {}),
                 }
                 done += made.tokens
                 self._report(
@@ -227,12 +234,19 @@ class Updates:
     def _save(self) -> None:
         if self.saved == self.state.step:
             return
+        self._sound()
         self.shared.settle()
         memory = self.world.collect(memory_state(self.member), self.precision.device)
         averaged = self.average.state()
         with self.world.agreed(), self.average.shown():
             self.record.save(self.state, self.member, self.optimizer, memory, averaged)
         self.saved = self.state.step
+
+    def _sound(self) -> None:
+        """What was read so far is as it was written; InputError, on all processes, where it is not."""
+        if self.job.sound is not None:
+            with self.world.agreed():
+                self.job.sound()
 
     def _interrupted(self) -> None:
         name, number = self.world.caught.name, self.world.caught

@@ -22,10 +22,7 @@ from bertsmith.data.batch import Stream
 from bertsmith.nn.modules import windowed
 from bertsmith.nn.modules.padded import Pad, Unpad, alike, grid, together
 
-try:  # since torch 2.10; CUDA only
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:
-    varlen_attn = None
+varlen_attn: Any = None  # torch's packed kernel, once it was asked for
 
 PLAIN = 512  # up to this length a CPU is faster with plain products than with torch's kernel (LOG.md, 2026-11-21)
 
@@ -375,10 +372,21 @@ def _kernel(q: Tensor, dropout: float) -> bool:
     return q.is_cuda and narrow and dropout == 0 and _has_varlen(q.device)
 
 
+@lru_cache(maxsize=1)
+def _loaded() -> bool:
+    """Whether torch has the packed kernel: since 2.10, for CUDA only.  To import it takes as long as torch itself, which a CPU need not wait for."""
+    global varlen_attn
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=16)
 def _has_varlen(device: torch.device) -> bool:
     """From Ampere on."""
-    return varlen_attn is not None and torch.cuda.get_device_capability(device) >= (8, 0)
+    return _loaded() and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _varlen(q, k, v, stream, queries) -> Tensor:
@@ -400,7 +408,7 @@ def operations() -> dict[Any, Callable[..., int]]:
 
     As torch counts its fused kernels: two products forward, five backward, where the scores are made once more.
     """
-    if varlen_attn is None:
+    if not _loaded():
         return {}
 
     def products(number: int, q: Tensor, asked: Tensor, offsets: Tensor) -> int:
