@@ -412,7 +412,7 @@ def test_a_full_disk_is_a_resource_error_and_leaves_nothing(tmp_path, web, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    for owner, name in ((module._Documents, "add"), (seen.files, "append")):
+    for owner, name in ((module.Lines, "add"), (seen.files, "append")):
         with monkeypatch.context() as patched, pytest.raises(ResourceError, match="No space left"):
             patched.setattr(seen, "FRESH", 8)
             patched.setattr(owner, name, full)

@@ -295,7 +295,9 @@ WANTED = {
         WHOLE,
     ),
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
-    **dict.fromkeys(("threads", "jobs"), POSITIVE),
+    **dict.fromkeys(("threads", "jobs", "prepare.tasks"), POSITIVE),
+    "retries": NATURAL,
+    "engine_set": Kind("{'partition': 'cpu'} or ['partition=cpu']", _settings),
     **dict.fromkeys(
         (
             *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
@@ -312,7 +314,7 @@ WANTED = {
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
     "objective": TEXT,
-    **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor"), TEXT),
+    **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor", "engine"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "watch", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "finetune.baseline": Kind(

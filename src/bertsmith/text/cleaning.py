@@ -135,10 +135,10 @@ def cleaning(
         pieces, account = texts.read()
         made = Cleaned(folder / "documents.jsonl", account, Tally(samples=what.sample is not None))
         chunks = map(_placed, chunked(pieces, CHUNK))
-        corpus = _Corpus(what.rules, Seen(folder), made.tally)
-        first = partial(_first, what.rules, what.sample is not None)
+        corpus = Against(what.rules, Seen(folder), made.tally)
+        first = partial(alone, what.rules, what.sample is not None)
         with files.writing(made.path), open(made.path, "xb") as file:
-            out = _Documents(file.write)
+            out = Lines(file.write)
             waiting: list[list[tuple[Place, bool, str]]] = []
 
             def given() -> Iterator[Chunk]:
@@ -155,11 +155,11 @@ def cleaning(
                 if now - spoken >= EVERY:
                     spoken, (read, kept) = now, (made.tally.read[3] / 1e6, made.tally.kept[3] / 1e6)
                     say(f"clean: {read:,.0f} MB of text, {kept:,.0f} MB kept, {read / (now - begun):.1f} MB/s")
-        _close(made, out.documents, what)
+        closed(made, out.documents, what)
         yield made
 
 
-def _close(made: Cleaned, left: int, what: Asked) -> None:
+def closed(made: Cleaned, left: int, what: Asked) -> None:
     account, tally = made.account, made.tally
     account.text -= tally.size
     account.dropped["cleaned"] = tally.size
@@ -181,7 +181,7 @@ def _same(first: Callable) -> Callable:
     return first
 
 
-def _first(rules: Rules, samples: bool, chunk: Chunk) -> tuple[list[tuple[Page, Marks] | None], Tally]:
+def alone(rules: Rules, samples: bool, chunk: Chunk) -> tuple[list[tuple[Page, Marks] | None], Tally]:
     """The pages of a chunk by the rules about one page, each with what it is known by; None where nothing is left."""
     tally = Tally(samples)
     pages = []
@@ -196,7 +196,7 @@ def _first(rules: Rules, samples: bool, chunk: Chunk) -> tuple[list[tuple[Page, 
 
 
 @dataclass(slots=True)
-class _Corpus:
+class Against:
     """Pages against those before them."""
 
     rules: Rules
@@ -242,7 +242,7 @@ class _Corpus:
 
 
 @dataclass(slots=True)
-class _Documents:
+class Lines:
     """Writes documents part by part: of each that has a paragraph, exactly one part is its last."""
 
     write: Callable[[bytes], object]
