@@ -329,3 +329,79 @@ def test_datatrove_makes_the_same_on_this_machine(case, tasks, workers, larger, 
     prepare(corpus, store, **CASES[case], engine="local", tasks=tasks, workers=workers)
     assert contents(store) == straight[case] and os.listdir(tmp_path) == ["store"]
     assert capfd.readouterr() == ("", "")
+
+
+SBATCH = """#!/bin/bash
+# sbatch [options] SCRIPT: its jobs, one after the other, on this machine
+script=$BIN/job-$$.sh; cp "${@: -1}" $script
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' $script)
+(for i in $(seq 0 $last); do SLURM_ARRAY_TASK_ID=$i bash $script; done; rm $BIN/busy) > $BIN/log 2>&1 < /dev/null &
+touch $BIN/busy
+echo Submitted batch job 4711
+"""
+SQUEUE = """#!/bin/bash
+test ! -e $BIN/busy || echo 4711
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A cluster of this machine: the scripts that would be submitted are run by bash."""
+    (folder := tmp_path / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("BIN", str(folder))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+@NEEDS["datatrove"]
+def test_what_slurm_is_given_makes_the_same(slurm, larger, corpus, straight, tmp_path):
+    store = tmp_path / "here" / "store"
+    settings = {"partition": "cpu", "time": "02:00:00", "mem_per_cpu_gb": 4, "poll": 0.05}
+    prepare(corpus, store, **CLEAN, engine="slurm", tasks=2, workers=2, engine_set=settings)
+    assert contents(store) == straight["cleaned"] and os.listdir(store.parent) == ["store"]
+    scripts = [path.read_text() for path in sorted(slurm.glob("job-*.sh"), key=os.path.getmtime)]
+    assert len(scripts) == 4  # read, clean, duplicates, encode
+    lines = scripts[-1].splitlines()
+    wanted = {"partition=cpu", "time=02:00:00", "mem-per-cpu=4G", "array=0-1%2", "job-name=bertsmith-encode"}
+    assert lines[0] == "#!/bin/bash" and wanted <= {line.removeprefix("#SBATCH --") for line in lines}
+    assert not any("pickle" in line or line.endswith("=") for line in lines)
+    work_folder, stage, listed, tasks, retries = lines[-1].split("--job ")[1].split()
+    assert (stage, tasks, retries) == ("encode", "2", "2") and work_folder == str(work(store))
+
+
+@NEEDS["datatrove"]
+def test_what_slurm_did_not_make_is_submitted_again_and_then_named(slurm, larger, corpus, tmp_path):
+    script = (slurm / "sbatch").read_text().replace("seq 0 $last", "seq 1 $last")  # the first job of each array is lost
+    (slurm / "sbatch").write_text(script)
+    with pytest.raises(ResourceError, match=r"1 unit of stage read not made, the first 0; .*logs says more; .*goes on"):
+        prepare(corpus, tmp_path / "store", **PLAIN, engine="slurm", engine_set=["poll=0.05"], workers=2, retries=1)
+    assert len([*slurm.glob("job-*.sh")]) == 2  # units 1 and 2 by the first, none by the second
+
+
+@NEEDS["datatrove"]
+@NEEDS["ray"]
+def test_ray_makes_the_same(larger, corpus, straight, tmp_path):
+    store = tmp_path / "store"
+    prepare(corpus, store, **CLEAN, engine="ray", tasks=3, workers=2, engine_set={"mem_per_cpu_gb": 0.2, "num_cpus": 2})
+    assert contents(store) == straight["cleaned"] and os.listdir(tmp_path) == ["store"]
+
+
+@NEEDS["datatrove"]
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"engine": "flink"}, "engine: 'flink' is none; known: local, ray, slurm"),
+        ({"engine_set": ["a=1"]}, "engine_set: is of an engine; engine='local' or 'slurm' or 'ray' is one"),
+        ({"engine": "local", "engine_set": ["a"]}, "engine_set: 'a' is not NAME=VALUE, such as partition=cpu"),
+        ({"engine": "local", "engine_set": {"colour": "red"}}, "engine_set: .*unexpected keyword argument 'colour'"),
+        ({"tasks": 0}, "tasks: 0 is not a whole number from 1"),
+        ({"retries": -1}, "retries: -1 is not a whole number from 0"),
+    ],
+)
+def test_what_an_engine_does_not_take_is_told(options, said, corpus, tmp_path):
+    with pytest.raises(InputError, match=said):
+        prepare(corpus, tmp_path / "store", **PLAIN, **options)
+    assert not (tmp_path / "store").exists()

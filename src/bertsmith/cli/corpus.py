@@ -174,6 +174,14 @@ def add_prepare(commands: Any) -> None:
     made.add_argument(
         "--resume", action="store_true", help="go on where a prepare was killed; keeps what is made until the store is"
     )
+    made.add_argument(
+        "--append", action="store_true", help="put SOURCE behind the text of STORE, which keeps its shards and options"
+    )
+    made.add_argument(
+        "--keep-hashes",
+        action="store_true",
+        help="keep in the store what its pages are known by, so that --append finds duplicates of them",
+    )
     made.add_argument("--force", action="store_true", help="replace a store")
     made.add_argument(
         "--audio", action="store_true", help="SOURCE is sound (.wav, .flac): log-mel frames in place of tokens"

@@ -212,6 +212,7 @@ CALL = Kind("a function (such as print) or None, for silence,", _silence)
 ASIDE = Kind("whatever the verb judges", lambda value: value)
 
 FLAGS = ("lowercase", "capitals", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
+FLAGS += ("append", "keep_hashes")
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
 FLAGS += ("glue.plan", "clue.plan", "study.plan")
 WANTED = {

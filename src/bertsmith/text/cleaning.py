@@ -111,6 +111,7 @@ class Cleaned:
     path: Path
     account: Account
     tally: Tally = field(default_factory=Tally)
+    hashes: Path | None = None  # of all pages that were seen
 
     def read(self) -> tuple[Iterator[Document], Account]:
         """As corpus.Texts does."""
@@ -128,14 +129,22 @@ class Cleaned:
 
 @contextmanager
 def cleaning(
-    what: Asked, texts: Texts, beside: str | os.PathLike, workers: int, say: Callable[[str], None] = lambda line: None
+    what: Asked,
+    texts: Texts,
+    beside: str | os.PathLike,
+    workers: int,
+    say: Callable[[str], None] = lambda line: None,
+    older: Path | None = None,
+    keep: bool = False,
 ) -> Iterator[Cleaned]:
-    """The documents, cleaned.  They stand beside `beside` until the block ends.  InputError where nothing is left."""
+    """The documents, cleaned.  They stand beside `beside` until the block ends.  InputError where nothing is left.
+
+    `older`: hashes of pages that were seen before; `keep`: those of all pages are to be had, too."""
     with files.partial(f"{os.fspath(beside).rstrip(os.sep)}.clean") as folder:
         pieces, account = texts.read()
         made = Cleaned(folder / "documents.jsonl", account, Tally(samples=what.sample is not None))
         chunks = map(_placed, chunked(pieces, CHUNK))
-        corpus = Against(what.rules, Seen(folder), made.tally)
+        corpus = Against(what.rules, Seen(folder, older=older), made.tally)
         first = partial(alone, what.rules, what.sample is not None)
         with files.writing(made.path), open(made.path, "xb") as file:
             out = Lines(file.write)
@@ -155,6 +164,9 @@ def cleaning(
                 if now - spoken >= EVERY:
                     spoken, (read, kept) = now, (made.tally.read[3] / 1e6, made.tally.kept[3] / 1e6)
                     say(f"clean: {read:,.0f} MB of text, {kept:,.0f} MB kept, {read / (now - begun):.1f} MB/s")
+        if keep:
+            made.hashes = folder / "hashes.npy"
+            corpus.seen.save(made.hashes)
         closed(made, out.documents, what)
         yield made
 

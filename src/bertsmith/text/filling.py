@@ -15,6 +15,7 @@ from bertsmith.text.account import Account, Options
 from bertsmith.text.categories import unidata_version
 from bertsmith.text.characters import Characters
 from bertsmith.text.encode import Encoded
+from bertsmith.text.growing import Grown
 from bertsmith.text.multilingual import Languages
 from bertsmith.text.said import layouts_said
 from bertsmith.text.sample import no_text
@@ -43,18 +44,34 @@ class Filling:
     japanese: int = 0
     segmented: bool = False
     languages: Languages = field(default_factory=Languages)
+    grown: Grown | None = None  # what the text goes behind
 
     def begin(self, capitals: bool) -> None:
         made = {"capitals": capitals}
-        self.splits = [SplitWriter(self.folder, name, self.backend.size, **made) for name in store.SPLITS]
+        if self.grown:
+            self.grown.lay(self.folder)
+            old = self.grown.store
+            none = np.zeros(self.backend.size, np.int64)
+            after: list[Any] = [(old.train, old.unigrams), (old.held_out, none)]
+            made["shard"] = old.train.shard
+        else:
+            after = [None, None]
+        self.splits = [
+            SplitWriter(self.folder, name, self.backend.size, **made, after=there)
+            for name, there in zip(store.SPLITS, after, strict=True)
+        ]
+        if self.grown and self.grown.manifest.get("languages"):
+            self.languages.go_on(self.grown.manifest["languages"], self.splits)
 
     def end(self) -> None:
         """Close both splits, and give each a document."""
         for writer in self.splits:
             writer.close()
         train, held = self.splits
-        if not train.tokens + held.tokens:
+        if not self._new("tokens"):
             raise no_text(self.read)
+        if self.grown:
+            return
         if self.holdout and not held.documents and train.documents > 1:
             number = _lowest(train.documents)
             self.languages.move(train.split(), number, 0)
@@ -68,13 +85,18 @@ class Filling:
                 f"{option('holdout')}: the only document would be held out; {option('holdout', 0)} keeps it for training"
             )
 
+    def _new(self, what: str) -> int:
+        """How many came now, of both splits."""
+        place = ("shards", "tokens", "sentences", "documents").index(what)
+        return sum(getattr(writer, what) - writer.before[place] for writer in self.splits)
+
     def abandon(self) -> None:
         for writer in self.splits:
             writer.abandon()
 
     def append(self, part: Encoded, numbers: np.ndarray, last: np.ndarray, language: str) -> None:
         """A chunk of one language; of each of its p parts the `numbers` (p,) of its document in the corpus, and whether it is its `last` (p,)."""
-        self._append(part, numbers, last)
+        self._append(part, numbers + self.grown.numbered if self.grown else numbers, last)
         if language:
             self.languages.add(language, self.splits)
 
@@ -97,10 +119,9 @@ class Filling:
             writer.append(ids, starts, lengths, np.cumsum(part.counts[mine])[last[mine]], capitals)
 
     def account(self, sample: dict[str, int] | None) -> dict[str, Any]:
-        """Where every byte went: used + newlines + markup + the sum of dropped == read + recoded."""
+        """Where every byte went: used + newlines + markup + the sum of dropped == read + recoded.  Of a store that grew, of the new text."""
         read, (train, held) = self.read, self.splits
-        kept = train.documents + held.documents
-        sentences = train.sentences + held.sentences
+        kept, sentences, tokens = (self._new(name) for name in ("documents", "sentences", "tokens"))
         dropped = {**read.dropped, "without_token": self.without_token}
         between = read.text - self.used - self.without_token  # white space between sentences
         warnings = []
@@ -109,7 +130,6 @@ class Filling:
                 f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {amount(read.files, 'file')}: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
                 f"{read.closed} end like a sentence; `lines` wrapped joins them (and `documents` file, if blank lines part paragraphs)"
             )
-        tokens = train.tokens + held.tokens
         lost = unknown.counted(
             self.unknown, tokens, lambda: None if self.backend.whole_words else self.characters.unknown(self.backend)
         )
@@ -119,8 +139,8 @@ class Filling:
         if scripts.get("Thai") and self.options.lines != "sentence":
             scripts["Thai"]["sentences"], unsplit = sentences_described(scripts["Thai"]["characters"])
             warnings += unsplit
-        several = int((np.diff(train.split().documents) > 1).sum())
-        layouts = layouts_said(several, train.documents)
+        several = int((np.diff(train.split().documents[train.before[3] :]) > 1).sum())
+        layouts = layouts_said(several, train.documents - train.before[3])
         if read.bad_lines:
             warnings.append(
                 f"{amount(read.bad_lines, 'bad line was', 'bad lines were')} skipped ({amount(dropped['bad_encoding'] + dropped['bad_record'], 'byte')})"
@@ -159,9 +179,9 @@ class Filling:
             "tokens_per_sentence": tokens / sentences,
             "held_out": {
                 "share": self.holdout,
-                "documents": held.documents,
-                "sentences": held.sentences,
-                "tokens": held.tokens,
+                "documents": held.documents - held.before[3],
+                "sentences": held.sentences - held.before[2],
+                "tokens": held.tokens - held.before[1],
             },
             "documents_of_several_sentences": several,
             "hard_wrapped": read.hard_wrapped,

@@ -5,10 +5,12 @@ The bytes of a store are a function of the text and the options: not of workers,
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from bertsmith.text.cleaning import Cleaned, asked, cleaning
 from bertsmith.text.corpus import Texts, chunked
 from bertsmith.text.encode import Chunk, Encoder, Reading, encoded
 from bertsmith.text.filling import Filling
+from bertsmith.text.growing import HASHES, Grown
 from bertsmith.text.links import checked as links_of
 from bertsmith.text.links import write as write_links
 from bertsmith.text.multilingual import SMOOTHING
@@ -89,6 +92,8 @@ def prepare(
     tasks: int | None = None,
     retries: int = 2,
     resume: bool = False,
+    append: bool = False,
+    keep_hashes: bool = False,
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
@@ -115,7 +120,21 @@ def prepare(
     `engine`: "local", "slurm" or "ray": units of work made by datatrove's executors, `workers` at once, in `tasks` tasks; `engine_set`: what
     the executor takes, such as "partition=cpu".  `resume`: go on with the units that a killed call left; both keep what is made until the
     store is written.  `retries`: how often the unit of a process that died is tried again.
+    `append`: put the text behind that of the store `out`, which keeps its shards, its tokenizer and what its options say of text (growing.py).
+    `keep_hashes`: what pages are known by stays in the store, so that text which is added later is compared with them.
     """
+    grown = None
+    if append:
+        given = {name: value for name, value in locals().items() if name not in ("sources", "out", "say")}
+        grown = Grown.of(out)
+        made = grown.options(given, {name: p.default for name, p in signature(prepare).parameters.items()})
+        lines, language, holdout, segmented, capitals = (
+            made[name] for name in ("lines", "language", "holdout", "segmented", "capitals")
+        )
+        clean, clean_language, bad_words = (made[name] for name in ("clean", "clean_language", "bad_words"))
+        tokenizer, keep_hashes = os.fspath(out), keep_hashes or grown.hashes is not None
+        lowercase = strip_accents = False
+        normalise = chinese = None
     listing_of = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     named = [name if isinstance(name, Source) else os.fspath(name) for name in listing_of]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
@@ -148,12 +167,20 @@ def prepare(
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise InputError(f"{option(name)}: {printable(repr(value))} is not a whole number from {least}")
     what = asked(clean, clean_language, bad_words, clean_sample, sentences=spoken, lines=lines, encoding=encoding)
+    if keep_hashes and not (what and plan.looks_across(what.rules)):
+        across = option("clean", *plan.ACROSS)
+        raise InputError(f"{flag('keep_hashes')}: nothing is compared with other pages; {across} is")
+    if grown:
+        grown.same_words(digest(mine) if mine else None)
+        grown.same_cleaning(what and what.described)
     listing = listed(named, only, encoding)
     found = tuple(listing.sources)
     languages = tuple(dict.fromkeys(source.language for source in found if source.language))
     _check_languages(languages, language, smoothing)
+    if grown:
+        grown.languages(languages)
     apart(found, named, out)
-    files.refuse_unless_replaceable(out, store.ours, "store", force)
+    files.refuse_unless_replaceable(out, store.ours, "store", force or append)
 
     for line in listing_said(listing):
         say(line)
@@ -167,6 +194,8 @@ def prepare(
                 "sample": sample_size,
                 "smoothing": smoothing,
                 "new_words": _told(more),
+                "keep_hashes": keep_hashes,
+                "append": grown and grown.store.digest,
             }
             if not learns:
                 of["tokenizer"] = loaded(tokenizer).digest
@@ -177,6 +206,8 @@ def prepare(
                 rules=what and what.rules,
                 samples=bool(what and what.sample),
                 asked=of,
+                hashes=str(grown.hashes.resolve()) if grown and grown.hashes else "",
+                keeps=keep_hashes,
             )
             if what:
                 what.apart(found)
@@ -185,7 +216,8 @@ def prepare(
             corpus = staged.corpus()
         elif what:
             what.apart(found)
-            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say))
+            older = grown and grown.hashes
+            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say, older, keep_hashes))
         if what:
             for line in cleaned_said(corpus.tally.account(what.rules.names), what.unasked):
                 say(line)
@@ -206,8 +238,9 @@ def prepare(
         if staged and not known:
             staged.keep(backend, {"sample": sample, "extends": extends, "added": added})
         with files.partial(out) as folder:
-            backend.save(folder)
-            work = Filling(folder, backend, options, float(holdout), say, segmented=segmented)
+            if not grown:
+                backend.save(folder)
+            work = Filling(folder, backend, options, float(holdout), say, segmented=segmented, grown=grown)
             try:
                 if staged:
                     staged.fill(work, corpus)
@@ -235,6 +268,8 @@ def prepare(
                 described["capitals"] = True
             if languages and learns:
                 described["smoothing"] = sample["smoothing"]
+            if keep_hashes:
+                described["keep_hashes"] = True
             if what:
                 described["clean"] = what.described
                 account["clean"] = corpus.tally.account(what.rules.names)
@@ -257,8 +292,24 @@ def prepare(
                 )
             if linked:
                 rest["links"] = account["links"] = write_links(folder, work.splits, linked, backend, spoken, lines, say)
-            close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
-            files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
+            if keep_hashes:
+                with files.writing(folder):
+                    shutil.copyfile(corpus.hashes, folder / HASHES)
+            field_of = tokenizer_field(backend, kind) | (extends or {})
+            if grown:
+                if what and plan.looks_across(what.rules) and not grown.hashes:
+                    account["warnings"].append(
+                        "what was added was compared with itself alone: the store keeps no hashes of its pages (`keep_hashes` when it is made)"
+                    )
+                account = grown.account(account)
+                rest |= {"options": grown.options_now(keep_hashes), "account": account}
+                field_of = grown.manifest["tokenizer"]
+            manifest = close_store(folder, work.splits, field_of, rest)
+            if grown:
+                grown.check(manifest["files"])
+            files.refuse_unless_replaceable(
+                out, store.ours, "store", force or append
+            )  # another process may have been faster
             files.publish(folder, out)
         if not staged:
             forget(out)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from bertsmith import files, spelling
 from bertsmith.errors import InputError, printable
@@ -33,13 +33,15 @@ class Plan:
     rules: Rules | None = None
     samples: bool = False  # of what cleaning takes
     asked: dict[str, Any]
+    hashes: str = ""  # a file of those of pages that were seen before
+    keeps: bool = False  # whether those of all pages are kept
     unit: int  # characters of a unit of work, and what its last document is longer
     home: str = ""
     typed: bool = False  # whether messages name options as the command does
 
     @property
     def across(self) -> bool:
-        return self.rules is not None and any(name in ACROSS for name in self.rules.names)
+        return self.rules is not None and looks_across(self.rules)
 
     def save(self, work: Path) -> None:
         rules = self.rules and {
@@ -56,6 +58,7 @@ class Plan:
             "rules": rules,
         }
         files.write(work / NAME, files.sealed({"kind": "plan", "format": FORMAT, **tree}))
+        os.chmod(work / NAME, 0o600)  # a URL may say who asks
 
     def differs(self, before: Plan) -> str:
         """What a unit depends on and was otherwise; "" where nothing was."""
@@ -70,6 +73,10 @@ class Plan:
                 return name
         keys = {*self.asked, *before.asked}
         return next((key for key in sorted(keys) if self.asked.get(key) != before.asked.get(key)), "")
+
+
+def looks_across(rules: Rules) -> bool:
+    return any(name in ACROSS for name in rules.names)
 
 
 def load(work: Path) -> Plan:
@@ -92,7 +99,7 @@ def load(work: Path) -> Plan:
         options=Options(**tree["options"]),
         reading=Reading(**_tuples(tree["reading"])),
         rules=rules,
-        **{name: tree[name] for name in ("samples", "asked", "unit", "home", "typed")},
+        **{name: tree[name] for name in ("samples", "asked", "hashes", "keeps", "unit", "home", "typed")},
     )
 
 
@@ -134,7 +141,19 @@ def _pairs(now: Any, then: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def _source(tree: dict[str, Any]) -> Source:
-    return Source(**_tuples(tree) | {"sides": tuple(map(_source, tree["sides"]))})
+    return _built(Source, tree)
+
+
+def _built(kind: Any, value: Any) -> Any:
+    """What `asdict` made JSON of; `kind`: a dataclass, or what a field of one may be."""
+    if is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        return kind(**{name: _built(hints[name], of) for name, of in value.items()})
+    if isinstance(value, list):
+        inside = get_args(kind)
+        return tuple(_built(inside[0] if inside else Any, one) for one in value)
+    inside = [part for part in get_args(kind) if is_dataclass(part)]  # Remote | None
+    return _built(inside[0], value) if inside and isinstance(value, dict) else value
 
 
 def _tuples(tree: dict[str, Any]) -> dict[str, Any]:

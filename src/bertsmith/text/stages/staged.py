@@ -22,6 +22,7 @@ from bertsmith.text.account import Account
 from bertsmith.text.cleaning import Asked, closed
 from bertsmith.text.corpus import Document
 from bertsmith.text.filling import Filling
+from bertsmith.text.growing import HASHES
 from bertsmith.text.stages import engines, plan
 from bertsmith.text.stages.parts import Unit, added, documents, done, index, peak, place, write_index
 from bertsmith.text.stages.work import DOCUMENTS, READ, TOKENIZER, encoded, error_of, tally_of
@@ -42,6 +43,7 @@ class Corpus:
     units: list[Unit]
     account: Account
     tally: Tally | None = None
+    hashes: Path | None = None  # of all pages that were seen
 
     def read(self) -> tuple[Iterator[Document], Account]:
         return documents(self.work, self.units), self.account
@@ -64,6 +66,7 @@ class Staged:
         made.units, made.account = index(self.work / DOCUMENTS), added([told["account"]])
         if self.what:
             made.tally = tally_of(told["tally"])
+            made.hashes = place(self.work, "duplicates", 0) / HASHES
             closed(made, sum(one.documents for one in made.units), self.what)
         return made
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from bertsmith.text.characters import Characters
 from bertsmith.text.cleaning import Against, Lines, alone
 from bertsmith.text.corpus import chunked
 from bertsmith.text.encode import Encoded, Encoder
+from bertsmith.text.growing import HASHES
 from bertsmith.text.pool import one_thread
 from bertsmith.text.repeated import Marks
 from bertsmith.text.seen import Seen
@@ -79,7 +81,8 @@ def duplicates(work: Path, about: plan.Plan, number: int) -> None:
     with unit(place(work, "duplicates", number)) as (folder, said), files.writing(folder):
         hashes = folder / "hashes"
         hashes.mkdir()
-        against = Against(about.rules, Seen(hashes), tally)
+        older = Path(about.hashes) if about.hashes else None
+        against = Against(about.rules, Seen(hashes, older=older), tally)
         counts, size = [], 0
         for i, mine in enumerate(index(work / READ)):
             made = place(work, "clean", i)
@@ -89,9 +92,9 @@ def duplicates(work: Path, about: plan.Plan, number: int) -> None:
                 for at, page, last, language in _pages(made, mine, about):
                     lines.add(against.admitted(page, at), last, language)
             counts.append(lines.documents)
-        for path in hashes.iterdir():
-            path.unlink()
-        hashes.rmdir()
+        if about.keeps:
+            against.seen.save(folder / HASHES)
+        shutil.rmtree(hashes)
         said |= {"tally": asdict(tally), "documents": counts, "bytes": size}
 
 
