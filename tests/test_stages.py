@@ -147,25 +147,28 @@ def killed(store: Path, arguments: list[str], seconds: float) -> bool:
 
 
 def units_running(store: Path) -> list[int]:
-    """Processes that make units of this store."""
+    """Processes that make units of this store, or have them made."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"bertsmith.text.stages.work" in command and str(work(store)).encode() in command:
+        makes = b"bertsmith.text.stages.work" in command and str(work(store)).encode() in command
+        if makes or (b"bertsmith.text.stages.served" in command and str(work(store)).encode() in command[-1]):
             found.append(int(folder.name))
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_was_killed_goes_on_and_ends_the_same(workers, corpus, straight, tmp_path):
+@pytest.mark.parametrize(
+    ("workers", "engine"), [(1, ()), (2, ()), pytest.param(2, ("--engine", "local"), marks=NEEDS["datatrove"])]
+)
+def test_what_was_killed_goes_on_and_ends_the_same(workers, engine, corpus, straight, tmp_path):
     draw, store, kills = random.Random(workers), tmp_path / "store", 0
     options = [str(corpus), "--tokenizer", "wordpiece:300", "--holdout", "0.1", "--clean", CLEAN["clean"]]
-    options += ["--workers", str(workers)]
+    options += ["--workers", str(workers), *engine]
     for _ in range(3):
-        kills += killed(store, options, draw.uniform(0.5, 4.0 * workers))
+        kills += killed(store, options, draw.uniform(0.5, 4.0 * workers * (1 + bool(engine))))
         before = made(store) if work(store).is_dir() else {}
         said = []
     assert kills

@@ -167,7 +167,14 @@ class Served:
     def __init__(self, name: str, work: Path, workers: int, tasks: int | None, retries: int, given: Mapping[str, str]):
         self.log = work / "logs" / f"{name}.txt"
         self.log.parent.mkdir(exist_ok=True)
-        about = {"engine": name, "workers": workers, "tasks": tasks, "retries": retries, "given": dict(given)}
+        about = {
+            "engine": name,
+            "work": str(work),
+            "workers": workers,
+            "tasks": tasks,
+            "retries": retries,
+            "given": dict(given),
+        }
         with one_thread(), open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [*SERVER, json.dumps(about)],
