@@ -214,5 +214,6 @@ def test_hashes_that_were_seen_before_are_known_and_saved_once(tmp_path):
         second.add(two[i : i + 70])
     second.save(tmp_path / "two.npy")
     assert np.array_equal(np.load(tmp_path / "two.npy"), np.unique(np.concatenate([one, two])))
+    first.close(), second.close()
     seen.Seen(tmp_path / "b").save(tmp_path / "none.npy")
     assert len(np.load(tmp_path / "none.npy")) == 0

@@ -371,7 +371,7 @@ def test_what_slurm_is_given_makes_the_same(slurm, larger, corpus, straight, tmp
     wanted = {"partition=cpu", "time=02:00:00", "mem-per-cpu=4G", "array=0-1%2", "job-name=bertsmith-encode"}
     assert lines[0] == "#!/bin/bash" and wanted <= {line.removeprefix("#SBATCH --") for line in lines}
     assert not any("pickle" in line or line.endswith("=") for line in lines)
-    work_folder, stage, listed, tasks, retries = lines[-1].split("--job ")[1].split()
+    work_folder, stage, _, tasks, retries = lines[-1].split("--job ")[1].split()
     assert (stage, tasks, retries) == ("encode", "2", "2") and work_folder == str(work(store))
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -144,9 +144,9 @@ def cleaning(
         pieces, account = texts.read()
         made = Cleaned(folder / "documents.jsonl", account, Tally(samples=what.sample is not None))
         chunks = map(_placed, chunked(pieces, CHUNK))
-        corpus = Against(what.rules, Seen(folder, older=older), made.tally)
         first = partial(alone, what.rules, what.sample is not None)
-        with files.writing(made.path), open(made.path, "xb") as file:
+        with files.writing(made.path), open(made.path, "xb") as file, closing(Seen(folder, older=older)) as known:
+            corpus = Against(what.rules, known, made.tally)
             out = Lines(file.write)
             waiting: list[list[tuple[Place, bool, str]]] = []
 
@@ -164,9 +164,9 @@ def cleaning(
                 if now - spoken >= EVERY:
                     spoken, (read, kept) = now, (made.tally.read[3] / 1e6, made.tally.kept[3] / 1e6)
                     say(f"clean: {read:,.0f} MB of text, {kept:,.0f} MB kept, {read / (now - begun):.1f} MB/s")
-        if keep:
-            made.hashes = folder / "hashes.npy"
-            corpus.seen.save(made.hashes)
+            if keep:
+                made.hashes = folder / "hashes.npy"
+                known.save(made.hashes)
         closed(made, out.documents, what)
         yield made
 
@@ -230,7 +230,7 @@ class Against:
                 page = []
                 break
             gone = repeated(marks, self.seen) if "repeated" in self.rules.names else None
-            if gone is None or not gone.any():
+            if gone is None:
                 break
             lines, drop = without(page, gone)
             page, more = cleaned(lines, self.rules)
@@ -244,7 +244,7 @@ class Against:
             for hashes in one.pages.values():
                 self.seen.add(hashes)
         if "repeated" in self.rules.names:
-            self.seen.add(marks.spans())
+            self.seen.add(marks.spans)
         for i, count in enumerate((1, len(lines), 0, sum(map(size_of, lines)))):
             self.tally.kept[i] += count
         return lines

@@ -28,7 +28,7 @@ from bertsmith.text.corpus import chunked
 from bertsmith.text.encode import Encoded, Encoder
 from bertsmith.text.growing import HASHES
 from bertsmith.text.pool import one_thread
-from bertsmith.text.repeated import Marks
+from bertsmith.text.repeated import BANDS, SPAN, Marks
 from bertsmith.text.seen import Seen
 from bertsmith.text.stages import plan
 from bertsmith.text.stages.parts import Cut, Unit, documents, index, place, rows, unit
@@ -38,7 +38,6 @@ from bertsmith.text.writer import Row
 CHUNK = 1 << 20  # characters that are cleaned or encoded at once
 READ, DOCUMENTS, TOKENIZER = "read.json", "documents.json", "tokenizer"
 ARRAYS = {"ids": "", "starts": "|u1", "lengths": "<u4", "counts": "<u4", "last": "|u1", "capitals": "|u1"}
-NEAR = 16  # hashes of a page that near-duplicates are found by
 
 
 def read(work: Path, about: plan.Plan, number: int) -> None:
@@ -71,18 +70,19 @@ def clean(work: Path, about: plan.Plan, number: int) -> None:
                     row = [piece.last, page and page[0], piece.language]
                     file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
                     if page:
-                        marks.append(np.concatenate([page[1].sentences, *page[1].pages.values()]))
+                        marks.append(np.concatenate([page[1].spans, *page[1].pages.values()]))
         said |= {"tally": asdict(tally), "documents": lines.documents, "bytes": mine.bytes}
 
 
 def duplicates(work: Path, about: plan.Plan, number: int) -> None:
     """All pages in order, each against those before it."""
     tally = Tally(about.samples)
-    with unit(place(work, "duplicates", number)) as (folder, said), files.writing(folder):
+    with unit(place(work, "duplicates", number)) as (folder, said), files.writing(folder), ExitStack() as stack:
         hashes = folder / "hashes"
         hashes.mkdir()
         older = Path(about.hashes) if about.hashes else None
-        against = Against(about.rules, Seen(hashes, older=older), tally)
+        known = stack.enter_context(closing(Seen(hashes, older=older)))
+        against = Against(about.rules, known, tally)
         counts, size = [], 0
         for i, mine in enumerate(index(work / READ)):
             made = place(work, "clean", i)
@@ -93,7 +93,7 @@ def duplicates(work: Path, about: plan.Plan, number: int) -> None:
                     lines.add(against.admitted(page, at), last, language)
             counts.append(lines.documents)
         if about.keeps:
-            against.seen.save(folder / HASHES)
+            known.save(folder / HASHES)
         shutil.rmtree(hashes)
         said |= {"tally": asdict(tally), "documents": counts, "bytes": size}
 
@@ -102,13 +102,13 @@ def _pages(made: Path, mine: Unit, about: plan.Plan) -> Iterator[tuple[Place, tu
     """(where, the page with what it is known by, whether it ends its document, language)"""
     names, source = about.rules.names, about.sources[mine.source].name
     marks = np.load(made / "marks.npy", mmap_mode="r", allow_pickle=False)
-    told = "repeated" in names or "duplicates" in names  # whether sentences are hashed
-    each = {name: size for name, size in (("duplicates", 1), ("near-duplicates", NEAR)) if name in names}
+    spans = lambda page: max(0, sum(map(len, page)) - SPAN + 1) if "repeated" in names else 0
+    each = {name: size for name, size in (("duplicates", 1), ("near-duplicates", BANDS)) if name in names}
     at = number = 0
     for last, page, language in rows(made / "pages.jsonl"):
         found = None
         if page:
-            ends = [sum(map(len, page)) * told, *each.values()]
+            ends = [spans(page), *each.values()]
             mine_of = np.split(np.array(marks[at : at + sum(ends)]), np.cumsum(ends)[:-1])
             at += sum(ends)
             found = page, Marks(mine_of[0], dict(zip(each, mine_of[1:], strict=True)))
