@@ -198,7 +198,7 @@ def alone(rules: Rules, samples: bool, chunk: Chunk) -> tuple[list[tuple[Page, M
     tally = Tally(samples)
     pages = []
     for place, lines in chunk:
-        page, drops = cleaned(lines, rules)
+        page, drops = cleaned(lines, rules, tally.measured)
         tally.add(drops, place)
         for i, count in enumerate((bool(lines), len(lines), 0, sum(map(size_of, lines)))):
             tally.read[i] += count
