@@ -230,9 +230,8 @@ def test_workers_chunks_and_what_is_kept_in_memory_change_no_byte(tmp_path, web,
     monkeypatch.setattr(module, "CHUNK", 1000)
     account = prepare(web, tmp_path / "one", clean_sample=tmp_path / "one.jsonl", **OPTIONS)
     prepare(web, tmp_path / "two", clean_sample=tmp_path / "two.jsonl", workers=2, **OPTIONS)
-    monkeypatch.setattr(seen, "MEMORY", 1600)
     monkeypatch.setattr(module, "CHUNK", 10**6)
-    prepare(web, tmp_path / "disk", clean_sample=tmp_path / "disk.jsonl", **OPTIONS)
+    prepare(web, tmp_path / "disk", clean_sample=tmp_path / "disk.jsonl", hash_memory="2KB", **OPTIONS)
     assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "disk")
     assert len({(tmp_path / f"{name}.jsonl").read_bytes() for name in ("one", "two", "disk")}) == 1
     assert balanced(account) and account["clean"]["dropped"]["repeated"]["parts"] > 5
@@ -420,9 +419,8 @@ def test_a_full_disk_is_a_resource_error_and_leaves_nothing(tmp_path, web, monke
 
     for owner, name in ((module.Lines, "add"), (seen.files, "append")):
         with monkeypatch.context() as patched, pytest.raises(ResourceError, match="No space left"):
-            patched.setattr(seen, "MEMORY", 1600)
             patched.setattr(owner, name, full)
-            prepare(web, tmp_path / "store", **OPTIONS)
+            prepare(web, tmp_path / "store", hash_memory=1600, **OPTIONS)
         assert os.listdir(tmp_path) == ["web"]
 
 

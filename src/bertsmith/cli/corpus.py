@@ -182,6 +182,9 @@ def add_prepare(commands: Any) -> None:
         action="store_true",
         help="keep in the store what its pages are known by, so that --append finds duplicates of them",
     )
+    made.add_argument(
+        "--hash-memory", default="128MB", help="memory that duplicates are looked up in; what does not fit is on disk"
+    )
     made.add_argument("--force", action="store_true", help="replace a store")
     made.add_argument(
         "--audio", action="store_true", help="SOURCE is sound (.wav, .flac): log-mel frames in place of tokens"

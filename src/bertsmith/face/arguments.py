@@ -262,7 +262,9 @@ WANTED = {
     "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
-    "tokenizer_sample": Kind("a size such as '100MB' or a whole number of bytes", _words_or_count),
+    **dict.fromkeys(
+        ("tokenizer_sample", "hash_memory"), Kind("a size such as '100MB' or a whole number of bytes", _words_or_count)
+    ),
     # how much
     **dict.fromkeys(
         (

@@ -136,16 +136,21 @@ def cleaning(
     say: Callable[[str], None] = lambda line: None,
     older: Path | None = None,
     keep: bool = False,
+    memory: int | None = None,
 ) -> Iterator[Cleaned]:
     """The documents, cleaned.  They stand beside `beside` until the block ends.  InputError where nothing is left.
 
-    `older`: hashes of pages that were seen before; `keep`: those of all pages are to be had, too."""
+    `older`: hashes of pages that were seen before; `keep`: those of all pages are to be had, too; `memory`: bytes that they take."""
     with files.partial(f"{os.fspath(beside).rstrip(os.sep)}.clean") as folder:
         pieces, account = texts.read()
         made = Cleaned(folder / "documents.jsonl", account, Tally(samples=what.sample is not None))
         chunks = map(_placed, chunked(pieces, CHUNK))
         first = partial(alone, what.rules, what.sample is not None)
-        with files.writing(made.path), open(made.path, "xb") as file, closing(Seen(folder, older=older)) as known:
+        with (
+            files.writing(made.path),
+            open(made.path, "xb") as file,
+            closing(Seen(folder, older=older, memory=memory)) as known,
+        ):
             corpus = Against(what.rules, known, made.tally)
             out = Lines(file.write)
             waiting: list[list[tuple[Place, bool, str]]] = []

@@ -94,6 +94,7 @@ def prepare(
     resume: bool = False,
     append: bool = False,
     keep_hashes: bool = False,
+    hash_memory: str | int = "128MB",
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
@@ -121,7 +122,8 @@ def prepare(
     the executor takes, such as "partition=cpu".  `resume`: go on with the units that a killed call left; both keep what is made until the
     store is written.  `retries`: how often the unit of a process that died is tried again.
     `append`: put the text behind that of the store `out`, which keeps its shards, its tokenizer and what its options say of text (growing.py).
-    `keep_hashes`: what pages are known by stays in the store, so that text which is added later is compared with them.
+    `keep_hashes`: what pages are known by stays in the store, so that text which is added later is compared with them;
+    `hash_memory`: what duplicates are looked up in, whatever the corpus; what does not fit is on disk.
     """
     grown = None
     if append:
@@ -143,7 +145,7 @@ def prepare(
         raise InputError(f"{option('smoothing')}: {printable(repr(smoothing))} is not a power from 0 to 1")
     mine, read_as = _own_words(words, segmented, lines, encoding)
     reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented, capitals=capitals)
-    sample_size = _bytes(tokenizer_sample)
+    sample_size, memory = _bytes("tokenizer_sample", tokenizer_sample), _bytes("hash_memory", hash_memory)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(
             f"{option('holdout')}: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01"
@@ -208,6 +210,7 @@ def prepare(
                 asked=of,
                 hashes=str(grown.hashes.resolve()) if grown and grown.hashes else "",
                 keeps=keep_hashes,
+                memory=memory,
             )
             if what:
                 what.apart(found)
@@ -217,7 +220,7 @@ def prepare(
         elif what:
             what.apart(found)
             older = grown and grown.hashes
-            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say, older, keep_hashes))
+            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say, older, keep_hashes, memory))
         if what:
             for line in cleaned_said(corpus.tally.account(what.rules.names), what.unasked):
                 say(line)
@@ -382,9 +385,9 @@ def _read_in_all(found: tuple[Source, ...]) -> int:
     return sum(source.size for source in found) if plain else 0
 
 
-def _bytes(size: str | int) -> int:
+def _bytes(name: str, size: str | int) -> int:
     """ "100MB" -> 100000000."""
     match = re.fullmatch(r"(\d{1,12})\s*(|[kKMGT]?B)", str(size))
     if not match or int(match[1]) == 0:
-        raise InputError(f"{option('tokenizer_sample')}: {printable(repr(size))} is not a size; such as 100MB or 2GB")
+        raise InputError(f"{option(name)}: {printable(repr(size))} is not a size; such as 100MB or 2GB")
     return int(match[1]) * {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[match[2].upper()]

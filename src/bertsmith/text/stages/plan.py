@@ -35,6 +35,7 @@ class Plan:
     asked: dict[str, Any]
     hashes: str = ""  # a file of those of pages that were seen before
     keeps: bool = False  # whether those of all pages are kept
+    memory: int  # bytes that they are looked up in
     unit: int  # characters of a unit of work, and what its last document is longer
     home: str = ""
     typed: bool = False  # whether messages name options as the command does
@@ -99,7 +100,7 @@ def load(work: Path) -> Plan:
         options=Options(**tree["options"]),
         reading=Reading(**_tuples(tree["reading"])),
         rules=rules,
-        **{name: tree[name] for name in ("samples", "asked", "hashes", "keeps", "unit", "home", "typed")},
+        **{name: tree[name] for name in ("samples", "asked", "hashes", "keeps", "memory", "unit", "home", "typed")},
     )
 
 

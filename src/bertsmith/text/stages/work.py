@@ -81,7 +81,7 @@ def duplicates(work: Path, about: plan.Plan, number: int) -> None:
         hashes = folder / "hashes"
         hashes.mkdir()
         older = Path(about.hashes) if about.hashes else None
-        known = stack.enter_context(closing(Seen(hashes, older=older)))
+        known = stack.enter_context(closing(Seen(hashes, older=older, memory=about.memory)))
         against = Against(about.rules, known, tally)
         counts, size = [], 0
         for i, mine in enumerate(index(work / READ)):
