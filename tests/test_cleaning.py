@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -255,6 +256,22 @@ def test_a_set_on_disk_holds_what_was_added_and_nothing_else(memory, tmp_path, m
     rows = [np.concatenate([*run]) for run in store.runs]
     assert {h for row in rows for h in row.tolist()} | store.fresh == true
     assert all((np.diff(row.astype(np.int64)) > 0).all() for row in rows)
+    store.close()
+
+
+def test_a_set_on_disk_takes_the_memory_that_it_is_given(tmp_path):
+    draw = np.random.default_rng(0)
+    tracemalloc.start()
+    try:
+        store = seen.Seen(tmp_path, memory=2_000_000)
+        for _ in range(300):
+            some = draw.integers(0, 2**63, 800).astype(np.uint64)
+            store.known(some)
+            store.add(some)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 1_800_000 and peak < 3_000_000
     store.close()
 
 

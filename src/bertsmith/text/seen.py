@@ -19,9 +19,9 @@ from bertsmith.text.writer import Row
 
 Array = np.ndarray
 MEMORY = 128_000_000  # bytes: half for the set, half for bits
-EACH = 100  # bytes of a hash in a Python set
+EACH = 160  # bytes of a hash in a Python set, while its table grows
 BLOCK = 512  # hashes of a file that are looked through at once
-MANY = 1 << 16  # that are read at once where all are
+MANY = 1 << 14  # that are read at once where all are
 NONE = np.zeros(0, np.uint64)
 
 
