@@ -1,8 +1,9 @@
 """Text to store beside the bare tokenizer: the same documents, the same cores, a trained tokenizer, text already decompressed.
 
-    python bench/prepare.py [TEXT...] [--tokenizer wordpiece:8000] [--workers 1 2]
+    python bench/prepare.py [TEXT...] [--tokenizer wordpiece:8000] [--workers 1 2] [--clean c4] [--engine local]
 
-Without texts it reads this machine's own documentation, six times over.
+Without texts it reads this machine's own documentation, six times over.  `--clean`: also by these rules; `--engine`: also in units that datatrove's
+executor carries out, whose store must have the same bytes; both beside the plain pass, which stands for 1.
 The peer is `encode_batch` of the paragraphs with the ids read and nothing kept, on as many cores.  Peak memory is that of all processes together.
 """
 
@@ -27,7 +28,7 @@ import json, sys, time
 from bertsmith.text.prepare import prepare
 if __name__ == "__main__":
     start = time.perf_counter()
-    prepare(json.loads(sys.argv[1]), sys.argv[2], tokenizer=sys.argv[3], workers=int(sys.argv[4]))
+    prepare(json.loads(sys.argv[1]), sys.argv[2], tokenizer=sys.argv[3], workers=int(sys.argv[4]), **json.loads(sys.argv[5]))
     print(time.perf_counter() - start)
 """
 THEIRS = """
@@ -89,12 +90,47 @@ def documentation(folder: Path) -> str:
     return str(folder / "corpus.txt")
 
 
+def others(given: argparse.Namespace, texts: str, size: float, workers: str, folder: Path, plain: float) -> list[dict]:
+    """The pass with cleaning, and each way by the engine, beside the pass of `plain` seconds."""
+    ways: dict[str, dict] = {f"--clean {given.clean}": {"clean": given.clean}} if given.clean else {}
+    if given.engine:
+        ways |= {
+            f"{name} --engine {given.engine}".strip(): {**how, "engine": given.engine}
+            for name, how in [("", {}), *ways.items()]
+        }
+    rows, digests = [], {}
+    for name, how in ways.items():
+        seconds, memory = [], 0.0
+        for i in range(given.repetitions):
+            out = folder / f"{len(rows)}-{workers}-{i}"
+            took, memory = run(OURS, texts, str(out), str(folder / "trained"), workers, json.dumps(how))
+            seconds.append(took)
+            digests.setdefault(how.get("clean"), set()).add(json.loads((out / "manifest.json").read_text())["sha256"])
+        row = {
+            "bench": f"prepare, {given.tokenizer}, --workers {workers} {name}",
+            "unit": "MB/s",
+            "seconds": {"ours": seconds},
+        }
+        row |= {
+            "rate": {"ours": size / min(seconds)},
+            "ratio": {"plain": plain / min(seconds)},
+            "peak_megabytes": memory,
+        }
+        rows.append(
+            row | {"same_bytes_so_far": all(len(of) == 1 for of in digests.values()), "load": os.getloadavg()[0]}
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("texts", nargs="*")
     arguments.add_argument("--tokenizer", default="wordpiece:8000")
     arguments.add_argument("--workers", nargs="+", default=["1", "2"])
     arguments.add_argument("--repetitions", type=int, default=3)
+    arguments.add_argument("--clean", metavar="RULES")
+    arguments.add_argument("--engine", metavar="NAME")
     given = arguments.parse_args()
     about, rows = machine(os.cpu_count() or 1), []
     with tempfile.TemporaryDirectory() as folder:
@@ -102,14 +138,14 @@ def main() -> None:
         size = sum(os.path.getsize(path) for path in given.texts) / 1e6
         texts = json.dumps(given.texts)
         start = time.perf_counter()
-        run(OURS, texts, f"{folder}/trained", given.tokenizer, "1")
+        run(OURS, texts, f"{folder}/trained", given.tokenizer, "1", "{}")
         print(f"{size:.1f} MB; with training the tokenizer {size / (time.perf_counter() - start):.2f} MB/s", flush=True)
         digests: set[str] = set()
         for workers in given.workers:
             seconds: dict[str, list[float]] = {"ours": [], "encode_batch": []}
             memory = 0.0
             for i in range(given.repetitions):
-                took, memory = run(OURS, texts, f"{folder}/{workers}-{i}", f"{folder}/trained", workers)
+                took, memory = run(OURS, texts, f"{folder}/{workers}-{i}", f"{folder}/trained", workers, "{}")
                 seconds["ours"].append(took)
                 seconds["encode_batch"].append(run(THEIRS, texts, "", f"{folder}/trained", workers)[0])
             manifests = (Path(folder) / f"{workers}-{i}" / "manifest.json" for i in range(given.repetitions))
@@ -128,6 +164,7 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
+            rows += others(given, texts, size, workers, Path(folder), best["ours"])
     print(record(f"prepare-{given.tokenizer.replace(':', '-')}", about, rows))
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -230,9 +231,8 @@ def test_workers_chunks_and_what_is_kept_in_memory_change_no_byte(tmp_path, web,
     monkeypatch.setattr(module, "CHUNK", 1000)
     account = prepare(web, tmp_path / "one", clean_sample=tmp_path / "one.jsonl", **OPTIONS)
     prepare(web, tmp_path / "two", clean_sample=tmp_path / "two.jsonl", workers=2, **OPTIONS)
-    monkeypatch.setattr(seen, "FRESH", 8)
     monkeypatch.setattr(module, "CHUNK", 10**6)
-    prepare(web, tmp_path / "disk", clean_sample=tmp_path / "disk.jsonl", **OPTIONS)
+    prepare(web, tmp_path / "disk", clean_sample=tmp_path / "disk.jsonl", hash_memory="2KB", **OPTIONS)
     assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "disk")
     assert len({(tmp_path / f"{name}.jsonl").read_bytes() for name in ("one", "two", "disk")}) == 1
     assert balanced(account) and account["clean"]["dropped"]["repeated"]["parts"] > 5
@@ -240,17 +240,39 @@ def test_workers_chunks_and_what_is_kept_in_memory_change_no_byte(tmp_path, web,
     assert sorted(os.listdir(tmp_path)) == ["disk", "disk.jsonl", "one", "one.jsonl", "two", "two.jsonl", "web"]
 
 
-def test_a_set_on_disk_holds_what_was_added_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("memory", [100, 100_000])
+def test_a_set_on_disk_holds_what_was_added_and_nothing_else(memory, tmp_path, monkeypatch):
+    """With few bits and with many."""
     draw = np.random.default_rng(0)
-    store, true = seen.Seen(tmp_path, most=100), set()
+    monkeypatch.setattr(seen, "BLOCK", 16)
+    monkeypatch.setattr(seen, "MANY", 48)
+    store, true = seen.Seen(tmp_path, most=100, memory=memory), set()
     for _ in range(60):
         some = draw.integers(0, 6000, 70).astype(np.uint64)
         assert store.known(some).tolist() == [h in true for h in some.tolist()]
         store.add(some)
         true |= set(some.tolist())
     assert len(store.runs) < 8 and len(os.listdir(tmp_path)) == len(store.runs)
-    assert {h for _, row in store.runs for h in row.tolist()} | store.fresh == true
-    assert all((np.diff(row.astype(np.int64)) > 0).all() for _, row in store.runs)
+    rows = [np.concatenate([*run]) for run in store.runs]
+    assert {h for row in rows for h in row.tolist()} | store.fresh == true
+    assert all((np.diff(row.astype(np.int64)) > 0).all() for row in rows)
+    store.close()
+
+
+def test_a_set_on_disk_takes_the_memory_that_it_is_given(tmp_path):
+    draw = np.random.default_rng(0)
+    tracemalloc.start()
+    try:
+        store = seen.Seen(tmp_path, memory=2_000_000)
+        for _ in range(300):
+            some = draw.integers(0, 2**63, 800).astype(np.uint64)
+            store.known(some)
+            store.add(some)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 1_800_000 and peak < 3_000_000
+    store.close()
 
 
 def test_a_store_of_cleaned_pages_is_the_store_of_the_pages_cleaned(tmp_path, web):
@@ -412,11 +434,10 @@ def test_a_full_disk_is_a_resource_error_and_leaves_nothing(tmp_path, web, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    for owner, name in ((module._Documents, "add"), (seen.files, "append")):
+    for owner, name in ((module.Lines, "add"), (seen.files, "append")):
         with monkeypatch.context() as patched, pytest.raises(ResourceError, match="No space left"):
-            patched.setattr(seen, "FRESH", 8)
             patched.setattr(owner, name, full)
-            prepare(web, tmp_path / "store", **OPTIONS)
+            prepare(web, tmp_path / "store", hash_memory=1600, **OPTIONS)
         assert os.listdir(tmp_path) == ["web"]
 
 

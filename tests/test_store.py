@@ -140,7 +140,7 @@ def reseal(folder, change):
 
 
 CHANGES = {
-    "newer": (lambda m: m.update(format=2), "newer bertsmith"),
+    "newer": (lambda m: m.update(format=3), "newer bertsmith"),
     "shard": (lambda m: m.update(shard=-1), "shard"),
     "shards": (lambda m: m["splits"]["train"].update(shards=2), "train-00001.npy"),
     "counts": (lambda m: m["splits"]["train"].update(tokens=1), "tokens: says 1"),

@@ -28,6 +28,11 @@ def typed() -> Iterator[None]:
         _typed = before
 
 
+def is_typed() -> bool:
+    """For a process that does part of the work of this one."""
+    return _typed
+
+
 def option(name: str, *values: Any, like: str = "") -> str:
     """The argument `name` of a function; `values`: what it is, or may be; `like`: a word in the place of a value, such as FILE.
 

@@ -155,6 +155,36 @@ def add_prepare(commands: Any) -> None:
     made.add_argument("--on-bad-line", choices=("error", "skip"), default="error")
     made.add_argument("--allow-unknown", action="store_true", help="accept more than 5 %% of [UNK]")
     made.add_argument("--workers", type=positive, default=1)
+    made.add_argument(
+        "--engine",
+        metavar="local|slurm|ray",
+        help="work in units that datatrove's executors carry out, --workers at once (extra engine)",
+    )
+    made.add_argument(
+        "--engine-set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what the executor takes: partition=cpu, time=04:00:00, mem_per_cpu_gb=4 of slurm, address=auto of ray",
+    )
+    made.add_argument("--tasks", type=positive, metavar="N", help="tasks that the units of a stage are shared by")
+    made.add_argument(
+        "--retries", type=natural, default=2, metavar="N", help="how often a unit whose process died is tried again"
+    )
+    made.add_argument(
+        "--resume", action="store_true", help="go on where a prepare was killed; keeps what is made until the store is"
+    )
+    made.add_argument(
+        "--append", action="store_true", help="put SOURCE behind the text of STORE, which keeps its shards and options"
+    )
+    made.add_argument(
+        "--keep-hashes",
+        action="store_true",
+        help="keep in the store what its pages are known by, so that --append finds duplicates of them",
+    )
+    made.add_argument(
+        "--hash-memory", default="128MB", help="memory that duplicates are looked up in; what does not fit is on disk"
+    )
     made.add_argument("--force", action="store_true", help="replace a store")
     made.add_argument(
         "--audio", action="store_true", help="SOURCE is sound (.wav, .flac): log-mel frames in place of tokens"

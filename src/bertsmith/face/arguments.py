@@ -215,17 +215,8 @@ WHOLE, NUMBER = Kind("a whole number", _whole(None)), Kind("a number", _number)
 CALL = Kind("a function (such as print) or None, for silence,", _silence)
 ASIDE = Kind("whatever the verb judges", lambda value: value)
 
-FLAGS = (
-    "lowercase",
-    "capitals",
-    "strip_accents",
-    "segmented",
-    "allow_unknown",
-    "force",
-    "resume",
-    "tensorboard",
-    "int8",
-)
+FLAGS = ("lowercase", "capitals", "strip_accents", "segmented", "allow_unknown", "force", "resume", "tensorboard")
+FLAGS += ("append", "keep_hashes", "int8")
 FLAGS += ("scratch", "header", "normalise", "private", "baseline", "per_class", "score.each", "sample", "control")
 FLAGS += ("glue.plan", "clue.plan", "study.plan")
 WANTED = {
@@ -278,7 +269,9 @@ WANTED = {
     "search": Kind("{'lr': [1e-5, 3e-5]} or ['lr=1e-5,3e-5']", _search),
     "compared": Kind("a list of Differences", _compared),
     "new_words": Kind("a word list (str or Path) or a whole number", lambda value: _is(value, str, os.PathLike, int)),
-    "tokenizer_sample": Kind("a size such as '100MB' or a whole number of bytes", _words_or_count),
+    **dict.fromkeys(
+        ("tokenizer_sample", "hash_memory"), Kind("a size such as '100MB' or a whole number of bytes", _words_or_count)
+    ),
     # how much
     **dict.fromkeys(
         (
@@ -312,7 +305,9 @@ WANTED = {
         WHOLE,
     ),
     **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
-    **dict.fromkeys(("threads", "jobs"), POSITIVE),
+    **dict.fromkeys(("threads", "jobs", "prepare.tasks"), POSITIVE),
+    "retries": NATURAL,
+    "engine_set": Kind("{'partition': 'cpu'} or ['partition=cpu']", _settings),
     **dict.fromkeys(
         (
             *("minutes", "epochs", "holdout", "timeout", "length_penalty", "temperature", "top_p", "target_step"),
@@ -329,7 +324,7 @@ WANTED = {
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
     "objective": TEXT,
-    **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor"), TEXT),
+    **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor", "engine"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
     **dict.fromkeys(("only", "new_heads", "watch", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
     "finetune.baseline": Kind(

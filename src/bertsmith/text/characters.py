@@ -30,6 +30,10 @@ class Characters:
 
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0x110000, np.int64))
 
+    def taken(self, parts: list[list[str]], tokenizer: "Tokenizer", account: Account) -> list[list[str]]:
+        """The paragraphs of each part as that tokenizer is to see them, counted: one trained here would drop what nobody sees anyway."""
+        return self.cleaned(parts, account) if tokenizer.drops_unseen else self.counted(parts)
+
     def cleaned(self, parts: list[list[str]], account: Account) -> list[list[str]]:
         """The paragraphs of each part, clean, none empty; counted here and in the account."""
         found = _histogram(parts)

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import option
+from bertsmith.text import gopher
 from bertsmith.text.bad_words import BadWords
 from bertsmith.text.segment import UNSPACED
 from bertsmith.text.sentences import split
@@ -75,13 +76,17 @@ RULES = {
     "policy": Rule("line", has_policy),
     "bad-words": Rule("page"),
     "short-pages": Rule("page"),
+    gopher.QUALITY: Rule("page"),
+    gopher.REPETITION: Rule("page"),
     "language": Rule("page"),
     "duplicates": Rule("page"),
     "near-duplicates": Rule("page"),
     "repeated": Rule("part"),
 }
 ASKED_APART = {"bad-words": ("bad_words", "FILE"), "language": ("clean_language", "CODE")}
-C4 = tuple(name for name in RULES if name not in (*ASKED_APART, "duplicates", "near-duplicates"))
+GOPHER = (gopher.QUALITY, gopher.REPETITION)
+C4 = tuple(name for name in RULES if name not in (*ASKED_APART, *GOPHER, "duplicates", "near-duplicates"))
+SETS = {"c4": C4, "gopher": GOPHER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +104,7 @@ class Rules:
 
 
 def named(asked: str | Iterable[str]) -> tuple[str, ...]:
-    """Names of rules, by commas or as a list, "c4" for those of C4; in order, each once."""
+    """Names of rules, by commas or as a list, "c4" for those of C4, "gopher" for Gopher's; in order, each once."""
     names = [
         name.strip().lower() for part in ([asked] if isinstance(asked, str) else asked) for name in part.split(",")
     ]
@@ -107,10 +112,11 @@ def named(asked: str | Iterable[str]) -> tuple[str, ...]:
         if name in ASKED_APART:
             argument, like = ASKED_APART[name]
             raise InputError(f"{option('clean')}: {name} is asked for by {option(argument, like=like)}")
-        if name != "c4" and name not in RULES:
-            known = ("c4", *(rule for rule in RULES if rule not in ASKED_APART))
+        if name not in SETS and name not in RULES:
+            known = (*SETS, *(rule for rule in RULES if rule not in ASKED_APART))
             raise InputError(f"{option('clean')}: {printable(repr(name), 60)} is not a rule; {nearest(name, known)}")
-    return tuple(name for name in RULES if name in names or ("c4" in names and name in C4))
+    every = {*names, *(rule for name in names for rule in SETS.get(name, ()))}
+    return tuple(name for name in RULES if name in every)
 
 
 class Drop(NamedTuple):
@@ -124,8 +130,12 @@ class Drop(NamedTuple):
     parts: int = 0
 
 
-def cleaned(lines: list[str], rules: Rules) -> tuple[list[list[str]], list[Drop]]:
-    """The sentences of each line that stays, and what went.  `lines`: without outer white space, none empty."""
+def cleaned(
+    lines: list[str], rules: Rules, measured: Callable[[dict[str, float], bool], None] | None = None
+) -> tuple[list[list[str]], list[Drop]]:
+    """The sentences of each line that stays, and what went.  `lines`: without outer white space, none empty.
+
+    `measured` is told a page's statistics (gopher.py) and whether it stays by them, where these are asked."""
     drops: list[Drop] = []
     kept, page_rule, fired = [], "", ""
     asked = [(name, RULES[name]) for name in rules.names if RULES[name].finds]
@@ -148,16 +158,23 @@ def cleaned(lines: list[str], rules: Rules) -> tuple[list[list[str]], list[Drop]
         page_rule, fired = "bad-words", found
     if not page_rule:
         page = [rules.sentences(line) for line in kept]
-        page_rule, fired = _page_rule(page, kept, rules), kept[0]
+        page_rule, fired = _page_rule(page, kept, rules, measured), kept[0]
     if page_rule:
         drops.append(whole(page_rule, kept, fired))
         return [], drops
     return page, drops
 
 
-def _page_rule(page: list[list[str]], kept: list[str], rules: Rules) -> str:
+def _page_rule(page: list[list[str]], kept: list[str], rules: Rules, measured: Callable | None) -> str:
     if "short-pages" in rules.names and sum(map(len, page)) < FEWEST_SENTENCES:
         return "short-pages"
+    if asked := tuple(name for name in GOPHER if name in rules.names):
+        found = gopher.measured(kept, asked, rules.language == "en")
+        rule = gopher.rule_of(found, asked)
+        if measured is not None:
+            measured(found, not rule)
+        if rule:
+            return rule
     return "language" if rules.spoken and not rules.spoken.fits("\n".join(kept)) else ""
 
 

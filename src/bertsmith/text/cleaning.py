@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -111,6 +111,7 @@ class Cleaned:
     path: Path
     account: Account
     tally: Tally = field(default_factory=Tally)
+    hashes: Path | None = None  # of all pages that were seen
 
     def read(self) -> tuple[Iterator[Document], Account]:
         """As corpus.Texts does."""
@@ -128,17 +129,30 @@ class Cleaned:
 
 @contextmanager
 def cleaning(
-    what: Asked, texts: Texts, beside: str | os.PathLike, workers: int, say: Callable[[str], None] = lambda line: None
+    what: Asked,
+    texts: Texts,
+    beside: str | os.PathLike,
+    workers: int,
+    say: Callable[[str], None] = lambda line: None,
+    older: Path | None = None,
+    keep: bool = False,
+    memory: int | None = None,
 ) -> Iterator[Cleaned]:
-    """The documents, cleaned.  They stand beside `beside` until the block ends.  InputError where nothing is left."""
+    """The documents, cleaned.  They stand beside `beside` until the block ends.  InputError where nothing is left.
+
+    `older`: hashes of pages that were seen before; `keep`: those of all pages are to be had, too; `memory`: bytes that they take."""
     with files.partial(f"{os.fspath(beside).rstrip(os.sep)}.clean") as folder:
         pieces, account = texts.read()
         made = Cleaned(folder / "documents.jsonl", account, Tally(samples=what.sample is not None))
         chunks = map(_placed, chunked(pieces, CHUNK))
-        corpus = _Corpus(what.rules, Seen(folder), made.tally)
-        first = partial(_first, what.rules, what.sample is not None)
-        with files.writing(made.path), open(made.path, "xb") as file:
-            out = _Documents(file.write)
+        first = partial(alone, what.rules, what.sample is not None)
+        with (
+            files.writing(made.path),
+            open(made.path, "xb") as file,
+            closing(Seen(folder, older=older, memory=memory)) as known,
+        ):
+            corpus = Against(what.rules, known, made.tally)
+            out = Lines(file.write)
             waiting: list[list[tuple[Place, bool, str]]] = []
 
             def given() -> Iterator[Chunk]:
@@ -155,11 +169,14 @@ def cleaning(
                 if now - spoken >= EVERY:
                     spoken, (read, kept) = now, (made.tally.read[3] / 1e6, made.tally.kept[3] / 1e6)
                     say(f"clean: {read:,.0f} MB of text, {kept:,.0f} MB kept, {read / (now - begun):.1f} MB/s")
-        _close(made, out.documents, what)
+            if keep:
+                made.hashes = folder / "hashes.npy"
+                known.save(made.hashes)
+        closed(made, out.documents, what)
         yield made
 
 
-def _close(made: Cleaned, left: int, what: Asked) -> None:
+def closed(made: Cleaned, left: int, what: Asked) -> None:
     account, tally = made.account, made.tally
     account.text -= tally.size
     account.dropped["cleaned"] = tally.size
@@ -181,12 +198,12 @@ def _same(first: Callable) -> Callable:
     return first
 
 
-def _first(rules: Rules, samples: bool, chunk: Chunk) -> tuple[list[tuple[Page, Marks] | None], Tally]:
+def alone(rules: Rules, samples: bool, chunk: Chunk) -> tuple[list[tuple[Page, Marks] | None], Tally]:
     """The pages of a chunk by the rules about one page, each with what it is known by; None where nothing is left."""
     tally = Tally(samples)
     pages = []
     for place, lines in chunk:
-        page, drops = cleaned(lines, rules)
+        page, drops = cleaned(lines, rules, tally.measured)
         tally.add(drops, place)
         for i, count in enumerate((bool(lines), len(lines), 0, sum(map(size_of, lines)))):
             tally.read[i] += count
@@ -196,7 +213,7 @@ def _first(rules: Rules, samples: bool, chunk: Chunk) -> tuple[list[tuple[Page, 
 
 
 @dataclass(slots=True)
-class _Corpus:
+class Against:
     """Pages against those before them."""
 
     rules: Rules
@@ -218,7 +235,7 @@ class _Corpus:
                 page = []
                 break
             gone = repeated(marks, self.seen) if "repeated" in self.rules.names else None
-            if gone is None or not gone.any():
+            if gone is None:
                 break
             lines, drop = without(page, gone)
             page, more = cleaned(lines, self.rules)
@@ -232,7 +249,7 @@ class _Corpus:
             for hashes in one.pages.values():
                 self.seen.add(hashes)
         if "repeated" in self.rules.names:
-            self.seen.add(marks.spans())
+            self.seen.add(marks.spans)
         for i, count in enumerate((1, len(lines), 0, sum(map(size_of, lines)))):
             self.tally.kept[i] += count
         return lines
@@ -242,7 +259,7 @@ class _Corpus:
 
 
 @dataclass(slots=True)
-class _Documents:
+class Lines:
     """Writes documents part by part: of each that has a paragraph, exactly one part is its last."""
 
     write: Callable[[bytes], object]

@@ -10,6 +10,7 @@ read once in an epoch.  l languages.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -60,6 +61,11 @@ class Languages:
         for writer, old, new in zip(splits, before, now, strict=True):
             for name, more in zip(COUNTED, (new - old).tolist(), strict=True):
                 of[writer.name][name] += more
+
+    def go_on(self, counts: dict[str, dict[str, dict[str, int]]], splits: Any) -> None:
+        """Those that stand in the splits already."""
+        self.counts = deepcopy(counts)
+        self._before = [np.array([getattr(writer, name) for name in COUNTED], np.int64) for writer in splits]
 
     def move(self, split: Any, number: int, side: int) -> None:
         """Document `number` of a split, the first (0) or second (1) of the two, goes to the other one."""

@@ -5,42 +5,43 @@ The bytes of a store are a function of the text and the options: not of workers,
 
 import os
 import re
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertsmith import files
-from bertsmith.data.draw import hashed
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, flag, option
 from bertsmith.text import annotations, more_words, nif, store, unknown
-from bertsmith.text.account import Account, Options
-from bertsmith.text.categories import unidata_version
-from bertsmith.text.characters import Characters
+from bertsmith.text.account import Options
 from bertsmith.text.cleaning import Cleaned, asked, cleaning
 from bertsmith.text.corpus import Texts, chunked
-from bertsmith.text.encode import Chunk, Encoded, Encoder, Reading, encoded
+from bertsmith.text.encode import Chunk, Encoder, Reading, encoded
+from bertsmith.text.filling import Filling
+from bertsmith.text.growing import HASHES, Grown
 from bertsmith.text.links import checked as links_of
 from bertsmith.text.links import write as write_links
-from bertsmith.text.multilingual import SMOOTHING, Languages
-from bertsmith.text.said import cleaned_said, layouts_said, listing_said, summary
-from bertsmith.text.sample import loaded, no_text, sampled, trained, trains
-from bertsmith.text.segment import described as scripts_described
+from bertsmith.text.multilingual import SMOOTHING
+from bertsmith.text.said import cleaned_said, listing_said, summary
+from bertsmith.text.sample import loaded, sampled, trained, trains
 from bertsmith.text.sentences import checked_language
 from bertsmith.text.sources import AND, Source, apart, listed
-from bertsmith.text.thai_sentences import described as sentences_described
+from bertsmith.text.stages import engines, plan
+from bertsmith.text.stages.staged import forget, opened
+from bertsmith.text.stages.work import TOKENIZER
 from bertsmith.text.user_words import digest
-from bertsmith.text.word_list import user_words
-from bertsmith.text.writer import SplitWriter, aside, close_store, move_document, tokenizer_field
+from bertsmith.text.word_list import user_words, word_list
+from bertsmith.text.writer import close_store, tokenizer_field
 
 if TYPE_CHECKING:
-    from bertsmith.text.tokenizer import Tokenizer
+    pass
 
 ENGLISH = (
     "en"  # whose rules for sentences and case hold where no language is given; a store does not say that it is English
@@ -86,6 +87,14 @@ def prepare(
     new_words: str | int | os.PathLike | None = None,
     smoothing: float | None = None,
     capitals: bool = False,
+    engine: str | None = None,
+    engine_set: Mapping[str, str] | Iterable[str] = (),
+    tasks: int | None = None,
+    retries: int = 2,
+    resume: bool = False,
+    append: bool = False,
+    keep_hashes: bool = False,
+    hash_memory: str | int = "128MB",
     force: bool = False,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
@@ -109,7 +118,25 @@ def prepare(
     `clean`: rules that lines and pages must pass, "c4" or their names (clean.RULES); `clean_language`: the language that pages must be in;
     `bad_words`: a list of words that none may hold; `clean_sample`: a file for some of what each rule took.
     `workers`: processes; one is this process, on one core.  InputError and ResourceError leave nothing behind.
+    `engine`: "local", "slurm" or "ray": units of work made by datatrove's executors, `workers` at once, in `tasks` tasks; `engine_set`: what
+    the executor takes, such as "partition=cpu".  `resume`: go on with the units that a killed call left; both keep what is made until the
+    store is written.  `retries`: how often the unit of a process that died is tried again.
+    `append`: put the text behind that of the store `out`, which keeps its shards, its tokenizer and what its options say of text (growing.py).
+    `keep_hashes`: what pages are known by stays in the store, so that text which is added later is compared with them;
+    `hash_memory`: what duplicates are looked up in, whatever the corpus; what does not fit is on disk.
     """
+    grown = None
+    if append:
+        given = {name: value for name, value in locals().items() if name not in ("sources", "out", "say")}
+        grown = Grown.of(out)
+        made = grown.options(given, {name: p.default for name, p in signature(prepare).parameters.items()})
+        lines, language, holdout, segmented, capitals = (
+            made[name] for name in ("lines", "language", "holdout", "segmented", "capitals")
+        )
+        clean, clean_language, bad_words = (made[name] for name in ("clean", "clean_language", "bad_words"))
+        tokenizer, keep_hashes = os.fspath(out), keep_hashes or grown.hashes is not None
+        lowercase = strip_accents = False
+        normalise = chinese = None
     listing_of = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     named = [name if isinstance(name, Source) else os.fspath(name) for name in listing_of]
     options = Options(documents=documents, lines=lines, field=field, encoding=encoding, on_bad_line=on_bad_line)
@@ -118,7 +145,7 @@ def prepare(
         raise InputError(f"{option('smoothing')}: {printable(repr(smoothing))} is not a power from 0 to 1")
     mine, read_as = _own_words(words, segmented, lines, encoding)
     reading = Reading(language=spoken, lines=lines, words=mine, segmented=segmented, capitals=capitals)
-    sample_size = _bytes(tokenizer_sample)
+    sample_size, memory = _bytes("tokenizer_sample", tokenizer_sample), _bytes("hash_memory", hash_memory)
     if not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise InputError(
             f"{option('holdout')}: {printable(repr(holdout))} is not a share; 0 <= holdout < 1, such as 0.01"
@@ -136,42 +163,94 @@ def prepare(
         raise InputError(
             f"{flag('segmented')}: takes blanks out of the text, so that places in an annotated text mean nothing"
         )
+    settings = engines.settings(engine_set)
+    engines.check(engine, settings)
+    for name, value, least in (("retries", retries, 0), ("tasks", tasks, 1)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(f"{option(name)}: {printable(repr(value))} is not a whole number from {least}")
     what = asked(clean, clean_language, bad_words, clean_sample, sentences=spoken, lines=lines, encoding=encoding)
+    if keep_hashes and not (what and plan.looks_across(what.rules)):
+        across = option("clean", *plan.ACROSS)
+        raise InputError(f"{flag('keep_hashes')}: nothing is compared with other pages; {across} is")
+    if grown:
+        grown.same_words(digest(mine) if mine else None)
+        grown.same_cleaning(what and what.described)
     listing = listed(named, only, encoding)
     found = tuple(listing.sources)
     languages = tuple(dict.fromkeys(source.language for source in found if source.language))
     _check_languages(languages, language, smoothing)
+    if grown:
+        grown.languages(languages)
     apart(found, named, out)
-    files.refuse_unless_replaceable(out, store.ours, "store", force)
+    files.refuse_unless_replaceable(out, store.ours, "store", force or append)
 
     for line in listing_said(listing):
         say(line)
     corpus = Texts(found, options)
     with ExitStack() as stack:
-        if what:
+        staged = None
+        if engine is not None or resume:
+            of = {
+                "tokenizer": tokenizer,
+                **rules,
+                "sample": sample_size,
+                "smoothing": smoothing,
+                "new_words": _told(more),
+                "keep_hashes": keep_hashes,
+                "append": grown and grown.store.digest,
+            }
+            if not learns:
+                of["tokenizer"] = loaded(tokenizer).digest
+            about = plan.planned(
+                sources=found,
+                options=options,
+                reading=reading,
+                rules=what and what.rules,
+                samples=bool(what and what.sample),
+                asked=of,
+                hashes=str(grown.hashes.resolve()) if grown and grown.hashes else "",
+                keeps=keep_hashes,
+                memory=memory,
+            )
+            if what:
+                what.apart(found)
+            by = {"engine": engine, "workers": workers, "tasks": tasks, "retries": retries, "given": settings}
+            staged = stack.enter_context(opened(out, about, what, resume=resume, **by, say=say))
+            corpus = staged.corpus()
+        elif what:
             what.apart(found)
-            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say))
+            older = grown and grown.hashes
+            corpus = stack.enter_context(cleaning(what, corpus, out, workers, say, older, keep_hashes, memory))
+        if what:
             for line in cleaned_said(corpus.tally.account(what.rules.names), what.unasked):
                 say(line)
-        sample = None
-        if learns:
+        sample = extends = added = None
+        known = staged and staged.tokenizer()
+        if known:
+            backend = loaded(str(staged.work / TOKENIZER))
+            sample, extends, added = (known[name] for name in ("sample", "extends", "added"))
+        elif learns:
             power = (SMOOTHING if smoothing is None else float(smoothing)) if languages else None
             rules_of = {**rules, "language": spoken}
             backend, sample = trained(tokenizer, rules_of, corpus, sample_size, segmented, say, power, mine)
         else:
             backend = loaded(tokenizer)
-        extends = added = None
-        if more is not None:
+        if more is not None and not known:
             texts = partial(sampled, corpus, sample_size, segmented)
             backend, extends, added = more_words.add(backend, more, texts, say)
+        if staged and not known:
+            staged.keep(backend, {"sample": sample, "extends": extends, "added": added})
         with files.partial(out) as folder:
-            backend.save(folder)
-            work = _Work(folder, backend, options, float(holdout), say)
+            if not grown:
+                backend.save(folder)
+            work = Filling(folder, backend, options, float(holdout), say, segmented=segmented, grown=grown)
             try:
-                work.run(corpus, reading, workers, 0 if what else _read_in_all(found))
+                if staged:
+                    staged.fill(work, corpus)
+                else:
+                    _streamed(work, corpus, reading, workers, 0 if what else _read_in_all(found))
             except BaseException:
-                for writer in work.splits:
-                    writer.abandon()
+                work.abandon()
                 raise
             account = work.account(sample)
             account["sources"] = {"kinds": listing.kinds(), "passed_over": listing.passed_over}
@@ -192,6 +271,8 @@ def prepare(
                 described["capitals"] = True
             if languages and learns:
                 described["smoothing"] = sample["smoothing"]
+            if keep_hashes:
+                described["keep_hashes"] = True
             if what:
                 described["clean"] = what.described
                 account["clean"] = corpus.tally.account(what.rules.names)
@@ -214,9 +295,27 @@ def prepare(
                 )
             if linked:
                 rest["links"] = account["links"] = write_links(folder, work.splits, linked, backend, spoken, lines, say)
-            close_store(folder, work.splits, tokenizer_field(backend, kind) | (extends or {}), rest)
-            files.refuse_unless_replaceable(out, store.ours, "store", force)  # another process may have been faster
+            if keep_hashes:
+                with files.writing(folder):
+                    shutil.copyfile(corpus.hashes, folder / HASHES)
+            field_of = tokenizer_field(backend, kind) | (extends or {})
+            if grown:
+                if what and plan.looks_across(what.rules) and not grown.hashes:
+                    account["warnings"].append(
+                        "what was added was compared with itself alone: the store keeps no hashes of its pages (`keep_hashes` when it is made)"
+                    )
+                account = grown.account(account)
+                rest |= {"options": grown.options_now(keep_hashes), "account": account}
+                field_of = grown.manifest["tokenizer"]
+            manifest = close_store(folder, work.splits, field_of, rest)
+            if grown:
+                grown.check(manifest["files"])
+            files.refuse_unless_replaceable(
+                out, store.ours, "store", force or append
+            )  # another process may have been faster
             files.publish(folder, out)
+        if not staged:
+            forget(out)
         if what and what.sample:
             files.write(what.sample, corpus.tally.sample(what.rules.names))
     for line in summary(account):
@@ -249,163 +348,35 @@ def _own_words(path: str | None, segmented: bool, lines: str, encoding: str) -> 
 # The pass over the text
 
 
-@dataclass(slots=True)
-class _Work:
-    folder: Path
-    backend: "Tokenizer"
-    options: Options
-    holdout: float
-    say: Callable[[str], None]
-    read: Account = field(default_factory=Account)
-    characters: Characters = field(default_factory=Characters)
-    splits: list[SplitWriter] = field(default_factory=list)
-    used: int = 0
-    unknown: int = 0
-    without_token: int = 0
-    dropped: int = 0
-    japanese: int = 0
-    segmented: bool = False
-    languages: Languages = field(default_factory=Languages)
+def _streamed(work: Filling, corpus: Texts | Cleaned, reading: Reading, workers: int, whole: int) -> None:
+    """Fill both splits; `whole`: bytes that will be read, 0 where only reading tells."""
+    work.begin(reading.capitals)
+    waiting: list[tuple[list[int], list[bool], str]] = []
+    pieces, work.read = corpus.read()
 
-    def run(self, corpus: Texts | Cleaned, reading: Reading, workers: int, whole: int) -> None:
-        """Fill both splits; `whole`: bytes that will be read, 0 where only reading tells."""
-        made = {"capitals": reading.capitals}
-        self.splits = [SplitWriter(self.folder, name, self.backend.size, **made) for name in store.SPLITS]
-        waiting: list[tuple[list[int], list[bool], str]] = []
-        pieces, self.read = corpus.read()
-        ours = self.backend.drops_unseen  # then the store's text is what the tokenizer makes of it anyway
+    def chunks() -> Iterator[Chunk]:
+        for chunk in chunked(pieces, CHUNK):
+            language = chunk[0].language
+            waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk], language))
+            yield language, work.characters.taken([piece.paragraphs for piece in chunk], work.backend, work.read)
 
-        def chunks() -> Iterator[Chunk]:
-            for chunk in chunked(pieces, CHUNK):
-                language, paragraphs = chunk[0].language, [piece.paragraphs for piece in chunk]
-                waiting.append(([piece.number for piece in chunk], [piece.last for piece in chunk], language))
-                clean = self.characters.cleaned(paragraphs, self.read) if ours else self.characters.counted(paragraphs)
-                yield language, clean
+    begun = spoken = time.monotonic()
+    for part in encoded(chunks(), Encoder(work.backend, reading), work.folder, workers):
+        numbers, last, language = waiting.pop(0)
+        work.append(part, np.array(numbers), np.array(last), language)
+        now = time.monotonic()
+        if now - spoken >= EVERY:
+            spoken = now
+            done = sum(writer.tokens for writer in work.splits)
+            read = work.read.read / 1e6
+            of = f" of {whole / 1e6:,.1f}" if whole else ""
+            work.say(f"prepare: {read:,.1f}{of} MB read, {amount(done, 'token')}, {read / (now - begun):.1f} MB/s")
+    work.end()
 
-        self.segmented = reading.segmented
-        encoder = Encoder(self.backend, reading)
-        begun = spoken = time.monotonic()
-        for part in encoded(chunks(), encoder, self.folder, workers):
-            numbers, last, language = waiting.pop(0)
-            self._append(part, np.array(numbers), np.array(last))
-            if language:
-                self.languages.add(language, self.splits)
-            now = time.monotonic()
-            if now - spoken >= EVERY:
-                spoken = now
-                done = sum(writer.tokens for writer in self.splits)
-                read = self.read.read / 1e6
-                of = f" of {whole / 1e6:,.1f}" if whole else ""
-                self.say(f"prepare: {read:,.1f}{of} MB read, {amount(done, 'token')}, {read / (now - begun):.1f} MB/s")
-        for writer in self.splits:
-            writer.close()
-        train, held = self.splits
-        if not train.tokens + held.tokens:
-            raise no_text(self.read)
-        if self.holdout and not held.documents and train.documents > 1:
-            number = _lowest(train.documents)
-            self.languages.move(train.split(), number, 0)
-            self.splits = list(move_document(self.folder, train, number, held))
-        elif not train.documents and held.documents > 1:
-            number = _lowest(held.documents)
-            self.languages.move(held.split(), number, 1)
-            self.splits = list(reversed(move_document(self.folder, held, number, train)))
-        elif not train.documents:
-            raise InputError(
-                f"{option('holdout')}: the only document would be held out; {option('holdout', 0)} keeps it for training"
-            )
 
-    def _append(self, part: Encoded, numbers: np.ndarray, last: np.ndarray) -> None:
-        self.used += part.used
-        self.without_token += part.without_token
-        self.dropped += part.dropped
-        self.japanese += part.japanese
-        self.unknown += int((part.ids == self.backend.vocab.unk).sum())
-        held = aside(numbers, self.holdout)
-        for writer, mine in zip(self.splits, (~held, held), strict=True):
-            if not mine.any():
-                continue
-            ids, starts, lengths, capitals = part.ids, part.starts, part.lengths, part.capitals
-            if not mine.all():
-                sentences = np.repeat(mine, part.counts)
-                tokens = np.repeat(sentences, lengths)
-                ids, starts, lengths = ids[tokens], starts[tokens], lengths[sentences]
-                capitals = None if capitals is None else capitals[tokens]
-            writer.append(ids, starts, lengths, np.cumsum(part.counts[mine])[last[mine]], capitals)
-
-    def account(self, sample: dict[str, int] | None) -> dict[str, Any]:
-        """Where every byte went: used + newlines + markup + the sum of dropped == read + recoded."""
-        read, (train, held) = self.read, self.splits
-        kept = train.documents + held.documents
-        sentences = train.sentences + held.sentences
-        dropped = {**read.dropped, "without_token": self.without_token}
-        between = read.text - self.used - self.without_token  # white space between sentences
-        warnings = []
-        if read.hard_wrapped and self.options.lines == "paragraph":
-            warnings.append(
-                f"lines look hard-wrapped in {max(1, read.wrapped_files)} of {amount(read.files, 'file')}: of {read.sampled} looked at, {read.long} have 40 to 100 characters, {read.longer} more, and only "
-                f"{read.closed} end like a sentence; `lines` wrapped joins them (and `documents` file, if blank lines part paragraphs)"
-            )
-        tokens = train.tokens + held.tokens
-        lost = unknown.counted(
-            self.unknown, tokens, lambda: None if self.backend.whole_words else self.characters.unknown(self.backend)
-        )
-        warnings += [said] if (said := unknown.warning(lost)) else []
-        scripts, missing = ({}, []) if self.segmented else scripts_described(self.characters.counts, self.japanese)
-        warnings += missing
-        if scripts.get("Thai") and self.options.lines != "sentence":
-            scripts["Thai"]["sentences"], unsplit = sentences_described(scripts["Thai"]["characters"])
-            warnings += unsplit
-        several = int((np.diff(train.split().documents) > 1).sum())
-        layouts = layouts_said(several, train.documents)
-        if read.bad_lines:
-            warnings.append(
-                f"{amount(read.bad_lines, 'bad line was', 'bad lines were')} skipped ({amount(dropped['bad_encoding'] + dropped['bad_record'], 'byte')})"
-            )
-        return {
-            "files": read.files,
-            "bytes": {
-                "read": read.read,
-                "recoded": read.recoded,
-                "used": self.used,
-                "newlines": read.newlines,
-                "markup": read.markup - read.newlines + between,
-                "dropped": dropped,
-            },
-            "lines": {
-                "read": read.lines,
-                "blank": read.blank_lines,
-                "bad": read.bad_lines,
-                "cut": read.cut_lines,
-                "crlf": read.crlf,
-                "cr": read.cr,
-                "lone_cr": read.lone_cr,
-                "byte_order_marks": read.byte_order_marks,
-            },
-            "characters": self.characters.changed(self.backend),
-            "unknown": lost,
-            "words": {"unicode": unidata_version, "segmented": self.segmented, "scripts": scripts},
-            "records": read.records,
-            **({"separators": read.separators} if read.separators else {}),
-            "documents": kept,
-            "documents_without_tokens": read.documents - kept,
-            "sentences": sentences,
-            "sentences_without_tokens": self.dropped,
-            "tokens": tokens,
-            "sentences_per_document": sentences / kept,
-            "tokens_per_sentence": tokens / sentences,
-            "held_out": {
-                "share": self.holdout,
-                "documents": held.documents,
-                "sentences": held.sentences,
-                "tokens": held.tokens,
-            },
-            "documents_of_several_sentences": several,
-            "hard_wrapped": read.hard_wrapped,
-            "tokenizer_sample": sample,
-            "layouts": layouts,
-            "warnings": warnings,
-        }
+def _told(more: Any) -> Any:
+    """What new words a plan is of."""
+    return None if more is None else more if isinstance(more, int) else digest(tuple(word_list(more)[0]))
 
 
 def _read_in_all(found: tuple[Source, ...]) -> int:
@@ -414,13 +385,9 @@ def _read_in_all(found: tuple[Source, ...]) -> int:
     return sum(source.size for source in found) if plain else 0
 
 
-def _lowest(count: int) -> int:
-    return int(np.argmin(hashed(0, "held-out", np.arange(count))))
-
-
-def _bytes(size: str | int) -> int:
+def _bytes(name: str, size: str | int) -> int:
     """ "100MB" -> 100000000."""
     match = re.fullmatch(r"(\d{1,12})\s*(|[kKMGT]?B)", str(size))
     if not match or int(match[1]) == 0:
-        raise InputError(f"{option('tokenizer_sample')}: {printable(repr(size))} is not a size; such as 100MB or 2GB")
+        raise InputError(f"{option(name)}: {printable(repr(size))} is not a size; such as 100MB or 2GB")
     return int(match[1]) * {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[match[2].upper()]

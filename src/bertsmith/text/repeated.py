@@ -27,17 +27,12 @@ _BLOCK = 512  # runs of words that are permuted at once: 256 KB
 class Marks(NamedTuple):
     """What a page is known by."""
 
-    sentences: Array  # (n,) uint64
+    spans: Array  # (n - 2,) uint64: of three sentences, where these are asked for
     pages: dict[str, Array]  # of each rule about whole pages
-
-    def spans(self) -> Array:
-        """(n - 2,) uint64"""
-        s = self.sentences
-        return hashed(0, "span", s[:-2], s[1:-1], s[2:]) if len(s) >= SPAN else s[:0]
 
 
 def marked(page: list[list[str]], names: tuple[str, ...]) -> Marks:
-    sentences = np.zeros(0, np.uint64)
+    sentences = spans = np.zeros(0, np.uint64)
     if "repeated" in names or "duplicates" in names:
         digests = [_digest(" ".join(s.lower().split()).encode()) for line in page for s in line]
         sentences = np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
@@ -46,22 +41,25 @@ def marked(page: list[list[str]], names: tuple[str, ...]) -> Marks:
         pages["duplicates"] = hashed(0, "page", np.frombuffer(_digest(sentences.tobytes()), "<u8"))
     if "near-duplicates" in names:
         pages["near-duplicates"] = near("\n".join(["".join(line) for line in page]))
-    return Marks(sentences, pages)
+    if "repeated" in names and len(sentences) >= SPAN:
+        spans = hashed(0, "span", sentences[:-2], sentences[1:-1], sentences[2:])
+    return Marks(spans, pages)
 
 
 def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=8).digest()
 
 
-def repeated(marks: Marks, seen: Seen) -> Array:
-    """(n,) bool: sentences of spans that stand in a page before this one, or earlier in it; of the latter the first copy stays whole."""
-    spans = marks.spans()
-    gone = np.zeros(len(marks.sentences), bool)
-    if not len(spans):
-        return gone
+def repeated(marks: Marks, seen: Seen) -> Array | None:
+    """(n,) bool: sentences of spans that stand in a page before this one, or earlier in it; of the latter the first copy stays whole.  None
+    where there is none of them."""
+    spans = marks.spans
+    known = seen.known(spans)
+    if not known.any() and len(set(spans.tolist())) == len(spans):
+        return None
+    gone = np.zeros(len(spans) + SPAN - 1, bool)
     _, first, which = np.unique(spans, return_index=True, return_inverse=True)
     first = first[which]
-    known = seen.known(spans)
     for i in np.flatnonzero(known | (first < np.arange(len(spans)))).tolist():
         gone[i if known[i] else max(i, first[i] + SPAN) : i + SPAN] = True
     return gone
@@ -102,8 +100,9 @@ def smallest(text: str) -> Array:
     words = np.array([crc32(word.encode()) for word in _WORDS.findall(text.lower())] or [0], np.uint64)
     runs = max(1, len(words) - GRAM + 1)
     grams = np.zeros(runs, np.uint64)
+    words = mix(words)
     for place, factor in enumerate(_PLACE[: len(words)]):
-        grams += mix(words[place : place + runs]) * factor
+        grams += words[place : place + runs] * factor
     grams = (mix(grams) >> np.uint64(32)).astype(np.uint32)
     least = np.full(len(_ODD), 2**32 - 1, np.uint32)
     for start in range(0, len(grams), _BLOCK):

@@ -77,8 +77,15 @@ def cleaned_said(clean: dict[str, Any], unasked: str) -> Iterator[str]:
         taken = ", ".join(amount(of[unit + "s"], unit) for unit in ("page", "line", "part") if of[unit + "s"])
         if taken:
             yield f"clean: {name} took {taken}, {amount(of['bytes'], 'byte')}"
+    if "statistics" in clean:
+        said = ", ".join(f"{name} {_mean(of, '')} ({_mean(of, '_kept')})" for name, of in clean["statistics"].items())
+        yield f"clean: mean of the pages that were measured (of those that passed): {said}"
     if unasked:
         yield f"clean: {unasked}"
+
+
+def _mean(of: dict[str, int], kind: str) -> str:
+    return f"{of['sum' + kind] / 1e6 / of['pages' + kind]:,.3g}" if of["pages" + kind] else "none"
 
 
 def listing_said(listing: Listing) -> Iterator[str]:

@@ -9,11 +9,14 @@ A folder of plain .npy files (little endian, no objects), the same bytes for the
     train-starts-00000.npy, ...   uint8: one bit for each id of the shard of that number, first bit highest: a word starts here
     train-spans-00000.npy, ...    uint8, only where `prepare` was given phrases or entities: which of them a token belongs to (data/levels.py)
     train-capitals-00000.npy, ... uint8, only where `prepare` was told to: one bit for each id, a word that begins with a capital letter
+    hashes.npy                    (h,) uint64, ascending, only where `prepare` was told to: what pages are known by, for text that is added later
     entities.txt, vectors.npy     only where `prepare` was given links: the names of entities, a line each, and (e, w) float32, the vector of each
     train-link-begins.npy, -link-ends.npy, -linked.npy   (l,) uint64, uint64, uint32: the tokens of each linked mention, and its entity's number
     train-sentences.npy           (k + 1,) uint64: token offset of each sentence; the last entry is the number of tokens
     train-documents.npy           (d + 1,) uint64: sentence offset of each document; the last entry is the number of sentences
     held-out-...                  the same for the documents that training never sees
+
+A store that grew (`prepare --append`, format 2) has the old shards as they were and the new ones behind them: any shard may be shorter.
 """
 
 import os
@@ -38,14 +41,14 @@ from bertsmith.text.multilingual import ByLanguage, Part, Stretch
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2  # a store that grew, whose shards are as they come; all others say 1
 SHARD = 1 << 27  # tokens; a multiple of 8, so that no byte of word starts spans two shards
 LARGE = 4_000_000_000  # bytes of a store from which on it is said that checking them takes time
 HASHED = 1e9  # bytes a second, about
 SPLITS = ("train", "held-out")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
 _OURS = re.compile(
-    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|entities\.txt|vectors\.npy|(train|held-out)-(link-begins|link-ends|linked)\.npy|(train|held-out)-(starts-|spans-|capitals-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
+    r"manifest\.json|tokenizer\.json|special_tokens_map\.json|unigrams\.npy|hashes\.npy|entities\.txt|vectors\.npy|(train|held-out)-(link-begins|link-ends|linked)\.npy|(train|held-out)-(starts-|spans-|capitals-)?\d{5}\.npy|(train|held-out)-(sentences|documents)\.npy"
 )
 
 
@@ -243,7 +246,7 @@ class Store:
                 languages=_stretches(manifest, name, _count(counts, "documents", where), where),
                 links=None if vectors is None else _links(path, name, names),
             )
-            _agree(split, counts, path / f"{name}-sentences.npy")
+            _agree(split, counts, path / f"{name}-sentences.npy", grown=manifest["format"] > 1)
             splits[name] = split
         unigrams = np.array(_map(path, "unigrams.npy", "i"))
         vocab = _vocab(manifest, where)
@@ -383,7 +386,7 @@ def _map(folder: Path, name: str, kind: str, dimensions: int = 1) -> np.ndarray:
     return np.asarray(array)  # a plain view of the mapped file: indexing a np.memmap costs more
 
 
-def _agree(split: Split, counts: dict, where: Path) -> None:
+def _agree(split: Split, counts: dict, where: Path, grown: bool) -> None:
     wanted = {
         "tokens": split.count,
         "sentences": len(split.sentences) - 1,
@@ -394,7 +397,7 @@ def _agree(split: Split, counts: dict, where: Path) -> None:
             raise InputError(
                 f"{printable(where.parent / files.MANIFEST)}: {name}: says {counts.get(name)!r}, the files hold {found}"
             )
-    full = all(len(ids) == split.shard for ids in split.shards[:-1])
+    full = split.even or (grown and all(len(ids) <= split.shard for ids in split.shards))
     bits = all(len(ids) + 7 >> 3 == len(packed) for ids, packed in zip(split.shards, split.packed, strict=True))
     bits &= not split.capital or [len(part) for part in split.capital] == [len(part) for part in split.packed]
     noted = not split.levels or [len(part) for part in split.noted] == [len(ids) for ids in split.shards]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from bertsmith.text.clean import Drop
+from bertsmith.text.gopher import BOUNDS
 
 SAMPLED, SHOWN = 20, 500  # drops of each rule that are shown, and their characters
 FIELDS = ("pages", "lines", "parts", "bytes")
@@ -29,6 +30,16 @@ class Tally:
     emptied: int = 0  # pages of which rules about lines left nothing
     dropped: dict[str, list[int]] = field(default_factory=dict)
     shown: dict[str, list[tuple]] = field(default_factory=dict)
+    statistics: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # millionths and pages, of those looked at and of those that stay
+
+    def measured(self, found: dict[str, float], stays: bool) -> None:
+        """Statistics of a page (gopher.py); whole numbers, so that sums do not depend on their order."""
+        for name, value in found.items():
+            sums = self.statistics.setdefault(name, [0] * 4)
+            for i, more in enumerate((round(value * 1e6), 1) * (1 + stays)):
+                sums[i] += more
 
     def add(self, drops: list[Drop], place: Place) -> None:
         for drop in drops:
@@ -52,6 +63,8 @@ class Tally:
         self.emptied += other.emptied
         for rule, counts in other.dropped.items():
             self.dropped[rule] = [a + b for a, b in zip(self.dropped.get(rule, [0] * 4), counts, strict=True)]
+        for name, sums in other.statistics.items():
+            self.statistics[name] = [a + b for a, b in zip(self.statistics.get(name, [0] * 4), sums, strict=True)]
         for rule, rows in other.shown.items():
             self._show(rule, rows)
 
@@ -64,7 +77,14 @@ class Tally:
         """read == kept + the sum of dropped, in lines and bytes; in pages with those that were emptied."""
         plain = lambda counts: {name: counts[FIELDS.index(name)] for name in ("pages", "lines", "bytes")}
         dropped = {name: dict(zip(FIELDS, self.dropped.get(name, [0] * 4), strict=True)) for name in names}
-        return {"read": plain(self.read), "kept": plain(self.kept), "emptied": self.emptied, "dropped": dropped}
+        said = {"read": plain(self.read), "kept": plain(self.kept), "emptied": self.emptied, "dropped": dropped}
+        if self.statistics:
+            names = [name for bounds in BOUNDS.values() for name in bounds if name in self.statistics]
+            said["statistics"] = {
+                name: dict(zip(("sum", "pages", "sum_kept", "pages_kept"), self.statistics[name], strict=True))
+                for name in names
+            }
+        return said
 
     def sample(self, names: tuple[str, ...]) -> bytes:
         """JSON lines {rule, source, document, text}, by rule and place."""

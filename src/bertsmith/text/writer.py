@@ -9,6 +9,8 @@ from bertsmith import files
 from bertsmith.data.draw import hashed, uniform
 from bertsmith.text.store import FORMAT, ROLES, SHARD, Split, _map
 
+PLAIN, GROWN = 1, FORMAT
+
 
 def aside(numbers: np.ndarray, holdout: float) -> np.ndarray:
     """(n,) bool: which documents of a corpus are held out, by their numbers in it."""
@@ -46,9 +48,17 @@ class Row:
 
 
 class SplitWriter:
-    """One side of a store."""
+    """One side of a store.  `after`: what stands there already, whose shards lie in `folder`, as the split and its unigrams."""
 
-    def __init__(self, folder: Path, name: str, vocab: int, shard: int = SHARD, capitals: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        vocab: int,
+        shard: int = SHARD,
+        capitals: bool = False,
+        after: tuple[Split, np.ndarray] | None = None,
+    ):
         self.folder, self.name, self.vocab, self.shard, self.capitals = folder, name, vocab, shard, capitals
         self.dtype = "<u2" if vocab < 65536 else "<u4"
         self.unigrams = np.zeros(vocab, np.int64)
@@ -58,9 +68,21 @@ class SplitWriter:
         self._ids = self._starts = self._capitals = None
         self._sentences = Row(folder / f"{name}-sentences.npy", "<u8")
         self._documents = Row(folder / f"{name}-documents.npy", "<u8")
-        self._sentences.append(np.zeros(1))
-        self._documents.append(np.zeros(1))
+        if after is None:
+            self._sentences.append(np.zeros(1))
+            self._documents.append(np.zeros(1))
+        else:
+            self._stand(*after)
+        self.before = self.shards, self.tokens, self.sentences, self.documents
         self._next_shard()
+
+    def _stand(self, old: Split, unigrams: np.ndarray) -> None:
+        for row, offsets in ((self._sentences, old.sentences), (self._documents, old.documents)):
+            for start in range(0, len(offsets), 1 << 20):
+                row.append(offsets[start : start + (1 << 20)])
+        self.unigrams += unigrams
+        self.tokens, self.sentences, self.documents = old.count, len(old.sentences) - 1, len(old.documents) - 1
+        self.shards, self._ended = len(old.shards), self.sentences
 
     def append(
         self,
@@ -125,6 +147,10 @@ class SplitWriter:
             raise ValueError("the last document was not ended")
         for row in (self._ids, *self._bits, self._sentences, self._documents):
             row.close()
+        if self.before[0] and self.tokens == self.before[1]:  # nothing came behind the old shards
+            self.shards -= 1
+            for row in (self._ids, *self._bits):
+                row.path.unlink()
         return {"tokens": self.tokens, "sentences": self.sentences, "documents": self.documents, "shards": self.shards}
 
     def abandon(self) -> None:
@@ -209,7 +235,7 @@ def close_store(
     names = sorted(path.name for path in folder.iterdir())
     manifest = {
         "kind": "store",
-        "format": FORMAT,
+        "format": GROWN if any(writer.before[0] for writer in splits) else PLAIN,
         "shard": splits[0].shard,
         "splits": counts,
         "tokenizer": tokenizer,
