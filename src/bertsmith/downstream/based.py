@@ -124,7 +124,7 @@ def member_over(recipe: Any, weights: dict[str, Tensor], base: Loaded, where: st
         raise InputError(f"{printable(where)}: {odd}: is not in {printable(base.run)}, or of another shape there")
     shared = {id(own[name]): theirs[name] for name in rest}
     for part in member.modules():
-        for tensors in (part._parameters, part._buffers):  # what a part knows of its corpus (spellings, pictures) learns nowhere
+        for tensors in (part._parameters, part._buffers):  # the second: what it knows of its corpus (spellings, pictures)
             for name, tensor in tensors.items():
                 if id(tensor) in shared:
                     tensors[name] = shared[id(tensor)]
