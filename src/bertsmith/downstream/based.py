@@ -110,7 +110,8 @@ def _short(weights: Weights) -> str:
 
 
 def member_over(recipe: Any, weights: dict[str, Tensor], base: Loaded, where: str) -> MemberModel:
-    """A member of its own `weights`, and for the rest the base's: the same tensors in memory.  InputError where these do not fit."""
+    """A member of its own `weights`, and for the rest the base's: the same tensors in memory, and what parts know of their corpus (spellings,
+    pictures).  InputError where these do not fit."""
     from bertsmith.training.saving import learned_alone, load_weights, weights_of
 
     member = blank(recipe)
@@ -124,7 +125,7 @@ def member_over(recipe: Any, weights: dict[str, Tensor], base: Loaded, where: st
         raise InputError(f"{printable(where)}: {odd}: is not in {printable(base.run)}, or of another shape there")
     shared = {id(own[name]): theirs[name] for name in rest}
     for part in member.modules():
-        for tensors in (part._parameters, part._buffers):  # the second: what it knows of its corpus (spellings, pictures)
+        for tensors in (part._parameters, part._buffers):
             for name, tensor in tensors.items():
                 if id(tensor) in shared:
                     tensors[name] = shared[id(tensor)]
