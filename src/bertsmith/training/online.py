@@ -57,6 +57,4 @@ def pays(recipe: Recipe) -> list[str]:
     """A line where it is much faster than what is asked for."""
     if recipe.schedule.optimizer == ONLINE or not getattr(recipe.objective, "online_pays", False):
         return []
-    return [
-        f"{setting('schedule.optimizer', value=ONLINE)} is several times as fast here, at rates of its own (docs/words.md)"
-    ]
+    return [f"{setting('schedule.optimizer', value=ONLINE)} is much faster here, at rates of its own (docs/words.md)"]
