@@ -160,6 +160,21 @@ def test_every_kind_of_head_is_compared_before_it_is_written(family, head, words
     assert max(made["largest_difference"].values()) < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["adapter", "lora", "pal", "mix"])
+def test_what_was_put_into_a_body_is_part_of_its_graph(method, by_method, tmp_path):
+    made = bertsmith.export(by_method[0][method], tmp_path / "out", to="onnx")
+    assert made["largest_difference"]["logits"] < 1e-5
+
+
+def test_places_before_a_text_are_refused(by_method, tmp_path):
+    with pytest.raises(
+        InputError, match=r"places before each text that no token stands at; method='full' tunes without"
+    ):
+        bertsmith.export(by_method[0]["prefix"], tmp_path / "out", to="onnx")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_graph_that_says_something_else_is_not_written(words, tmp_path, monkeypatch):
     model, says = loaded("bert", "classify", words, tmp_path / "run"), compared.theirs
     wrong = lambda *given: {name: [row + 1e-3 for row in rows] for name, rows in says(*given).items()}

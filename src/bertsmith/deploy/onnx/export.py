@@ -14,7 +14,7 @@ from bertsmith.deploy.folder_files import FORMAT
 from bertsmith.deploy.halves import half_of
 from bertsmith.deploy.named import check_backend
 from bertsmith.deploy.onnx import about, compared, int8
-from bertsmith.deploy.onnx.graphs import Graph, Pool, encoder_graph, writer_graphs
+from bertsmith.deploy.onnx.graphs import Graph, Pool, encoder_graph, looked_at, writer_graphs
 from bertsmith.deploy.onnx.refused import check_fits
 from bertsmith.deploy.onnx.runtime import OPSET, Session, bytes_of, needed, trace
 from bertsmith.deploy.sentences import POOLS, layers
@@ -67,7 +67,7 @@ def export_onnx(
     files.refuse_unless_replaceable(out, OURS.__contains__, "ONNX export", force)
     given = opened(model, members=members, say=say, base=base, sound=True)
     loaded = here(untold(_half(plain(given), half)))
-    check_fits(loaded)
+    check_fits(loaded, headed=pool is None)
     where, home = Path(out).resolve(), loaded.run.resolve()
     if where == home or home in where.parents:
         raise InputError(f"{printable(out)}: {option('out')} lies in the model's own folder; choose another place")
@@ -120,7 +120,8 @@ def _pool(loaded: Loaded, pool: str | None) -> Pool | None:
 def _written(loaded: Loaded, folder: Path, pool: Pool | None, small: bool, own: Any) -> dict[str, Any]:
     """Graphs, tokenizer and what is said of them, in `folder`; what was compared."""
     decodes = pool is None and loaded.recipe.model.decodes and "token" in loaded.recipe.objective.weights()
-    graphs = writer_graphs(loaded) if decodes else [encoder_graph(loaded, pool)]
+    traced = looked_at(loaded)
+    graphs = writer_graphs(traced) if decodes else [encoder_graph(traced, pool)]
     for graph in graphs:
         trace(graph, outer(loaded.recipe.model), folder / f"{graph.name}.onnx")
     files.create(folder / about.TOKENIZER, about.tokenizer(loaded))

@@ -7,6 +7,7 @@ s texts of l places, padded behind; n = s l; d width, c classes, V vocabulary, t
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +67,17 @@ def writer_graphs(loaded: Loaded) -> list[Graph]:
         Graph(name="encoder", module=Encoder(loaded), inputs=inputs, outputs=(ENCODED,)),
         Graph(name="decoder", module=Decoder(loaded), inputs=(IDS, STATES, STATES_MASK), outputs=(LOGITS,)),
     ]
+
+
+def looked_at(loaded: Loaded) -> Loaded:
+    """The same, with what it looks at of each token (pictures of characters) in a table."""
+    if not any(hasattr(part, "look_at_all") for part in loaded.member.modules()):
+        return loaded
+    member = deepcopy(loaded.member)
+    for part in member.modules():
+        if hasattr(part, "look_at_all"):
+            part.look_at_all()
+    return replace(loaded, member=member)
 
 
 class Texts(nn.Module):

@@ -12,18 +12,19 @@ from bertsmith.nn.hashed import Hashed
 from bertsmith.nn.knowledge import Knowledge
 from bertsmith.nn.prefixes import Prefixes
 from bertsmith.nn.transformer import TransformerConfig
+from bertsmith.objectives.compared import Compare
 from bertsmith.spelling import option, setting
 
 
-def check_fits(loaded: Loaded) -> None:
-    """InputError for a model that is no graph of padded texts."""
+def check_fits(loaded: Loaded, headed: bool) -> None:
+    """InputError for a model that is no graph of padded texts; `headed`: with what its head says."""
     check_named(loaded)
-    why = _why(loaded)
+    why = _why(loaded, headed)
     if why is not None:
         raise InputError(f"{printable(loaded.run)}: {option('to', 'onnx')}: {why}")
 
 
-def _why(loaded: Loaded) -> str | None:
+def _why(loaded: Loaded, headed: bool) -> str | None:
     recipe = loaded.recipe
     model: Any = recipe.model
     if recipe.reads != "tokens":
@@ -42,19 +43,21 @@ def _why(loaded: Loaded) -> str | None:
             "cuts a text into chunks by their size and by hashes, which a graph of texts of any length does not; "
             f"take a member whose attention is whole, or {option('to', 'hf')}"
         )
-    return _head(loaded)
+    if isinstance(recipe.surgery, Prefixes):
+        return f"has places before each text that no token stands at; {option('method', 'full')} tunes without"
+    return _head(loaded) if headed else None
 
 
 def _head(loaded: Loaded) -> str | None:
     objective: Any = loaded.recipe.objective
     objective = getattr(objective, "objective", objective)  # of a head over layers
-    if isinstance(loaded.recipe.surgery, Prefixes):
-        return f"has places before each text that no token stands at; {setting('method', value='full')} tunes without"
     if loaded.signs:
         marks = " and ".join(loaded.signs)
         return f"reads {marks} round places of a text, which no tokenizer puts there; `predict` does"
     if getattr(objective, "san", None) is not None:
         return f"its head reads a pair in steps (head=san); {setting('head', value='linear')} is a graph"
+    if isinstance(objective, Compare):
+        return f"its head reads the two texts of a pair apart (head=infersent); {option('pool', 'mean')} gives their vectors"
     if "lstm" in getattr(objective, "head", "linear"):
         return f"its tags come through an LSTM over words (head={objective.head}); {setting('head', value='crf')} and linear are graphs"
     writing = loaded.writing

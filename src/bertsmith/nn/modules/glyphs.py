@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.data.batch import Stream
+from bertsmith.nn.modules.blocks import pick
 from bertsmith.nn.modules.drawn import cut_normal
 from bertsmith.nn.modules.embeddings import Embeddings
 
@@ -38,6 +39,7 @@ class GlyphEmbeddings(Embeddings):
     """`pictures` (v, s, s) uint8: of all tokens, empty where there is none; no parameter, for they are given."""
 
     pictures: Tensor
+    rows: Tensor | None = None  # (v, d) of all tokens, where they were looked at beforehand
 
     def __init__(self, part: Glyphs, model: Any):
         super().__init__(part, model)
@@ -63,9 +65,17 @@ class GlyphEmbeddings(Embeddings):
         found = seen.new_zeros(len(kinds), seen.shape[1]).index_put((some.nonzero()[:, 0],), seen)
         return found[of], some[of]
 
+    @torch.no_grad()
+    def look_at_all(self) -> None:
+        """For who reads on: every token's vector becomes a row of a table, since what is traced knows no number of different tokens."""
+        self.rows = self._of(torch.arange(len(self.pictures), device=self.pictures.device))
+
     def looked_up(self, stream: Stream) -> Tensor:
         """(n, d)."""
-        seen, some = self.vectors(stream.tokens)
-        learned = self.tokens(stream.tokens)
+        return self._of(stream.tokens) if self.rows is None else pick(self.rows, stream.tokens)
+
+    def _of(self, tokens: Tensor) -> Tensor:
+        seen, some = self.vectors(tokens)
+        learned = self.tokens(tokens)
         seen = seen.to(learned.dtype)
         return learned + seen if self.how == "beside" else torch.where(some[:, None], seen, learned)
