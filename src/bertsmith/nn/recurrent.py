@@ -98,6 +98,7 @@ class Recurrent:
     norm: Any = field(default_factory=LayerNorm)  # of heads
     longest: ClassVar[None] = None
     activation: ClassVar[str] = "gelu"  # of heads
+    rates: ClassVar[tuple[float, float]] = (3e-3, 1e-2)  # of tuning it, and a head alone: states are small (LOG.md)
 
     def __post_init__(self):
         for name in ("vocab", "layers", "width", "hidden"):
