@@ -59,6 +59,7 @@ BELOW = {
         "downstream.tuned",
         "",
     },
+    "serving": {"downstream", "tasks", "training", "text", "data", "recipe", "deploy.folder", ""},
     "face": {"console", "downstream", "training", "tasks", "text", "audio", "recipe"},
     "recipes": {"objectives", "training.optim", "nn", "data", "text", "audio.layout", "recipe"},
     "recipe": {"data", "config", "recipes"},
@@ -102,6 +103,7 @@ VERBS = (
     "deploy.stack",
     "deploy.expand",
     "training.pretraining",
+    "serving.serve",
 )
 
 

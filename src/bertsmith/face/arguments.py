@@ -294,7 +294,7 @@ WANTED = {
         ),
         WHOLE,
     ),
-    **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
+    **dict.fromkeys(("seed", "epoch", "workers", "port"), NATURAL),
     **dict.fromkeys(("threads", "jobs"), POSITIVE),
     **dict.fromkeys(
         (
@@ -310,11 +310,16 @@ WANTED = {
         TEXT,
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
+    **dict.fromkeys(("host",), TEXT),
+    **dict.fromkeys(("serve.models", "limits"), ASIDE),
+    "serve.token": FILE,
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
     "objective": TEXT,
     **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
-    **dict.fromkeys(("only", "new_heads", "watch", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
+    **dict.fromkeys(
+        ("only", "new_heads", "watch", "drop", "members", "names", "clean", "glue.tasks", "clue.tasks"), NAMES
+    ),
     "finetune.baseline": Kind(
         "True, False, 'tfidf' or 'fasttext'", lambda value: value if isinstance(value, str) else _flag(value)
     ),
