@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -24,11 +24,15 @@ HEAD = 32_768  # bytes of a request's first line and header fields
 
 
 class Ending(uvicorn.Server):
-    """`left`: requests that were taken and could not be answered in time; `by`: the signal that ends it."""
+    """`ready` is called when it listens.  `left`: requests that were taken and could not be answered in time; `by`: the signal that ends it."""
 
-    def __init__(self, config: uvicorn.Config, server: Server):
+    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None] = lambda: None):
         super().__init__(config)
-        self.server, self.left, self.by = server, 0, 0
+        self.server, self.ready, self.left, self.by = server, ready, 0, 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,9 +73,11 @@ class Ending(uvicorn.Server):
         self._again = asyncio.get_running_loop().create_task(self.server.reload())
 
 
-def run(server: Server, taken: socket.socket, local: bool, names: Iterable[str] = ()) -> None:
+def run(
+    server: Server, taken: socket.socket, local: bool, names: Iterable[str], ready: Callable[[], None] = lambda: None
+) -> None:
     """Until a signal ends it.  Interrupted where that left requests unanswered."""
-    ending = Ending(config(server, local, names), server)
+    ending = Ending(config(server, local, names), server, ready)
     try:
         asyncio.run(ending.serve([taken]))
     except OSError as error:  # another came first

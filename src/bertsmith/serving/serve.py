@@ -46,7 +46,10 @@ def serve(
     models = [models] if isinstance(models, (str, os.PathLike, Loaded)) else list(models)
     most, secret = limits_of([limits] if isinstance(limits, str) else limits), token_of(token)
     names = [names] if isinstance(names, str) else [*names]
-    local, places = _local(host), named(models)
+    local, places, open_to_all = _local(host), named(models), ""
+    if not local and secret is None:
+        way = f"{option('token', like='FILE')} or {TOKEN} keeps others out"
+        open_to_all = f"whoever reaches this machine can ask; {way}"
     for place in places.values():
         if not isinstance(place, Loaded):
             check_model(place)
@@ -68,19 +71,16 @@ def serve(
             try:
                 for served in shelf:
                     server.warm(served)
-                _told(server, taken, local, say)
-                run(server, taken, local, names)
+                run(server, taken, local, names, lambda: _told(server, taken, open_to_all, say))
             finally:
                 server.close()
 
 
-def _told(server: Server, taken: socket.socket, local: bool, say: Callable[[str], None]) -> None:
+def _told(server: Server, taken: socket.socket, open_to_all: str, say: Callable[[str], None]) -> None:
     for served in server.shelf:
         say(f"{served.name}: {served.loaded.recipe.name}, {', '.join(served.does)}")
-    if not local and server.token is None:
-        say(
-            f"warning: whoever reaches this machine can ask; {option('token', like='FILE')} or {TOKEN} keeps others out"
-        )
+    if open_to_all:
+        say(open_to_all)
     host, port, *_ = taken.getsockname()
     shown = f"[{host}]" if ":" in host else host
     say(f"serving {amount(len([*server.shelf]), 'model')} on http://{shown}:{port}/")
