@@ -63,6 +63,7 @@ def application(server: Server) -> FastAPI:
     _pages(app)
     _about(app, server)
     _asked(app, server)
+    app.openapi()  # made once, and not while the first who looks is waiting
     return app
 
 
