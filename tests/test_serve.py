@@ -191,7 +191,7 @@ def test_health_and_the_schema_say_what_there_is(running):
 def at_once(running, asked: list[tuple[str, dict]]) -> list[dict]:
     """All of them while a pass is held up, so that they wait together."""
     held, found = threading.Event(), [None] * len(asked)
-    hold = Work(key=object(), tokens=1, part=None, together=lambda parts: [held.wait(10)], finish=lambda part: part)
+    hold = Work(key=object(), size=1, part=None, together=lambda parts: [held.wait(10)])
     line = running.server.line
     loop = running.ending.servers[0].get_loop()
     asyncio.run_coroutine_threadsafe(line.answered(hold, Client()), loop)
@@ -260,7 +260,7 @@ def test_a_pass_that_fails_together_is_made_one_by_one():
 
     from bertsmith.serving.line import _answers
 
-    works = [Work(key=1, tokens=1, part=part, together=together, finish=str) for part in ("a", "bad", "b")]
+    works = [Work(key=1, size=1, part=part, together=together) for part in ("a", "bad", "b")]
     first, second, third = _answers(works)
     assert (first, third) == ("A", "B") and isinstance(second, ValueError)
 
@@ -294,7 +294,7 @@ def test_a_full_queue_is_429_with_a_time_and_goes_on_when_there_is_room(folders)
     running = Running(folders["bert"], queue=3)
     try:
         held = threading.Event()
-        hold = Work(key=object(), tokens=1, part=None, together=lambda parts: [held.wait(20)], finish=lambda part: part)
+        hold = Work(key=object(), size=1, part=None, together=lambda parts: [held.wait(20)])
         asyncio.run_coroutine_threadsafe(
             running.server.line.answered(hold, Client()), running.ending.servers[0].get_loop()
         )
@@ -320,7 +320,7 @@ def test_who_waits_too_long_is_told_and_no_pass_is_made_for_those_who_went_away(
     running = Running(folders["bert"], seconds=0.3)
     try:
         held = threading.Event()
-        hold = Work(key=object(), tokens=1, part=None, together=lambda parts: [held.wait(20)], finish=lambda part: part)
+        hold = Work(key=object(), size=1, part=None, together=lambda parts: [held.wait(20)])
         asyncio.run_coroutine_threadsafe(
             running.server.line.answered(hold, Client()), running.ending.servers[0].get_loop()
         )

@@ -86,7 +86,7 @@ def test_a_signal_under_load_loses_nothing_that_was_taken(children, pretrained, 
 def test_what_cannot_be_answered_in_time_is_said(pretrained):
     running, held = Running(pretrained, drain=0.7), threading.Event()
     loop = running.ending.servers[0].get_loop()
-    hold = Work(key=1, tokens=1, part=None, together=lambda parts: [held.wait(20)], finish=lambda part: part)
+    hold = Work(key=1, size=1, part=None, together=lambda parts: [held.wait(20)])
     asyncio.run_coroutine_threadsafe(running.server.line.answered(hold, Client()), loop)
     thread = threading.Thread(target=lambda: running.ask("/embed", {"texts": ["a"]}))
     thread.start()

@@ -72,9 +72,9 @@ def application(server: Server) -> FastAPI:
 
 def _asked(app: FastAPI, server: Server) -> None:
     async def answers(endpoint: str, asked: schemas.Request, request: Request, name: str = "answers") -> Response:
-        served, work, found = await server.answer(endpoint, asked, client_of(request.scope))
-        found = found.tolist() if isinstance(found, np.ndarray) else found
-        return refused.answer({"model": served.name, "tokens": work.tokens, "notes": [*work.notes], name: found})
+        served, said = await server.answer(endpoint, asked, client_of(request.scope))
+        found = said.found.tolist() if isinstance(said.found, np.ndarray) else said.found
+        return refused.answer({"model": served.name, "tokens": said.tokens, "notes": [*said.notes], name: found})
 
     post = lambda path, model=schemas.Answers: app.post(path, response_model=model, responses=ERRORS)
 
@@ -122,14 +122,14 @@ def _asked(app: FastAPI, server: Server) -> None:
     async def embeddings(asked: schemas.OpenAI, request: Request) -> Response:
         """As OpenAI's endpoint of this name answers, so that its clients need another base address and nothing else."""
         try:
-            served, work, vectors = await server.answer(EMBED, asked.embed(), client_of(request.scope))
+            served, said = await server.answer(EMBED, asked.embed(), client_of(request.scope))
         except Refused as error:
             error.field = error.field.replace("texts", "input").replace("dim", "dimensions")
             raise
         packed = asked.encoding_format == "base64"
-        each = [_base64(vector) if packed else vector.tolist() for vector in vectors]
+        each = [_base64(vector) if packed else vector.tolist() for vector in said.found]
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(each)]
-        usage = {"prompt_tokens": work.tokens, "total_tokens": work.tokens}
+        usage = {"prompt_tokens": said.tokens, "total_tokens": said.tokens}
         return refused.answer({"object": "list", "data": data, "model": served.name, "usage": usage})
 
 

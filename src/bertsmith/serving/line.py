@@ -27,17 +27,24 @@ class Client:
     gone: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a request is told: its answers, the tokens that were read for them, and what a user should know."""
+
+    found: Any
+    tokens: int
+    notes: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """What a request wants of a model.  Works of one `key` are given to `together` as their parts, which answers for each; `finish` makes of
-    that what the request is told."""
+    """What a request wants of a model, about `size` tokens.  The parts of works of one `key` are given to `together`, which answers each, or
+    says what is wrong with it; what it raises may be the fault of any of them."""
 
     key: Hashable
-    tokens: int
+    size: int
     part: Any
-    together: Callable[[list[Any]], Sequence[Any]]
-    finish: Callable[[Any], Any]
-    notes: tuple[str, ...] = ()
+    together: Callable[[list[Any]], Sequence[Said | Exception]]
 
 
 @dataclass(eq=False)
@@ -76,7 +83,7 @@ class Line:
         """Seconds until half of what was taken will be answered, as things go."""
         return max(1, min(60, math.ceil(self.taken / 2 / self._rate))) if self._rate else 1
 
-    async def answered(self, work: Work, client: Client) -> Any:
+    async def answered(self, work: Work, client: Client) -> Said:
         """503 where that takes longer than a request may."""
         place = _Place(work, client, asyncio.get_running_loop().create_future())
         with self._change:
@@ -96,7 +103,7 @@ class Line:
             begin = time.perf_counter()
             found = _answers([place.work for place in some])
             seconds = time.perf_counter() - begin
-            self.figures.passed(len(some), sum(place.work.tokens for place in some), seconds)
+            self.figures.passed(len(some), sum(each.tokens for each in found if isinstance(each, Said)), seconds)
             now = len(some) / max(seconds, 1e-6)
             self._rate = now if not self._rate else 0.9 * self._rate + 0.1 * now
             for loop in {place.loop for place in some}:
@@ -119,13 +126,13 @@ class Line:
                     return []
                 self._change.wait()
             first = self._waiting.popleft()
-            some, left, used = [first], [], first.work.tokens
+            some, left, used = [first], [], first.work.size
             for place in self._waiting:
                 if place.client.gone:
                     self.figures.dropped += 1
-                elif place.work.key == first.work.key and used + place.work.tokens <= self.limits.share:
+                elif place.work.key == first.work.key and used + place.work.size <= self.limits.share:
                     some.append(place)
-                    used += place.work.tokens
+                    used += place.work.size
                 else:
                     left.append(place)
             self._waiting = deque(left)
@@ -133,19 +140,14 @@ class Line:
 
 
 def _answers(works: list[Work]) -> list[Any]:
-    """What each is told, or the error that it met; what breaks a pass breaks it for its own request alone."""
+    """What each is told, or the error that it met: what breaks a pass is looked for by halves, until it breaks it for its own request alone."""
     try:
-        parts = works[0].together([work.part for work in works])
+        return [*works[0].together([work.part for work in works])]
     except Exception as error:
-        return [error] if len(works) == 1 else [_answers([work])[0] for work in works]
-    return [_finished(work, part) for work, part in zip(works, parts, strict=True)]
-
-
-def _finished(work: Work, part: Any) -> Any:
-    try:
-        return work.finish(part)
-    except Exception as error:
-        return error
+        if len(works) == 1:
+            return [error]
+    half = len(works) // 2
+    return _answers(works[:half]) + _answers(works[half:])
 
 
 def _deliver(found: list[tuple[asyncio.Future, Any]]) -> None:

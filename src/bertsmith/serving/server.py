@@ -6,8 +6,6 @@ import asyncio
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +13,11 @@ from bertsmith.errors import InputError, printable
 from bertsmith.serving import schemas, works
 from bertsmith.serving.figures import Figures
 from bertsmith.serving.limits import Limits
-from bertsmith.serving.line import Client, Line, Work
+from bertsmith.serving.line import Client, Line, Said
 from bertsmith.serving.refused import Refused, of_input
 from bertsmith.serving.shelf import ANSWER, ATTENTION, EMBED, FILL, GENERATE, PREDICT, SIMILAR, TAG, Served, Shelf
 from bertsmith.spelling import amount
 
-INLINE = 4000  # characters that are encoded where requests are taken; more would keep the others waiting
 MAKE: dict[str, works.Make] = {
     PREDICT: works.rows,
     TAG: works.rows,
@@ -48,7 +45,6 @@ class Server:
         self.figures = Figures()
         self.line = Line(limits, self.figures)
         self.state: Literal["ready", "draining"] = "ready"
-        self._encoding = ThreadPoolExecutor(2, "encoding")
 
     def warm(self, served: Served) -> None:
         """Asks a model all that it can be asked; what it then turns out not to do is not offered.  From a thread of its own."""
@@ -75,23 +71,17 @@ class Server:
 
     def close(self) -> None:
         self.line.close()
-        self._encoding.shutdown(wait=False, cancel_futures=True)
 
     # -- a request -------------------------------------------------------------------------------------------------------------------
 
-    async def answer(self, endpoint: str, asked: schemas.Request, client: Client) -> tuple[Served, Work, Any]:
-        """Whose answer it is, what was worked on, and the answer.  Refused for what cannot be answered."""
+    async def answer(self, endpoint: str, asked: schemas.Request, client: Client) -> tuple[Served, Said]:
+        """Whose answer it is, and the answer.  Refused for what cannot be answered."""
         served = self.shelf.named(asked.model)
         if endpoint not in served.does:
             raise Refused(409, f"{served.name} does not {endpoint}; it can be asked: {', '.join(served.does)}", "model")
-        characters = self._checked(asked)
+        self._check(asked)
         try:
-            make = partial(MAKE[endpoint], served, asked, self.limits)
-            if characters <= INLINE:
-                work = make()
-            else:
-                work = await asyncio.get_running_loop().run_in_executor(self._encoding, make)
-            return served, work, await self.line.answered(work, client)
+            return served, await self.line.answered(MAKE[endpoint](served, asked, self.limits), client)
         except InputError as error:
             raise of_input(error, served.hidden) from None
         except Refused:
@@ -99,15 +89,15 @@ class Server:
         except Exception as error:
             raise self._ours(endpoint, error) from None
 
-    def _checked(self, asked: schemas.Request) -> int:
-        """Characters of all texts.  Refused for more than a request may hold."""
+    def _check(self, asked: schemas.Request) -> None:
+        """Refused for more than a request may hold."""
         limits, texts = self.limits, asked.texts_of()
         field = next(
             (name for name in ("texts", "rows", "questions", "input", "among") if getattr(asked, name, None)), "text"
         )
         if len(texts) > limits.texts:
             raise Refused(422, f"{amount(len(texts), 'text')}; at most {limits.texts} a request", field)
-        characters = sum(map(_characters, texts))
+        characters = works.characters(texts)
         if characters > limits.characters:
             many = amount(characters, "character")
             raise Refused(422, f"{many}; at most {limits.characters:,} a request", field)
@@ -115,7 +105,6 @@ class Server:
             value = getattr(asked, name, None)
             if value is not None and value > most:
                 raise Refused(422, f"{value}: at most {most}", name)
-        return characters
 
     def _ours(self, endpoint: str, error: Exception) -> Refused:
         """500, and a line that says where; the error's own words may hold some of a text."""
@@ -124,15 +113,6 @@ class Server:
             return Refused(503, "out of memory; a smaller request may do", after=1)
         self.say(f"error: /{endpoint}: {where(error)}")
         return Refused(500, "an error of the server; its log says where")
-
-
-def _characters(value: Any) -> int:
-    """Of a text, a list of words, or a row with fields."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(len(key) + _characters(one) for key, one in value.items())
-    return sum(map(_characters, value)) if isinstance(value, list) else 1
 
 
 def where(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from bertsmith.errors import InputError
 from bertsmith.nn.asks import Asks
 from bertsmith.spelling import amount, setting
 from bertsmith.tasks.reading import Reading
-from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded, joined
+from bertsmith.tasks.sequences import Array, Asked, Builder, Encoded
 
 TERM = "token"
 
@@ -102,13 +102,6 @@ class Pairs:
     def by_length(self, budget: int) -> list[Array]:
         """All pairs, longest first, cut into groups of at most `budget` tokens (or one pair)."""
         return self.read.by_length(budget)
-
-
-def joined_pairs(parts: Sequence[Pairs]) -> Pairs:
-    """The pairs of all `parts`, one after the other: what is written about together."""
-    each = lambda name: np.concatenate([getattr(part, name) for part in parts])
-    read = joined([part.read for part in parts])
-    return replace(parts[0], read=read, written=each("written"), sizes=each("sizes"), counts={}, notes=())
 
 
 def _behind(stream: Stream, targets: Array, sizes: Array, segment: int) -> tuple[Stream, Array]:
