@@ -169,6 +169,10 @@ def _models(value: Any) -> Any:
     return [_model(part) for part in _is(value, list, tuple)]
 
 
+def _served(value: Any) -> Any:
+    return _models(value if isinstance(value, (list, tuple)) else [value])
+
+
 def _mixed(value: Any) -> Any:
     return value if isinstance(value, str) else [_whole(1)(part) for part in _is(value, list, tuple)]
 
@@ -311,7 +315,8 @@ WANTED = {
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
     **dict.fromkeys(("host",), TEXT),
-    **dict.fromkeys(("serve.models", "limits"), ASIDE),
+    "serve.models": Kind("a model (a path, hf:NAME or what load() gave), or a list of them", _served),
+    "limits": Kind("{'texts': 32} or ['texts=32']", _settings),
     "serve.token": FILE,
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
     "objective": TEXT,

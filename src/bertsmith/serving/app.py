@@ -60,9 +60,9 @@ def application(server: Server) -> FastAPI:
     )
     app.router.route_class = Route
     _errors(app)
-    _pages(app)
+    _asked(app, server)  # first, as routes are looked through in their order
     _about(app, server)
-    _asked(app, server)
+    _pages(app)
     app.openapi()  # made once, and not while the first who looks is waiting
     return app
 

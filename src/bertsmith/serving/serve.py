@@ -44,7 +44,7 @@ def serve(
     ResourceError where the port is taken; Interrupted where what was taken could not be answered in `limits.drain` seconds.
     """
     models = [models] if isinstance(models, (str, os.PathLike, Loaded)) else list(models)
-    most, secret = limits_of([limits] if isinstance(limits, str) else limits), token_of(token)
+    most, secret = limits_of(limits), token_of(token)
     names = [names] if isinstance(names, str) else [*names]
     local, places, open_to_all = _local(host), named(models), ""
     if not local and secret is None:
