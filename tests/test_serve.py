@@ -114,6 +114,40 @@ def test_openai_clients_get_what_they_expect(running, folders):
     assert running.field("/v1/embeddings", {"input": "a", "dimensions": 1000}) == (422, "dimensions")
 
 
+@pytest.fixture(scope="module")
+def writing(short, tmp_path_factory):
+    """A language model, and one that writes what stands at masks."""
+    from tests.runs import small
+
+    out, made = tmp_path_factory.mktemp("writing"), {}
+    for name in ("gpt2", "bart"):
+        bertsmith.pretrain(small(member=name), short, out / name, steps=1, threads=1)
+        made[name] = out / name
+    running = Running(*made.values())
+    yield running, made
+    running.close()
+
+
+def test_what_is_written_is_what_generate_writes(writing):
+    running, folders = writing
+    for options in ({"limit": 6}, {"limit": 4, "beam": 3}, {"limit": 6, "sample": True, "seed": 5}):
+        known = bertsmith.generate(folders["gpt2"], input=TEXTS, **options)
+        asked = [("/generate", {"texts": TEXTS, **options}), ("/generate", {"texts": TEXTS[2:], **options})]
+        (_, all_, _), (_, some, _) = at_once(running, asked)
+        assert near(all_["answers"], rows(known))
+        assert options.get("sample") or near(some["answers"], rows(known)[2:])
+    assert running.field("/generate", {"texts": ["a", "the for " * 3000]}) == (422, "texts[1]")
+    assert running.field("/generate", {"texts": ["a"], "sample": True, "beam": 2}) == (422, "sample")
+    assert running.field("/fill", {"texts": MASKED}) == (409, "model")
+
+
+def test_masks_are_filled_by_a_decoder_too(writing):
+    running, folders = writing
+    said = running.ask("/fill", {"model": "bart", "texts": MASKED[:2], "top": 3})[1]
+    assert near(said["answers"], bertsmith.fill(folders["bart"], MASKED[:2], top=3))
+    assert running.field("/fill", {"model": "bart", "texts": ["none"]})[0] == 422
+
+
 def test_what_an_answer_leans_on_is_told_token_by_token(running):
     said = running.ask("/predict", {"model": "classify", "texts": TEXTS, "explain": True})[1]
     for row in said["answers"]:
