@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.layouts import LAYOUTS, layout
 
-from bertsmith.downstream.fill import _asked, fill, masked
+from bertsmith.downstream.fill import encoded_masks, fill, masked
 from bertsmith.downstream.model import load
 from bertsmith.errors import InputError
 
@@ -39,15 +39,17 @@ def test_each_mask_gets_the_likeliest_tokens_of_a_distribution(model):
         p = [row["p"] for row in mask["top"]]
         assert sum(p) == pytest.approx(1, abs=1e-9) and p == sorted(p, reverse=True)
         assert all(row["token"] == model.tokenizer.token(row["id"]) for row in mask["top"][:20])
-    stream, places = _asked(model, text, model.reading())
+    encoded = encoded_masks(model, text, model.reading())
+    places = encoded.places
     assert [mask["position"] for mask in found["masks"]] == places.tolist()
-    assert all(stream.tokens[at] == model.vocab.mask for at in places)
+    assert all(encoded.tokens[at] == model.vocab.mask for at in places)
     assert [len(mask["top"]) for mask in fill(model, text, top=3)["masks"]] == [3, 3]
 
 
 def test_probabilities_are_those_of_the_whole_sequence_under_the_model(model):
     found = fill(model, "A [MASK] is an object.", top=1)["masks"][0]
-    stream, _ = _asked(model, "A [MASK] is an object.", model.reading())
+    encoded = encoded_masks(model, "A [MASK] is an object.", model.reading())
+    stream = encoded.batch(np.arange(1)).input
     with torch.no_grad():
         hidden = model.member.model.eval()(stream.to("cpu"))
         logits = model.member.objective.token.logits(hidden, model.member.model)[found["position"]]

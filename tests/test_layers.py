@@ -66,6 +66,7 @@ BELOW = {
         "downstream.vectors",
         "",
     },
+    "serving": {"downstream", "tasks", "training", "text", "data", "recipe", "deploy.folder", ""},
     "face": {"console", "downstream", "training", "tasks", "text", "audio", "recipe"},
     "recipes": {"objectives", "training.optim", "nn", "data", "text", "audio.layout", "recipe"},
     "recipe": {"data", "config", "recipes"},
@@ -109,6 +110,7 @@ VERBS = (
     "deploy.stack",
     "deploy.expand",
     "training.pretraining",
+    "serving.serve",
 )
 
 

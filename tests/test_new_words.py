@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Backend
 import bertsmith
 from bertsmith.config import override
 from bertsmith.deploy.hf_tokenizer import hf_tokenizer
-from bertsmith.downstream.fill import _asked
+from bertsmith.downstream.fill import encoded_masks
 from bertsmith.errors import InputError
 from bertsmith.nn.member import build
 from bertsmith.recipe import find
@@ -108,7 +108,7 @@ def test_logits_of_old_tokens_are_those_of_before_to_the_bit(there, tuned):
     assert np.array_equal(ids, new.tokenizer.encode([sentence], specials=True)[0][0])
     logits = []
     for model in (old, new):
-        stream = _asked(model, sentence, model.reading())[0].to("cpu")
+        stream = encoded_masks(model, sentence, model.reading()).batch(np.arange(1)).input.to("cpu")
         at = torch.arange(len(stream.tokens))
         with torch.no_grad(), model.exact.policy():
             logits.append(model.member.eval().objective.logits(model.member.model, stream, at))

@@ -48,6 +48,7 @@ _VERBS = {
     "compress": "bertsmith.downstream.compress",
     "augment": "bertsmith.downstream.augment",
     "study": "bertsmith.downstream.study.verb",
+    "serve": "bertsmith.serving.serve",
     "report": "bertsmith.downstream.report",
     "verify": "bertsmith.downstream.verify",
     "find": "bertsmith.recipe",

@@ -13,15 +13,21 @@ from typing import Any
 
 from bertsmith.errors import printable
 
-OTHERWISE = {"from_": "from", "new_heads": "new-head", "members": "member"}  # arguments that a command calls otherwise
+OTHERWISE = {
+    "from_": "from",
+    "new_heads": "new-head",
+    "members": "member",
+    "limits": "limit",
+    "names": "name",
+}  # arguments that a command calls otherwise
 _typed = False  # of the process and not of a context: threads that read ahead raise errors, too
 
 
 @contextmanager
-def typed() -> Iterator[None]:
-    """While a command works that somebody typed."""
+def typed(way: bool = True) -> Iterator[None]:
+    """While a command works that somebody typed; `way` False: while it works for others, who name what they ask as a function does."""
     global _typed
-    before, _typed = _typed, True
+    before, _typed = _typed, way
     try:
         yield
     finally:

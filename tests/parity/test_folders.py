@@ -17,7 +17,7 @@ from tests.oracle import apart
 
 import bertsmith
 from bertsmith.deploy.hf_config import hf_config
-from bertsmith.downstream.fill import _asked
+from bertsmith.downstream.fill import encoded_masks
 from bertsmith.errors import InputError
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -514,6 +514,6 @@ def test_fill_reads_a_mask_as_its_tokenizer_does(kind, made, tmp_path):
                 with pytest.raises(InputError, match=r"1 masks, but its tokenizer reads 0 .*single_word"):
                     bertsmith.fill(loaded, text)
                 continue
-            stream, at = _asked(loaded, text, loaded.reading())
-            assert stream.tokens.tolist() == other(text)["input_ids"], (flags, text)
-            assert (stream.tokens[at] == other.mask_token_id).all()
+            encoded = encoded_masks(loaded, text, loaded.reading())
+            assert encoded.tokens.tolist() == other(text)["input_ids"], (flags, text)
+            assert (encoded.tokens[encoded.places] == other.mask_token_id).all()

@@ -31,6 +31,7 @@ from bertsmith.cli.pretraining import add_plan, add_pretrain
 from bertsmith.cli.probing import add_attention, add_probe, add_surface, add_tree
 from bertsmith.cli.scoring import add_score
 from bertsmith.cli.senses import add_senses
+from bertsmith.cli.serving import add_serve
 from bertsmith.cli.smaller import add_augment, add_compress
 from bertsmith.cli.stacking import add_expand, add_stack
 from bertsmith.cli.studying import add_study
@@ -153,6 +154,7 @@ def parser() -> Parser:
         add_stack,
         add_expand,
         add_study,
+        add_serve,
         add_verify,
         add_report,
         add_completion,

@@ -11,7 +11,7 @@ from bertsmith.downstream import attention_page
 from bertsmith.downstream.model import Loaded, opened
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount
-from bertsmith.tasks.sequences import encode
+from bertsmith.tasks.sequences import Encoded, encode
 
 
 def attention(
@@ -31,28 +31,41 @@ def attention(
     (BART, tuned) reads it behind its last token.  `out`: a page of grids, a layer a row.  InputError for a body without attention (recurrent
     ones), and for a text in which nothing stands.
     """
-    if not text.strip():
-        raise InputError("attention: the text is empty; one with words is wanted")
+    _check(text)
     if out is not None:
         attention_page.check_page(Path(out))
     loaded = opened(model, members=members, say=say, base=base)
-    reading = loaded.reading(on_long="window", orders="one")
-    encoded = encode(loaded.tokenizer, [text], None if text2 is None else [text2], reading)
-    from bertsmith.downstream.attended import attended
-
-    windows = []
-    for number in range(len(encoded)):
-        stream, layers = attended(loaded, encoded, number)
-        if not layers:
-            alone = getattr(loaded.recipe.model, "alone", False)
-            why = "its tokens do not read one another" if alone else "its layers read a text from token to token"
-            raise InputError(f"{printable(loaded.run)}: {loaded.recipe.name} has no attention: {why}")
-        pieces = loaded.tokenizer.people.pieces(stream)
-        windows.append({"tokens": [piece.text for piece in pieces], "layers": layers})
+    encoded = read(loaded, text, text2)
+    windows = [looked(loaded, encoded, number) for number in range(len(encoded))]
     if len(windows) > 1:
-        say(f"the text is read in {amount(len(windows), 'window')} of up to {amount(reading.length, 'token')}")
+        say(f"the text is read in {amount(len(windows), 'window')} of up to {amount(encoded.reading.length, 'token')}")
     found = {"heads": len(windows[0]["layers"][0]["weights"]), "windows": windows}
     if out is not None:
         files.write(Path(out), attention_page.page(printable(loaded.run.name), found).encode())
         say(f"{printable(out)}: {amount(len(windows[0]['layers']), 'layer')} of {amount(found['heads'], 'head')}")
     return found
+
+
+def _check(text: str) -> None:
+    if not text.strip():
+        raise InputError("attention: the text is empty; one with words is wanted")
+
+
+def read(loaded: Loaded, text: str, text2: str | None = None) -> Encoded:
+    """The text, or the pair, in as many windows as it takes."""
+    _check(text)
+    reading = loaded.reading(on_long="window", orders="one")
+    return encode(loaded.tokenizer, [text], None if text2 is None else [text2], reading)
+
+
+def looked(loaded: Loaded, encoded: Encoded, number: int) -> dict[str, Any]:
+    """{tokens, layers} of a window, as `attention` has them.  InputError for a body without attention."""
+    from bertsmith.downstream.attended import attended
+
+    stream, layers = attended(loaded, encoded, number)
+    if not layers:
+        alone = getattr(loaded.recipe.model, "alone", False)
+        why = "its tokens do not read one another" if alone else "its layers read a text from token to token"
+        raise InputError(f"{printable(loaded.run)}: {loaded.recipe.name} has no attention: {why}")
+    pieces = loaded.tokenizer.people.pieces(stream)
+    return {"tokens": [piece.text for piece in pieces], "layers": layers}

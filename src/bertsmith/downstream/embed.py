@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from bertsmith.errors import InputError, nearest, printable
 from bertsmith.spelling import option, setting
 from bertsmith.tasks.given import Given, source
 from bertsmith.tasks.readers import parse_columns, read, say_notes
-from bertsmith.tasks.reading import OnLong
-from bertsmith.tasks.sequences import encode, say_long
+from bertsmith.tasks.reading import OnLong, Reading
+from bertsmith.tasks.sequences import Encoded, encode, say_long
 from bertsmith.text import unknown
 
 BUDGET = 8192  # tokens in one pass
@@ -68,42 +69,19 @@ def embed(
     say_notes(table, say)
     first, second, name, where = table.columns["text"], table.rows("text2"), printable(texts), table.where
     loaded = opened(model, members=members, say=say, base=base, sound=True)
-    layers, says = loaded.recipe.model.layers, loaded.vectors
-    pool = says.get("pool", "mean") if pool is None else pool
-    normalise = (says.get("normalise", False) or dim is not None) if normalise is None else normalise
-    if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):
-        raise InputError(f"{option('layer', layer)}: this model has layers 0 (the embedding) to {layers}")
-    from bertsmith.downstream.vectors import dense_of, pooled
-    from bertsmith.training.precision import Precision
-
-    policy = loaded.exact if precision == "exact" else Precision.choose(precision, loaded.device)
-    reading = loaded.reading(on_long=on_long, orders="one")
-    before = _prompt(says, prompt)
-    first, second = _as_read(first, says, before), None if second is None else _as_read(second, says)
-    encoded = encode(loaded.tokenizer, first, second, reading, where)
-    say_long(encoded, name, reading, say)
-    unknown.tell(
-        unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings([first, second or []])), name, say
-    )
-    skip = skipped(loaded, before) if says.get("skip_prompt") else 0
-    vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy, skip))
-    if says.get("dense"):
-        own = layer is None and pool == says["pool"]
-        vectors = dense_of(loaded, says["dense"], vectors, say) if own else vectors
-    if dim is not None:
-        vectors = _cut(vectors, dim, says.get("sizes"), say)
-    if normalise:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    asked = asking(loaded, pool=pool, normalise=normalise, layer=layer, dim=dim, prompt=prompt, on_long=on_long)
+    encoded = encoded_texts(loaded, asked, first, second, name, where, say)
+    vectors = vectors_of(loaded, asked, encoded, budget, precision, say)
     if out is not None:
         _write(
             Path(out),
             vectors,
             {
-                "pool": pool,
-                "normalise": normalise,
+                "pool": asked.pool,
+                "normalise": asked.normalise,
                 **({} if dim is None else {"dim": dim}),
-                **({"prompt": before} if before else {}),
-                "layer": layers if layer is None else layer,
+                **({"prompt": asked.before} if asked.before else {}),
+                "layer": loaded.recipe.model.layers if layer is None else layer,
                 "precision": precision,
                 "model": str(loaded.path),
                 **encoded.counts,
@@ -112,16 +90,99 @@ def embed(
     return vectors
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What vectors are wanted of a model: what it says of itself stands where nothing else was asked.  `before`: what stands before each text."""
+
+    pool: str
+    normalise: bool
+    layer: int | None
+    dim: int | None
+    before: str
+    reading: Reading
+
+
+def asking(
+    loaded: Loaded,
+    *,
+    pool: str | None = None,
+    normalise: bool | None = None,
+    layer: int | None = None,
+    dim: int | None = None,
+    prompt: str | None = None,
+    on_long: OnLong = "truncate",
+) -> Asked:
+    """InputError for a layer that the model has not, and for a prompt that is none."""
+    layers, says = loaded.recipe.model.layers, loaded.vectors
+    pool = says.get("pool", "mean") if pool is None else pool
+    normalise = (says.get("normalise", False) or dim is not None) if normalise is None else normalise
+    if layer is not None and not (isinstance(layer, int) and 0 <= layer <= layers):
+        raise InputError(f"{option('layer', layer)}: this model has layers 0 (the embedding) to {layers}")
+    reading = loaded.reading(on_long=on_long, orders="one")
+    before = _prompt(says, prompt)
+    return Asked(pool=pool, normalise=normalise, layer=layer, dim=dim, before=before, reading=reading)
+
+
+def encoded_texts(
+    loaded: Loaded,
+    asked: Asked,
+    first: Sequence[str],
+    second: Sequence[str] | None,
+    name: str,
+    where: Callable[[int], str],
+    say: Callable[[str], None],
+) -> Encoded:
+    """The texts, or pairs, as the model reads them; what is cut or unknown is said."""
+    says = loaded.vectors
+    first, second = _as_read(first, says, asked.before), None if second is None else _as_read(second, says)
+    encoded = encode(loaded.tokenizer, first, second, asked.reading, where)
+    say_long(encoded, name, asked.reading, say)
+    unknown.tell(
+        unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings([first, second or []])), name, say
+    )
+    return encoded
+
+
+def vectors_of(
+    loaded: Loaded,
+    asked: Asked,
+    encoded: Encoded,
+    budget: int = BUDGET,
+    precision: str = "exact",
+    say: Callable[[str], None] = lambda line: None,
+) -> np.ndarray:
+    """(rows, width) float32 of encoded texts."""
+    from bertsmith.downstream.vectors import dense_of, pooled
+    from bertsmith.training.precision import Precision
+
+    says, pool, layer = loaded.vectors, asked.pool, asked.layer
+    policy = loaded.exact if precision == "exact" else Precision.choose(precision, loaded.device)
+    skip = skipped(loaded, asked.before) if says.get("skip_prompt") else 0
+    vectors = encoded.mean_of_windows(pooled(loaded, encoded, pool, layer, budget, policy, skip))
+    if says.get("dense"):
+        own = layer is None and pool == says["pool"]
+        vectors = dense_of(loaded, says["dense"], vectors, say) if own else vectors
+    if asked.dim is not None:
+        vectors = _cut(vectors, asked.dim, says.get("sizes"), say)
+    if asked.normalise:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
+
+
 def _check_asked(pool: str | None, precision: str, out: str | Path | None) -> None:
-    wrong = next((part for part in str(pool).split("+") if pool is not None and part not in POOLS), None)
-    if wrong is not None:
-        raise InputError(f"{option('pool', pool)}: unknown; {nearest(wrong, tuple(POOLS))}")
+    check_pool(pool)
     if precision not in PRECISIONS:
         raise InputError(f"{option('precision', precision)}: unknown; {nearest(str(precision), PRECISIONS)}")
     if out is not None and Path(out).exists():
         raise InputError(f"{printable(out)}: {option('out')} exists already; choose another place")
     if out is not None:
         files.check_place(out)
+
+
+def check_pool(pool: str | None) -> None:
+    wrong = next((part for part in str(pool).split("+") if pool is not None and part not in POOLS), None)
+    if wrong is not None:
+        raise InputError(f"{option('pool', pool)}: unknown; {nearest(wrong, tuple(POOLS))}")
 
 
 def _cut(vectors: np.ndarray, dim: int, sizes: Sequence[int] | None, say: Callable[[str], None]) -> np.ndarray:

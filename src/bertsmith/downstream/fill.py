@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.data.batch import NEVER, Stream
+from bertsmith.data.batch import NEVER
 from bertsmith.downstream.model import Loaded, opened, without_tokens
 from bertsmith.errors import InputError, printable
 from bertsmith.spelling import amount, option
 from bertsmith.tasks.given import source
 from bertsmith.tasks.readers import parse_columns, read
 from bertsmith.tasks.reading import Reading
-from bertsmith.tasks.sequences import Builder
+from bertsmith.tasks.sequences import Builder, Encoded
 from bertsmith.text import unknown
 
 MASK = "[MASK]"
+BUDGET = 8192  # tokens in one pass
 
 
 def fill(
@@ -43,6 +44,21 @@ def fill(
     """
     texts = [text] if isinstance(text, str) else _texts(text, columns)
     loaded = opened(model, members=members, say=say, base=base)
+    reading = check_fills(loaded)
+    check_top(loaded, top)
+    if isinstance(text, str):
+        return _filled(loaded, text, reading, top, "the text", say)
+    found = []
+    for number, each in enumerate(texts):
+        try:
+            found.append(_filled(loaded, each, reading, top, f"text[{number}]", say))
+        except InputError as error:
+            raise InputError(f"text[{number}]: {error}") from None
+    return found
+
+
+def check_fills(loaded: Loaded) -> Reading:
+    """How a model reads the texts whose masks it fills.  InputError for one that fills none."""
     if "token" not in loaded.member.weights():
         raise InputError(
             f"{printable(loaded.run)}: this model has no token head, so it cannot fill masks; {without_tokens(loaded)}, or pre-train one (pretrain with {option('from_', like='MODEL')} and {option('new_heads', 'token')})"
@@ -56,18 +72,13 @@ def fill(
         raise InputError(
             f"{printable(loaded.run)}: nothing was hidden from this model, which asks for the tokens beside those that it has read, so it cannot fill masks; take a member that hides some"
         )
+    return reading
+
+
+def check_top(loaded: Loaded, top: int) -> None:
     size = loaded.vocab.size
     if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= size:
         raise InputError(f"{option('top', top)}: expected a number from 1 to {size}")
-    if isinstance(text, str):
-        return _filled(loaded, text, reading, top, "the text", say)
-    found = []
-    for number, each in enumerate(texts):
-        try:
-            found.append(_filled(loaded, each, reading, top, f"text[{number}]", say))
-        except InputError as error:
-            raise InputError(f"text[{number}]: {error}") from None
-    return found
 
 
 def _texts(given: Any, columns: str | Mapping[str, str | int] | None) -> list[str]:
@@ -83,39 +94,28 @@ def _filled(
     loaded: Loaded, text: str, reading: Reading, top: int, name: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
     if loaded.recipe.model.decodes:
-        from bertsmith.downstream.infill import Infill
-
-        tokens, found = Infill(loaded)(text, top)
-        _tell(loaded, tokens, text, name, say)
-        return {"text": text, "masks": found}
-    stream, masks = _asked(loaded, text, reading)
-    _tell(loaded, stream.tokens, text, name, say)
-    longest = loaded.recipe.model.longest
-    if longest is not None and len(stream.tokens) > longest:
-        raise InputError(f"the text has {amount(len(stream.tokens), 'token')}, and the model takes {longest}")
-    import torch
-
-    size = loaded.vocab.size  # the table may have more rows, which no token uses
-    stream, at = stream.to(loaded.device), torch.from_numpy(masks - reading.before).to(loaded.device)
-    loaded.member.eval()
-    with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
-        logits = loaded.member.objective.logits(loaded.member.model, stream, at)
-    p = torch.softmax(logits.double(), -1)[:, :size].cpu().numpy()
-    found = zip(masks.tolist(), p, strict=True)
-    return {"text": text, "masks": [{"position": at, "top": top_of(row, top, loaded.tokenizer)} for at, row in found]}
+        return written(loaded, text, top, name, say)
+    encoded = encoded_masks(loaded, text, reading, name, say)
+    return filled(loaded, text, encoded, shares(loaded, encoded), top)
 
 
-def _tell(loaded: Loaded, tokens: np.ndarray, text: str, name: str, say: Callable[[str], None]) -> None:
-    """What of the text, its masks left out, has no token."""
-    said = text.replace(MASK, " ").replace(loaded.tokenizer.mask_token, " ")
-    unknown.tell(unknown.of_texts(loaded.tokenizer, tokens, lambda: [said]), name, say)
+def written(loaded: Loaded, text: str, top: int, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """By a model with a decoder, mask after mask."""
+    from bertsmith.downstream.infill import Infill
+
+    tokens, found = Infill(loaded)(text, top)
+    _tell(loaded, tokens, text, name, say)
+    return {"text": text, "masks": found}
 
 
-def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndarray]:
-    """The text as one sequence, and where its masks stand in it.
-
-    A model with tokens that only ask has them there: they see the text, and neither the text nor another mask sees them.
-    """
+def encoded_masks(
+    loaded: Loaded,
+    text: str,
+    reading: Reading,
+    name: str = "the text",
+    say: Callable[[str], None] = lambda line: None,
+) -> Encoded:
+    """The text as one sequence whose places are its masks."""
     # Texts of our own were not written with masks in them; a model of others reads one as its tokenizer says.
     others = loaded.kind == "import"
     strips = loaded.tokenizer.strips(loaded.tokenizer.mask_token) if others else (True, False)
@@ -123,13 +123,48 @@ def _asked(loaded: Loaded, text: str, reading: Reading) -> tuple[Stream, np.ndar
     if others:
         check_read(loaded, text, len(masks))
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=False)
-    builder.add(0, ids)
-    masks, stream = reading.lead + masks, builder.encoded(1).batch(np.zeros(1, np.int64)).input
-    if loaded.recipe.model.asks:
-        rank = stream.key_rank.copy()
-        rank[masks] = NEVER
-        stream = replace(stream, key_rank=rank, visibility="ranks")
-    return stream, masks
+    builder.add(0, ids, places=reading.lead + masks)
+    encoded = builder.encoded(1)
+    _tell(loaded, encoded.tokens, text, name, say)
+    longest = loaded.recipe.model.longest
+    if longest is not None and len(encoded.tokens) > longest:
+        raise InputError(f"the text has {amount(len(encoded.tokens), 'token')}, and the model takes {longest}")
+    return encoded
+
+
+def shares(loaded: Loaded, encoded: Encoded, budget: int = BUDGET) -> np.ndarray:
+    """(p, V) float64: the distribution at every place of texts that were encoded so; several texts share a pass.
+
+    A model with tokens that only ask has them where masks stand: they see the text, and neither the text nor another mask sees them.
+    """
+    import torch
+
+    size = loaded.vocab.size  # the table may have more rows, which no token uses
+    found = np.empty((len(encoded.places), size))
+    loaded.member.eval()
+    with torch.no_grad(), loaded.exact.policy(), loaded.exact.autocast():
+        for which in encoded.by_length(budget):
+            stream, (rows, masks) = encoded.batch(which).input, encoded.read(which)
+            if loaded.recipe.model.asks:
+                rank = stream.key_rank.copy()
+                rank[masks] = NEVER
+                stream = replace(stream, key_rank=rank, visibility="ranks")
+            at = torch.from_numpy(masks - encoded.reading.before).to(loaded.device)
+            logits = loaded.member.objective.logits(loaded.member.model, stream.to(loaded.device), at)
+            found[rows] = torch.softmax(logits.double(), -1)[:, :size].cpu().numpy()
+    return found
+
+
+def filled(loaded: Loaded, text: str, encoded: Encoded, p: np.ndarray, top: int) -> dict[str, Any]:
+    """`p` (masks, V): the distribution at each mask of the text."""
+    masks = zip(encoded.places.tolist(), p, strict=True)
+    return {"text": text, "masks": [{"position": at, "top": top_of(row, top, loaded.tokenizer)} for at, row in masks]}
+
+
+def _tell(loaded: Loaded, tokens: np.ndarray, text: str, name: str, say: Callable[[str], None]) -> None:
+    """What of the text, its masks left out, has no token."""
+    said = text.replace(MASK, " ").replace(loaded.tokenizer.mask_token, " ")
+    unknown.tell(unknown.of_texts(loaded.tokenizer, tokens, lambda: [said]), name, say)
 
 
 def masked(loaded: Any, text: str, strips: tuple[bool, bool] = (True, False)) -> tuple[np.ndarray, np.ndarray]:

@@ -297,19 +297,39 @@ def _reading(loaded: Loaded, kind: kinds.Kind, on_long: OnLong | None) -> Readin
 
 def said_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
     """What the head says of each row, as its kind has it."""
-    from bertsmith.downstream.answering import hearing, values_of
+    encoded = encoded_rows(loaded, kind, rows, on_long, say)
+    return heard(loaded, kind, rows, encoded, spoken(loaded, kind, encoded))
 
+
+def encoded_rows(loaded: Loaded, kind: kinds.Kind, rows: Any, on_long: OnLong | None, say: Say) -> Any:
+    """The rows as the model reads them; what is cut or unknown is said."""
     reading = _reading(loaded, kind, on_long)
     encoded = kind.encode(loaded.tokenizer, rows, reading, (loaded.task or {})["pairs"])
     say_long(encoded, printable(rows.path), reading, say)
     lost = unknown.of_texts(loaded.tokenizer, encoded.tokens, lambda: unknown.strings(rows.inputs()))
     unknown.tell(lost, printable(rows.path), say)
+    return encoded
+
+
+def spoken(loaded: Loaded, kind: kinds.Kind, encoded: Any) -> Any:
+    """(p, outputs) what the head says at the places; of a kind that writes, what is written about each row."""
     if kind.writes:
         from bertsmith.downstream.written_answers import answers_of
 
         writing: Any = kind
         return answers_of(loaded.member, encoded, writing, loaded.tokenizer, loaded.exact, beam=writing.beam)
-    return hearing(kind, loaded.member).said(encoded, rows, values_of(loaded.member, encoded, loaded.exact))
+    from bertsmith.downstream.answering import values_of
+
+    return values_of(loaded.member, encoded, loaded.exact)
+
+
+def heard(loaded: Loaded, kind: kinds.Kind, rows: Any, encoded: Any, values: Any) -> Any:
+    """What that says of each row."""
+    if kind.writes:
+        return values
+    from bertsmith.downstream.answering import hearing
+
+    return hearing(kind, loaded.member).said(encoded, rows, values)
 
 
 def _said_by(

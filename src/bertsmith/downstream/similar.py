@@ -77,21 +77,28 @@ def read(model: Any, ids: Array) -> Array:
     return found.mean(0).float().numpy()
 
 
-def _rows(loaded: Loaded) -> Array:
-    """(V, d) of all tokens.  InputError for a model that has no one table of them."""
+def check_words(loaded: Loaded) -> None:
+    """InputError for a model that has no one table of tokens."""
     import torch
 
     body = loaded.member.model
+    if not hasattr(body, "vectors") and not isinstance(getattr(body, "tokens", None), torch.nn.Embedding):
+        raise InputError(
+            f"{printable(loaded.run)}: {loaded.recipe.name} has no one table of tokens, whose rows are words' vectors; similar {option('among', like='FILE')} compares texts, by what it reads in them"
+        )
+
+
+def _rows(loaded: Loaded) -> Array:
+    """(V, d) of all tokens."""
+    import torch
+
+    check_words(loaded)
+    body: Any = loaded.member.model
     with torch.no_grad():
         if hasattr(body, "vectors"):
             made = [body.vectors(part) for part in torch.arange(loaded.tokenizer.size).split(65_536)]
             return torch.cat(made).float().cpu().numpy()
-        table = getattr(body, "tokens", None)
-        if not isinstance(table, torch.nn.Embedding):
-            raise InputError(
-                f"{printable(loaded.run)}: {loaded.recipe.name} has no one table of tokens, whose rows are words' vectors; similar {option('among', like='FILE')} compares texts, by what it reads in them"
-            )
-        return table.weight[: loaded.tokenizer.size].float().cpu().numpy()
+        return body.tokens.weight[: loaded.tokenizer.size].float().cpu().numpy()
 
 
 def _whole(loaded: Loaded) -> tuple[Array, list[str]]:
@@ -161,7 +168,7 @@ def similar(
         return _among(loaded, text, among, top, say)
     words = Words(loaded)
     if text is not None:
-        return {"text": text, "near": _near(words, _vector(words, text)[None] @ words.unit.T, top, [text])}
+        return near(words, text, top)
     if analogy is not None:
         a, b, c = (_vector(words, word)[None] for word in analogy)
         return {
@@ -175,6 +182,11 @@ def similar(
     if files_read["analogies"] is not None:
         found["analogies"] = questions.solved(files_read["analogies"], words.unit, words.number)
     return found
+
+
+def near(words: Words, text: str, top: int) -> dict[str, Any]:
+    """{"text", "near": [{"text", "cosine"}]} among the words."""
+    return {"text": text, "near": _near(words, _vector(words, text)[None] @ words.unit.T, top, [text])}
 
 
 def _vector(words: Words, text: str) -> Array:
@@ -204,7 +216,11 @@ def _among(loaded: Loaded, text: str, among: Any, top: int, say: Callable[[str],
     texts = [one for one in given if one.strip()]
     if not texts:
         raise InputError(f"{option('among')}: no text in it")
-    made = embed(loaded, [text, *texts], say=say)
+    return among_vectors(loaded, text, texts, embed(loaded, [text, *texts], say=say), top)
+
+
+def among_vectors(loaded: Loaded, text: str, texts: Sequence[str], made: Array, top: int) -> dict[str, Any]:
+    """The nearest of `texts`; `made` (1 + n, width): the vectors of `text` and of these."""
     if not made[0].any():
         raise InputError(
             f"{printable(repr(text), 60)}: no word of it has a vector in {printable(loaded.run)}; another text is wanted"

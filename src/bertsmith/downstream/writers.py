@@ -102,17 +102,25 @@ class Writers:
         taken = 0 if self.decodes else size + self.reading.specials
         return max(1, min(self.how.limit, self.room - taken))
 
+    @property
+    def most(self) -> int | None:
+        """Tokens of a text; None where there is no end."""
+        return None if self.room is None else self.room - self.reading.specials - (0 if self.decodes else 1)
+
+    def check(self, ids: Array, name: str) -> None:
+        """InputError for a text of more tokens than the model reads."""
+        if self.most is not None and len(ids) > self.most:
+            raise InputError(
+                f"{name}: {amount(len(ids), 'token')}, and the model reads {self.most}; {option('on_long', 'truncate')} keeps {'their beginning' if self.about else 'the last ones'}"
+            )
+
     def _cut(self, ids: Array, where: Callable[[int], str], i: int) -> tuple[Array, bool]:
         """A text's tokens, no more than the model reads (and whether they were): of what is gone on with the last ones."""
-        if self.room is None:
-            return ids, False
-        most = self.room - self.reading.specials - (0 if self.decodes else 1)
-        if len(ids) <= most:
+        most = self.most
+        if most is None or len(ids) <= most:
             return ids, False
         if self.on_long == "error":
-            raise InputError(
-                f"{where(i)}: {amount(len(ids), 'token')}, and the model reads {most}; {option('on_long', 'truncate')} keeps {'their beginning' if self.about else 'the last ones'}"
-            )
+            self.check(ids, where(i))
         if self.decodes:
             return ids[:most], True
         left = max(most - self.how.limit, most // 2)

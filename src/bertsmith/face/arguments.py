@@ -173,6 +173,10 @@ def _models(value: Any) -> Any:
     return [_model(part) for part in _is(value, list, tuple)]
 
 
+def _served(value: Any) -> Any:
+    return _models(value if isinstance(value, (list, tuple)) else [value])
+
+
 def _mixed(value: Any) -> Any:
     return value if isinstance(value, str) else [_whole(1)(part) for part in _is(value, list, tuple)]
 
@@ -304,7 +308,7 @@ WANTED = {
         ),
         WHOLE,
     ),
-    **dict.fromkeys(("seed", "epoch", "workers"), NATURAL),
+    **dict.fromkeys(("seed", "epoch", "workers", "port"), NATURAL),
     **dict.fromkeys(("threads", "jobs", "prepare.tasks"), POSITIVE),
     "retries": NATURAL,
     "engine_set": Kind("{'partition': 'cpu'} or ['partition=cpu']", _settings),
@@ -322,11 +326,17 @@ WANTED = {
         TEXT,
     ),
     **dict.fromkeys(("task", "method", "shard", "pool", "prompt", "precision", "to", "half", "push", "on"), TEXT),
+    **dict.fromkeys(("host",), TEXT),
+    "serve.models": Kind("a model (a path, hf:NAME or what load() gave), or a list of them", _served),
+    "limits": Kind("{'texts': 32} or ['texts=32']", _settings),
+    "serve.token": FILE,
     **dict.fromkeys(("per", "join", "written", "stop", "pieces"), TEXT),
     "objective": TEXT,
     **dict.fromkeys(("template", "target", "metric", "encoder", "feed", "executor", "engine"), TEXT),
     **dict.fromkeys(("prepare.normalise", "on_bad_answer"), TEXT),
-    **dict.fromkeys(("only", "new_heads", "watch", "drop", "members", "clean", "glue.tasks", "clue.tasks"), NAMES),
+    **dict.fromkeys(
+        ("only", "new_heads", "watch", "drop", "members", "names", "clean", "glue.tasks", "clue.tasks"), NAMES
+    ),
     "finetune.baseline": Kind(
         "True, False, 'tfidf' or 'fasttext'", lambda value: value if isinstance(value, str) else _flag(value)
     ),

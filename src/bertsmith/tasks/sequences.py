@@ -157,6 +157,28 @@ class Encoded:
         )
 
 
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """The sequences of all `parts`, one after the other: what shares a pass.  Keys, counts and notes stay with the parts, which are read alike."""
+    first, rows = parts[0], _ends(np.array([part.rows for part in parts]))
+    if len(parts) == 1:
+        return first
+    each = lambda name: np.concatenate([getattr(part, name) for part in parts])
+    return Encoded(
+        tokens=each("tokens"),
+        segments=each("segments"),
+        lengths=each("lengths"),
+        owner=np.concatenate([part.owner + before for part, before in zip(parts, rows.tolist())]),
+        places=each("places"),
+        reads=each("reads"),
+        rows=int(rows[-1]),
+        reading=first.reading,
+        counts={},
+        wide=None if first.wide is None else each("wide"),
+        features={name: np.concatenate([part.features[name] for part in parts]) for name in first.features},
+        parts=None if first.parts is None else each("parts"),
+    )
+
+
 def _ends(counts: Array) -> Array:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 

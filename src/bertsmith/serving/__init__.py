@@ -1,0 +1,1 @@
+"""Models that answer over HTTP, and a page to play with: `serve`."""
