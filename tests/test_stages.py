@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -146,9 +147,9 @@ def killed(store: Path, arguments: list[str], seconds: float) -> bool:
     return True
 
 
-def units_running(store: Path) -> list[int]:
-    """Processes that make units of this store, or have them made."""
-    found = []
+def units_running(store: Path) -> dict[int, list[bytes]]:
+    """Processes that make units of this store, or have them made, and their commands."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
@@ -156,7 +157,7 @@ def units_running(store: Path) -> list[int]:
             continue
         makes = b"bertsmith.text.stages.work" in command and str(work(store)).encode() in command
         if makes or (b"bertsmith.text.stages.served" in command and str(work(store)).encode() in command[-1]):
-            found.append(int(folder.name))
+            found[int(folder.name)] = command
     return found
 
 
@@ -263,13 +264,13 @@ def test_a_process_that_is_killed_is_started_again_alone(larger, corpus, straigh
     store, said, killed = tmp_path / "store", [], []
 
     def kill_one():
-        while not killed:
-            for process in units_running(store):
-                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-                if b"encode" in command:
-                    os.kill(process, signal.SIGKILL)
-                    killed.append(command[-3])
-                    return
+        while not (killed or store.exists()):
+            for process, command in units_running(store).items():
+                with suppress(ProcessLookupError):
+                    if b"encode" in command:
+                        os.kill(process, signal.SIGKILL)
+                        killed.append(process)
+                        return
             time.sleep(0.01)
 
     thread = threading.Thread(target=kill_one)
@@ -284,11 +285,11 @@ def test_what_dies_again_and_again_is_named(larger, corpus, tmp_path):
 
     def kill_all():
         while not over.is_set():
-            for process in units_running(store):
-                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-                if b"encode" in command and b"1" in command:
-                    os.kill(process, signal.SIGKILL)
-                    deaths.add(process)
+            for process, command in units_running(store).items():
+                with suppress(ProcessLookupError):
+                    if b"encode" in command and b"1" in command:
+                        os.kill(process, signal.SIGKILL)
+                        deaths.add(process)
             time.sleep(0.01)
 
     thread = threading.Thread(target=kill_all)
@@ -384,6 +385,7 @@ def test_what_slurm_did_not_make_is_submitted_again_and_then_named(slurm, larger
     assert len([*slurm.glob("job-*.sh")]) == 2  # units 1 and 2 by the first, none by the second
 
 
+@pytest.mark.slow
 @NEEDS["datatrove"]
 @NEEDS["ray"]
 def test_ray_makes_the_same(larger, corpus, straight, tmp_path):
