@@ -14,12 +14,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bertsmith
 from bertsmith.errors import InputError, ResourceError
 from bertsmith.text.prepare import prepare
-from bertsmith.text.stages import plan
+from bertsmith.text.stages import parts, plan
+from bertsmith.text.stages.work import DOCUMENTS, encoded
 
 NEEDS = {
     name: pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}")
@@ -208,6 +210,24 @@ def test_units_that_are_there_are_not_made_again(stage, after, corpus, straight,
     assert kept == {path: path.stat().st_mtime_ns for path in (work(store) / stage).glob("*/manifest.json")}
     prepare(corpus, store, **CLEAN, resume=True)
     assert contents(store) == straight["cleaned"] and os.listdir(tmp_path) == ["store"]
+
+
+def test_a_unit_is_read_in_pieces_of_whole_parts_which_are_all_of_it(corpus, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    stopped(corpus, store, monkeypatch, "encode", 3, **PLAIN, capitals=True)
+    for number in range(3):
+        place = work(store) / "encode" / f"{number:06d}"
+        mine, sums = parts.index(work(store) / DOCUMENTS)[number], parts.done(place)["sums"]
+        ((whole, *about),) = encoded(place, mine, sums, most=10**9)
+        pieces = [*encoded(place, mine, sums, most=40)]
+        assert len(pieces) > 3 and all(len(part.ids) and part.lengths.sum() == len(part.ids) for part, *_ in pieces)
+        for name in ("ids", "starts", "lengths", "counts", "capitals"):
+            assert np.array_equal(np.concatenate([getattr(part, name) for part, *_ in pieces]), getattr(whole, name))
+        for i, row in enumerate(about, 1):
+            assert np.array_equal(np.concatenate([piece[i] for piece in pieces]), row)
+        assert about[0][0] == mine.first and about[1].sum() == mine.documents
+        for name, count in sums.items():
+            assert sum(getattr(part, name) for part, *_ in pieces) == count == getattr(whole, name)
 
 
 def test_a_unit_that_is_not_as_written_is_made_again(corpus, straight, tmp_path, monkeypatch):
