@@ -80,6 +80,27 @@ def taking_turns(
     return seconds
 
 
+def resident(session: int) -> float:
+    """Megabytes of all processes of a session, and of those that they started in sessions of their own; shared pages shared out."""
+    total, ours = 0, {session}
+    known: dict[int, tuple[int, int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            known[int(folder.name)] = int(fields[1]), int(fields[3])  # parent, session
+        except OSError:
+            continue
+    for _ in range(4):
+        ours |= {p for p, (parent, of) in known.items() if parent in ours or of in ours}
+    for process in ours & known.keys():
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+            total += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+        except (OSError, StopIteration):
+            continue
+    return total / 1024
+
+
 def row(bench: str, seconds: dict[str, list[float]], units: float, unit: str, **more: Any) -> dict[str, Any]:
     """Rates from the fastest repetition; ratios of medians, ours to each peer's, beside those of the fastest."""
     best = {name: min(values) for name, values in seconds.items()}

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import machine, record
+from harness import machine, record, resident
 
 from bertsmith.downstream.demo import write_corpus
 from bertsmith.downstream.documentation import docstrings
@@ -70,19 +70,6 @@ def run(code: str, *arguments: str) -> tuple[float, float]:
     return float(said.split()[-1]), most
 
 
-def resident(session: int) -> float:
-    """Megabytes of all processes of a session, shared pages shared out."""
-    total = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(folder.name)) == session:
-                line = next(x for x in (folder / "smaps_rollup").read_text().splitlines() if x.startswith("Pss:"))
-                total += int(line.split()[1])
-        except (OSError, StopIteration):
-            continue  # it ended meanwhile
-    return total / 1024
-
-
 def documentation(folder: Path) -> str:
     write_corpus(list(docstrings()), folder / "once.txt")
     text = (folder / "once.txt").read_text(encoding="utf-8")
@@ -98,7 +85,8 @@ def others(given: argparse.Namespace, texts: str, size: float, workers: str, fol
             f"{name} --engine {given.engine}".strip(): {**how, "engine": given.engine}
             for name, how in [("", {}), *ways.items()]
         }
-    rows, digests = [], {}
+    plain_one = json.loads((folder / f"{workers}-0" / "manifest.json").read_text())["sha256"]
+    rows, digests = [], {None: {plain_one}}
     for name, how in ways.items():
         seconds, memory = [], 0.0
         for i in range(given.repetitions):

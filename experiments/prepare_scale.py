@@ -20,6 +20,9 @@ from pathlib import Path
 
 from glue import _lines
 
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+from harness import resident
+
 from bertsmith import files
 from bertsmith.text.sentences import split
 
@@ -74,27 +77,6 @@ def write(corpora: Path, folder: Path, size: int) -> list[str]:
                 line = json.dumps({"text": "\n".join(parts)}, ensure_ascii=False) + "\n"
                 written += file.write(line)
     return names
-
-
-def resident(session: int) -> float:
-    """Megabytes of all processes of a session, and of those that they started in sessions of their own; shared pages shared out."""
-    total, ours = 0, {session}
-    known: dict[int, tuple[int, int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            known[int(folder.name)] = int(fields[1]), int(fields[3])  # parent, session
-        except OSError:
-            continue
-    for _ in range(4):
-        ours |= {p for p, (parent, of) in known.items() if parent in ours or of in ours}
-    for process in ours & known.keys():
-        try:
-            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-            total += int(next(line for line in lines if line.startswith("Pss_Anon:")).split()[1])
-        except (OSError, StopIteration):
-            continue
-    return total / 1024
 
 
 def prepared(sources: list[str], out: Path, tokenizer: str, way: str, workers: int, clean: str) -> dict:

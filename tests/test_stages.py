@@ -11,14 +11,17 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bertsmith
 from bertsmith.errors import InputError, ResourceError
 from bertsmith.text.prepare import prepare
-from bertsmith.text.stages import plan
+from bertsmith.text.stages import parts, plan
+from bertsmith.text.stages.work import DOCUMENTS, encoded
 
 NEEDS = {
     name: pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}")
@@ -146,9 +149,9 @@ def killed(store: Path, arguments: list[str], seconds: float) -> bool:
     return True
 
 
-def units_running(store: Path) -> list[int]:
-    """Processes that make units of this store, or have them made."""
-    found = []
+def units_running(store: Path) -> dict[int, list[bytes]]:
+    """Processes that make units of this store, or have them made, and their commands."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
@@ -156,7 +159,7 @@ def units_running(store: Path) -> list[int]:
             continue
         makes = b"bertsmith.text.stages.work" in command and str(work(store)).encode() in command
         if makes or (b"bertsmith.text.stages.served" in command and str(work(store)).encode() in command[-1]):
-            found.append(int(folder.name))
+            found[int(folder.name)] = command
     return found
 
 
@@ -207,6 +210,24 @@ def test_units_that_are_there_are_not_made_again(stage, after, corpus, straight,
     assert kept == {path: path.stat().st_mtime_ns for path in (work(store) / stage).glob("*/manifest.json")}
     prepare(corpus, store, **CLEAN, resume=True)
     assert contents(store) == straight["cleaned"] and os.listdir(tmp_path) == ["store"]
+
+
+def test_a_unit_is_read_in_pieces_of_whole_parts_which_are_all_of_it(corpus, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    stopped(corpus, store, monkeypatch, "encode", 3, **PLAIN, capitals=True)
+    for number in range(3):
+        place = work(store) / "encode" / f"{number:06d}"
+        mine, sums = parts.index(work(store) / DOCUMENTS)[number], parts.done(place)["sums"]
+        ((whole, *about),) = encoded(place, mine, sums, most=10**9)
+        pieces = [*encoded(place, mine, sums, most=40)]
+        assert len(pieces) > 3 and all(len(part.ids) and part.lengths.sum() == len(part.ids) for part, *_ in pieces)
+        for name in ("ids", "starts", "lengths", "counts", "capitals"):
+            assert np.array_equal(np.concatenate([getattr(part, name) for part, *_ in pieces]), getattr(whole, name))
+        for i, row in enumerate(about, 1):
+            assert np.array_equal(np.concatenate([piece[i] for piece in pieces]), row)
+        assert about[0][0] == mine.first and about[1].sum() == mine.documents
+        for name, count in sums.items():
+            assert sum(getattr(part, name) for part, *_ in pieces) == count == getattr(whole, name)
 
 
 def test_a_unit_that_is_not_as_written_is_made_again(corpus, straight, tmp_path, monkeypatch):
@@ -263,13 +284,13 @@ def test_a_process_that_is_killed_is_started_again_alone(larger, corpus, straigh
     store, said, killed = tmp_path / "store", [], []
 
     def kill_one():
-        while not killed:
-            for process in units_running(store):
-                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-                if b"encode" in command:
-                    os.kill(process, signal.SIGKILL)
-                    killed.append(command[-3])
-                    return
+        while not (killed or store.exists()):
+            for process, command in units_running(store).items():
+                with suppress(ProcessLookupError):
+                    if b"encode" in command:
+                        os.kill(process, signal.SIGKILL)
+                        killed.append(process)
+                        return
             time.sleep(0.01)
 
     thread = threading.Thread(target=kill_one)
@@ -284,11 +305,11 @@ def test_what_dies_again_and_again_is_named(larger, corpus, tmp_path):
 
     def kill_all():
         while not over.is_set():
-            for process in units_running(store):
-                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-                if b"encode" in command and b"1" in command:
-                    os.kill(process, signal.SIGKILL)
-                    deaths.add(process)
+            for process, command in units_running(store).items():
+                with suppress(ProcessLookupError):
+                    if b"encode" in command and b"1" in command:
+                        os.kill(process, signal.SIGKILL)
+                        deaths.add(process)
             time.sleep(0.01)
 
     thread = threading.Thread(target=kill_all)
@@ -384,6 +405,7 @@ def test_what_slurm_did_not_make_is_submitted_again_and_then_named(slurm, larger
     assert len([*slurm.glob("job-*.sh")]) == 2  # units 1 and 2 by the first, none by the second
 
 
+@pytest.mark.slow
 @NEEDS["datatrove"]
 @NEEDS["ray"]
 def test_ray_makes_the_same(larger, corpus, straight, tmp_path):
