@@ -5,7 +5,6 @@ Several steps are corrupted as one long row and cut apart again, because a call 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -18,9 +17,6 @@ from bertsmith.data.mixture import Mixture
 from bertsmith.data.thread import Thread
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
-from bertsmith.text.multilingual import read_of
-from bertsmith.text.plan import Plan
-from bertsmith.text.sections import Sections
 
 LARGEST = 1 << 28  # sequences of a section at most: what parts the numbers of one from those of the next
 HELD_OUT_SEED = 0x4E1D  # of the masks of every held-out evaluation, whatever the run's own seed
@@ -48,7 +44,7 @@ class Text:
         self.split, self.layout, self.corruption, self.vocab = split, layout, corruption, vocab
         self.seed, self.batch, self.draw = seed, batch, Draw(seed)
         self._plans: dict[tuple[int, int], Any] = {}
-        self.sections = None if recut else Sections.of(split, layout)
+        self.sections = split.in_sections(layout) if recut is None and hasattr(split, "in_sections") else None
         self.sample = self.sections.section(0) if self.sections else split  # what is checked in the place of the whole
         self._laid = self.sections.laid(layout) if self.sections else layout
         masks = getattr(corruption.rewrite, "masks", not getattr(corruption.rewrite, "causal", False))
@@ -96,7 +92,7 @@ class Text:
                     f"training.corpus: {self.share:g}: sequences that go on from one another are read whole; prepare less text"
                 )
             order = order[order < max(1, round(self.share * len(order)))]
-        told = partial(read_of, plan) if getattr(self.split, "languages", ()) and isinstance(plan, Plan) else None
+        told = getattr(plan, "read", None) if getattr(self.split, "languages", ()) else None
         return Epoch(order=order, lengths=plan.lengths, room=room, plan=plan, of=of, told=told)
 
     def left_out(self) -> tuple[int, int]:

@@ -22,8 +22,10 @@ from bertsmith.data.draw import hashed, shuffled
 from bertsmith.data.ranges import spread
 from bertsmith.errors import InputError
 from bertsmith.spelling import amount
-from bertsmith.text.plan import Plan
+from bertsmith.text.plan import Plan, languages_of
 from bertsmith.text.sources import AND
+
+__all__ = ["ByLanguage", "Languages", "Part", "Stretch", "languages_of", "parts_of", "shares"]
 
 SMOOTHING = 0.7
 
@@ -273,15 +275,3 @@ def _joined(pieces: list[Piece], split: Any, vocab: Vocab, seed: int, epoch: int
     account["used"] = split.count - made.unread
     account["repeated"] = int((made.end - made.begin).sum()) - account["used"]
     return made
-
-
-def read_of(plan: Any, indices: Array) -> dict[str, int]:
-    """{language: tokens} of some sequences of a plan."""
-    of = np.bincount(languages_of(plan, indices), weights=plan.lengths[indices], minlength=len(plan.split.languages))
-    return {stretch.language: int(tokens) for stretch, tokens in zip(plan.split.languages, of.tolist(), strict=True)}
-
-
-def languages_of(plan: Any, indices: Array) -> Array:
-    """(s,) the number of the language of each sequence, among those of the split."""
-    edges = plan.split.sentences[plan.split.documents[[stretch.first for stretch in plan.split.languages]]]
-    return np.searchsorted(edges, plan.begin[plan.first[indices]], "right") - 1

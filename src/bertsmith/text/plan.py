@@ -72,6 +72,12 @@ class Plan:
         before = np.concatenate([[0], end[:-1]])  # what pieces that begin earlier have read up to
         return self.split.count - int(np.maximum(end - np.maximum(begin, before), 0).sum())
 
+    def read(self, indices: Array) -> dict[str, int]:
+        """{language: tokens} of some sequences, where the split tells languages apart."""
+        names = [stretch.language for stretch in self.split.languages]
+        of = np.bincount(languages_of(self, indices), weights=self.lengths[indices], minlength=len(names))
+        return dict(zip(names, of.astype(np.int64).tolist(), strict=True))
+
     @cached_property
     def order(self) -> Array:
         """(s,) the permutation that this epoch reads the sequences in."""
@@ -157,6 +163,12 @@ class Plan:
         sentences[bounds[number] + (front - begin)[piece]] = True
         sentences[front] = True
         return sentences
+
+
+def languages_of(plan: Any, indices: Array) -> Array:
+    """(s,) the number of the language of each sequence, among those of the split."""
+    edges = plan.split.sentences[plan.split.documents[[stretch.first for stretch in plan.split.languages]]]
+    return np.searchsorted(edges, plan.begin[plan.first[indices]], "right") - 1
 
 
 def _annotated(split: Any) -> bool:

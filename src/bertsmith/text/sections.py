@@ -89,6 +89,13 @@ class Section:
         return indices + self.moved[np.searchsorted(self.edges, indices, "right") - 1]
 
 
+def sections_of(split: Any, layout: Any) -> Sections | None:
+    """None where the split is planned whole: it is small, or the layout reads it in one piece."""
+    asked = getattr(layout, "layout", layout)
+    large = split.count > WHOLE and getattr(asked, "in_sections", False)
+    return Sections(split) if large and split.links is None else None
+
+
 class Sections:
     """The sections of a split."""
 
@@ -97,13 +104,6 @@ class Sections:
         self.count = -(-split.count // SECTION)
         stretches = getattr(split, "languages", ()) or (Stretch("", 0, len(split.documents) - 1),)
         self.bounds = [self._bounds(stretch) for stretch in stretches]  # of documents, in each language
-
-    @classmethod
-    def of(cls, split: Any, layout: Any) -> Sections | None:
-        """None where the split is planned whole: it is small, or the layout reads it in one piece."""
-        asked = getattr(layout, "layout", layout)
-        large = split.count > WHOLE and getattr(asked, "in_sections", False)
-        return cls(split) if large and getattr(split, "links", None) is None else None
 
     def _bounds(self, stretch: Stretch) -> Array:
         """Where its documents are cut into runs of about as many tokens, whole multiples of `count` of them; one run where there are too few.

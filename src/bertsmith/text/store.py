@@ -105,6 +105,12 @@ class Split:
         """Each language that has text here."""
         return tuple(Part(self, stretch) for stretch in self.languages if stretch.last > stretch.first)
 
+    def in_sections(self, layout: Any) -> Any:
+        """As a layout plans it where it is too large to be planned at once (sections.py), else None."""
+        from bertsmith.text.sections import sections_of
+
+        return sections_of(self, layout)
+
     def gather(self, indices: np.ndarray | slice) -> np.ndarray:
         """The ids of these tokens, int32; of a (contiguous) slice or an array of indices, in their order.  IndexError outside the split."""
         if isinstance(indices, slice):
