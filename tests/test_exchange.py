@@ -554,8 +554,8 @@ def test_what_stands_at_out_is_replaced_by_force_alone_and_only_an_export(tokeni
         bertsmith.export(model, out, force=True)
     with pytest.raises(InputError, match="lies in the model's own folder"):
         bertsmith.export(run, run / "hf")
-    with pytest.raises(InputError, match="to='onnx': unknown"):
-        bertsmith.export(model, tmp_path / "other", to="onnx")
+    with pytest.raises(InputError, match="to='tflite': unknown"):
+        bertsmith.export(model, tmp_path / "other", to="tflite")
 
 
 def test_a_head_over_the_mean_has_no_class_there(tokenizer, tmp_path):
