@@ -67,7 +67,14 @@ def scored(name: str, seed: int, by: str, store: Path, rows: dict, given: argpar
     options |= {"set": ["pool=mean", "length=64", *rate], "scratch": fresh}
     bertsmith.finetune(run, out=tuned, train=rows["train"], dev=rows["dev"], **options, **work, resume=tuned.exists())
     score = bertsmith.evaluate(tuned, rows["test"])["accuracy"]
-    return {"member": name, "seed": seed, "by": by, "tokens": end["tokens"], "seconds": round(end["seconds"]), **score}
+    cell = of_cell(name, seed, by, given)
+    return {**cell, "tokens": end["tokens"], "seconds": round(end["seconds"]), **score}
+
+
+def of_cell(name: str, seed: int, by: str, given: argparse.Namespace) -> dict:
+    """What tells a line from all others."""
+    way = {"budget": getattr(given, by), "size": given.size, "method": given.method, "rows": given.rows}
+    return {"member": name, "seed": seed, "by": by, **way}
 
 
 def drawn(lines: list[dict], by: str) -> str:
@@ -112,17 +119,19 @@ def main() -> None:
     store, kept = store_of(given.data, given.out), given.out / "results.jsonl"
     train, dev, test = tables(given.data, given.out / "tables", given.rows)["sst2"]
     rows = {"train": train, "dev": dev, "test": test}
-    lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    known = {(line["member"], line["seed"], line["by"]) for line in lines}
-    names = given.members or [*(name for name in YEARS if name in members()), "fresh"]
+    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    names, lines = given.members or [*(name for name in YEARS if name in members()), "fresh"], []
     for by in given.by:
         for name in names:
             for seed in given.seeds:
-                if (name, seed, by) not in known:
-                    lines.append(scored(name, seed, by, store, rows, given))
+                cell = of_cell(name, seed, by, given)
+                found = next((line for line in done if cell.items() <= line.items()), None)
+                if found is None:
+                    found = scored(name, seed, by, store, rows, given)
                     with kept.open("a") as file:
-                        file.write(json.dumps(lines[-1]) + "\n")
-                    (given.out / "trend.html").write_text(page(lines), encoding="utf-8")
+                        file.write(json.dumps(found) + "\n")
+                lines.append(found)
+                (given.out / "trend.html").write_text(page(lines), encoding="utf-8")
             values = [line["value"] for line in lines if line["member"] == name and line["by"] == by]
             print(f"{name}, equal {by}: accuracy {mean(values)}", flush=True)
 
