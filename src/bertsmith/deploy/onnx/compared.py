@@ -51,7 +51,7 @@ def sequences(loaded: Loaded, chosen: Sequence[str]) -> Encoded:
     reading = replace(loaded.reading(length), orders="one")
     if loaded.writing is not None:
         reading = reading.to_write()
-    pairs = reading.segments and not reading.causal
+    pairs = (reading.segments or reading.wide == "question") and not reading.causal
     builder = Builder(vocab=loaded.vocab, reading=reading, pairs=pairs)
     room = builder.room
     ids = [np.asarray(row, np.int32) for row, _ in loaded.tokenizer.encode([*chosen])]

@@ -108,7 +108,9 @@ class Texts(nn.Module):
         first = torch.zeros_like(tokens).flatten() == stream.positions
         if self.reading.wide == "first":
             return first
-        return first | ((tokens == self.sep).cumsum(1) == 0).flatten()
+        ends = (tokens == self.sep) & stream.real
+        pair = ends.sum(1, keepdim=True) > 1
+        return first | (pair & (ends.cumsum(1) == 0)).flatten()
 
 
 class _Alone:
