@@ -21,6 +21,8 @@ ALLOWED = {
     ("src/bertsmith/recipe.py", "import_module"): "our own recipes; or package.module:function as typed by the user",
     ("src/bertsmith/deploy/check.py", "import_module"): "transformers, by that name",
     ("src/bertsmith/deploy/adapter_folder.py", "import_module"): "peft, by that name",
+    ("src/bertsmith/deploy/onnx/int8.py", "import_module"): "onnx and onnxruntime, by these names",
+    ("src/bertsmith/deploy/onnx/runtime.py", "import_module"): "onnxruntime, by that name",
 }
 
 
