@@ -4,7 +4,6 @@
 `log.md` and `changelog.md` the files beside docs/.
 """
 
-import argparse
 import importlib
 import inspect
 import os
@@ -56,8 +55,8 @@ def commands() -> str:
     os.environ["COLUMNS"] = "110"
     from bertsmith.cli import parser
 
-    found = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    parts = [f"## {name}\n\n```text\n{made.format_help().rstrip()}\n```" for name, made in found.choices.items()]
+    made = parser().commands.choices.items()
+    parts = [f"## {name}\n\n```text\n{one.format_help().rstrip()}\n```" for name, one in made]
     return "# Commands\n\nEach `bertsmith COMMAND --help`, as it is printed.\n\n" + "\n\n".join(parts) + "\n"
 
 

@@ -5,6 +5,7 @@ field; it lists every other file of its folder with bytes and SHA-256.  No file 
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -224,6 +225,23 @@ def refuse_unless_replaceable(final: str | Path, ours: Callable[[str], bool], wh
             )
     if MANIFEST in names and not force:
         raise InputError(f"{where}: holds {an(what)} already; {flag('force')} replaces it")
+
+
+@contextmanager
+def locked(folder: str | Path, busy: str | None = None) -> Iterator[None]:
+    """While no other process holds the lock of a folder, which dies with its process and leaves no file.  Where one does: InputError(`busy`); None waits."""
+    with writing(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
+        except OSError:
+            if busy is None:
+                raise
+            raise InputError(busy) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sha256(path: str | Path) -> str:

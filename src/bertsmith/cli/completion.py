@@ -29,8 +29,7 @@ def completion(arguments: argparse.Namespace, console: Console) -> None:
         "task": [*KINDS],
     }
     top = parser()
-    found = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    for made in found.choices.values():
+    for made in top.commands.choices.values():
         for action in made._actions:
             if action.dest in known and action.choices is None:
                 action.choices = known[action.dest]

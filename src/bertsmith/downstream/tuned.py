@@ -32,7 +32,7 @@ class Tuned(Run):
         if data is None:
             return None
         result = files.unsealed(data, path)
-        _check_format(result, path)
+        files.check_format(result, path, RESULT_FORMAT)
         if "folds" in result:
             raise InputError(
                 f"{printable(self.path)}: holds a cross-validation; a model is one of its folds, such as {printable(self / 'fold-0')}"
@@ -63,10 +63,3 @@ class Tuned(Run):
 def seeds_of(run: Path) -> list[Path]:
     """The runs of each seed below a fine-tuning of several, or the run itself."""
     return sorted(path for path in run.glob("seed-*") if path.is_dir()) or [run]
-
-
-def _check_format(tree: dict, path: Path) -> None:
-    if not isinstance(tree.get("format"), int) or tree["format"] > RESULT_FORMAT:
-        raise InputError(
-            f"{printable(path)}: format: version {printable(repr(tree.get('format')))} comes from a newer bertsmith (this one reads up to {RESULT_FORMAT})"
-        )

@@ -102,11 +102,7 @@ class Run:
         config = files.unsealed(data, path)
         if config.get("kind") != self.kind:
             raise InputError(f"{printable(path)}: kind: {printable(repr(config.get('kind')))} is not {self.kind!r}")
-        if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
-            version = printable(repr(config.get("format")))
-            raise files.Newer(
-                f"{printable(path)}: format: version {version} comes from a newer bertsmith (this one reads up to {FORMAT})"
-            )
+        files.check_format(config, path, FORMAT)
         return current(config, printable(path))
 
     def begun(self) -> dict | None:

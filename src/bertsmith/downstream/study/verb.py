@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,17 +84,11 @@ def _alone(out: Path) -> Iterator[None]:
     there = out.is_dir()
     with files.writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY | os.O_CLOEXEC)
+    busy = f"{printable(out)}: {option('out')} is being written by another process; wait for it, stop it, or choose another place"
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{printable(out)}: {option('out')} is being written by another process; wait for it, stop it, or choose another place"
-            ) from None
-        yield
+        with files.locked(out, busy):
+            yield
     finally:
-        os.close(folder)
         if not there and out.is_dir() and not os.listdir(out):
             out.rmdir()
 

@@ -5,14 +5,12 @@ Another process waits for whoever is still at the cell, and says how it ended by
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ Say = Callable[[str], None]
 
 def work(place: Path, threads: int, device: str | None, say: Say) -> None:
     """Until the cell in `place` is done.  A loss that is not finite is what came out of it, too; InputError and what ends a verb otherwise."""
-    with _alone(place):
+    with files.locked(place):  # waits while another process is at the cell
         for name in (CELL, DONE, ERROR, RESAMPLES):
             files.sweep(place / name)
         (place / ERROR).unlink(missing_ok=True)
@@ -46,17 +44,6 @@ def work(place: Path, threads: int, device: str | None, say: Say) -> None:
             result, resamples = {"failed": str(error)}, {}
         keep(place, result, resamples)
         lighten(place)
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Waits while another process is at the cell; the lock dies with it."""
-    folder = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _pretrained(place: Path, told: Mapping[str, Any], threads: int, device: str | None, say: Say) -> Any:

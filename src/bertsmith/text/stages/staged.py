@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,19 +241,10 @@ def clear(work: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    folder = os.open(work, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError(
-            f"{printable(work)}: another process prepares there; wait for it, or choose another place"
-        ) from None
-    else:
-        yield
-    finally:
-        os.close(folder)
+def _locked(work: Path) -> AbstractContextManager[None]:
+    return files.locked(
+        work, f"{printable(work)}: another process prepares there; wait for it, or choose another place"
+    )
 
 
 def _swept(work: Path, say: Callable[[str], None]) -> None:
